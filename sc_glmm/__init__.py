@@ -1,0 +1,47 @@
+"""Mixed models for multi-sample single-cell counts.
+
+The main job is :func:`sc_glmm.tl.test`: one mixed model for every gene of an AnnData. The submodules are loaded on
+first use, so that importing the package costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from ._errors import DesignError, FormulaError, InputError, ScGlmmError, ScGlmmWarning
+
+if TYPE_CHECKING:
+    from . import datasets, get, pl, pp, tl
+
+    __version__: str
+
+__all__ = [
+    "DesignError",
+    "FormulaError",
+    "InputError",
+    "ScGlmmError",
+    "ScGlmmWarning",
+    "__version__",
+    "datasets",
+    "get",
+    "pl",
+    "pp",
+    "tl",
+]
+
+_SUBMODULES = frozenset({"datasets", "get", "pl", "pp", "tl"})
+
+
+def __getattr__(name: str) -> Any:
+    if name in _SUBMODULES:
+        return importlib.import_module(f"{__name__}.{name}")
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("sc-glmm")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
