@@ -1,0 +1,63 @@
+"""Shared fixtures, and the home of numba's on-disk cache while the tests run."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pytest
+
+
+def _kernel_digest() -> str:
+    """Digest of every source of the package that mentions numba, from the files that this run imports.
+
+    numba's cache looks only at the file of the kernel that it stores; an edit of a callee elsewhere would silently
+    give yesterday's numbers. A cache folder named by all kernel sources cannot be stale.
+    """
+    spec = importlib.util.find_spec("sc_glmm")
+    if spec is None or spec.origin is None:
+        raise RuntimeError("sc_glmm cannot be imported; install it with: pip install -e '.[test]'")
+    root = Path(spec.origin).parent
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        source = path.read_bytes()
+        if b"numba" in source:
+            digest.update(path.relative_to(root).as_posix().encode() + b"\0" + source)
+    return digest.hexdigest()[:16]
+
+
+def _use_own_numba_cache() -> None:
+    if any(name.startswith("sc_glmm.") for name in sys.modules):
+        raise RuntimeError("Kernels were imported before tests/conftest.py could choose numba's cache folder.")
+    digest = _kernel_digest()
+    base = os.environ.get("NUMBA_CACHE_DIR") or os.path.join(tempfile.gettempdir(), f"sc-glmm-numba-{os.getuid()}")
+    # Worker processes inherit the variable and must not nest a second folder.
+    os.environ["NUMBA_CACHE_DIR"] = base if os.path.basename(base) == digest else os.path.join(base, digest)
+    if "numba" in sys.modules:
+        # A pytest plugin of a dependency imports numba before any conftest is read; kernels are decorated later.
+        sys.modules["numba"].config.CACHE_DIR = os.environ["NUMBA_CACHE_DIR"]
+
+
+_use_own_numba_cache()
+matplotlib.use("agg")
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """A generator of its own for each test, always the same."""
+    return np.random.default_rng(20261124)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of reference data beside the repository, which not everybody has."""
+    path = Path(__file__).resolve().parents[2] / "shared"
+    if not path.is_dir():
+        pytest.skip("needs the reference data in ../shared, which are not part of the project")
+    return path
