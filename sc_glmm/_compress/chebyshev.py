@@ -1,0 +1,277 @@
+"""Lagrange weights on Chebyshev panels: the kernels that place nodes and spread cells over them.
+
+The functions to be represented are log(1 + exp(c + t)) and its derivatives in c for any real t. They are analytic for
+|Im c| < pi, so on an interval of width R interpolation in K Chebyshev points has an error of order rho**-K with
+rho = h + sqrt(h**2 + 1), h = pi / (R / 2).
+
+Numba caches by the hash of one file: every kernel called here is defined here.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+from sc_glmm._compress.arrays import FloatArray, IntArray
+
+# Beyond WIDE one interval needs so many points that equal panels no wider than PANEL are the better choice.
+WIDE = 7.0
+PANEL = 4.0
+
+
+@njit(cache=True, nogil=True)
+def convergence_rate(width: float) -> float:
+    """Factor by which each further point shrinks the error on an interval of this width (> 0)."""
+    h = math.pi / (0.5 * width)
+    return h + math.sqrt(h * h + 1.0)
+
+
+@njit(cache=True, nogil=True)
+def n_points(width: float, tol: float) -> int:
+    """Points that an interval of this width needs for the relative error `tol`, derivatives included."""
+    if width <= 0.0:
+        return 1
+    return int(math.ceil(math.log(1.0 / tol) / math.log(convergence_rate(width)))) + 3
+
+
+@njit(cache=True, nogil=True)
+def sort_by_row(row_of: IntArray, n_rows: int) -> tuple[IntArray, IntArray]:
+    """Cells in order of their row, those with a negative row left out, and where each row begins."""
+    start = np.zeros(n_rows + 1, dtype=np.int64)
+    for row in row_of:
+        if row >= 0:
+            start[row + 1] += 1
+    for row in range(n_rows):
+        start[row + 1] += start[row]
+    order = np.empty(start[n_rows], dtype=np.int64)
+    place = start[:-1].copy()
+    for i in range(row_of.shape[0]):
+        row = row_of[i]
+        if row >= 0:
+            order[place[row]] = i
+            place[row] += 1
+    return order, start
+
+
+@njit(cache=True, nogil=True)
+def plan_panels(
+    order: IntArray, start: IntArray, value: FloatArray, tol: float, n_min: int
+) -> tuple[IntArray, IntArray, FloatArray, FloatArray, IntArray, IntArray]:
+    """Choose the panels of every row and the number of nodes of every panel.
+
+    A panel with no more distinct values than interpolation would need points takes the values themselves as its nodes.
+
+    Returns
+    -------
+    panel_start
+        First panel of each row, shape (n_rows + 1,).
+    node_start
+        First node of each panel, shape (n_panels + 1,).
+    low, high
+        Hull of the values in each panel.
+    exact
+        1 where the nodes of a panel are the values themselves.
+    panel_of
+        Panel of each cell, -1 for cells in no row.
+    """
+    n_rows = start.shape[0] - 1
+    panel_start = np.zeros(n_rows + 1, dtype=np.int64)
+    row_low = np.empty(n_rows)
+    row_width = np.empty(n_rows)
+    for row in range(n_rows):
+        low, high = np.inf, -np.inf
+        for c in range(start[row], start[row + 1]):
+            low = min(low, value[order[c]])
+            high = max(high, value[order[c]])
+        n = 1
+        if high - low > WIDE:
+            n = int(math.ceil((high - low) / PANEL))
+        row_low[row] = low
+        row_width[row] = (high - low) / n
+        panel_start[row + 1] = panel_start[row] + n
+
+    n_panels = panel_start[n_rows]
+    low_of = np.full(n_panels, np.inf)
+    high_of = np.full(n_panels, -np.inf)
+    panel_of = np.full(value.shape[0], -1, dtype=np.int64)
+    for row in range(n_rows):
+        n = panel_start[row + 1] - panel_start[row]
+        for c in range(start[row], start[row + 1]):
+            v = value[order[c]]
+            j = 0
+            if n > 1:
+                j = min(int((v - row_low[row]) / row_width[row]), n - 1)
+            panel = panel_start[row] + j
+            panel_of[order[c]] = panel
+            low_of[panel] = min(low_of[panel], v)
+            high_of[panel] = max(high_of[panel], v)
+
+    n_full = np.zeros(n_panels, dtype=np.int64)
+    n_most = 1
+    for panel in range(n_panels):
+        if high_of[panel] >= low_of[panel]:
+            n_full[panel] = max(n_points(high_of[panel] - low_of[panel], tol), n_min)
+            n_most = max(n_most, n_full[panel])
+
+    # Distinct values, counted only as far as they could still be fewer than the points.
+    exact = np.ones(n_panels, dtype=np.int64)
+    n_distinct = np.zeros(n_panels, dtype=np.int64)
+    seen = np.empty((int(np.max(np.diff(panel_start))) if n_rows else 1, n_most))
+    for row in range(n_rows):
+        p0 = panel_start[row]
+        for c in range(start[row], start[row + 1]):
+            panel = panel_of[order[c]]
+            if exact[panel] == 0:
+                continue
+            v = value[order[c]]
+            known = False
+            for j in range(n_distinct[panel]):
+                if seen[panel - p0, j] == v:
+                    known = True
+                    break
+            if known:
+                continue
+            if n_distinct[panel] == n_full[panel]:
+                exact[panel] = 0
+            else:
+                seen[panel - p0, n_distinct[panel]] = v
+                n_distinct[panel] += 1
+
+    node_start = np.zeros(n_panels + 1, dtype=np.int64)
+    for panel in range(n_panels):
+        node_start[panel + 1] = node_start[panel] + (n_distinct[panel] if exact[panel] else n_full[panel])
+    return panel_start, node_start, low_of, high_of, exact, panel_of
+
+
+@njit(cache=True, nogil=True)
+def _points(n_most: int) -> tuple[FloatArray, FloatArray]:
+    """Chebyshev points of the first kind on [-1, 1], ascending, and their barycentric weights; row n for n points."""
+    point = np.zeros((n_most + 1, n_most))
+    barycentric = np.zeros((n_most + 1, n_most))
+    for n in range(1, n_most + 1):
+        for k in range(n):
+            angle = (2 * k + 1) * math.pi / (2 * n)
+            point[n, k] = -math.cos(angle)
+            barycentric[n, k] = math.sin(angle) * (1.0 if k % 2 == 0 else -1.0)
+    return point, barycentric
+
+
+@njit(cache=True, nogil=True)
+def spread_cells(
+    order: IntArray,
+    start: IntArray,
+    value: FloatArray,
+    panel_start: IntArray,
+    node_start: IntArray,
+    low: FloatArray,
+    high: FloatArray,
+    exact: IntArray,
+    panel_of: IntArray,
+) -> tuple[FloatArray, IntArray, IntArray, FloatArray]:
+    """Place the nodes of every panel and compute the Lagrange weights of every cell.
+
+    Returns
+    -------
+    node
+        Place of each node on the axis of `value`, ascending within each panel.
+    cell_first
+        First node of each cell.
+    cell_ptr
+        Where the weights of each cell begin in `cell_weight`, shape (n_obs + 1,).
+    cell_weight
+        Ragged weights; those of one cell sum to one.
+    """
+    n_obs = value.shape[0]
+    n_rows = start.shape[0] - 1
+    n_panels = node_start.shape[0] - 1
+    node = np.empty(node_start[n_panels])
+    cell_first = np.zeros(n_obs, dtype=np.int64)
+    cell_ptr = np.zeros(n_obs + 1, dtype=np.int64)
+    for i in range(n_obs):
+        panel = panel_of[i]
+        width = 0
+        if panel >= 0:
+            width = 1 if exact[panel] else node_start[panel + 1] - node_start[panel]
+        cell_ptr[i + 1] = cell_ptr[i] + width
+    cell_weight = np.empty(cell_ptr[n_obs])
+
+    n_most = 1
+    for panel in range(n_panels):
+        n_most = max(n_most, node_start[panel + 1] - node_start[panel])
+    point, barycentric = _points(n_most)
+    filled = np.zeros(n_panels, dtype=np.int64)
+    for row in range(n_rows):
+        for panel in range(panel_start[row], panel_start[row + 1]):
+            if exact[panel] == 0:
+                n = node_start[panel + 1] - node_start[panel]
+                middle, half = 0.5 * (low[panel] + high[panel]), 0.5 * (high[panel] - low[panel])
+                for k in range(n):
+                    node[node_start[panel] + k] = middle + half * point[n, k]
+        for c in range(start[row], start[row + 1]):
+            panel = panel_of[order[c]]
+            if exact[panel] == 0:
+                continue
+            v = value[order[c]]
+            n0 = node_start[panel]
+            known = False
+            for j in range(filled[panel]):
+                if node[n0 + j] == v:
+                    known = True
+                    break
+            if not known:
+                # Insertion keeps the nodes ascending, so that they do not depend on the order of the cells.
+                j = filled[panel]
+                while j > 0 and node[n0 + j - 1] > v:
+                    node[n0 + j] = node[n0 + j - 1]
+                    j -= 1
+                node[n0 + j] = v
+                filled[panel] += 1
+
+    for c in range(order.shape[0]):
+        i = order[c]
+        v = value[i]
+        panel = panel_of[i]
+        n0 = node_start[panel]
+        n = node_start[panel + 1] - n0
+        if exact[panel] != 0:
+            k = 0
+            while node[n0 + k] != v:
+                k += 1
+            cell_first[i] = n0 + k
+            cell_weight[cell_ptr[i]] = 1.0
+            continue
+        cell_first[i] = n0
+        w0 = cell_ptr[i]
+        x = (v - 0.5 * (low[panel] + high[panel])) / (0.5 * (high[panel] - low[panel]))
+        total = 0.0
+        hit = -1
+        for k in range(n):
+            distance = x - point[n, k]
+            if distance == 0.0:
+                hit = k
+                break
+            cell_weight[w0 + k] = barycentric[n, k] / distance
+            total += cell_weight[w0 + k]
+        if hit >= 0:
+            cell_weight[w0 : w0 + n] = 0.0
+            cell_weight[w0 + hit] = 1.0
+        else:
+            for k in range(n):
+                cell_weight[w0 + k] /= total
+    return node, cell_first, cell_ptr, cell_weight
+
+
+@njit(cache=True, nogil=True)
+def node_weights(
+    order: IntArray, n_nodes: int, cell_first: IntArray, cell_ptr: IntArray, cell_weight: FloatArray
+) -> FloatArray:
+    """Sum of the cells' weights on each node."""
+    weight = np.zeros(n_nodes)
+    for c in range(order.shape[0]):
+        i = order[c]
+        w0 = cell_ptr[i]
+        for k in range(cell_ptr[i + 1] - w0):
+            weight[cell_first[i] + k] += cell_weight[w0 + k]
+    return weight

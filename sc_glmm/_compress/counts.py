@@ -1,0 +1,182 @@
+"""From a count matrix to per-gene statistics of its design rows, in one pass over the stored counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.special import gammaln
+
+from sc_glmm._compress.arrays import FloatArray, IntArray
+from sc_glmm._compress.kernels import N_TAIL
+from sc_glmm._compress.matrix import Genes, Matrix, as_readable, gene_index, rows_of_cells
+from sc_glmm._compress.nodes import NodeTable
+from sc_glmm._compress.passes import Sums, add_by_columns, add_by_rows
+from sc_glmm._errors import InputError
+
+
+@dataclass(frozen=True)
+class CountStats:
+    """Per gene all that a Poisson or negative-binomial likelihood needs.
+
+    With eta_d the linear predictor of row d (offset excluded), the log likelihood of a gene is, over its nodes k,
+
+    * Poisson: ``const + sum A_k * eta_d - weight_k * ec_k * exp(eta_d)``
+    * NB: ``const + sum A_k * eta_d - (A_k + weight_k / phi) * log1p(phi * ec_k * exp(eta_d))``
+      ``+ sum tail[j] * log1p(j * phi)`` over j < 64
+      ``+ sum over_count * log1p(j * phi)`` over the overflow list and 64 <= j < over_value.
+
+    Attributes
+    ----------
+    A
+        Counts spread over the nodes, sum of y_i * l_k(i) over cells, shape (n_genes, n_nodes).
+    tail
+        Number of cells with y > j for j = 0 ... 63, those of the overflow list included, shape (n_genes, 64).
+    over_ptr
+        Where the overflow list of each gene begins, shape (n_genes + 1,).
+    over_value, over_count
+        Distinct counts above 64, ascending within a gene, and the number of cells that have them.
+    const
+        Sum of ``y_i * offset_i - lgamma(y_i + 1)``, shape (n_genes,).
+    total
+        Sum of the counts, shape (n_genes,).
+    n_nonzero
+        Number of cells with a count, shape (n_genes,).
+
+    Notes
+    -----
+    With groups every array but `A`, `over_value` and `over_count` has a leading axis of length n_groups; the nodes in
+    `A` belong to one group each, by their row. ``over_value[over_ptr[h, g] : over_ptr[h, g + 1]]`` is the list of gene
+    g in group h. :meth:`group` takes one group out.
+    """
+
+    A: FloatArray
+    tail: FloatArray
+    over_ptr: IntArray
+    over_value: FloatArray
+    over_count: FloatArray
+    const: FloatArray
+    total: FloatArray
+    n_nonzero: IntArray
+
+    def group(self, index: int) -> CountStats:
+        """Statistics of one group; `A` keeps the nodes of all."""
+        return replace(
+            self,
+            tail=self.tail[index],
+            over_ptr=self.over_ptr[index],
+            const=self.const[index],
+            total=self.total[index],
+            n_nonzero=self.n_nonzero[index],
+        )
+
+
+def compress_counts(
+    matrix: Matrix,
+    node_table: NodeTable,
+    offset: FloatArray,
+    *,
+    obs_index: IntArray | None = None,
+    genes: Genes = slice(None),
+    group_of: IntArray | None = None,
+    n_groups: int | None = None,
+    n_jobs: int = 1,
+) -> CountStats:
+    """Compress counts onto the nodes of their design rows, without loss for the likelihoods of the table's kind.
+
+    Parameters
+    ----------
+    matrix
+        Counts, cells x genes: scipy CSR or CSC matrix or array, or dense array, of any real type. It is neither made
+        dense nor cast; memory beyond the result is one block of rows (dense input) and a few numbers per cell.
+    node_table
+        Nodes of the cells. Cells of row -1 are skipped.
+    offset
+        Log size factors that the table was made with, shape (n_obs,).
+    obs_index
+        Row of `matrix` that holds each cell, -1 for cells that it does not hold, shape (n_obs,). By default cell i is
+        row i. Statistics of several matrices that share the cells among them can be added (:func:`add_counts`).
+    genes
+        Columns of `matrix`; the result has their order.
+    group_of
+        Group of each cell, shape (n_obs,); rows must not be shared by groups. The result then has a group axis.
+    n_groups
+        Number of groups; by default as many as `group_of` names.
+    n_jobs
+        Number of threads. The result does not depend on it, to the last bit.
+    """
+    matrix = as_readable(matrix)
+    n_obs = node_table.n_obs
+    offset = np.ascontiguousarray(offset, dtype=np.float64)
+    if offset.shape != (n_obs,):
+        raise InputError(f"offset has shape {offset.shape}, the node table {n_obs} cells; give one value per cell.")
+    matrix_row = rows_of_cells(obs_index, n_obs, matrix.shape[0])
+    columns = gene_index(genes, matrix.shape[1])
+    groups, row_group, n_found = _groups(node_table, group_of)
+    n_all = max(n_found, 1) if n_groups is None else n_groups
+    if n_found > n_all:
+        raise InputError(f"group_of names {n_found} groups, n_groups is {n_all}; it must be at least as large.")
+
+    sums = Sums(
+        A=np.zeros((len(columns), node_table.n_nodes)),
+        hist=np.zeros((n_all, len(columns), N_TAIL + 1), dtype=np.int32),
+        offset=np.zeros((n_all, len(columns))),
+        over=[],
+    )
+    if getattr(matrix, "format", "dense") == "csc":
+        add_by_columns(matrix, node_table, offset, matrix_row, columns, groups, sums, n_jobs)
+    else:
+        add_by_rows(matrix, node_table, offset, matrix_row, columns, row_group, sums, n_jobs)
+    stats = _finish(sums)
+    return stats.group(0) if group_of is None else stats
+
+
+def _groups(table: NodeTable, group_of: IntArray | None) -> tuple[IntArray, IntArray, int]:
+    """Group of each cell and of each row that has cells, and the number of groups."""
+    if group_of is None:
+        n_rows = len(table.order_ptr) - 1
+        return np.zeros(table.n_obs, dtype=np.int64), np.zeros(n_rows, dtype=np.int64), 1
+    groups = np.ascontiguousarray(group_of, dtype=np.int64)
+    if groups.shape != (table.n_obs,):
+        raise InputError(f"group_of has shape {groups.shape}, the node table {table.n_obs} cells; give one per cell.")
+    n_cells = np.diff(table.order_ptr)
+    row_group = np.full(len(n_cells), -1, dtype=np.int64)
+    filled = n_cells > 0
+    row_group[filled] = groups[table.order[table.order_ptr[:-1][filled]]]
+    if not np.array_equal(np.repeat(row_group, n_cells), groups[table.order]) or row_group[filled].min(initial=0) < 0:
+        raise InputError("some cells of one design row are in different groups or in none; give each group its rows.")
+    return groups, row_group, int(row_group.max(initial=-1)) + 1
+
+
+def _finish(sums: Sums) -> CountStats:
+    """Sort the overflowing counts into one list per group and gene, distinct values with their multiplicity."""
+    n_genes = sums.hist.shape[1]
+    slot = np.concatenate([np.zeros(0, np.int64), *(group * n_genes + gene for group, gene, _ in sums.over)])
+    value = np.concatenate([np.zeros(0), *(part for _, _, part in sums.over)])
+    order = np.lexsort((value, slot))
+    slot, value = slot[order], value[order]
+    first = np.flatnonzero((np.diff(slot, prepend=-1) != 0) | (np.diff(value, prepend=0.0) != 0))
+    return _build(sums, slot[first], value[first], np.diff(first, append=len(slot)).astype(np.float64))
+
+
+def _build(sums: Sums, slot: IntArray, over_value: FloatArray, over_count: FloatArray) -> CountStats:
+    """Assemble the record from histograms and the overflow lists of the (group, gene) slots."""
+    n_groups, n_genes, _ = sums.hist.shape
+    shape = (n_groups, n_genes)
+    n_over, over_total, over_lgamma = (
+        np.bincount(slot, over_count * x, n_groups * n_genes).reshape(shape)
+        for x in (np.ones_like(over_value), over_value, gammaln(over_value + 1.0))
+    )
+    y = np.arange(N_TAIL + 1)
+    tail = np.cumsum(sums.hist[:, :, :0:-1], axis=2, dtype=np.float64)[:, :, ::-1] + n_over[:, :, None]
+    ptr = np.searchsorted(slot, np.arange(n_groups * n_genes + 1))
+    return CountStats(
+        A=sums.A,
+        tail=np.ascontiguousarray(tail),
+        over_ptr=ptr[np.arange(n_groups)[:, None] * n_genes + np.arange(n_genes + 1)].astype(np.int64),
+        over_value=over_value,
+        over_count=over_count,
+        const=sums.offset - sums.hist @ gammaln(y + 1.0) - over_lgamma,
+        total=sums.hist @ y.astype(np.float64) + over_total,
+        n_nonzero=tail[:, :, 0].astype(np.int64),
+    )

@@ -1,0 +1,247 @@
+"""The node table: a design row's cells replaced by a few weighted offsets."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from sc_glmm._compress import chebyshev
+from sc_glmm._compress.arrays import FloatArray, IntArray
+from sc_glmm._errors import InputError
+
+NodeKind = Literal["collapsed", "chebyshev", "cells", "tensor"]
+
+
+@dataclass(frozen=True)
+class NodeTable:
+    """Rows and their nodes: all that the kernels of the engine see of the cells' offsets.
+
+    For any smooth f of the offset, the sum of f over the cells of row d is the sum over its nodes k of
+    ``weight[k] * f(log(ec[k]))``, and the same with counts y_i as factors and ``A[g, k]`` in place of ``weight[k]``.
+
+    Attributes
+    ----------
+    ptr
+        First node of each row, shape (n_rows + 1,).
+    ec
+        exp(node offset), shape (n_nodes,).
+    weight
+        Weight of each node; the weights of a row sum to its number of cells ("collapsed": to its sum of exp(offset)).
+        They can be negative. Shape (n_nodes,).
+    cell_first
+        First node that each cell writes to, shape (n_obs,).
+    cell_ptr
+        Where each cell's weights begin in `cell_weight`, shape (n_obs + 1,); a cell of no row has none.
+    cell_weight
+        How a cell's count is spread over the consecutive nodes from `cell_first` on.
+    order
+        Cells sorted by row, cells of no row left out, shape (n_used,).
+    order_ptr
+        Where the cells of each row begin in `order`, shape (n_rows + 1,); base rows for kind "tensor".
+    kind
+        "collapsed": one node a row, exact for Poisson only; "cells": every node is a cell or several with the same
+        offset, exact; "chebyshev": some rows interpolate; "tensor": some rows interpolate in a covariate as well.
+    n_nodes_max
+        Largest number of nodes of a row.
+    range_max
+        Largest offset range of an interpolated panel; 0 if there is none.
+    bound
+        Error of an interpolated function relative to its largest value on the panel, by the theory that chose the
+        number of nodes (0 where nothing is interpolated). :func:`node_error` measures it.
+    cell_stride
+        Distance between the nodes of neighbouring covariate nodes, shape (n_obs,); 0 without a covariate.
+    cell_x_ptr, cell_x_weight
+        As `cell_ptr` and `cell_weight`, for the covariate nodes: a cell adds
+        ``y * cell_x_weight[q] * cell_weight[k]`` to node ``cell_first + q * cell_stride + k``. One weight of 1 per
+        cell without a covariate.
+    """
+
+    ptr: IntArray
+    ec: FloatArray
+    weight: FloatArray
+    cell_first: IntArray
+    cell_ptr: IntArray
+    cell_weight: FloatArray
+    order: IntArray
+    order_ptr: IntArray
+    kind: NodeKind
+    n_nodes_max: int
+    range_max: float
+    bound: float
+    cell_stride: IntArray
+    cell_x_ptr: IntArray
+    cell_x_weight: FloatArray
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows."""
+        return len(self.ptr) - 1
+
+    @property
+    def n_nodes(self) -> int:
+        """Number of nodes of all rows."""
+        return len(self.ec)
+
+    @property
+    def n_obs(self) -> int:
+        """Number of cells, those of no row included."""
+        return len(self.cell_first)
+
+
+@dataclass(frozen=True)
+class Panels:
+    """Cells spread over Chebyshev nodes of one axis, row by row.
+
+    Attributes
+    ----------
+    row_start
+        First node of each row, shape (n_rows + 1,).
+    node
+        Place of each node on the axis.
+    cell_first, cell_ptr, cell_weight
+        As in :class:`NodeTable`.
+    range_max, bound
+        As in :class:`NodeTable`.
+    """
+
+    row_start: IntArray
+    node: FloatArray
+    cell_first: IntArray
+    cell_ptr: IntArray
+    cell_weight: FloatArray
+    range_max: float
+    bound: float
+
+
+def panel_bound(width: float, n_nodes: int) -> float:
+    """Error, relative to the largest value on the panel, that theory allows `n_nodes` points on `width`.
+
+    Three of the points pay for the derivatives, as in the rule that chooses their number.
+    """
+    return float(chebyshev.convergence_rate(width)) ** (3 - n_nodes)
+
+
+def spread(order: IntArray, order_ptr: IntArray, value: FloatArray, tol: float, n_min: int = 1) -> Panels:
+    """Choose nodes on the axis of `value` for every row and spread the cells over them."""
+    plan = chebyshev.plan_panels(order, order_ptr, value, tol, n_min)
+    panel_start, node_start, low, high, exact, _ = plan
+    node, cell_first, cell_ptr, cell_weight = chebyshev.spread_cells(order, order_ptr, value, *plan)
+    free = np.flatnonzero(exact == 0)
+    n_nodes = np.diff(node_start)[free]
+    widths = (high - low)[free]
+    bounds = [panel_bound(width, n) for width, n in zip(widths, n_nodes, strict=True)]
+    return Panels(
+        row_start=node_start[panel_start],
+        node=node,
+        cell_first=cell_first,
+        cell_ptr=cell_ptr,
+        cell_weight=cell_weight,
+        range_max=float(widths.max(initial=0.0)),
+        bound=max(bounds, default=0.0),
+    )
+
+
+def check_values(row_of: IntArray, values: FloatArray, what: str) -> tuple[IntArray, FloatArray]:
+    """Bring rows and values of the cells into the kernels' types; refuse values that are not finite."""
+    row_of = np.ascontiguousarray(row_of, dtype=np.int64)
+    values = np.ascontiguousarray(values, dtype=np.float64)
+    if row_of.shape != values.shape or row_of.ndim != 1:
+        raise InputError(f"{what} has shape {values.shape}, the cells have {row_of.shape}; give one value per cell.")
+    bad = np.flatnonzero(~np.isfinite(values) & (row_of >= 0))
+    if len(bad):
+        raise InputError(
+            f"{what} is {values[bad[0]]} in cell {bad[0]} and not finite in {len(bad)} cells; only finite values can "
+            "be used. Remove these cells or correct the size factors."
+        )
+    return row_of, values
+
+
+def poisson_nodes(row_of: IntArray, n_rows: int, offset: FloatArray) -> NodeTable:
+    """One node a row with the sum of exp(offset): all that a Poisson likelihood needs, exactly.
+
+    Parameters
+    ----------
+    row_of
+        Row of each cell, -1 for cells that are not used, shape (n_obs,).
+    n_rows
+        Number of rows.
+    offset
+        Log size factors, shape (n_obs,).
+    """
+    row_of, offset = check_values(row_of, offset, "offset")
+    n_obs = len(row_of)
+    order, order_ptr = chebyshev.sort_by_row(row_of, n_rows)
+    used = row_of >= 0
+    cell_ptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(used, dtype=np.int64)])
+    return NodeTable(
+        ptr=np.arange(n_rows + 1, dtype=np.int64),
+        ec=np.ones(n_rows),
+        weight=np.bincount(row_of[used], np.exp(offset[used]), n_rows),
+        cell_first=np.where(used, row_of, 0),
+        cell_ptr=cell_ptr,
+        cell_weight=np.ones(cell_ptr[-1]),
+        order=order,
+        order_ptr=order_ptr,
+        kind="collapsed",
+        n_nodes_max=1,
+        range_max=0.0,
+        bound=0.0,
+        cell_stride=np.zeros(n_obs, dtype=np.int64),
+        cell_x_ptr=np.arange(n_obs + 1, dtype=np.int64),
+        cell_x_weight=np.ones(n_obs),
+    )
+
+
+def chebyshev_nodes(
+    row_of: IntArray, n_rows: int, offset: FloatArray, tol: float = 1e-10, *, n_min: int = 1
+) -> NodeTable:
+    """Chebyshev nodes over the hull of each row's offsets, for any likelihood that is smooth in the offset.
+
+    A row takes ``K = ceil(log(1 / tol) / log(rho)) + 3`` nodes with ``rho = h + sqrt(h**2 + 1)`` and
+    ``h = pi / (range / 2)``; a row wider than 7 is cut into equal panels no wider than 4. Where a panel has no more
+    than K distinct offsets, these are its nodes and nothing is approximated.
+
+    Parameters
+    ----------
+    row_of
+        Row of each cell, -1 for cells that are not used, shape (n_obs,).
+    n_rows
+        Number of rows.
+    offset
+        Log size factors, shape (n_obs,).
+    tol
+        Error of log1p(phi * mu) relative to its largest value on the panel; derivatives lose up to three digits.
+    n_min
+        Least number of nodes of an interpolated panel (to double the nodes in a test).
+    """
+    row_of, offset = check_values(row_of, offset, "offset")
+    n_obs = len(row_of)
+    order, order_ptr = chebyshev.sort_by_row(row_of, n_rows)
+    panels = spread(order, order_ptr, offset, check_tol(tol), n_min)
+    return NodeTable(
+        ptr=panels.row_start,
+        ec=np.exp(panels.node),
+        weight=chebyshev.node_weights(order, len(panels.node), panels.cell_first, panels.cell_ptr, panels.cell_weight),
+        cell_first=panels.cell_first,
+        cell_ptr=panels.cell_ptr,
+        cell_weight=panels.cell_weight,
+        order=order,
+        order_ptr=order_ptr,
+        kind="chebyshev" if panels.bound > 0 else "cells",
+        n_nodes_max=int(np.diff(panels.row_start).max(initial=0)),
+        range_max=panels.range_max,
+        bound=panels.bound,
+        cell_stride=np.zeros(n_obs, dtype=np.int64),
+        cell_x_ptr=np.arange(n_obs + 1, dtype=np.int64),
+        cell_x_weight=np.ones(n_obs),
+    )
+
+
+def check_tol(tol: float) -> float:
+    """Refuse a tolerance for which the rule for the number of nodes makes no sense."""
+    if not (math.isfinite(tol) and 1e-15 <= tol <= 1e-2):
+        raise InputError(f"tol is {tol}; it must lie between 1e-15 and 1e-2. The default is 1e-10.")
+    return float(tol)

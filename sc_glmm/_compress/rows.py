@@ -1,0 +1,124 @@
+"""Design rows: the distinct combinations of covariates and groups that cells share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sc_glmm._compress.arrays import AnyArray, FloatArray, IntArray
+
+
+@dataclass(frozen=True)
+class DesignRows:
+    """The distinct combinations of X row, basis rows and group codes, in lexicographic order of (codes, Z, X).
+
+    Two cells in the same row have the same linear predictor whatever the parameters; they can differ only in their
+    offset. The order depends on the values alone, so permuting the cells permutes `row_of` and nothing else.
+
+    Attributes
+    ----------
+    row_of
+        Row of each cell, shape (n_obs,).
+    n_rows
+        Number of distinct rows.
+    X
+        Fixed-effects rows, shape (n_rows, p).
+    Z
+        Per random term its basis rows, shape (n_rows, k).
+    codes
+        Per random term the level of its grouping factor, shape (n_rows,).
+    n_cells
+        Number of cells in each row, shape (n_rows,).
+    """
+
+    row_of: IntArray
+    n_rows: int
+    X: FloatArray
+    Z: tuple[FloatArray, ...]
+    codes: tuple[IntArray, ...]
+    n_cells: IntArray
+
+
+def _refine(ids: IntArray, n_ids: int, column: AnyArray) -> tuple[IntArray, int]:
+    """Split the classes of `ids` by the values of `column`; classes stay in order, values ascend within each."""
+    example = np.zeros(n_ids, dtype=column.dtype)
+    example[ids] = column
+    if np.array_equal(example[ids], column):
+        # Constant within every class, as sample-level covariates are within samples: no sort needed.
+        return ids, n_ids
+    values, value_ids = np.unique(column, return_inverse=True)
+    present, refined = np.unique(ids * len(values) + value_ids.reshape(-1), return_inverse=True)
+    return refined.reshape(-1).astype(np.int64, copy=False), len(present)
+
+
+def unique_rows(X: FloatArray, Zs: Sequence[FloatArray], codes: Sequence[IntArray]) -> DesignRows:
+    """Find the design rows of the cells.
+
+    Parameters
+    ----------
+    X
+        Fixed-effects matrix, shape (n_obs, p); no NaN.
+    Zs
+        Per random term its basis, shape (n_obs, k); no NaN.
+    codes
+        Per random term the level of each cell, shape (n_obs,).
+    """
+    n_obs = len(X)
+    ids, n_ids = np.zeros(n_obs, dtype=np.int64), min(n_obs, 1)
+    if n_obs:
+        columns: list[AnyArray] = [np.asarray(code) for code in codes]
+        columns += [Z[:, j] for Z in Zs for j in range(Z.shape[1])]
+        columns += [X[:, j] for j in range(X.shape[1])]
+        for column in columns:
+            ids, n_ids = _refine(ids, n_ids, column)
+    first = np.zeros(n_ids, dtype=np.int64)
+    first[ids[::-1]] = np.arange(n_obs - 1, -1, -1)
+    return DesignRows(
+        row_of=ids,
+        n_rows=n_ids,
+        X=np.ascontiguousarray(X[first], dtype=np.float64),
+        Z=tuple(np.ascontiguousarray(Z[first], dtype=np.float64) for Z in Zs),
+        codes=tuple(np.ascontiguousarray(np.asarray(code)[first], dtype=np.int64) for code in codes),
+        n_cells=np.bincount(ids, minlength=n_ids).astype(np.int64),
+    )
+
+
+@dataclass(frozen=True)
+class StackedRows:
+    """The rows of several groups of cells laid one after the other, for one pass over the matrix.
+
+    Attributes
+    ----------
+    row_of
+        Row of each cell over all groups, -1 for cells of no group, shape (n_obs,).
+    group_of
+        Group of each cell, -1 for cells of no group, shape (n_obs,).
+    first_row
+        First row of each group and, at the end, the number of rows, shape (n_groups + 1,).
+    """
+
+    row_of: IntArray
+    group_of: IntArray
+    first_row: IntArray
+
+
+def stack_rows(parts: Sequence[tuple[IntArray, DesignRows]], n_obs: int) -> StackedRows:
+    """Give the rows of several groups one numbering.
+
+    Parameters
+    ----------
+    parts
+        Per group the places of its cells among all `n_obs` cells, and their design rows.
+    n_obs
+        Number of all cells.
+    """
+    row_of = np.full(n_obs, -1, dtype=np.int64)
+    group_of = np.full(n_obs, -1, dtype=np.int64)
+    first_row = np.zeros(len(parts) + 1, dtype=np.int64)
+    for group, (cells, rows) in enumerate(parts):
+        row_of[cells] = first_row[group] + rows.row_of
+        group_of[cells] = group
+        first_row[group + 1] = first_row[group] + rows.n_rows
+    return StackedRows(row_of, group_of, first_row)
