@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 
 class ScGlmmError(Exception):
     """Base class of all errors raised by sc_glmm."""
@@ -29,12 +31,31 @@ class FormulaError(InputError):
     """
 
     def __init__(self, message: str, source: str, span: tuple[int, int]) -> None:
+        self.message = message
         self.source = source
         self.span = span
-        start, stop = span
-        caret = " " * start + "^" * max(stop - start, 1)
-        super().__init__(f"{message}\n    {source}\n    {caret}")
+        super().__init__(f"{message}\n{mark(source, span)}")
+
+    def __reduce__(self) -> tuple[type[FormulaError], tuple[str, str, tuple[int, int]]]:
+        # the default would call __init__ with the finished message only, and fail in another process
+        return type(self), (self.message, self.source, self.span)
 
 
 class ScGlmmWarning(UserWarning):
     """Something changed what is analysed, or how the result must be read."""
+
+
+def mark(source: str, span: tuple[int, int]) -> str:
+    """Two lines: the formula on one line, and carets under the characters of `span`."""
+    # white space becomes a plain space, so that a formula over several lines keeps its carets in place
+    shown = "".join(" " if char.isspace() or not char.isprintable() else char for char in source)
+    start, stop = span
+    before, under = _width(shown[:start]), _width(shown[start:stop])
+    return f"    {shown}\n    {' ' * before}{'^' * max(under, 1)}"
+
+
+def _width(text: str) -> int:
+    """Columns that `text` takes in a terminal: two for wide East Asian characters, none for combining marks."""
+    return sum(
+        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
+    )

@@ -1,0 +1,251 @@
+"""Formula and data frame to the design of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from .._errors import DesignError, mark
+from .._formula import Atom, MixedFormula
+from .coding import FloatArray, code_again, code_terms
+from .columns import Column, Use, find_columns, list_some, read_column
+from .fixed import FixedDesign, build_fixed
+from .random import ReTerm, build_random
+
+
+@dataclass(frozen=True)
+class Design:
+    """Everything about a model but its response and family.
+
+    Attributes
+    ----------
+    formula
+        The formula.
+    fixed
+        The fixed part.
+    random
+        The random-effects terms.
+    offset
+        (n_obs,) sum of the ``offset(...)`` terms, None if there are none.
+    kept
+        (n_input,) bool: which rows of the input are used; the n_obs rows of all else are these, in their order.
+    notes
+        What the user should know: rows dropped, base levels chosen, categories and columns dropped.
+    response
+        (n_obs,) or, for ``cbind(a, b)``, (n_obs, 2): the left side; None unless it was asked for.
+    columns
+        How each column of the data enters, to treat new data alike.
+    means
+        Mean over the rows used of each column that holds numbers.
+    """
+
+    formula: MixedFormula
+    fixed: FixedDesign
+    random: tuple[ReTerm, ...]
+    offset: FloatArray | None
+    kept: npt.NDArray[np.bool_]
+    notes: tuple[str, ...]
+    response: FloatArray | None = None
+    columns: dict[str, Column] = field(default_factory=dict, repr=False)
+    means: dict[str, float] = field(default_factory=dict, repr=False)
+    offset_specs: tuple[Any, ...] = field(default=(), repr=False)
+
+    @property
+    def n_obs(self) -> int:
+        """Number of rows used."""
+        return int(self.fixed.X.shape[0])
+
+    def at(self, data: pd.DataFrame) -> tuple[FloatArray, tuple[FloatArray, ...]]:
+        """X and the Z of every term on new rows, coded as on the rows that made the design.
+
+        Parameters
+        ----------
+        data
+            The columns that the fixed part and the left sides of the bars use; no missing values. Grouping
+            columns are not needed.
+
+        Returns
+        -------
+        X
+            (n_new, p).
+        Z
+            For each term, (n_new, k).
+        """
+        needed = [term.term.terms for term in self.random] + [self.formula.fixed_terms]
+        frame = self.convert(data, [atom for terms in needed for term in terms for atom in term])
+        return self.fixed.at(frame), tuple(term.at(frame, self.formula) for term in self.random)
+
+    def offset_at(self, data: pd.DataFrame) -> FloatArray | None:
+        """The offset on new rows, None if the formula has none."""
+        if not self.offset_specs:
+            return None
+        frame = self.convert(data, list(self.formula.offset_atoms))
+        parts = [
+            code_again(spec, ((atom,),), frame, self.formula)[:, 0]
+            for spec, atom in zip(self.offset_specs, self.formula.offset_atoms, strict=True)
+        ]
+        return np.sum(parts, axis=0)
+
+    def convert(self, data: pd.DataFrame, atoms: list[Atom]) -> pd.DataFrame:
+        """The columns that `atoms` use, converted as those of the design were."""
+        names = dict.fromkeys(name.name for atom in atoms for name in atom.names if name.name in self.columns)
+        missing = [name for name in names if name not in data.columns]
+        if missing:
+            raise DesignError(f"the new data lack {list_some(missing)}; the model needs {list_some(names)}")
+        lacking = [name for name in names if data[name].isna().any()]
+        if lacking:
+            raise DesignError(f"the new data have missing values in {list_some(lacking)}: fill or drop these rows")
+        return pd.DataFrame(
+            {
+                name: self.columns[name].convert(data[name]).to_numpy()
+                if self.columns[name].kind != "factor"
+                else self.columns[name].convert(data[name]).array
+                for name in names
+            },
+            index=range(len(data)),
+        )
+
+
+def build_design(
+    formula: MixedFormula,
+    data: pd.DataFrame,
+    *,
+    reference: Mapping[str, object] | None = None,
+    na_action: Literal["drop", "raise"] = "drop",
+    check_replication: bool = True,
+    response: bool = False,
+) -> Design:
+    """Build the design that `formula` describes on the rows of `data`.
+
+    Parameters
+    ----------
+    formula
+        From :func:`sc_glmm._formula.parse_formula`.
+    data
+        One row per observation, any order, any index.
+    reference
+        Column -> level that the others are compared with.
+    na_action
+        What to do with rows that lack a value in a column that the formula uses: ``"drop"`` them (with a note) or
+        ``"raise"`` an error.
+    check_replication
+        Whether to refuse a grouping factor with one row for each level. Count models on data frames may have such
+        an observation-level effect.
+    response
+        Whether the left side is an expression of columns of `data`, to be evaluated (and its missing values
+        treated) with the rest.
+
+    Returns
+    -------
+    The design on the rows used.
+
+    Raises
+    ------
+    FormulaError, DesignError
+        If a column is missing or the model cannot be built; the message marks the spot where there is one.
+    """
+    if na_action not in ("drop", "raise"):
+        raise DesignError(f"na_action={na_action!r}: allowed are 'drop' and 'raise'")
+    uses = find_columns(formula, data, response=response)
+    reference = dict(reference or {})
+    _check_reference(reference, uses, data)
+    kept, notes = _complete_rows(formula, data, uses, na_action)
+    used = data.loc[kept, list(uses)] if not kept.all() else data[list(uses)]
+    used = used.reset_index(drop=True)
+    columns = {
+        name: read_column(used[name], use, reference.get(name))
+        for name, use in uses.items()
+        if use.coded or use.computed
+    }
+    frame = pd.DataFrame({name: column.convert(used[name]) for name, column in columns.items()}, index=used.index)
+    notes += [
+        f"{column.name}: unused categories {list_some(column.unused)} were dropped"
+        for name, column in columns.items()
+        if column.unused and uses[name].coded
+    ]
+    fixed, more = build_fixed(formula, frame, columns)
+    groups = {name: used[name] for name, use in uses.items() if use.group}
+    random = build_random(formula, frame, groups, columns, check_replication=check_replication)
+    offset, specs = _offset(formula, frame)
+    return Design(
+        formula=formula,
+        fixed=fixed,
+        random=random,
+        offset=offset,
+        kept=kept,
+        notes=(*notes, *more),
+        response=_response(formula, frame) if response else None,
+        columns=columns,
+        means={name: float(frame[name].mean()) for name, column in columns.items() if column.kind == "number"},
+        offset_specs=specs,
+    )
+
+
+def _check_reference(reference: Mapping[str, object], uses: dict[str, Use], data: pd.DataFrame) -> None:
+    factors = [name for name, use in uses.items() if use.coded]
+    for name in reference:
+        if name not in factors:
+            there = "is a column, but no factor of this formula" if name in data.columns else "is no column"
+            raise DesignError(
+                f"reference names {name!r}, which {there}; it can name {list_some(factors) or 'nothing here'}"
+            )
+
+
+def _complete_rows(
+    formula: MixedFormula, data: pd.DataFrame, uses: dict[str, Use], na_action: str
+) -> tuple[npt.NDArray[np.bool_], list[str]]:
+    """The rows with a value in every column used."""
+    missing = {name: data[name].isna().to_numpy(dtype=bool) for name in uses}
+    lacking = {name: int(mask.sum()) for name, mask in missing.items() if mask.any()}
+    if not len(data):
+        raise DesignError("the data have no rows")
+    kept = np.ones(len(data), dtype=bool)
+    for mask in missing.values():
+        kept &= ~mask
+    if not lacking:
+        return kept, []
+    n_lost = int((~kept).sum())
+    listed = ", ".join(f"{name}: {count}" for name, count in lacking.items())
+    worst = mark(formula.source, uses[max(lacking, key=lambda name: lacking[name])].span)
+    if na_action == "raise":
+        raise DesignError(f"{n_lost} of {len(data)} rows have missing values ({listed}): fill or drop them\n{worst}")
+    if not kept.any():
+        raise DesignError(f"no row is left: every one has a missing value ({listed})\n{worst}")
+    return kept, [f"{n_lost} of {len(data)} rows were dropped because of missing values ({listed})"]
+
+
+def _offset(formula: MixedFormula, frame: pd.DataFrame) -> tuple[FloatArray | None, tuple[Any, ...]]:
+    if not formula.offset_atoms:
+        return None, ()
+    total = np.zeros(len(frame))
+    specs = []
+    for atom in formula.offset_atoms:
+        values, spec = _one_column(atom, frame, formula, "an offset")
+        total += values[:, 0]
+        specs.append(spec)
+    return total, tuple(specs)
+
+
+def _response(formula: MixedFormula, frame: pd.DataFrame) -> FloatArray:
+    atom = formula.response_atom
+    if atom is None:
+        raise DesignError(f"the formula {formula.source!r} has no left side: write the response before '~'")
+    if atom.text.startswith("cbind("):
+        context = {"cbind": lambda *columns: np.column_stack(columns)}
+        return code_terms(((atom,),), frame, formula, context)[0]
+    return _one_column(atom, frame, formula, "the response")[0][:, 0]
+
+
+def _one_column(atom: Atom, frame: pd.DataFrame, formula: MixedFormula, what: str) -> tuple[FloatArray, Any]:
+    values, spec = code_terms(((atom,),), frame, formula)
+    if values.shape[1] != 1 or spec.factor_contrasts:
+        kind = "text or categories" if spec.factor_contrasts else f"{values.shape[1]} columns"
+        raise DesignError(
+            f"{what} must be one number per row, and this gives {kind}\n{mark(formula.source, atom.span)}"
+        )
+    return values, spec

@@ -1,0 +1,89 @@
+"""Degrees of freedom that come from samples, never from cells: between-within, by ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from .random import IntArray, ReTerm
+
+FloatArray = npt.NDArray[np.float64]
+
+
+def residual_df(L: npt.ArrayLike, fixed_X: FloatArray, random: Sequence[ReTerm]) -> float:
+    """Residual degrees of freedom of a contrast.
+
+    Every column of X that the contrast uses lives in a stratum: the coarsest grouping factor within whose levels
+    the column is constant. There, levels play the part of observations: ``df = n_levels - rank``, where the rank is
+    that of the intercept, all columns of X that are constant within the levels, and the levels of every other
+    grouping factor that contains this one and within which the column varies. A column that varies within every
+    grouping factor (a covariate of cells) gets the number of levels of the finest factor minus one. The contrast
+    gets the smallest of its columns' values.
+
+    Parameters
+    ----------
+    L
+        (q, p) or (p,) contrast matrix.
+    fixed_X
+        (n_obs, p) fixed-effects matrix.
+    random
+        The random-effects terms; without any, rows are the units.
+
+    Returns
+    -------
+    The degrees of freedom; 0.0 when a column of the contrast is confounded with a grouping factor.
+    """
+    L = np.atleast_2d(np.asarray(L, dtype=np.float64))
+    groups = _distinct(random)
+    if not groups:
+        return float(fixed_X.shape[0] - np.linalg.matrix_rank(fixed_X))
+    constant = [_constant_within(fixed_X, codes, n) for codes, n in groups]
+    everywhere = np.ptp(fixed_X, axis=0) == 0.0
+    used = np.flatnonzero((L != 0.0).any(axis=0))
+    tested = [j for j in used if not everywhere[j]] or list(used)  # the intercept alone only if nothing else is tested
+    if not tested:
+        return 0.0
+    return min(_column_df(j, fixed_X, groups, constant) for j in map(int, tested))
+
+
+def _distinct(random: Sequence[ReTerm]) -> list[tuple[IntArray, int]]:
+    """The grouping factors, coarsest first, each once."""
+    factors = {term.group: (term.codes, len(term.levels)) for term in random}
+    return sorted(factors.values(), key=lambda factor: factor[1])
+
+
+def _column_df(
+    j: int, X: FloatArray, groups: list[tuple[IntArray, int]], constant: list[npt.NDArray[np.bool_]]
+) -> float:
+    stratum = next((i for i, mask in enumerate(constant) if mask[j]), None)
+    if stratum is None:
+        return float(groups[-1][1] - 1)
+    codes, n_levels = groups[stratum]
+    table = _level_table(X[:, constant[stratum]], codes, n_levels)
+    blocks = [np.ones((n_levels, 1)), table]
+    for i, (outer, n_outer) in enumerate(groups):
+        if i != stratum and not constant[i][j]:
+            outer_column = outer.astype(np.float64)[:, None]
+            if _constant_within(outer_column, codes, n_levels)[0]:
+                of_level = _level_table(outer_column, codes, n_levels)[:, 0].astype(np.int64)
+                blocks.append(np.eye(n_outer)[of_level])
+    matrix = np.hstack(blocks)
+    length = np.linalg.norm(matrix, axis=0)
+    rank = np.linalg.matrix_rank(matrix / np.where(length > 0, length, 1.0))
+    return max(float(n_levels - rank), 0.0)
+
+
+def _level_table(columns: FloatArray, codes: IntArray, n_levels: int) -> FloatArray:
+    """Value of each column at the first row of each level."""
+    first = np.empty(n_levels, dtype=np.int64)
+    first[codes[::-1]] = np.arange(codes.size)[::-1]
+    return columns[first]
+
+
+def _constant_within(columns: FloatArray, codes: IntArray, n_levels: int) -> npt.NDArray[np.bool_]:
+    """For each column, whether it has one value within every level (to rounding)."""
+    spread = np.abs(columns - _level_table(columns, codes, n_levels)[codes]).max(axis=0, initial=0.0)
+    size: npt.NDArray[np.bool_] = spread <= 1e-10 * np.abs(columns).max(axis=0, initial=0.0)
+    return size

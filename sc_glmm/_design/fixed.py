@@ -1,0 +1,230 @@
+"""The fixed part: the matrix X, its factors, and what to do with columns that depend on others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import scipy.linalg
+
+from .._errors import DesignError, mark
+from .._formula import Atom, MixedFormula, Term, term_label
+from .coding import FloatArray, code_again, code_terms, factor_of, label_terms
+from .columns import Column, list_some
+
+if TYPE_CHECKING:
+    from formulaic import ModelSpec
+
+# a column counts as dependent when less than this share of its length is its own (R's lm uses the same)
+ALIAS_TOLERANCE = 1e-7
+
+
+@dataclass(frozen=True)
+class Factor:
+    """A categorical column of the fixed part.
+
+    Attributes
+    ----------
+    name
+        The column.
+    levels
+        Its levels in the rows used, in order, as text.
+    base
+        The level that the others are compared with; None if the coding has none.
+    chosen
+        Where the base comes from: ``"given"`` (by the user), ``"categorical"`` (order of the categories),
+        ``"alphabetical"`` (text) or ``"sorted"`` (booleans and numbers).
+    """
+
+    name: str
+    levels: tuple[str, ...]
+    base: str | None
+    chosen: str
+
+
+@dataclass(frozen=True)
+class FixedDesign:
+    """The fixed part on the rows used.
+
+    Attributes
+    ----------
+    X
+        (n_obs, p) float64, C-contiguous, full column rank.
+    names
+        p names of columns: ``"Intercept"``, ``"disease[T.AD]"``.
+    terms
+        Label of each term (``"1"`` for the intercept) -> its columns in `X`, in formula order.
+    factors
+        The categorical columns.
+    spec
+        formulaic's recipe, which still has the aliased columns.
+    aliased
+        Names of the columns removed because they depend linearly on earlier ones.
+    keep
+        Columns of the recipe that are in `X`.
+    alias_weights
+        (p, n_aliased): aliased columns = `X` @ alias_weights.
+    """
+
+    X: FloatArray
+    names: tuple[str, ...]
+    terms: dict[str, tuple[int, ...]]
+    factors: dict[str, Factor]
+    spec: ModelSpec
+    aliased: tuple[str, ...]
+    keep: tuple[int, ...] = field(repr=False)
+    alias_weights: FloatArray = field(repr=False)
+    source: MixedFormula = field(repr=False)
+
+    def at(self, frame: pd.DataFrame) -> FloatArray:
+        """`X` on new rows; `frame` holds converted columns."""
+        return np.ascontiguousarray(self.all_columns(frame)[:, self.keep])
+
+    def all_columns(self, frame: pd.DataFrame) -> FloatArray:
+        """The same with the aliased columns still in it."""
+        return code_again(self.spec, self.source.fixed_terms, frame, self.source)
+
+
+def build_fixed(
+    formula: MixedFormula, frame: pd.DataFrame, columns: dict[str, Column]
+) -> tuple[FixedDesign, tuple[str, ...]]:
+    """Code the fixed part on the rows of `frame`; the second value are notes."""
+    if not formula.fixed_terms:
+        spot = (formula.source.index("~"), len(formula.source))
+        raise DesignError(f"the fixed part has no column: add an intercept or a term\n{mark(formula.source, spot)}")
+    check_levels(formula.fixed_terms, columns, formula)
+    full, spec = code_terms(formula.fixed_terms, frame, formula)
+    names = tuple(spec.column_names)
+    keep, aliased, weights = find_aliased(full)
+    if not keep:
+        raise DesignError("all columns of the fixed part are zero: there is nothing to estimate")
+    position = {column: i for i, column in enumerate(keep)}
+    terms: dict[str, tuple[int, ...]] = {}
+    start = 0
+    for term, row in zip(label_terms(spec, formula.fixed_terms), spec.structure or (), strict=True):
+        stop = start + len(row.columns)
+        terms[term_label(term)] = tuple(position[j] for j in range(start, stop) if j in position)
+        start = stop
+    factors = _factors(formula, spec, columns)
+    design = FixedDesign(
+        X=np.ascontiguousarray(full[:, keep]),
+        names=tuple(names[j] for j in keep),
+        terms=terms,
+        factors=factors,
+        spec=spec,
+        aliased=tuple(names[j] for j in aliased),
+        keep=tuple(keep),
+        alias_weights=weights,
+        source=formula,
+    )
+    notes = [_base_note(factor) for factor in factors.values() if factor.chosen == "alphabetical" and factor.base]
+    return design, (*notes, *_alias_notes(design))
+
+
+def check_levels(terms: tuple[Term, ...], columns: dict[str, Column], formula: MixedFormula) -> None:
+    """Refuse factors with a single level."""
+    for atom in dict.fromkeys(atom for term in terms for atom in term):
+        for name in atom.names:
+            column = columns.get(name.name)
+            if column is not None and column.kind == "factor" and len(column.categories) < 2:
+                raise DesignError(
+                    f"{name.name!r} has only one level in the rows used ({list_some(column.categories)}), so nothing "
+                    f"can be compared: drop it from the formula or use more data\n{mark(formula.source, name.span)}"
+                )
+
+
+def find_aliased(X: FloatArray) -> tuple[list[int], list[int], FloatArray]:
+    """Split the columns of `X` into independent ones and ones that depend on those before them.
+
+    Returns
+    -------
+    keep, aliased
+        Column numbers, ascending.
+    weights
+        (len(keep), len(aliased)): ``X[:, aliased] = X[:, keep] @ weights``.
+    """
+    n_columns = X.shape[1]
+    length = np.linalg.norm(X, axis=0)
+    scale = np.where(length > 0, length, 1.0)
+    # R of a QR decomposition has the same inner products as X, and is small
+    triangle = np.linalg.qr(X / scale, mode="r")
+    pivoted = scipy.linalg.qr(triangle, mode="r", pivoting=True)[0]
+    diagonal = np.abs(np.diag(pivoted))
+    if diagonal.size == n_columns and diagonal.min() > ALIAS_TOLERANCE * diagonal.max():
+        return list(range(n_columns)), [], np.empty((n_columns, 0))
+    # dependent: go from left to right, so that the earlier column stays, as in R
+    keep: list[int] = []
+    basis = np.empty((triangle.shape[0], 0))
+    for j in range(n_columns):
+        rest = triangle[:, j].copy()
+        for _ in range(2):  # the second pass removes what rounding left
+            rest -= basis @ (basis.T @ rest)
+        own = np.linalg.norm(rest)
+        if length[j] > 0 and own > ALIAS_TOLERANCE:
+            keep.append(j)
+            basis = np.column_stack([basis, rest / own])
+    aliased = [j for j in range(n_columns) if j not in keep]
+    weights = np.zeros((len(keep), len(aliased)))
+    if keep and aliased:
+        weights = np.linalg.lstsq(triangle[:, keep], triangle[:, aliased], rcond=None)[0]
+        weights[np.abs(weights) < 1e-8] = 0.0
+        weights *= scale[aliased] / scale[keep][:, None]
+    return keep, aliased, weights
+
+
+def _factors(formula: MixedFormula, spec: ModelSpec, columns: dict[str, Column]) -> dict[str, Factor]:
+    from formulaic.transforms.contrasts import TreatmentContrasts
+    from formulaic.utils.sentinels import UNSET
+
+    reduced = {
+        scoped.factor.expr: scoped.reduced
+        for row in spec.structure or ()
+        for term in row.scoped_terms
+        for scoped in term.factors
+    }
+    factors: dict[str, Factor] = {}
+    for atom in dict.fromkeys(atom for term in formula.fixed_terms for atom in term):
+        state = spec.factor_contrasts.get(factor_of(atom))
+        name = next((name.name for name in atom.names if name.name in columns), None)
+        if state is None or name is None or name in factors:
+            continue
+        base, chosen = None, columns[name].chosen
+        if isinstance(state.contrasts, TreatmentContrasts):
+            coded = state.contrasts.get_coding_column_names(state.levels, reduced_rank=True)
+            base = str(next(level for level in state.levels if level not in coded))
+            first = str(columns[name].categories[0]) if columns[name].categories else base
+            explicit = state.contrasts.base is not UNSET or base != first
+            if chosen == "given" and base != first:
+                raise DesignError(
+                    f"reference asks for the base level {first!r} of {name!r}, and the formula for {base!r}: keep one\n"
+                    f"{mark(formula.source, atom.span)}"
+                )
+            chosen = "given" if explicit else chosen
+            if not reduced.get(atom.text, False):
+                base = None  # a column for every level: nothing is the base
+        factors[name] = Factor(name, tuple(str(level) for level in state.levels), base, chosen)
+    return factors
+
+
+def _base_note(factor: Factor) -> str:
+    other = next(level for level in factor.levels if level != factor.base)
+    return (
+        f"{factor.name}: base level {factor.base!r} was chosen alphabetically from {list_some(factor.levels)}; "
+        f"pass reference={{{factor.name!r}: {other!r}}} (or a pandas Categorical) to choose it yourself"
+    )
+
+
+def _alias_notes(design: FixedDesign) -> list[str]:
+    notes = []
+    for j, name in enumerate(design.aliased):
+        on = [design.names[i] for i in np.flatnonzero(design.alias_weights[:, j])]
+        why = f"it is a linear combination of {list_some(on)}" if on else "it is zero in all rows used"
+        notes.append(f"column {name!r} was dropped from the design: {why}")
+    return notes
+
+
+def atoms_of(terms: tuple[Term, ...]) -> tuple[Atom, ...]:
+    """The distinct atoms of some terms."""
+    return tuple(dict.fromkeys(atom for term in terms for atom in term))

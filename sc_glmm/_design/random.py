@@ -1,0 +1,166 @@
+"""The random part: for each term the level of every row and the columns of Z."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from .._errors import DesignError, mark
+from .._formula import MixedFormula, RandomTerm
+from .coding import FloatArray, code_again, code_terms
+from .columns import Column, list_some
+from .fixed import check_levels
+
+if TYPE_CHECKING:
+    from formulaic import ModelSpec
+
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class ReTerm:
+    """One random-effects term on the rows used.
+
+    Attributes
+    ----------
+    label
+        ``"(1 | sample)"``.
+    group
+        Name of the grouping factor: ``"sample"``, ``"a:b"``; ``"b:a"`` when ``a/b`` was written, as in lme4.
+    codes
+        (n_obs,) int64: level of each row.
+    levels
+        Names of the levels; those of an interaction are joined by ``:`` in the order of `group`.
+    Z
+        (n_obs, k) float64, C-contiguous: value of each of the k effects of the row's level.
+    names
+        k names: ``("Intercept", "x")``.
+    term
+        Where it comes from.
+    spec
+        formulaic's recipe for `Z`; None for an intercept alone.
+    """
+
+    label: str
+    group: str
+    codes: IntArray
+    levels: tuple[str, ...]
+    Z: FloatArray
+    names: tuple[str, ...]
+    term: RandomTerm = field(repr=False)
+    spec: ModelSpec | None = field(default=None, repr=False)
+
+    def at(self, frame: pd.DataFrame, formula: MixedFormula) -> FloatArray:
+        """`Z` on new rows; `frame` holds converted columns."""
+        if self.spec is None:
+            return np.ones((len(frame), 1))
+        return code_again(self.spec, self.term.terms, frame, formula)
+
+
+def build_random(
+    formula: MixedFormula,
+    frame: pd.DataFrame,
+    groups: dict[str, pd.Series],
+    columns: dict[str, Column],
+    *,
+    check_replication: bool,
+) -> tuple[ReTerm, ...]:
+    """All random-effects terms.
+
+    Parameters
+    ----------
+    formula
+        The formula.
+    frame
+        Converted columns, for the left sides of the bars.
+    groups
+        Grouping columns as they are in the data (rows used only).
+    columns
+        How each column of `frame` enters.
+    check_replication
+        Whether to refuse a grouping factor that has a level of its own for every row.
+    """
+    factors = {name: group_levels(values) for name, values in groups.items()}
+    terms: list[ReTerm] = []
+    for term in formula.random:
+        codes, levels = _interaction([factors[name] for name in (term.group[::-1] if term.nested else term.group)])
+        _check_group(term, codes, levels, formula, check_replication)
+        if term.terms == ((),):
+            Z, names, spec = np.ones((len(frame), 1)), ("Intercept",), None
+        else:
+            check_levels(term.terms, columns, formula)
+            Z, spec = code_terms(term.terms, frame, formula)
+            names = tuple(spec.column_names)
+        if not names:
+            raise DesignError(f"{term.label} has no column\n{mark(formula.source, term.span)}")
+        _check_overlap(term, names, terms, formula)
+        terms.append(ReTerm(term.label, term.group_name, codes, levels, Z, names, term, spec))
+    return tuple(terms)
+
+
+def group_levels(values: pd.Series) -> tuple[IntArray, tuple[str, ...]]:
+    """Codes and names of the levels that occur: categories in their order, anything else sorted."""
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        used = values.cat.remove_unused_categories().cat
+        codes, levels = used.codes.to_numpy(), list(used.categories)
+    else:
+        plain = values.astype(object).to_numpy()
+        try:
+            codes, found = pd.factorize(plain, sort=True)
+        except TypeError:  # numbers and text in one column have no common order
+            codes, found = pd.factorize(np.array([str(value) for value in plain], dtype=object), sort=True)
+        levels = list(found)
+    names = tuple(_level_name(level) for level in levels)
+    if len(set(names)) < len(names):
+        twice = next(name for i, name in enumerate(names) if name in names[:i])
+        raise DesignError(f"column {values.name!r} has different levels that are all written {twice!r}: rename them")
+    return codes.astype(np.int64), names
+
+
+def _level_name(level: object) -> str:
+    if isinstance(level, float | np.floating) and float(level).is_integer():
+        return str(int(level))
+    return str(level)
+
+
+def _interaction(factors: list[tuple[IntArray, tuple[str, ...]]]) -> tuple[IntArray, tuple[str, ...]]:
+    """Combinations that occur, the first factor varying slowest."""
+    codes, levels = factors[0]
+    for more, names in factors[1:]:
+        pairs, codes = np.unique(codes * len(names) + more, return_inverse=True)
+        codes = codes.reshape(-1).astype(np.int64)
+        levels = tuple(f"{levels[pair // len(names)]}:{names[pair % len(names)]}" for pair in pairs.tolist())
+    return codes, levels
+
+
+def _check_group(
+    term: RandomTerm, codes: IntArray, levels: tuple[str, ...], formula: MixedFormula, check_replication: bool
+) -> None:
+    where = mark(formula.source, term.span)
+    if len(levels) < 2:
+        raise DesignError(
+            f"the grouping factor {term.group_name!r} of {term.label} has one level ({list_some(levels)}) in the "
+            f"{codes.size} rows used; a variance between levels needs at least 2, better 5 or more: drop the term or "
+            f"use more data\n{where}"
+        )
+    if check_replication and len(levels) == codes.size:
+        raise DesignError(
+            f"the grouping factor {term.group_name!r} of {term.label} has {len(levels)} levels for {codes.size} rows, "
+            f"one row for each: that is no grouping of cells; name the column that says which sample or donor a cell "
+            f"is from\n{where}"
+        )
+
+
+def _check_overlap(term: RandomTerm, names: tuple[str, ...], before: list[ReTerm], formula: MixedFormula) -> None:
+    for other in before:
+        shared = [name for name in names if name in other.names]
+        if shared and set(other.term.group) == set(term.group):
+            raise DesignError(
+                f"{other.label} and {term.label} both have the effect {shared[0]!r} for the same grouping factor: only "
+                f"the sum of their variances could be estimated; write (0 + x | g) to leave the intercept out\n"
+                f"{mark(formula.source, term.span)}"
+            )

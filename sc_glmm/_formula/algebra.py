@@ -1,0 +1,82 @@
+"""The algebra of terms: what ``+ - : * / **`` mean for sets of terms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from .records import Atom, Term
+
+MAX_TERMS = 5000
+_Key = frozenset[tuple[str, str]]
+
+
+class Terms:
+    """An ordered set of terms; two terms are equal if they have the same factors in any order.
+
+    The empty term is the intercept.
+    """
+
+    def __init__(self, terms: tuple[Term, ...] = ()) -> None:
+        self._terms: dict[_Key, Term] = {}
+        for term in terms:
+            self._terms.setdefault(_key(term), term)
+
+    def __iter__(self) -> Iterator[Term]:
+        return iter(self._terms.values())
+
+    def __len__(self) -> int:
+        return len(self._terms)
+
+    def __add__(self, other: Terms) -> Terms:
+        return Terms((*self, *other))
+
+    def __sub__(self, other: Terms) -> Terms:
+        return Terms(tuple(term for key, term in self._terms.items() if key not in other._terms))
+
+    def interact(self, other: Terms) -> Terms:
+        """``a:b``."""
+        _check_size(len(self) * len(other))
+        return Terms(tuple(_product(a, b) for a in self for b in other))
+
+    def cross(self, other: Terms) -> Terms:
+        """``a*b``: both and their interaction."""
+        return self + other + self.interact(other)
+
+    def nest(self, other: Terms) -> Terms:
+        """``a/b``: a, and b within every combination of a."""
+        common: Term = ()
+        for term in self:
+            common = _product(common, term)
+        return self + Terms((common,)).interact(other)
+
+    def power(self, exponent: int) -> Terms:
+        """``(a + b)**2``: all interactions of at most `exponent` factors."""
+        result = self
+        for _ in range(exponent - 1):
+            longer = Terms((*result, *result.interact(self)))
+            if len(longer) == len(result):
+                break
+            result = longer
+        return result
+
+
+OPERATIONS: dict[str, Callable[[Terms, Terms], Terms]] = {":": Terms.interact, "*": Terms.cross, "/": Terms.nest}
+
+
+def atom_terms(atom: Atom) -> Terms:
+    """The set with one term of one factor."""
+    return Terms(((atom,),))
+
+
+def _key(term: Term) -> _Key:
+    return frozenset((atom.kind, atom.text) for atom in term)
+
+
+def _product(a: Term, b: Term) -> Term:
+    have = _key(a)
+    return (*a, *(atom for atom in b if (atom.kind, atom.text) not in have))
+
+
+def _check_size(n: int) -> None:
+    if n > MAX_TERMS:
+        raise OverflowError(f"this expands to more than {MAX_TERMS} terms")

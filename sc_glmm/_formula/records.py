@@ -1,0 +1,148 @@
+"""What a formula says, as frozen records that remember their place in the source."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+Span = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Name:
+    """A name that occurs in a piece of Python code.
+
+    Attributes
+    ----------
+    name
+        The name, without backticks.
+    span
+        Its place in the formula.
+    called
+        Whether it is called, as `log` in ``log(x)`` or `np` in ``np.log(x)``.
+    """
+
+    name: str
+    span: Span
+    called: bool = False
+
+
+@dataclass(frozen=True)
+class Atom:
+    """A factor of a term: a column or an expression.
+
+    Attributes
+    ----------
+    text
+        The name of the column, or the code in Python's own spacing.
+    kind
+        ``"column"`` or ``"python"``.
+    span
+        Its place in the formula.
+    names
+        The names in it, in the order of the source.
+    """
+
+    text: str
+    kind: str
+    span: Span
+    names: tuple[Name, ...]
+
+    def __str__(self) -> str:
+        """Write the atom so that it can be read again."""
+        plain = self.kind == "python" or is_word(self.text)
+        return self.text if plain else f"`{self.text}`"
+
+
+Term = tuple[Atom, ...]
+
+
+def is_word(text: str) -> bool:
+    """Whether `text` can stand in a formula without backticks."""
+    return bool(text) and all(c.isalnum() or c in "._" for c in text) and not text[0].isdigit() and text != "."
+
+
+def term_text(term: Term) -> str:
+    """The term as a formula writes it."""
+    return ":".join(str(atom) for atom in term) or "1"
+
+
+def term_label(term: Term) -> str:
+    """``a:b`` for an interaction, ``1`` for the intercept; names stand without backticks, as in names of columns."""
+    return ":".join(atom.text for atom in term) or "1"
+
+
+@dataclass(frozen=True)
+class RandomTerm:
+    """One random-effects term, after expansion of ``/`` and ``||``.
+
+    Attributes
+    ----------
+    basis
+        Left side of the bar for formulaic, with the intercept spelled out: ``"1"``, ``"1 + x"``, ``"0 + x"``.
+    group
+        Columns of the right side; more than one for an interaction such as ``a:b``.
+    span
+        Place of the bracketed term in the source.
+    label
+        ``"(1 | sample)"``: as written up to white space, after expansion.
+    terms
+        The terms of the left side; the empty term is the intercept.
+    group_spans
+        Place of each column of `group`.
+    nested
+        Whether ``/`` made this term: the group of ``(1 | a/b)`` is then called ``b:a``, as lme4 does.
+    """
+
+    basis: str
+    group: tuple[str, ...]
+    span: Span
+    label: str
+    terms: tuple[Term, ...] = field(default=(), repr=False)
+    group_spans: tuple[Span, ...] = field(default=(), repr=False)
+    nested: bool = field(default=False, repr=False)
+
+    @property
+    def group_name(self) -> str:
+        """``"sample"``, ``"a:b"``, or ``"b:a"`` when ``a/b`` was written."""
+        return ":".join(reversed(self.group) if self.nested else self.group)
+
+
+@dataclass(frozen=True)
+class MixedFormula:
+    """A formula in lme4's syntax, taken apart.
+
+    Attributes
+    ----------
+    source
+        The formula as given.
+    response
+        Text of the left side, None for a one-sided formula.
+    response_span
+        Its place in the source.
+    fixed
+        Right side for formulaic, with the intercept spelled out: ``"1 + disease"``.
+    random
+        The random-effects terms in the order of the source.
+    offsets
+        The expressions in ``offset(...)``; their sum is the offset.
+    fixed_terms
+        The fixed part as terms; the empty term is the intercept.
+    offset_atoms, response_atom
+        The same with names and places.
+    """
+
+    source: str
+    response: str | None
+    response_span: Span | None
+    fixed: str
+    random: tuple[RandomTerm, ...]
+    offsets: tuple[str, ...]
+    fixed_terms: tuple[Term, ...] = field(default=(), repr=False)
+    offset_atoms: tuple[Atom, ...] = field(default=(), repr=False)
+    response_atom: Atom | None = field(default=None, repr=False)
+
+    @property
+    def response_name(self) -> str | None:
+        """The left side without backticks if it is a single name, else None."""
+        atom = self.response_atom
+        return atom.text if atom is not None and atom.kind == "column" else None
