@@ -1,0 +1,53 @@
+"""Read the reference tables and numbers: data frames with R's factor levels, records with R's estimates."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+HERE = Path(__file__).parent
+
+
+@cache
+def _schema() -> dict[str, Any]:
+    out: dict[str, Any] = json.loads((HERE / "SCHEMA.json").read_text())
+    return out
+
+
+def frame(name: str) -> pd.DataFrame:
+    """A classical data set; R factors are categoricals with the levels in R's order."""
+    schema = _schema()[name]
+    factors = [c for c, s in schema.items() if "levels" in s]
+    data = pd.read_csv(HERE / f"{name}.csv", dtype=dict.fromkeys(factors, str))
+    for column in factors:
+        data[column] = pd.Categorical(data[column], categories=schema[column]["levels"])
+    return data
+
+
+def record(name: str) -> dict[str, Any]:
+    """The stored numbers of one fit; see extract.py for the fields."""
+    out: dict[str, Any] = json.loads((HERE / f"{name}.json").read_text())
+    return out
+
+
+def names(prefix: str) -> list[str]:
+    return sorted(p.stem for p in HERE.glob(f"{prefix}*.json"))
+
+
+def shared_folder(*parts: str) -> Path:
+    """A path in the folder `shared` beside the repository, for what is too large for it; skips without."""
+    path = Path(__file__).resolve().parents[3].joinpath("shared", *parts)
+    if not path.exists():
+        pytest.skip(f"{'/'.join(parts)} is not in the shared folder")
+    return path
+
+
+def plain_name(name: str) -> frozenset[str]:
+    """A coefficient's name without the dialect: R writes FoodTreatmentSatiated, formulaic FoodTreatment[T.Satiated]."""
+    name = name.replace("(Intercept)", "Intercept").replace("[T.", "").replace("]", "")
+    return frozenset(name.split(":"))
