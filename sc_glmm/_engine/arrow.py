@@ -1,0 +1,342 @@
+"""The penalised Hessian ``J' W J + P`` on the arrow: blocked Cholesky, solve, and the inverse on its own pattern.
+
+``J = [Z Lambda, X]`` row by row; P is one for every spherical random effect and zero for beta. ``piv`` holds, for each
+level of each head factor, its k pivot rows: own block, coupling to the levels that contain it, coupling to the border.
+``S`` is the border. Loops rather than LAPACK: per gene the blocks are a few columns wide.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from sc_glmm._families.jit import kernel
+
+
+@kernel
+def pivot_offsets(ar, nb, off):
+    """Start of each head factor in `piv` (``off`` has one entry more than there are head factors)."""
+    n_head = ar.size[0]
+    kh = ar.fac_z[n_head]
+    off[0] = 0
+    for h in range(n_head):
+        off[h + 1] = off[h] + ar.n_levels[h] * ar.fac_k[h] * (kh - ar.fac_z[h] + nb)
+
+
+@kernel
+def assemble(ar, J, W, nb, piv, off, S):
+    """Fill `piv` and `S` with ``J' W J + P``. ``nb`` says whether beta is in the border."""
+    n_head = ar.size[0]
+    q_head = ar.size[2]
+    kh = ar.fac_z[n_head]
+    n_border_u = ar.size[1] - q_head
+    nl = ar.size[4] + (nb - n_border_u)
+    for i in range(off[n_head]):
+        piv[i] = 0.0
+    for i in range(nb * nb):
+        S[i] = 0.0
+    for h in range(n_head):
+        k = ar.fac_k[h]
+        m = kh - ar.fac_z[h] + nb
+        for lv in range(ar.n_levels[h]):
+            base = off[h] + lv * k * m
+            for c in range(k):
+                piv[base + c * m + c] = 1.0
+    for i in range(n_border_u):
+        S[i * nb + i] = 1.0
+    for d in range(J.shape[0]):
+        w = W[d]
+        for h in range(n_head):
+            k = ar.fac_k[h]
+            z0 = ar.fac_z[h]
+            m = kh - z0 + nb
+            base = off[h] + ar.lev[d, h] * k * m
+            for c in range(k):
+                wj = w * J[d, z0 + c]
+                if wj == 0.0:
+                    continue
+                row = base + c * m
+                for b in range(c, kh - z0):
+                    piv[row + b] += wj * J[d, z0 + b]
+                tail = row + kh - z0 - q_head
+                for b in range(kh, nl):
+                    piv[tail + ar.pos[d, b]] += wj * J[d, b]
+        for a in range(kh, nl):
+            wj = w * J[d, a]
+            if wj == 0.0:
+                continue
+            row = (ar.pos[d, a] - q_head) * nb - q_head
+            for b in range(a, nl):
+                S[row + ar.pos[d, b]] += wj * J[d, b]
+
+
+@kernel
+def factorise(ar, nb, piv, off, S):
+    """Cholesky in place (upper factors). Returns (log determinant, whether it is positive definite)."""
+    n_head = ar.size[0]
+    kh = ar.fac_z[n_head]
+    log_det = 0.0
+    for h in range(n_head):
+        k = ar.fac_k[h]
+        z0 = ar.fac_z[h]
+        wide = kh - z0
+        m = wide + nb
+        for lv in range(ar.n_levels[h]):
+            base = off[h] + lv * k * m
+            for c in range(k):
+                row = base + c * m
+                dg = piv[row + c]
+                if not dg > 1e-290:
+                    return 0.0, False
+                log_det += math.log(dg)
+                inv = 1.0 / math.sqrt(dg)
+                for b in range(c, m):
+                    piv[row + b] *= inv
+                for r in range(c + 1, k):
+                    f = piv[row + r]
+                    if f != 0.0:
+                        for b in range(r, m):
+                            piv[base + r * m + b] -= f * piv[row + b]
+            # what is left of the coarser levels that contain this one, and of the border
+            for h2 in range(h + 1, n_head):
+                z2 = ar.fac_z[h2] - z0
+                k2 = ar.fac_k[h2]
+                m2 = m - z2
+                base2 = off[h2] + ar.anc[ar.head_lev[h] + lv, h2] * k2 * m2
+                for r in range(k2):
+                    for c in range(k):
+                        row = base + c * m
+                        f = piv[row + z2 + r]
+                        if f != 0.0:
+                            for b in range(r, m2):
+                                piv[base2 + r * m2 + b] -= f * piv[row + z2 + b]
+            for c in range(k):
+                row = base + c * m + wide
+                for i in range(nb):
+                    f = piv[row + i]
+                    if f != 0.0:
+                        for j in range(i, nb):
+                            S[i * nb + j] -= f * piv[row + j]
+    for c in range(nb):
+        dg = S[c * nb + c]
+        if not dg > 1e-290:
+            return 0.0, False
+        log_det += math.log(dg)
+        inv = 1.0 / math.sqrt(dg)
+        for b in range(c, nb):
+            S[c * nb + b] *= inv
+        for r in range(c + 1, nb):
+            f = S[c * nb + r]
+            if f != 0.0:
+                for b in range(r, nb):
+                    S[r * nb + b] -= f * S[c * nb + b]
+    return log_det, True
+
+
+@kernel
+def solve(ar, nb, piv, off, S, x):
+    """Solve in place; ``x`` is laid out as ``v`` (and its beta part is left alone where beta is not in the border)."""
+    n_head = ar.size[0]
+    q_head = ar.size[2]
+    kh = ar.fac_z[n_head]
+    for h in range(n_head):
+        k = ar.fac_k[h]
+        z0 = ar.fac_z[h]
+        m = kh - z0 + nb
+        for lv in range(ar.n_levels[h]):
+            base = off[h] + lv * k * m
+            own = ar.fac_u[h] + lv * k
+            for c in range(k):
+                row = base + c * m
+                y = x[own + c] / piv[row + c]
+                x[own + c] = y
+                for r in range(c + 1, k):
+                    x[own + r] -= piv[row + r] * y
+                for h2 in range(h + 1, n_head):
+                    k2 = ar.fac_k[h2]
+                    p2 = ar.fac_u[h2] + ar.anc[ar.head_lev[h] + lv, h2] * k2
+                    for r in range(k2):
+                        x[p2 + r] -= piv[row + ar.fac_z[h2] - z0 + r] * y
+                for i in range(nb):
+                    x[q_head + i] -= piv[row + kh - z0 + i] * y
+    for c in range(nb):
+        y = x[q_head + c] / S[c * nb + c]
+        x[q_head + c] = y
+        for r in range(c + 1, nb):
+            x[q_head + r] -= S[c * nb + r] * y
+    for c in range(nb - 1, -1, -1):
+        y = x[q_head + c]
+        for r in range(c + 1, nb):
+            y -= S[c * nb + r] * x[q_head + r]
+        x[q_head + c] = y / S[c * nb + c]
+    for h in range(n_head - 1, -1, -1):
+        k = ar.fac_k[h]
+        z0 = ar.fac_z[h]
+        m = kh - z0 + nb
+        for lv in range(ar.n_levels[h]):
+            base = off[h] + lv * k * m
+            own = ar.fac_u[h] + lv * k
+            for c in range(k - 1, -1, -1):
+                row = base + c * m
+                y = x[own + c]
+                for r in range(c + 1, k):
+                    y -= piv[row + r] * x[own + r]
+                for h2 in range(h + 1, n_head):
+                    k2 = ar.fac_k[h2]
+                    p2 = ar.fac_u[h2] + ar.anc[ar.head_lev[h] + lv, h2] * k2
+                    for r in range(k2):
+                        y -= piv[row + ar.fac_z[h2] - z0 + r] * x[p2 + r]
+                for i in range(nb):
+                    y -= piv[row + kh - z0 + i] * x[q_head + i]
+                x[own + c] = y / piv[row + c]
+
+
+@kernel
+def _inverse_dense(nb, S, Si):
+    """Symmetric inverse of U'U, U the upper factor in `S`."""
+    for c in range(nb):
+        for i in range(nb):
+            Si[i * nb + c] = 0.0
+        Si[c * nb + c] = 1.0
+        for i in range(c, nb):
+            y = Si[i * nb + c]
+            for r in range(c, i):
+                y -= S[r * nb + i] * Si[r * nb + c]
+            Si[i * nb + c] = y / S[i * nb + i]
+        for i in range(nb - 1, -1, -1):
+            y = Si[i * nb + c]
+            for r in range(i + 1, nb):
+                y -= S[i * nb + r] * Si[r * nb + c]
+            Si[i * nb + c] = y / S[i * nb + i]
+
+
+@kernel
+def invert(ar, nb, piv, off, S, vpiv, vS, tt, B):
+    """The inverse on the pattern of the arrow: `vpiv` as `piv` (own block full), `vS` the border, full.
+
+    `tt` and `B` are work space of ``(kh + nb)^2`` and ``kh (kh + nb)``.
+    """
+    n_head = ar.size[0]
+    kh = ar.fac_z[n_head]
+    _inverse_dense(nb, S, vS)
+    for h in range(n_head - 1, -1, -1):
+        k = ar.fac_k[h]
+        z0 = ar.fac_z[h]
+        m = kh - z0 + nb
+        nt = m - k
+        mid = nt - nb
+        for lv in range(ar.n_levels[h]):
+            base = off[h] + lv * k * m
+            for i in range(nb):
+                for j in range(nb):
+                    tt[(mid + i) * nt + mid + j] = vS[i * nb + j]
+            for h2 in range(h + 1, n_head):
+                k2 = ar.fac_k[h2]
+                t2 = ar.fac_z[h2] - z0 - k
+                m2 = m - (ar.fac_z[h2] - z0)
+                base2 = off[h2] + ar.anc[ar.head_lev[h] + lv, h2] * k2 * m2
+                for r in range(k2):
+                    for b in range(m2):
+                        tt[(t2 + r) * nt + t2 + b] = vpiv[base2 + r * m2 + b]
+                        tt[(t2 + b) * nt + t2 + r] = vpiv[base2 + r * m2 + b]
+            # B = U^-1 [T | I]; the identity part gives the inverse of the own block
+            for c in range(k - 1, -1, -1):
+                row = base + c * m
+                for b in range(m):
+                    y = piv[row + k + b] if b < nt else (1.0 if b - nt == c else 0.0)
+                    for r in range(c + 1, k):
+                        y -= piv[row + r] * B[r * m + b]
+                    B[c * m + b] = y / piv[row + c]
+            for c in range(k):
+                row = base + c * m
+                for b in range(nt):
+                    y = 0.0
+                    for r in range(nt):
+                        y -= B[c * m + r] * tt[r * nt + b]
+                    vpiv[row + k + b] = y
+            for c in range(k):
+                for b in range(c, k):
+                    y = 0.0
+                    for r in range(b, k):
+                        y += B[c * m + nt + r] * B[b * m + nt + r]
+                    for r in range(nt):
+                        y -= vpiv[base + c * m + k + r] * B[b * m + r]
+                    vpiv[base + c * m + b] = y
+                    vpiv[base + b * m + c] = y
+
+
+@kernel
+def row_product(ar, J, d, nb, vpiv, off, vS, y):
+    """``y = V J_d`` on the coordinates of row d, V the inverse; returns the leverage ``J_d' V J_d``."""
+    n_head = ar.size[0]
+    q_head = ar.size[2]
+    kh = ar.fac_z[n_head]
+    nl = ar.size[4] + (nb - (ar.size[1] - q_head))
+    for a in range(nl):
+        y[a] = 0.0
+    for h in range(n_head):
+        k = ar.fac_k[h]
+        z0 = ar.fac_z[h]
+        m = kh - z0 + nb
+        base = off[h] + ar.lev[d, h] * k * m
+        for c in range(k):
+            row = base + c * m
+            ja = J[d, z0 + c]
+            s = 0.0
+            for b in range(k):
+                s += vpiv[row + b] * J[d, z0 + b]
+            for b in range(z0 + k, kh):
+                v = vpiv[row + b - z0]
+                s += v * J[d, b]
+                y[b] += v * ja
+            tail = row + kh - z0 - q_head
+            for b in range(kh, nl):
+                v = vpiv[tail + ar.pos[d, b]]
+                s += v * J[d, b]
+                y[b] += v * ja
+            y[z0 + c] += s
+    for a in range(kh, nl):
+        row = (ar.pos[d, a] - q_head) * nb - q_head
+        s = 0.0
+        for b in range(kh, nl):
+            s += vS[row + ar.pos[d, b]] * J[d, b]
+        y[a] += s
+    lev = 0.0
+    for a in range(nl):
+        lev += y[a] * J[d, a]
+    return lev
+
+
+@kernel
+def fill_lambda(ar, psi, first, lam):
+    """The flat Lambda (row-major k x k per factor) from ``theta = psi[first:]``."""
+    for i in range(lam.shape[0]):
+        lam[i] = 0.0
+    for t in range(ar.theta_fac.shape[0]):
+        f = ar.theta_fac[t]
+        lam[ar.fac_lam[f] + ar.theta_row[t] * ar.fac_k[f] + ar.theta_col[t]] = psi[first + t]
+
+
+@kernel
+def fill_J(ar, lam, J):
+    """``J = [Z Lambda, X]`` row by row."""
+    kz = ar.size[4]
+    for d in range(J.shape[0]):
+        for f in range(ar.fac_k.shape[0]):
+            k = ar.fac_k[f]
+            z0 = ar.fac_z[f]
+            l0 = ar.fac_lam[f]
+            for c in range(k):
+                s = 0.0
+                for r in range(c, k):
+                    s += ar.XZ[d, z0 + r] * lam[l0 + r * k + c]
+                J[d, z0 + c] = s
+        for j in range(kz, J.shape[1]):
+            J[d, j] = ar.XZ[d, j]
+
+
+def n_pivot(ar, nb: int) -> int:
+    """Length of `piv` for a border of `nb` columns."""
+    off = np.zeros(int(ar.size[0]) + 1, dtype=np.int64)
+    pivot_offsets.py_func(ar, nb, off)
+    return int(off[-1])

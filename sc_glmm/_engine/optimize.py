@@ -1,0 +1,458 @@
+"""The outer optimiser: quasi-Newton to the neighbourhood, Newton on differences of the exact gradient to the end.
+
+It asks and is told: ``opt.trial`` is the point whose objective it wants, :func:`tell` takes value and gradient and
+decides on the next one. So it knows no model, and any objective serves it that depends on its parameters only. (numba
+could take no objective as an argument without losing its cache; the caller's loop is four lines.)
+
+theta is free to change sign: the likelihood is even in each column of Lambda, so that a variance of zero is a smooth
+stationary point, found as fast as any other; at the end a theta that is all but zero is set to zero if the objective does
+not mind. The dispersion has bounds, and where the likelihood is flat towards the lower one (the Poisson limit) it goes
+there. Convergence is judged on the Newton decrement ``g' H^-1 g`` with H from differences of the gradient at the point
+itself, never on small steps.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sc_glmm._families.jit import kernel
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+# Decrements: where the quasi-Newton phase hands over, where Newton stops, what still counts as converged.
+ROUGH = 1e-4
+FINE = 1e-11
+ACCEPTED = 1e-7
+# Differences of objectives below this are rounding.
+NOISE = 1e-9
+
+FIRST, LINE, LIMIT, HESSIAN, NEWTON, SNAP, DONE = range(7)
+# places in `ctl`
+PHASE, N_EVAL, N_ITER, N_LINE, INNER, OUTER, COLUMN, MINUS, DEFINITE, FAILED, FINAL, FULL, LIMITED, HAS_BOUND = range(14)
+# places in `val`
+F, SLOPE, A, DEC, LOW, HIGH, E, SNAP_BELOW = range(8)
+
+
+class Opt(NamedTuple):
+    """State of one optimisation of n parameters.
+
+    Attributes
+    ----------
+    psi, grad
+        ``(n,)`` the best point so far and the gradient there; the objective is ``val[F]``.
+    trial, trial_grad
+        ``(n,)`` the point asked for, and where its gradient is to be written.
+    step, cap
+        ``(n,)`` current direction; the largest step allowed for each parameter.
+    B
+        ``(n, n)`` inverse Hessian of the quasi-Newton phase; the caller sets the starting metric.
+    H, L
+        ``(n, n)`` Hessian at `psi` and its Cholesky factor.
+    daux
+        ``(n, n_aux)`` derivative in psi of the auxiliary numbers passed to :func:`tell`.
+    free, zero_ok
+        ``(n,)`` parameters not held at a bound; those that may be set to zero.
+    val, ctl
+        Numbers and counters, see the constants above.
+    """
+
+    psi: FloatArray
+    grad: FloatArray
+    trial: FloatArray
+    trial_grad: FloatArray
+    step: FloatArray
+    cap: FloatArray
+    B: FloatArray
+    H: FloatArray
+    L: FloatArray
+    daux: FloatArray
+    free: IntArray
+    zero_ok: IntArray
+    val: FloatArray
+    ctl: IntArray
+
+
+@kernel
+def new_opt(n, n_aux):
+    """Buffers for n parameters."""
+    return Opt(
+        np.zeros(n),
+        np.zeros(n),
+        np.zeros(n),
+        np.zeros(n),
+        np.zeros(n),
+        np.ones(n),
+        np.zeros((n, n)),
+        np.zeros((n, n)),
+        np.zeros((n, n)),
+        np.zeros((n, n_aux)),
+        np.ones(n, np.int64),
+        np.zeros(n, np.int64),
+        np.zeros(8),
+        np.zeros(14, np.int64),
+    )
+
+
+@kernel
+def begin(opt, low, high, snap_below, has_bound, full):
+    """Start from ``opt.psi``; `low` and `high` bound the last parameter if `has_bound`. `full` wants a final Hessian."""
+    for i in range(opt.psi.shape[0]):
+        opt.trial[i] = opt.psi[i]
+        opt.free[i] = 1
+    for i in range(opt.ctl.shape[0]):
+        opt.ctl[i] = 0
+    opt.ctl[HAS_BOUND] = 1 if has_bound else 0
+    opt.ctl[FULL] = 1 if full else 0
+    opt.val[LOW] = low
+    opt.val[HIGH] = high
+    opt.val[SNAP_BELOW] = snap_below
+    opt.val[DEC] = 1e300
+    opt.val[F] = 1e300
+
+
+@kernel
+def solve_spd(H, g, free, L, x):
+    """Solve H x = g over the free coordinates, x zero elsewhere. Returns whether H is positive definite there."""
+    n = H.shape[0]
+    for i in range(n):
+        x[i] = 0.0
+        for j in range(i + 1):
+            # a coordinate that is not free is a row of the unit matrix
+            s = H[i, j] if free[i] and free[j] else (1.0 if i == j else 0.0)
+            for r in range(j):
+                s -= L[i, r] * L[j, r]
+            if i != j:
+                L[i, j] = s / L[j, j]
+            elif s > 1e-12 * abs(H[i, i]) and s > 1e-200:
+                L[i, i] = s**0.5
+            else:
+                return False
+    for i in range(n):
+        s = g[i] if free[i] else 0.0
+        for r in range(i):
+            s -= L[i, r] * x[r]
+        x[i] = s / L[i, i]
+    for i in range(n - 1, -1, -1):
+        s = x[i]
+        for r in range(i + 1, n):
+            s -= L[r, i] * x[r]
+        x[i] = s / L[i, i]
+    return True
+
+
+@kernel
+def _bfgs_update(opt):
+    """From (psi, grad) to (trial, trial_grad): the BFGS formula for the inverse Hessian; `step` and `L[0]` are work space."""
+    n = opt.psi.shape[0]
+    y = opt.L[0]
+    s = opt.step
+    sy = 0.0
+    for i in range(n):
+        y[i] = opt.trial_grad[i] - opt.grad[i]
+        s[i] = opt.trial[i] - opt.psi[i]
+        sy += s[i] * y[i]
+    yBy = 0.0
+    By = opt.H[0]
+    for i in range(n):
+        t = 0.0
+        for j in range(n):
+            t += opt.B[i, j] * y[j]
+        By[i] = t
+        yBy += t * y[i]
+    if sy > 1e-10 * yBy:
+        for i in range(n):
+            for j in range(n):
+                opt.B[i, j] += (sy + yBy) * s[i] * s[j] / (sy * sy) - (By[i] * s[j] + s[i] * By[j]) / sy
+
+
+@kernel
+def _accept(opt, f):
+    for i in range(opt.psi.shape[0]):
+        opt.psi[i] = opt.trial[i]
+        opt.grad[i] = opt.trial_grad[i]
+    opt.val[F] = f
+
+
+@kernel
+def _set_trial(opt):
+    """``trial = psi + a step``, the last parameter inside its bounds."""
+    n = opt.psi.shape[0]
+    for i in range(n):
+        opt.trial[i] = opt.psi[i] + opt.val[A] * opt.step[i]
+    if opt.ctl[HAS_BOUND]:
+        opt.trial[n - 1] = min(max(opt.trial[n - 1], opt.val[LOW]), opt.val[HIGH])
+
+
+@kernel
+def _full_step(opt):
+    """The largest fraction of `step` that keeps to `cap`."""
+    scale = 1.0
+    for i in range(opt.psi.shape[0]):
+        scale = max(scale, abs(opt.step[i]) / opt.cap[i])
+    opt.val[A] = 1.0 / scale
+    opt.ctl[N_LINE] = 0
+
+
+@kernel
+def _quasi_newton_step(opt):
+    """The next direction; returns whether it is worth following."""
+    n = opt.psi.shape[0]
+    held = False
+    if opt.ctl[HAS_BOUND]:
+        x = opt.psi[n - 1]
+        held = (x <= opt.val[LOW] and opt.grad[n - 1] > 0.0) or (x >= opt.val[HIGH] and opt.grad[n - 1] < 0.0)
+    m = n - 1 if held else n
+    slope = 0.0
+    for i in range(n):
+        t = 0.0
+        if i < m:
+            for j in range(m):
+                t -= opt.B[i, j] * opt.grad[j]
+        opt.step[i] = t
+        slope += t * opt.grad[i]
+    opt.val[SLOPE] = slope
+    return slope < -ROUGH and opt.ctl[N_ITER] < 200
+
+
+@kernel
+def _next_column(opt):
+    """Ask for the next point of the difference Hessian; returns False after the last."""
+    n = opt.psi.shape[0]
+    c = opt.ctl[COLUMN]
+    while c < n and not opt.free[c]:
+        c += 1
+    opt.ctl[COLUMN] = c
+    if c == n:
+        return False
+    e = (1e-3 if opt.ctl[FINAL] else 1e-5) * max(abs(opt.psi[c]), 0.1 * opt.cap[c])
+    for i in range(n):
+        opt.trial[i] = opt.psi[i]
+    opt.trial[c] += -e if opt.ctl[MINUS] else e
+    opt.val[E] = e
+    return True
+
+
+@kernel
+def _take_column(opt, aux, trial_aux):
+    """Put the gradient that was asked for into the Hessian."""
+    c = opt.ctl[COLUMN]
+    e = opt.val[E]
+    n_aux = opt.daux.shape[1]
+    for i in range(opt.psi.shape[0]):
+        if opt.ctl[MINUS]:
+            opt.H[c, i] = (opt.H[c, i] * e + opt.grad[i] - opt.trial_grad[i]) / (2.0 * e)
+        else:
+            opt.H[c, i] = (opt.trial_grad[i] - opt.grad[i]) / e
+    for i in range(n_aux):
+        if opt.ctl[MINUS]:
+            opt.daux[c, i] = (opt.daux[c, i] * e + aux[i] - trial_aux[i]) / (2.0 * e)
+        else:
+            opt.daux[c, i] = (trial_aux[i] - aux[i]) / e
+    if opt.ctl[FINAL] and not opt.ctl[MINUS]:
+        opt.ctl[MINUS] = 1
+    else:
+        opt.ctl[MINUS] = 0
+        opt.ctl[COLUMN] = c + 1
+
+
+@kernel
+def _newton_step(opt):
+    """`step` and decrement from the Hessian at hand, made positive definite by a ridge if need be."""
+    n = opt.psi.shape[0]
+    ok = solve_spd(opt.H, opt.grad, opt.free, opt.L, opt.step)
+    opt.ctl[DEFINITE] = 1 if ok else 0
+    ridge = 1e-6
+    while not ok and ridge < 1e12:
+        for i in range(n):
+            opt.H[i, i] += ridge
+        ok = solve_spd(opt.H, opt.grad, opt.free, opt.L, opt.step)
+        ridge *= 10.0
+    dec = 0.0
+    for i in range(n):
+        dec += opt.grad[i] * opt.step[i]
+        opt.step[i] = -opt.step[i]
+    opt.val[DEC] = dec
+
+
+@kernel
+def _start_hessian(opt):
+    n = opt.psi.shape[0]
+    for i in range(n):
+        for j in range(n):
+            opt.H[i, j] = 0.0
+        for j in range(opt.daux.shape[1]):
+            opt.daux[i, j] = 0.0
+    opt.ctl[COLUMN] = 0
+    opt.ctl[MINUS] = 0
+    opt.ctl[PHASE] = HESSIAN
+
+
+@kernel
+def _symmetrise(opt):
+    n = opt.psi.shape[0]
+    for i in range(n):
+        if not opt.free[i]:
+            opt.H[i, i] = 1.0
+        for j in range(i):
+            s = 0.5 * (opt.H[i, j] + opt.H[j, i]) if opt.free[i] and opt.free[j] else 0.0
+            opt.H[i, j] = s
+            opt.H[j, i] = s
+
+
+@kernel
+def _next_snap(opt):
+    """Ask for the next all but vanishing parameter at zero; returns False when there is none."""
+    n = opt.psi.shape[0]
+    c = opt.ctl[COLUMN]
+    while c < n and not (opt.zero_ok[c] and 0.0 < abs(opt.psi[c]) < opt.val[SNAP_BELOW]):
+        c += 1
+    opt.ctl[COLUMN] = c
+    if c == n:
+        return False
+    for i in range(n):
+        opt.trial[i] = opt.psi[i]
+    opt.trial[c] = 0.0
+    return True
+
+
+@kernel
+def tell(opt, f, ok, aux, trial_aux):
+    """Take the objective at ``opt.trial`` (gradient in ``opt.trial_grad``) and set the next trial, or the phase to DONE.
+
+    `aux` and `trial_aux` are numbers that go with `psi` and the trial (the mode of beta), differentiated along with the
+    gradient. Returns whether the trial has become `psi`.
+    """
+    n = opt.psi.shape[0]
+    ctl = opt.ctl
+    val = opt.val
+    ctl[N_EVAL] += 1
+    accepted = False
+    # what to do next: 0 ask again, 1 quasi-Newton step, 2 enter Newton, 3 new Hessian, 4 Newton trial, 5 snap, 6 finish
+    todo = 0
+    phase = ctl[PHASE]
+    if phase == FIRST:
+        if not ok:
+            ctl[FAILED] = 1
+            ctl[PHASE] = DONE
+            return False
+        _accept(opt, f)
+        accepted = True
+        todo = 1
+    elif phase == LINE:
+        if ok and f <= val[F] + 1e-4 * val[A] * val[SLOPE]:
+            _bfgs_update(opt)
+            _accept(opt, f)
+            accepted = True
+            ctl[N_ITER] += 1
+            todo = 1
+        else:
+            val[A] *= 0.35
+            ctl[N_LINE] += 1
+            if ctl[N_LINE] > 30:
+                todo = 2
+            else:
+                _set_trial(opt)
+    elif phase == LIMIT:
+        if ok and f <= val[F] + 1e-4:
+            _accept(opt, f)
+            accepted = True
+            opt.free[n - 1] = 0
+        todo = 3
+    elif phase == HESSIAN:
+        if ok:
+            _take_column(opt, aux, trial_aux)
+            if not _next_column(opt):
+                _symmetrise(opt)
+                todo = 6 if ctl[FINAL] else 4
+        else:
+            ctl[DEFINITE] = 0
+            todo = 6
+    elif phase == NEWTON:
+        # below NOISE the value cannot tell better from worse
+        if ok and (f <= val[F] - NOISE or (val[DEC] < 1e-5 and f <= val[F] + NOISE)):
+            _accept(opt, f)
+            accepted = True
+            old = val[DEC]
+            definite = ctl[DEFINITE]
+            _newton_step(opt)
+            ctl[DEFINITE] = definite
+            ctl[INNER] += 1
+            if val[DEC] < FINE and definite:
+                todo = 5
+            elif val[DEC] > 0.05 * old or ctl[INNER] >= 4:
+                ctl[OUTER] += 1
+                todo = 2 if ctl[OUTER] < 15 else 5
+            else:
+                _full_step(opt)
+                _set_trial(opt)
+        else:
+            val[A] *= 0.3
+            ctl[N_LINE] += 1
+            if ctl[N_LINE] > 12:
+                todo = 5
+            else:
+                _set_trial(opt)
+    elif phase == SNAP:
+        if ok and f <= val[F] + NOISE:
+            _accept(opt, f)
+            accepted = True
+        ctl[COLUMN] += 1
+        todo = 5
+
+    if todo == 1:
+        if _quasi_newton_step(opt):
+            ctl[PHASE] = LINE
+            _full_step(opt)
+            _set_trial(opt)
+        else:
+            todo = 2
+    if todo == 2:
+        todo = 3
+        for i in range(n):
+            opt.free[i] = 1
+        if ctl[HAS_BOUND]:
+            x = opt.psi[n - 1]
+            if x >= val[HIGH] and opt.grad[n - 1] < 0.0:
+                opt.free[n - 1] = 0
+            elif x < val[LOW] + 9.0 and abs(opt.grad[n - 1]) < 1e-3:
+                if x > val[LOW]:
+                    for i in range(n):
+                        opt.trial[i] = opt.psi[i]
+                    opt.trial[n - 1] = val[LOW]
+                    ctl[PHASE] = LIMIT
+                    todo = 0
+                else:
+                    opt.free[n - 1] = 0
+    if todo == 3:
+        _start_hessian(opt)
+        if not _next_column(opt):
+            todo = 4
+            _symmetrise(opt)
+    if todo == 4:
+        _newton_step(opt)
+        ctl[INNER] = 0
+        if val[DEC] < FINE:
+            todo = 5
+        else:
+            ctl[PHASE] = NEWTON
+            _full_step(opt)
+            _set_trial(opt)
+    if todo == 5:
+        if ctl[PHASE] != SNAP:
+            ctl[PHASE] = SNAP
+            ctl[COLUMN] = 0
+        if not _next_snap(opt):
+            if ctl[FULL]:
+                ctl[FINAL] = 1
+                _start_hessian(opt)
+                if not _next_column(opt):
+                    todo = 6
+            else:
+                todo = 6
+    if todo == 6:
+        ctl[PHASE] = DONE
+    return accepted

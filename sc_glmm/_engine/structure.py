@@ -1,0 +1,218 @@
+"""From a design on rows to the arrow: which coefficients touch which, and how theta fills Lambda.
+
+The coefficients are ``v = [u_head | u_border | beta]``. The *head* is the longest chain of nested grouping factors, finest
+first: eliminating its blocks in that order makes no fill. The *border* holds the factors that cross the head and, where
+they are integrated out or solved for together, the fixed effects. Terms that share a grouping factor are one block.
+
+Inside, every column is scaled: X is replaced by ``X R^-1`` with ``X' diag(n) X = R'R / N`` (so that the columns are
+orthonormal over cells) and the columns of Z have a root mean square of one. :class:`Scaling` takes results back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import solve_triangular
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+
+class Arrow(NamedTuple):
+    """The structure that all genes share, as compiled code sees it (float64 and int64, C-contiguous).
+
+    Attributes
+    ----------
+    XZ
+        ``(n_rows, kz + p)``: columns of Z, factor by factor, then those of X.
+    pos
+        ``(n_rows, kz + p)``: the coefficient in ``v`` that each of these columns multiplies.
+    lev
+        ``(n_rows, n_factors)``: level of each grouping factor.
+    fac_k, fac_z, fac_u, fac_lam
+        Columns per factor; first column in `XZ`; first coefficient in `v`; first entry in the flat Lambda
+        (the last three have one entry more than there are factors).
+    n_levels
+        Levels per factor.
+    head_lev, anc
+        ``anc[head_lev[h] + l, m]`` is the level of head factor m that contains level l of head factor h.
+    theta_fac, theta_row, theta_col
+        Where each theta stands in the Lambda of its factor.
+    grp_ptr, grp_row
+        The rows of each level of the first factor (for quadrature).
+    size
+        ``[n_head, q, q_head, p, kz]``.
+    """
+
+    XZ: FloatArray
+    pos: IntArray
+    lev: IntArray
+    fac_k: IntArray
+    fac_z: IntArray
+    fac_u: IntArray
+    fac_lam: IntArray
+    n_levels: IntArray
+    head_lev: IntArray
+    anc: IntArray
+    theta_fac: IntArray
+    theta_row: IntArray
+    theta_col: IntArray
+    grp_ptr: IntArray
+    grp_row: IntArray
+    size: IntArray
+
+
+@dataclass(frozen=True)
+class Block:
+    """One grouping factor with the terms that share it.
+
+    Attributes
+    ----------
+    codes
+        ``(n_rows,)`` level of each row.
+    n_levels
+        Number of levels.
+    Z
+        ``(n_rows, k)`` the columns of all its terms.
+    terms
+        Number of columns of each term: a term's columns are correlated, terms are independent.
+    """
+
+    codes: IntArray
+    n_levels: int
+    Z: FloatArray
+    terms: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """How the engine's scaled coefficients relate to the user's.
+
+    Attributes
+    ----------
+    R
+        ``(p, p)`` upper triangular: scaled beta = R beta.
+    z_scale
+        Per block ``(k,)`` divisors of the Z columns.
+    order
+        The block of the caller that stands at each place of the arrow.
+    log_det
+        ``log |det R|``: REML integrals over the scaled beta exceed those over beta by this.
+    """
+
+    R: FloatArray
+    z_scale: tuple[FloatArray, ...]
+    order: tuple[int, ...]
+    log_det: float
+
+    def beta(self, scaled: FloatArray) -> FloatArray:
+        """``(..., p)`` coefficients on the user's scale."""
+        return solve_triangular(self.R, scaled.T, lower=False).T
+
+    def vcov(self, scaled: FloatArray) -> FloatArray:
+        """``(n, p, p)`` covariances on the user's scale."""
+        Ri = solve_triangular(self.R, np.eye(len(self.R)), lower=False)
+        return Ri @ scaled @ Ri.T
+
+
+def _is_nested(fine: Block, coarse: Block) -> bool:
+    """Whether each level of `fine` lies in one level of `coarse`."""
+    pairs = np.unique(fine.codes * coarse.n_levels + coarse.codes)
+    return len(pairs) == len(np.unique(fine.codes))
+
+
+def _order_blocks(blocks: Sequence[Block]) -> tuple[list[int], int]:
+    """Order of the blocks, head chain first, and the length of the chain."""
+    by_size = sorted(range(len(blocks)), key=lambda i: (-blocks[i].n_levels * blocks[i].Z.shape[1], i))
+    best: list[int] = []
+    for start in range(len(by_size)):
+        chain = [by_size[start]]
+        for i in by_size[start + 1 :]:
+            if _is_nested(blocks[chain[-1]], blocks[i]):
+                chain.append(i)
+        weight = sum(blocks[i].n_levels for i in chain)
+        if weight > sum(blocks[i].n_levels for i in best):
+            best = chain
+    return best + [i for i in by_size if i not in best], len(best)
+
+
+def build_arrow(X: FloatArray, blocks: Sequence[Block], n_cells: FloatArray) -> tuple[Arrow, Scaling]:
+    """Lay out a design.
+
+    Parameters
+    ----------
+    X
+        ``(n_rows, p)`` of full column rank.
+    blocks
+        One per grouping factor.
+    n_cells
+        ``(n_rows,)`` cells of each row: weights of the internal scaling, without influence on results.
+    """
+    n_rows, p = X.shape
+    w = np.sqrt(np.asarray(n_cells, dtype=np.float64) / np.sum(n_cells))
+    R = np.linalg.qr(X * w[:, None], mode="r") if p else np.zeros((0, 0))
+    Xs = solve_triangular(R, X.T, trans="T", lower=False).T if p else X
+    order, n_head = _order_blocks(blocks)
+    ordered = [blocks[i] for i in order]
+    scales = []
+    columns = []
+    for b in ordered:
+        s = np.sqrt(np.average(b.Z**2, axis=0, weights=n_cells))
+        s[s == 0.0] = 1.0
+        scales.append(s)
+        columns.append(b.Z / s)
+    k = np.array([b.Z.shape[1] for b in ordered], dtype=np.int64)
+    n_levels = np.array([b.n_levels for b in ordered], dtype=np.int64)
+    fac_z = np.concatenate([[0], np.cumsum(k)]).astype(np.int64)
+    fac_u = np.concatenate([[0], np.cumsum(k * n_levels)]).astype(np.int64)
+    fac_lam = np.concatenate([[0], np.cumsum(k * k)]).astype(np.int64)
+    kz, q = int(fac_z[-1]), int(fac_u[-1])
+    lev = np.empty((n_rows, len(ordered)), dtype=np.int64)
+    pos = np.empty((n_rows, kz + p), dtype=np.int64)
+    for f, b in enumerate(ordered):
+        lev[:, f] = b.codes
+        for c in range(k[f]):
+            pos[:, fac_z[f] + c] = fac_u[f] + b.codes * k[f] + c
+    pos[:, kz:] = q + np.arange(p)
+    head_lev = np.concatenate([[0], np.cumsum(n_levels[:n_head])]).astype(np.int64)
+    anc = np.zeros((int(head_lev[-1]), max(n_head, 1)), dtype=np.int64)
+    for h in range(n_head):
+        for m in range(h, n_head):
+            anc[head_lev[h] + lev[:, h], m] = lev[:, m]
+    fac, row, col = [], [], []
+    for f, b in enumerate(ordered):
+        first = 0
+        for size in b.terms:
+            for c in range(size):
+                for r in range(c, size):
+                    fac.append(f)
+                    row.append(first + r)
+                    col.append(first + c)
+            first += size
+    by_level = np.argsort(lev[:, 0], kind="stable").astype(np.int64)
+    grp_ptr = np.concatenate([[0], np.cumsum(np.bincount(lev[:, 0], minlength=n_levels[0]))]).astype(np.int64)
+    q_head = int(fac_u[n_head])
+    arrow = Arrow(
+        XZ=np.ascontiguousarray(np.hstack([*columns, Xs]), dtype=np.float64),
+        pos=pos,
+        lev=lev,
+        fac_k=k,
+        fac_z=fac_z,
+        fac_u=fac_u,
+        fac_lam=fac_lam,
+        n_levels=n_levels,
+        head_lev=head_lev,
+        anc=anc,
+        theta_fac=np.array(fac, dtype=np.int64),
+        theta_row=np.array(row, dtype=np.int64),
+        theta_col=np.array(col, dtype=np.int64),
+        grp_ptr=grp_ptr,
+        grp_row=by_level,
+        size=np.array([n_head, q, q_head, p, kz], dtype=np.int64),
+    )
+    log_det = float(np.sum(np.log(np.abs(np.diag(R))))) if p else 0.0
+    return arrow, Scaling(R=R, z_scale=tuple(scales), order=tuple(order), log_det=log_det)

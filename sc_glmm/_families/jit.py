@@ -1,0 +1,10 @@
+"""How the inner kernels are compiled: without the wrappers that only calls from Python need (they double compile time).
+
+Call them from tests as ``kernel.py_func(...)`` or through :mod:`sc_glmm._engine.entry`.
+"""
+
+from __future__ import annotations
+
+from numba import njit
+
+kernel = njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)

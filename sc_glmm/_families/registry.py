@@ -1,0 +1,127 @@
+"""The families by name, and the switch by which compiled code calls them.
+
+numba can neither cache a kernel that gets a compiled function as an argument nor one that closes over it, so the
+engine passes an integer. The switch costs nothing measurable at run time.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from sc_glmm._families.jit import kernel
+
+from sc_glmm._families import gaussian, nb, poisson
+
+POISSON = 0
+NB = 1
+GAUSSIAN = 2
+
+
+@dataclass(frozen=True)
+class Family:
+    """What the layers above need to know of a family.
+
+    Attributes
+    ----------
+    name
+        As the user writes it.
+    code
+        As the kernels know it.
+    has_dispersion
+        Whether phi is estimated.
+    counts
+        Whether the response must be counts (and has a size factor).
+    log_dispersion_bounds
+        Where log(phi) is kept; at the lower one the negative binomial is Poisson to double precision.
+    """
+
+    name: str
+    code: int
+    has_dispersion: bool
+    counts: bool
+    log_dispersion_bounds: tuple[float, float]
+
+
+FAMILIES = {
+    "poisson": Family("poisson", POISSON, False, True, (0.0, 0.0)),
+    "nb": Family("nb", NB, True, True, (-18.5, 7.0)),
+    "gaussian": Family("gaussian", GAUSSIAN, True, False, (-40.0, 40.0)),
+}
+
+
+@kernel
+def row_value(code, eta, phi, lo, hi, ec, weight, a, a_sum):
+    if code == NB:
+        return nb.value(eta, phi, lo, hi, ec, weight, a, a_sum)
+    if code == POISSON:
+        return poisson.value(eta, phi, lo, hi, ec, weight, a, a_sum)
+    return gaussian.value(eta, phi, lo, hi, ec, weight, a, a_sum)
+
+
+@kernel
+def row_newton(code, eta, phi, lo, hi, ec, weight, a, a_sum):
+    if code == NB:
+        return nb.newton(eta, phi, lo, hi, ec, weight, a, a_sum)
+    if code == POISSON:
+        return poisson.newton(eta, phi, lo, hi, ec, weight, a, a_sum)
+    return gaussian.newton(eta, phi, lo, hi, ec, weight, a, a_sum)
+
+
+@kernel
+def row_full(code, eta, phi, lo, hi, ec, weight, a, a_sum, out):
+    if code == NB:
+        nb.full(eta, phi, lo, hi, ec, weight, a, a_sum, out)
+    elif code == POISSON:
+        poisson.full(eta, phi, lo, hi, ec, weight, a, a_sum, out)
+    else:
+        gaussian.full(eta, phi, lo, hi, ec, weight, a, a_sum, out)
+
+
+@kernel
+def gene_term(code, phi, tail, over_value, over_count, extra):
+    if code == NB:
+        return nb.gene_term(phi, tail, over_value, over_count, extra)
+    if code == POISSON:
+        return poisson.gene_term(phi, tail, over_value, over_count, extra)
+    return gaussian.gene_term(phi, tail, over_value, over_count, extra)
+
+
+@kernel
+def eta_limits(code):
+    """How far a linear predictor may be from zero, and how far one Newton step may move it.
+
+    Counts are exponential in eta: exp(3) is a factor of 20. A Gaussian response has no scale of its own.
+    """
+    if code == GAUSSIAN:
+        return 1e300, 1e300
+    return 250.0, 3.0
+
+
+@kernel
+def start_values(code, ec, weight, a_sum, tail, over_value, over_count, extra):
+    """Where a fit starts: (constant predictor, scale of the predictor, log dispersion), from moments."""
+    total = 0.0
+    for d in range(a_sum.shape[0]):
+        total += a_sum[d]
+    if code == GAUSSIAN:
+        mean = total / extra[0]
+        var = max(extra[1] / extra[0] - mean * mean, 1e-300)
+        return mean, math.sqrt(var), math.log(0.7 * var)
+    s1 = 0.0
+    s2 = 0.0
+    for k in range(ec.shape[0]):
+        s1 += weight[k] * ec[k]
+        s2 += weight[k] * ec[k] * ec[k]
+    rate = total / s1
+    if code == POISSON:
+        return math.log(rate), 1.0, 0.0
+    # E y (y - 1) = (1 + phi) mu^2; the tail counts add up to y (y - 1) / 2 summed over cells
+    pairs = 0.0
+    for j in range(1, tail.shape[0]):
+        pairs += 2.0 * j * tail[j]
+    for i in range(over_value.shape[0]):
+        y = over_value[i]
+        pairs += over_count[i] * (y * (y - 1.0) - nb.N_TAIL * (nb.N_TAIL - 1.0))
+    phi = pairs / (rate * rate * s2) - 1.0
+    return math.log(rate), 1.0, math.log(min(max(0.8 * phi, 0.02), 20.0))
