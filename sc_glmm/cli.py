@@ -1,0 +1,351 @@
+"""The command `sc-glmm`: the main job from a shell, and a demonstration that needs no data."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from ._errors import InputError, ScGlmmError, ScGlmmWarning
+
+# numpy, pandas, anndata and numba are loaded by the commands that use them: `--help` answers at once.
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+
+app = typer.Typer(
+    name="sc-glmm",
+    help="Mixed models for multi-sample single-cell counts.",
+    no_args_is_help=True,
+    add_completion=False,
+    # Formulas and column names are full of square brackets, which rich would take for markup.
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+_ALPHA = 0.05
+_TOP = 10
+
+
+class Family(StrEnum):
+    """Distribution of the counts."""
+
+    nb = "nb"
+    poisson = "poisson"
+    gaussian = "gaussian"
+
+
+class Method(StrEnum):
+    """How variances are estimated."""
+
+    reml = "reml"
+    ml = "ml"
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from . import __version__
+
+        typer.echo(f"sc-glmm {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Mixed models for multi-sample single-cell counts."""
+
+
+@app.command("test")
+def run_test(
+    source: Annotated[
+        Path, typer.Argument(metavar="IN.h5ad", exists=True, dir_okay=False, help="AnnData with raw counts.")
+    ],
+    formula: Annotated[
+        str,
+        typer.Argument(
+            metavar="FORMULA", help="lme4 syntax; the left side names a layer, or X: 'counts ~ disease + (1|sample)'."
+        ),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="OUT",
+            help="Ends in .h5ad (data and results; may be the input), .csv or .parquet (the table of results).",
+        ),
+    ],
+    family: Annotated[Family, typer.Option(help="Distribution of the counts.")] = Family.nb,
+    method: Annotated[Method, typer.Option(help="How variances are estimated.")] = Method.reml,
+    n_agq: Annotated[
+        int, typer.Option(min=1, help="Nodes of adaptive Gauss-Hermite quadrature; 1 is the Laplace approximation.")
+    ] = 1,
+    size_factors: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="obs column of size factors (linear, positive).")
+    ] = None,
+    offset: Annotated[str | None, typer.Option(metavar="COLUMN", help="obs column of offsets (natural log).")] = None,
+    reference: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FACTOR=LEVEL", help="Base level of a factor: disease=ctl. May be repeated."),
+    ] = None,
+    contrast: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CONTRAST",
+            help="'disease: AD vs ctl', or the name of a term or column. May be repeated; default: every term.",
+        ),
+    ] = None,
+    groupby: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="obs column; each of its levels is tested separately.")
+    ] = None,
+    n_jobs: Annotated[int | None, typer.Option(help="Threads; default: the cores this process may use.")] = None,
+    key: Annotated[str, typer.Option(help="Name under which the results are stored.")] = "glmm",
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no table.")] = False,
+) -> None:
+    """Fit one mixed model to every gene and test the contrasts."""
+    with _told_to_the_user():
+        _check_output(out)
+        references = _parse_references(reference or [])
+        contrasts = [_parse_contrast(text) for text in contrast or []]
+        adata = _read(source)
+
+        from . import get, tl
+
+        start = time.perf_counter()
+        tl.test(
+            adata,
+            formula,
+            family=family.value,
+            method=method.value,
+            n_agq=n_agq,
+            size_factors=size_factors,
+            offset=offset,
+            reference=references or None,
+            contrasts=contrasts or None,
+            groupby=groupby,
+            n_jobs=n_jobs,
+            key_added=key,
+            progress=False if quiet else None,
+        )
+        seconds = time.perf_counter() - start
+        results = get.results(adata, key=key)
+        _write(adata, results, out)
+    if not quiet:
+        typer.echo(_top(results, groupby))
+        typer.echo("")
+        for line in _summary(results, seconds, groupby):
+            typer.echo(line)
+    typer.echo(f"Written to {out}")
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for the files.")] = Path(
+        "sc-glmm-demo"
+    ),
+    cells: Annotated[int, typer.Option(min=100, help="Number of simulated cells.")] = 6000,
+    genes: Annotated[int, typer.Option(min=20, help="Number of simulated genes.")] = 2000,
+    seed: Annotated[int, typer.Option(help="Seed of the simulation.")] = 0,
+    n_jobs: Annotated[int | None, typer.Option(help="Threads; default: the cores this process may use.")] = None,
+) -> None:
+    """Simulate a case-control study with a known truth, test every gene, and draw the volcano."""
+    with _told_to_the_user():
+        import matplotlib
+
+        matplotlib.use("agg")
+        from . import datasets, get, pl, tl
+
+        out.mkdir(parents=True, exist_ok=True)
+        adata = datasets.simulate(n_cells=cells, n_genes=genes, seed=seed)
+        formula = adata.uns["truth"]["formula"]
+        n_samples = adata.obs["sample"].nunique()
+        typer.echo(f"Simulated {cells:,} cells of {n_samples} samples, {genes:,} genes.")
+
+        typer.echo("Loading the compiled kernels; the first run after installing compiles them, once ...", nl=False)
+        start = time.perf_counter()
+        # The sizes of the matrix are no matter for compiling.
+        tl.test(adata[:, :3].copy(), formula, size_factors="true_size_factor", n_jobs=1, progress=False)
+        typer.echo(f" {time.perf_counter() - start:.1f} s")
+
+        typer.echo(f"Testing every gene: {formula}")
+        start = time.perf_counter()
+        tl.test(adata, formula, n_jobs=n_jobs)
+        seconds = time.perf_counter() - start
+        results = get.results(adata)
+        results["true_log_fc"] = adata.var["true_log_fc"].reindex(results["variable"]).to_numpy()
+
+        _write(adata, results, out / "demo.h5ad")
+        _write(adata, results, out / "results.csv")
+        with _atomically(out / "volcano.png") as path:
+            figure = pl.volcano(adata).get_figure(root=True)
+            if figure is not None:
+                figure.savefig(path, dpi=300)
+    typer.echo("")
+    typer.echo(_top(results))
+    typer.echo("")
+    for line in _summary(results, seconds):
+        typer.echo(line)
+    hit = results["adj_p_value"] < _ALPHA
+    false = int((hit & (results["true_log_fc"] == 0)).sum())
+    typer.echo(_line("of these without a true effect", false))
+    typer.echo(f"Volcano plot, table and data are in {out}{os.sep}: volcano.png, results.csv, demo.h5ad")
+    typer.echo("The same on a file:")
+    typer.echo(f'  sc-glmm test {out / "demo.h5ad"} "{formula}" --reference disease=ctl -o {out / "again.csv"}')
+
+
+@contextmanager
+def _told_to_the_user() -> Iterator[None]:
+    """Turn our errors into a message and exit code 2, and our warnings into notes; a bug keeps its traceback."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", ScGlmmWarning)
+        # Other packages' plans for the future are no matter for someone at a prompt.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore", FutureWarning)
+        warnings.showwarning = _show_warning
+        try:
+            yield
+        except ScGlmmError as error:
+            _fail(str(error))
+        except OSError as error:
+            _fail(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
+    word = "note" if issubclass(category, ScGlmmWarning) else "warning"
+    typer.echo(f"{word}: {message}", err=True)
+
+
+def _fail(message: str) -> NoReturn:
+    typer.echo(f"error: {message}", err=True)
+    raise typer.Exit(2)
+
+
+def _read(path: Path) -> AnnData:
+    import anndata
+
+    try:
+        return anndata.read_h5ad(path)
+    # What anndata raises for a file that is no AnnData depends on what it finds there.
+    except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(
+            f"{path} cannot be read as an AnnData: {error}. The input must be a file that AnnData.write_h5ad wrote."
+        ) from error
+
+
+def _check_output(out: Path) -> None:
+    """Refuse before the work what could not be written after it."""
+    if out.suffix not in _WRITERS:
+        raise InputError(f"The output {out} ends in {out.suffix!r}; it must end in .h5ad, .csv or .parquet.")
+    folder = out.resolve().parent
+    if not folder.is_dir():
+        raise InputError(f"The folder of the output, {folder}, does not exist; make it first.")
+    if out.is_dir():
+        raise InputError(f"The output {out} is a folder; give the name of a file.")
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"The folder of the output, {folder}, cannot be written to; choose another one.")
+    if out.suffix == ".parquet" and find_spec("pyarrow") is None:
+        raise InputError("Writing .parquet needs pyarrow: pip install 'sc-glmm[parquet]'; or choose .csv.")
+
+
+def _parse_references(texts: list[str]) -> dict[str, str]:
+    references: dict[str, str] = {}
+    for text in texts:
+        factor, equals, level = text.partition("=")
+        if not (equals and factor.strip() and level.strip()):
+            raise InputError(f"--reference {text!r} is not of the form FACTOR=LEVEL, such as disease=ctl.")
+        if factor.strip() in references:
+            raise InputError(f"--reference names {factor.strip()!r} twice; a factor has one base level.")
+        references[factor.strip()] = level.strip()
+    return references
+
+
+def _parse_contrast(text: str) -> str | tuple[str, str, str]:
+    """A triple from words as the results show them, ``disease: AD vs ctl``; anything else is a name."""
+    match = re.fullmatch(r"\s*(.+?)\s*:\s+(.+?)\s+vs\s+(.+?)\s*", text)
+    if match is None:
+        return text.strip()
+    factor, level, base = match.groups()
+    return factor, level, base
+
+
+def _write_h5ad(adata: AnnData, _: pd.DataFrame, path: Path) -> None:
+    adata.write_h5ad(path)
+
+
+def _write_csv(_: AnnData, results: pd.DataFrame, path: Path) -> None:
+    results.to_csv(path, index=False)
+
+
+def _write_parquet(_: AnnData, results: pd.DataFrame, path: Path) -> None:
+    results.to_parquet(path, index=False)
+
+
+_WRITERS = {".h5ad": _write_h5ad, ".csv": _write_csv, ".parquet": _write_parquet}
+
+
+def _write(adata: AnnData, results: pd.DataFrame, out: Path) -> None:
+    with _atomically(out) as path:
+        _WRITERS[out.suffix](adata, results, path)
+
+
+@contextmanager
+def _atomically(out: Path) -> Iterator[Path]:
+    """A path beside `out` that becomes `out` when all went well; whatever was there before stays whole until then."""
+    target = out.resolve()  # a link stays a link, its target is replaced
+    temporary = target.with_name(f".{target.stem}.{os.getpid()}.tmp{target.suffix}")
+    try:
+        yield temporary
+        if target.exists():
+            shutil.copymode(target, temporary)
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _top(results: pd.DataFrame, groupby: str | None = None) -> str:
+    """The genes with the smallest p-values, as a table for the eye."""
+    columns = [
+        "variable",
+        groupby,
+        "contrast",
+        "log_fc",
+        "log_fc_se",
+        "p_value",
+        "adj_p_value",
+        "true_log_fc",
+        "status",
+    ]
+    if results["contrast"].nunique() == 1:
+        columns.remove("contrast")
+    shown = results.sort_values("p_value", kind="stable").head(_TOP)[[c for c in columns if c in results]]
+    return shown.to_string(index=False, float_format=lambda value: f"{value:.3g}", na_rep="-")
+
+
+def _summary(results: pd.DataFrame, seconds: float, groupby: str | None = None) -> list[str]:
+    """What became of the genes: how many, with which status, how many significant, in what time."""
+    # A gene has one fit in each group, and one row for each contrast of that fit.
+    fits = results.drop_duplicates(["variable", groupby] if groupby in results else ["variable"])
+    each = 1e3 * seconds / max(len(fits), 1)
+    lines = [f"{len(fits):,} genes in {seconds:.1f} s ({each:.2f} ms a gene)"]
+    counts = [(str(word).replace("_", " "), n) for word, n in fits["status"].astype(str).value_counts().items()]
+    for words, rows in results.groupby("contrast", sort=False, observed=True):
+        counts.append((f"{words}, FDR {100 * _ALPHA:g} %", int((rows["adj_p_value"] < _ALPHA).sum())))
+    return lines + [_line(*count) for count in counts]
+
+
+def _line(words: str, n: int) -> str:
+    return f"  {words:<36}{n:>7,}"
