@@ -9,9 +9,20 @@ from scipy.special import gammaln
 
 from sc_glmm._compress.arrays import FloatArray, IntArray
 from sc_glmm._compress.kernels import N_TAIL
-from sc_glmm._compress.matrix import Genes, Matrix, as_readable, gene_index, rows_of_cells
+from sc_glmm._compress.matrix import (
+    Genes,
+    Matrix,
+    as_readable,
+    cells_of_rows,
+    gene_index,
+    group_rows,
+    is_csc,
+    map_genes,
+    rows_of_cells,
+)
 from sc_glmm._compress.nodes import NodeTable
-from sc_glmm._compress.passes import Sums, add_by_columns, add_by_rows
+from sc_glmm._compress.passes import split_rows
+from sc_glmm._compress.spread import Sums, empty_sums, spread_by_columns, spread_by_rows
 from sc_glmm._errors import InputError
 
 
@@ -106,46 +117,24 @@ def compress_counts(
         Number of threads. The result does not depend on it, to the last bit.
     """
     matrix = as_readable(matrix)
-    n_obs = node_table.n_obs
+    n_obs, order, order_ptr = node_table.n_obs, node_table.order, node_table.order_ptr
     offset = np.ascontiguousarray(offset, dtype=np.float64)
     if offset.shape != (n_obs,):
         raise InputError(f"offset has shape {offset.shape}, the node table {n_obs} cells; give one value per cell.")
     matrix_row = rows_of_cells(obs_index, n_obs, matrix.shape[0])
     columns = gene_index(genes, matrix.shape[1])
-    groups, row_group, n_found = _groups(node_table, group_of)
-    n_all = max(n_found, 1) if n_groups is None else n_groups
-    if n_found > n_all:
-        raise InputError(f"group_of names {n_found} groups, n_groups is {n_all}; it must be at least as large.")
+    groups, row_group, n_all = group_rows(group_of, n_groups, order, order_ptr, n_obs)
 
-    sums = Sums(
-        A=np.zeros((len(columns), node_table.n_nodes)),
-        hist=np.zeros((n_all, len(columns), N_TAIL + 1), dtype=np.int32),
-        offset=np.zeros((n_all, len(columns))),
-        over=[],
-    )
-    if getattr(matrix, "format", "dense") == "csc":
-        add_by_columns(matrix, node_table, offset, matrix_row, columns, groups, sums, n_jobs)
+    sums = empty_sums(n_all, len(columns), node_table.n_nodes)
+    if is_csc(matrix):
+        cell_of = cells_of_rows(order, matrix_row, matrix.shape[0])
+        spread_by_columns(matrix, cell_of, columns, groups, node_table, offset, sums, n_jobs)
     else:
-        add_by_rows(matrix, node_table, offset, matrix_row, columns, row_group, sums, n_jobs)
+        # A block's histogram must cost little next to filling it.
+        blocks = split_rows(matrix, matrix_row, order, order_ptr, row_group, 8 * len(columns) * (N_TAIL + 1))
+        spread_by_rows(blocks, node_table, offset, map_genes(columns, matrix.shape[1]), sums, n_jobs)
     stats = _finish(sums)
     return stats.group(0) if group_of is None else stats
-
-
-def _groups(table: NodeTable, group_of: IntArray | None) -> tuple[IntArray, IntArray, int]:
-    """Group of each cell and of each row that has cells, and the number of groups."""
-    if group_of is None:
-        n_rows = len(table.order_ptr) - 1
-        return np.zeros(table.n_obs, dtype=np.int64), np.zeros(n_rows, dtype=np.int64), 1
-    groups = np.ascontiguousarray(group_of, dtype=np.int64)
-    if groups.shape != (table.n_obs,):
-        raise InputError(f"group_of has shape {groups.shape}, the node table {table.n_obs} cells; give one per cell.")
-    n_cells = np.diff(table.order_ptr)
-    row_group = np.full(len(n_cells), -1, dtype=np.int64)
-    filled = n_cells > 0
-    row_group[filled] = groups[table.order[table.order_ptr[:-1][filled]]]
-    if not np.array_equal(np.repeat(row_group, n_cells), groups[table.order]) or row_group[filled].min(initial=0) < 0:
-        raise InputError("some cells of one design row are in different groups or in none; give each group its rows.")
-    return groups, row_group, int(row_group.max(initial=-1)) + 1
 
 
 def _finish(sums: Sums) -> CountStats:

@@ -1,15 +1,15 @@
-"""The forms of a matrix that are read, and how its rows or columns are shared out among threads."""
+"""The forms of a matrix that are read, and the choice of its rows and columns."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
 
 from sc_glmm._compress.arrays import AnyArray, IntArray
+from sc_glmm._compress.kernels import Stored
 from sc_glmm._errors import InputError
 
 # Anything with `shape`: scipy sparse matrices and arrays, numpy arrays.
@@ -56,6 +56,16 @@ def as_readable(matrix: Matrix) -> Matrix:
     return dense
 
 
+def is_csc(matrix: Matrix) -> bool:
+    """Whether a readable matrix is stored gene by gene."""
+    return not isinstance(matrix, np.ndarray) and matrix.format == "csc"
+
+
+def stored_arrays(matrix: Matrix) -> Stored:
+    """The arrays of a CSR or CSC matrix."""
+    return Stored(matrix.data, matrix.indices, matrix.indptr)
+
+
 def gene_index(genes: Genes, n_vars: int) -> IntArray:
     """Columns that `genes` selects."""
     index = np.arange(n_vars, dtype=np.int64)[genes]
@@ -85,23 +95,37 @@ def rows_of_cells(obs_index: AnyArray | None, n_obs: int, n_matrix: int) -> IntA
     return rows
 
 
-def split_evenly(sizes: IntArray, n_blocks: int) -> list[slice]:
-    """At most `n_blocks` runs of consecutive items whose sizes add up to about the same."""
-    ends = np.cumsum(sizes)
-    total = ends[-1] if len(ends) else 0
-    cuts = np.searchsorted(ends, total * np.arange(1, n_blocks) / n_blocks) + 1
-    edges = np.unique(np.concatenate([[0], np.minimum(cuts, len(sizes)), [len(sizes)]]))
-    return [slice(int(a), int(b)) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+def cells_of_rows(order: IntArray, matrix_row: IntArray, n_matrix: int) -> IntArray:
+    """Cell held by each row of the matrix, -1 for rows whose cell is not in `order`."""
+    cell_of = np.full(n_matrix, -1, dtype=np.int64)
+    present = order[matrix_row[order] >= 0]
+    cell_of[matrix_row[present]] = present
+    return cell_of
 
 
-def run_blocks(work: Callable[[int], None], n_blocks: int, n_jobs: int) -> None:
-    """Call ``work(0)``, ..., ``work(n_blocks - 1)``, on `n_jobs` threads."""
-    if n_jobs < 1:
-        raise InputError(f"n_jobs is {n_jobs}; the number of threads must be 1 or more.")
-    if n_jobs == 1 or n_blocks <= 1:
-        for block in range(n_blocks):
-            work(block)
-        return
-    with ThreadPoolExecutor(min(n_jobs, n_blocks)) as pool:
-        for _ in pool.map(work, range(n_blocks)):
-            pass
+def map_genes(genes: IntArray, n_vars: int) -> IntArray:
+    """Place of each column of the matrix among `genes`, -1 for none."""
+    gene_map = np.full(n_vars, -1, dtype=np.int64)
+    gene_map[genes] = np.arange(len(genes))
+    return gene_map
+
+
+def group_rows(
+    group_of: IntArray | None, n_groups: int | None, order: IntArray, order_ptr: IntArray, n_obs: int
+) -> tuple[IntArray, IntArray, int]:
+    """Group of each cell and of each design row (-1 for rows without cells), and the number of groups."""
+    if group_of is None:
+        return np.zeros(n_obs, dtype=np.int64), np.zeros(len(order_ptr) - 1, dtype=np.int64), 1
+    groups = np.ascontiguousarray(group_of, dtype=np.int64)
+    if groups.shape != (n_obs,):
+        raise InputError(f"group_of has shape {groups.shape}, there are {n_obs} cells; give one group per cell.")
+    n_cells = np.diff(order_ptr)
+    row_group = np.full(len(n_cells), -1, dtype=np.int64)
+    filled = n_cells > 0
+    row_group[filled] = groups[order[order_ptr[:-1][filled]]]
+    if not np.array_equal(np.repeat(row_group, n_cells), groups[order]) or row_group[filled].min(initial=0) < 0:
+        raise InputError("some cells of one design row are in different groups or in none; give each group its rows.")
+    n_found = int(row_group.max(initial=-1)) + 1
+    if n_groups is not None and n_found > n_groups:
+        raise InputError(f"group_of names {n_found} groups, n_groups is {n_groups}; it must be at least as large.")
+    return groups, row_group, max(n_found, 1) if n_groups is None else n_groups

@@ -1,194 +1,123 @@
-"""One pass over a matrix: blocks of rows (CSR, dense) or of genes (CSC) shared out among threads."""
+"""How a pass over a matrix is cut into blocks of rows (CSR, dense) or of genes (CSC) that threads can share.
+
+Blocks are a matter of the data alone, never of the number of threads, and every number is added up in one order: no
+result depends on the number of threads.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from threading import Lock
+from typing import NamedTuple
 
 import numpy as np
 
-from sc_glmm._compress import kernels
-from sc_glmm._compress.arrays import AnyArray, FloatArray, IntArray
-from sc_glmm._compress.matrix import Matrix, run_blocks, split_evenly, stored_values
-from sc_glmm._compress.nodes import NodeTable
+from sc_glmm._compress.arrays import IntArray
+from sc_glmm._compress.kernels import Stored, sparse_block
+from sc_glmm._compress.matrix import Matrix, stored_arrays, stored_values
 from sc_glmm._errors import InputError
 
-# Blocks are a matter of the data alone, never of the number of threads, so that no result depends on it.
 MAX_BLOCKS = 32
 GENES_PER_BLOCK = 64
 DENSE_ROWS = 1024
 
 
+class Piece(NamedTuple):
+    """CSR arrays, and cells with the rows of these arrays that hold them."""
+
+    stored: Stored
+    places: IntArray
+    cells: IntArray
+
+    def row_and_column(self, position: int, matrix_row: IntArray) -> tuple[int, int]:
+        """Where in the matrix a stored value is."""
+        place = int(np.searchsorted(self.stored.indptr, position, side="right")) - 1
+        cell = self.cells[np.flatnonzero(self.places == place)[0]]
+        return int(matrix_row[cell]), int(self.stored.indices[position])
+
+
 @dataclass(frozen=True)
-class Sums:
-    """What a pass fills.
+class RowBlocks:
+    """Cells of a CSR or dense matrix in blocks of whole design rows; no block has rows of two groups.
 
     Attributes
     ----------
-    A
-        Counts spread over nodes, shape (n_genes, n_nodes).
-    hist
-        Number of cells with a count of y, y = 0 ... 64 (0: stored zeros are not counted), shape
-        (n_groups, n_genes, 65).
-    offset
-        Sum of count times offset, shape (n_groups, n_genes).
-    over
-        Group, gene and value of every count above 64, in parts.
+    matrix
+        The matrix.
+    matrix_row
+        Row of the matrix that holds each cell, -1 for none.
+    groups
+        Group of each block.
+    cells
+        Cells of each block, sorted by design row.
     """
 
-    A: FloatArray
-    hist: AnyArray
-    offset: FloatArray
-    over: list[tuple[IntArray, IntArray, FloatArray]]
+    matrix: Matrix
+    matrix_row: IntArray
+    groups: tuple[int, ...]
+    cells: tuple[IntArray, ...]
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    def pieces(self, block: int) -> Iterator[Piece]:
+        """The cells of a block: at once from CSR; from a dense matrix a bounded number at a time."""
+        cells = self.cells[block]
+        if not isinstance(self.matrix, np.ndarray):
+            yield Piece(stored_arrays(self.matrix), self.matrix_row[cells], cells)
+            return
+        for first in range(0, len(cells), DENSE_ROWS):
+            part = cells[first : first + DENSE_ROWS]
+            dense = np.ascontiguousarray(stored_values(self.matrix[self.matrix_row[part]]))
+            yield Piece(Stored(*sparse_block(dense)), np.arange(len(part), dtype=np.int64), part)
 
 
-def refuse_value(value: float, row: int, column: int) -> None:
-    """Raise for a stored value that is no count."""
-    raise InputError(
-        f"the matrix holds {value} in row {row}, column {column}, which is no count; only whole numbers from 0 on can "
-        "be used. Give the raw counts, not normalised or log-transformed values."
-    )
-
-
-def _pieces(matrix: Matrix, rows: IntArray) -> Iterator[tuple[slice, AnyArray, AnyArray, AnyArray, IntArray]]:
-    """CSR arrays that hold `rows`, and the places of the rows in them; dense rows come in pieces of bounded size."""
-    if not isinstance(matrix, np.ndarray):
-        yield slice(0, len(rows)), matrix.data, matrix.indices, matrix.indptr, rows
-        return
-    for first in range(0, len(rows), DENSE_ROWS):
-        piece = slice(first, min(first + DENSE_ROWS, len(rows)))
-        block = np.ascontiguousarray(stored_values(matrix[rows[piece]]))
-        data, indices, indptr = kernels.sparse_block(block)
-        yield piece, data, indices, indptr, np.arange(len(block), dtype=np.int64)
-
-
-def _row_blocks(size: IntArray, order_ptr: IntArray, row_group: IntArray, n_genes: int) -> list[tuple[int, IntArray]]:
-    """Groups and rows of the blocks, such that adding a block's histogram costs little next to filling it."""
-    blocks = []
-    ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(size)])
-    row_size = ends[order_ptr[1:]] - ends[order_ptr[:-1]]
+def split_rows(
+    matrix: Matrix, matrix_row: IntArray, order: IntArray, order_ptr: IntArray, row_group: IntArray, block_size: int
+) -> RowBlocks:
+    """Cut the cells in `order` (sorted by design row) into blocks of about `block_size` stored values or more."""
+    present = matrix_row[order] >= 0
+    ptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(present)])[order_ptr]
+    order = order[present]
+    if isinstance(matrix, np.ndarray):
+        cell_size = np.full(len(order), matrix.shape[1], dtype=np.int64)
+    else:
+        cell_size = np.diff(matrix.indptr)[matrix_row[order]].astype(np.int64)
+    ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(cell_size)])
+    row_size = ends[ptr[1:]] - ends[ptr[:-1]]
+    groups, cells = [], []
     for group in range(int(row_group.max(initial=-1)) + 1):
         rows = np.flatnonzero(row_group == group)
-        n_blocks = int(row_size[rows].sum()) // (8 * max(n_genes, 1) * (kernels.N_TAIL + 1))
-        for part in split_evenly(row_size[rows], max(1, min(n_blocks, MAX_BLOCKS))):
-            blocks.append((group, rows[part]))
-    return blocks
+        n_blocks = min(max(int(row_size[rows].sum()) // max(block_size, 1), 1), MAX_BLOCKS)
+        for part in split_evenly(row_size[rows], n_blocks):
+            groups.append(group)
+            cells.append(np.concatenate([order[:0], *(order[ptr[row] : ptr[row + 1]] for row in rows[part])]))
+    return RowBlocks(matrix, matrix_row, tuple(groups), tuple(cells))
 
 
-def add_by_rows(
-    matrix: Matrix,
-    table: NodeTable,
-    offset: FloatArray,
-    matrix_row: IntArray,
-    genes: IntArray,
-    row_group: IntArray,
-    sums: Sums,
-    n_jobs: int,
-) -> None:
-    """Add the cells of a CSR or dense matrix; each block owns the nodes of its rows."""
-    order = table.order[matrix_row[table.order] >= 0]
-    kept = np.concatenate([np.zeros(1, np.int64), np.cumsum(matrix_row[table.order] >= 0)])
-    order_ptr = kept[table.order_ptr]
-    gene_map = np.full(matrix.shape[1], -1, dtype=np.int64)
-    gene_map[genes] = np.arange(len(genes))
-    if isinstance(matrix, np.ndarray):
-        size = np.full(len(order), matrix.shape[1], dtype=np.int64)
-    else:
-        size = np.diff(matrix.indptr)[matrix_row[order]].astype(np.int64)
-    blocks = _row_blocks(size, order_ptr, row_group, len(genes))
-    offset_parts = np.zeros((len(blocks), len(genes)))
-    over_parts: list[list[tuple[IntArray, IntArray, FloatArray]]] = [[] for _ in blocks]
-    lock = Lock()
-
-    def work(index: int) -> None:
-        group, rows = blocks[index]
-        cells = np.concatenate([order[order_ptr[row] : order_ptr[row + 1]] for row in rows] or [order[:0]])
-        hist = np.zeros((len(genes), kernels.N_TAIL + 1), dtype=sums.hist.dtype)
-        for piece, data, indices, indptr, places in _pieces(matrix, matrix_row[cells]):
-            n_over, bad = kernels.scan_rows(data, indices, indptr, places, gene_map)
-            if bad >= 0:
-                place = int(np.searchsorted(indptr, bad, side="right")) - 1
-                row = matrix_row[cells[piece]][np.flatnonzero(places == place)[0]]
-                refuse_value(data[bad], int(row), int(indices[bad]))
-            over_gene = np.empty(n_over, dtype=np.int64)
-            over_value = np.empty(n_over)
-            kernels.add_rows(
-                data,
-                indices,
-                indptr,
-                places,
-                cells[piece],
-                gene_map,
-                offset,
-                table.cell_first,
-                table.cell_ptr,
-                table.cell_weight,
-                table.cell_stride,
-                table.cell_x_ptr,
-                table.cell_x_weight,
-                sums.A,
-                hist,
-                offset_parts[index],
-                over_gene,
-                over_value,
-            )
-            over_parts[index].append((np.full(n_over, group), over_gene, over_value))
-        with lock:
-            sums.hist[group] += hist
-
-    run_blocks(work, len(blocks), n_jobs)
-    for (group, _), part in zip(blocks, offset_parts, strict=True):
-        sums.offset[group] += part
-    for parts in over_parts:
-        sums.over.extend(parts)
+def split_evenly(sizes: IntArray, n_blocks: int) -> list[slice]:
+    """At most `n_blocks` runs of consecutive items whose sizes add up to about the same."""
+    ends = np.cumsum(sizes)
+    total = ends[-1] if len(ends) else 0
+    cuts = np.searchsorted(ends, total * np.arange(1, n_blocks) / n_blocks) + 1
+    edges = np.unique(np.concatenate([[0], np.minimum(cuts, len(sizes)), [len(sizes)]]))
+    return [slice(int(a), int(b)) for a, b in zip(edges[:-1], edges[1:], strict=True)]
 
 
-def add_by_columns(
-    matrix: Matrix,
-    table: NodeTable,
-    offset: FloatArray,
-    matrix_row: IntArray,
-    genes: IntArray,
-    group_of: IntArray,
-    sums: Sums,
-    n_jobs: int,
-) -> None:
-    """Add the genes of a CSC matrix; each block owns its genes."""
-    cells = table.order[matrix_row[table.order] >= 0]
-    cell_of = np.full(matrix.shape[0], -1, dtype=np.int64)
-    cell_of[matrix_row[cells]] = cells
-    firsts = range(0, len(genes), GENES_PER_BLOCK)
-    over_parts: list[tuple[IntArray, IntArray, FloatArray] | None] = [None for _ in firsts]
+def gene_blocks(n_genes: int) -> list[slice]:
+    """Blocks of consecutive genes."""
+    return [slice(first, min(first + GENES_PER_BLOCK, n_genes)) for first in range(0, n_genes, GENES_PER_BLOCK)]
 
-    def work(index: int) -> None:
-        columns = genes[firsts[index] : firsts[index] + GENES_PER_BLOCK]
-        n_over, bad = kernels.scan_columns(matrix.data, matrix.indices, matrix.indptr, columns, cell_of)
-        if bad >= 0:
-            column = int(np.searchsorted(matrix.indptr, bad, side="right")) - 1
-            refuse_value(matrix.data[bad], int(matrix.indices[bad]), column)
-        over = (np.empty(n_over, dtype=np.int64), np.empty(n_over, dtype=np.int64), np.empty(n_over))
-        kernels.add_columns(
-            matrix.data,
-            matrix.indices,
-            matrix.indptr,
-            columns,
-            firsts[index],
-            cell_of,
-            group_of,
-            offset,
-            table.cell_first,
-            table.cell_ptr,
-            table.cell_weight,
-            table.cell_stride,
-            table.cell_x_ptr,
-            table.cell_x_weight,
-            sums.A,
-            sums.hist,
-            sums.offset,
-            *over,
-        )
-        over_parts[index] = over
 
-    run_blocks(work, len(firsts), n_jobs)
-    sums.over.extend(part for part in over_parts if part is not None)
+def run_blocks(work: Callable[[int], None], n_blocks: int, n_jobs: int) -> None:
+    """Call ``work(0)``, ..., ``work(n_blocks - 1)``, on `n_jobs` threads."""
+    if n_jobs < 1:
+        raise InputError(f"n_jobs is {n_jobs}; the number of threads must be 1 or more.")
+    if n_jobs == 1 or n_blocks <= 1:
+        for block in range(n_blocks):
+            work(block)
+        return
+    with ThreadPoolExecutor(min(n_jobs, n_blocks)) as pool:
+        for _ in pool.map(work, range(n_blocks)):
+            pass

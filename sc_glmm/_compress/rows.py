@@ -103,6 +103,11 @@ class StackedRows:
     group_of: IntArray
     first_row: IntArray
 
+    @property
+    def n_rows(self) -> int:
+        """Number of rows of all groups."""
+        return int(self.first_row[-1])
+
 
 def stack_rows(parts: Sequence[tuple[IntArray, DesignRows]], n_obs: int) -> StackedRows:
     """Give the rows of several groups one numbering.

@@ -1,0 +1,133 @@
+"""From a matrix of values to the cross-products that a Gaussian model needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sc_glmm._compress import moments
+from sc_glmm._compress.arrays import FloatArray, IntArray
+from sc_glmm._compress.chebyshev import sort_by_row
+from sc_glmm._compress.matrix import (
+    Genes,
+    Matrix,
+    as_readable,
+    cells_of_rows,
+    gene_index,
+    group_rows,
+    is_csc,
+    map_genes,
+    rows_of_cells,
+    stored_arrays,
+)
+from sc_glmm._compress.nodes import check_values
+from sc_glmm._compress.passes import gene_blocks, run_blocks, split_rows
+from sc_glmm._compress.rows import DesignRows, StackedRows
+from sc_glmm._errors import InputError
+
+
+@dataclass(frozen=True)
+class GaussianStats:
+    """Per gene the sums that give X'y, Z'y and y'y: with M the rows of X or Z, M'y is ``sum_y @ M``.
+
+    Attributes
+    ----------
+    sum_y
+        Sum of the values (less their offsets) in each design row, shape (n_genes, n_rows).
+    sum_yy
+        Sum of their squares, shape (n_genes,); with groups (n_groups, n_genes).
+    n_cells
+        Cells in each design row, shape (n_rows,).
+    """
+
+    sum_y: FloatArray
+    sum_yy: FloatArray
+    n_cells: IntArray
+
+
+def compress_gaussian(
+    matrix: Matrix,
+    rows: DesignRows | StackedRows,
+    offset: FloatArray | None = None,
+    *,
+    obs_index: IntArray | None = None,
+    genes: Genes = slice(None),
+    n_groups: int | None = None,
+    n_jobs: int = 1,
+) -> GaussianStats:
+    """Sum values and squares over design rows, in one pass over the stored values.
+
+    Parameters
+    ----------
+    matrix
+        Values, cells x genes; forms as for :func:`compress_counts`.
+    rows
+        Design rows of the cells; those of several groups (:func:`stack_rows`) give `sum_yy` a group axis.
+    offset
+        Subtracted from the values of a cell, shape (n_obs,).
+    obs_index, genes, n_groups, n_jobs
+        As for :func:`compress_counts`.
+    """
+    row_of, n_rows = rows.row_of, rows.n_rows
+    group_of = rows.group_of if isinstance(rows, StackedRows) else None
+    shift = np.zeros(len(row_of)) if offset is None else offset
+    row_of, shift = check_values(row_of, shift, "offset")
+    matrix = as_readable(matrix)
+    matrix_row = rows_of_cells(obs_index, len(row_of), matrix.shape[0])
+    columns = gene_index(genes, matrix.shape[1])
+    order, order_ptr = sort_by_row(row_of, n_rows)
+    groups, row_group, n_all = group_rows(group_of, n_groups, order, order_ptr, len(row_of))
+
+    sum_y = np.zeros((len(columns), n_rows))
+    sum_yy, sum_yo = np.zeros((2, n_all, len(columns)))
+    if is_csc(matrix):
+        stored = stored_arrays(matrix)
+        cell_of = cells_of_rows(order, matrix_row, matrix.shape[0])
+        parts = gene_blocks(len(columns))
+
+        def add_genes(block: int) -> None:
+            chosen, first = columns[parts[block]], parts[block].start
+            moments.add_moments_by_columns(stored, chosen, first, cell_of, groups, row_of, shift, sum_y, sum_yy, sum_yo)
+
+        run_blocks(add_genes, len(parts), n_jobs)
+    else:
+        gene_map = map_genes(columns, matrix.shape[1])
+        blocks = split_rows(matrix, matrix_row, order, order_ptr, row_group, 16 * len(columns))
+        yy_parts, yo_parts = np.zeros((2, len(blocks), len(columns)))
+
+        def add_rows(block: int) -> None:
+            for piece in blocks.pieces(block):
+                moments.add_moments_by_rows(
+                    piece.stored,
+                    piece.places,
+                    piece.cells,
+                    gene_map,
+                    row_of,
+                    shift,
+                    sum_y,
+                    yy_parts[block],
+                    yo_parts[block],
+                )
+
+        run_blocks(add_rows, len(blocks), n_jobs)
+        for block, group in enumerate(blocks.groups):
+            sum_yy[group] += yy_parts[block]
+            sum_yo[group] += yo_parts[block]
+
+    bad = np.flatnonzero(~np.isfinite(sum_yy).all(axis=0))
+    if len(bad):
+        raise InputError(
+            f"the matrix holds values that are not finite in {len(bad)} of {len(columns)} genes, the first in column "
+            f"{columns[bad[0]]}; only finite values can be used. Remove or replace them."
+        )
+    present = order[matrix_row[order] >= 0]
+    if offset is not None:
+        sum_y -= np.bincount(row_of[present], shift[present], n_rows)
+        squares = np.bincount(groups[present], shift[present] ** 2, n_all)
+        sum_yy += squares[:, None] - 2.0 * sum_yo
+    return GaussianStats(
+        sum_y=sum_y,
+        sum_yy=sum_yy if group_of is not None else sum_yy[0],
+        n_cells=np.bincount(row_of[present], minlength=n_rows).astype(np.int64),
+    )
