@@ -1,0 +1,150 @@
+"""The house itself: layers, public surface, what an import costs, what is shipped."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import metadata, version
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+import sc_glmm
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+PACKAGE = Path(sc_glmm.__file__).parent
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+PUBLIC = [
+    (room, name)
+    for room in ("tl", "pp", "get", "pl", "datasets")
+    for name in importlib.import_module(f"sc_glmm.{room}").__all__
+]
+
+
+def _ids(values):
+    return [".".join(v) for v in values]
+
+
+@pytest.fixture(scope="module")
+def pyproject() -> dict:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def test_the_code_under_test_is_the_one_beside_the_tests(pyproject):
+    # A plain `pip install .` leaves a copy in site-packages that grows old while the sources are edited. Where the
+    # tests lie alone (a check of the wheel) the installed copy is the one that is meant.
+    if (ROOT / "sc_glmm").is_dir():
+        assert PACKAGE == ROOT / "sc_glmm", "install with `pip install -e '.[test]'`, so that the sources are tested"
+    assert sc_glmm.__version__ == version("sc-glmm") == pyproject["project"]["version"]
+
+
+def test_imports_point_downward():
+    # The executable lies beside Python, whether or not the environment is active.
+    command = Path(sys.executable).with_name("lint-imports")
+    run = subprocess.run([command, "--no-cache"], cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "0 broken" in run.stdout
+
+
+def test_importing_the_package_loads_no_heavy_module():
+    code = "import sys, sc_glmm; sc_glmm.__version__; dir(sc_glmm); print(' '.join(sys.modules))"
+    loaded = set(
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    )
+    heavy = {"numpy", "scipy", "pandas", "anndata", "numba", "formulaic", "matplotlib", "joblib", "tqdm", "typer"}
+    assert "sc_glmm" in loaded
+    assert not heavy & loaded
+
+
+def test_submodules_are_attributes_without_an_import_of_their_own():
+    code = (
+        "import sys, sc_glmm\n"
+        "assert 'sc_glmm.datasets' not in sys.modules\n"
+        "sc_glmm.datasets.simulate(4, 20, 5)\n"
+        "assert 'numba' not in sys.modules and 'matplotlib' not in sys.modules\n"
+        "assert all(hasattr(sc_glmm, room) for room in ('tl', 'pp', 'pl', 'get'))\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert {"tl", "pp", "pl", "get", "datasets"} <= set(dir(sc_glmm))
+    with pytest.raises(AttributeError, match="nonsense"):
+        sc_glmm.nonsense  # noqa: B018
+
+
+@pytest.mark.parametrize(("room", "name"), PUBLIC, ids=_ids(PUBLIC))
+def test_public_signatures(room, name):
+    function = getattr(importlib.import_module(f"sc_glmm.{room}"), name)
+    parameters = inspect.signature(function).parameters
+    positional = [p for p in parameters.values() if p.kind is not p.KEYWORD_ONLY]
+    assert len(positional) <= 3
+    if room in ("tl", "pp", "get"):
+        assert positional[0].name == "adata"
+    if room == "pl":
+        assert positional[0].name == "data"
+        assert parameters["ax"].kind is inspect.Parameter.KEYWORD_ONLY
+    if "copy" in parameters:
+        assert parameters["copy"].default is False
+        assert parameters["copy"].kind is inspect.Parameter.KEYWORD_ONLY
+    assert all(p.annotation is not p.empty for p in parameters.values())
+    assert inspect.signature(function).return_annotation is not inspect.Signature.empty
+
+
+@pytest.mark.parametrize(("room", "name"), PUBLIC, ids=_ids(PUBLIC))
+def test_public_docstrings_name_every_parameter(room, name):
+    function = getattr(importlib.import_module(f"sc_glmm.{room}"), name)
+    text = inspect.getdoc(function)
+    assert re.search(r"^Parameters\n-+$", text, re.MULTILINE)
+    assert re.search(r"^Returns\n-+$", text, re.MULTILINE)
+    section = re.split(
+        r"^Returns\n-+$", re.split(r"^Parameters\n-+$", text, flags=re.MULTILINE)[1], flags=re.MULTILINE
+    )[0]
+    # Names begin in the first column of the section; several may share an entry.
+    named = {word for line in section.splitlines() if line[:1].strip() for word in re.split(r"[,\s:]+", line) if word}
+    assert set(inspect.signature(function).parameters) <= named
+
+
+def test_pytest_does_not_collect_the_main_job():
+    assert sc_glmm.tl.test.__test__ is False
+    assert not list(PACKAGE.rglob("*_test.py"))
+    assert not list(PACKAGE.rglob("test_*.py"))
+
+
+def test_the_digest_of_the_kernels_is_up_to_date():
+    from sc_glmm._engine import digest, entry
+
+    assert entry.KERNEL_DIGEST == digest.kernel_digest(), "run: python -m sc_glmm._engine.digest"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: p.relative_to(PACKAGE).as_posix())
+def test_sources(path):
+    source = path.read_text()
+    assert len(source.splitlines()) <= 500
+    # An assertion vanishes under `python -O`, and with it the error that a user should have seen.
+    assert not [node.lineno for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Assert)]
+
+
+def test_what_is_shipped():
+    assert files("sc_glmm").joinpath("py.typed").is_file()
+    assert metadata("sc-glmm")["License-Expression"] == "BSD-3-Clause"
+    assert metadata("sc-glmm")["Requires-Python"] == ">=3.11"
+
+
+def test_the_readme_holds_the_two_commands_that_ci_runs():
+    commands = re.findall(r"^python3 -m venv .*$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert len(commands) == 2
+    assert commands[0].endswith("sc-glmm demo")
+    assert commands[1].endswith("-m pytest")
+    if (ROOT / ".ci").is_dir():
+        assert os.access(ROOT / ".ci" / "run", os.X_OK)
+
+
+def test_the_version_is_in_the_changelog(pyproject):
+    headings = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert "Unreleased" in headings[0] or headings[0].startswith(pyproject["project"]["version"])
