@@ -35,12 +35,15 @@ def fixed_columns(name: str, data: pd.DataFrame) -> dict[str, Floats]:
         out |= {"Base": base} | treated
         out |= {"Age": data["Age"].to_numpy(float), "Visit": data["Visit"].to_numpy(float)}
         out["Base:trtprogabide"] = base * treated["trtprogabide"]
+    elif name.startswith("sc_"):
+        out |= dummy(data, "stim")
     else:
         raise KeyError(name)
     return out
 
 
 RESPONSE = {"grouseticks": "TICKS", "Owls": "SiblingNegotiation", "Salamanders": "count", "epil2": "y"}
+OFFSET = {"Owls": "logBroodSize", "sc_IL1B": "logn", "sc_SLC3A2": "logn"}
 
 
 def codes(data: pd.DataFrame, group: str, levels: list[str]) -> np.ndarray:
@@ -73,8 +76,8 @@ def model_of(ref: dict[str, Any]) -> Model:
         Term(random_columns(data, block["names"], fixed), codes(data, block["group"], block["levels"]))
         for block in ref["re"]
     )
-    offset = data["logBroodSize"].to_numpy(float) if ref["data"] == "Owls" else np.zeros(len(data))
-    y = data[RESPONSE[ref["data"]]].to_numpy(float)
+    offset = data[OFFSET[ref["data"]]].to_numpy(float) if ref["data"] in OFFSET else np.zeros(len(data))
+    y = data[RESPONSE.get(ref["data"], "y")].to_numpy(float)
     return Model(ref["family"], y, np.column_stack(list(fixed.values())), terms, offset)
 
 

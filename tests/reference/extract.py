@@ -37,7 +37,14 @@ GLMMTMB = (
 )
 EXACT = ("owls_pois", "owls_nb", "epil2_pois", "epil2_nb")
 FAMILY = {"poisson": "poisson", "nbinom2": "nb", "pois": "poisson", "nb": "nb"}
-DATA_OF = {"owls": "Owls", "epil2": "epil2", "salamanders": "Salamanders", "grouseticks": "grouseticks"}
+DATA_OF = {
+    "owls": "Owls",
+    "epil2": "epil2",
+    "salamanders": "Salamanders",
+    "grouseticks": "grouseticks",
+    "IL1B": "sc_IL1B",
+    "SLC3A2": "sc_SLC3A2",
+}
 
 Record = dict[str, Any]
 
@@ -104,6 +111,7 @@ def from_glmmtmb(name: str, full: Record) -> Record:
     p = len(full["coef"]["cond"]["rows"])
     vcov = full["vcov_full"]["values"]
     place = full["vcov_full"]["rows"].index("d~(Intercept)") if family == "nb" else None
+    variance = None if place is None else vcov[place][place]
     return {
         **common(name, full, family, "reml" if full["REML"] else "ml", 1),
         "fixef": fixed(full["coef"]["cond"]),
@@ -111,7 +119,7 @@ def from_glmmtmb(name: str, full: Record) -> Record:
         "vcov_given_variances": None,
         "re": random_blocks(full["varcorr_cond"], full["ranef"]["cond"]),
         "log_dispersion": None if place is None else -math.log(full["sigma"]),
-        "log_dispersion_se": None if place is None else math.sqrt(vcov[place][place]),
+        "log_dispersion_se": None if variance is None else math.sqrt(variance),
         "loglik": -full["objective"],
         "warnings": as_list(full["warnings"]),
     }

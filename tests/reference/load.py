@@ -20,7 +20,10 @@ def _schema() -> dict[str, Any]:
 
 
 def frame(name: str) -> pd.DataFrame:
-    """A classical data set; R factors are categoricals with the levels in R's order."""
+    """A data set; R factors are categoricals with the levels in R's order. The single-cell tables stay in `shared`."""
+    if name.startswith("sc_"):
+        data = pd.read_csv(shared_folder("reference", "csv", f"{name}_table.csv"), dtype={"donor": str})
+        return data.astype({"stim": pd.CategoricalDtype(["ctrl", "stim"]), "donor": "category", "sample": "category"})
     schema = _schema()[name]
     factors = [c for c, s in schema.items() if "levels" in s]
     data = pd.read_csv(HERE / f"{name}.csv", dtype=dict.fromkeys(factors, str))

@@ -1,0 +1,56 @@
+"""From a fit of the package to the arbiter's parameters, and the fits of the reference models (each made once)."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from sc_glmm._fit import FrameFit, fit_frame
+from tests import oracle
+from tests.oracle import Floats, Model
+from tests.reference import build, load
+
+
+@cache
+def record(name: str) -> dict[str, Any]:
+    return load.record(name)
+
+
+@cache
+def fitted(name: str) -> FrameFit:
+    """Our fit of the model of a stored record; the formula is R's, character for character."""
+    ref = record(name)
+    return fit_frame(
+        ref["formula"], load.frame(ref["data"]), family=ref["family"], method=ref["method"], n_agq=ref["n_agq"]
+    )
+
+
+def in_reference_order(fit: FrameFit, names: list[str]) -> list[int]:
+    """Where each of R's coefficients stands among ours."""
+    ours = [load.plain_name(n) for n in fit.names]
+    return [ours.index(load.plain_name(n)) for n in names]
+
+
+def psi_of(fit: FrameFit, ref: dict[str, Any]) -> Floats:
+    """Our estimates as the arbiter's parameters, in the order of the stored record."""
+    psi = list(fit.beta[in_reference_order(fit, ref["fixef"]["names"])]) if ref["method"] == "ml" else []
+    for block in ref["re"]:
+        psi += build.theta_of(fit.re_sd[block["group"]], fit.re_corr[block["group"]])
+    if ref["log_dispersion"] is not None:
+        psi.append(float(np.log(fit.dispersion)))
+    return np.array(psi)
+
+
+@cache
+def model(name: str) -> tuple[Model, Floats]:
+    """The arbiter's model and R's parameters."""
+    return build.at_reference(record(name))
+
+
+@cache
+def value_at_reference(name: str) -> float:
+    """The arbiter's log likelihood at R's estimates."""
+    m, psi = model(name)
+    return oracle.objective(m, psi, record(name)["method"], record(name)["n_agq"])
