@@ -253,7 +253,8 @@ def find_mode(model: Model, lat: Latent, phi: float, start: Floats | None = None
         except linalg.LinAlgError as error:
             raise NoModeError("singular Hessian on the way to the mode") from error
         decrement = float(step @ gradient)
-        scale = 1.0
+        # far from the mode the curvature may vanish: no step moves a predictor by more than 5
+        scale = 1.0 if decrement < 1e-2 else min(1.0, 5.0 / float(np.abs(lat.G @ step).max()))
         for _ in range(60):
             h_new = value(v + scale * step)
             # near the mode rounding in h hides the gain: take the full Newton step there
@@ -261,7 +262,9 @@ def find_mode(model: Model, lat: Latent, phi: float, start: Floats | None = None
                 break
             scale *= 0.5
         else:
-            return v
+            if decrement < 1e-8:
+                return v
+            raise NoModeError("no step increases the integrand")
         v = v + scale * step
         h = h_new
         if np.abs(lat.G @ v).max() > 200.0:
