@@ -146,7 +146,7 @@ def _crossed(boxes: FloatArray, start: FloatArray, stop: FloatArray) -> npt.NDAr
         & (along[None, :, 1] > boxes[:, None, 1])
         & (along[None, :, 1] < boxes[:, None, 3])
     )
-    return hit.any(axis=1)
+    return np.asarray(hit.any(axis=1))
 
 
 def _end(dot: FloatArray, box: FloatArray) -> FloatArray:
