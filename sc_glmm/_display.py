@@ -1,0 +1,56 @@
+"""What the user reads while something runs: the logger, warnings about what changes an analysis, progress."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
+
+from ._errors import ScGlmmWarning
+
+logger = logging.getLogger("sc_glmm")
+T = TypeVar("T")
+
+
+def _attach_handler() -> None:
+    """Show messages at level INFO without touching the root logger; a logger that somebody configured is left alone."""
+    if logger.handlers or logger.level != logging.NOTSET:
+        return
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+
+
+_attach_handler()
+
+
+def warn_notes(notes: Iterable[str], stacklevel: int = 3) -> None:
+    """Emit each note once as a :class:`ScGlmmWarning`, attributed to the caller of the public function."""
+    for note in dict.fromkeys(notes):
+        warnings.warn(note, ScGlmmWarning, stacklevel=stacklevel)
+
+
+def wants_progress(progress: bool | None) -> bool:
+    """Whether to draw a bar: as asked, else on a terminal (or notebook) that shows messages of level INFO."""
+    if progress is not None:
+        return progress
+    interactive = sys.stderr.isatty() or "ipykernel" in sys.modules
+    return interactive and logger.isEnabledFor(logging.INFO)
+
+
+def progress_over(sizes: Iterable[tuple[int, T]], total: int, desc: str, progress: bool | None) -> Iterator[T]:
+    """Pass the results on while a bar counts genes: each item comes with how many it stands for."""
+    if not wants_progress(progress):
+        for _, item in sizes:
+            yield item
+        return
+    from tqdm.auto import tqdm
+
+    bar: Any = tqdm(total=total, desc=desc, unit="gene", file=sys.stderr)
+    with bar:
+        for n, item in sizes:
+            bar.update(n)
+            yield item

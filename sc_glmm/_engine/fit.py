@@ -1,0 +1,282 @@
+"""Fit a block of genes and give the numbers back on the user's scale: the engine as plain arrays in, plain arrays out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve
+
+from sc_glmm._engine import entry
+from sc_glmm._engine.structure import Arrow, Block, Scaling, build_arrow
+from sc_glmm._engine.workspace import Nodes
+from sc_glmm._families.registry import Family
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Structure:
+    """A design laid out for the engine, with the way back.
+
+    Attributes
+    ----------
+    arrow, scaling
+        See :mod:`sc_glmm._engine.structure`.
+    blocks
+        The caller's blocks, in the caller's order.
+    theta_start
+        ``(n_theta,)`` where the covariance parameters start, for a response of unit scale.
+    one
+        ``(p,)`` scaled beta whose predictor is nearest to one.
+    """
+
+    arrow: Arrow
+    scaling: Scaling
+    blocks: tuple[Block, ...]
+    theta_start: FloatArray
+    one: FloatArray
+
+    @property
+    def n_beta(self) -> int:
+        """Number of fixed effects."""
+        return int(self.arrow.size[3])
+
+    @property
+    def n_theta(self) -> int:
+        """Number of covariance parameters."""
+        return len(self.arrow.theta_fac)
+
+
+@dataclass(frozen=True)
+class GeneStats:
+    """Sufficient statistics of a block of genes, whatever the family.
+
+    Attributes
+    ----------
+    A
+        ``(n_genes, n_nodes)`` sums of the response over the nodes.
+    tail
+        ``(n_genes, 64)`` number of cells with y > j.
+    over_ptr, over_value, over_count
+        Counts above 64, ragged per gene.
+    extra
+        ``(n_genes, 2)`` number of cells and sum of squares (Gaussian only, else zeros).
+    const
+        ``(n_genes,)`` what the log likelihood has besides.
+    """
+
+    A: FloatArray
+    tail: FloatArray
+    over_ptr: IntArray
+    over_value: FloatArray
+    over_count: FloatArray
+    extra: FloatArray
+    const: FloatArray
+
+    def __len__(self) -> int:
+        return len(self.A)
+
+    def take(self, start: int, stop: int) -> GeneStats:
+        """The genes ``start:stop``."""
+        return GeneStats(
+            A=self.A[start:stop],
+            tail=self.tail[start:stop],
+            over_ptr=self.over_ptr[start : stop + 1],
+            over_value=self.over_value,
+            over_count=self.over_count,
+            extra=self.extra[start:stop],
+            const=self.const[start:stop],
+        )
+
+
+@dataclass(frozen=True)
+class GeneFits:
+    """Fits of a block of genes on the user's scale; NaN where `status` is FAILED or EMPTY.
+
+    Attributes
+    ----------
+    beta
+        ``(n_genes, p)`` fixed effects (natural log for counts).
+    vcov
+        ``(n_genes, p, p)`` their covariance given the variance parameters: the beta block of the inverse joint Hessian
+        of (u, beta).
+    Lambda
+        Per block of the caller ``(n_genes, k, k)``, lower triangular with non-negative diagonal: the random effects of
+        one level have covariance ``Lambda Lambda'``.
+    log_dispersion
+        ``(n_genes,)``.
+    ranef
+        Per block ``(n_genes, n_levels, k)`` modes of the random effects ``b = Lambda u``.
+    loglik
+        ``(n_genes,)`` the (restricted) log likelihood that was maximised, all constants included.
+    n_iter, decrement
+        ``(n_genes,)`` evaluations of the objective; Newton decrement at the end.
+    status
+        ``(n_genes,)`` codes of :mod:`sc_glmm._engine.entry`.
+    vcov_full
+        ``(n_genes, p, p)`` covariance of beta that counts the uncertainty of the variance parameters, or None: ML inverts
+        the Hessian in all parameters; REML adds ``D' H^-1 D``, D the derivative of beta's mode in the variance parameters.
+    """
+
+    beta: FloatArray
+    vcov: FloatArray
+    Lambda: tuple[FloatArray, ...]
+    log_dispersion: FloatArray
+    ranef: tuple[FloatArray, ...]
+    loglik: FloatArray
+    n_iter: IntArray
+    decrement: FloatArray
+    status: IntArray
+    vcov_full: FloatArray | None
+
+
+def build_structure(X: FloatArray, blocks: Sequence[Block], n_cells: FloatArray) -> Structure:
+    """Lay out a design of rows: ``X (n_rows, p)`` of full column rank, one block per grouping factor."""
+    arrow, scaling = build_arrow(X, blocks, n_cells)
+    p = X.shape[1]
+    Xs = arrow.XZ[:, arrow.XZ.shape[1] - p :]
+    one = np.linalg.lstsq(Xs, np.ones(len(Xs)), rcond=None)[0] if p else np.zeros(0)
+    diagonal = arrow.theta_row == arrow.theta_col
+    start = np.where(diagonal, 0.3 / np.sqrt(max(len(blocks), 1)), 0.0)
+    return Structure(arrow, scaling, tuple(blocks), start, np.ascontiguousarray(one))
+
+
+def gauss_hermite(n_agq: int) -> FloatArray:
+    """``(2, n_agq)``: nodes, and logs of the weights over sqrt(pi)."""
+    x, w = np.polynomial.hermite.hermgauss(n_agq)
+    return np.ascontiguousarray(np.vstack([x, np.log(w) - 0.5 * np.log(np.pi)]))
+
+
+def fit_genes(
+    structure: Structure,
+    nodes: Nodes,
+    stats: GeneStats,
+    family: Family,
+    *,
+    reml: bool,
+    n_agq: int = 1,
+    full: bool = False,
+) -> GeneFits:
+    """Fit every gene of `stats`; serial, releases the GIL.
+
+    Parameters
+    ----------
+    structure, nodes, stats
+        Design, node table and statistics on the same rows.
+    family
+        From :data:`sc_glmm._families.registry.FAMILIES`.
+    reml
+        Integrate the fixed effects out with a flat prior.
+    n_agq
+        Quadrature nodes; more than one only for one block of one column and not with `reml`.
+    full
+        Also compute :attr:`GeneFits.vcov_full`.
+    """
+    arrow, n_genes = structure.arrow, len(stats)
+    p, n_theta = structure.n_beta, structure.n_theta
+    q = int(arrow.size[1])
+    n_par = (0 if reml else p) + n_theta + int(family.has_dispersion)
+    beta, theta, log_phi = np.full((n_genes, p), np.nan), np.full((n_genes, n_theta), np.nan), np.full(n_genes, np.nan)
+    v, vcov = np.full((n_genes, q + p), np.nan), np.full((n_genes, p, p), np.nan)
+    hess, dbeta = np.full((n_genes, n_par, n_par), np.nan), np.full((n_genes, n_par, p), np.nan)
+    fit, status = np.full((n_genes, 4), np.nan), np.full(n_genes, entry.FAILED, dtype=np.int64)
+    entry.fit_block(
+        family.code,
+        family.has_dispersion,
+        reml,
+        arrow,
+        nodes,
+        np.ascontiguousarray(stats.A),
+        np.ascontiguousarray(stats.tail),
+        np.ascontiguousarray(stats.over_ptr),
+        stats.over_value,
+        stats.over_count,
+        np.ascontiguousarray(stats.extra),
+        gauss_hermite(n_agq),
+        structure.one,
+        structure.theta_start,
+        np.array(family.log_dispersion_bounds),
+        full,
+        beta,
+        theta,
+        log_phi,
+        v,
+        vcov,
+        hess,
+        dbeta,
+        fit,
+        status,
+    )
+    scaling = structure.scaling
+    Lambda, ranef = _random_effects(structure, theta, v)
+    return GeneFits(
+        beta=scaling.beta(beta),
+        vcov=scaling.vcov(vcov),
+        Lambda=Lambda,
+        log_dispersion=log_phi,
+        ranef=ranef,
+        loglik=fit[:, 0] + stats.const - (scaling.log_det if reml else 0.0),
+        n_iter=np.nan_to_num(fit[:, 1]).astype(np.int64),
+        decrement=fit[:, 2],
+        status=status,
+        vcov_full=scaling.vcov(_full_vcov(vcov, hess, dbeta, reml)) if full else None,
+    )
+
+
+def _random_effects(
+    structure: Structure, theta: FloatArray, v: FloatArray
+) -> tuple[tuple[FloatArray, ...], tuple[FloatArray, ...]]:
+    """Lambda and the modes b per block in the caller's order, columns scaled back and signs made unique."""
+    arrow, scaling = structure.arrow, structure.scaling
+    n_genes = len(theta)
+    Lambda: list[FloatArray] = [np.zeros(0)] * len(structure.blocks)
+    ranef: list[FloatArray] = [np.zeros(0)] * len(structure.blocks)
+    for f, block in enumerate(scaling.order):
+        k, n_levels = int(arrow.fac_k[f]), int(arrow.n_levels[f])
+        lam = np.zeros((n_genes, k, k))
+        mine = arrow.theta_fac == f
+        lam[:, arrow.theta_row[mine], arrow.theta_col[mine]] = theta[:, mine]
+        u = v[:, arrow.fac_u[f] : arrow.fac_u[f + 1]].reshape(n_genes, n_levels, k)
+        # the likelihood knows no sign of a column of Lambda; the reported one has a positive diagonal
+        sign = np.where(np.diagonal(lam, axis1=1, axis2=2) < 0.0, -1.0, 1.0)
+        lam = lam * sign[:, None, :] / scaling.z_scale[f][None, :, None]
+        Lambda[block] = lam
+        ranef[block] = np.einsum("gij,glj->gli", lam, u * sign[:, None, :])
+    return tuple(Lambda), tuple(ranef)
+
+
+def _full_vcov(vcov: FloatArray, hess: FloatArray, dbeta: FloatArray, reml: bool) -> FloatArray:
+    """Covariance of the scaled beta with the uncertainty of the variance parameters in it; NaN where H is not definite."""
+    p = vcov.shape[1]
+    out = np.full_like(vcov, np.nan)
+    for g in range(len(vcov)):
+        if not np.all(np.isfinite(hess[g])):
+            continue
+        try:
+            chol = cho_factor(hess[g], lower=True)
+        except np.linalg.LinAlgError:
+            continue
+        if reml:
+            out[g] = vcov[g] + dbeta[g].T @ cho_solve(chol, dbeta[g])
+        else:
+            out[g] = cho_solve(chol, np.eye(len(hess[g])))[:p, :p]
+    return out
+
+
+def relative_theta(Lambda: Sequence[FloatArray], terms: Sequence[Sequence[int]], scale: float) -> FloatArray:
+    """lme4's theta of one gene: the lower triangles of its terms' Lambda, column by column, over `scale`."""
+    parts = []
+    for lam, sizes in zip(Lambda, terms, strict=True):
+        first = 0
+        for size in sizes:
+            block = lam[first : first + size, first : first + size]
+            parts.append(block.T[np.triu_indices(size)])
+            first += size
+    return np.concatenate(parts) / scale
+
+
+__all__ = ["Block", "GeneFits", "GeneStats", "Nodes", "Structure", "build_structure", "fit_genes", "relative_theta"]

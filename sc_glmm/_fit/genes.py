@@ -1,0 +1,225 @@
+"""All genes of a matrix: shared structure, blocks of genes over threads, separated genes fitted in their limit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._design import Design
+from .._display import progress_over
+from .._engine import entry
+from .._engine.fit import Block, GeneFits, GeneStats, Nodes, Structure, build_structure, fit_genes
+from .._families.registry import Family
+from .._inference.separation import Separation, find_deficient, separate
+from .._parallel import run_blocks
+from .model import Grouping, merge_terms
+from .rows import ModelRows
+
+FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
+IntArray = NDArray[np.int64]
+
+# Genes of one task: fixed, so that results cannot depend on the number of threads.
+BLOCK = 64
+
+
+@dataclass(frozen=True)
+class GeneModel:
+    """One design and the statistics of all genes on its rows.
+
+    Attributes
+    ----------
+    design
+        The design on cells.
+    rows
+        Its rows.
+    groupings
+        Its grouping factors, in the order of the blocks of `structure`.
+    structure, nodes, stats
+        What the engine takes.
+    family, reml, n_agq
+        How it is fitted.
+    """
+
+    design: Design
+    rows: ModelRows
+    groupings: tuple[Grouping, ...]
+    structure: Structure
+    nodes: Nodes
+    stats: GeneStats
+    family: Family
+    reml: bool
+    n_agq: int
+
+    def row_totals(self) -> FloatArray:
+        """``(n_genes, n_rows)`` sum of the response in each row."""
+        return np.add.reduceat(self.stats.A, self.nodes.ptr[:-1], axis=1) if len(self.nodes.ptr) > 1 else self.stats.A
+
+
+def prepare_genes(
+    design: Design, rows: ModelRows, nodes: Nodes, stats: GeneStats, family: Family, *, reml: bool, n_agq: int
+) -> GeneModel:
+    """Lay out the design for the engine."""
+    blocks, groupings = merge_terms(design.random, rows.Z, rows.codes)
+    structure = build_structure(rows.X, blocks, np.maximum(rows.n_cells.astype(np.float64), 1e-3))
+    return GeneModel(design, rows, groupings, structure, nodes, stats, family, reml, n_agq)
+
+
+def rescale(model: GeneModel, log_factor: FloatArray) -> GeneModel:
+    """Multiply the size factors of all cells of row d by ``exp(log_factor[d])``, exactly, after the pass over the cells."""
+    per_node = np.repeat(np.exp(log_factor), np.diff(model.nodes.ptr))
+    const = model.stats.const + model.row_totals() @ log_factor
+    if model.family.name == "poisson":
+        nodes = Nodes(model.nodes.ptr, model.nodes.ec, model.nodes.weight * per_node)
+    else:
+        nodes = Nodes(model.nodes.ptr, model.nodes.ec * per_node, model.nodes.weight)
+    return replace(model, nodes=nodes, stats=replace(model.stats, const=const))
+
+
+@dataclass(frozen=True)
+class AllFits:
+    """Fits of all genes, with the separated ones among them.
+
+    Attributes
+    ----------
+    fits
+        Estimates; coefficients that separation makes infinite are NaN in `undetermined`'s sense only: see there.
+    separations
+        Gene -> how it separates. Such a gene's numbers are those of its limit: contrasts that the separation does not
+        touch can be read off `beta` and `vcov` as usual.
+    """
+
+    fits: GeneFits
+    separations: dict[int, Separation]
+
+
+def fit_all(model: GeneModel, *, n_jobs: int = 1, progress: bool | None = False, desc: str = "fitting") -> AllFits:
+    """Fit every gene of `model`; the same bits for any `n_jobs`."""
+    n_genes = len(model.stats)
+    separations = _find_separations(model) if model.family.counts else {}
+    blocks = [(model, start, min(start + BLOCK, n_genes)) for start in range(0, n_genes, BLOCK)]
+
+    def results() -> Iterator[tuple[int, GeneFits]]:
+        for fits in run_blocks(_fit_block, blocks, n_jobs):
+            yield len(fits.status), fits
+
+    parts = list(progress_over(results(), n_genes, desc, progress))
+    fits = _concatenate(parts) if parts else _fit_block(model, 0, 0)
+    for gene, separation in separations.items():
+        _refit_in_limit(model, gene, separation, fits)
+    return AllFits(fits, separations)
+
+
+def _fit_block(model: GeneModel, start: int, stop: int) -> GeneFits:
+    return fit_genes(
+        model.structure,
+        model.nodes,
+        model.stats.take(start, stop),
+        model.family,
+        reml=model.reml,
+        n_agq=model.n_agq,
+    )
+
+
+def _concatenate(parts: list[GeneFits]) -> GeneFits:
+    def joined(name: str) -> NDArray[np.float64]:
+        return np.concatenate([getattr(part, name) for part in parts])
+
+    n_blocks = len(parts[0].Lambda)
+    return GeneFits(
+        beta=joined("beta"),
+        vcov=joined("vcov"),
+        Lambda=tuple(np.concatenate([part.Lambda[i] for part in parts]) for i in range(n_blocks)),
+        log_dispersion=joined("log_dispersion"),
+        ranef=tuple(np.concatenate([part.ranef[i] for part in parts]) for i in range(n_blocks)),
+        loglik=joined("loglik"),
+        n_iter=joined("n_iter").astype(np.int64),
+        decrement=joined("decrement"),
+        status=joined("status").astype(np.int64),
+        vcov_full=None,
+    )
+
+
+def _find_separations(model: GeneModel) -> dict[int, Separation]:
+    """Genes whose likelihood has no finite maximum; all-zero genes are another matter."""
+    base = model.rows.base
+    totals = np.zeros((len(model.stats), int(base.max(initial=-1)) + 1))
+    np.add.at(totals.T, base, model.row_totals().T)
+    positive = (totals > 0.5)[:, base]
+    X = model.structure.arrow.XZ[:, -model.structure.n_beta :] if model.structure.n_beta else model.rows.X
+    suspects = np.flatnonzero(find_deficient(X, positive) & positive.any(axis=1))
+    known: dict[bytes, Separation | None] = {}
+    found: dict[int, Separation] = {}
+    for gene in suspects:
+        key = positive[gene].tobytes()
+        if key not in known:
+            known[key] = separate(model.rows.X, positive[gene])
+        separation = known[key]
+        if separation is not None:
+            found[int(gene)] = separation
+    return found
+
+
+def _refit_in_limit(model: GeneModel, gene: int, separation: Separation, fits: GeneFits) -> None:
+    """Fit what is left of the likelihood where the infinite coefficients are infinite, into the arrays of `fits`.
+
+    The rows that drop out have mean zero and count zero; samples all of whose rows do so keep a random effect of zero.
+    """
+    rows, columns = separation.rows, list(separation.columns)
+    blocks = tuple(
+        Block(np.ascontiguousarray(b.codes[rows]), b.n_levels, np.ascontiguousarray(b.Z[rows]), b.terms)
+        for b in model.structure.blocks
+    )
+    n_cells = np.maximum(model.rows.n_cells[rows].astype(np.float64), 1e-3)
+    structure = build_structure(np.ascontiguousarray(model.rows.X[np.ix_(rows, columns)]), blocks, n_cells)
+    size = np.diff(model.nodes.ptr)
+    kept = np.repeat(rows, size)
+    ptr = np.concatenate([[0], np.cumsum(size[rows])]).astype(np.int64)
+    nodes = Nodes(ptr, np.ascontiguousarray(model.nodes.ec[kept]), np.ascontiguousarray(model.nodes.weight[kept]))
+    one = model.stats.take(gene, gene + 1)
+    one = replace(one, A=np.ascontiguousarray(one.A[:, kept]))
+    fit = fit_genes(structure, nodes, one, model.family, reml=model.reml, n_agq=model.n_agq)
+    fits.beta[gene] = 0.0
+    fits.beta[gene, columns] = fit.beta[0]
+    fits.vcov[gene] = 0.0
+    fits.vcov[gene][np.ix_(columns, columns)] = fit.vcov[0]
+    for i in range(len(blocks)):
+        fits.Lambda[i][gene] = fit.Lambda[i][0]
+        fits.ranef[i][gene] = fit.ranef[i][0]
+    fits.log_dispersion[gene] = fit.log_dispersion[0]
+    fits.loglik[gene] = fit.loglik[0]
+    fits.n_iter[gene] = fit.n_iter[0]
+    fits.decrement[gene] = fit.decrement[0]
+    fits.status[gene] = fit.status[0]
+
+
+# Words for what became of a gene, in the order of precedence: the first that applies is its status.
+STATUS = ("all_zero", "error", "separated", "not_converged", "singular", "ok")
+
+
+def singular_genes(model: GeneModel, fits: GeneFits, tol: float = 1e-4) -> BoolArray:
+    """Genes with some variance (or some direction of a covariance) at zero, relative to the residual scale as in lme4."""
+    scale = np.ones(len(fits.status)) if model.family.counts else np.exp(0.5 * fits.log_dispersion)
+    smallest = np.min([np.diagonal(lam, axis1=1, axis2=2).min(axis=1) for lam in fits.Lambda], axis=0)
+    with np.errstate(invalid="ignore"):
+        flagged: BoolArray = smallest / scale < tol
+    return flagged
+
+
+def status_words(model: GeneModel, result: AllFits) -> NDArray[np.object_]:
+    """One word per gene, see :data:`STATUS`."""
+    fits = result.fits
+    separated = np.zeros(len(fits.status), dtype=bool)
+    separated[list(result.separations)] = True
+    conditions = (
+        fits.status == entry.EMPTY,
+        fits.status == entry.FAILED,
+        separated,
+        fits.status == entry.NOT_CONVERGED,
+        singular_genes(model, fits),
+        np.ones(len(fits.status), dtype=bool),
+    )
+    return np.select(conditions, [np.array(word, dtype=object) for word in STATUS], default="ok")

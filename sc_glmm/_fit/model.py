@@ -1,0 +1,125 @@
+"""A design laid out for the engine: terms of one grouping factor merged, statistics of any family in one record."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._compress import CountStats, NodeTable
+from .._compress.gaussian import GaussianStats
+from .._design import ReTerm
+from .._engine.fit import Block, GeneStats, Nodes
+from .._errors import InputError
+from .._families.registry import FAMILIES, Family
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """One grouping factor with all its terms.
+
+    Attributes
+    ----------
+    name
+        ``"sample"``.
+    levels
+        Names of the levels.
+    columns
+        Names of the columns of its block: ``("Intercept", "x")``.
+    terms
+        Columns of each of its terms.
+    """
+
+    name: str
+    levels: tuple[str, ...]
+    columns: tuple[str, ...]
+    terms: tuple[int, ...]
+
+
+def get_family(name: str) -> Family:
+    """The family of that name."""
+    if name not in FAMILIES:
+        raise InputError(f"family={name!r}: allowed are {', '.join(map(repr, FAMILIES))}")
+    return FAMILIES[name]
+
+
+def check_method(method: str, n_agq: int, random: Sequence[ReTerm]) -> bool:
+    """Whether `method` is REML; refuses what the engine cannot do."""
+    if method not in ("reml", "ml"):
+        raise InputError(f"method={method!r}: allowed are 'reml' and 'ml'")
+    if not isinstance(n_agq, int) or n_agq < 1 or n_agq > 101:
+        raise InputError(f"n_agq={n_agq!r}: allowed are whole numbers from 1 (Laplace) to 101; odd ones are best")
+    if n_agq > 1:
+        if len(random) != 1 or random[0].Z.shape[1] != 1:
+            terms = " + ".join(term.label for term in random)
+            raise InputError(
+                f"n_agq={n_agq} needs exactly one random-effects term with one column, and the formula has {terms}; "
+                "use n_agq=1 (Laplace), which fits any of them"
+            )
+        if method == "reml":
+            raise InputError(
+                f"n_agq={n_agq} with method='reml': quadrature integrates the random effects only, REML the fixed effects "
+                "too; use method='ml', or n_agq=1"
+            )
+    return method == "reml"
+
+
+def merge_terms(
+    random: Sequence[ReTerm], Z: Sequence[FloatArray], codes: Sequence[IntArray]
+) -> tuple[tuple[Block, ...], tuple[Grouping, ...]]:
+    """One block per grouping factor; `Z` and `codes` are those of the rows, term by term."""
+    blocks: list[Block] = []
+    groupings: list[Grouping] = []
+    for name in dict.fromkeys(term.group for term in random):
+        mine = [i for i, term in enumerate(random) if term.group == name]
+        first = random[mine[0]]
+        sizes = tuple(Z[i].shape[1] for i in mine)
+        columns = tuple(column for i in mine for column in random[i].names)
+        block_z = np.ascontiguousarray(np.hstack([Z[i] for i in mine]))
+        blocks.append(Block(np.ascontiguousarray(codes[mine[0]]), len(first.levels), block_z, sizes))
+        groupings.append(Grouping(name, first.levels, columns, sizes))
+    return tuple(blocks), tuple(groupings)
+
+
+def engine_nodes(table: NodeTable) -> Nodes:
+    """What the engine needs of a node table."""
+    return Nodes(table.ptr, table.ec, table.weight)
+
+
+def gaussian_nodes(n_cells: IntArray) -> Nodes:
+    """The node table of a Gaussian response: a row is one node that stands for all its cells."""
+    n_rows = len(n_cells)
+    return Nodes(np.arange(n_rows + 1, dtype=np.int64), np.ones(n_rows), n_cells.astype(np.float64))
+
+
+def count_stats(stats: CountStats) -> GeneStats:
+    """Statistics of counts as the engine takes them."""
+    return GeneStats(
+        A=stats.A,
+        tail=stats.tail,
+        over_ptr=stats.over_ptr,
+        over_value=stats.over_value,
+        over_count=stats.over_count,
+        extra=np.zeros((len(stats.A), 2)),
+        const=stats.const,
+    )
+
+
+def gaussian_stats(stats: GaussianStats) -> GeneStats:
+    """Statistics of a Gaussian response as the engine takes them."""
+    n_genes = len(stats.sum_y)
+    n = float(stats.n_cells.sum())
+    return GeneStats(
+        A=stats.sum_y,
+        tail=np.zeros((n_genes, 64)),
+        over_ptr=np.zeros(n_genes + 1, dtype=np.int64),
+        over_value=np.zeros(0),
+        over_count=np.zeros(0),
+        extra=np.column_stack([np.full(n_genes, n), stats.sum_yy]),
+        const=np.zeros(n_genes),
+    )

@@ -1,0 +1,1 @@
+"""From estimates to tests. Arrays only: genes along the first axis."""
