@@ -213,8 +213,8 @@ def _told_to_the_user() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("always", ScGlmmWarning)
         # Other packages' plans for the future are no matter for someone at a prompt.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        warnings.simplefilter("ignore", FutureWarning)
+        for plan in (DeprecationWarning, PendingDeprecationWarning, FutureWarning):
+            warnings.simplefilter("ignore", plan)
         warnings.showwarning = _show_warning
         try:
             yield
