@@ -13,8 +13,9 @@ import pandas as pd
 from .._errors import DesignError, mark
 from .._formula import Atom, MixedFormula
 from .coding import FloatArray, code_again, code_terms
-from .columns import Column, Use, find_columns, list_some, read_column
+from .columns import Column, read_column
 from .fixed import FixedDesign, build_fixed
+from .names import Use, find_columns, list_some
 from .random import ReTerm, build_random
 
 
@@ -100,15 +101,8 @@ class Design:
         lacking = [name for name in names if data[name].isna().any()]
         if lacking:
             raise DesignError(f"the new data have missing values in {list_some(lacking)}: fill or drop these rows")
-        return pd.DataFrame(
-            {
-                name: self.columns[name].convert(data[name]).to_numpy()
-                if self.columns[name].kind != "factor"
-                else self.columns[name].convert(data[name]).array
-                for name in names
-            },
-            index=range(len(data)),
-        )
+        fresh = data[list(names)].reset_index(drop=True)
+        return pd.DataFrame({name: self.columns[name].convert(fresh[name]) for name in names}, index=fresh.index)
 
 
 def build_design(
@@ -160,13 +154,13 @@ def build_design(
     columns = {
         name: read_column(used[name], use, reference.get(name))
         for name, use in uses.items()
-        if use.coded or use.computed
+        if use.bare or use.categorical or use.computed
     }
     frame = pd.DataFrame({name: column.convert(used[name]) for name, column in columns.items()}, index=used.index)
     notes += [
         f"{column.name}: unused categories {list_some(column.unused)} were dropped"
         for name, column in columns.items()
-        if column.unused and uses[name].coded
+        if column.unused
     ]
     fixed, more = build_fixed(formula, frame, columns)
     groups = {name: used[name] for name, use in uses.items() if use.group}
@@ -187,13 +181,11 @@ def build_design(
 
 
 def _check_reference(reference: Mapping[str, object], uses: dict[str, Use], data: pd.DataFrame) -> None:
-    factors = [name for name, use in uses.items() if use.coded]
+    factors = [name for name, use in uses.items() if use.bare or use.categorical]
     for name in reference:
         if name not in factors:
             there = "is a column, but no factor of this formula" if name in data.columns else "is no column"
-            raise DesignError(
-                f"reference names {name!r}, which {there}; it can name {list_some(factors) or 'nothing here'}"
-            )
+            raise DesignError(f"reference names {name!r}, which {there}; it can name {list_some(factors)}")
 
 
 def _complete_rows(

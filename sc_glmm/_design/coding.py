@@ -11,7 +11,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from .._errors import DesignError, FormulaError, mark
-from .._formula import Atom, MixedFormula, Term
+from .._formula import Atom, MixedFormula, Term, term_text
+from .names import list_some
 
 if TYPE_CHECKING:
     from formulaic import ModelSpec
@@ -42,7 +43,9 @@ def code_terms(
     spec = coded.model_spec
     matrix = _as_matrix(coded, len(frame), spec)
     check_finite(matrix, spec, terms, formula)
-    return _snap(matrix, terms, frame), spec
+    if any(atom.kind == "python" for term in terms for atom in term):
+        _check_rowwise(matrix, spec, terms, frame, formula, context)
+    return _snap(matrix, spec, terms, frame), spec
 
 
 def code_again(
@@ -58,7 +61,34 @@ def code_again(
     )
     matrix = _as_matrix(coded, len(frame), spec)
     check_finite(matrix, spec, terms, formula)
-    return _snap(matrix, terms, frame)
+    return _snap(matrix, spec, terms, frame)
+
+
+def _check_rowwise(
+    matrix: FloatArray,
+    spec: ModelSpec,
+    terms: tuple[Term, ...],
+    frame: pd.DataFrame,
+    formula: MixedFormula,
+    context: Mapping[str, Any] | None,
+) -> None:
+    """Refuse expressions whose value in a row depends on other rows, on the order of rows or on chance.
+
+    Such a column could not be made again for new data, and results would change with the order of the cells.
+    """
+    n_rows = len(frame)
+    some = np.arange(n_rows)[:: -max(n_rows // 200, 1)]
+    again = code_again(spec, terms, frame.iloc[some].reset_index(drop=True), formula, context)
+    scale = np.abs(matrix).max(axis=0, initial=0.0)
+    differs = (np.abs(again - matrix[some]) > 1e-8 * scale).any(axis=0)
+    for term, columns in term_columns(spec, terms).items():
+        if differs[columns].any():
+            raise FormulaError(
+                f"the value of {term_text(term)!r} in a row depends on other rows or on chance: use center(), scale(), "
+                "poly() or a spline, which remember what they saw, or add the result to the data as a column",
+                formula.source,
+                term_span(term),
+            )
 
 
 def factor_of(atom: Atom) -> Any:
@@ -75,10 +105,16 @@ def _to_formulaic(term: Term) -> Any:
     return FormulaicTerm([factor_of(atom) for atom in term] or [Factor("1", eval_method="literal")])
 
 
-def label_terms(spec: ModelSpec, terms: tuple[Term, ...]) -> list[Term]:
-    """Our terms in formulaic's order (by degree), which is the order of the columns."""
+def term_columns(spec: ModelSpec, terms: tuple[Term, ...]) -> dict[Term, slice]:
+    """Columns of each term, in formulaic's order (by degree)."""
     ours = {_to_formulaic(term): term for term in terms}
-    return [ours[term] for term in spec.term_indices]
+    columns: dict[Term, slice] = {}
+    start = 0
+    for row in spec.structure or ():
+        stop = start + len(row.columns)
+        columns[ours[row.term]] = slice(start, stop)
+        start = stop
+    return columns
 
 
 def _as_matrix(coded: Any, n_rows: int, spec: ModelSpec) -> FloatArray:
@@ -100,7 +136,10 @@ def _run(
 ) -> Any:
     """Let formulaic evaluate the user's code; whatever goes wrong there is an error in the user's formula or data."""
     try:
-        return _quietly(build)
+        coded = _quietly(build)
+        if np.shape(coded)[0] != len(frame):
+            raise ValueError(f"it has {np.shape(coded)[0]} values for {len(frame)} rows")
+        return coded
     except (MemoryError, KeyboardInterrupt):
         raise
     except Exception as error:
@@ -123,6 +162,7 @@ def _explain(
 ) -> None:
     """Raise our error if `atom` alone is the culprit."""
     from formulaic import Formula, ModelSpec
+    from formulaic.errors import FactorEvaluationError
     from formulaic.parser.types import Term as FormulaicTerm
 
     one = Formula([FormulaicTerm([factor_of(atom)])])
@@ -133,15 +173,26 @@ def _explain(
         return recipe.get_model_matrix(frame, context=dict(context or {}))
 
     try:
-        _quietly(lambda: build("ignore"))
+        coded = _quietly(lambda: build("ignore"))
+        if np.shape(coded)[0] != len(frame):
+            raise ValueError(f"it gives {np.shape(coded)[0]} values for {len(frame)} rows")
     except Exception as error:
-        raise FormulaError(f"{atom.text!r} cannot be evaluated: {_words(error)}", formula.source, atom.span) from error
+        what = "cannot be evaluated" if isinstance(error, FactorEvaluationError) else "is no value for each row"
+        message = f"{atom.text!r} {what}: {_words(error)}{_levels(atom, frame)}"
+        raise FormulaError(message, formula.source, atom.span) from error
     try:
         _quietly(lambda: build("raise"))
     except Exception as error:
         matrix = np.asarray(_quietly(lambda: build("ignore")), dtype=np.float64)
         bad = ~np.isfinite(matrix).all(axis=1)
         raise DesignError(_not_finite(atom.text, bad, formula, atom.span)) from error
+
+
+def _levels(atom: Atom, frame: pd.DataFrame) -> str:
+    """The levels of the factors in an expression, which may have named one that is not there."""
+    names = [name.name for name in atom.names if name.name in frame.columns]
+    factors = [name for name in names if isinstance(frame[name].dtype, pd.CategoricalDtype)]
+    return "".join(f"; levels of {name!r}: {list_some(frame[name].cat.categories, 20)}" for name in factors)
 
 
 def check_finite(matrix: FloatArray, spec: ModelSpec, terms: tuple[Term, ...], formula: MixedFormula) -> None:
@@ -151,14 +202,15 @@ def check_finite(matrix: FloatArray, spec: ModelSpec, terms: tuple[Term, ...], f
     bad = ~np.isfinite(matrix)
     if not bad.any():
         return
-    start = 0
-    for term, row in zip(label_terms(spec, terms), spec.structure or (), strict=True):
-        stop = start + len(row.columns)
-        rows = bad[:, start:stop].any(axis=1)
+    for term, columns in term_columns(spec, terms).items():
+        rows = bad[:, columns].any(axis=1)
         if rows.any():
-            span = (min(atom.span[0] for atom in term), max(atom.span[1] for atom in term))
-            raise DesignError(_not_finite(":".join(map(str, term)), rows, formula, span))
-        start = stop
+            raise DesignError(_not_finite(term_text(term), rows, formula, term_span(term)))
+
+
+def term_span(term: Term) -> tuple[int, int]:
+    """Place of a term in the formula."""
+    return min(atom.span[0] for atom in term), max(atom.span[1] for atom in term)
 
 
 def _not_finite(text: str, bad: npt.NDArray[np.bool_], formula: MixedFormula, span: tuple[int, int]) -> str:
@@ -169,31 +221,37 @@ def _not_finite(text: str, bad: npt.NDArray[np.bool_], formula: MixedFormula, sp
 
 
 def _words(error: Exception) -> str:
-    """The innermost message, without formulaic's wrapping and colours."""
-    cause: BaseException = error
-    while cause.__cause__ is not None:
-        cause = cause.__cause__
-    text = " ".join(str(cause).split()) or type(cause).__name__
-    return text if isinstance(cause, ValueError | Warning) else f"{type(cause).__name__}: {text}"
+    """What went wrong, without formulaic's wrapping."""
+    from formulaic.errors import FormulaicError
+
+    cause = error.__cause__ if isinstance(error, FormulaicError) and error.__cause__ is not None else error
+    text = " ".join(str(cause).split()).replace("`", "")
+    return text if isinstance(cause, ValueError | Warning) and text else f"{type(cause).__name__}: {text}"
 
 
-def _snap(matrix: FloatArray, terms: tuple[Term, ...], frame: pd.DataFrame) -> FloatArray:
+def _snap(matrix: FloatArray, spec: ModelSpec, terms: tuple[Term, ...], frame: pd.DataFrame) -> FloatArray:
     """Make rows with equal inputs equal to the last bit.
 
     Vectorised functions may round differently at different places of an array; rows that differ only so would be
-    taken for different design rows.
+    taken for different design rows. Plain columns and their products have no such trouble.
     """
-    used = {name.name for term in terms for atom in term if atom.kind == "python" for name in atom.names}
-    columns = [frame[name] for name in frame.columns if name in used]
-    if not columns or not matrix.size:
-        return matrix
-    rows = {name.name for term in terms for atom in term for name in atom.names}
-    keys = np.zeros(len(frame), dtype=np.int64)
-    for name in frame.columns:
-        if name in rows:
-            codes, uniques = pd.factorize(frame[name])
-            keys = np.unique(keys * (len(uniques) + 1) + codes, return_inverse=True)[1].reshape(-1)
-    _, first = np.unique(keys, return_index=True)
-    snapped = matrix[first[keys]]
-    # an expression may depend on the place of the row (a running sum); then equal inputs do differ
-    return snapped if np.allclose(snapped, matrix, rtol=1e-12, atol=1e-12) else matrix
+    for term, columns in term_columns(spec, terms).items():
+        if all(atom.kind == "column" for atom in term) or columns.start == columns.stop:
+            continue
+        first, row_of = _equal_rows(frame, {name.name for atom in term for name in atom.names})
+        part = matrix[:, columns]
+        snapped = part[first][row_of]
+        # an expression may depend on the place of the row (a running sum); then equal inputs do differ
+        if np.allclose(snapped, part, rtol=1e-12, atol=1e-12):
+            matrix[:, columns] = snapped
+    return matrix
+
+
+def _equal_rows(frame: pd.DataFrame, names: set[str]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Rows that differ in some column of `names`, and for each row its place among them."""
+    key = np.zeros(len(frame), dtype=np.int64)
+    for name in frame.columns.intersection(list(names)):
+        codes, levels = pd.factorize(frame[name])
+        key = pd.factorize(key * len(levels) + codes)[0]
+    first = np.flatnonzero(~pd.Series(key).duplicated().to_numpy())
+    return first, key

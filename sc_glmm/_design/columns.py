@@ -1,140 +1,15 @@
-"""The columns that a formula uses: found, checked, and turned into plain numbers, booleans or categories."""
+"""Columns of a data frame, turned into plain numbers, booleans or categories; new data in the same way."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import cast
 
 import numpy as np
 import pandas as pd
 
-from .._errors import DesignError, FormulaError, mark
-from .._formula import Atom, MixedFormula, Name, is_word
-
-Span = tuple[int, int]
-
-# what Python itself may add to formulaic's functions; nothing that reads files or runs code
-_BUILTINS = frozenset("abs bool dict divmod float int len list max min pow range round set slice str sum tuple".split())
-_RESPONSE_FUNCTIONS = frozenset({"cbind"})
-
-
-@dataclass
-class Use:
-    """How a formula uses one column.
-
-    Attributes
-    ----------
-    span
-        First place in the formula.
-    coded
-        Used bare or in ``C(...)`` in the fixed part or left of a bar: it may be a factor there.
-    computed
-        Used in other Python code: its values must stay what they are.
-    group
-        Used as a grouping factor.
-    """
-
-    span: Span
-    coded: bool = False
-    computed: bool = False
-    group: bool = False
-
-
-def find_columns(formula: MixedFormula, data: pd.DataFrame, *, response: bool = False) -> dict[str, Use]:
-    """Every column of `data` that `formula` uses, in the order of the source.
-
-    Raises
-    ------
-    FormulaError
-        If a name is neither a column nor a function.
-    """
-    uses: dict[str, Use] = {}
-    for atom, coded in _atoms(formula, response):
-        functions = _functions() | (_RESPONSE_FUNCTIONS if atom is formula.response_atom else frozenset())
-        for name in atom.names:
-            if not _is_column(name, atom, data, functions, formula.source):
-                continue
-            use = uses.setdefault(name.name, Use(name.span))
-            use.coded |= coded and (atom.kind == "column" or is_categorical_call(atom))
-            use.computed |= atom.kind == "python" and not is_categorical_call(atom)
-    for term in formula.random:
-        for column, span in zip(term.group, term.group_spans, strict=True):
-            if column not in data.columns:
-                raise _missing(Name(column, span), data, formula.source)
-            uses.setdefault(column, Use(span)).group = True
-    for column, use in uses.items():
-        if isinstance(data[column], pd.DataFrame):
-            raise DesignError(
-                f"the data have {data[column].shape[1]} columns called {column!r}: names of columns must be unique; "
-                f"rename or drop all but one\n{mark(formula.source, use.span)}"
-            )
-    return dict(sorted(uses.items(), key=lambda item: item[1].span))
-
-
-def is_categorical_call(atom: Atom) -> bool:
-    """Whether the atom is ``C(column, ...)``."""
-    return atom.kind == "python" and atom.text.startswith("C(")
-
-
-def _atoms(formula: MixedFormula, response: bool) -> Iterator[tuple[Atom, bool]]:
-    if response and formula.response_atom is not None:
-        yield formula.response_atom, False
-    for terms in (formula.fixed_terms, *(random.terms for random in formula.random)):
-        for term in terms:
-            for atom in term:
-                yield atom, True
-    for atom in formula.offset_atoms:
-        yield atom, False
-
-
-def _functions() -> frozenset[str]:
-    from formulaic.transforms import TRANSFORMS  # formulaic is slow to import
-
-    return frozenset(TRANSFORMS) | _BUILTINS
-
-
-def _is_column(name: Name, atom: Atom, data: pd.DataFrame, functions: frozenset[str], source: str) -> bool:
-    """Whether the name is a column (True) or a function (False)."""
-    present = name.name in data.columns
-    if atom.kind == "column":
-        if present:
-            return True
-        raise _missing(name, data, source)
-    if name.called and name.name in functions:
-        return False
-    if present:
-        return True
-    if name.name in functions:
-        return False
-    raise _missing(name, data, source, functions if name.called else None)
-
-
-def _missing(name: Name, data: pd.DataFrame, source: str, functions: frozenset[str] | None = None) -> FormulaError:
-    kind, known = (
-        ("column", [c for c in data.columns if isinstance(c, str)])
-        if functions is None
-        else (
-            "function",
-            sorted(functions),
-        )
-    )
-    close = difflib.get_close_matches(name.name, known, n=1)
-    folded = [candidate for candidate in known if candidate.casefold() == name.name.casefold()]
-    hint = f"; did you mean {(folded or close)[0]!r}?" if folded or close else ""
-    dotted = [c for c in known if functions is None and c.startswith(f"{name.name}.")]
-    if dotted and not hint:
-        hint = f"; inside a function write `{dotted[0]}` in backticks"
-    listed = list_some(known, 20) if known else "none"
-    return FormulaError(f"no {kind} {name.name!r}{hint} (available: {listed})", source, name.span)
-
-
-def list_some(items: Iterable[object], most: int = 8) -> str:
-    """``a, b, c, ... (12 in all)``."""
-    texts = [str(item) for item in items]
-    if len(texts) <= most:
-        return ", ".join(texts)
-    return f"{', '.join(texts[:most])}, ... ({len(texts)} in all)"
+from .._errors import DesignError
+from .names import Use, list_some
 
 
 @dataclass(frozen=True)
@@ -146,9 +21,9 @@ class Column:
     name
         Its name.
     kind
-        ``"number"``, ``"bool"`` (kept as it is for computations) or ``"factor"``.
+        ``"number"``, ``"bool"`` (0 and 1) or ``"factor"``.
     categories
-        The categories of a factor, base level first if one was asked for.
+        The levels of a factor that occur, the base level first if one was asked for.
     chosen
         Where their order comes from: ``"given"``, ``"categorical"``, ``"alphabetical"`` or ``"sorted"``.
     unused
@@ -161,66 +36,75 @@ class Column:
     chosen: str = "sorted"
     unused: tuple[object, ...] = field(default=(), compare=False)
 
+    def find(self, asked: list[object]) -> list[int | None]:
+        """Place among the categories of each level that is written so, or equal; None where there is none."""
+        by_text = {str(level): i for i, level in enumerate(self.categories)}
+        by_value = {level: i for i, level in enumerate(self.categories)}
+        return [by_text.get(str(level), by_value.get(level)) for level in asked]
+
     def convert(self, values: pd.Series) -> pd.Series:
-        """Numbers, booleans, or a Categorical with the stored categories."""
-        kind, plain = _plain(values, self.name)
-        if self.kind == "factor":
-            if kind == "number":
-                plain = _match_numbers(np.asarray(plain), self.categories)
-            result = pd.Categorical(plain, categories=list(self.categories))
-            unknown = pd.unique(plain[result.codes < 0])
-            if len(unknown):
-                raise DesignError(
-                    f"column {self.name!r} has levels that the model does not know: {list_some(unknown)}; "
-                    f"known are {list_some(self.categories)}"
-                )
-            return pd.Series(result, name=self.name)
-        if kind == "text" or (kind == "factor" and not pd.api.types.is_numeric_dtype(np.asarray(plain).dtype)):
-            raise DesignError(f"column {self.name!r} held numbers when the model was made, and now holds text")
-        return pd.Series(np.asarray(plain), name=self.name)
+        """Numbers, booleans, or a Categorical with the stored categories; `values` has no missing ones."""
+        if self.kind != "factor":
+            plain = _plain(values, self.name)[1]
+            if isinstance(plain, pd.Categorical):
+                raise DesignError(f"column {self.name!r} held numbers when the model was made, and now holds text")
+            return pd.Series(plain, index=values.index, name=self.name)
+        found, levels = pd.factorize(values)
+        places = self.find(list(levels))
+        unknown = [level for level, place in zip(levels, places, strict=True) if place is None]
+        if unknown:
+            raise DesignError(
+                f"column {self.name!r} has levels that the model does not know: {list_some(unknown)}; "
+                f"known are {list_some(self.categories, 20)}"
+            )
+        codes = np.array(places, dtype=np.int64)[found]
+        result = pd.Categorical.from_codes(codes, categories=pd.Index(list(self.categories)))
+        return pd.Series(result, index=values.index, name=self.name)
 
 
 def read_column(values: pd.Series, use: Use, reference: object | None = None) -> Column:
     """Decide how the column enters the model; `values` has no missing ones."""
     name = str(values.name)
     kind, plain = _plain(values, name)
-    if kind == "factor":
-        declared = values.cat.categories
-        used = values.cat.remove_unused_categories().cat.categories
-        unused = tuple(level for level in declared if level not in set(used))
-        column = Column(name, "factor", tuple(used), "categorical", unused)
-    elif kind == "text":
-        column = Column(name, "factor", tuple(sorted(set(plain))), "alphabetical")
-    elif kind == "bool" and use.coded and not use.computed:
-        column = Column(name, "factor", tuple(sorted(set(plain.tolist()))), "sorted")
+    factor_only = (use.bare or use.categorical) and not use.computed
+    if isinstance(plain, pd.Categorical):
+        declared = kind == "factor"
+        unused = tuple(values.cat.categories.difference(plain.categories, sort=False)) if declared else ()
+        column = Column(name, "factor", tuple(plain.categories), "categorical" if declared else "alphabetical", unused)
+    elif factor_only and (kind == "bool" or not use.bare):
+        column = Column(name, "factor", tuple(np.unique(plain).tolist()), "sorted")
     else:
         column = Column(name, kind)
+    texts = [str(level) for level in column.categories]
+    if len(set(texts)) < len(texts):
+        twice = next(text for i, text in enumerate(texts) if text in texts[:i])
+        raise DesignError(f"column {name!r} has different levels that are all written {twice!r}: rename them")
     return column if reference is None else _relevel(column, reference)
 
 
 def _relevel(column: Column, reference: object) -> Column:
+    asked = f"reference={{{column.name!r}: {reference!r}}}"
     if column.kind != "factor":
         raise DesignError(
-            f"reference={{{column.name!r}: {reference!r}}}: column {column.name!r} holds numbers, so it has no levels; "
+            f"{asked}: column {column.name!r} holds numbers, so it has no levels; "
             "convert it to strings or a pandas Categorical to use it as a factor"
         )
-    match = [level for level in column.categories if level == reference or str(level) == str(reference)]
-    if not match:
-        raise DesignError(
-            f"reference={{{column.name!r}: {reference!r}}}: there is no such level in the rows used; "
-            f"the levels are {list_some(column.categories, 20)}"
-        )
-    rest = tuple(level for level in column.categories if level is not match[0])
-    return Column(column.name, "factor", (match[0], *rest), "given", column.unused)
+    place = column.find([reference])[0]
+    if place is None:
+        known = list_some(column.categories, 20)
+        raise DesignError(f"{asked}: there is no such level in the rows used; the levels are {known}")
+    levels = column.categories
+    reordered = (levels[place], *levels[:place], *levels[place + 1 :])
+    return Column(column.name, "factor", reordered, "given", column.unused)
 
 
-def _plain(values: pd.Series, name: str) -> tuple[str, pd.Series | np.ndarray]:
-    """What a column holds (``factor``, ``text``, ``bool`` or ``number``) and its values in a plain form."""
+def _plain(values: pd.Series, name: str) -> tuple[str, pd.Categorical | np.ndarray]:
+    """What a column holds (``factor``, ``text``, ``bool`` or ``number``), and its values in a plain form."""
     dtype = values.dtype
     if isinstance(dtype, pd.CategoricalDtype):
-        return "factor", values.astype(object).to_numpy()
+        return "factor", cast("pd.Categorical", values.cat.remove_unused_categories().array)
     if isinstance(dtype, pd.SparseDtype):
-        values = pd.Series(np.asarray(values), name=values.name)
+        values = pd.Series(np.asarray(values))
         dtype = values.dtype
     if pd.api.types.is_bool_dtype(dtype):
         return "bool", values.to_numpy(dtype=bool)
@@ -234,24 +118,19 @@ def _plain(values: pd.Series, name: str) -> tuple[str, pd.Series | np.ndarray]:
     if inferred == "boolean":
         return "bool", values.to_numpy(dtype=bool)
     if inferred in ("integer", "floating", "mixed-integer-float", "decimal"):
-        numbers = values.to_numpy(dtype=np.float64)
-        whole = inferred == "integer" and np.abs(numbers).max(initial=0.0) < 2**53
-        return "number", numbers.astype(np.int64) if whole else numbers
-    if inferred in ("string", "mixed-integer", "empty") or all(isinstance(v, str | int | float) for v in values):
-        return "text", np.array([str(value) for value in values], dtype=object)
+        return "number", values.to_numpy(dtype=np.float64)
+    if inferred in ("string", "empty") or all(isinstance(value, str | int | float) for value in values):
+        return "text", _as_categorical(values.to_numpy(dtype=object))
     raise DesignError(
-        f"column {name!r} holds {dtype if inferred == 'mixed' else inferred} values; "
+        f"column {name!r} holds values of type {type(values.iloc[0]).__name__}; "
         "a model needs numbers, booleans, strings or categories: convert it first"
     )
 
 
-def _match_numbers(values: np.ndarray, categories: tuple[object, ...]) -> np.ndarray:
-    """Numbers written as text when the categories are text: new data may have lost their type in a file."""
-    if categories and all(isinstance(category, str) for category in categories):
-        return np.array([str(value) for value in values.tolist()], dtype=object)
-    return values
-
-
-def in_backticks(name: str) -> str:
-    """The name as a formula writes it."""
-    return name if is_word(name) else f"`{name}`"
+def _as_categorical(values: np.ndarray) -> pd.Categorical:
+    """Text (sorted) or numbers as categories."""
+    codes, found = pd.factorize(values)
+    if values.dtype == object:
+        found = np.array([str(level) for level in found], dtype=object)
+    levels, order = np.unique(found, return_inverse=True)
+    return pd.Categorical.from_codes(order.reshape(-1)[codes], categories=pd.Index(levels.tolist()))

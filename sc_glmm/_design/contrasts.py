@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from .._errors import DesignError
-from .._formula import term_label
 from .build import Design
 from .coding import FloatArray
-from .columns import list_some
-from .fixed import Factor
+from .names import list_some
+from .words import codes_every_level, column_words, combination_words, term_words, triple_words
 
 ESTIMABLE_TOLERANCE = 1e-8
 
@@ -28,7 +27,7 @@ class Contrast:
     name
         Short name, valid as a key of AnnData.
     L
-        (q, p): one row for each degree of freedom of the hypothesis.
+        (q, p) float64: one row for each degree of freedom of the hypothesis.
     columns
         Names of the columns of X that `L` uses.
     words
@@ -54,12 +53,17 @@ def build_contrasts(design: Design, contrasts: Any = None) -> tuple[Contrast, ..
         a string
             A term (``"disease"``) or a column of X (``"disease[T.AD]"``).
         a triple
-            ``(factor, level, base)``: level against base, all other factors at their first (base) level and numbers
-            at their mean.
+            ``(factor, level, base)``: level against base, with all other factors at their base (or first) level and
+            numbers at their mean.
         a list
             Several of these.
         a dictionary
-            Name -> one of these, or an array of length p or (q, p), or a list of strings and triples tested jointly.
+            Name -> one of these, or an array of length p or (q, p), or a list of strings and triples that are
+            tested jointly.
+
+    Returns
+    -------
+    The contrasts, with different names.
 
     Raises
     ------
@@ -70,13 +74,11 @@ def build_contrasts(design: Design, contrasts: Any = None) -> tuple[Contrast, ..
         made = [_from_text(design, term) for term, columns in design.fixed.terms.items() if term != "1" and columns]
         if not made:
             raise DesignError(
-                f"the formula {design.formula.source!r} has nothing to test but an intercept; add a term, or pass "
+                f"the formula {design.formula.source!r} has nothing but an intercept to test: add a term, or pass "
                 f"contrasts (columns: {list_some(design.fixed.names)})"
             )
-    elif isinstance(contrasts, Mapping):
-        if not contrasts:
-            raise DesignError("contrasts is an empty dictionary: leave it out to test every term")
-        made = [_named(_from_any(design, value), str(name)) for name, value in contrasts.items()]
+    elif isinstance(contrasts, Mapping) and contrasts:
+        made = [replace(_from_any(design, value), name=_key(str(name))) for name, value in contrasts.items()]
     elif isinstance(contrasts, str) or _is_triple(design, contrasts):
         made = [_from_any(design, contrasts)]
     elif isinstance(contrasts, Sequence) and len(contrasts):
@@ -86,7 +88,7 @@ def build_contrasts(design: Design, contrasts: Any = None) -> tuple[Contrast, ..
             f"contrasts={contrasts!r} cannot be read: pass a term or column, a triple (factor, level, base), a list of "
             "these, or a dictionary from names to these or to arrays"
         )
-    return _unique(made)
+    return _distinct(made)
 
 
 def _from_any(design: Design, value: Any) -> Contrast:
@@ -94,88 +96,88 @@ def _from_any(design: Design, value: Any) -> Contrast:
         return _from_text(design, value)
     if _is_triple(design, value):
         return _from_triple(design, *value)
-    if isinstance(value, list | tuple) and value and all(isinstance(v, str | tuple) for v in value):
-        parts = [_from_any(design, v) for v in value]
-        rows = np.vstack([part.L for part in parts])
-        words = "; ".join(part.words for part in parts)
-        return _checked(design, "_and_".join(part.name for part in parts), rows, words)
+    if isinstance(value, list | tuple) and value and all(isinstance(part, str | tuple) for part in value):
+        parts = [_from_any(design, part) for part in value]
+        name = "_and_".join(part.name for part in parts)
+        return _checked(design, name, np.vstack([part.L for part in parts]), "; ".join(part.words for part in parts))
     try:
         L = np.atleast_2d(np.asarray(value, dtype=np.float64))
     except (TypeError, ValueError):
-        raise DesignError(f"the contrast {value!r} cannot be read: it is no name, triple or array") from None
-    p = len(design.fixed.names)
-    if L.ndim != 2 or L.shape[1] != p:
+        raise DesignError(f"the contrast {value!r} cannot be read: it is no name, triple or array of numbers") from None
+    if L.ndim != 2 or L.shape[1] != len(design.fixed.names):
         raise DesignError(
-            f"a contrast has shape {np.shape(value)}, but X has {p} columns: {list_some(design.fixed.names, 20)}"
+            f"a contrast has shape {np.shape(value)}, but X has {len(design.fixed.names)} columns: "
+            f"{list_some(design.fixed.names, 20)}"
         )
-    return _checked(design, "custom", L, _combination(design, L))
+    return _checked(design, "contrast", L, combination_words(design, L))
 
 
 def _from_text(design: Design, text: str) -> Contrast:
     fixed = design.fixed
-    term = next((label for label in fixed.terms if _squeeze(label) == _squeeze(text)), None)
-    if term is not None and fixed.terms[term]:
-        columns = fixed.terms[term]
-        return _checked(design, term, np.eye(len(fixed.names))[list(columns)], _term_words(design, term))
+    unit = np.eye(len(fixed.names))
+    label = next((label for label in fixed.terms if _plain(label) == _plain(text)), None)
+    if label is not None and fixed.terms[label]:
+        L = unit[list(fixed.terms[label])]
+        if codes_every_level(design, label):
+            L = L[1:] - L[:1]  # without an intercept, its columns are means; what can be tested is their differences
+        return _checked(design, label, L, term_words(design, label))
     if text in fixed.names:
         j = fixed.names.index(text)
-        return _checked(design, text, np.eye(len(fixed.names))[[j]], _column_words(design, j))
-    if text in fixed.aliased or term is not None:
-        why = next((note for note in design.notes if repr(text) in note), "all its columns depend on other terms")
-        raise DesignError(f"the contrast {text!r} cannot be estimated: {why}")
+        return _checked(design, text, unit[[j]], column_words(design, j))
+    if text in fixed.aliased or label is not None:
+        why = [note for note in design.notes if f"column {text!r}" in note]
+        reason = why[0] if why else "all its columns were dropped from the design, because they depend on other terms"
+        raise DesignError(f"the contrast {text!r} cannot be estimated: {reason}")
     raise DesignError(
-        f"there is no term or column {text!r}; terms: {list_some(label for label in fixed.terms if label != '1')}; "
+        f"there is no term or column {text!r} to test; terms: {list_some(t for t in fixed.terms if t != '1')}; "
         f"columns: {list_some(fixed.names, 20)}"
     )
 
 
 def _from_triple(design: Design, name: str, level: object, base: object) -> Contrast:
-    factor = design.fixed.factors.get(name)
-    if factor is None:
-        raise DesignError(
-            f"({name!r}, {level!r}, {base!r}): {name!r} is no factor of the fixed part; "
-            f"factors are {list_some(design.fixed.factors) or 'not there at all'}"
-        )
-    for asked in (level, base):
-        if str(asked) not in factor.levels:
-            raise DesignError(
-                f"({name!r}, {level!r}, {base!r}): {name!r} has no level {str(asked)!r} in the rows used; "
-                f"the levels are {list_some(factor.levels, 20)}"
-            )
-    if str(level) == str(base):
-        raise DesignError(f"({name!r}, {level!r}, {base!r}) compares a level with itself")
+    asked = f"({name!r}, {level!r}, {base!r})"
+    if name not in design.fixed.factors or name not in design.columns or design.columns[name].kind != "factor":
+        what = "is no factor of the fixed part"
+        if name in design.fixed.factors:
+            what = "is computed in the formula or used as a number, too: make a column of it"
+        raise DesignError(f"{asked}: {name!r} {what}; factors are {list_some(design.fixed.factors)}")
     column = design.columns[name]
-    rows = _typical_rows(design, 2)
-    by_text = {str(value): value for value in column.categories or _raw_levels(design, name)}
-    rows[name] = pd.Series([by_text[str(level)], by_text[str(base)]], dtype=object).infer_objects()
+    places = column.find([level, base])
+    for place, value in zip(places, (level, base), strict=True):
+        if place is None:
+            raise DesignError(
+                f"{asked}: {name!r} has no level {str(value)!r} in the rows used; "
+                f"the levels are {list_some(column.categories, 20)}"
+            )
+    if places[0] == places[1]:
+        raise DesignError(f"{asked} compares a level with itself")
+    typical = _typical_values(design)
+    two = {key: [value, value] for key, value in typical.items()}
+    two[name] = [column.categories[place] for place in places if place is not None]
+    rows = pd.DataFrame({key: pd.Series(values, dtype=object) for key, values in two.items()})
     frame = design.convert(rows, [atom for term in design.formula.fixed_terms for atom in term])
     both = design.fixed.all_columns(frame)
-    L = _estimable(design, both[:1] - both[1:], f"{name}: {level} vs {base}")
-    return _checked(design, f"{name}_{level}_vs_{base}", L, f"{name}: {level} vs {base}")
+    difference = both[:1] - both[1:]
+    difference[np.abs(difference) < 1e-12 * np.abs(both).max(initial=0.0)] = 0.0  # what rounding left
+    words = triple_words(design, name, level, base, typical)
+    L = _estimable(design, difference, words)
+    return _checked(design, f"{name}_{level}_vs_{base}", L, words)
 
 
-def _raw_levels(design: Design, name: str) -> list[object]:
-    """Levels of a column of numbers that the formula itself makes a factor, as ``C(batch)``."""
-    for factor, state in design.fixed.spec.factor_contrasts.items():
-        if any(variable == name for variable in factor.required_variables):
-            return list(state.levels)
-    return []
-
-
-def _typical_rows(design: Design, n: int) -> pd.DataFrame:
-    """`n` equal rows: factors at their base (or first) level, numbers at their mean, booleans False."""
-    values: dict[str, list[object]] = {}
+def _typical_values(design: Design) -> dict[str, object]:
+    """Each column of the design: factors at their base (or first) level, numbers at their mean, booleans False."""
+    values: dict[str, object] = {}
     for name, column in design.columns.items():
         factor = design.fixed.factors.get(name)
         if column.kind == "factor":
-            base = factor.base if factor is not None and factor.base is not None else str(column.categories[0])
-            value: object = next(level for level in column.categories if str(level) == base)
-        elif factor is not None:
-            value = _raw_levels(design, name)[0]
+            place = column.find([factor.base])[0] if factor is not None and factor.base is not None else 0
+            values[name] = column.categories[place or 0]
+        elif column.kind == "bool":
+            values[name] = False
         else:
-            value = False if column.kind == "bool" else design.means[name]
-        values[name] = [value] * n
-    return pd.DataFrame({name: pd.Series(v, dtype=object).infer_objects() for name, v in values.items()})
+            # a number that the formula also makes a factor must be one that occurs
+            values[name] = design.means[name] if factor is None else float(factor.levels[0])
+    return values
 
 
 def _estimable(design: Design, full: FloatArray, words: str) -> FloatArray:
@@ -183,32 +185,26 @@ def _estimable(design: Design, full: FloatArray, words: str) -> FloatArray:
     fixed = design.fixed
     aliased = [j for j in range(full.shape[1]) if j not in fixed.keep]
     kept = full[:, list(fixed.keep)]
-    gap = full[:, aliased] - kept @ fixed.alias_weights
-    if aliased and np.abs(gap).max() > ESTIMABLE_TOLERANCE * max(np.abs(full).max(), 1.0):
-        blame = [fixed.aliased[i] for i in np.flatnonzero(np.abs(gap).max(axis=0) > ESTIMABLE_TOLERANCE)]
+    gap = np.abs(full[:, aliased] - kept @ fixed.alias_weights)
+    bad = np.flatnonzero(gap.max(axis=0, initial=0.0) > ESTIMABLE_TOLERANCE * max(np.abs(full).max(), 1.0))
+    if bad.size:
         raise DesignError(
-            f"the contrast {words!r} cannot be estimated: it needs {list_some(blame)}, which the design cannot tell "
-            "from its other columns"
+            f"the contrast {words!r} cannot be estimated: it needs {list_some(fixed.aliased[i] for i in bad)}, which "
+            "the data cannot tell from the other columns"
         )
     return kept
 
 
 def _checked(design: Design, name: str, L: FloatArray, words: str) -> Contrast:
-    L = np.ascontiguousarray(L, dtype=np.float64)
     if not np.isfinite(L).all():
         raise DesignError(f"the contrast {name!r} holds infinite or missing numbers")
     if not (L != 0.0).any(axis=1).all():
-        raise DesignError(
-            f"the contrast {name!r} is zero: it compares nothing (columns: {list_some(design.fixed.names, 20)})"
-        )
+        columns = list_some(design.fixed.names, 20)
+        raise DesignError(f"the contrast {name!r} is zero, so it compares nothing (columns: {columns})")
     if np.linalg.matrix_rank(L) < L.shape[0]:
         raise DesignError(f"the {L.shape[0]} rows of the contrast {name!r} depend on each other: leave the surplus out")
     used = tuple(design.fixed.names[j] for j in np.flatnonzero((L != 0.0).any(axis=0)))
-    return Contrast(_key(name), L, used, words)
-
-
-def _named(contrast: Contrast, name: str) -> Contrast:
-    return Contrast(_key(name), contrast.L, contrast.columns, contrast.words)
+    return Contrast(_key(name), np.ascontiguousarray(L, dtype=np.float64), used, words)
 
 
 def _key(name: str) -> str:
@@ -216,64 +212,28 @@ def _key(name: str) -> str:
     return name.replace("/", "_") or "contrast"
 
 
-def _unique(contrasts: list[Contrast]) -> tuple[Contrast, ...]:
-    seen: dict[str, int] = {}
+def _distinct(contrasts: list[Contrast]) -> tuple[Contrast, ...]:
+    """Number the names that come twice."""
+    taken: set[str] = set()
     made = []
     for contrast in contrasts:
-        seen[contrast.name] = seen.get(contrast.name, 0) + 1
-        count = seen[contrast.name]
-        made.append(contrast if count == 1 else _named(contrast, f"{contrast.name}_{count}"))
+        name, count = contrast.name, 1
+        while name in taken:
+            count += 1
+            name = f"{contrast.name}_{count}"
+        taken.add(name)
+        made.append(replace(contrast, name=name))
     return tuple(made)
 
 
 def _is_triple(design: Design, value: Any) -> bool:
+    """Whether a tuple is (factor, level, base) and not three names."""
     if not isinstance(value, tuple) or len(value) != 3 or not isinstance(value[0], str):
         return False
-    known = {*design.fixed.terms, *design.fixed.names}
-    return value[0] in design.fixed.factors or not all(isinstance(v, str) and v in known for v in value)
+    names = {*design.fixed.terms, *design.fixed.names}
+    return value[0] in design.fixed.factors or not all(isinstance(v, str) and v in names for v in value)
 
 
-def _term_words(design: Design, term: str) -> str:
-    fixed = design.fixed
-    columns = fixed.terms[term]
-    if len(columns) == 1:
-        return _column_words(design, columns[0])
-    factor = _factor_of_term(design, term)
-    if factor is not None:
-        return f"{factor.name}: any difference between {list_some(factor.levels)}"
-    return f"{term}: all {len(columns)} columns jointly"
-
-
-def _column_words(design: Design, j: int) -> str:
-    fixed = design.fixed
-    name = fixed.names[j]
-    term = next(label for label, columns in fixed.terms.items() if j in columns)
-    factor = _factor_of_term(design, term)
-    if factor is not None and factor.base is not None and "[T." in name:
-        return f"{factor.name}: {name[name.index('[T.') + 3 : -1]} vs {factor.base}"
-    if ":" in term:
-        return f"{name}: interaction"
-    if name == term and factor is None and name in design.columns:
-        return f"{name}: per unit"
-    return name
-
-
-def _factor_of_term(design: Design, term: str) -> Factor | None:
-    """The factor if the term is a main effect of one."""
-    for parsed in design.formula.fixed_terms:
-        if len(parsed) == 1 and term_label(parsed) == term:
-            names = [name.name for name in parsed[0].names if name.name in design.fixed.factors]
-            return design.fixed.factors[names[0]] if names else None
-    return None
-
-
-def _combination(design: Design, L: FloatArray) -> str:
-    rows = []
-    for row in L:
-        parts = [f"{value:+g} {name}" for value, name in zip(row, design.fixed.names, strict=True) if value]
-        rows.append(" ".join(parts).removeprefix("+"))
-    return "; ".join(rows)
-
-
-def _squeeze(text: str) -> str:
+def _plain(text: str) -> str:
+    """Without white space and backticks, so that a term can be named as it was written."""
     return "".join(text.split()).replace("`", "")

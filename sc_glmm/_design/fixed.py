@@ -10,15 +10,17 @@ import pandas as pd
 import scipy.linalg
 
 from .._errors import DesignError, mark
-from .._formula import Atom, MixedFormula, Term, term_label
-from .coding import FloatArray, code_again, code_terms, factor_of, label_terms
-from .columns import Column, list_some
+from .._formula import MixedFormula, Term, term_label
+from .coding import FloatArray, code_again, code_terms, factor_of, term_columns
+from .columns import Column
+from .names import list_some
 
 if TYPE_CHECKING:
     from formulaic import ModelSpec
 
 # a column counts as dependent when less than this share of its length is its own (R's lm uses the same)
 ALIAS_TOLERANCE = 1e-7
+MAX_BYTES = 8e9
 
 
 @dataclass(frozen=True)
@@ -94,19 +96,18 @@ def build_fixed(
     if not formula.fixed_terms:
         spot = (formula.source.index("~"), len(formula.source))
         raise DesignError(f"the fixed part has no column: add an intercept or a term\n{mark(formula.source, spot)}")
-    check_levels(formula.fixed_terms, columns, formula)
+    check_levels(formula.fixed_terms, columns, len(frame), formula)
     full, spec = code_terms(formula.fixed_terms, frame, formula)
     names = tuple(spec.column_names)
+    check_names(names, formula)
     keep, aliased, weights = find_aliased(full)
     if not keep:
         raise DesignError("all columns of the fixed part are zero: there is nothing to estimate")
     position = {column: i for i, column in enumerate(keep)}
-    terms: dict[str, tuple[int, ...]] = {}
-    start = 0
-    for term, row in zip(label_terms(spec, formula.fixed_terms), spec.structure or (), strict=True):
-        stop = start + len(row.columns)
-        terms[term_label(term)] = tuple(position[j] for j in range(start, stop) if j in position)
-        start = stop
+    terms = {
+        term_label(term): tuple(position[j] for j in range(names_of.start, names_of.stop) if j in position)
+        for term, names_of in term_columns(spec, formula.fixed_terms).items()
+    }
     factors = _factors(formula, spec, columns)
     design = FixedDesign(
         X=np.ascontiguousarray(full[:, keep]),
@@ -123,8 +124,8 @@ def build_fixed(
     return design, (*notes, *_alias_notes(design))
 
 
-def check_levels(terms: tuple[Term, ...], columns: dict[str, Column], formula: MixedFormula) -> None:
-    """Refuse factors with a single level."""
+def check_levels(terms: tuple[Term, ...], columns: dict[str, Column], n_rows: int, formula: MixedFormula) -> None:
+    """Refuse factors with a single level, or with so many that their matrix would not fit into memory."""
     for atom in dict.fromkeys(atom for term in terms for atom in term):
         for name in atom.names:
             column = columns.get(name.name)
@@ -133,6 +134,19 @@ def check_levels(terms: tuple[Term, ...], columns: dict[str, Column], formula: M
                     f"{name.name!r} has only one level in the rows used ({list_some(column.categories)}), so nothing "
                     f"can be compared: drop it from the formula or use more data\n{mark(formula.source, name.span)}"
                 )
+            if column is not None and 8 * len(column.categories) * n_rows > MAX_BYTES:
+                raise DesignError(
+                    f"{name.name!r} has {len(column.categories)} levels on {n_rows} rows: too large a matrix for "
+                    f"the memory; numbers may be stored as text, or the column names single cells\n"
+                    f"{mark(formula.source, name.span)}"
+                )
+
+
+def check_names(names: tuple[str, ...], formula: MixedFormula) -> None:
+    """Refuse two columns of one name, such as a data column called ``g[T.b]`` beside a factor g."""
+    twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
+    if twice is not None:
+        raise DesignError(f"{formula.source!r} makes two columns called {twice!r}: rename a column of the data")
 
 
 def find_aliased(X: FloatArray) -> tuple[list[int], list[int], FloatArray]:
@@ -175,36 +189,34 @@ def find_aliased(X: FloatArray) -> tuple[list[int], list[int], FloatArray]:
 
 
 def _factors(formula: MixedFormula, spec: ModelSpec, columns: dict[str, Column]) -> dict[str, Factor]:
+    """The factors of the fixed part, in the order of the formula."""
     from formulaic.transforms.contrasts import TreatmentContrasts
-    from formulaic.utils.sentinels import UNSET
 
-    reduced = {
-        scoped.factor.expr: scoped.reduced
-        for row in spec.structure or ()
-        for term in row.scoped_terms
-        for scoped in term.factors
-    }
     factors: dict[str, Factor] = {}
     for atom in dict.fromkeys(atom for term in formula.fixed_terms for atom in term):
         state = spec.factor_contrasts.get(factor_of(atom))
-        name = next((name.name for name in atom.names if name.name in columns), None)
-        if state is None or name is None or name in factors:
+        if state is None:
             continue
-        base, chosen = None, columns[name].chosen
+        levels = tuple(str(level) for level in state.levels)
+        column = next((columns[name.name] for name in atom.names if name.name in columns), None)
+        if column is not None and column.kind == "factor" and not {*levels} <= {str(c) for c in column.categories}:
+            column = None  # made of other values, such as C(disease == "AD")
+        name = column.name if column is not None else atom.text
+        if name in factors:
+            continue
+        base, chosen = None, column.chosen if column is not None else "sorted"
         if isinstance(state.contrasts, TreatmentContrasts):
-            coded = state.contrasts.get_coding_column_names(state.levels, reduced_rank=True)
-            base = str(next(level for level in state.levels if level not in coded))
-            first = str(columns[name].categories[0]) if columns[name].categories else base
-            explicit = state.contrasts.base is not UNSET or base != first
+            coded = [str(level) for level in state.contrasts.get_coding_column_names(state.levels, reduced_rank=True)]
+            base = next(level for level in levels if level not in coded)
+            first = str(column.categories[0]) if column is not None and column.categories else levels[0]
             if chosen == "given" and base != first:
                 raise DesignError(
                     f"reference asks for the base level {first!r} of {name!r}, and the formula for {base!r}: keep one\n"
                     f"{mark(formula.source, atom.span)}"
                 )
-            chosen = "given" if explicit else chosen
-            if not reduced.get(atom.text, False):
-                base = None  # a column for every level: nothing is the base
-        factors[name] = Factor(name, tuple(str(level) for level in state.levels), base, chosen)
+            if base != first or "levels=" in atom.text:
+                chosen = "given"
+        factors[name] = Factor(name, levels, base, chosen)
     return factors
 
 
@@ -223,8 +235,3 @@ def _alias_notes(design: FixedDesign) -> list[str]:
         why = f"it is a linear combination of {list_some(on)}" if on else "it is zero in all rows used"
         notes.append(f"column {name!r} was dropped from the design: {why}")
     return notes
-
-
-def atoms_of(terms: tuple[Term, ...]) -> tuple[Atom, ...]:
-    """The distinct atoms of some terms."""
-    return tuple(dict.fromkeys(atom for term in terms for atom in term))

@@ -12,8 +12,9 @@ import pandas as pd
 from .._errors import DesignError, mark
 from .._formula import MixedFormula, RandomTerm
 from .coding import FloatArray, code_again, code_terms
-from .columns import Column, list_some
+from .columns import Column
 from .fixed import check_levels
+from .names import list_some
 
 if TYPE_CHECKING:
     from formulaic import ModelSpec
@@ -92,7 +93,7 @@ def build_random(
         if term.terms == ((),):
             Z, names, spec = np.ones((len(frame), 1)), ("Intercept",), None
         else:
-            check_levels(term.terms, columns, formula)
+            check_levels(term.terms, columns, len(frame), formula)
             Z, spec = code_terms(term.terms, frame, formula)
             names = tuple(spec.column_names)
         if not names:

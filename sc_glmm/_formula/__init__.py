@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from .parse import parse_formula
-from .records import Atom, MixedFormula, Name, RandomTerm, Term, is_word, term_label
+from .records import Atom, MixedFormula, Name, RandomTerm, Term, term_label, term_text
 
-__all__ = ["Atom", "MixedFormula", "Name", "RandomTerm", "Term", "is_word", "parse_formula", "term_label"]
+__all__ = ["Atom", "MixedFormula", "Name", "RandomTerm", "Term", "parse_formula", "term_label", "term_text"]

@@ -54,7 +54,7 @@ def _replace_backticks(source: str, start: int, stop: int) -> tuple[str, list[in
             where += [pos] * len(piece)
         elif char in "\"'":
             end = skip_string(source, pos)
-            piece = source[pos:end]
+            piece = source[pos:end].replace("\n", " ").replace("\r", " ")  # one line, so that columns are places
             where += range(pos, end)
         else:
             end = pos + 1

@@ -16,7 +16,7 @@ class Bar:
     Attributes
     ----------
     terms, intercept, written
-        The left side: see :class:`sc_glmm._formula.parse.Piece`.
+        The left side: see :class:`sc_glmm._formula.parser.Piece`.
     bar
         ``"|"`` or ``"||"``.
     groups
@@ -61,7 +61,7 @@ def expand_bar(bar: Bar, source: str) -> list[RandomTerm]:
 def _bases(bar: Bar) -> list[tuple[str, str, tuple[Term, ...]]]:
     """Basis for formulaic, text for the label, and terms; one for ``|``, one per term for ``||``."""
     intercept: tuple[Term, ...] = ((),) if bar.intercept else ()
-    if bar.bar == "|" or not len(bar.terms):
+    if bar.bar == "|" or not bar.terms:
         text = " + ".join(term_text(term) for term in bar.terms)
         basis = "1" if bar.intercept else "0"
         return [(f"{basis} + {text}" if text else basis, bar.written, (*intercept, *bar.terms))]

@@ -32,7 +32,13 @@ class Token:
 
     @property
     def span(self) -> tuple[int, int]:
+        """Place in the source."""
         return self.start, self.stop
+
+    @property
+    def function(self) -> str:
+        """Name of the function of a call."""
+        return self.text[: self.text.index("(")].rstrip()
 
 
 def tokenize(source: str) -> list[Token]:

@@ -1,0 +1,131 @@
+"""Which columns a formula uses, and how; names that are nothing are errors at their place."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import pandas as pd
+
+from .._errors import DesignError, FormulaError, mark
+from .._formula import Atom, MixedFormula, Name
+
+# what Python itself may add to formulaic's functions; nothing that reads files or runs code
+_BUILTINS = frozenset("abs bool dict divmod float int len list max min pow range round set slice str sum tuple".split())
+_RESPONSE_FUNCTIONS = frozenset({"cbind"})
+
+
+@dataclass
+class Use:
+    """How a formula uses one column.
+
+    Attributes
+    ----------
+    span
+        First place in the formula.
+    bare
+        Stands as a term of its own, or in an interaction: text is a factor there.
+    categorical
+        Stands in ``C(...)``: anything is a factor there.
+    computed
+        Stands in other Python code: its values must stay what they are.
+    group
+        Is a grouping factor.
+    """
+
+    span: tuple[int, int]
+    bare: bool = False
+    categorical: bool = False
+    computed: bool = False
+    group: bool = False
+
+
+def find_columns(formula: MixedFormula, data: pd.DataFrame, *, response: bool = False) -> dict[str, Use]:
+    """Every column of `data` that `formula` uses, in the order of the source.
+
+    Raises
+    ------
+    FormulaError
+        If a name is neither a column nor a function.
+    DesignError
+        If two columns have the name.
+    """
+    uses: dict[str, Use] = {}
+    for atom, is_term in _atoms(formula, response):
+        functions = _functions() | (_RESPONSE_FUNCTIONS if atom is formula.response_atom else frozenset())
+        columns = [name for name in atom.names if _is_column(name, atom, data, functions, formula.source)]
+        if not columns:
+            raise FormulaError(f"{atom.text!r} uses no column of the data", formula.source, atom.span)
+        for name in columns:
+            use = uses.setdefault(name.name, Use(name.span))
+            if not is_term:
+                use.computed = True
+            elif atom.kind == "column":
+                use.bare = True
+            elif atom.text.startswith("C("):
+                use.categorical = True
+            else:
+                use.computed = True
+    for term in formula.random:
+        for column, span in zip(term.group, term.group_spans, strict=True):
+            if column not in data.columns:
+                raise _missing(Name(column, span), data, formula.source)
+            uses.setdefault(column, Use(span)).group = True
+    for column, use in uses.items():
+        if isinstance(data[column], pd.DataFrame):
+            raise DesignError(
+                f"the data have {data[column].shape[1]} columns called {column!r}; names of columns must be unique: "
+                f"rename or drop all but one\n{mark(formula.source, use.span)}"
+            )
+    return dict(sorted(uses.items(), key=lambda item: item[1].span))
+
+
+def _atoms(formula: MixedFormula, response: bool) -> Iterator[tuple[Atom, bool]]:
+    """All expressions, and whether they are factors of a term."""
+    if response and formula.response_atom is not None:
+        yield formula.response_atom, False
+    for terms in (formula.fixed_terms, *(random.terms for random in formula.random)):
+        for term in terms:
+            for atom in term:
+                yield atom, True
+    for atom in formula.offset_atoms:
+        yield atom, False
+
+
+def _functions() -> frozenset[str]:
+    from formulaic.transforms import TRANSFORMS  # formulaic is slow to import
+
+    return frozenset(TRANSFORMS) | _BUILTINS
+
+
+def _is_column(name: Name, atom: Atom, data: pd.DataFrame, functions: frozenset[str], source: str) -> bool:
+    """Whether the name is a column (True) or a function (False)."""
+    if atom.kind == "python" and name.called and name.name in functions:
+        return False
+    if name.name in data.columns:
+        return True
+    if atom.kind == "python" and name.name in functions:
+        return False
+    raise _missing(name, data, source, functions if name.called else None)
+
+
+def _missing(name: Name, data: pd.DataFrame, source: str, functions: frozenset[str] | None = None) -> FormulaError:
+    columns = [column for column in data.columns if isinstance(column, str)]
+    kind, known = ("column", columns) if functions is None else ("function", sorted(functions))
+    folded = [candidate for candidate in known if candidate.casefold() == name.name.casefold()]
+    close = folded or difflib.get_close_matches(name.name, known, n=1)
+    dotted = [column for column in columns if column.startswith(f"{name.name}.")]
+    if dotted and not folded:
+        hint = f"; a name with a dot needs backticks inside a function: `{dotted[0]}`"
+    else:
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+    return FormulaError(f"no {kind} {name.name!r}{hint} (available: {list_some(known, 20)})", source, name.span)
+
+
+def list_some(items: Iterable[object], most: int = 8) -> str:
+    """``a, b, c, ... (12 in all)``, or ``none``."""
+    texts = [str(item) for item in items]
+    if len(texts) <= most:
+        return ", ".join(texts) or "none"
+    return f"{', '.join(texts[:most])}, ... ({len(texts)} in all)"

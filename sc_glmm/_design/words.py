@@ -1,0 +1,111 @@
+"""Hypotheses in words: which level is compared with which, and where the other variables stand."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .._formula import Term, term_label
+from .build import Design
+from .coding import FloatArray
+from .fixed import Factor
+from .names import list_some
+
+
+def term_words(design: Design, label: str) -> str:
+    """The hypothesis that all columns of a term are zero."""
+    columns = design.fixed.terms[label]
+    if len(columns) == 1:
+        return column_words(design, columns[0])
+    factor = main_effect(design, label)
+    whole = codes_every_level(design, label)
+    if factor is not None and whole and len(columns) == 2:
+        return f"{factor.name}: {factor.levels[1]} vs {factor.levels[0]}{_elsewhere(design, factor.name)}"
+    if factor is not None and (whole or factor.base is not None and len(columns) == len(factor.levels) - 1):
+        return f"{factor.name}: any difference between {list_some(factor.levels)}{_elsewhere(design, factor.name)}"
+    return f"{label}: all {len(columns)} columns"
+
+
+def column_words(design: Design, j: int) -> str:
+    """The hypothesis that one coefficient is zero."""
+    name = design.fixed.names[j]
+    label = next(label for label, columns in design.fixed.terms.items() if j in columns)
+    factor = main_effect(design, label)
+    if factor is not None:
+        if factor.base is not None and "[T." in name:
+            level = name[name.rindex("[T.") + 3 : -1]
+            return f"{factor.name}: {level} vs {factor.base}{_elsewhere(design, factor.name)}"
+        return name
+    if label == "1":
+        return "Intercept"
+    if len(_term(design, label)) > 1:
+        return f"{name}: interaction"
+    if name in design.columns:
+        return f"{name}: per unit{_elsewhere(design, name)}"
+    return name
+
+
+def triple_words(design: Design, factor: str, level: object, base: object, typical: dict[str, object]) -> str:
+    """One level against another, the other variables at their typical values."""
+    return f"{factor}: {level} vs {base}{_elsewhere(design, factor, typical)}"
+
+
+def combination_words(design: Design, L: FloatArray) -> str:
+    """Any linear combination of coefficients."""
+    rows = []
+    for row in L:
+        used = np.flatnonzero(row)
+        parts = [f"{'-' if row[j] < 0 else '+'} {_times(abs(row[j]))}{design.fixed.names[j]}" for j in used]
+        rows.append(" ".join(parts).removeprefix("+ "))
+    return "; ".join(rows)
+
+
+def main_effect(design: Design, label: str) -> Factor | None:
+    """The factor whose main effect the term is; None for any other term."""
+    term = _term(design, label)
+    if len(term) != 1:
+        return None
+    atom = term[0]
+    keys = [atom.text] if atom.kind == "column" else [atom.text, *(n.name for n in atom.names)]
+    factor = next((design.fixed.factors[key] for key in keys if key in design.fixed.factors), None)
+    number = atom.text in design.columns and design.columns[atom.text].kind != "factor"
+    return factor if not number and (atom.kind == "column" or atom.text.startswith("C(")) else None
+
+
+def codes_every_level(design: Design, label: str) -> bool:
+    """Whether the term is a factor with a column for every level, as the first one has without an intercept."""
+    factor = main_effect(design, label)
+    return factor is not None and factor.base is not None and len(design.fixed.terms[label]) == len(factor.levels)
+
+
+def _term(design: Design, label: str) -> Term:
+    return next(term for term in design.formula.fixed_terms if term_label(term) == label)
+
+
+def _elsewhere(design: Design, name: str, typical: dict[str, object] | None = None) -> str:
+    """Where the partners of `name` in interactions stand: `` (at sex = F, age = 0)``."""
+    partners: dict[str, object] = {}
+    for term in design.formula.fixed_terms:
+        inside = {n.name for atom in term for n in atom.names}
+        if len(term) < 2 or name not in inside or not design.fixed.terms[term_label(term)]:
+            continue
+        for atom in term:
+            if typical is None and atom.kind == "python" and not atom.text.startswith("C("):
+                if all(n.name != name for n in atom.names):
+                    partners[atom.text] = 0
+                continue
+            for other in (n.name for n in atom.names if n.name != name and n.name in design.columns):
+                factor = design.fixed.factors.get(other)
+                if typical is not None:
+                    partners[other] = typical[other]
+                elif factor is None and atom.kind == "column":
+                    partners[other] = 0
+                elif factor is not None and factor.base is not None:
+                    partners[other] = factor.base
+    listed = ", ".join(
+        f"{key} = {value:.4g}" if isinstance(value, float) else f"{key} = {value}" for key, value in partners.items()
+    )
+    return f" (at {listed})" if listed else ""
+
+
+def _times(weight: float) -> str:
+    return "" if weight == 1.0 else f"{weight:g} * "

@@ -1,0 +1,299 @@
+"""The grammar: recursive descent over the tokens, one method for each level of precedence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from .._errors import FormulaError
+from .algebra import OPERATIONS, Terms, atom_terms
+from .python import read_python
+from .random import Bar
+from .records import Atom, Name, Span
+from .tokens import Token, tokenize
+
+MAX_DEPTH = 40
+_READABLE = {"end": "the end of the formula", "quoted": "a name"}
+
+
+@dataclass
+class Piece:
+    """What a stretch of the right side means so far.
+
+    Attributes
+    ----------
+    terms
+        Its terms, without the intercept.
+    intercept
+        True after ``1``, False after ``0`` or ``- 1``, None when nothing was said.
+    text, written
+        For formulaic (terms only), and as written.
+    span
+        Place in the source.
+    bars, offsets
+        Random-effects terms and offsets found on the way.
+    """
+
+    terms: Terms
+    intercept: bool | None
+    text: str
+    written: str
+    span: Span
+    bars: list[Bar] = field(default_factory=list)
+    offsets: list[Atom] = field(default_factory=list)
+
+
+class Parser:
+    """Reads one formula from left to right."""
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.tokens = tokenize(source)
+        self.at = 0
+        self.depth = 0
+
+    @property
+    def token(self) -> Token:
+        """The token to be read next; the last one is never passed."""
+        return self.tokens[self.at]
+
+    def take(self) -> Token:
+        """Read a token."""
+        token = self.token
+        self.at = min(self.at + 1, len(self.tokens) - 1)
+        return token
+
+    def fail(self, message: str, span: Span | None = None) -> FormulaError:
+        """Make the error for a place, by default the token to be read next."""
+        return FormulaError(message, self.source, self.token.span if span is None else span)
+
+    def left_side(self) -> Atom | None:
+        """Everything before ``~``, as one expression."""
+        tildes = [i for i, token in enumerate(self.tokens) if token.kind == "~"]
+        if not tildes:
+            message = "a formula needs a '~' between the response and the model: counts ~ disease + (1 | sample)"
+            raise self.fail(message, (0, self.tokens[-1].stop))
+        if len(tildes) > 1:
+            raise self.fail("only one '~' can stand in a formula", self.tokens[tildes[1]].span)
+        left = self.tokens[: tildes[0]]
+        self.at = tildes[0] + 1
+        if not left:
+            return None
+        bar = next((token for token in left if token.kind in ("|", "||")), None)
+        if bar is not None:
+            raise self.fail("a random effect belongs on the right side of '~'", bar.span)
+        if len(left) == 1 and left[0].kind == "number":
+            raise self.fail("a number cannot be the response", left[0].span)
+        if len(left) == 1 and left[0].kind in ("name", "quoted", "braces"):
+            return self.atom(left[0])
+        return self.python(left[0].start, left[-1].stop)
+
+    def right_side(self) -> Piece:
+        """Everything after ``~``."""
+        if self.token.kind == "end":
+            raise self.fail("nothing stands right of '~': write '~ 1' for an intercept alone")
+        piece = self.sum()
+        if self.token.kind in ("|", "||"):
+            raise self.fail("a random effect needs parentheses: (1 | sample)")
+        if self.token.kind == ")":
+            raise self.fail("this parenthesis closes nothing")
+        if self.token.kind != "end":
+            raise self.missing_operator()
+        return piece
+
+    def sum(self) -> Piece:
+        """``a + b - c``: the only level where 0, 1, random effects and offsets may stand."""
+        start = self.token.start
+        total = Piece(Terms(), None, "", "", (start, start))
+        first = True
+        while first or self.token.kind in ("+", "-"):
+            minus = False
+            while self.token.kind in ("+", "-"):
+                minus ^= self.take().kind == "-"
+            piece = self.product()
+            if minus and (piece.bars or piece.offsets):
+                what = "a random effect" if piece.bars else "an offset"
+                raise self.fail(f"{what} can be added, not subtracted", piece.span)
+            total.terms = total.terms - piece.terms if minus else total.terms + piece.terms
+            if piece.intercept is not None:
+                total.intercept = piece.intercept != minus
+            total.bars += piece.bars
+            total.offsets += piece.offsets
+            total.text = join(total.text, piece.text, minus)
+            total.written = join(total.written, piece.written, minus)
+            total.span = (start, piece.span[1])
+            first = False
+        return total
+
+    def product(self) -> Piece:
+        """``a * b`` and ``a / b``."""
+        return self.chain(("*", "/"), self.interaction)
+
+    def interaction(self) -> Piece:
+        """``a:b``."""
+        return self.chain((":",), self.power)
+
+    def chain(self, operators: tuple[str, ...], operand: Callable[[], Piece]) -> Piece:
+        """Operands joined by operators of one precedence, from left to right."""
+        left = operand()
+        while self.token.kind in operators:
+            operator = self.take()
+            right = operand()
+            self.need_terms(left, operator)
+            self.need_terms(right, operator)
+            span = (left.span[0], right.span[1])
+            sign = ":" if operator.kind == ":" else f" {operator.text} "
+            try:
+                terms = OPERATIONS[operator.kind](left.terms, right.terms)
+            except OverflowError as error:
+                raise self.fail(str(error), span) from None
+            left = Piece(terms, None, left.text + sign + right.text, left.written + sign + right.written, span)
+        return left
+
+    def power(self) -> Piece:
+        """``(a + b)**2``."""
+        base = self.item()
+        while self.token.kind in ("**", "^"):
+            operator = self.take()
+            self.need_terms(base, operator)
+            token = self.take()
+            if token.kind != "number" or not token.text.isdigit() or not 1 <= int(token.text[:4]) <= 999:
+                raise self.fail(f"{operator.text!r} must be followed by a whole number from 1 up", token.span)
+            span = (base.span[0], token.stop)
+            try:
+                terms = base.terms.power(int(token.text))
+            except OverflowError as error:
+                raise self.fail(str(error), span) from None
+            base = Piece(terms, None, f"{base.text}**{token.text}", f"{base.written}**{token.text}", span)
+        return base
+
+    def item(self) -> Piece:
+        """A name, a call, 0, 1, or something in parentheses."""
+        token = self.take()
+        if token.kind == "(":
+            return self.parentheses(token)
+        if token.kind == "number":
+            if token.text not in ("0", "1"):
+                message = "a number other than 0 and 1 (the intercept) cannot be a term: write I(2 * x) to scale"
+                raise self.fail(message, token.span)
+            return Piece(Terms(), token.text == "1", "", token.text, token.span)
+        if token.kind == "call" and token.function == "offset":
+            return self.offset(token)
+        if token.kind in ("name", "quoted", "call", "braces"):
+            atom = self.atom(token)
+            return Piece(atom_terms(atom), None, str(atom), str(atom), token.span)
+        raise self.missing_term(token)
+
+    def parentheses(self, opener: Token) -> Piece:
+        """What follows an opening parenthesis: a sum, or a random-effects term."""
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise self.fail(f"more than {MAX_DEPTH} parentheses inside each other", opener.span)
+        inner = self.sum()
+        if self.token.kind in ("|", "||"):
+            piece = self.random_term(opener, inner)
+        elif self.token.kind == ")":
+            span = (opener.start, self.take().stop)
+            text = f"({inner.text})" if inner.text else ""
+            piece = Piece(inner.terms, inner.intercept, text, f"({inner.written})", span, inner.bars, inner.offsets)
+        elif self.token.kind == "end":
+            raise self.fail("this parenthesis is never closed", opener.span)
+        else:
+            raise self.missing_operator()
+        self.depth -= 1
+        return piece
+
+    def random_term(self, opener: Token, left: Piece) -> Piece:
+        """The rest of ``(left | group)``, from the bar on."""
+        bar = self.take()
+        if left.bars or left.offsets:
+            raise self.fail("only terms and an intercept can stand left of a bar", left.span)
+        if not left.terms and left.intercept is False:
+            raise self.fail("no column is left on this side of the bar: write (1 | sample)", left.span)
+        groups: list[list[tuple[str, Span]]] = [[]]
+        while True:
+            token = self.take()
+            if token.kind not in ("name", "quoted"):
+                raise self.bad_group(token, bar, begun=bool(groups[0]))
+            groups[-1].append((token.text, token.span))
+            token = self.take()
+            if token.kind == ")":
+                break
+            if token.kind == "end":
+                raise self.fail("this parenthesis is never closed", opener.span)
+            if token.kind not in (":", "/"):
+                message = "right of a bar stand names of columns, joined by ':' (interaction) or '/' (nested)"
+                raise self.fail(message, token.span)
+            if token.kind == "/":
+                groups.append([])
+        span = (opener.start, token.stop)
+        found = Bar(left.terms, left.intercept is not False, left.written, bar.kind, groups, span)
+        return Piece(Terms(), None, "", self.source[slice(*span)], span, bars=[found])
+
+    def offset(self, token: Token) -> Piece:
+        """``offset(expression)``."""
+        opened = self.source.index("(", token.start) + 1
+        if not self.source[opened : token.stop - 1].strip():
+            raise self.fail("offset() needs an expression: offset(log(size))", token.span)
+        atom = self.python(opened, token.stop - 1)
+        return Piece(Terms(), None, "", token.text, token.span, offsets=[atom])
+
+    def atom(self, token: Token) -> Atom:
+        """A name, a call or ``{code}``."""
+        if token.kind in ("name", "quoted"):
+            return Atom(token.text, "column", token.span, (Name(token.text, token.span),))
+        inner = 1 if token.kind == "braces" else 0
+        return self.python(token.start + inner, token.stop - inner, token.span)
+
+    def python(self, start: int, stop: int, span: Span | None = None) -> Atom:
+        """Python code, or a name if there is nothing else."""
+        text, names = read_python(self.source, start, stop)
+        span = (start, stop) if span is None else span
+        if len(names) == 1 and text in (names[0].name, f"`{names[0].name}`"):
+            return Atom(names[0].name, "column", span, names)
+        return Atom(text, "python", span, names)
+
+    def need_terms(self, piece: Piece, operator: Token) -> None:
+        """Refuse 0, 1, bars and offsets as operands of anything but plus and minus."""
+        if piece.intercept is not None or piece.bars or piece.offsets:
+            what = "a random effect" if piece.bars else "an offset" if piece.offsets else "0 or 1 (the intercept)"
+            message = f"{what} can only be added to other terms, not combined by {operator.text!r}"
+            raise self.fail(message, piece.span)
+
+    def missing_operator(self) -> FormulaError:
+        """Two terms side by side."""
+        start = self.token.start
+        return self.fail(f"an operator such as '+' is missing before {self.token.text!r}", (start, start + 1))
+
+    def missing_term(self, token: Token) -> FormulaError:
+        """Something else where a term should be."""
+        at = self.tokens.index(token)
+        before = self.tokens[at - 1].kind if at else ""
+        if before == "(" and token.kind in ("|", "||"):
+            return self.fail("nothing stands left of the bar: write (1 | sample) for an intercept", token.span)
+        if before == "(" and token.kind == ")":
+            return self.fail("nothing stands between these parentheses", (token.start - 1, token.stop))
+        after = "" if before in ("", "~") else f" after {before!r}"
+        here = _READABLE.get(token.kind, f"{token.text!r}")
+        return self.fail(f"a term was expected{after}, but here is {here}", token.span)
+
+    def bad_group(self, token: Token, bar: Token, *, begun: bool) -> FormulaError:
+        """Something else where the name of a grouping column should be."""
+        if token.kind in (")", "end") and not begun:
+            return self.fail(f"nothing stands right of the bar: write (1 {bar.text} sample)", token.span)
+        if token.kind in ("call", "braces"):
+            message = "a grouping factor is a column, or columns joined by ':' or '/'; any column is taken as a factor"
+            return self.fail(message, token.span)
+        here = _READABLE.get(token.kind, f"{token.text!r}")
+        return self.fail(f"the name of a column was expected, but here is {here}", token.span)
+
+
+def join(left: str, right: str, minus: bool = False) -> str:
+    """Join two texts by a sign; an empty one leaves no trace."""
+    if not right:
+        return left
+    if not left:
+        return f"-{right}" if minus else right
+    if right.startswith("-") and not minus:
+        return f"{left} - {right[1:]}"
+    return f"{left} {'-' if minus else '+'} {right}"
