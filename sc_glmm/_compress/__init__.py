@@ -1,20 +1,36 @@
 """Cells compressed without loss into a few numbers per gene and design row. Arrays only, no names."""
 
-from sc_glmm._compress.counts import CountStats, compress_counts
-from sc_glmm._compress.gaussian import GaussianStats, compress_gaussian
-from sc_glmm._compress.nodes import NodeTable, chebyshev_nodes, poisson_nodes
-from sc_glmm._compress.rows import DesignRows, StackedRows, stack_rows, unique_rows
+from .check import node_error, tensor_error
+from .counts import CountStats, add_counts, compress_counts
+from .gaussian import GaussianStats, compress_gaussian
+from .guards import count_problem
+from .nodes import NodeTable, chebyshev_nodes, poisson_nodes
+from .rows import DesignRows, StackedRows, stack_rows, unique_rows
+from .size_factors import SizeFactors, library_size, pseudobulk, tmm_factors, tmm_size_factors, total_size_factors
+from .tensor import TensorRows, tensor_nodes
 
 __all__ = [
     "CountStats",
     "DesignRows",
     "GaussianStats",
     "NodeTable",
+    "SizeFactors",
     "StackedRows",
+    "TensorRows",
+    "add_counts",
     "chebyshev_nodes",
     "compress_counts",
     "compress_gaussian",
+    "count_problem",
+    "library_size",
+    "node_error",
     "poisson_nodes",
+    "pseudobulk",
     "stack_rows",
+    "tensor_error",
+    "tensor_nodes",
+    "tmm_factors",
+    "tmm_size_factors",
+    "total_size_factors",
     "unique_rows",
 ]

@@ -14,7 +14,7 @@ import math
 import numpy as np
 from numba import njit
 
-from sc_glmm._compress.arrays import FloatArray, IntArray
+from .arrays import FloatArray, IntArray
 
 # Beyond WIDE one interval needs so many points that equal panels no wider than PANEL are the better choice.
 WIDE = 7.0
@@ -265,13 +265,23 @@ def spread_cells(
 
 @njit(cache=True, nogil=True)
 def node_weights(
-    order: IntArray, n_nodes: int, cell_first: IntArray, cell_ptr: IntArray, cell_weight: FloatArray
+    order: IntArray,
+    n_nodes: int,
+    cell_first: IntArray,
+    cell_ptr: IntArray,
+    cell_weight: FloatArray,
+    cell_stride: IntArray,
+    cell_x_ptr: IntArray,
+    cell_x_weight: FloatArray,
 ) -> FloatArray:
     """Sum of the cells' weights on each node."""
-    weight = np.zeros(n_nodes)
-    for c in range(order.shape[0]):
-        i = order[c]
-        w0 = cell_ptr[i]
-        for k in range(cell_ptr[i + 1] - w0):
-            weight[cell_first[i] + k] += cell_weight[w0 + k]
-    return weight
+    total = np.zeros(n_nodes)
+    for i in order:
+        weight = cell_weight[cell_ptr[i] : cell_ptr[i + 1]]
+        first = cell_first[i]
+        for q in range(cell_x_ptr[i], cell_x_ptr[i + 1]):
+            target = total[first : first + weight.shape[0]]
+            for k in range(weight.shape[0]):
+                target[k] += cell_x_weight[q] * weight[k]
+            first += cell_stride[i]
+    return total

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import gammaln
 
-from sc_glmm._compress.arrays import FloatArray, IntArray
-from sc_glmm._compress.kernels import N_TAIL
-from sc_glmm._compress.matrix import (
+from .._errors import InputError
+from .arrays import FloatArray, IntArray
+from .kernels import N_TAIL
+from .matrix import (
     Genes,
     Matrix,
     as_readable,
@@ -20,10 +21,9 @@ from sc_glmm._compress.matrix import (
     map_genes,
     rows_of_cells,
 )
-from sc_glmm._compress.nodes import NodeTable
-from sc_glmm._compress.passes import split_rows
-from sc_glmm._compress.spread import Sums, empty_sums, spread_by_columns, spread_by_rows
-from sc_glmm._errors import InputError
+from .nodes import NodeTable
+from .passes import split_rows
+from .spread import Sums, empty_sums, spread_by_columns, spread_by_rows
 
 
 @dataclass(frozen=True)
@@ -137,35 +137,73 @@ def compress_counts(
     return stats.group(0) if group_of is None else stats
 
 
-def _finish(sums: Sums) -> CountStats:
-    """Sort the overflowing counts into one list per group and gene, distinct values with their multiplicity."""
-    n_genes = sums.hist.shape[1]
-    slot = np.concatenate([np.zeros(0, np.int64), *(group * n_genes + gene for group, gene, _ in sums.over)])
-    value = np.concatenate([np.zeros(0), *(part for _, _, part in sums.over)])
+def add_counts(first: CountStats, second: CountStats) -> CountStats:
+    """Statistics of all cells from those of two disjoint sets of cells, made with one node table and the same genes."""
+    if first.A.shape != second.A.shape or first.tail.shape != second.tail.shape:
+        raise InputError(
+            f"the statistics have shapes {first.A.shape}, {first.tail.shape} and {second.A.shape}, "
+            f"{second.tail.shape}; only those of one node table, the same genes and groups can be added."
+        )
+    slots = [np.repeat(np.arange(stats.total.size), _lengths(stats)) for stats in (first, second)]
+    over = _merge_over(
+        np.concatenate(slots),
+        np.concatenate([first.over_value, second.over_value]),
+        np.concatenate([first.over_count, second.over_count]),
+    )
+    return CountStats(
+        A=first.A + second.A,
+        tail=first.tail + second.tail,
+        over_ptr=_over_ptr(over[0], first.total.shape),
+        over_value=over[1],
+        over_count=over[2],
+        const=first.const + second.const,
+        total=first.total + second.total,
+        n_nonzero=first.n_nonzero + second.n_nonzero,
+    )
+
+
+def _lengths(stats: CountStats) -> IntArray:
+    """Length of the overflow list of every (group, gene) slot."""
+    return np.diff(stats.over_ptr, axis=-1).ravel()
+
+
+def _over_ptr(slot: IntArray, shape: tuple[int, ...]) -> IntArray:
+    """Beginnings of the overflow lists of all genes, from the sorted slots of the entries."""
+    n_genes = shape[-1]
+    n_slots = int(np.prod(shape))
+    ends = np.searchsorted(slot, np.arange(n_slots + 1)).astype(np.int64)
+    starts = np.arange(0, n_slots, n_genes) if n_genes else np.zeros(int(np.prod(shape[:-1])), dtype=np.int64)
+    return ends[starts[:, None] + np.arange(n_genes + 1)].reshape(*shape[:-1], n_genes + 1)
+
+
+def _merge_over(slot: IntArray, value: FloatArray, count: FloatArray) -> tuple[IntArray, FloatArray, FloatArray]:
+    """Sort entries by slot and value and add up the counts of equal ones."""
     order = np.lexsort((value, slot))
-    slot, value = slot[order], value[order]
+    slot, value, count = slot[order], value[order], count[order]
     first = np.flatnonzero((np.diff(slot, prepend=-1) != 0) | (np.diff(value, prepend=0.0) != 0))
-    return _build(sums, slot[first], value[first], np.diff(first, append=len(slot)).astype(np.float64))
+    return slot[first], value[first], np.add.reduceat(count, first) if len(first) else count
 
 
-def _build(sums: Sums, slot: IntArray, over_value: FloatArray, over_count: FloatArray) -> CountStats:
-    """Assemble the record from histograms and the overflow lists of the (group, gene) slots."""
+def _finish(sums: Sums) -> CountStats:
+    """Turn histograms into tails and constants, and the overflowing counts into a list per group and gene."""
     n_groups, n_genes, _ = sums.hist.shape
     shape = (n_groups, n_genes)
+    slots = np.concatenate([np.zeros(0, np.int64), *(group * n_genes + gene for group, gene, _ in sums.over)])
+    values = np.concatenate([np.zeros(0), *(part for _, _, part in sums.over)])
+    slot, over_value, over_count = _merge_over(slots, values, np.ones(len(values)))
     n_over, over_total, over_lgamma = (
         np.bincount(slot, over_count * x, n_groups * n_genes).reshape(shape)
         for x in (np.ones_like(over_value), over_value, gammaln(over_value + 1.0))
     )
-    y = np.arange(N_TAIL + 1)
+    y = np.arange(N_TAIL + 1.0)
     tail = np.cumsum(sums.hist[:, :, :0:-1], axis=2, dtype=np.float64)[:, :, ::-1] + n_over[:, :, None]
-    ptr = np.searchsorted(slot, np.arange(n_groups * n_genes + 1))
     return CountStats(
         A=sums.A,
         tail=np.ascontiguousarray(tail),
-        over_ptr=ptr[np.arange(n_groups)[:, None] * n_genes + np.arange(n_genes + 1)].astype(np.int64),
+        over_ptr=_over_ptr(slot, shape),
         over_value=over_value,
         over_count=over_count,
         const=sums.offset - sums.hist @ gammaln(y + 1.0) - over_lgamma,
-        total=sums.hist @ y.astype(np.float64) + over_total,
+        total=sums.hist @ y + over_total,
         n_nonzero=tail[:, :, 0].astype(np.int64),
     )

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sc_glmm._compress import moments
-from sc_glmm._compress.arrays import FloatArray, IntArray
-from sc_glmm._compress.chebyshev import sort_by_row
-from sc_glmm._compress.matrix import (
+from .._errors import InputError
+from . import moments
+from .arrays import FloatArray, IntArray
+from .chebyshev import sort_by_row
+from .matrix import (
     Genes,
     Matrix,
     as_readable,
@@ -21,10 +22,9 @@ from sc_glmm._compress.matrix import (
     rows_of_cells,
     stored_arrays,
 )
-from sc_glmm._compress.nodes import check_values
-from sc_glmm._compress.passes import gene_blocks, run_blocks, split_rows
-from sc_glmm._compress.rows import DesignRows, StackedRows
-from sc_glmm._errors import InputError
+from .nodes import check_values
+from .passes import gene_blocks, run_blocks, split_rows
+from .rows import DesignRows, StackedRows
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """Kernels that spread the counts of cells over nodes, row by row (CSR, dense) or gene by gene (CSC).
 
 Numba caches by the hash of one file: every kernel called here is defined here. The kernels compile once for each type
-of stored data and indices, so that no matrix is ever cast as a whole. The innermost loops are written out in both kernels: a call there costs three
-times the work, and slices that begin at zero let the compiler use vector instructions.
+of stored data and indices, so that no matrix is ever cast as a whole. The innermost loops are written out in both
+kernels: a call there costs three times the work, and slices that begin at zero let the compiler use vector
+instructions.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from sc_glmm._compress.arrays import AnyArray, FloatArray, IntArray
+from .arrays import AnyArray, FloatArray, IntArray
 
 # Counts up to N_TAIL have a bin of their own, larger ones go to the overflow list.
 N_TAIL = 64

@@ -8,9 +8,9 @@ from typing import Any, TypeAlias
 import numpy as np
 import scipy.sparse as sp
 
-from sc_glmm._compress.arrays import AnyArray, IntArray
-from sc_glmm._compress.kernels import Stored
-from sc_glmm._errors import InputError
+from .._errors import InputError
+from .arrays import AnyArray, IntArray
+from .kernels import Stored
 
 # Anything with `shape`: scipy sparse matrices and arrays, numpy arrays.
 Matrix: TypeAlias = Any

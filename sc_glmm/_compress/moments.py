@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from numba import njit
 
-from sc_glmm._compress.arrays import FloatArray, IntArray
-from sc_glmm._compress.kernels import Stored
+from .arrays import FloatArray, IntArray
+from .kernels import Stored
 
 
 @njit(cache=True, nogil=True)

@@ -8,9 +8,9 @@ from typing import Literal
 
 import numpy as np
 
-from sc_glmm._compress import chebyshev
-from sc_glmm._compress.arrays import FloatArray, IntArray
-from sc_glmm._errors import InputError
+from .._errors import InputError
+from . import chebyshev
+from .arrays import FloatArray, IntArray
 
 NodeKind = Literal["collapsed", "chebyshev", "cells", "tensor"]
 
@@ -172,8 +172,8 @@ def poisson_nodes(row_of: IntArray, n_rows: int, offset: FloatArray) -> NodeTabl
         Log size factors, shape (n_obs,).
     """
     row_of, offset = check_values(row_of, offset, "offset")
-    n_obs = len(row_of)
     order, order_ptr = chebyshev.sort_by_row(row_of, n_rows)
+    stride, x_ptr, x_weight = no_covariate(len(row_of))
     used = row_of >= 0
     cell_ptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(used, dtype=np.int64)])
     return NodeTable(
@@ -189,9 +189,9 @@ def poisson_nodes(row_of: IntArray, n_rows: int, offset: FloatArray) -> NodeTabl
         n_nodes_max=1,
         range_max=0.0,
         bound=0.0,
-        cell_stride=np.zeros(n_obs, dtype=np.int64),
-        cell_x_ptr=np.arange(n_obs + 1, dtype=np.int64),
-        cell_x_weight=np.ones(n_obs),
+        cell_stride=stride,
+        cell_x_ptr=x_ptr,
+        cell_x_weight=x_weight,
     )
 
 
@@ -218,13 +218,14 @@ def chebyshev_nodes(
         Least number of nodes of an interpolated panel (to double the nodes in a test).
     """
     row_of, offset = check_values(row_of, offset, "offset")
-    n_obs = len(row_of)
     order, order_ptr = chebyshev.sort_by_row(row_of, n_rows)
     panels = spread(order, order_ptr, offset, check_tol(tol), n_min)
+    stride, x_ptr, x_weight = no_covariate(len(row_of))
+    writes = (panels.cell_first, panels.cell_ptr, panels.cell_weight, stride, x_ptr, x_weight)
     return NodeTable(
         ptr=panels.row_start,
         ec=np.exp(panels.node),
-        weight=chebyshev.node_weights(order, len(panels.node), panels.cell_first, panels.cell_ptr, panels.cell_weight),
+        weight=chebyshev.node_weights(order, len(panels.node), *writes),
         cell_first=panels.cell_first,
         cell_ptr=panels.cell_ptr,
         cell_weight=panels.cell_weight,
@@ -234,10 +235,15 @@ def chebyshev_nodes(
         n_nodes_max=int(np.diff(panels.row_start).max(initial=0)),
         range_max=panels.range_max,
         bound=panels.bound,
-        cell_stride=np.zeros(n_obs, dtype=np.int64),
-        cell_x_ptr=np.arange(n_obs + 1, dtype=np.int64),
-        cell_x_weight=np.ones(n_obs),
+        cell_stride=stride,
+        cell_x_ptr=x_ptr,
+        cell_x_weight=x_weight,
     )
+
+
+def no_covariate(n_obs: int) -> tuple[IntArray, IntArray, FloatArray]:
+    """`cell_stride`, `cell_x_ptr` and `cell_x_weight` of cells without a covariate."""
+    return np.zeros(n_obs, dtype=np.int64), np.arange(n_obs + 1, dtype=np.int64), np.ones(n_obs)
 
 
 def check_tol(tol: float) -> float:

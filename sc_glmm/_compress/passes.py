@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sc_glmm._compress.arrays import IntArray
-from sc_glmm._compress.kernels import Stored, sparse_block
-from sc_glmm._compress.matrix import Matrix, stored_arrays, stored_values
-from sc_glmm._errors import InputError
+from .._errors import InputError
+from .arrays import IntArray
+from .kernels import Stored, sparse_block
+from .matrix import Matrix, stored_arrays, stored_values
 
 MAX_BLOCKS = 32
 GENES_PER_BLOCK = 64

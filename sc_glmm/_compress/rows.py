@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sc_glmm._compress.arrays import AnyArray, FloatArray, IntArray
+from .arrays import AnyArray, FloatArray, IntArray
 
 
 @dataclass(frozen=True)

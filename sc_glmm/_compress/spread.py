@@ -7,12 +7,12 @@ from threading import Lock
 
 import numpy as np
 
-from sc_glmm._compress import kernels
-from sc_glmm._compress.arrays import AnyArray, FloatArray, IntArray
-from sc_glmm._compress.matrix import Matrix, stored_arrays
-from sc_glmm._compress.nodes import NodeTable
-from sc_glmm._compress.passes import RowBlocks, gene_blocks, run_blocks
-from sc_glmm._errors import InputError
+from .._errors import InputError
+from . import kernels
+from .arrays import AnyArray, FloatArray, IntArray
+from .matrix import Matrix, stored_arrays
+from .nodes import NodeTable
+from .passes import RowBlocks, gene_blocks, run_blocks
 
 
 @dataclass(frozen=True)

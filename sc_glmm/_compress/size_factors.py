@@ -1,0 +1,187 @@
+"""Size factors: library sizes of cells, corrected for the composition of their samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import rankdata
+
+from .._errors import InputError
+from . import moments
+from .arrays import FloatArray, IntArray
+from .gaussian import compress_gaussian
+from .matrix import Matrix, as_readable, is_csc, stored_arrays
+from .rows import StackedRows
+
+# Trimmed mean of M values: the shares of genes cut off at both ends by log ratio and by abundance.
+TRIM_RATIO = 0.3
+TRIM_ABUNDANCE = 0.05
+# A gene above this share of a sample moves the library size of the sample noticeably.
+DOMINANT_SHARE = 0.05
+
+
+def library_size(matrix: Matrix) -> FloatArray:
+    """Sum of the counts of each cell over all genes, shape (n_obs,)."""
+    matrix = as_readable(matrix)
+    total = np.zeros(matrix.shape[0])
+    if isinstance(matrix, np.ndarray):
+        return np.asarray(matrix.sum(axis=1, dtype=np.float64))
+    if is_csc(matrix):
+        moments.total_over_columns(stored_arrays(matrix), total)
+    else:
+        moments.total_of_rows(stored_arrays(matrix), total)
+    return total
+
+
+def pseudobulk(matrix: Matrix, codes: IntArray, n_levels: int, *, n_jobs: int = 1) -> FloatArray:
+    """Sum of the counts of each gene over the cells of each sample, shape (n_levels, n_genes).
+
+    Parameters
+    ----------
+    matrix
+        Counts, cells x genes.
+    codes
+        Sample of each cell, -1 for cells that are not used, shape (n_obs,).
+    n_levels
+        Number of samples.
+    n_jobs
+        Number of threads.
+    """
+    codes = np.ascontiguousarray(codes, dtype=np.int64)
+    rows = StackedRows(codes, np.where(codes < 0, -1, 0), np.array([0, n_levels]))
+    return np.ascontiguousarray(compress_gaussian(matrix, rows, n_groups=1, n_jobs=n_jobs).sum_y.T)
+
+
+def tmm_factors(counts: FloatArray) -> FloatArray:
+    """Trimmed mean of M values of Robinson and Oshlack (Genome Biology 2010, 11:R25), one factor per sample.
+
+    The effective library size of a sample is its total times its factor. The factors have geometric mean 1. Samples
+    without counts, and samples that share too few genes with the reference, get the factor that changes nothing.
+
+    Parameters
+    ----------
+    counts
+        Counts summed by sample, shape (n_levels, n_genes).
+
+    Notes
+    -----
+    Against a reference sample r every gene has a log ratio M and an abundance A,
+    ``M = log2((y / N) / (y_r / N_r))`` and ``A = (log2(y / N) + log2(y_r / N_r)) / 2``. Of the genes seen in both
+    samples the 30 % with the largest and smallest M and the 5 % with the largest and smallest A are cut off; log2 of
+    the factor is the mean of the remaining M, weighted by the inverse of their approximate variances. The reference is
+    the sample whose upper quartile of y / N is closest to the mean one. Where M is tied at a cut, as it is for small
+    counts, other programs differ from this one and from themselves by the rounding of N.
+    """
+    counts = np.asarray(counts, dtype=np.float64)
+    total = counts.sum(axis=1)
+    filled = np.flatnonzero(total > 0)
+    factors = np.ones(len(counts))
+    if len(filled) < 2:
+        return factors
+    seen = counts[np.ix_(filled, np.flatnonzero(counts.any(axis=0)))]
+    reference = _reference_sample(seen, total[filled])
+    log2_factor = [
+        _trimmed_mean(y, n, seen[reference], total[filled[reference]]) for y, n in zip(seen, total[filled], strict=True)
+    ]
+    factors[filled] = np.exp2(np.array(log2_factor) - np.mean(log2_factor))
+    return factors
+
+
+def _reference_sample(counts: FloatArray, total: FloatArray) -> int:
+    upper = np.quantile(counts, 0.75, axis=1) / total
+    if np.median(upper) > 0:
+        return int(np.argmin(np.abs(upper - upper.mean())))
+    # Most samples see less than a quarter of the genes: take the one that sees most.
+    return int(np.argmax(np.sqrt(counts).sum(axis=1)))
+
+
+def _trimmed_mean(y: FloatArray, total: float, y_ref: FloatArray, total_ref: float) -> float:
+    """Weighted mean of the log2 ratios that are left after trimming; 0 if none are."""
+    both = (y > 0) & (y_ref > 0)
+    y, y_ref = y[both], y_ref[both]
+    # Ratios and products of the counts themselves: equal ones come out equal, whatever the totals.
+    kept = _central(y / y_ref, TRIM_RATIO) * _central(y * y_ref, TRIM_ABUNDANCE)
+    variance = (1 - y / total) / y + (1 - y_ref / total_ref) / y_ref
+    # Two samples of one and the same gene alone have no variance, and say nothing on composition.
+    if not kept.any() or not variance.all():
+        return 0.0
+    return float(np.average(np.log2(y / y_ref), weights=kept / variance) - np.log2(total / total_ref))
+
+
+def _central(values: FloatArray, trim: float) -> FloatArray:
+    """Share of each value that is left when a share of all is cut off at both ends.
+
+    Small counts have few distinct ratios. The values of a tie that straddles a cut are all kept in part, where a cut
+    by rank would leave the choice among them to rounding.
+    """
+    cut = np.floor(len(values) * trim)
+    below, above = rankdata(values, "min") - 1, rankdata(values, "max")
+    return np.maximum(np.minimum(above, len(values) - cut) - np.maximum(below, cut), 0.0) / (above - below)
+
+
+@dataclass(frozen=True)
+class SizeFactors:
+    """Size factors and what they were made of.
+
+    Attributes
+    ----------
+    values
+        Size factor of each cell, linear, mean 1 over the cells with counts; 0 for cells without, shape (n_obs,).
+    library_size
+        Sum of the counts of each cell, shape (n_obs,).
+    sample_factor
+        Factor of each sample, 1 without correction, shape (n_levels,).
+    dominant
+        Genes that make up more than 5 % of some sample, the largest share first.
+    dominant_share
+        Their largest share in a sample.
+    """
+
+    values: FloatArray
+    library_size: FloatArray
+    sample_factor: FloatArray
+    dominant: IntArray
+    dominant_share: FloatArray
+
+    @property
+    def log_shift(self) -> float:
+        """Largest change that the correction makes to the log size factors of a sample."""
+        return float(np.abs(np.log(self.sample_factor)).max(initial=0.0))
+
+
+def total_size_factors(matrix: Matrix) -> SizeFactors:
+    """Size factors proportional to the library size."""
+    return _scaled(library_size(matrix), np.ones(1), np.zeros((1, matrix.shape[1])), None)
+
+
+def tmm_size_factors(matrix: Matrix, codes: IntArray, n_levels: int, *, n_jobs: int = 1) -> SizeFactors:
+    """Size factors proportional to the library size times the TMM factor of the sample.
+
+    Library sizes compare the cells of a sample, where composition is much the same; between samples a few strongly
+    expressed genes that respond would shift all others, which the trimmed mean prevents.
+
+    Parameters
+    ----------
+    matrix
+        Counts over all genes, cells x genes.
+    codes
+        Sample of each cell, -1 for cells that are not used (their sample factor is 1), shape (n_obs,).
+    n_levels
+        Number of samples.
+    n_jobs
+        Number of threads.
+    """
+    bulk = pseudobulk(matrix, codes, n_levels, n_jobs=n_jobs)
+    return _scaled(library_size(matrix), tmm_factors(bulk), bulk, codes)
+
+
+def _scaled(size: FloatArray, factor: FloatArray, bulk: FloatArray, codes: IntArray | None) -> SizeFactors:
+    values = size if codes is None else size * np.where(codes < 0, 1.0, factor[np.maximum(codes, 0)])
+    filled = values > 0
+    if not filled.any():
+        raise InputError(f"none of the {len(size)} cells has a count; size factors need counts.")
+    share = (bulk / np.maximum(bulk.sum(axis=1, keepdims=True), 1.0)).max(axis=0, initial=0.0)
+    dominant = np.flatnonzero(share > DOMINANT_SHARE)
+    dominant = dominant[np.argsort(-share[dominant], kind="stable")]
+    return SizeFactors(values / values[filled].mean(), size, factor, dominant, share[dominant])

@@ -1,0 +1,125 @@
+"""Size factors written to ``.obs``."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from .._compress.guards import count_problem
+from .._compress.size_factors import SizeFactors, tmm_size_factors, total_size_factors
+from .._errors import InputError, ScGlmmWarning
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+# Log size factors that composition shifts by more than this are worth a warning.
+NOTABLE_SHIFT = 0.1
+N_NAMED = 5
+
+
+def size_factors(
+    adata: AnnData,
+    *,
+    sample_key: str | None = None,
+    layer: str | None = None,
+    key_added: str = "size_factors",
+    method: Literal["total", "tmm"] | None = None,
+    copy: bool = False,
+) -> AnnData | None:
+    """Compute size factors of the cells from raw counts.
+
+    The size factor of a cell is proportional to its library size (``method="total"``) or, for cell i of sample s,
+
+        ``s_i = library size of i * TMM factor of s``          (``method="tmm"``)
+
+    where the factors compare the samples' summed counts by a trimmed mean of log ratios [1]_: a few strongly expressed
+    genes that respond to a condition do not shift all others. Compute them before genes are filtered out.
+
+    Parameters
+    ----------
+    adata
+        Annotated data with raw counts of all genes.
+    sample_key
+        Column of ``.obs`` that names the sample of each cell; cells where it is missing keep their library size.
+    layer
+        Layer with the counts, by default ``.X``.
+    key_added
+        Column of ``.obs`` that is written.
+    method
+        By default ``"tmm"`` if `sample_key` is given, else ``"total"``.
+    copy
+        Return a copy instead of writing to `adata`.
+
+    Returns
+    -------
+    None, or with ``copy=True`` the new AnnData. Written is
+
+    ``.obs[key_added]``
+        Linear size factors with mean 1 over the cells with counts; 0 for cells without counts.
+
+    References
+    ----------
+    .. [1] Robinson and Oshlack, A scaling normalization method for differential expression analysis of RNA-seq data,
+       Genome Biology 2010, 11:R25.
+    """
+    if method is None:
+        method = "total" if sample_key is None else "tmm"
+    if method not in ("total", "tmm"):
+        raise InputError(f'method is {method!r}; allowed are "total" and "tmm".')
+    matrix, name = _counts(adata, layer)
+    problem = count_problem(matrix)
+    if problem is not None:
+        layers = ", ".join(map(repr, adata.layers.keys())) or "none"
+        raise InputError(
+            f"{name} {problem}. Size factors need raw counts: name the layer that holds them with layer= "
+            f"(layers: {layers})."
+        )
+    if method == "total":
+        factors = total_size_factors(matrix)
+    else:
+        codes, levels = _samples(adata, sample_key)
+        factors = tmm_size_factors(matrix, codes, len(levels))
+        _warn_of_composition(factors, levels, [str(gene) for gene in adata.var_names])
+    target = adata.copy() if copy else adata
+    target.obs[key_added] = factors.values
+    return target if copy else None
+
+
+def _counts(adata: AnnData, layer: str | None) -> tuple[object, str]:
+    if layer is None:
+        return adata.X, "X"
+    if layer not in adata.layers:
+        layers = ", ".join(map(repr, adata.layers.keys())) or "none"
+        raise InputError(f"there is no layer {layer!r}; available: {layers}. Leave layer out to use X.")
+    return adata.layers[layer], f"layer {layer!r}"
+
+
+def _samples(adata: AnnData, sample_key: str | None) -> tuple[np.ndarray, list[str]]:
+    if sample_key is None:
+        raise InputError(
+            'method="tmm" compares samples, and sample_key is None; name the column of obs that holds them.'
+        )
+    if sample_key not in adata.obs:
+        columns = ", ".join(map(repr, adata.obs.columns)) or "none"
+        raise InputError(f"there is no column {sample_key!r} in obs; available: {columns}.")
+    sample = adata.obs[sample_key].astype("category").cat.remove_unused_categories()
+    if not len(sample.cat.categories):
+        raise InputError(f"the column {sample_key!r} of obs has no values; it must name the sample of each cell.")
+    return sample.cat.codes.to_numpy(dtype=np.int64), [str(level) for level in sample.cat.categories]
+
+
+def _warn_of_composition(factors: SizeFactors, levels: list[str], genes: list[str]) -> None:
+    if factors.log_shift <= NOTABLE_SHIFT:
+        return
+    worst = int(np.argmax(np.abs(np.log(factors.sample_factor))))
+    message = (
+        f"library sizes and TMM disagree on the samples: by a factor of {factors.sample_factor[worst]:.3g} in "
+        f"{levels[worst]!r}. The samples differ in composition; the size factors follow TMM."
+    )
+    if len(factors.dominant):
+        named = zip(factors.dominant[:N_NAMED], factors.dominant_share[:N_NAMED], strict=True)
+        shares = ", ".join(f"{genes[gene]} ({share:.0%})" for gene, share in named)
+        message += f" Genes with more than 5 % of the counts of a sample: {shares}."
+    warnings.warn(message, ScGlmmWarning, stacklevel=3)
