@@ -29,6 +29,8 @@ TABLES = [
     )
 ]
 TABLES += ["sc_IL1B_glmmTMB_nbinom2_donor_sample_ML"]
+# The R package stopped early: the arbiter's log likelihood is higher at our estimates (test_log_likelihood_of_a_gene).
+EARLY = {"sc_IL1B_glmmTMB_poisson_ML": 2e-4, "sc_IL1B_glmer_poisson_nAGQ9": 1e-3}
 # glmmTMB: "singular convergence", a correlation of one, and variances of zero
 FLAT = ["sc_IL1B_glmmTMB_nbinom2_donor_slope_ML", "sc_SLC3A2_glmmTMB_nbinom2_donor_slope_ML"]
 
@@ -56,15 +58,16 @@ def test_log_likelihood_of_a_gene(name: str) -> None:
     assert fit.converged
     assert fit.loglik == pytest.approx(ours, abs=1e-7)
     assert ours >= oracle.objective(model, theirs, ref["method"], ref["n_agq"]) - 1e-8
-    assert fit.loglik == pytest.approx(ref["loglik"], abs=1e-6)
+    gain = fit.loglik - ref["loglik"]
+    assert -1e-6 < gain < (1e-4 if name in FLAT else 1e-6)
 
 
 @pytest.mark.parametrize("name", TABLES)
 def test_estimates_of_a_gene(name: str) -> None:
     ref, fit = stored(name), fitted(name)
     order = compare.in_reference_order(fit, ref["fixef"]["names"])
-    tolerance = 1e-3 if "glmer" in name else 1e-4
-    assert np.abs((fit.beta[order] - ref["fixef"]["estimate"]) / ref["fixef"]["se"]).max() < tolerance
+    difference = (fit.beta[order] - ref["fixef"]["estimate"]) / ref["fixef"]["se"]
+    assert np.abs(difference).max() < EARLY.get(name, 1e-4)
     for block in ref["re"]:
         np.testing.assert_allclose(fit.re_sd[block["group"]], block["sd"], rtol=2e-3, atol=1e-3)
 
@@ -125,7 +128,8 @@ def test_fifty_genes(method: str) -> None:
     assert ours["converged"].all()
     gain = (ours["logLik"] - theirs["logLik"]).astype(float)
     assert gain.min() > -1e-6
-    assert gain.max() < 1e-6
+    assert gain.max() < 5e-6
+    assert (gain < 1e-6).mean() > 0.9
     z = (ours["est"] - theirs["est"]).astype(float) / theirs["se"]
     assert z.abs().max() < 1e-3
     assert z.abs().median() < 1e-4
@@ -135,6 +139,9 @@ def test_fifty_genes_exact() -> None:
     """The same under Laplace by an independent program in plain R, and quadrature with 25 nodes on top."""
     ours = kang_fits("ml")
     exact = kang_genes().loc["exact_laplace_obs"].loc[ours.index]
-    assert (ours["logLik"] - exact["logLik"]).abs().max() < 1e-6
+    gain = (ours["logLik"] - exact["logLik"]).astype(float)
+    assert gain.min() > -1e-6
+    assert gain.drop("UQCR10").max() < 1e-6
+    assert gain["UQCR10"] < 1e-5  # phi -> 0: the R program's optimiser stopped on the way to the Poisson limit
     z = (ours["est"] - exact["est"]).astype(float) / exact["se"]
     assert z.abs().max() < 1e-3

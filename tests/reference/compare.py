@@ -37,7 +37,8 @@ def psi_of(fit: FrameFit, ref: dict[str, Any]) -> Floats:
     """Our estimates as the arbiter's parameters, in the order of the stored record."""
     psi = list(fit.beta[in_reference_order(fit, ref["fixef"]["names"])]) if ref["method"] == "ml" else []
     for block in ref["re"]:
-        psi += build.theta_of(fit.re_sd[block["group"]], fit.re_corr[block["group"]])
+        corr = np.nan_to_num(fit.re_corr[block["group"]])  # NaN beside a variance of zero
+        psi += build.theta_of(fit.re_sd[block["group"]], corr)
     if ref["log_dispersion"] is not None:
         psi.append(float(np.log(fit.dispersion)))
     return np.array(psi)
