@@ -27,11 +27,15 @@ class Terms:
     def __len__(self) -> int:
         return len(self._terms)
 
-    def __add__(self, other: Terms) -> Terms:
-        return Terms((*self, *other))
+    def add(self, other: Terms) -> None:
+        """``+``, in place."""
+        for key, term in other._terms.items():
+            self._terms.setdefault(key, term)
 
-    def __sub__(self, other: Terms) -> Terms:
-        return Terms(tuple(term for key, term in self._terms.items() if key not in other._terms))
+    def remove(self, other: Terms) -> None:
+        """``-``, in place."""
+        for key in other._terms:
+            self._terms.pop(key, None)
 
     def interact(self, other: Terms) -> Terms:
         """``a:b``."""
@@ -40,14 +44,14 @@ class Terms:
 
     def cross(self, other: Terms) -> Terms:
         """``a*b``: both and their interaction."""
-        return self + other + self.interact(other)
+        return Terms((*self, *other, *self.interact(other)))
 
     def nest(self, other: Terms) -> Terms:
         """``a/b``: a, and b within every combination of a."""
         common: Term = ()
         for term in self:
             common = _product(common, term)
-        return self + Terms((common,)).interact(other)
+        return Terms((*self, *Terms((common,)).interact(other)))
 
     def power(self, exponent: int) -> Terms:
         """``(a + b)**2``: all interactions of at most `exponent` factors."""

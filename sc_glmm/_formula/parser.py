@@ -112,9 +112,11 @@ class Parser:
                 minus ^= self.take().kind == "-"
             piece = self.product()
             if minus and (piece.bars or piece.offsets):
-                what = "a random effect" if piece.bars else "an offset"
-                raise self.fail(f"{what} can be added, not subtracted", piece.span)
-            total.terms = total.terms - piece.terms if minus else total.terms + piece.terms
+                raise self.fail("this can be added, not subtracted", piece.span)
+            if minus:
+                total.terms.remove(piece.terms)
+            else:
+                total.terms.add(piece.terms)
             if piece.intercept is not None:
                 total.intercept = piece.intercept != minus
             total.bars += piece.bars
@@ -248,10 +250,10 @@ class Parser:
     def python(self, start: int, stop: int, span: Span | None = None) -> Atom:
         """Python code, or a name if there is nothing else."""
         text, names = read_python(self.source, start, stop)
-        span = (start, stop) if span is None else span
+        span = span or (start, stop)
         if len(names) == 1 and text in (names[0].name, f"`{names[0].name}`"):
             return Atom(names[0].name, "column", span, names)
-        return Atom(text, "python", span, names)
+        return Atom(text, "python", span, names, self.source[span[0]] == "{")
 
     def need_terms(self, piece: Piece, operator: Token) -> None:
         """Refuse 0, 1, bars and offsets as operands of anything but plus and minus."""
@@ -262,8 +264,8 @@ class Parser:
 
     def missing_operator(self) -> FormulaError:
         """Two terms side by side."""
-        start = self.token.start
-        return self.fail(f"an operator such as '+' is missing before {self.token.text!r}", (start, start + 1))
+        token = self.token
+        return self.fail(f"an operator such as '+' is missing before {token.text!r}", (token.start, token.start + 1))
 
     def missing_term(self, token: Token) -> FormulaError:
         """Something else where a term should be."""

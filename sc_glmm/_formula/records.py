@@ -40,17 +40,21 @@ class Atom:
         Its place in the formula.
     names
         The names in it, in the order of the source.
+    braces
+        Whether a formula must write it in braces.
     """
 
     text: str
     kind: str
     span: Span
     names: tuple[Name, ...]
+    braces: bool = False
 
     def __str__(self) -> str:
         """Write the atom so that it can be read again."""
-        plain = self.kind == "python" or is_word(self.text)
-        return self.text if plain else f"`{self.text}`"
+        if self.kind == "python":
+            return f"{{{self.text}}}" if self.braces else self.text
+        return self.text if is_word(self.text) else f"`{self.text}`"
 
 
 Term = tuple[Atom, ...]
