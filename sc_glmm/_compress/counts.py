@@ -25,6 +25,9 @@ from .nodes import NodeTable
 from .passes import split_rows
 from .spread import Sums, empty_sums, spread_by_columns, spread_by_rows
 
+# A block of rows is to hold so many stored counts for each bin of its histogram that adding the histogram costs little.
+VALUES_PER_BIN = 8
+
 
 @dataclass(frozen=True)
 class CountStats:
@@ -130,8 +133,8 @@ def compress_counts(
         cell_of = cells_of_rows(order, matrix_row, matrix.shape[0])
         spread_by_columns(matrix, cell_of, columns, groups, node_table, offset, sums, n_jobs)
     else:
-        # A block's histogram must cost little next to filling it.
-        blocks = split_rows(matrix, matrix_row, order, order_ptr, row_group, 8 * len(columns) * (N_TAIL + 1))
+        block_size = VALUES_PER_BIN * len(columns) * (N_TAIL + 1)
+        blocks = split_rows(matrix, matrix_row, order, order_ptr, row_group, block_size)
         spread_by_rows(blocks, node_table, offset, map_genes(columns, matrix.shape[1]), sums, n_jobs)
     stats = _finish(sums)
     return stats.group(0) if group_of is None else stats

@@ -39,11 +39,14 @@ class GaussianStats:
         Sum of their squares, shape (n_genes,); with groups (n_groups, n_genes).
     n_cells
         Cells in each design row, shape (n_rows,).
+    n_nonzero
+        Cells whose value is not zero, shape (n_genes,); with groups (n_groups, n_genes).
     """
 
     sum_y: FloatArray
     sum_yy: FloatArray
     n_cells: IntArray
+    n_nonzero: IntArray
 
 
 def compress_gaussian(
@@ -80,7 +83,7 @@ def compress_gaussian(
     groups, row_group, n_all = group_rows(group_of, n_groups, order, order_ptr, len(row_of))
 
     sum_y = np.zeros((len(columns), n_rows))
-    sum_yy, sum_yo = np.zeros((2, n_all, len(columns)))
+    sums = np.zeros((n_all, 3, len(columns)))
     if is_csc(matrix):
         stored = stored_arrays(matrix)
         cell_of = cells_of_rows(order, matrix_row, matrix.shape[0])
@@ -88,33 +91,23 @@ def compress_gaussian(
 
         def add_genes(block: int) -> None:
             chosen, first = columns[parts[block]], parts[block].start
-            moments.add_moments_by_columns(stored, chosen, first, cell_of, groups, row_of, shift, sum_y, sum_yy, sum_yo)
+            moments.add_moments_by_columns(stored, chosen, first, cell_of, groups, row_of, shift, sum_y, sums)
 
         run_blocks(add_genes, len(parts), n_jobs)
     else:
         gene_map = map_genes(columns, matrix.shape[1])
         blocks = split_rows(matrix, matrix_row, order, order_ptr, row_group, 16 * len(columns))
-        yy_parts, yo_parts = np.zeros((2, len(blocks), len(columns)))
+        block_sums = np.zeros((len(blocks), 3, len(columns)))
 
         def add_rows(block: int) -> None:
-            for piece in blocks.pieces(block):
-                moments.add_moments_by_rows(
-                    piece.stored,
-                    piece.places,
-                    piece.cells,
-                    gene_map,
-                    row_of,
-                    shift,
-                    sum_y,
-                    yy_parts[block],
-                    yo_parts[block],
-                )
+            for stored, places, cells in blocks.pieces(block):
+                moments.add_moments_by_rows(stored, places, cells, gene_map, row_of, shift, sum_y, block_sums[block])
 
         run_blocks(add_rows, len(blocks), n_jobs)
-        for block, group in enumerate(blocks.groups):
-            sum_yy[group] += yy_parts[block]
-            sum_yo[group] += yo_parts[block]
+        for group, part in zip(blocks.groups, block_sums, strict=True):
+            sums[group] += part
 
+    sum_yy, sum_yo, n_nonzero = sums[:, 0], sums[:, 1], sums[:, 2].astype(np.int64)
     bad = np.flatnonzero(~np.isfinite(sum_yy).all(axis=0))
     if len(bad):
         raise InputError(
@@ -130,4 +123,5 @@ def compress_gaussian(
         sum_y=sum_y,
         sum_yy=sum_yy if group_of is not None else sum_yy[0],
         n_cells=np.bincount(row_of[present], minlength=n_rows).astype(np.int64),
+        n_nonzero=n_nonzero if group_of is not None else n_nonzero[0],
     )

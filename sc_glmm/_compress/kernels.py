@@ -57,7 +57,7 @@ def scan_rows(stored: Stored, matrix_row: IntArray, gene_map: IntArray) -> tuple
     for row in matrix_row:
         for p in range(stored.indptr[row], stored.indptr[row + 1]):
             if gene_map[stored.indices[p]] >= 0:
-                kind = _kind(float(stored.data[p]))
+                kind = _kind(np.float64(stored.data[p]))
                 if kind == 2:
                     return n_over, p
                 n_over += kind
@@ -71,7 +71,7 @@ def scan_columns(stored: Stored, genes: IntArray, cell_of: IntArray) -> tuple[in
     for column in genes:
         for p in range(stored.indptr[column], stored.indptr[column + 1]):
             if cell_of[stored.indices[p]] >= 0:
-                kind = _kind(float(stored.data[p]))
+                kind = _kind(np.float64(stored.data[p]))
                 if kind == 2:
                     return n_over, p
                 n_over += kind
@@ -102,7 +102,7 @@ def spread_rows(
         n_x = writes.x_ptr[i + 1] - x0
         for p in range(stored.indptr[matrix_row[c]], stored.indptr[matrix_row[c] + 1]):
             g = gene_map[stored.indices[p]]
-            y = float(stored.data[p])
+            y = np.float64(stored.data[p])
             if g < 0 or y == 0.0:
                 continue
             if y <= N_TAIL:
@@ -150,7 +150,7 @@ def spread_columns(
             end = stored.indptr[genes[j] + 1]
             while p < end and stored.indices[p] < block + CELLS_PER_BLOCK:
                 i = cell_of[stored.indices[p]]
-                y = float(stored.data[p])
+                y = np.float64(stored.data[p])
                 p += 1
                 if i < 0 or y == 0.0:
                     continue

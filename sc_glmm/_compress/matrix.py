@@ -84,10 +84,13 @@ def rows_of_cells(obs_index: AnyArray | None, n_obs: int, n_matrix: int) -> IntA
             )
         return np.arange(n_obs, dtype=np.int64)
     rows = np.ascontiguousarray(obs_index, dtype=np.int64)
-    if rows.shape != (n_obs,) or rows.max(initial=-1) >= n_matrix or rows.min(initial=-1) < -1:
+    if rows.shape != (n_obs,):
+        raise InputError(f"obs_index has shape {rows.shape}, there are {n_obs} cells; give one row of the matrix each.")
+    bad = np.flatnonzero((rows < -1) | (rows >= n_matrix))
+    if len(bad):
         raise InputError(
-            f"obs_index has shape {rows.shape} and values from {rows.min(initial=-1)} to {rows.max(initial=-1)}; it "
-            f"needs one row of the matrix (0 to {n_matrix - 1}, or -1 for none) for each of {n_obs} cells."
+            f"obs_index names row {rows[bad[0]]} of the matrix for cell {bad[0]}; it has rows 0 to {n_matrix - 1}, and "
+            "-1 stands for a cell that the matrix does not hold."
         )
     present = rows[rows >= 0]
     if len(np.unique(present)) < len(present):

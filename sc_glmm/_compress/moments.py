@@ -5,6 +5,7 @@ Numba caches by the hash of one file: every kernel called here is defined here (
 
 from __future__ import annotations
 
+import numpy as np
 from numba import njit
 
 from .arrays import FloatArray, IntArray
@@ -20,19 +21,22 @@ def add_moments_by_rows(
     row_of: IntArray,
     offset: FloatArray,
     sum_y: FloatArray,
-    sum_yy_out: FloatArray,
-    sum_yo_out: FloatArray,
+    moments_out: FloatArray,
 ) -> None:
-    """Add the cells held by the rows `matrix_row` of a CSR matrix to their design rows."""
+    """Add the cells held by the rows `matrix_row` of a CSR matrix to their design rows.
+
+    `moments_out` takes per gene the sum of squares, the sum of value times offset and the number of values not zero.
+    """
     for c in range(cells.shape[0]):
         i = cells[c]
         for p in range(stored.indptr[matrix_row[c]], stored.indptr[matrix_row[c] + 1]):
             g = gene_map[stored.indices[p]]
             if g >= 0:
-                y = float(stored.data[p])
+                y = np.float64(stored.data[p])
                 sum_y[g, row_of[i]] += y
-                sum_yy_out[g] += y * y
-                sum_yo_out[g] += y * offset[i]
+                moments_out[0, g] += y * y
+                moments_out[1, g] += y * offset[i]
+                moments_out[2, g] += y != 0.0
 
 
 @njit(cache=True, nogil=True)
@@ -45,8 +49,7 @@ def add_moments_by_columns(
     row_of: IntArray,
     offset: FloatArray,
     sum_y: FloatArray,
-    sum_yy_out: FloatArray,
-    sum_yo_out: FloatArray,
+    moments_out: FloatArray,
 ) -> None:
     """Add the columns `genes` of a CSC matrix; they are genes `gene_first`, `gene_first` + 1, ... of the results."""
     for j in range(genes.shape[0]):
@@ -54,10 +57,11 @@ def add_moments_by_columns(
         for p in range(stored.indptr[genes[j]], stored.indptr[genes[j] + 1]):
             i = cell_of[stored.indices[p]]
             if i >= 0:
-                y = float(stored.data[p])
+                y = np.float64(stored.data[p])
                 sum_y[g, row_of[i]] += y
-                sum_yy_out[group_of[i], g] += y * y
-                sum_yo_out[group_of[i], g] += y * offset[i]
+                moments_out[group_of[i], 0, g] += y * y
+                moments_out[group_of[i], 1, g] += y * offset[i]
+                moments_out[group_of[i], 2, g] += y != 0.0
 
 
 @njit(cache=True, nogil=True)
@@ -66,7 +70,7 @@ def total_of_rows(stored: Stored, total_out: FloatArray) -> None:
     for i in range(total_out.shape[0]):
         total = 0.0
         for p in range(stored.indptr[i], stored.indptr[i + 1]):
-            total += float(stored.data[p])
+            total += np.float64(stored.data[p])
         total_out[i] = total
 
 
@@ -74,4 +78,4 @@ def total_of_rows(stored: Stored, total_out: FloatArray) -> None:
 def total_over_columns(stored: Stored, total_out: FloatArray) -> None:
     """Sum of the stored values of each row of a CSC matrix."""
     for p in range(stored.data.shape[0]):
-        total_out[stored.indices[p]] += float(stored.data[p])
+        total_out[stored.indices[p]] += np.float64(stored.data[p])

@@ -77,7 +77,7 @@ def _check_rowwise(
     Such a column could not be made again for new data, and results would change with the order of the cells.
     """
     n_rows = len(frame)
-    some = np.arange(n_rows)[:: -max(n_rows // 200, 1)]
+    some = np.arange(n_rows)[:: -max(n_rows // 200, 2)]
     again = code_again(spec, terms, frame.iloc[some].reset_index(drop=True), formula, context)
     scale = np.abs(matrix).max(axis=0, initial=0.0)
     differs = (np.abs(again - matrix[some]) > 1e-8 * scale).any(axis=0)
@@ -197,8 +197,9 @@ def _levels(atom: Atom, frame: pd.DataFrame) -> str:
 
 def check_finite(matrix: FloatArray, spec: ModelSpec, terms: tuple[Term, ...], formula: MixedFormula) -> None:
     """Refuse infinite or missing values, naming the term that makes them."""
-    if np.isfinite(matrix.sum()):  # one pass without a temporary array; only a non-finite sum needs a closer look
-        return
+    with np.errstate(all="ignore"):
+        if np.isfinite(matrix.sum()):  # one pass without a temporary array; else a closer look is needed
+            return
     bad = ~np.isfinite(matrix)
     if not bad.any():
         return

@@ -8,6 +8,8 @@ rewrites it).
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from numba import njit
 
@@ -241,3 +243,11 @@ def fit_block(
                 opt.trial[n_beta + t] = theta_out[g, t]
             if has_phi:
                 opt.trial[n - 1] = log_phi_out[g]
+
+
+def is_compiled() -> bool:
+    """Whether :func:`fit_block` is loaded, or lies in numba's cache on disk."""
+    if fit_block.signatures:
+        return True
+    folder = Path(fit_block.stats.cache_path)
+    return any(folder.glob(f"{Path(__file__).stem}.fit_block-*.nbi"))

@@ -111,12 +111,15 @@ class Scaling:
 
     def beta(self, scaled: FloatArray) -> FloatArray:
         """``(..., p)`` coefficients on the user's scale."""
-        return solve_triangular(self.R, scaled.T, lower=False).T
+        return scaled @ self._inverse().T
 
     def vcov(self, scaled: FloatArray) -> FloatArray:
         """``(n, p, p)`` covariances on the user's scale."""
-        Ri = solve_triangular(self.R, np.eye(len(self.R)), lower=False)
+        Ri = self._inverse()
         return Ri @ scaled @ Ri.T
+
+    def _inverse(self) -> FloatArray:
+        return solve_triangular(self.R, np.eye(len(self.R)), lower=False) if len(self.R) else self.R
 
 
 def _is_nested(fine: Block, coarse: Block) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import keyword
 import warnings
 
 from .._errors import FormulaError
@@ -50,6 +51,9 @@ def _replace_backticks(source: str, start: int, stop: int) -> tuple[str, list[in
         if char == "`":
             end = skip_backticks(source, pos)
             name = source[pos + 1 : end - 1]
+            if keyword.iskeyword(name):  # formulaic takes the backticks off such a name
+                message = f"{name!r} is a word of Python, which cannot stand inside an expression: rename the column"
+                raise FormulaError(message, source, (pos, end))
             piece = aliases.setdefault(name, f"{prefix}{len(aliases)}q_")
             where += [pos] * len(piece)
         elif char in "\"'":

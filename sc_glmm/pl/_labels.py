@@ -78,11 +78,16 @@ def place_labels(
         for i in np.flatnonzero(free):
             covered[i] = _count(boxes[i], others, _DOT * px)
             if gaps[i] > _LEADER_FROM:
-                covered[i] += _passed(dot, _end(dot, boxes[i]), others, _DOT * px)
+                end = _end(dot, boxes[i])
+                covered[i] += _passed(dot, end, others, _DOT * px)
+                if taken and _crossed(np.array(taken), dot, end).any():
+                    covered[i] = np.inf
         # Ten points of way are worth as much as one covered dot; the sides are easier to read than above or below.
         slant = np.abs(centres[:, 1] - dot[1]) / px
         cost = gaps + 10.0 * covered + 0.05 * slant
         best = int(cost.argmin())
+        if not np.isfinite(cost[best]):
+            continue
         annotation = ax.annotate(
             word,
             xy=tuple(dot),

@@ -1,0 +1,264 @@
+"""The only reader and writer of AnnData: where counts, columns and results are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ._compress.guards import count_problem
+from ._compress.matrix import Matrix
+from ._errors import FormulaError, InputError
+from ._formula import MixedFormula
+from ._mirror import mirror_of
+from ._results import CONTRAST_COLUMNS, GeneTests, long_frame
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+FloatArray = NDArray[np.float64]
+
+# Columns in which common tools leave the library size of the whole matrix.
+TOTAL_COLUMNS = ("total_counts", "n_counts", "nCount_RNA", "n_umi", "nUMI")
+# A matrix with less than this share of the library size was probably cut to some genes.
+CUT_SHARE = 0.8
+
+
+@dataclass(frozen=True)
+class Response:
+    """The matrix that the left side of the formula names.
+
+    Attributes
+    ----------
+    matrix
+        ``(n_obs, n_vars)`` sparse or dense, in memory.
+    name
+        As the user would write it: ``layers['counts']`` or ``X``.
+    notes
+        What the user should know.
+    """
+
+    matrix: Matrix
+    name: str
+    notes: tuple[str, ...]
+
+
+def check_object(adata: Any, key: str) -> None:
+    """Refuse what is no AnnData, is empty, or has gene names that do not tell the genes apart."""
+    if not hasattr(adata, "obs") or not hasattr(adata, "varm"):
+        raise InputError(f"the first argument is a {type(adata).__name__}; it must be an AnnData")
+    if adata.n_obs == 0 or adata.n_vars == 0:
+        raise InputError(f"the AnnData has {adata.n_obs} cells and {adata.n_vars} genes; is the selection empty?")
+    if not adata.var_names.is_unique:
+        name = adata.var_names[adata.var_names.duplicated()][0]
+        raise InputError(f"the gene name {name!r} occurs more than once; call adata.var_names_make_unique() first")
+    if not isinstance(key, str) or not key or "/" in key:
+        raise InputError(f"key_added={key!r}: it must be a non-empty string without '/', which AnnData cannot write")
+
+
+def find_response(adata: AnnData, formula: MixedFormula, counts: bool) -> Response:
+    """The matrix to model: the layer that the left side names, else X.
+
+    Raises
+    ------
+    FormulaError
+        If the left side is an expression.
+    InputError
+        If counts are needed and the matrix holds something else.
+    """
+    notes: tuple[str, ...] = ()
+    wanted = formula.response_name
+    if formula.response is not None and wanted is None:
+        raise FormulaError(
+            "the left side is the name of a layer (or of X); transform the data into a layer first, and for counts do not "
+            "transform them at all",
+            formula.source,
+            formula.response_span or (0, len(formula.source)),
+        )
+    if wanted is not None and wanted in adata.layers:
+        matrix, name = adata.layers[wanted], f"layers[{wanted!r}]"
+    else:
+        matrix, name = adata.X, "X"
+        if matrix is None:
+            raise InputError(f"there is no layer {wanted!r} and no X; layers: {list(adata.layers)}")
+        if wanted not in (None, "X"):
+            notes = (f"there is no layer {wanted!r} (layers: {_some(list(adata.layers))}): X is used",)
+    matrix = _in_memory(matrix)
+    if counts:
+        problem = count_problem(matrix)
+        if problem is not None:
+            raise InputError(
+                f"{name} {problem}. Raw counts are needed; layers that hold them: "
+                f"{_some([k for k, v in adata.layers.items() if count_problem(_in_memory(v)) is None])}. Put that layer's "
+                "name on the left side of the formula, or use family='gaussian' for log-normalised values"
+            )
+    return Response(matrix, name, notes)
+
+
+def _in_memory(matrix: Any) -> Matrix:
+    """What is behind a backed, lazy or dask matrix; matrices in memory as they are."""
+    if hasattr(matrix, "to_memory"):
+        return matrix.to_memory()
+    if hasattr(matrix, "compute") and hasattr(matrix, "dask"):
+        return matrix.compute()
+    return matrix
+
+
+def _some(names: Sequence[object], n: int = 8) -> str:
+    if not names:
+        return "none"
+    shown = ", ".join(repr(str(name)) for name in names[:n])
+    return shown if len(names) <= n else f"{shown}, ... ({len(names)} in all)"
+
+
+def obs_numbers(adata: AnnData, value: Any, what: str) -> FloatArray:
+    """One number per cell: from a column of obs, a Series that names the cells, or an array in their order.
+
+    Raises
+    ------
+    InputError
+        If the column does not exist, holds no numbers, or the length is wrong. Missing values are left to the caller.
+    """
+    if isinstance(value, str):
+        if value not in adata.obs:
+            near = get_close_matches(value, list(map(str, adata.obs.columns)), n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise InputError(f"{what}={value!r} is no column of obs, which has {_some(list(adata.obs.columns))}.{hint}")
+        value = adata.obs[value]
+    elif isinstance(value, pd.Series):
+        if not value.index.is_unique or not adata.obs_names.isin(value.index).all():
+            raise InputError(f"{what} is a Series that does not name every cell once; index it by adata.obs_names")
+        value = value.reindex(adata.obs_names)
+    try:
+        numbers = pd.to_numeric(pd.Series(np.asarray(value).ravel())).to_numpy(dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{what} does not hold numbers: {error}") from error
+    if len(numbers) != adata.n_obs:
+        raise InputError(f"{what} has {len(numbers)} values, the AnnData {adata.n_obs} cells; give one value per cell")
+    return numbers
+
+
+def cut_note(adata: AnnData, library: FloatArray) -> str | None:
+    """A note if the library sizes are far below those that obs remembers: a matrix cut to some genes."""
+    for column in TOTAL_COLUMNS:
+        if column in adata.obs and pd.api.types.is_numeric_dtype(adata.obs[column]):
+            known = adata.obs[column].to_numpy(dtype=np.float64)
+            good = (known > 0) & np.isfinite(known)
+            share = float(np.median(library[good] / known[good])) if good.any() else 1.0
+            if share < CUT_SHARE:
+                return (
+                    f"the counts of a cell add up to {share:.0%} of obs[{column!r}] (median): the matrix seems to be cut to "
+                    f"some genes, and its sums are poor size factors; pass size_factors={column!r}, or test before cutting"
+                )
+            return None
+    return None
+
+
+def groups_of(adata: AnnData, groupby: str | None) -> tuple[list[tuple[str, NDArray[np.bool_]]], list[str]]:
+    """The groups of cells as (name, mask), and notes; without `groupby` one group of all cells."""
+    if groupby is None:
+        return [("", np.ones(adata.n_obs, dtype=bool))], []
+    if groupby not in adata.obs:
+        near = get_close_matches(groupby, list(map(str, adata.obs.columns)), n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise InputError(f"groupby={groupby!r} is no column of obs, which has {_some(list(adata.obs.columns))}.{hint}")
+    column = adata.obs[groupby].astype("category").cat.remove_unused_categories()
+    groups = [(str(level), (column == level).to_numpy(dtype=bool)) for level in column.cat.categories]
+    missing = int(column.isna().sum())
+    return groups, ([f"{missing} cells without a value in obs[{groupby!r}] are in no group"] if missing else [])
+
+
+def write_results(
+    adata: AnnData,
+    key: str,
+    tests: Sequence[GeneTests],
+    recipe: Mapping[str, Any],
+    *,
+    groupby: str | None,
+    details: pd.DataFrame | None,
+) -> None:
+    """Put the results where scanpy users look for them; older results under the same key are removed first."""
+    remove_results(adata, key)
+    varm = []
+    if groupby is None:
+        (only,) = tests
+        adata.varm[key] = only.genes.reindex(adata.var_names)
+        for contrast in only.contrasts:
+            table = contrast.table.reindex(adata.var_names)
+            table.insert(0, "variable", table.index.astype(str))
+            table.insert(1, "contrast", contrast.words)
+            name = f"{key}_{contrast.name}"
+            adata.varm[name] = table
+            varm.append(name)
+    else:
+        adata.uns[f"{key}_results"] = results_by_group(tests, groupby)
+    entry: dict[str, Any] = dict(mirror_of(tests, groupby, recipe))
+    entry["params"] = {**entry.get("params", {}), **_plain(recipe), "varm": varm}
+    entry["contrasts"] = [contrast.words for contrast in tests[0].contrasts] if tests else []
+    if details is not None:
+        entry["details"] = details
+    adata.uns[key] = entry
+
+
+def results_by_group(tests: Sequence[GeneTests], groupby: str) -> pd.DataFrame:
+    """One long frame over groups, with the group in the first column."""
+    parts = []
+    for group in tests:
+        frame = long_frame(group)
+        frame["contrast"] = frame["contrast"].astype(str)
+        frame.insert(0, groupby, group.group)
+        parts.append(frame)
+    out = pd.concat(parts, ignore_index=True)
+    for column in (groupby, "contrast"):
+        out[column] = pd.Categorical(out[column], categories=list(dict.fromkeys(out[column])))
+    out.index = out.index.astype(str)
+    return out
+
+
+def remove_results(adata: AnnData, key: str) -> None:
+    """Remove what an earlier run wrote under `key`."""
+    old = adata.uns.get(key)
+    if isinstance(old, Mapping) and isinstance(old.get("params"), Mapping):
+        for name in np.atleast_1d(old["params"].get("varm", [])):
+            if str(name) in adata.varm:
+                del adata.varm[str(name)]
+    if key in adata.varm:
+        del adata.varm[key]
+    adata.uns.pop(f"{key}_results", None)
+    adata.uns.pop(key, None)
+
+
+def read_results(adata: AnnData, key: str) -> pd.DataFrame:
+    """The tidy frame of all contrasts (and groups) under `key`."""
+    entry = adata.uns.get(key)
+    if not isinstance(entry, Mapping) or "params" not in entry:
+        raise InputError(f"there are no results under key={key!r}; run sc_glmm.tl.test(adata, ..., key_added={key!r})")
+    if f"{key}_results" in adata.uns:
+        return adata.uns[f"{key}_results"].reset_index(drop=True)
+    genes = adata.varm[key].drop(columns=["status"])
+    parts = []
+    for name in np.atleast_1d(entry["params"]["varm"]):
+        table = adata.varm[str(name)]
+        parts.append(table[["variable", "contrast", *CONTRAST_COLUMNS]].join(genes))
+    frame = pd.concat(parts, ignore_index=True)
+    frame["contrast"] = pd.Categorical(frame["contrast"], categories=list(dict.fromkeys(frame["contrast"].astype(str))))
+    return frame
+
+
+def _plain(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """What h5ad and zarr can hold: plain values and lists of strings; anything richer as JSON."""
+    out: dict[str, Any] = {}
+    for name, value in recipe.items():
+        if value is None or isinstance(value, str | bool | int | float):
+            out[name] = value
+        elif isinstance(value, list | tuple) and all(isinstance(v, str) for v in value):
+            out[name] = list(value)
+        else:
+            out[name] = json.dumps(value, default=str)
+    return out

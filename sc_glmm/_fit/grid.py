@@ -1,0 +1,76 @@
+"""Genes whose slope in the covariate is steeper than the grid was laid out for: fitted on their cells."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._compress import chebyshev_nodes, compress_counts
+from .._compress.matrix import Matrix
+from .compress import CellGroup, Compressed
+from .genes import AllFits, GeneModel, fit_all, prepare_genes
+from .model import count_stats, engine_nodes
+from .rows import design_rows, plain_rows
+
+FloatArray = NDArray[np.float64]
+
+
+def steep_genes(compressed: Compressed, result: AllFits) -> NDArray[np.int64]:
+    """Genes with a fixed slope beyond the grid's bound."""
+    grid = compressed.grid
+    if grid is None:
+        return np.zeros(0, dtype=np.int64)
+    distinct = np.unique(grid.dX, axis=0)
+    slopes = np.abs(np.nan_to_num(result.fits.beta) @ distinct.T).max(axis=1, initial=0.0)
+    return np.flatnonzero(slopes > grid.slope_checked)
+
+
+def refit_outside_grid(
+    matrix: Matrix, group: CellGroup, compressed: Compressed, model: GeneModel, result: AllFits, n_jobs: int
+) -> AllFits:
+    """Replace the fits of genes with steep slopes by fits on the cells; all others stay as they are."""
+    genes = steep_genes(compressed, result)
+    if len(genes) == 0 or compressed.grid is None:
+        return result
+    rows = design_rows(group.design)
+    # the size factors of the model: those of the cells, times the factors of their samples
+    offset = group.offset + cell_shift(compressed, model)
+    table = chebyshev_nodes(rows.row_of, rows.n_rows, offset)
+    stats = compress_counts(matrix, table, offset, obs_index=group.cells, genes=genes, n_jobs=n_jobs)
+    cells = prepare_genes(
+        group.design,
+        plain_rows(rows),
+        engine_nodes(table),
+        count_stats(stats),
+        model.family,
+        reml=model.reml,
+        n_agq=model.n_agq,
+    )
+    again = fit_all(cells, n_jobs=n_jobs)
+    fits = result.fits
+    for name in ("beta", "vcov", "log_dispersion", "loglik", "n_iter", "decrement", "status"):
+        getattr(fits, name)[genes] = getattr(again.fits, name)
+    for i in range(len(fits.Lambda)):
+        fits.Lambda[i][genes] = again.fits.Lambda[i]
+        fits.ranef[i][genes] = again.fits.ranef[i]
+    separations = {g: s for g, s in result.separations.items() if g not in set(genes.tolist())}
+    separations.update({int(genes[g]): s for g, s in again.separations.items()})
+    return replace(result, separations=separations)
+
+
+def cell_shift(compressed: Compressed, model: GeneModel) -> FloatArray:
+    """``(n_obs,)`` what :func:`~sc_glmm._fit.genes.rescale` added to the log size factors of each cell."""
+    grid = compressed.grid
+    if grid is None:
+        raise ValueError("there is no grid")
+    table = grid.tensor.table
+    first_node = table.ptr[grid.tensor.first[:-1]]
+    if model.family.name == "poisson":
+        per_base = np.log(model.nodes.weight[first_node] / compressed.nodes.weight[first_node])
+    else:
+        per_base = np.log(model.nodes.ec[first_node] / compressed.nodes.ec[first_node])
+    shift = np.zeros(len(grid.x))
+    shift[table.order] = np.repeat(per_base, np.diff(table.order_ptr))
+    return shift

@@ -1,0 +1,83 @@
+"""Size factors of the cells: given by the user, or library size times a robust factor of the sample."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._compress.size_factors import DOMINANT_SHARE, tmm_factors
+from .._errors import InputError
+from .compress import Compressed
+from .genes import GeneModel
+
+FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
+
+# A shift of a sample's size factors by composition (natural log) that is worth telling.
+NOTABLE_SHIFT = 0.1
+# exp(30) is 1e13: no cell has such a size factor, so that numbers above are counts, not logs.
+LOG_LIMIT = 30.0
+
+
+def check_size_factors(values: FloatArray, used: BoolArray) -> FloatArray:
+    """Natural logs of linear size factors; those of cells that are not used may be anything."""
+    bad = np.flatnonzero(used & ~(np.isfinite(values) & (values > 0.0)))
+    if len(bad):
+        raise InputError(
+            f"size_factors is {values[bad[0]]:g} in cell {bad[0]} ({len(bad)} such cells): size factors are linear and must be "
+            "positive numbers; remove these cells, or pass logs as offset="
+        )
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(used, np.log(values), 0.0)
+
+
+def check_offset(values: FloatArray, used: BoolArray, counts: bool) -> FloatArray:
+    """An offset on the scale of the linear predictor."""
+    bad = np.flatnonzero(used & ~np.isfinite(values))
+    if len(bad):
+        raise InputError(
+            f"offset is {values[bad[0]]} in cell {bad[0]} ({len(bad)} such cells): it must be finite; remove these cells"
+        )
+    if counts and used.any() and np.abs(values[used]).max() > LOG_LIMIT:
+        raise InputError(
+            f"offset reaches {np.abs(values[used]).max():g}: an offset is a natural log, and exp({LOG_LIMIT:g}) is beyond any "
+            "size factor; pass linear numbers such as library sizes as size_factors="
+        )
+    return np.where(used, values, 0.0)
+
+
+@dataclass(frozen=True)
+class SampleFactors:
+    """Correction of library sizes for the composition of the samples.
+
+    Attributes
+    ----------
+    log_factor
+        ``(n_rows,)`` natural log of the factor of each row's sample.
+    shift
+        Its largest absolute value.
+    dominant
+        Genes that make up more than 5 % of some sample's counts.
+    """
+
+    log_factor: FloatArray
+    shift: float
+    dominant: tuple[int, ...]
+
+
+def sample_factors(model: GeneModel, compressed: Compressed) -> SampleFactors:
+    """TMM factors of the levels of the finest grouping factor, from the sums on the rows."""
+    finest = max(model.structure.blocks, key=lambda b: b.n_levels)
+    totals = model.row_totals()
+    bulk = np.zeros((finest.n_levels, totals.shape[0]))
+    np.add.at(bulk, finest.codes, totals.T)
+    # sums over nodes are whole numbers up to rounding, and a trimmed mean must see ties as ties
+    bulk = np.round(bulk)
+    log_factor = np.log(tmm_factors(bulk))
+    share = bulk / np.maximum(bulk.sum(axis=1, keepdims=True), 1.0)
+    dominant = np.flatnonzero(share.max(axis=0, initial=0.0) > DOMINANT_SHARE)
+    return SampleFactors(
+        log_factor[finest.codes], float(np.abs(log_factor).max(initial=0.0)), tuple(int(g) for g in dominant)
+    )

@@ -1,0 +1,72 @@
+"""The results once more in the form of scanpy's ``rank_genes_groups``, for its plots and getters.
+
+Only contrasts of two levels of a factor fit into it. Genes without a result are put last with the neutral values score 0,
+log fold change 0, p-value 1, because scanpy draws a missing log fold change as 1 and cannot set axes for a missing score.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ._results import ContrastTable, GeneTests
+
+
+def mirror_of(tests: Sequence[GeneTests], groupby: str | None, recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """The mirror: one field per level of the tested factor, or with `groupby` one per group.
+
+    Without a contrast of two levels it is empty.
+    """
+    if groupby is None:
+        chosen = _same_factor(tests[0].contrasts) if tests else []
+        fields = [(c.levels[1], c) for c in chosen if c.levels is not None]
+        if not fields:
+            return {}
+        factor, _, base = chosen[0].levels or ("", "", "")
+        params: dict[str, Any] = {"groupby": factor, "reference": base}
+    else:
+        firsts = [(t.group, next((c for c in t.contrasts if c.levels is not None), None)) for t in tests]
+        fields = [(group, c) for group, c in firsts if c is not None]
+        if not fields:
+            return {}
+        params = {"groupby": groupby, "reference": fields[0][1].words}
+    params |= {"method": str(recipe.get("test", "")), "use_raw": False, "layer": None, "corr_method": "benjamini-hochberg"}
+    columns = {name: _ranked(contrast) for name, contrast in fields}
+    return {"params": params, **{slot: _records(columns, slot, kind) for slot, kind in _SLOTS.items()}}
+
+
+_SLOTS = {"names": "O", "scores": "float32", "logfoldchanges": "float32", "pvals": "float64", "pvals_adj": "float64"}
+
+
+def _same_factor(contrasts: Sequence[ContrastTable]) -> list[ContrastTable]:
+    """The contrasts of the first factor against its first base, one for each level."""
+    comparisons = [c for c in contrasts if c.levels is not None]
+    if not comparisons or comparisons[0].levels is None:
+        return []
+    factor, _, base = comparisons[0].levels
+    chosen = {c.levels[1]: c for c in comparisons if c.levels is not None and (c.levels[0], c.levels[2]) == (factor, base)}
+    return list(chosen.values())
+
+
+def _ranked(contrast: ContrastTable) -> pd.DataFrame:
+    table = contrast.table
+    tested = np.isfinite(table["p_value"].to_numpy(dtype=np.float64))
+    frame = pd.DataFrame(
+        {
+            "names": table.index.astype(str).to_numpy(dtype=object),
+            "scores": np.where(tested, table["stat"], 0.0),
+            "logfoldchanges": np.where(tested, table["log_fc"], 0.0),
+            "pvals": np.where(tested, table["p_value"], 1.0),
+            "pvals_adj": np.where(tested, table["adj_p_value"], 1.0),
+            "untested": ~tested,
+        }
+    )
+    return frame.sort_values(["untested", "scores"], ascending=[True, False], kind="stable", ignore_index=True)
+
+
+def _records(columns: Mapping[str, pd.DataFrame], slot: str, kind: str) -> Any:
+    frame = pd.DataFrame({name: table[slot] for name, table in columns.items()})
+    return frame.to_records(index=False, column_dtypes=kind)

@@ -1,0 +1,88 @@
+"""What comes out of a run: frozen records with names on the arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+# Columns of a contrast's table, in the order in which they are stored.
+CONTRAST_COLUMNS = (
+    "coef",
+    "se",
+    "log_fc",
+    "log_fc_se",
+    "ci_low",
+    "ci_high",
+    "stat",
+    "df",
+    "p_value",
+    "adj_p_value",
+    "status",
+)
+
+
+@dataclass(frozen=True)
+class ContrastTable:
+    """The tests of one contrast.
+
+    Attributes
+    ----------
+    name
+        Key of the contrast.
+    words
+        The same in words: ``"disease: AD vs ctl"``.
+    levels
+        ``(factor, level, base)`` if it compares two levels of one factor, else None.
+    df
+        Denominator degrees of freedom.
+    table
+        One row per gene, indexed by gene, with :data:`CONTRAST_COLUMNS`.
+    """
+
+    name: str
+    words: str
+    levels: tuple[str, str, str] | None
+    df: float
+    table: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class GeneTests:
+    """One model fitted to all genes of one group of cells.
+
+    Attributes
+    ----------
+    group
+        Level of `groupby`; an empty string without.
+    genes
+        One row per gene, indexed by gene: status, message, flags, estimates.
+    contrasts
+        The tests.
+    recipe
+        What was done, as plain values.
+    notes
+        What the user should know.
+    """
+
+    group: str
+    genes: pd.DataFrame
+    contrasts: tuple[ContrastTable, ...]
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def long_frame(tests: GeneTests) -> pd.DataFrame:
+    """One row per contrast and gene: ``variable, contrast``, the test, then what is the same for all contrasts of a gene."""
+    parts = []
+    shared = tests.genes.drop(columns=["status"])
+    for contrast in tests.contrasts:
+        part = contrast.table.join(shared)
+        part.insert(0, "variable", part.index.astype(str))
+        part.insert(1, "contrast", contrast.words)
+        parts.append(part)
+    frame = pd.concat(parts, ignore_index=True)
+    frame["contrast"] = pd.Categorical(frame["contrast"], categories=list(dict.fromkeys(frame["contrast"])))
+    return frame

@@ -1,0 +1,5 @@
+"""Results as tidy frames."""
+
+from ._results import results
+
+__all__ = ["results"]

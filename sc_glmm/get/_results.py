@@ -1,0 +1,61 @@
+"""The table of results."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from .._anndata import read_results
+from .._errors import InputError
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+def results(adata: AnnData, key: str = "glmm", contrast: str | None = None) -> pd.DataFrame:
+    """One row per gene and contrast, in the order of the genes.
+
+    Parameters
+    ----------
+    adata
+        After :func:`sc_glmm.tl.test`.
+    key
+        Its `key_added`.
+    contrast
+        Only this contrast, in words (``"disease: AD vs ctl"``) or by its key (``"disease"``).
+
+    Returns
+    -------
+    A frame with
+
+    ``variable``, ``contrast``
+        Gene; what is compared with what. With `groupby`, its column comes first.
+    ``coef``, ``se``
+        Estimate and standard error, natural log.
+    ``log_fc``, ``log_fc_se``, ``ci_low``, ``ci_high``
+        The same in log2, with a 95 % interval for `log_fc`.
+    ``stat``, ``df``, ``p_value``, ``adj_p_value``
+        t (or F for a contrast of several columns, which has no single estimate), degrees of freedom, two-sided p-value,
+        and the p-value adjusted over the tested genes of the contrast (Benjamini and Hochberg).
+    ``status``
+        One word, see :func:`sc_glmm.tl.test`.
+
+    and the facts of the gene: message, flags, mean, pct, dispersion, standard deviations, every coefficient.
+
+    Raises
+    ------
+    InputError
+        If there are no results under `key`, or no such contrast.
+    """
+    frame = read_results(adata, key)
+    if contrast is None:
+        return frame
+    words = list(frame["contrast"].cat.categories)
+    chosen = contrast
+    if contrast not in words:
+        names = {str(name): i for i, name in enumerate(adata.uns[key]["params"]["contrast_keys"])}
+        if contrast not in names:
+            raise InputError(f"there is no contrast {contrast!r} under key={key!r}; there are {words} (keys: {list(names)})")
+        chosen = words[names[contrast]]
+    return frame[frame["contrast"] == chosen].reset_index(drop=True)

@@ -1,0 +1,370 @@
+"""The main job: one mixed model for every gene, and tests of its contrasts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from .._anndata import check_object, cut_note, find_response, groups_of, obs_numbers, write_results
+from .._compress.size_factors import library_size
+from .._design import build_contrasts, build_design
+from .._display import logger, warn_notes
+from .._errors import DesignError, InputError
+from .._families.registry import Family
+from .._fit.compress import CellGroup, Compressed, compress_groups
+from .._fit.genes import AllFits, GeneModel, fit_all, prepare_genes, rescale
+from .._fit.grid import refit_outside_grid
+from .._fit.model import check_method, get_family
+from .._fit.sizes import NOTABLE_SHIFT, check_offset, check_size_factors, sample_factors
+from .._fit.tests import contrast_df, gene_table, test_contrasts
+from .._formula import MixedFormula, parse_formula
+from .._parallel import resolve_n_jobs
+from .._recipe import announce_compilation, make_recipe, summary_line
+from .._results import GeneTests
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
+
+
+def test(
+    adata: AnnData,
+    formula: str,
+    *,
+    family: Literal["nb", "poisson", "gaussian"] = "nb",
+    size_factors: Any = None,
+    offset: Any = None,
+    reference: Mapping[str, str] | None = None,
+    contrasts: Any = None,
+    groupby: str | None = None,
+    method: Literal["reml", "ml"] = "reml",
+    n_agq: int = 1,
+    n_jobs: int | None = None,
+    key_added: str = "glmm",
+    copy: bool = False,
+    progress: bool | None = None,
+) -> AnnData | None:
+    r"""Fit one mixed model to every gene and test its contrasts.
+
+    For the counts y of a gene in cell i of sample s, with size factor :math:`e^{o_i}`,
+
+    .. math::
+
+        y_i \sim \mathrm{NB}(\mu_i, \phi), \quad \operatorname{Var} y_i = \mu_i + \phi \mu_i^2, \quad
+        \log \mu_i = o_i + x_i^\top \beta + z_i^\top b_s, \quad b_s \sim N(0, \Sigma),
+
+    estimated by restricted maximum likelihood in the Laplace approximation. Contrasts are tested by t (or F) with degrees
+    of freedom that come from the samples: those between samples have samples minus columns, never anything that grows
+    with the number of cells.
+
+    Parameters
+    ----------
+    adata
+        Annotated data with raw counts, all genes.
+    formula
+        In lme4's syntax, such as ``"counts ~ disease + (1|sample)"``. The left side names a layer, else X is used. Nested,
+        crossed and several terms, random slopes, interactions, splines and ``offset(...)`` are understood.
+    family
+        ``"nb"``, ``"poisson"``, or ``"gaussian"`` for a layer of log-normalised values.
+    size_factors
+        Linear, positive: a column of ``obs``, or one number per cell. Default: the sum of the counts of the cell over all
+        genes of `adata`, times a robust factor of its sample (trimmed mean of M values), scaled to mean 1.
+    offset
+        Natural logs that take the place of size factors: a column of ``obs``, or one number per cell. For Gaussian
+        responses, what is subtracted from them.
+    reference
+        Base level of factors: ``{"disease": "ctl"}``.
+    contrasts
+        What to test: a term or column, a triple ``(factor, level, base)``, a list of these, or a dictionary from names to
+        these or to arrays of weights. Default: every term but the intercept, jointly where it has several columns.
+    groupby
+        Column of ``obs``: each of its levels is fitted by itself.
+    method
+        ``"reml"`` or ``"ml"``.
+    n_agq
+        Nodes of adaptive Gauss-Hermite quadrature, with ``method="ml"`` and one scalar random effect; 1 is Laplace.
+    n_jobs
+        Threads; None for the CPUs that this process may use. Results do not depend on it.
+    key_added
+        Name of the results.
+    copy
+        Return a copy with the results instead of writing to `adata`.
+    progress
+        Show a bar; None for a terminal or notebook only.
+
+    Returns
+    -------
+    None, or the copy. Written are
+
+    ``.varm[key_added]``
+        One row per gene: ``status``, ``message``, ``converged``, ``singular``, ``separated``, ``n_iter``, ``mean`` (per
+        cell), ``pct`` (of cells with a count), ``loglik``, ``dispersion`` (:math:`\phi`), ``sd_<group>``, and ``coef_<name>``
+        and ``se_<name>`` (natural log) of every fixed effect.
+    ``.varm[f"{key_added}_{contrast}"]``
+        Per contrast: ``coef, se`` (natural log), ``log_fc, log_fc_se, ci_low, ci_high`` (log2), ``stat, df, p_value,
+        adj_p_value, status``.
+    ``.uns[key_added]``
+        ``params`` (formula, family, levels, sizes, versions) and, for contrasts of two levels of a factor, the arrays that
+        scanpy's ``rank_genes_groups`` functions read.
+    ``.uns[f"{key_added}_results"]``
+        With `groupby`: one long frame instead of the entries in ``.varm``.
+
+    ``status`` is the first of these that applies: ``all_zero``; ``error``; ``separated`` (counts are all zero where some
+    combination of covariates says so: the coefficients that go to infinity are NaN); ``not_converged``; ``singular`` (a
+    variance is zero: an answer, not a failure); ``ok``. Use :func:`sc_glmm.get.results` for the table.
+
+    Raises
+    ------
+    FormulaError
+        If the formula cannot be read; the message marks the spot.
+    InputError, DesignError
+        If the data are no counts, a column is missing, or a contrast cannot be tested; the message says what to do.
+
+    Examples
+    --------
+    >>> import sc_glmm
+    >>> adata = sc_glmm.datasets.simulate(n_samples=8, n_cells=800, n_genes=50, seed=0)
+    >>> sc_glmm.tl.test(adata, "counts ~ disease + (1|sample)", reference={"disease": "ctl"})
+    >>> sc_glmm.get.results(adata)[["variable", "log_fc", "p_value"]].shape
+    (50, 3)
+    """
+    start = time.perf_counter()
+    check_object(adata, key_added)
+    spec, parsed, jobs = get_family(family), parse_formula(formula), resolve_n_jobs(n_jobs)
+    if not parsed.random:
+        raise InputError(
+            f"the formula {formula!r} has no random effect: cells of one sample are not independent, so say which column "
+            "names the samples, as in 'counts ~ disease + (1|sample)'"
+        )
+    adata = adata.copy() if copy else adata
+    response = find_response(adata, parsed, spec.counts)
+    sizes = _sizes(adata, response.matrix, parsed, spec, size_factors, offset)
+    plans, skipped, notes = _plan_groups(adata, parsed, sizes, reference, contrasts, groupby, method, n_agq)
+    notes = [*response.notes, *sizes.notes, *notes]
+    warn_notes(notes)
+    announce_compilation()
+    compressed = compress_groups(response.matrix, [plan.cells for plan in plans], spec, n_jobs=jobs)
+    tests = []
+    for plan, cells in zip(plans, compressed, strict=True):
+        model = prepare_genes(
+            plan.cells.design, cells.rows, cells.nodes, cells.stats, spec, reml=plan.reml, n_agq=n_agq
+        )
+        model, shift = _normalise(model, cells, adata.var_names, sizes.default)
+        result = fit_all(model, n_jobs=jobs, progress=progress, desc=plan.cells.name or "genes")
+        if cells.grid is not None:
+            result = refit_outside_grid(response.matrix, plan.cells, cells, model, result, jobs)
+        tests.append(_tables(plan, model, cells, result, adata.var_names, shift))
+    recipe = make_recipe(
+        formula=formula,
+        response=response.name,
+        family=spec.name,
+        method=method,
+        n_agq=n_agq,
+        groupby=groupby,
+        size_factors=sizes.source,
+        tests=tests,
+        notes=notes,
+    )
+    details = _details(tests, skipped, groupby) if groupby is not None else None
+    write_results(adata, key_added, tests, recipe, groupby=groupby, details=details)
+    logger.info(summary_line(tests, time.perf_counter() - start, key_added, groupby))
+    return adata if copy else None
+
+
+# pytest collects functions by this name
+test.__test__ = False  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """Natural log size factors of all cells, and which cells have any."""
+
+    log: FloatArray
+    used: BoolArray
+    default: bool
+    source: str
+    notes: tuple[str, ...]
+
+
+def _sizes(
+    adata: AnnData, matrix: Any, formula: MixedFormula, family: Family, size_factors: Any, offset: Any
+) -> _Sizes:
+    """Size factors as given or by default; cells without a count are left out."""
+    if size_factors is not None and offset is not None:
+        raise InputError(
+            "size_factors and offset were both given; size_factors are linear, offset is their natural log: pass one"
+        )
+    everything = np.ones(adata.n_obs, dtype=bool)
+    if not family.counts:
+        if size_factors is not None:
+            raise InputError("size_factors do not go with family='gaussian', whose response is not counts")
+        if offset is None:
+            return _Sizes(np.zeros(adata.n_obs), everything, False, "none", ())
+        return _Sizes(check_offset(obs_numbers(adata, offset, "offset"), everything, False), everything, False, "offset", ())
+    library = library_size(matrix)
+    used = library > 0.0
+    notes = [] if used.all() else [f"{int((~used).sum())} cells without a count were dropped"]
+    if not used.any():
+        raise InputError("no cell has a count; is this the right layer?")
+    if size_factors is not None:
+        values = obs_numbers(adata, size_factors, "size_factors")
+        source = size_factors if isinstance(size_factors, str) else "given"
+        return _Sizes(check_size_factors(values, used), used, False, source, tuple(notes))
+    if offset is not None:
+        values = obs_numbers(adata, offset, "offset")
+        source = f"offset {offset}" if isinstance(offset, str) else "offset"
+        return _Sizes(check_offset(values, used, True), used, False, source, tuple(notes))
+    if formula.offsets:
+        return _Sizes(np.zeros(adata.n_obs), used, False, "offset(...) in the formula", tuple(notes))
+    note = cut_note(adata, library)
+    if note is not None:
+        notes.append(note)
+    log = np.log(np.where(used, library, 1.0) / library[used].mean())
+    return _Sizes(np.where(used, log, 0.0), used, True, "library size x TMM", tuple(notes))
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is fitted and tested in one group of cells."""
+
+    cells: CellGroup
+    contrasts: tuple[Any, ...]
+    dfs: tuple[float, ...]
+    reml: bool
+
+
+def _plan_groups(
+    adata: AnnData,
+    formula: MixedFormula,
+    sizes: _Sizes,
+    reference: Mapping[str, str] | None,
+    contrasts: Any,
+    groupby: str | None,
+    method: str,
+    n_agq: int,
+) -> tuple[list[_Plan], dict[str, str], list[str]]:
+    """A plan per group; a group that cannot be fitted is skipped with the reason, unless there is only one."""
+    groups, notes = groups_of(adata, groupby)
+    plans: list[_Plan] = []
+    skipped: dict[str, str] = {}
+    for name, mask in groups:
+        cells = np.flatnonzero(mask & sizes.used)
+        try:
+            plan, more = _plan_group(adata, name, cells, formula, sizes, reference, contrasts, method, n_agq)
+        except DesignError as error:
+            if groupby is None:
+                raise
+            skipped[name] = str(error)
+            notes.append(f"{groupby} {name!r} was skipped: {error}")
+            continue
+        plans.append(plan)
+        notes += [f"{name}: {note}" if name else note for note in more]
+    if not plans:
+        raise DesignError(f"no level of {groupby!r} can be tested; the first says: {next(iter(skipped.values()), 'none')}")
+    return plans, skipped, notes
+
+
+def _plan_group(
+    adata: AnnData,
+    name: str,
+    cells: NDArray[np.int64],
+    formula: MixedFormula,
+    sizes: _Sizes,
+    reference: Mapping[str, str] | None,
+    contrasts: Any,
+    method: str,
+    n_agq: int,
+) -> tuple[_Plan, list[str]]:
+    frame = adata.obs.iloc[cells]
+    if len(frame) == 0:
+        raise DesignError("no cell with counts is left")
+    design = build_design(formula, frame, reference=reference)
+    reml = check_method(method, n_agq, design.random)
+    kept = cells[design.kept]
+    made = build_contrasts(design, contrasts)
+    dfs = contrast_df(made, design)
+    notes = list(design.notes)
+    notes += [
+        f"{contrast.words}: only {df:g} degrees of freedom between samples; p-values from so few samples are fragile"
+        for contrast, df in zip(made, dfs, strict=True)
+        if df < 4
+    ]
+    log = sizes.log[kept] + (design.offset if design.offset is not None else 0.0)
+    kept_frame = frame.loc[design.kept].reset_index(drop=True)
+    return _Plan(CellGroup(name, kept, design, kept_frame, log), made, tuple(dfs), reml), notes
+
+
+def _normalise(
+    model: GeneModel, cells: Compressed, genes: pd.Index, default: bool
+) -> tuple[GeneModel, dict[str, Any]]:
+    """Correct library sizes for the composition of the samples, where size factors were left to us."""
+    if not default:
+        return model, {"sample_factor_shift": 0.0}
+    factors = sample_factors(model, cells)
+    if factors.shift > NOTABLE_SHIFT:
+        named = ", ".join(str(genes[g]) for g in factors.dominant[:5])
+        logger.info(
+            "composition shifts the size factors of a sample by up to %.2f (natural log)%s",
+            factors.shift,
+            f"; genes above 5 % of a sample's counts: {named}" if named else "",
+        )
+    return rescale(model, factors.log_factor), {"sample_factor_shift": factors.shift}
+
+
+def _tables(
+    plan: _Plan, model: GeneModel, cells: Compressed, result: AllFits, genes: pd.Index, shift: dict[str, Any]
+) -> GeneTests:
+    design = plan.cells.design
+    recipe = {
+        "n_cells": design.n_obs,
+        "n_rows": len(cells.rows.X),
+        "n_nodes": cells.n_nodes,
+        "n_nodes_max": cells.n_nodes_max,
+        "compression": cells.kind,
+        "offset_range_max": cells.range_max,
+        "node_error": cells.error,
+        "columns": list(design.fixed.names),
+        "base_levels": {name: factor.base for name, factor in design.fixed.factors.items()},
+        "groups": {g.name: len(g.levels) for g in model.groupings},
+        "df": dict(zip([c.name for c in plan.contrasts], plan.dfs, strict=True)),
+        "design_rank": len(design.fixed.names),
+        **shift,
+    }
+    return GeneTests(
+        group=plan.cells.name,
+        genes=gene_table(model, cells, result, genes),
+        contrasts=test_contrasts(model, result, plan.contrasts, plan.dfs, genes),
+        recipe=recipe,
+        notes=design.notes,
+    )
+
+
+def _details(tests: list[GeneTests], skipped: dict[str, str], groupby: str) -> pd.DataFrame:
+    """One row per group: cells, samples, genes by status, or why it was skipped."""
+    rows = []
+    for group in tests:
+        counts = group.genes["status"].value_counts()
+        rows.append(
+            {
+                groupby: group.group,
+                "n_cells": group.recipe["n_cells"],
+                **{f"n_{name}": n for name, n in group.recipe["groups"].items()},
+                **{f"n_{word}": int(counts.get(word, 0)) for word in group.genes["status"].cat.categories},
+                "skipped": "",
+            }
+        )
+    rows += [{groupby: name, "n_cells": 0, "skipped": reason} for name, reason in skipped.items()]
+    frame = pd.DataFrame(rows)
+    numbers = frame.columns.difference([groupby, "skipped"])
+    frame[numbers] = frame[numbers].fillna(0).astype(np.int64)
+    frame.columns = [str(column).replace("/", "|") for column in frame.columns]
+    frame.index = frame.index.astype(str)
+    return frame
