@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib.patheffects import withStroke
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,10 +17,13 @@ if TYPE_CHECKING:
 FloatArray = npt.NDArray[np.float64]
 
 _ANGLES = np.linspace(0.0, 2.0 * np.pi, 16, endpoint=False)
-_GAPS = np.array([3.0, 7.0, 12.0, 18.0, 26.0, 36.0, 48.0, 62.0])  # points from the dot to its label
+_GAPS = np.array([3.0, 7.0, 12.0, 18.0, 26.0, 36.0, 48.0, 62.0, 78.0])  # points from the dot to its label
 _LEADER_FROM = 8.0  # points; a nearer label needs no line to its dot
 _PAD = np.array([1.5, 0.5])  # points of air around a label: words side by side need more than words in a column
 _DOT = 1.7  # points: radius of a dot
+_HALO = [
+    withStroke(linewidth=1.2, foreground="white", alpha=0.85)
+]  # keeps letters readable on the dots they must cover
 
 
 def place_labels(
@@ -79,12 +83,12 @@ def place_labels(
             covered[i] = _count(boxes[i], others, _DOT * px)
             if gaps[i] > _LEADER_FROM:
                 end = _end(dot, boxes[i])
-                covered[i] += _passed(dot, end, others, _DOT * px)
+                covered[i] += 0.3 * _passed(dot, end, others, _DOT * px)
                 if taken and _crossed(np.array(taken), dot, end).any():
                     covered[i] = np.inf
-        # Ten points of way are worth as much as one covered dot; the sides are easier to read than above or below.
+        # A covered dot is as bad as fourteen points of way; the sides are easier to read than above or below.
         slant = np.abs(centres[:, 1] - dot[1]) / px
-        cost = gaps + 10.0 * covered + 0.05 * slant
+        cost = gaps + 14.0 * covered + 0.05 * slant
         best = int(cost.argmin())
         if not np.isfinite(cost[best]):
             continue
@@ -99,6 +103,7 @@ def place_labels(
             fontsize=fontsize,
             color=color,
             zorder=5,
+            path_effects=_HALO,
         )
         # Room is made for the axes, not for the labels inside them, when a layout engine runs again.
         annotation.set_in_layout(False)
