@@ -60,6 +60,8 @@ def build_contrasts(design: Design, contrasts: Any = None) -> tuple[Contrast, ..
         a dictionary
             Name -> one of these, or an array of length p or (q, p), or a list of strings and triples that are
             tested jointly.
+        an array or a list of numbers
+            Weights of the p columns of X.
 
     Returns
     -------
@@ -79,7 +81,7 @@ def build_contrasts(design: Design, contrasts: Any = None) -> tuple[Contrast, ..
             )
     elif isinstance(contrasts, Mapping) and contrasts:
         made = [replace(_from_any(design, value), name=_key(str(name))) for name, value in contrasts.items()]
-    elif isinstance(contrasts, str) or _is_triple(design, contrasts):
+    elif isinstance(contrasts, str | np.ndarray) or _is_triple(design, contrasts) or _is_numbers(contrasts):
         made = [_from_any(design, contrasts)]
     elif isinstance(contrasts, Sequence) and len(contrasts):
         made = [_from_any(design, value) for value in contrasts]
@@ -232,6 +234,12 @@ def _is_triple(design: Design, value: Any) -> bool:
         return False
     names = {*design.fixed.terms, *design.fixed.names}
     return value[0] in design.fixed.factors or not all(isinstance(v, str) and v in names for v in value)
+
+
+def _is_numbers(value: Any) -> bool:
+    return (
+        isinstance(value, list | tuple) and bool(value) and all(isinstance(v, int | float | np.number) for v in value)
+    )
 
 
 def _plain(text: str) -> str:

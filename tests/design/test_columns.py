@@ -1,0 +1,204 @@
+"""Types of columns: whatever a data frame can hold becomes the same design, or an error of ours."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sc_glmm._design import Design, build_design
+from sc_glmm._errors import DesignError, FormulaError
+from sc_glmm._formula import parse_formula
+
+TEXT = ["b", "a", "c", "a", "b", "c", "a", "b"]
+WHOLE = [3, 1, 2, 3, 1, 2, 3, 1]
+REAL = [0.5, 1.25, -2.0, 4.0, 0.0, 1.5, 2.0, -1.0]
+TRUTH = [True, False, True, True, False, False, True, False]
+
+
+def design_of(source: str, **columns: object) -> Design:
+    data = pd.DataFrame({"g": list("ppqqrrss"), **columns})
+    return build_design(parse_formula(source), data)
+
+
+def arrow(kind: str) -> str:
+    pytest.importorskip("pyarrow")
+    return f"{kind}[pyarrow]"
+
+
+TEXT_TYPES = {
+    "list": lambda: TEXT,
+    "object": lambda: pd.Series(TEXT, dtype=object),
+    "str": lambda: pd.Series(TEXT, dtype="str"),
+    "string": lambda: pd.Series(TEXT, dtype="string"),
+    "pyarrow": lambda: pd.Series(TEXT, dtype=arrow("string")),
+    "numpy": lambda: np.array(TEXT),
+    "category": lambda: pd.Categorical(TEXT),
+    "category of string": lambda: pd.Series(TEXT, dtype="string").astype("category"),
+}
+
+
+@pytest.mark.parametrize("kind", TEXT_TYPES)
+def test_text(kind: str) -> None:
+    design = design_of("~ x + (1 | x)", x=TEXT_TYPES[kind]())
+    assert design.fixed.names == ("Intercept", "x[T.b]", "x[T.c]")
+    np.testing.assert_array_equal(design.fixed.X[:, 1], [t == "b" for t in TEXT])
+    assert design.random[0].levels == ("a", "b", "c")
+    np.testing.assert_array_equal(design.random[0].codes, ["abc".index(t) for t in TEXT])
+    assert design.random[0].codes.dtype == np.int64
+    assert design.fixed.factors["x"].chosen == ("categorical" if "category" in kind else "alphabetical")
+
+
+@pytest.mark.parametrize("kind", ["object", "str", "string", "pyarrow", "category"])
+def test_text_with_missing(kind: str) -> None:
+    values = pd.Series(["b", None, "a", "a", "b", "b", "a", None], dtype=object)
+    design = design_of("~ x", x=values.astype(arrow("string") if kind == "pyarrow" else kind))
+    np.testing.assert_array_equal(design.fixed.X[:, 1], [1, 0, 0, 1, 1, 0])
+
+
+NUMBER_TYPES = ["int8", "uint8", "int64", "float32", "float64", "Int64", "UInt8", "Float32", "object", "Sparse[int64]"]
+
+
+@pytest.mark.parametrize("kind", [*NUMBER_TYPES, "int64[pyarrow]", "double[pyarrow]"])
+def test_numbers(kind: str) -> None:
+    if "pyarrow" in kind:
+        pytest.importorskip("pyarrow")
+    design = design_of("~ x + I(x**5) + (x | g)", x=pd.Series(WHOLE).astype(kind))
+    assert design.fixed.names == ("Intercept", "x", "I(x ** 5)")
+    np.testing.assert_array_equal(design.fixed.X[:, 1], WHOLE)
+    np.testing.assert_array_equal(design.fixed.X[:, 2], np.array(WHOLE) ** 5)  # no overflow of a small type
+    np.testing.assert_array_equal(design.random[0].Z[:, 1], WHOLE)
+
+
+@pytest.mark.parametrize("kind", ["Int64", "Float64", "object"])
+def test_numbers_with_missing(kind: str) -> None:
+    values = pd.Series([1, 2, None, 4, 5, 6, 7, 8], dtype=object)
+    design = design_of("~ x", x=values.astype(kind))
+    np.testing.assert_array_equal(design.fixed.X[:, 1], [1, 2, 4, 5, 6, 7, 8])
+
+
+def test_decimals() -> None:
+    design = design_of("~ x", x=[decimal.Decimal(str(value)) for value in REAL])
+    np.testing.assert_array_equal(design.fixed.X[:, 1], REAL)
+
+
+@pytest.mark.parametrize("kind", ["bool", "boolean", "object", "category"])
+def test_booleans_are_factors(kind: str) -> None:
+    design = design_of("~ x + (1 | x)", x=pd.Series(TRUTH).astype(kind))
+    assert design.fixed.names == ("Intercept", "x[T.True]")
+    np.testing.assert_array_equal(design.fixed.X[:, 1], TRUTH)
+    assert design.random[0].levels == ("False", "True")
+    assert design.notes == ()
+
+
+def test_booleans_in_computations_stay_numbers() -> None:
+    design = design_of("~ x + np.where(x, 2, 0.5):y", x=TRUTH, y=REAL)
+    assert design.fixed.names == ("Intercept", "x", "np.where(x, 2, 0.5):y")
+
+
+@pytest.mark.parametrize(
+    ("values", "levels", "order"),
+    [
+        (WHOLE, ("1", "2", "3"), [1, 2, 3]),
+        ([10, 9, 10, 9, 100, 9, 100, 10], ("9", "10", "100"), [9, 10, 100]),
+        ([2.0, 1.0] * 4, ("1", "2"), [1.0, 2.0]),
+        ([2.5, 1.0] * 4, ("1", "2.5"), [1.0, 2.5]),
+        (pd.array([2, 1] * 4, dtype="Int64"), ("1", "2"), [1, 2]),
+        (pd.Categorical([2, 1] * 4, categories=[2, 1, 7]), ("2", "1"), [2, 1]),
+        (pd.Categorical(list("abab") * 2, categories=list("xba")), ("b", "a"), ["b", "a"]),
+        (pd.Series([1, "a"] * 4, dtype=object), ("1", "a"), [1, "a"]),
+        (pd.date_range("2020-01-01", periods=2).repeat(4), None, None),
+    ],
+)
+def test_anything_can_be_a_grouping_factor(values: object, levels: tuple[str, ...] | None, order: list | None) -> None:
+    (term,) = design_of("~ y + (1 | x)", x=values, y=REAL).random
+    assert term.codes.dtype == np.int64
+    if levels is None or order is None:
+        assert len(term.levels) == 2
+        return
+    assert term.levels == levels
+    assert [order[code] for code in term.codes] == list(values)  # type: ignore[call-overload]
+
+
+def test_one_column_can_be_number_and_grouping_factor() -> None:
+    design = design_of("~ x + (1 | x)", x=WHOLE)
+    assert design.fixed.names == ("Intercept", "x")
+    assert design.random[0].levels == ("1", "2", "3")
+
+
+def test_mixed_text_and_numbers_are_text() -> None:
+    assert design_of("~ x", x=pd.Series([1, "a", 2.5, "a"] * 2, dtype=object)).fixed.names == (
+        "Intercept",
+        "x[T.2.5]",
+        "x[T.a]",
+    )
+
+
+def test_intervals_from_cut() -> None:
+    design = design_of("~ x", x=pd.cut(REAL, [-3, 0, 1, 5]))
+    assert design.fixed.factors["x"].levels == ("(-3, 0]", "(0, 1]", "(1, 5]")
+    assert design.fixed.names[1] == "x[T.(0, 1]]"
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (pd.date_range("2020-01-01", periods=8), "Timestamp"),
+        (pd.timedelta_range("1D", periods=8), "Timedelta"),
+        ([datetime.date(2020, 1, day) for day in range(1, 9)], "date"),
+        ([[1]] * 8, "list"),
+        (np.arange(8) + 1j, "complex"),
+        (pd.Categorical([1, "1"] * 4), "all written '1'"),
+    ],
+)
+def test_values_that_no_model_can_use(values: object, message: str) -> None:
+    with pytest.raises(DesignError, match=message):
+        design_of("~ x", x=values)
+
+
+def test_names_in_backticks() -> None:
+    names = ["a b", "a-b", "a.b", "1st", "a:b", "it's", 'say "x"', "(x)", "é+", "a|b", "{x}", "for", "C", "ä/ö", "#n"]
+    data = pd.DataFrame({name: np.array(REAL) + i**2 * np.arange(8) ** 1.5 for i, name in enumerate(names)})
+    for name in names:
+        design = build_design(parse_formula(f"~ `{name}` + (`{name}` | g)"), data.assign(g=list("ppqqrrss")))
+        assert design.fixed.names == ("Intercept", name)
+        np.testing.assert_array_equal(design.fixed.X[:, 1], data[name])
+        assert design.fixed.terms == {"1": (0,), name: (1,)}
+        if name == "for":
+            with pytest.raises(FormulaError, match="'for' is a word of Python"):
+                parse_formula("~ np.tanh(`for`)")
+            continue
+        inside = build_design(parse_formula(f"~ np.tanh(`{name}`)*`{name}`"), data)
+        np.testing.assert_array_equal(inside.fixed.X[:, 1], np.tanh(data[name]))
+        np.testing.assert_allclose(inside.at(data)[0], inside.fixed.X, atol=1e-12)
+
+
+def test_names_with_dots_need_no_backticks_alone() -> None:
+    data = pd.DataFrame({"donor.age": REAL})
+    assert build_design(parse_formula("~ donor.age"), data).fixed.names == ("Intercept", "donor.age")
+    with pytest.raises(FormulaError, match=r"a name with a dot needs backticks inside a function: `donor.age`"):
+        build_design(parse_formula("~ I(donor.age + 1)"), data)
+
+
+def test_a_column_may_be_called_like_a_function() -> None:
+    data = pd.DataFrame({"log": np.abs(REAL) + 1.0, "scale": REAL})
+    design = build_design(parse_formula("~ log + exp(scale)"), data)
+    np.testing.assert_allclose(design.fixed.X[:, 1:], np.column_stack([data["log"], np.exp(REAL)]))
+
+
+def test_columns_must_be_unique() -> None:
+    data = pd.DataFrame(np.ones((4, 2)), columns=["x", "x"])
+    with pytest.raises(DesignError, match="2 columns called 'x'"):
+        build_design(parse_formula("~ x"), data)
+    data = pd.DataFrame({"x": REAL, "y": WHOLE, "other": TEXT}).rename(columns={"y": "other"})
+    assert build_design(parse_formula("~ x"), data).fixed.names == ("Intercept", "x")
+
+
+def test_two_columns_of_the_design_cannot_share_a_name() -> None:
+    with pytest.raises(DesignError, match=r"two columns called 'x\[T.b\]'"):
+        design_of("~ x + `x[T.b]`", x=TEXT, **{"x[T.b]": REAL})
+    with pytest.raises(DesignError, match="two columns called 'Intercept'"):
+        design_of("~ Intercept", Intercept=REAL)

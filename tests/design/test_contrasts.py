@@ -1,0 +1,282 @@
+"""Contrasts: the matrix, the name and the words of each way to ask for one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sc_glmm._design import Contrast, Design, build_contrasts, build_design
+from sc_glmm._errors import DesignError
+from sc_glmm._formula import parse_formula
+
+RNG = np.random.default_rng(5)
+N = 120
+DATA = pd.DataFrame(
+    {
+        "disease": RNG.choice(["AD", "MCI", "ctl"], N),
+        "sex": RNG.choice(["F", "M"], N),
+        "age": RNG.uniform(40, 90, N),
+        "n": RNG.integers(0, 3, N),
+        "flag": RNG.random(N) < 0.5,
+        "sample": RNG.choice([f"s{i}" for i in range(12)], N),
+        "odd name": RNG.choice(["k", "l"], N),
+    }
+)
+CTL = {"disease": "ctl"}
+
+
+def design_of(source: str, data: pd.DataFrame = DATA, **options: Any) -> Design:
+    return build_design(parse_formula(source), data, **{"reference": {"disease": "ctl", "sex": "F"}, **options})
+
+
+def one(source: str, contrast: Any, **options: Any) -> Contrast:
+    made = build_contrasts(design_of(source, **options), contrast)
+    assert len(made) == 1
+    return made[0]
+
+
+def means(design: Design, L: np.ndarray, rows: list[dict[str, Any]]) -> None:
+    """Assert that `L` is the difference of the X rows of two cells of the design."""
+    X, _ = design.at(pd.DataFrame(rows))
+    np.testing.assert_allclose(L, X[:1] - X[1:], atol=1e-12)
+
+
+BASIC = "~ disease + age + (1 | sample)"
+
+
+def test_default_is_every_term_but_the_intercept() -> None:
+    made = build_contrasts(design_of(BASIC, reference=CTL))
+    assert [(c.name, c.words) for c in made] == [
+        ("disease", "disease: any difference between ctl, AD, MCI"),
+        ("age", "age: per unit"),
+    ]
+    np.testing.assert_array_equal(made[0].L, [[0, 1, 0, 0], [0, 0, 1, 0]])
+    np.testing.assert_array_equal(made[1].L, [[0, 0, 0, 1]])
+    assert made[0].columns == ("disease[T.AD]", "disease[T.MCI]")
+    assert made[0].L.dtype == np.float64
+
+
+def test_two_levels_say_which_way_is_up() -> None:
+    data = DATA[DATA["disease"] != "MCI"]
+    for base, other in (("ctl", "AD"), ("AD", "ctl")):
+        (made,) = build_contrasts(design_of("~ disease", data, reference={"disease": base}))
+        assert made.words == f"disease: {other} vs {base}"
+        assert made.columns == (f"disease[T.{other}]",)
+
+
+@pytest.mark.parametrize(
+    ("source", "contrast", "name", "words", "L"),
+    [
+        (BASIC, "age", "age", "age: per unit", [[0, 0, 0, 1]]),
+        (BASIC, "disease[T.MCI]", "disease[T.MCI]", "disease: MCI vs ctl", [[0, 0, 1, 0]]),
+        (BASIC, "Intercept", "Intercept", "Intercept", [[1, 0, 0, 0]]),
+        (BASIC, ("disease", "AD", "ctl"), "disease_AD_vs_ctl", "disease: AD vs ctl", [[0, 1, 0, 0]]),
+        (BASIC, ("disease", "ctl", "AD"), "disease_ctl_vs_AD", "disease: ctl vs AD", [[0, -1, 0, 0]]),
+        (BASIC, ("disease", "AD", "MCI"), "disease_AD_vs_MCI", "disease: AD vs MCI", [[0, 1, -1, 0]]),
+        (BASIC, [("disease", "AD", "MCI")], "disease_AD_vs_MCI", "disease: AD vs MCI", [[0, 1, -1, 0]]),
+        (BASIC, {"k": "age"}, "k", "age: per unit", [[0, 0, 0, 1]]),
+        (BASIC, {"k": [0, 1, 1, 0]}, "k", "disease[T.AD] + disease[T.MCI]", [[0, 1, 1, 0]]),
+        (BASIC, {"k": np.array([0, -1, 0.5, 0])}, "k", "- disease[T.AD] + 0.5 * disease[T.MCI]", [[0, -1, 0.5, 0]]),
+        (BASIC, np.array([0, 1, 1, 0]), "contrast", "disease[T.AD] + disease[T.MCI]", [[0, 1, 1, 0]]),
+        (BASIC, [0, 1, 1, 0], "contrast", "disease[T.AD] + disease[T.MCI]", [[0, 1, 1, 0]]),
+        (
+            BASIC,
+            {"k": ["age", ("disease", "AD", "MCI")]},
+            "k",
+            "age: per unit; disease: AD vs MCI",
+            [[0, 0, 0, 1], [0, 1, -1, 0]],
+        ),
+        (
+            "~ 0 + disease",
+            "disease",
+            "disease",
+            "disease: any difference between ctl, AD, MCI",
+            [[-1, 1, 0], [-1, 0, 1]],
+        ),
+        ("~ 0 + sex", "sex", "sex", "sex: M vs F", [[-1, 1]]),
+        ("~ 0 + disease", "disease[AD]", "disease[AD]", "disease[AD]", [[0, 1, 0]]),
+        ("~ 0 + disease", ("disease", "AD", "MCI"), "disease_AD_vs_MCI", "disease: AD vs MCI", [[0, 1, -1]]),
+        ("~ flag", "flag", "flag", "flag: True vs False", [[0, 1]]),
+        ("~ flag", ("flag", True, False), "flag_True_vs_False", "flag: True vs False", [[0, 1]]),
+        ("~ C(n)", ("n", 2, 1), "n_2_vs_1", "n: 2 vs 1", [[0, -1, 1]]),
+        ("~ C(n)", "C(n)", "C(n)", "n: any difference between 0, 1, 2", [[0, 1, 0], [0, 0, 1]]),
+        ("~ C(n, contr.sum)", ("n", 0, 2), "n_0_vs_2", "n: 0 vs 2", [[0, 2, 1]]),
+        ("~ C(n, contr.sum)", "C(n,contr.sum)", "C(n, contr.sum)", "C(n, contr.sum): all 2 columns", None),
+        ("~ `odd name`", "odd name", "odd name", "odd name: l vs k", [[0, 1]]),
+        ("~ `odd name`", "`odd name`", "odd name", "odd name: l vs k", [[0, 1]]),
+        ("~ log(age)", "log(age)", "log(age)", "log(age)", [[0, 1]]),
+    ],
+)
+def test_contrast(source: str, contrast: Any, name: str, words: str, L: list | None) -> None:
+    reference = {key: value for key, value in {"disease": "ctl", "sex": "F"}.items() if key in source}
+    made = one(source, contrast, reference=reference)
+    assert made.name == name
+    assert made.words == words
+    if L is not None:
+        np.testing.assert_allclose(made.L, L, atol=1e-14)
+
+
+def test_a_slash_in_a_term_does_not_reach_the_name() -> None:
+    (made,) = build_contrasts(design_of("~ I(age / 10)", reference={}))
+    assert made.name == "I(age _ 10)"
+    assert one("~ age", {"a/b": "age"}, reference={}).name == "a_b"
+
+
+def test_names_are_different() -> None:
+    made = build_contrasts(design_of(BASIC, reference=CTL), ["age", "age", "disease", "age"])
+    assert [c.name for c in made] == ["age", "age_2", "disease", "age_3"]
+
+
+def test_three_names_in_a_tuple_are_three_contrasts() -> None:
+    design = design_of("~ age + n + flag", reference={})
+    assert [c.name for c in build_contrasts(design, ("age", "n", "flag"))] == ["age", "n", "flag"]
+    assert [c.name for c in build_contrasts(design, ("age", "n"))] == ["age", "n"]
+
+
+# --- interactions -----------------------------------------------------------------------------------------------------
+
+
+def test_words_of_main_effects_say_where_the_other_factor_stands() -> None:
+    made = {c.name: c.words for c in build_contrasts(design_of("~ disease*sex + age"))}
+    assert made == {
+        "disease": "disease: any difference between ctl, AD, MCI (at sex = F)",
+        "sex": "sex: M vs F (at disease = ctl)",
+        "age": "age: per unit",
+        "disease:sex": "disease:sex: all 2 columns",
+    }
+    made = {c.name: c.words for c in build_contrasts(design_of("~ sex*age", reference={"sex": "F"}))}
+    assert made == {
+        "sex": "sex: M vs F (at age = 0)",
+        "age": "age: per unit (at sex = F)",
+        "sex:age": "sex[T.M]:age: interaction",
+    }
+
+
+def test_triples_in_interactions_stand_at_the_reference_and_at_the_mean() -> None:
+    design = design_of("~ disease*sex + sex*age + flag*disease")
+    (made,) = build_contrasts(design, ("disease", "AD", "MCI"))
+    rest = {"sex": "F", "age": DATA["age"].mean(), "flag": False}
+    means(design, made.L, [{"disease": "AD", **rest}, {"disease": "MCI", **rest}])
+    assert made.words == "disease: AD vs MCI (at sex = F, flag = False)"
+    (made,) = build_contrasts(design, ("sex", "M", "F"))
+    rest = {"disease": "ctl", "age": DATA["age"].mean(), "flag": False}
+    means(design, made.L, [{"sex": "M", **rest}, {"sex": "F", **rest}])
+    assert made.words == f"sex: M vs F (at disease = ctl, age = {DATA['age'].mean():.4g})"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "~ sex*bs(age, df=4)",
+        "~ sex*poly(age, 2)",
+        "~ sex/age",
+        "~ sex:age",
+        "~ age:sex + log(age)",
+        "~ C(sex, contr.sum)*center(age)",
+        "~ 0 + sex:flag",
+        "~ sex*disease*age",
+    ],
+)
+def test_triples_in_any_coding_are_differences_of_cells(source: str) -> None:
+    reference = {"disease": "ctl"} if "disease" in source else {}
+    design = design_of(source, reference=reference)
+    (made,) = build_contrasts(design, ("sex", "M", "F"))
+    rest = {"age": DATA["age"].mean(), "flag": False, "disease": "ctl"}
+    means(design, made.L, [{"sex": "M", **rest}, {"sex": "F", **rest}])
+
+
+def test_additive_splines_leave_no_trace_in_a_triple() -> None:
+    (made,) = build_contrasts(
+        design_of("~ sex + cs(age, df=5) + poly(n, 2)", reference={"sex": "F"}), ("sex", "M", "F")
+    )
+    assert made.columns == ("sex[T.M]",)
+    assert np.count_nonzero(made.L) == 1
+
+
+# --- estimability -----------------------------------------------------------------------------------------------------
+
+
+def nested() -> pd.DataFrame:
+    return pd.DataFrame({"sex": list("mmmmwwww"), "donor": list("ppqqrrss"), "x": np.arange(8.0)})
+
+
+def test_a_contrast_between_donors_of_one_sex_can_be_estimated_and_others_cannot() -> None:
+    design = build_design(parse_formula("~ sex + donor"), nested())
+    assert design.fixed.aliased == ("donor[T.s]",)
+    (made,) = build_contrasts(design, ("donor", "q", "p"))
+    np.testing.assert_allclose(made.L, [[0, 0, 1, 0]], atol=1e-12)
+    (made,) = build_contrasts(design, ("donor", "s", "r"))
+    np.testing.assert_allclose(made.L, [[0, 0, 0, -1]], atol=1e-12)
+    for triple in (("donor", "r", "p"), ("donor", "q", "s"), ("sex", "w", "m")):
+        with pytest.raises(DesignError, match=r"cannot be estimated: it needs donor\[T.s\]"):
+            build_contrasts(design, triple)
+
+
+def test_aliased_columns_and_terms_say_why() -> None:
+    design = build_design(parse_formula("~ donor + sex + x"), nested())
+    with pytest.raises(DesignError, match=r"'sex\[T.w\]' cannot be estimated: .* linear combination of"):
+        build_contrasts(design, "sex[T.w]")
+    with pytest.raises(DesignError, match="'sex' cannot be estimated: all its columns were dropped"):
+        build_contrasts(design, "sex")
+    assert [c.name for c in build_contrasts(design)] == ["donor", "x"]
+
+
+def test_an_estimable_triple_through_aliased_columns() -> None:
+    # x is donor's number: aliased, but comparisons of donors at the mean of x are in the row space of the rest
+    data = pd.DataFrame({"g": list("aabbcc") * 2, "k": list("uv") * 6})
+    data["copy"] = (data["k"] == "v").astype(float)
+    design = build_design(parse_formula("~ k + copy + g"), data)
+    assert design.fixed.aliased == ("copy",)
+    (made,) = build_contrasts(design, ("g", "c", "b"))
+    np.testing.assert_allclose(made.L, [[0, 0, -1, 1]], atol=1e-12)
+    with pytest.raises(DesignError, match="needs copy"):
+        build_contrasts(design, ("k", "v", "u"))
+
+
+# --- errors -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("contrast", "message"),
+    [
+        ("nope", r"no term or column 'nope' to test; terms: disease, age; columns: Intercept, disease\[T.AD\]"),
+        (("disease", "AD", "XX"), "'disease' has no level 'XX' in the rows used; the levels are ctl, AD, MCI"),
+        (("disease", "XX", "AD"), "no level 'XX'"),
+        (("disease", "AD", "AD"), "compares a level with itself"),
+        (("age", 1, 2), "'age' is no factor of the fixed part; factors are disease"),
+        (("sex", "M", "F"), "'sex' is no factor"),
+        (("sample", "s1", "s2"), "'sample' is no factor"),
+        ({"k": [0, 0, 0, 0]}, "'contrast' is zero"),
+        ({"k": [[0, 1, 0, 0], [0, 0, 0, 0]]}, "is zero"),
+        ({"k": [[0, 1, 0, 0], [0, 2, 0, 0]]}, "2 rows of the contrast .* depend on each other"),
+        ({"k": [0, 1]}, r"has shape \(2,\), but X has 4 columns"),
+        ({"k": [0, np.nan, 0, 0]}, "infinite or missing"),
+        ({"k": object()}, "cannot be read"),
+        ({"k": ["age", "age"]}, "depend on each other"),
+        ({}, "cannot be read"),
+        ([], "cannot be read"),
+        (3, "cannot be read"),
+        ([3], "has shape"),
+        (["age", 3], "has shape"),
+    ],
+)
+def test_wrong_contrasts(contrast: Any, message: str) -> None:
+    with pytest.raises(DesignError, match=message):
+        build_contrasts(design_of(BASIC, reference=CTL), contrast)
+
+
+def test_nothing_to_test() -> None:
+    with pytest.raises(DesignError, match="nothing but an intercept"):
+        build_contrasts(design_of("~ 1 + (1 | sample)", reference={}))
+    assert one("~ 1", "Intercept", reference={}).columns == ("Intercept",)
+
+
+@pytest.mark.parametrize(
+    ("source", "triple"), [("~ n + C(n)", ("n", 1, 0)), ("~ C(sex == 'M')", ("C(sex == 'M')", True, False))]
+)
+def test_computed_factors_have_no_triples(source: str, triple: tuple) -> None:
+    with pytest.raises(DesignError, match="computed in the formula or used as a number"):
+        one(source, triple, reference={})
