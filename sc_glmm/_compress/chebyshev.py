@@ -78,6 +78,7 @@ def plan_panels(
     """
     n_rows = start.shape[0] - 1
     panel_start = np.zeros(n_rows + 1, dtype=np.int64)
+    n_beside = 1  # largest number of panels of a row
     row_low = np.empty(n_rows)
     row_width = np.empty(n_rows)
     for row in range(n_rows):
@@ -91,6 +92,7 @@ def plan_panels(
         row_low[row] = low
         row_width[row] = (high - low) / n
         panel_start[row + 1] = panel_start[row] + n
+        n_beside = max(n_beside, n)
 
     n_panels = panel_start[n_rows]
     low_of = np.full(n_panels, np.inf)
@@ -118,7 +120,7 @@ def plan_panels(
     # Distinct values, counted only as far as they could still be fewer than the points.
     exact = np.ones(n_panels, dtype=np.int64)
     n_distinct = np.zeros(n_panels, dtype=np.int64)
-    seen = np.empty((int(np.max(np.diff(panel_start))) if n_rows else 1, n_most))
+    seen = np.empty((n_beside, n_most))
     for row in range(n_rows):
         p0 = panel_start[row]
         for c in range(start[row], start[row + 1]):

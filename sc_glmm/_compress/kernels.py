@@ -4,6 +4,8 @@ Numba caches by the hash of one file: every kernel called here is defined here. 
 of stored data and indices, so that no matrix is ever cast as a whole. The innermost loops are written out in both
 kernels: a call there costs three times the work, and slices that begin at zero let the compiler use vector
 instructions.
+
+Values become float64 by name: numba's ``float`` would leave float32 as it is.
 """
 
 from __future__ import annotations

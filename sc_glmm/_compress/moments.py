@@ -1,6 +1,8 @@
 """Kernels for sums of stored values and of their squares, row by row (CSR, dense) or gene by gene (CSC).
 
 Numba caches by the hash of one file: every kernel called here is defined here (the record `Stored` has no code).
+
+Values become float64 by name: numba's ``float`` would leave float32 as it is.
 """
 
 from __future__ import annotations

@@ -71,10 +71,9 @@ def size_factors(
     matrix, name = _counts(adata, layer)
     problem = count_problem(matrix)
     if problem is not None:
-        layers = ", ".join(map(repr, adata.layers.keys())) or "none"
         raise InputError(
             f"{name} {problem}. Size factors need raw counts: name the layer that holds them with layer= "
-            f"(layers: {layers})."
+            f"(layers: {_layers(adata)})."
         )
     if method == "total":
         factors = total_size_factors(matrix)
@@ -91,9 +90,13 @@ def _counts(adata: AnnData, layer: str | None) -> tuple[object, str]:
     if layer is None:
         return adata.X, "X"
     if layer not in adata.layers:
-        layers = ", ".join(map(repr, adata.layers.keys())) or "none"
-        raise InputError(f"there is no layer {layer!r}; available: {layers}. Leave layer out to use X.")
+        raise InputError(f"there is no layer {layer!r}; available: {_layers(adata)}. Leave layer out to use X.")
     return adata.layers[layer], f"layer {layer!r}"
+
+
+def _layers(adata: AnnData) -> str:
+    # From anndata 0.13 on X is the layer None.
+    return ", ".join(repr(name) for name in adata.layers.keys() if name is not None) or "none"
 
 
 def _samples(adata: AnnData, sample_key: str | None) -> tuple[np.ndarray, list[str]]:

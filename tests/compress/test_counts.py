@@ -1,0 +1,293 @@
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from sc_glmm import InputError
+from sc_glmm._compress import (
+    add_counts,
+    chebyshev_nodes,
+    compress_counts,
+    counts,
+    passes,
+    poisson_nodes,
+    stack_rows,
+    unique_rows,
+)
+from tests.compress.plain import FORMS, assert_same_stats, nb_from_cells, nb_from_stats, simulate
+
+
+@pytest.fixture
+def data(rng):
+    return simulate(rng)
+
+
+def compress(y, row_of, offset, n_rows=6, **kwargs):
+    return compress_counts(y, chebyshev_nodes(row_of, n_rows, offset), offset, **kwargs)
+
+
+def test_statistics_are_their_definitions(data):
+    y, row_of, offset = data
+    y[3, 2], y[5, 2], y[7, 2], y[9, 2] = 65, 64, 3000, 65
+    table = chebyshev_nodes(row_of, 6, offset)
+    stats = compress_counts(sp.csr_matrix(y), table, offset)
+    spread = np.zeros((len(y), table.n_nodes))
+    for i in range(len(y)):
+        w = table.cell_weight[table.cell_ptr[i] : table.cell_ptr[i + 1]]
+        spread[i, table.cell_first[i] : table.cell_first[i] + len(w)] = w
+    np.testing.assert_allclose(stats.A, y.T @ spread, rtol=1e-12, atol=1e-10)
+    np.testing.assert_array_equal(stats.tail, (y[:, :, None] > np.arange(64)).sum(axis=0))
+    np.testing.assert_array_equal(stats.total, y.sum(axis=0))
+    np.testing.assert_array_equal(stats.n_nonzero, (y > 0).sum(axis=0))
+    np.testing.assert_array_equal(np.diff(stats.over_ptr), [0, 0, 2] + [0] * 9)
+    np.testing.assert_array_equal(stats.over_value, [65, 3000])
+    np.testing.assert_array_equal(stats.over_count, [2, 1])
+    log_factorial = np.vectorize(lambda v: np.log(np.arange(1, int(v) + 1)).sum())(y)
+    np.testing.assert_allclose(stats.const, (y * offset[:, None] - log_factorial).sum(axis=0), rtol=1e-12)
+    assert stats.A.flags.c_contiguous and stats.tail.flags.c_contiguous
+    assert stats.A.dtype == stats.tail.dtype == stats.const.dtype == stats.over_count.dtype == np.float64
+    assert stats.over_ptr.dtype == stats.n_nonzero.dtype == np.int64
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("dtype", [np.float32, np.int32, np.uint16])
+def test_every_form_of_matrix_gives_the_same(data, form, dtype):
+    y, row_of, offset = data
+    y[11, 4] = 2950
+    assert_same_stats(compress(FORMS[form](y.astype(dtype)), row_of, offset), compress(y, row_of, offset))
+
+
+def test_unusual_storage(data):
+    y, row_of, offset = data
+    expected = compress(y, row_of, offset)
+    csr = sp.csr_matrix(y)
+    shuffled = csr.copy()
+    for i in range(len(y)):
+        part = slice(csr.indptr[i], csr.indptr[i + 1])
+        shuffled.indices[part], shuffled.data[part] = csr.indices[part][::-1], csr.data[part][::-1]
+    shuffled.has_sorted_indices = False
+    shuffled.has_canonical_format = False
+    # Every count in two parts: y - 1 and 1, twice in the same place.
+    parts = np.column_stack([csr.data - 1, np.ones(csr.nnz)]).ravel()
+    doubled = sp.csr_matrix((parts, np.repeat(csr.indices, 2), 2 * csr.indptr), shape=y.shape)
+    wide = sp.csr_matrix((csr.data, csr.indices.astype(np.int64), csr.indptr.astype(np.int64)), shape=y.shape)
+    frozen = csr.copy()
+    frozen.data.flags.writeable = False
+    frozen.indices.flags.writeable = False
+    for matrix in (
+        shuffled,
+        doubled,
+        wide,
+        frozen,
+        csr.tolil(),
+        y.astype(np.float16),
+        y.astype(">f8"),
+        np.repeat(y, 2, axis=1)[:, ::2],
+    ):
+        assert_same_stats(compress(matrix, row_of, offset), expected)
+    assert doubled.nnz == 2 * csr.nnz, "the caller's matrix was changed"
+
+
+def test_matrix_is_not_changed(data):
+    y, row_of, offset = data
+    matrix = sp.csc_matrix(y)
+    parts = [part.copy() for part in (matrix.data, matrix.indices, matrix.indptr)]
+    compress(matrix, row_of, offset)
+    for before, now in zip(parts, (matrix.data, matrix.indices, matrix.indptr), strict=True):
+        np.testing.assert_array_equal(before, now)
+
+
+@pytest.mark.parametrize("form", ["csr", "csc"])
+def test_permuting_cells_changes_nothing(rng, data, form):
+    y, row_of, offset = data
+    perm = rng.permutation(len(y))
+    assert_same_stats(
+        compress(FORMS[form](y[perm]), row_of[perm], offset[perm]), compress(FORMS[form](y), row_of, offset)
+    )
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_splitting_the_matrix_and_adding(rng, data, form):
+    y, row_of, offset = data
+    y[rng.integers(0, 400, 30), rng.integers(0, 12, 30)] = rng.choice([64, 65, 70, 2000], 30)
+    table = chebyshev_nodes(row_of, 6, offset)
+    part_of = rng.integers(0, 3, len(y))
+    total = None
+    for part in range(3):
+        cells = np.flatnonzero(part_of == part)
+        index = np.full(len(y), -1)
+        index[cells] = np.arange(len(cells))
+        stats = compress_counts(FORMS[form](y[cells]), table, offset, obs_index=index)
+        total = stats if total is None else add_counts(total, stats)
+    assert_same_stats(total, compress_counts(y, table, offset))
+
+
+@pytest.mark.parametrize("form", ["csr", "csc", "dense"])
+def test_rows_of_a_larger_matrix(rng, data, form):
+    """Cells may be some rows of a matrix, in any order."""
+    y, row_of, offset = data
+    index = rng.permutation(len(y) + 70)[: len(y)]
+    larger = rng.poisson(5.0, (len(y) + 70, y.shape[1])).astype(float)
+    larger[index] = y
+    assert_same_stats(
+        compress(FORMS[form](larger), row_of, offset, obs_index=index), compress(y, row_of, offset), rtol=1e-11
+    )
+
+
+@pytest.mark.parametrize("form", ["csr", "csc", "dense"])
+@pytest.mark.parametrize("genes", [slice(3, 9), slice(None, None, -2), np.array([7, 0, 5]), np.arange(12) % 3 == 0])
+def test_subsets_of_genes(data, form, genes):
+    y, row_of, offset = data
+    y[0, 5], y[1, 7] = 100, 200
+    ours = compress(FORMS[form](y), row_of, offset, genes=genes)
+    assert_same_stats(ours, compress(y[:, genes], row_of, offset))
+
+
+@pytest.mark.parametrize("form", ["csr", "csc", "dense"])
+def test_unused_cells_are_skipped(rng, data, form):
+    y, row_of, offset = data
+    used = rng.random(len(y)) < 0.7
+    y[~used] = 99.5
+    offset[~used] = np.nan
+    ours = compress(FORMS[form](y), np.where(used, row_of, -1), offset)
+    assert_same_stats(ours, compress(y[used], row_of[used], offset[used]))
+
+
+@pytest.mark.parametrize("largest", [64, 65, 66, 400, 3000])
+def test_large_counts_keep_the_likelihood(rng, largest):
+    row_of, offset = rng.integers(0, 3, 800), rng.normal(0, 0.6, 800)
+    y = np.floor(largest * rng.random(800) ** 4)
+    y[0] = largest
+    table = chebyshev_nodes(row_of, 3, offset)
+    stats = compress_counts(sp.csc_matrix(y[:, None]), table, offset)
+    eta = np.log(largest / 5) + np.array([-0.5, 0.0, 0.5])
+    for phi in (1e-6, 0.4, 50.0):
+        exact, size = nb_from_cells(y, offset, eta[row_of], phi)
+        error = np.abs(nb_from_stats(stats, 0, table, eta, phi) - exact) / (size + np.abs(exact))
+        np.testing.assert_array_less(error.astype(float), [1e-11, 1e-11, 1e-10, 1e-9, 1e-11])
+
+
+def test_blocks_cover_every_cell_once(rng):
+    matrix = sp.random(2000, 15, density=0.2, format="csr", random_state=1)
+    row_of = rng.integers(0, 50, 2000)
+    order = np.argsort(row_of, kind="stable")
+    order_ptr = np.searchsorted(row_of[order], np.arange(51))
+    matrix_row = np.where(rng.random(2000) < 0.1, -1, rng.permutation(2000))
+    row_group = np.arange(50) // 25
+    for form in (matrix, matrix.toarray()):
+        blocks = passes.split_rows(form, matrix_row, order, order_ptr, row_group, 500)
+        assert 5 < len(blocks) <= 2 * passes.MAX_BLOCKS
+        cells = np.concatenate(blocks.cells)
+        np.testing.assert_array_equal(np.sort(cells), np.flatnonzero(matrix_row >= 0))
+        rows = [set(row_of[part]) for part in blocks.cells]
+        assert sum(map(len, rows)) == len(set().union(*rows)), "a design row is in two blocks"
+        for group, part in zip(blocks.groups, blocks.cells, strict=True):
+            assert (row_group[row_of[part]] == group).all()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_threads_change_no_bit(rng, monkeypatch, form):
+    monkeypatch.setattr(passes, "GENES_PER_BLOCK", 3)
+    monkeypatch.setattr(counts, "VALUES_PER_BIN", 1)
+    y, row_of, offset = simulate(rng, n_obs=3000, n_rows=30)
+    y[rng.integers(0, 3000, 50), rng.integers(0, 12, 50)] = rng.integers(60, 3000, 50)
+    table = chebyshev_nodes(row_of, 30, offset)
+    one, two, five = (compress_counts(FORMS[form](y), table, offset, n_jobs=n) for n in (1, 2, 5))
+    for name in vars(one):
+        np.testing.assert_array_equal(getattr(one, name), getattr(two, name), err_msg=name)
+        np.testing.assert_array_equal(getattr(one, name), getattr(five, name), err_msg=name)
+
+
+@pytest.mark.parametrize("form", ["csr", "csc", "dense"])
+@pytest.mark.parametrize("nodes", [chebyshev_nodes, poisson_nodes])
+def test_groups_in_one_pass(rng, form, nodes):
+    y, sample, offset = simulate(rng, n_obs=900)
+    y[rng.integers(0, 900, 20), rng.integers(0, 12, 20)] = rng.choice([65, 80, 1000], 20)
+    group = rng.integers(-1, 3, 900)
+    parts = []
+    for label in range(3):
+        cells = np.flatnonzero(group == label)
+        parts.append((cells, unique_rows(np.ones((len(cells), 1)), [], [sample[cells]])))
+    stacked = stack_rows(parts, 900)
+    table = nodes(stacked.row_of, stacked.n_rows, offset)
+    stats = compress_counts(FORMS[form](y), table, offset, group_of=stacked.group_of, n_groups=4)
+    assert stats.tail.shape == (4, 12, 64) and stats.over_ptr.shape == (4, 13) and stats.total.shape == (4, 12)
+    for label, (cells, rows) in enumerate(parts):
+        alone = compress_counts(y[cells], nodes(rows.row_of, rows.n_rows, offset[cells]), offset[cells])
+        ours = stats.group(label)
+        first, last = table.ptr[stacked.first_row[label : label + 2]]
+        np.testing.assert_allclose(ours.A[:, first:last], alone.A, rtol=1e-12, atol=1e-10)
+        np.testing.assert_allclose(ours.const, alone.const, rtol=1e-12)
+        for name in ("tail", "total", "n_nonzero"):
+            np.testing.assert_array_equal(getattr(ours, name), getattr(alone, name))
+        for gene in range(12):
+            mine = slice(ours.over_ptr[gene], ours.over_ptr[gene + 1])
+            theirs = slice(alone.over_ptr[gene], alone.over_ptr[gene + 1])
+            np.testing.assert_array_equal(ours.over_value[mine], alone.over_value[theirs])
+            np.testing.assert_array_equal(ours.over_count[mine], alone.over_count[theirs])
+    assert not stats.total[3].any() and not stats.tail[3].any()
+
+
+def test_groups_can_be_added(rng, data):
+    y, row_of, offset = data
+    y[:3, 1] = [100, 200, 100]
+    table = chebyshev_nodes(row_of, 6, offset)
+    group_of = row_of // 3
+    halves = [np.where(np.arange(400) % 2 == half, np.arange(400), -1) for half in range(2)]
+    one, two = (compress_counts(y, table, offset, obs_index=index, group_of=group_of) for index in halves)
+    assert_same_stats(add_counts(one, two), compress_counts(y, table, offset, group_of=group_of))
+
+
+def test_nothing_to_compress(data):
+    y, row_of, offset = data
+    table = chebyshev_nodes(row_of, 6, offset)
+    empty = compress_counts(sp.csr_matrix(y), table, offset, genes=slice(0, 0))
+    assert empty.A.shape == (0, table.n_nodes) and empty.over_ptr.shape == (1,) and empty.tail.shape == (0, 64)
+    zeros = compress_counts(sp.csc_matrix(y.shape), table, offset)
+    assert not zeros.A.any() and not zeros.const.any() and not zeros.n_nonzero.any()
+    stored_zeros = sp.csr_matrix(y)
+    stored_zeros.data[::3] = 0
+    assert_same_stats(
+        compress_counts(stored_zeros, table, offset), compress_counts(stored_zeros.toarray(), table, offset)
+    )
+
+
+@pytest.mark.parametrize("form", ["csr", "csc", "dense"])
+@pytest.mark.parametrize("value", [-1.0, 0.5, np.nan, np.inf, 1e17])
+def test_values_that_are_no_counts_are_refused_with_their_place(data, form, value):
+    y, row_of, offset = data
+    y[213, 8] = value
+    with pytest.raises(InputError, match=r"row 213, column 8, which is no count"):
+        compress(FORMS[form](y), row_of, offset)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"matrix": np.zeros((3, 2))}, "the matrix has 3 rows, the design has 4 cells"),
+        ({"matrix": np.zeros(4)}, "1 dimensions"),
+        ({"matrix": [[1, 2]] * 4}, "is a list"),
+        ({"matrix": np.full((4, 2), "a")}, "dtype <U1"),
+        ({"offset": np.zeros(3)}, "offset has shape"),
+        ({"genes": [0, 0]}, "twice"),
+        ({"obs_index": [0, 1, 2, 2]}, "twice"),
+        ({"obs_index": [0, 1, 2, 9]}, "row 9 of the matrix for cell 3"),
+        ({"obs_index": [0, 1, -2, 3]}, "row -2 of the matrix for cell 2"),
+        ({"obs_index": [0, 1]}, "obs_index has shape"),
+        ({"n_jobs": 0}, "n_jobs is 0"),
+        ({"group_of": [0, 1, 0, 0]}, "different groups"),
+        ({"group_of": [0, 0, -1, -1]}, "different groups or in none"),
+        ({"group_of": [0, 0, 1, 1], "n_groups": 1}, "2 groups"),
+        ({"group_of": [0, 0]}, "group_of has shape"),
+    ],
+)
+def test_unusable_arguments_are_refused(change, words):
+    table = chebyshev_nodes(np.array([0, 0, 1, 1]), 2, np.zeros(4))
+    arguments = {"matrix": np.zeros((4, 2)), "node_table": table, "offset": np.zeros(4), **change}
+    with pytest.raises(InputError, match=words):
+        compress_counts(**arguments)
+
+
+def test_statistics_that_do_not_belong_together_are_not_added(data):
+    y, row_of, offset = data
+    with pytest.raises(InputError, match="only those of one node table"):
+        add_counts(compress(y, row_of, offset), compress(y[:, :5], row_of, offset))
