@@ -52,7 +52,7 @@ def test_text(kind: str) -> None:
     assert design.fixed.factors["x"].chosen == ("categorical" if "category" in kind else "alphabetical")
 
 
-@pytest.mark.parametrize("kind", ["object", "str", "string", "pyarrow", "category"])
+@pytest.mark.parametrize("kind", ["object", "string", "pyarrow", "category"])
 def test_text_with_missing(kind: str) -> None:
     values = pd.Series(["b", None, "a", "a", "b", "b", "a", None], dtype=object)
     design = design_of("~ x", x=values.astype(arrow("string") if kind == "pyarrow" else kind))

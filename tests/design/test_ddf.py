@@ -126,7 +126,8 @@ def test_number_of_cells_does_not_matter() -> None:
 
 def test_units_do_not_matter() -> None:
     for scale in (1e-9, 1.0, 1e9):
-        data = cells().assign(age=lambda d: d["age"] * scale)
+        data = cells()
+        data["age"] *= scale
         assert df_of("~ disease + age + (1 | donor)", "age", data) == 5
 
 
