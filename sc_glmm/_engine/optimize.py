@@ -27,6 +27,7 @@ IntArray = NDArray[np.int64]
 ROUGH = 1e-4
 FINE = 1e-11
 ACCEPTED = 1e-7
+MAX_OUTER = 25
 # Differences of objectives below this are rounding.
 NOISE = 1e-9
 
@@ -260,17 +261,69 @@ def _take_column(opt, aux, trial_aux):
 
 
 @kernel
+def _saddle_free_step(opt):
+    """``step = V |D|^-1 V' grad`` with ``H = V D V'`` by cyclic Jacobi rotations: away from saddles, not into them.
+
+    Uses `B` and `L` as work space, which the Newton phase no longer needs.
+    """
+    n = opt.psi.shape[0]
+    D = opt.B
+    V = opt.L
+    for i in range(n):
+        for j in range(n):
+            D[i, j] = opt.H[i, j] if opt.free[i] and opt.free[j] else 0.0
+            V[i, j] = 1.0 if i == j else 0.0
+    for _ in range(30):
+        off = 0.0
+        for i in range(n):
+            for j in range(i):
+                off = max(off, abs(D[i, j]))
+        if off < 1e-14:
+            break
+        for i in range(n):
+            for j in range(i):
+                if D[i, j] == 0.0:
+                    continue
+                tau = (D[i, i] - D[j, j]) / (2.0 * D[i, j])
+                t = (1.0 if tau >= 0.0 else -1.0) / (abs(tau) + (1.0 + tau * tau) ** 0.5)
+                c = 1.0 / (1.0 + t * t) ** 0.5
+                s = t * c
+                for r in range(n):
+                    x = D[r, i]
+                    y = D[r, j]
+                    D[r, i] = c * x + s * y
+                    D[r, j] = c * y - s * x
+                for r in range(n):
+                    x = D[i, r]
+                    y = D[j, r]
+                    D[i, r] = c * x + s * y
+                    D[j, r] = c * y - s * x
+                    x = V[r, i]
+                    y = V[r, j]
+                    V[r, i] = c * x + s * y
+                    V[r, j] = c * y - s * x
+    top = 1e-300
+    for i in range(n):
+        top = max(top, abs(D[i, i]))
+        opt.step[i] = 0.0
+    for i in range(n):
+        t = 0.0
+        for j in range(n):
+            t += V[j, i] * opt.grad[j]
+        t /= max(abs(D[i, i]), 1e-8 * top)
+        for j in range(n):
+            if opt.free[j]:
+                opt.step[j] += V[j, i] * t
+
+
+@kernel
 def _newton_step(opt):
-    """`step` and decrement from the Hessian at hand, made positive definite by a ridge if need be."""
+    """`step` and decrement from the Hessian at hand."""
     n = opt.psi.shape[0]
     ok = solve_spd(opt.H, opt.grad, opt.free, opt.L, opt.step)
     opt.ctl[DEFINITE] = 1 if ok else 0
-    ridge = 1e-6
-    while not ok and ridge < 1e12:
-        for i in range(n):
-            opt.H[i, i] += ridge
-        ok = solve_spd(opt.H, opt.grad, opt.free, opt.L, opt.step)
-        ridge *= 10.0
+    if not ok:
+        _saddle_free_step(opt)
     dec = 0.0
     for i in range(n):
         dec += opt.grad[i] * opt.step[i]
@@ -385,7 +438,7 @@ def tell(opt, f, ok, aux, trial_aux):
                 todo = 5
             elif val[DEC] > 0.05 * old or ctl[INNER] >= 4:
                 ctl[OUTER] += 1
-                todo = 2 if ctl[OUTER] < 15 else 5
+                todo = 2 if ctl[OUTER] < MAX_OUTER else 5
             else:
                 _full_step(opt)
                 _set_trial(opt)
