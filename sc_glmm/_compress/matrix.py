@@ -37,12 +37,14 @@ def as_readable(matrix: Matrix) -> Matrix:
             raise InputError(f"the matrix has {matrix.ndim} dimension; cells x genes is needed.")
         if matrix.format not in ("csr", "csc"):
             matrix = matrix.tocsr()
+        kind = sp.csr_matrix if matrix.format == "csr" else sp.csc_matrix
         if not matrix.has_canonical_format:
-            matrix = matrix.copy()
+            # A plain copy: subclasses, such as anndata's views, write changes back to their owner.
+            matrix = kind((matrix.data.copy(), matrix.indices.copy(), matrix.indptr.copy()), shape=matrix.shape)
             matrix.sum_duplicates()
         data = stored_values(matrix.data)
         if data is not matrix.data:
-            matrix = type(matrix)((data, matrix.indices, matrix.indptr), shape=matrix.shape)
+            matrix = kind((data, matrix.indices, matrix.indptr), shape=matrix.shape)
         return matrix
     if not isinstance(matrix, np.ndarray):
         raise InputError(

@@ -12,6 +12,9 @@ from .._errors import InputError
 from . import chebyshev
 from .arrays import FloatArray, IntArray
 
+# exp() overflows at 709.
+OFFSET_MAX = 500.0
+
 NodeKind = Literal["collapsed", "chebyshev", "cells", "tensor"]
 
 
@@ -159,6 +162,18 @@ def check_values(row_of: IntArray, values: FloatArray, what: str) -> tuple[IntAr
     return row_of, values
 
 
+def check_offset(row_of: IntArray, offset: FloatArray) -> tuple[IntArray, FloatArray]:
+    """As :func:`check_values` for log offsets, whose exponentials must be numbers."""
+    row_of, offset = check_values(row_of, offset, "offset")
+    bad = np.flatnonzero((np.abs(offset) > OFFSET_MAX) & (row_of >= 0))
+    if len(bad):
+        raise InputError(
+            f"offset is {offset[bad[0]]:.6g} in cell {bad[0]}; it is a logarithm and must lie between "
+            f"-{OFFSET_MAX:g} and {OFFSET_MAX:g}. Take the log of linear size factors."
+        )
+    return row_of, offset
+
+
 def poisson_nodes(row_of: IntArray, n_rows: int, offset: FloatArray) -> NodeTable:
     """One node a row with the sum of exp(offset): all that a Poisson likelihood needs, exactly.
 
@@ -171,7 +186,7 @@ def poisson_nodes(row_of: IntArray, n_rows: int, offset: FloatArray) -> NodeTabl
     offset
         Log size factors, shape (n_obs,).
     """
-    row_of, offset = check_values(row_of, offset, "offset")
+    row_of, offset = check_offset(row_of, offset)
     order, order_ptr = chebyshev.sort_by_row(row_of, n_rows)
     stride, x_ptr, x_weight = no_covariate(len(row_of))
     used = row_of >= 0
@@ -217,7 +232,7 @@ def chebyshev_nodes(
     n_min
         Least number of nodes of an interpolated panel (to double the nodes in a test).
     """
-    row_of, offset = check_values(row_of, offset, "offset")
+    row_of, offset = check_offset(row_of, offset)
     order, order_ptr = chebyshev.sort_by_row(row_of, n_rows)
     panels = spread(order, order_ptr, offset, check_tol(tol), n_min)
     stride, x_ptr, x_weight = no_covariate(len(row_of))

@@ -10,7 +10,7 @@ import numpy as np
 from .._errors import InputError
 from . import chebyshev
 from .arrays import BoolArray, FloatArray, IntArray
-from .nodes import NodeTable, Panels, check_tol, check_values, spread
+from .nodes import NodeTable, Panels, check_offset, check_tol, check_values, spread
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def tensor_nodes(
     """
     if not (math.isfinite(variation) and variation > 0):
         raise InputError(f"variation is {variation}; it must be a positive number, such as the default 6.")
-    row_of, offset = check_values(row_of, offset, "offset")
+    row_of, offset = check_offset(row_of, offset)
     row_of, x = check_values(row_of, x, "the covariate")
     order, order_ptr = chebyshev.sort_by_row(row_of, n_rows)
     x_range = _ranges(order, order_ptr, x)

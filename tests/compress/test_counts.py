@@ -1,3 +1,4 @@
+import anndata as ad
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -8,6 +9,7 @@ from sc_glmm._compress import (
     chebyshev_nodes,
     compress_counts,
     counts,
+    kernels,
     passes,
     poisson_nodes,
     stack_rows,
@@ -54,6 +56,19 @@ def test_every_form_of_matrix_gives_the_same(data, form, dtype):
     y, row_of, offset = data
     y[11, 4] = 2950
     assert_same_stats(compress(FORMS[form](y.astype(dtype)), row_of, offset), compress(y, row_of, offset))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_more_cells_than_a_block_of_the_kernels(rng, form):
+    y, row_of, offset = simulate(rng, n_obs=2 * kernels.CELLS_PER_BLOCK + 900, n_genes=3)
+    y[rng.integers(0, len(y), 30), 1] = 90
+    row_of[::11] = -1
+    table = chebyshev_nodes(row_of, 6, offset)
+    halves = [np.where((np.arange(len(y)) < 1234) == half, np.arange(len(y)), -1) for half in (True, False)]
+    whole = compress_counts(FORMS[form](y), table, offset)
+    one, two = (compress_counts(sp.csr_matrix(y), table, offset, obs_index=index) for index in halves)
+    assert_same_stats(whole, add_counts(one, two))
+    np.testing.assert_array_equal(whole.total, y[row_of >= 0].sum(axis=0))
 
 
 def test_unusual_storage(data):
@@ -291,3 +306,16 @@ def test_statistics_that_do_not_belong_together_are_not_added(data):
     y, row_of, offset = data
     with pytest.raises(InputError, match="only those of one node table"):
         add_counts(compress(y, row_of, offset), compress(y[:, :5], row_of, offset))
+
+
+@pytest.mark.parametrize("form", ["csr", "csc", "csr_array", "dense"])
+def test_views_of_anndata_are_read_and_left_alone(rng, data, form):
+    y, row_of, offset = data
+    adata = ad.AnnData(FORMS[form](y))
+    cells, genes = np.flatnonzero(rng.random(len(y)) < 0.5)[::-1], [7, 2, 5]
+    view = adata[cells, genes]
+    ours = compress(view.X, row_of[cells], offset[cells])
+    assert_same_stats(ours, compress(y[cells][:, genes], row_of[cells], offset[cells]))
+    assert view.is_view
+    compress(FORMS[form](y), row_of, offset)
+    np.testing.assert_array_equal(sp.csr_matrix(adata.X).toarray(), y)

@@ -177,6 +177,7 @@ def test_node_error_sees_too_few_nodes_and_wrong_offsets(rng):
     [
         ({"offset": np.array([0.0, np.nan, 1.0])}, "offset is nan in cell 1"),
         ({"offset": np.array([0.0, 1.0])}, "shape"),
+        ({"offset": np.array([0.0, 8.0, 2000.0])}, "offset is 2000 in cell 2; it is a logarithm"),
         ({"tol": 0.5}, "tol is 0.5"),
     ],
 )
