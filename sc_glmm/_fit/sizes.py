@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .._compress.size_factors import DOMINANT_SHARE, tmm_factors
+from .._compress.composition import pooled_factors
+from .._compress.size_factors import DOMINANT_SHARE
 from .._errors import InputError
 from .compress import Compressed
 from .genes import GeneModel
@@ -68,14 +69,14 @@ class SampleFactors:
 
 
 def sample_factors(model: GeneModel, compressed: Compressed) -> SampleFactors:
-    """TMM factors of the levels of the finest grouping factor, from the sums on the rows."""
+    """Composition factors of the levels of the finest grouping factor, from the sums on the rows."""
     finest = max(model.structure.blocks, key=lambda b: b.n_levels)
     totals = model.row_totals()
     bulk = np.zeros((finest.n_levels, totals.shape[0]))
     np.add.at(bulk, finest.codes, totals.T)
-    # sums over nodes are whole numbers up to rounding, and a trimmed mean must see ties as ties
+    # sums over nodes are whole numbers up to rounding, and trimming must see ties as ties
     bulk = np.round(bulk)
-    log_factor = np.log(tmm_factors(bulk))
+    log_factor = np.log(pooled_factors(bulk))
     share = bulk / np.maximum(bulk.sum(axis=1, keepdims=True), 1.0)
     dominant = np.flatnonzero(share.max(axis=0, initial=0.0) > DOMINANT_SHARE)
     return SampleFactors(

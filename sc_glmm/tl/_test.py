@@ -76,7 +76,7 @@ def test(
         ``"nb"``, ``"poisson"``, or ``"gaussian"`` for a layer of log-normalised values.
     size_factors
         Linear, positive: a column of ``obs``, or one number per cell. Default: the sum of the counts of the cell over all
-        genes of `adata`, times a robust factor of its sample (trimmed mean of M values), scaled to mean 1.
+        genes of `adata`, times a robust factor of its sample for composition, scaled to mean 1.
     offset
         Natural logs that take the place of size factors: a column of ``obs``, or one number per cell. For Gaussian
         responses, what is subtracted from them.
@@ -228,7 +228,7 @@ def _sizes(
     if note is not None:
         notes.append(note)
     log = np.log(np.where(used, library, 1.0) / library[used].mean())
-    return _Sizes(np.where(used, log, 0.0), used, True, "library size x TMM", tuple(notes))
+    return _Sizes(np.where(used, log, 0.0), used, True, "library size x sample factor", tuple(notes))
 
 
 @dataclass(frozen=True)
