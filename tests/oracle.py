@@ -248,6 +248,8 @@ def find_mode(model: Model, lat: Latent, phi: float, start: Floats | None = None
         f = pointwise(model, lat.fixed + lat.G @ v, phi)
         gradient = lat.G.T @ f.d1 - lat.precision * v
         hessian = (lat.G.T * -f.d2) @ lat.G + np.diag(lat.precision)
+        if not (np.isfinite(gradient).all() and np.isfinite(hessian).all()):
+            raise NoModeError("the integrand overflows")
         try:
             step = linalg.cho_solve(linalg.cho_factor(hessian, lower=True), gradient)
         except linalg.LinAlgError as error:
@@ -420,13 +422,17 @@ def hessian(model: Model, psi: Floats, method: Method = "ml", n_agq: int = 1) ->
     return 0.5 * (out + out.T)
 
 
-def joint_vcov(model: Model, psi: Floats, method: Method = "ml", n_agq: int = 1) -> Floats:
+def joint_vcov(
+    model: Model, psi: Floats, method: Method = "ml", n_agq: int = 1, curvature: Floats | None = None
+) -> Floats:
     """Covariance of (beta, theta, log phi) that accounts for the estimation of the variances.
 
     ML: inverse of the Hessian in all parameters. REML: beta is among the latent variables, so its covariance is the
     inverse joint precision plus what the uncertainty of (theta, log phi) adds through the mode (as TMB's `sdreport`).
     """
-    outer = linalg.inv(-hessian(model, psi, method, n_agq))
+    if curvature is None:
+        curvature = hessian(model, psi, method, n_agq)
+    outer = linalg.inv(-curvature)
     if method == "ml":
         return outer
     ev = laplace(model, psi, method)
@@ -473,9 +479,13 @@ def fixed_effects(model: Model, psi: Floats, method: Method = "ml", mode: Floats
     return mode[-model.X.shape[1] :]
 
 
-def newton_step(model: Model, psi: Floats, method: Method = "ml", n_agq: int = 1) -> Floats:
+def newton_step(
+    model: Model, psi: Floats, method: Method = "ml", n_agq: int = 1, curvature: Floats | None = None
+) -> Floats:
     """From psi to the optimum of the objective, to second order: how far an optimiser stopped from it."""
-    return linalg.solve(-hessian(model, psi, method, n_agq), gradient(model, psi, method, n_agq))
+    if curvature is None:
+        curvature = hessian(model, psi, method, n_agq)
+    return linalg.solve(-curvature, gradient(model, psi, method, n_agq))
 
 
 @dataclass(frozen=True)
