@@ -159,10 +159,8 @@ def _from_triple(design: Design, name: str, level: object, base: object) -> Cont
     rows = pd.DataFrame({key: pd.Series(values, dtype=object) for key, values in two.items()})
     frame = design.convert(rows, [atom for term in design.formula.fixed_terms for atom in term])
     both = design.fixed.all_columns(frame)
-    difference = both[:1] - both[1:]
-    difference[np.abs(difference) < 1e-12 * np.abs(both).max(initial=0.0)] = 0.0  # what rounding left
     words = triple_words(design, name, level, base, typical)
-    L = _estimable(design, difference, words)
+    L = _estimable(design, both[:1] - both[1:], words)
     return _checked(design, f"{name}_{level}_vs_{base}", L, words)
 
 

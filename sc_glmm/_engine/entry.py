@@ -31,7 +31,7 @@ from sc_glmm._engine.optimize import FAILED as OPT_FAILED
 from sc_glmm._engine.workspace import Gene, new_work
 from sc_glmm._families.registry import start_values
 
-KERNEL_DIGEST = "d8b5d27c99289244"
+KERNEL_DIGEST = "ce32a608d889d12a"
 
 # Status of a fit, as the kernel reports it.
 OK = 0

@@ -1,0 +1,121 @@
+"""Every family: derivatives against numerical ones, values against independent formulas, limits."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+from scipy.special import gammaln
+
+from sc_glmm._families import gaussian, nb, poisson
+from sc_glmm._families.registry import FAMILIES
+
+MODULES = {"poisson": poisson, "nb": nb, "gaussian": gaussian}
+EC = np.exp(np.array([-1.3, 0.2, 0.9]))
+WEIGHT = np.array([2.0, 5.0, 1.0])
+A = np.array([3.0, 8.0, 0.0])
+
+
+@pytest.fixture(autouse=True)
+def python_kernels(monkeypatch):
+    """The kernels as plain Python: compiled without wrappers, they must not be called from here."""
+    for module in MODULES.values():
+        for name, thing in vars(module).items():
+            if hasattr(thing, "py_func"):
+                monkeypatch.setattr(module, name, thing.py_func)
+
+
+def value(family, eta, log_phi):
+    return MODULES[family].value(eta, math.exp(log_phi), 0, 3, EC, WEIGHT, A, A.sum())
+
+
+def full(family, eta, log_phi):
+    out = np.zeros(8)
+    MODULES[family].full(eta, math.exp(log_phi), 0, 3, EC, WEIGHT, A, A.sum(), out)
+    return out
+
+
+def slope(function, at, h=1e-4):
+    """Fourth-order central difference."""
+    near, far = function(at + h) - function(at - h), function(at + 2 * h) - function(at - 2 * h)
+    return (8 * near - far) / (12 * h)
+
+
+@pytest.mark.parametrize("family", MODULES)
+@pytest.mark.parametrize("eta", [-4.0, -0.5, 1.7])
+@pytest.mark.parametrize("log_phi", [-6.0, -1.0, 0.0, 2.5])
+def test_derivatives_are_those_of_the_value(family, eta, log_phi):
+    out = full(family, eta, log_phi)
+    scale = 1e-7 * (1.0 + np.abs(out).max())
+    assert out[0] == pytest.approx(value(family, eta, log_phi), rel=1e-13)
+    for k in range(3):
+        numerical = slope(lambda e, k=k: full(family, e, log_phi)[k], eta)
+        assert out[k + 1] == pytest.approx(numerical, abs=scale)
+    if FAMILIES[family].has_dispersion:
+        for k in range(3):
+            numerical = slope(lambda t, k=k: full(family, eta, t)[k], log_phi)
+            assert out[4 + k] == pytest.approx(numerical, abs=scale)
+
+
+@pytest.mark.parametrize("family", MODULES)
+def test_newton_agrees_with_full(family):
+    out = full(family, 0.4, -0.7)
+    d1, d2 = MODULES[family].newton(0.4, math.exp(-0.7), 0, 3, EC, WEIGHT, A, A.sum())
+    assert (d1, d2) == pytest.approx((out[1], out[2]), rel=1e-13)
+
+
+def counts_table(y):
+    tail = np.array([(y > j).sum() for j in range(64)], dtype=float)
+    large, number = np.unique(y[y > 64], return_counts=True)
+    return tail, large.astype(float), number.astype(float)
+
+
+@pytest.mark.parametrize("phi", [1e-8, 1e-3, 0.5, 30.0, 900.0])
+def test_nb_is_scipys_negative_binomial(phi):
+    y = np.array([0, 1, 1, 2, 5, 63, 64, 65, 66, 120, 120, 2950])
+    offset, eta = np.linspace(-1, 1, len(y)), 1.5
+    mu = np.exp(offset + eta)
+    tail, over_value, over_count = counts_table(y)
+    rows = sum(
+        nb.value(eta, phi, 0, 1, np.exp(offset[i : i + 1]), np.ones(1), y[i : i + 1].astype(float), float(y[i]))
+        for i in range(len(y))
+    )
+    term, _ = nb.gene_term(phi, tail, over_value, over_count, np.zeros(2))
+    const = np.sum(y * offset - gammaln(y + 1))
+    # scipy's pmf loses digits where 1 / phi is large: the sum over j says the same without differences of gammas
+    exact = np.sum(
+        [np.sum(np.log1p(np.arange(n) * phi)) for n in y]
+        + y * np.log(mu)
+        - (y + 1 / phi) * np.log1p(phi * mu)
+        - gammaln(y + 1)
+    )
+    assert rows + term + const == pytest.approx(exact, rel=1e-12)
+    if phi >= 0.5:
+        r = 1 / phi
+        assert rows + term + const == pytest.approx(stats.nbinom.logpmf(y, r, r / (r + mu)).sum(), rel=1e-9)
+
+
+@pytest.mark.parametrize("phi", [1e-8, 1e-4, 0.3, 40.0])
+def test_gene_term_of_nb_has_the_right_derivative(phi):
+    tail, over_value, over_count = counts_table(np.array([1, 2, 3, 70, 500, 500, 2950]))
+
+    def term(t):
+        return nb.gene_term(math.exp(t), tail, over_value, over_count, np.zeros(2))[0]
+
+    _, derivative = nb.gene_term(phi, tail, over_value, over_count, np.zeros(2))
+    assert derivative == pytest.approx(slope(term, math.log(phi), 1e-3), rel=1e-6)
+
+
+def test_nb_becomes_poisson():
+    phi = 1e-8
+    a, b = full("nb", 0.3, math.log(phi)), full("poisson", 0.3, 0.0)
+    np.testing.assert_allclose(a[1:4], b[1:4], rtol=1e-6)
+
+
+def test_gaussian_is_the_normal_density():
+    y, phi, eta = np.array([1.0, 2.5, -0.3]), 0.7, 0.9
+    row = gaussian.value(eta, phi, 0, 1, np.ones(1), np.array([3.0]), np.array([y.sum()]), y.sum())
+    term, _ = gaussian.gene_term(phi, np.zeros(64), np.zeros(0), np.zeros(0), np.array([3.0, (y**2).sum()]))
+    assert row + term == pytest.approx(stats.norm.logpdf(y, eta, math.sqrt(phi)).sum(), rel=1e-13)
