@@ -13,7 +13,15 @@ from .._errors import DesignError
 from .build import Design
 from .coding import FloatArray
 from .names import list_some
-from .words import codes_every_level, column_words, combination_words, term_words, triple_words
+from .words import (
+    codes_every_level,
+    column_words,
+    combination_words,
+    compared_levels,
+    term_of,
+    term_words,
+    triple_words,
+)
 
 ESTIMABLE_TOLERANCE = 1e-8
 
@@ -32,12 +40,15 @@ class Contrast:
         Names of the columns of X that `L` uses.
     words
         The same in words: ``"disease: AD vs ctl"``.
+    levels
+        ``(factor, level, base)`` if it compares two levels of a factor, else None.
     """
 
     name: str
     L: FloatArray
     columns: tuple[str, ...]
     words: str
+    levels: tuple[str, str, str] | None = None
 
 
 def build_contrasts(design: Design, contrasts: Any = None) -> tuple[Contrast, ...]:
@@ -122,10 +133,12 @@ def _from_text(design: Design, text: str) -> Contrast:
         L = unit[list(fixed.terms[label])]
         if codes_every_level(design, label):
             L = L[1:] - L[:1]  # without an intercept, its columns are means; what can be tested is their differences
-        return _checked(design, label, L, term_words(design, label))
+        made = _checked(design, label, L, term_words(design, label))
+        return replace(made, levels=compared_levels(design, label) if len(L) == 1 else None)
     if text in fixed.names:
         j = fixed.names.index(text)
-        return _checked(design, text, unit[[j]], column_words(design, j))
+        made = _checked(design, text, unit[[j]], column_words(design, j))
+        return replace(made, levels=compared_levels(design, term_of(design, j), j))
     if text in fixed.aliased or label is not None:
         why = [note for note in design.notes if f"column {text!r}" in note]
         reason = why[0] if why else "all its columns were dropped from the design, because they depend on other terms"
@@ -161,7 +174,8 @@ def _from_triple(design: Design, name: str, level: object, base: object) -> Cont
     both = design.fixed.all_columns(frame)
     words = triple_words(design, name, level, base, typical)
     L = _estimable(design, both[:1] - both[1:], words)
-    return _checked(design, f"{name}_{level}_vs_{base}", L, words)
+    made = _checked(design, f"{name}_{level}_vs_{base}", L, words)
+    return replace(made, levels=(name, str(level), str(base)))
 
 
 def _typical_values(design: Design) -> dict[str, object]:

@@ -52,11 +52,13 @@ def find_columns(formula: MixedFormula, data: pd.DataFrame, *, response: bool = 
         If two columns have the name.
     """
     uses: dict[str, Use] = {}
+    called: list[Name] = []
     for atom, is_term in _atoms(formula, response):
         functions = _functions() | (_RESPONSE_FUNCTIONS if atom is formula.response_atom else frozenset())
         columns = [name for name in atom.names if _is_column(name, atom, data, functions, formula.source)]
         if not columns:
             raise FormulaError(f"{atom.text!r} uses no column of the data", formula.source, atom.span)
+        called += [name for name in atom.names if name not in columns]
         for name in columns:
             use = uses.setdefault(name.name, Use(name.span))
             if not is_term:
@@ -72,6 +74,10 @@ def find_columns(formula: MixedFormula, data: pd.DataFrame, *, response: bool = 
             if column not in data.columns:
                 raise _missing(Name(column, span), data, formula.source)
             uses.setdefault(column, Use(span)).group = True
+    for name in called:
+        if name.name in uses:
+            message = f"{name.name!r} is a function here and a column elsewhere in the formula: rename the column"
+            raise FormulaError(message, formula.source, name.span)
     for column, use in uses.items():
         if isinstance(data[column], pd.DataFrame):
             raise DesignError(

@@ -28,7 +28,7 @@ def term_words(design: Design, label: str) -> str:
 def column_words(design: Design, j: int) -> str:
     """The hypothesis that one coefficient is zero."""
     name = design.fixed.names[j]
-    label = next(label for label, columns in design.fixed.terms.items() if j in columns)
+    label = term_of(design, j)
     factor = main_effect(design, label)
     if factor is not None:
         if factor.base is not None and "[T." in name:
@@ -42,6 +42,24 @@ def column_words(design: Design, j: int) -> str:
     if name in design.columns:
         return f"{name}: per unit{_elsewhere(design, name)}"
     return name
+
+
+def term_of(design: Design, j: int) -> str:
+    """Label of the term that column j of X belongs to."""
+    return next(label for label, columns in design.fixed.terms.items() if j in columns)
+
+
+def compared_levels(design: Design, label: str, j: int | None = None) -> tuple[str, str, str] | None:
+    """(factor, level, base) if a term of one contrast, or column j of it, compares two levels of a factor."""
+    factor = main_effect(design, label)
+    if factor is None or factor.base is None:
+        return None
+    if codes_every_level(design, label):
+        return (factor.name, factor.levels[1], factor.levels[0]) if j is None else None
+    name = design.fixed.names[design.fixed.terms[label][0] if j is None else j]
+    if "[T." not in name:
+        return None
+    return factor.name, name[name.rindex("[T.") + 3 : -1], factor.base
 
 
 def triple_words(design: Design, factor: str, level: object, base: object, typical: dict[str, object]) -> str:

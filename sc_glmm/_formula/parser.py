@@ -79,9 +79,9 @@ class Parser:
         self.at = tildes[0] + 1
         if not left:
             return None
-        bar = next((token for token in left if token.kind in ("|", "||")), None)
-        if bar is not None:
-            raise self.fail("a random effect belongs on the right side of '~'", bar.span)
+        for token in left:
+            if token.kind in ("|", "||"):
+                raise self.fail("a random effect belongs on the right side of '~'", token.span)
         if len(left) == 1 and left[0].kind == "number":
             raise self.fail("a number cannot be the response", left[0].span)
         if len(left) == 1 and left[0].kind in ("name", "quoted", "braces"):

@@ -187,6 +187,11 @@ def test_a_column_may_be_called_like_a_function() -> None:
     data = pd.DataFrame({"log": np.abs(REAL) + 1.0, "scale": REAL})
     design = build_design(parse_formula("~ log + exp(scale)"), data)
     np.testing.assert_allclose(design.fixed.X[:, 1:], np.column_stack([data["log"], np.exp(REAL)]))
+    other = build_design(parse_formula("~ log(other)"), data.assign(other=2.0 + np.arange(8)))
+    np.testing.assert_allclose(other.fixed.X[:, 1], np.log(2.0 + np.arange(8)))
+    with pytest.raises(FormulaError, match="'log' is a function here and a column elsewhere") as caught:
+        build_design(parse_formula("~ log + log(log)"), data)
+    assert caught.value.span == (8, 11)
 
 
 def test_columns_must_be_unique() -> None:

@@ -155,6 +155,11 @@ def test_words_of_main_effects_say_where_the_other_factor_stands() -> None:
     }
 
 
+def test_words_of_main_effects_beside_interactions_with_expressions() -> None:
+    made = build_contrasts(design_of("~ sex*log(age) + C(n):sex", reference={"sex": "F"}))
+    assert made[0].words == "sex: M vs F (at log(age) = 0, n = 0)"
+
+
 def test_triples_in_interactions_stand_at_the_reference_and_at_the_mean() -> None:
     design = design_of("~ disease*sex + sex*age + flag*disease")
     (made,) = build_contrasts(design, ("disease", "AD", "MCI"))

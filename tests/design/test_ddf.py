@@ -27,6 +27,7 @@ def cells(n_donors: int = 8, per_donor: int = 2, n_cells: int = 6) -> pd.DataFra
             "disease": np.where(donor < n_donors // 2, "a_ctl", "sick"),
             "age": (donor * 7 % 5).astype(float),
             "batch": donor % 4,
+            "twin": 7 - donor,
             "plate": rng.integers(0, 5, n),
             "x": rng.normal(size=n),
             "kind": rng.choice(["t", "u", "v"], n),
@@ -75,6 +76,8 @@ def df_of(source: str, contrast: object = None, data: pd.DataFrame | None = None
         # a crossed factor that contains nothing
         ("~ disease + (1 | plate) + (1 | sample)", "disease", 14),
         ("~ stim + (1 | plate) + (1 | donor) + (1 | sample)", "stim", 7),
+        # two names for one partition
+        ("~ disease + (1 | donor) + (1 | twin)", "disease", 8 - 2),
         # without an intercept
         ("~ 0 + disease + (1 | donor)", ("disease", "sick", "a_ctl"), 6),
         ("~ 0 + disease + (1 | donor)", "disease", 6),
@@ -84,7 +87,8 @@ def df_of(source: str, contrast: object = None, data: pd.DataFrame | None = None
         # the intercept counts only alone
         ("~ 1 + (1 | donor)", "Intercept", 7),
         ("~ 1 + (1 | donor) + (1 | sample)", "Intercept", 7),
-        ("~ disease + (1 | donor)", {"k": [1, 1]}, 6),
+        ("~ stim + (1 | batch) + (1 | donor) + (1 | sample)", {"k": [1, 1]}, 16 - 8 - 1),
+        ("~ stim + (1 | batch) + (1 | donor) + (1 | sample)", "Intercept", 4 - 1),
         # confounded
         ("~ donor + (1 | donor)", "donor", 0),
         ("~ donor + stim + (1 | donor) + (1 | sample)", "donor", 0),
