@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from .._errors import FormulaError
-from .parser import Parser, join
+from .parser import Parser
+from .piece import join
 from .random import expand_bar
 from .records import MixedFormula, RandomTerm
 

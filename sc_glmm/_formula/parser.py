@@ -3,44 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from .._errors import FormulaError
 from .algebra import OPERATIONS, Terms, atom_terms
+from .piece import Piece, join
 from .python import read_python
 from .random import Bar
 from .records import Atom, Name, Span
 from .tokens import Token, tokenize
 
 MAX_DEPTH = 40
-_READABLE = {"end": "the end of the formula", "quoted": "a name"}
-
-
-@dataclass
-class Piece:
-    """What a stretch of the right side means so far.
-
-    Attributes
-    ----------
-    terms
-        Its terms, without the intercept.
-    intercept
-        True after ``1``, False after ``0`` or ``- 1``, None when nothing was said.
-    text, written
-        For formulaic (terms only), and as written.
-    span
-        Place in the source.
-    bars, offsets
-        Random-effects terms and offsets found on the way.
-    """
-
-    terms: Terms
-    intercept: bool | None
-    text: str
-    written: str
-    span: Span
-    bars: list[Bar] = field(default_factory=list)
-    offsets: list[Atom] = field(default_factory=list)
 
 
 class Parser:
@@ -276,8 +248,7 @@ class Parser:
         if before == "(" and token.kind == ")":
             return self.fail("nothing stands between these parentheses", (token.start - 1, token.stop))
         after = "" if before in ("", "~") else f" after {before!r}"
-        here = _READABLE.get(token.kind, f"{token.text!r}")
-        return self.fail(f"a term was expected{after}, but here is {here}", token.span)
+        return self.fail(f"a term was expected{after}, but here is {_shown(token)}", token.span)
 
     def bad_group(self, token: Token, bar: Token, *, begun: bool) -> FormulaError:
         """Something else where the name of a grouping column should be."""
@@ -286,16 +257,8 @@ class Parser:
         if token.kind in ("call", "braces"):
             message = "a grouping factor is a column, or columns joined by ':' or '/'; any column is taken as a factor"
             return self.fail(message, token.span)
-        here = _READABLE.get(token.kind, f"{token.text!r}")
-        return self.fail(f"the name of a column was expected, but here is {here}", token.span)
+        return self.fail(f"the name of a column was expected, but here is {_shown(token)}", token.span)
 
 
-def join(left: str, right: str, minus: bool = False) -> str:
-    """Join two texts by a sign; an empty one leaves no trace."""
-    if not right:
-        return left
-    if not left:
-        return f"-{right}" if minus else right
-    if right.startswith("-") and not minus:
-        return f"{left} - {right[1:]}"
-    return f"{left} {'-' if minus else '+'} {right}"
+def _shown(token: Token) -> str:
+    return repr(token.text) if token.text else "the end of the formula"

@@ -16,7 +16,7 @@ class Bar:
     Attributes
     ----------
     terms, intercept, written
-        The left side: see :class:`sc_glmm._formula.parser.Piece`.
+        The left side: see :class:`sc_glmm._formula.piece.Piece`.
     bar
         ``"|"`` or ``"||"``.
     groups
