@@ -76,8 +76,8 @@ def find_response(adata: AnnData, formula: MixedFormula, counts: bool) -> Respon
     wanted = formula.response_name
     if formula.response is not None and wanted is None:
         raise FormulaError(
-            "the left side is the name of a layer (or of X); transform the data into a layer first, and for counts do not "
-            "transform them at all",
+            "the left side is the name of a layer (or of X); transform the data into a layer first, and for counts do "
+            "not transform them at all",
             formula.source,
             formula.response_span or (0, len(formula.source)),
         )
@@ -95,8 +95,8 @@ def find_response(adata: AnnData, formula: MixedFormula, counts: bool) -> Respon
         if problem is not None:
             raise InputError(
                 f"{name} {problem}. Raw counts are needed; layers that hold them: "
-                f"{_some([k for k, v in adata.layers.items() if count_problem(_in_memory(v)) is None])}. Put that layer's "
-                "name on the left side of the formula, or use family='gaussian' for log-normalised values"
+                f"{_some([k for k, v in adata.layers.items() if count_problem(_in_memory(v)) is None])}. Put that "
+                "layer's name on the left side of the formula, or use family='gaussian' for log-normalised values"
             )
     return Response(matrix, name, notes)
 
@@ -153,8 +153,9 @@ def cut_note(adata: AnnData, library: FloatArray) -> str | None:
             share = float(np.median(library[good] / known[good])) if good.any() else 1.0
             if share < CUT_SHARE:
                 return (
-                    f"the counts of a cell add up to {share:.0%} of obs[{column!r}] (median): the matrix seems to be cut to "
-                    f"some genes, and its sums are poor size factors; pass size_factors={column!r}, or test before cutting"
+                    f"the counts of a cell add up to {share:.0%} of obs[{column!r}] (median): the matrix seems to be "
+                    f"cut to some genes, and its sums are poor size factors; pass size_factors={column!r}, or test "
+                    "before cutting"
                 )
             return None
     return None
@@ -241,10 +242,11 @@ def read_results(adata: AnnData, key: str) -> pd.DataFrame:
         raise InputError(f"there are no results under key={key!r}; run sc_glmm.tl.test(adata, ..., key_added={key!r})")
     if f"{key}_results" in adata.uns:
         return adata.uns[f"{key}_results"].reset_index(drop=True)
-    genes = adata.varm[key].drop(columns=["status"])
+    varm: Mapping[str, Any] = adata.varm
+    genes = varm[key].drop(columns=["status"])
     parts = []
     for name in np.atleast_1d(entry["params"]["varm"]):
-        table = adata.varm[str(name)]
+        table = varm[str(name)]
         parts.append(table[["variable", "contrast", *CONTRAST_COLUMNS]].join(genes))
     frame = pd.concat(parts, ignore_index=True)
     frame["contrast"] = pd.Categorical(frame["contrast"], categories=list(dict.fromkeys(frame["contrast"].astype(str))))

@@ -1,7 +1,8 @@
 """The results once more in the form of scanpy's ``rank_genes_groups``, for its plots and getters.
 
-Only contrasts of two levels of a factor fit into it. Genes without a result are put last with the neutral values score 0,
-log fold change 0, p-value 1, because scanpy draws a missing log fold change as 1 and cannot set axes for a missing score.
+Only contrasts of two levels of a factor fit into it. Genes without a result are put last with the neutral values
+score 0, log fold change 0, p-value 1, because scanpy draws a missing log fold change as 1 and cannot set axes for a
+missing score.
 """
 
 from __future__ import annotations
@@ -33,7 +34,12 @@ def mirror_of(tests: Sequence[GeneTests], groupby: str | None, recipe: Mapping[s
         if not fields:
             return {}
         params = {"groupby": groupby, "reference": fields[0][1].words}
-    params |= {"method": str(recipe.get("test", "")), "use_raw": False, "layer": None, "corr_method": "benjamini-hochberg"}
+    params |= {
+        "method": str(recipe.get("test", "")),
+        "use_raw": False,
+        "layer": None,
+        "corr_method": "benjamini-hochberg",
+    }
     columns = {name: _ranked(contrast) for name, contrast in fields}
     return {"params": params, **{slot: _records(columns, slot, kind) for slot, kind in _SLOTS.items()}}
 
@@ -47,7 +53,9 @@ def _same_factor(contrasts: Sequence[ContrastTable]) -> list[ContrastTable]:
     if not comparisons or comparisons[0].levels is None:
         return []
     factor, _, base = comparisons[0].levels
-    chosen = {c.levels[1]: c for c in comparisons if c.levels is not None and (c.levels[0], c.levels[2]) == (factor, base)}
+    chosen = {
+        c.levels[1]: c for c in comparisons if c.levels is not None and (c.levels[0], c.levels[2]) == (factor, base)
+    }
     return list(chosen.values())
 
 

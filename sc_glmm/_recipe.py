@@ -56,7 +56,9 @@ def summary_line(tests: Sequence[GeneTests], seconds: float, key: str, groupby: 
         tail = f" ({', '.join(others)})" if others else ""
         lines.append(f"{where}{tested:,} of {len(group.genes):,} genes tested{tail}")
     slots = f".uns['{key}_results']" if groupby else f".varm['{key}*']"
-    lines.append(f"finished in {seconds:.1f} s; see sc_glmm.get.results(adata, key={key!r}), stored in {slots}, .uns['{key}']")
+    lines.append(
+        f"finished in {seconds:.1f} s; see sc_glmm.get.results(adata, key={key!r}), stored in {slots}, .uns['{key}']"
+    )
     return "\n".join(lines)
 
 

@@ -75,7 +75,7 @@ class GeneTests:
 
 
 def long_frame(tests: GeneTests) -> pd.DataFrame:
-    """One row per contrast and gene: ``variable, contrast``, the test, then what is the same for all contrasts of a gene."""
+    """One row per contrast and gene: ``variable, contrast``, the test, then the facts of the gene."""
     parts = []
     shared = tests.genes.drop(columns=["status"])
     for contrast in tests.contrasts:

@@ -1,4 +1,4 @@
-"""A factor per sample for what its library size cannot say: strong genes that respond shift the shares of all others."""
+"""A factor per sample for what its library size hides: strong genes that respond shift the shares of all others."""
 
 from __future__ import annotations
 
@@ -17,14 +17,16 @@ MIN_POOLS = 10
 def pooled_factors(counts: FloatArray) -> FloatArray:
     r"""Trimmed ratio of each sample's counts to those expected from all samples, with weak genes pooled.
 
-    For sample s with total :math:`N_s`, gene g is expected to have :math:`m_{gs} = N_s p_g` counts, :math:`p_g` its share of
-    the counts of all samples. Genes with :math:`m_{gs} \ge 30` stand for themselves; the others are added up, in the order
-    of their shares, to pools with as much. Of the ratios :math:`y / m` of genes and pools the 30 % largest and smallest are
-    cut off, and the factor is :math:`\sum y / \sum m` over the rest, scaled to geometric mean 1 over samples.
+    For sample s with total :math:`N_s`, gene g is expected to have :math:`m_{gs} = N_s p_g` counts, :math:`p_g` its
+    share of the counts of all samples. Genes with :math:`m_{gs} \ge 30` stand for themselves; the others are added
+    up, in the order of their shares, to pools with as much. Of the ratios :math:`y / m` of genes and pools the 30 %
+    largest and smallest are cut off, and the factor is :math:`\sum y / \sum m` over the rest, scaled to geometric
+    mean 1 over samples.
 
-    The trimmed mean of M values (Robinson and Oshlack 2010) has the same aim, but takes logs of single genes' ratios where
-    both samples have counts. With the few cells that a sample has of one cell type most genes have none or one, and the
-    condition "both have counts" makes the factor of a small sample too large, by a factor of two at 4,000 counts.
+    The trimmed mean of M values (Robinson and Oshlack 2010) has the same aim, but takes logs of single genes' ratios
+    where both samples have counts. With the few cells that a sample has of one cell type most genes have none or one,
+    and the condition "both have counts" makes the factor of a small sample too large, by a factor of two at 4,000
+    counts.
 
     Parameters
     ----------

@@ -1,11 +1,12 @@
 """Adaptive Gauss-Hermite quadrature for one scalar random effect per group, and its exact gradient.
 
-For a group with mode u, H = 1 + sum j^2 W (j the row's z theta) and s = H^-1/2, the nodes are ``u_k = u + sqrt(2) s z_k`` and
+For a group with mode u, H = 1 + sum j^2 W (j the row's z theta) and s = H^-1/2, the nodes are ``u_k = u + sqrt(2) s
+z_k`` and
 
     log I = log s + log sum_k omega_k exp(h(u_k) + z_k^2),     omega_k the Gauss-Hermite weights over sqrt(pi).
 
-The derivative counts the movement of u and s with the parameters, so that it is that of the value computed, whatever the
-number of nodes (with one node this is Laplace).
+The derivative counts the movement of u and s with the parameters, so that it is that of the value computed, whatever
+the number of nodes (with one node this is Laplace).
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from __future__ import annotations
 import math
 
 from sc_glmm._families.jit import kernel
-
 from sc_glmm._families.registry import row_full
 
 
@@ -21,7 +21,8 @@ from sc_glmm._families.registry import row_full
 def quadrature(code, has_phi, ar, nd, ge, phi, gh, v, wk, grad, dh, acc):
     """Log likelihood (without the gene term) and its gradient in ``[beta, theta, log phi]``, from the mode in `v`.
 
-    For one grouping factor with one column and beta outside the border. `gh` is ``(2, n_agq)``: nodes and log weights. `dh` (2, n_par) and `acc` (2 + n_agq, n_par + 2) are work space.
+    For one grouping factor with one column and beta outside the border. `gh` is ``(2, n_agq)``: nodes and log
+    weights. `dh` (2, n_par) and `acc` (2 + n_agq, n_par + 2) are work space.
     """
     n_par = grad.shape[0]
     p = ar.size[3]
@@ -40,9 +41,7 @@ def quadrature(code, has_phi, ar, nd, ge, phi, gh, v, wk, grad, dh, acc):
             dh[1, i] = 0.0  # explicit derivative of H
         for r in range(first, last):
             d = ar.grp_row[r]
-            row_full(
-                code, wk.eta[d], phi, nd.ptr[d], nd.ptr[d + 1], nd.ec, nd.weight, ge.a, ge.a_sum[d], wk.out
-            )
+            row_full(code, wk.eta[d], phi, nd.ptr[d], nd.ptr[d + 1], nd.ec, nd.weight, ge.a, ge.a_sum[d], wk.out)
             j = wk.J[d, 0]
             z = ar.XZ[d, 0]
             W = -wk.out[2]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+
 from sc_glmm._families.jit import kernel
 
 

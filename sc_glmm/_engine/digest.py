@@ -1,7 +1,9 @@
-"""The digest of all kernel sources that :mod:`sc_glmm._engine.entry` carries; ``python -m sc_glmm._engine.digest`` rewrites it.
+"""The digest of all kernel sources that :mod:`sc_glmm._engine.entry` carries.
 
-Run it after every change of a file in `_families` or `_engine` (the pre-commit hook does): without it numba may go on using
-the kernels it compiled before the change.
+``python -m sc_glmm._engine.digest`` rewrites it.
+
+Run it after every change of a file in `_families` or `_engine` (the pre-commit hook does): without it numba may go on
+using the kernels it compiled before the change.
 """
 
 from __future__ import annotations

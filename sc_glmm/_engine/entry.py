@@ -31,7 +31,7 @@ from sc_glmm._engine.optimize import FAILED as OPT_FAILED
 from sc_glmm._engine.workspace import Gene, new_work
 from sc_glmm._families.registry import start_values
 
-KERNEL_DIGEST = "ce32a608d889d12a"
+KERNEL_DIGEST = "b668cebdb077d55f"
 
 # Status of a fit, as the kernel reports it.
 OK = 0
@@ -173,9 +173,7 @@ def fit_block(
                     opt.trial[i] = opt.psi[i]
             for i in range(q + p):
                 vt[i] = v[i]
-            f, ok = objective(
-                what, code, has_phi, joint, ar, nd, ge, gh, opt.trial, vt, wk, opt.trial_grad, dh, acc
-            )
+            f, ok = objective(what, code, has_phi, joint, ar, nd, ge, gh, opt.trial, vt, wk, opt.trial_grad, dh, acc)
             if what == START:
                 if ok:
                     for i in range(q + p):

@@ -1,4 +1,4 @@
-"""Fit a block of genes and give the numbers back on the user's scale: the engine as plain arrays in, plain arrays out."""
+"""Fit a block of genes and give the numbers back on the user's scale: plain arrays in, plain arrays out."""
 
 from __future__ import annotations
 
@@ -118,8 +118,9 @@ class GeneFits:
     status
         ``(n_genes,)`` codes of :mod:`sc_glmm._engine.entry`.
     vcov_full
-        ``(n_genes, p, p)`` covariance of beta that counts the uncertainty of the variance parameters, or None: ML inverts
-        the Hessian in all parameters; REML adds ``D' H^-1 D``, D the derivative of beta's mode in the variance parameters.
+        ``(n_genes, p, p)`` covariance of beta that counts the uncertainty of the variance parameters, or None: ML
+        inverts the Hessian in all parameters; REML adds ``D' H^-1 D``, D the derivative of beta's mode in the
+        variance parameters.
     """
 
     beta: FloatArray
@@ -250,7 +251,7 @@ def _random_effects(
 
 
 def _full_vcov(vcov: FloatArray, hess: FloatArray, dbeta: FloatArray, reml: bool) -> FloatArray:
-    """Covariance of the scaled beta with the uncertainty of the variance parameters in it; NaN where H is not definite."""
+    """Covariance of the scaled beta that counts the uncertainty of the variances; NaN where H is not definite."""
     p = vcov.shape[1]
     out = np.full_like(vcov, np.nan)
     for g in range(len(vcov)):

@@ -6,8 +6,9 @@ outer parameter) or v = (u, beta) (REML: beta is integrated out with a flat prio
 
     log L = h - log det H / 2 + [REML] p log(2 pi) / 2,       H = J' W J + P,  W = -f''.
 
-The gradient follows by implicit differentiation of the mode. Let ``a_d`` be the leverage ``J_d' H^-1 J_d``, ``w = H^-1 J'
-(a W')`` with ``W' = -f'''``, and ``q = J w``. Everything an outer parameter does to the objective goes through
+The gradient follows by implicit differentiation of the mode. Let ``a_d`` be the leverage ``J_d' H^-1 J_d``, ``w =
+H^-1 J' (a W')`` with ``W' = -f'''``, and ``q = J w``. Everything an outer parameter does to the objective goes
+through
 
     G_d = f'_d - a_d W'_d / 2 + q_d W_d / 2,
 
@@ -16,12 +17,9 @@ the derivative in a shift of row d's predictor; see :func:`gradient`.
 
 from __future__ import annotations
 
-from sc_glmm._families.jit import kernel
-
 from sc_glmm._engine.arrow import assemble, factorise, fill_J, fill_lambda, pivot_offsets, row_product, solve
+from sc_glmm._families.jit import kernel
 from sc_glmm._families.registry import eta_limits, row_full, row_newton, row_value
-
-
 
 CLOSE = 1e-11
 
@@ -53,8 +51,8 @@ def find_mode(code, ar, nd, ge, phi, nb, v, wk, stay):
 
     With `stay` only the predictors at `v` are computed.
 
-    Newton on a concave function: full steps once near, halved while far. The loop ends after a step whose squared length
-    in the metric of the Hessian was below CLOSE; the error left is of the order of that.
+    Newton on a concave function: full steps once near, halved while far. The loop ends after a step whose squared
+    length in the metric of the Hessian was below CLOSE; the error left is of the order of that.
     """
     n_free = ar.size[2] + nb
     q = ar.size[1]
@@ -66,9 +64,7 @@ def find_mode(code, ar, nd, ge, phi, nb, v, wk, stay):
         if stay:
             return True
         for d in range(n_rows):
-            d1, d2 = row_newton(
-                code, wk.eta[d], phi, nd.ptr[d], nd.ptr[d + 1], nd.ec, nd.weight, ge.a, ge.a_sum[d]
-            )
+            d1, d2 = row_newton(code, wk.eta[d], phi, nd.ptr[d], nd.ptr[d + 1], nd.ec, nd.weight, ge.a, ge.a_sum[d])
             wk.d1[d] = d1
             wk.W[d] = -d2
         assemble(ar, wk.J, wk.W, nb, wk.piv, wk.off, wk.S)
@@ -133,9 +129,7 @@ def curvature_at_mode(code, ar, nd, ge, phi, nb, v, wk):
     for i in range(ar.size[1]):
         h -= 0.5 * v[i] * v[i]
     for d in range(wk.eta.shape[0]):
-        row_full(
-            code, wk.eta[d], phi, nd.ptr[d], nd.ptr[d + 1], nd.ec, nd.weight, ge.a, ge.a_sum[d], wk.out
-        )
+        row_full(code, wk.eta[d], phi, nd.ptr[d], nd.ptr[d + 1], nd.ec, nd.weight, ge.a, ge.a_sum[d], wk.out)
         h += wk.out[0]
         wk.d1[d] = wk.out[1]
         wk.d2[d] = wk.out[2]
@@ -161,8 +155,8 @@ def set_theta(ar, psi, first, nb, wk):
 def gradient(ar, nb, v, has_phi, wk, grad):
     """Gradient of the Laplace log likelihood at the mode; ``grad = [beta if it is not in the border, theta, log phi]``.
 
-    Needs what :func:`curvature_at_mode` and :func:`~sc_glmm._engine.arrow.invert` left in `wk`. The gene term of log phi
-    is not in it.
+    Needs what :func:`curvature_at_mode` and :func:`~sc_glmm._engine.arrow.invert` left in `wk`. The gene term of log
+    phi is not in it.
     """
     n_rows = wk.eta.shape[0]
     q = ar.size[1]

@@ -5,10 +5,10 @@ decides on the next one. So it knows no model, and any objective serves it that 
 could take no objective as an argument without losing its cache; the caller's loop is four lines.)
 
 theta is free to change sign: the likelihood is even in each column of Lambda, so that a variance of zero is a smooth
-stationary point, found as fast as any other; at the end a theta that is all but zero is set to zero if the objective does
-not mind. The dispersion has bounds, and where the likelihood is flat towards the lower one (the Poisson limit) it goes
-there. Convergence is judged on the Newton decrement ``g' H^-1 g`` with H from differences of the gradient at the point
-itself, never on small steps.
+stationary point, found as fast as any other; at the end a theta that is all but zero is set to zero if the objective
+does not mind. The dispersion has bounds, and where the likelihood is flat towards the lower one (the Poisson limit)
+it goes there. Convergence is judged on the Newton decrement ``g' H^-1 g`` with H from differences of the gradient at
+the point itself, never on small steps.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ NOISE = 1e-9
 
 FIRST, LINE, LIMIT, HESSIAN, NEWTON, SNAP, DONE = range(7)
 # places in `ctl`
-PHASE, N_EVAL, N_ITER, N_LINE, INNER, OUTER, COLUMN, MINUS, DEFINITE, FAILED, FINAL, FULL, LIMITED, HAS_BOUND = range(14)
+PHASE, N_EVAL, N_ITER, N_LINE, INNER, OUTER, COLUMN, MINUS, DEFINITE, FAILED, FINAL, FULL, LIMITED, HAS_BOUND = range(
+    14
+)
 # places in `val`
 F, SLOPE, A, DEC, LOW, HIGH, E, SNAP_BELOW = range(8)
 
@@ -100,7 +102,7 @@ def new_opt(n, n_aux):
 
 @kernel
 def begin(opt, low, high, snap_below, has_bound, full):
-    """Start from ``opt.psi``; `low` and `high` bound the last parameter if `has_bound`. `full` wants a final Hessian."""
+    """Start from ``opt.psi``; `low` and `high` bound the last parameter if `has_bound`; `full`: a final Hessian."""
     for i in range(opt.psi.shape[0]):
         opt.trial[i] = opt.psi[i]
         opt.free[i] = 1
@@ -147,7 +149,7 @@ def solve_spd(H, g, free, L, x):
 
 @kernel
 def _bfgs_update(opt):
-    """From (psi, grad) to (trial, trial_grad): the BFGS formula for the inverse Hessian; `step` and `L[0]` are work space."""
+    """The BFGS formula for the inverse Hessian, from psi to the trial; `step`, `L[0]` and `H[0]` are work space."""
     n = opt.psi.shape[0]
     y = opt.L[0]
     s = opt.step
@@ -374,7 +376,7 @@ def _next_snap(opt):
 
 @kernel
 def tell(opt, f, ok, aux, trial_aux):
-    """Take the objective at ``opt.trial`` (gradient in ``opt.trial_grad``) and set the next trial, or the phase to DONE.
+    """Take the objective at ``opt.trial``, its gradient in ``opt.trial_grad``, and set the next trial or DONE.
 
     `aux` and `trial_aux` are numbers that go with `psi` and the trial (the mode of beta), differentiated along with the
     gradient. Returns whether the trial has become `psi`.

@@ -1,8 +1,9 @@
 """From a design on rows to the arrow: which coefficients touch which, and how theta fills Lambda.
 
-The coefficients are ``v = [u_head | u_border | beta]``. The *head* is the longest chain of nested grouping factors, finest
-first: eliminating its blocks in that order makes no fill. The *border* holds the factors that cross the head and, where
-they are integrated out or solved for together, the fixed effects. Terms that share a grouping factor are one block.
+The coefficients are ``v = [u_head | u_border | beta]``. The *head* is the longest chain of nested grouping factors,
+finest first: eliminating its blocks in that order makes no fill. The *border* holds the factors that cross the head
+and, where they are integrated out or solved for together, the fixed effects. Terms that share a grouping factor are
+one block.
 
 Inside, every column is scaled: X is replaced by ``X R^-1`` with ``X' diag(n) X = R'R / N`` (so that the columns are
 orthonormal over cells) and the columns of Z have a root mean square of one. :class:`Scaling` takes results back.

@@ -1,4 +1,6 @@
-"""Gaussian with residual variance phi: f(eta) = -(weight eta^2 - 2 a eta) / (2 phi), one node a row, offsets taken off y.
+"""Gaussian with residual variance phi: f(eta) = -(weight eta^2 - 2 a eta) / (2 phi), one node a row.
+
+Offsets are taken off y before.
 
 ``extra`` of :func:`gene_term` is (number of cells, sum of y^2).
 """

@@ -9,9 +9,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from sc_glmm._families.jit import kernel
-
 from sc_glmm._families import gaussian, nb, poisson
+from sc_glmm._families.jit import kernel
 
 POISSON = 0
 NB = 1

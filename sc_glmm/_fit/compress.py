@@ -82,7 +82,12 @@ class Compressed:
 
 
 def compress_groups(
-    matrix: Matrix, groups: Sequence[CellGroup], family: Family, *, genes: slice | IntArray = slice(None), n_jobs: int = 1
+    matrix: Matrix,
+    groups: Sequence[CellGroup],
+    family: Family,
+    *,
+    genes: slice | IntArray = slice(None),
+    n_jobs: int = 1,
 ) -> list[Compressed]:
     """Compress the cells of all groups; those without a covariate's grid share one pass over `matrix`."""
     grids = [find_grid(g.design, g.frame, g.offset) if family.counts else None for g in groups]

@@ -41,8 +41,8 @@ class FrameFit:
     ranef
         Per grouping factor a frame of the modes, levels x columns.
     theta
-        Covariance parameters: lower triangles of Lambda term by term, column by column (absolute for counts, relative to
-        the residual standard deviation for a Gaussian response, as in lme4).
+        Covariance parameters: lower triangles of Lambda term by term, column by column (absolute for counts, relative
+        to the residual standard deviation for a Gaussian response, as in lme4).
     dispersion
         phi of the negative binomial (variance mu + phi mu^2; R's size is 1 / phi), residual variance of the Gaussian.
     loglik
@@ -113,7 +113,9 @@ def fit_frame(
     if parsed.response is None:
         raise InputError(f"the formula {formula!r} has no left side: write the response before '~'")
     if not parsed.random:
-        raise InputError(f"the formula {formula!r} has no random effect such as (1 | sample): use a GLM from statsmodels")
+        raise InputError(
+            f"the formula {formula!r} has no random effect such as (1 | sample): use a GLM from statsmodels"
+        )
     design = build_design(parsed, data, check_replication=not spec.counts, response=True)
     reml = check_method(method, n_agq, design.random)
     y = _check_response(design, spec.counts, formula)
@@ -176,8 +178,8 @@ def _check_response(design: Design, counts: bool, formula: str) -> FloatArray:
         bad = np.flatnonzero((y < 0.0) | (y != np.round(y)))
         if len(bad):
             raise InputError(
-                f"the response of {formula!r} is {y[bad[0]]:g} in row {bad[0]} ({len(bad)} such rows); counts must be whole "
-                "numbers from 0 on: use raw counts, or family='gaussian'"
+                f"the response of {formula!r} is {y[bad[0]]:g} in row {bad[0]} ({len(bad)} such rows); counts must be "
+                "whole numbers from 0 on: use raw counts, or family='gaussian'"
             )
     elif np.ptp(y) == 0.0:
         raise InputError(f"the response of {formula!r} is {y[0]:g} in every row: there is nothing to model")

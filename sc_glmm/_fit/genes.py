@@ -69,7 +69,7 @@ def prepare_genes(
 
 
 def rescale(model: GeneModel, log_factor: FloatArray) -> GeneModel:
-    """Multiply the size factors of all cells of row d by ``exp(log_factor[d])``, exactly, after the pass over the cells."""
+    """Multiply the size factors of the cells of row d by ``exp(log_factor[d])``, exactly, after the pass over cells."""
     per_node = np.repeat(np.exp(log_factor), np.diff(model.nodes.ptr))
     const = model.stats.const + model.row_totals() @ log_factor
     if model.family.name == "poisson":
@@ -164,7 +164,7 @@ def _find_separations(model: GeneModel) -> dict[int, Separation]:
 
 
 def _refit_in_limit(model: GeneModel, gene: int, separation: Separation, fits: GeneFits) -> None:
-    """Fit what is left of the likelihood where the infinite coefficients are infinite, into the arrays of `fits`.
+    """Fit what is left of the likelihood where coefficients are infinite, into the arrays of `fits`.
 
     The rows that drop out have mean zero and count zero; samples all of whose rows do so keep a random effect of zero.
     """
@@ -201,7 +201,7 @@ STATUS = ("all_zero", "error", "separated", "not_converged", "singular", "ok")
 
 
 def singular_genes(model: GeneModel, fits: GeneFits, tol: float = 1e-4) -> BoolArray:
-    """Genes with some variance (or some direction of a covariance) at zero, relative to the residual scale as in lme4."""
+    """Genes with some variance (or direction of a covariance) at zero, relative to the residual scale as in lme4."""
     scale = np.ones(len(fits.status)) if model.family.counts else np.exp(0.5 * fits.log_dispersion)
     smallest = np.min([np.diagonal(lam, axis1=1, axis2=2).min(axis=1) for lam in fits.Lambda], axis=0)
     with np.errstate(invalid="ignore"):

@@ -63,8 +63,8 @@ def check_method(method: str, n_agq: int, random: Sequence[ReTerm]) -> bool:
             )
         if method == "reml":
             raise InputError(
-                f"n_agq={n_agq} with method='reml': quadrature integrates the random effects only, REML the fixed effects "
-                "too; use method='ml', or n_agq=1"
+                f"n_agq={n_agq} with method='reml': quadrature integrates the random effects only, REML the fixed "
+                "effects too; use method='ml', or n_agq=1"
             )
     return method == "reml"
 

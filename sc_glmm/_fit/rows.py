@@ -79,11 +79,13 @@ def design_rows(design: Design) -> DesignRows:
 
 def plain_rows(rows: DesignRows) -> ModelRows:
     """Design rows as they are."""
-    return ModelRows(rows.X, rows.Z, rows.codes, rows.n_cells.astype(np.float64), np.arange(rows.n_rows, dtype=np.int64))
+    return ModelRows(
+        rows.X, rows.Z, rows.codes, rows.n_cells.astype(np.float64), np.arange(rows.n_rows, dtype=np.int64)
+    )
 
 
 def find_grid(design: Design, frame: pd.DataFrame, offset: FloatArray) -> Grid | None:
-    """Lay out a grid if one numeric covariate alone makes the rows many, X and Z are linear in it, and a grid is smaller.
+    """Lay out a grid if one numeric covariate makes the rows many, X and Z are linear in it, and a grid is smaller.
 
     Parameters
     ----------

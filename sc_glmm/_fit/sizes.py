@@ -27,8 +27,8 @@ def check_size_factors(values: FloatArray, used: BoolArray) -> FloatArray:
     bad = np.flatnonzero(used & ~(np.isfinite(values) & (values > 0.0)))
     if len(bad):
         raise InputError(
-            f"size_factors is {values[bad[0]]:g} in cell {bad[0]} ({len(bad)} such cells): size factors are linear and must be "
-            "positive numbers; remove these cells, or pass logs as offset="
+            f"size_factors is {values[bad[0]]:g} in cell {bad[0]} ({len(bad)} such cells): size factors are linear "
+            "and must be positive numbers; remove these cells, or pass logs as offset="
         )
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(used, np.log(values), 0.0)
@@ -39,12 +39,13 @@ def check_offset(values: FloatArray, used: BoolArray, counts: bool) -> FloatArra
     bad = np.flatnonzero(used & ~np.isfinite(values))
     if len(bad):
         raise InputError(
-            f"offset is {values[bad[0]]} in cell {bad[0]} ({len(bad)} such cells): it must be finite; remove these cells"
+            f"offset is {values[bad[0]]} in cell {bad[0]} ({len(bad)} such cells): it must be finite; remove these "
+            "cells"
         )
     if counts and used.any() and np.abs(values[used]).max() > LOG_LIMIT:
         raise InputError(
-            f"offset reaches {np.abs(values[used]).max():g}: an offset is a natural log, and exp({LOG_LIMIT:g}) is beyond any "
-            "size factor; pass linear numbers such as library sizes as size_factors="
+            f"offset reaches {np.abs(values[used]).max():g}: an offset is a natural log, and exp({LOG_LIMIT:g}) is "
+            "beyond any size factor; pass linear numbers such as library sizes as size_factors="
         )
     return np.where(used, values, 0.0)
 

@@ -34,9 +34,10 @@ def contrast_df(contrasts: Sequence[Contrast], design: Design) -> list[float]:
         if df < 1.0:
             groups = ", ".join(dict.fromkeys(term.group for term in design.random))
             raise DesignError(
-                f"the contrast {contrast.words!r} is confounded with the random effects ({groups}): no degree of freedom "
-                "is left to compare levels with. A contrast between samples needs several samples on each side; drop the "
-                "fixed effects that tell the samples apart, or the grouping factor that coincides with the contrast"
+                f"the contrast {contrast.words!r} is confounded with the random effects ({groups}): no degree of "
+                "freedom is left to compare levels with. A contrast between samples needs several samples on each "
+                "side; drop the fixed effects that tell the samples apart, or the grouping factor that coincides with "
+                "it"
             )
         out.append(df)
     return out
@@ -80,7 +81,7 @@ def test_contrasts(
             )
         )
         table = pd.DataFrame(columns, index=genes)
-        tables.append(ContrastTable(contrast.name, contrast.words, getattr(contrast, "levels", None), df, table))
+        tables.append(ContrastTable(contrast.name, contrast.words, contrast.levels, df, table))
     return tuple(tables)
 
 
@@ -95,10 +96,10 @@ def _categorical(words: NDArray[np.object_]) -> pd.Categorical:
 def gene_table(model: GeneModel, compressed: Compressed, result: AllFits, genes: pd.Index) -> pd.DataFrame:
     """One row of facts per gene, in the order of the matrix.
 
-    Columns: status, message, flags (singular, separated, converged, phi_at_bound), n_iter, mean and baseMean (mean response
-    per cell), pct (share of cells with a response other than zero, in percent), total, loglik, dispersion, `sd_<group>`
-    (standard deviations of the random effects; `sd_<group>_<column>` for several columns, `corr_<group>_<a>_<b>`),
-    `coef_<name>` and `se_<name>` for every fixed effect (natural log).
+    Columns: status, message, flags (singular, separated, converged, phi_at_bound), n_iter, mean and baseMean (mean
+    response per cell), pct (share of cells with a response other than zero, in percent), total, loglik, dispersion,
+    `sd_<group>` (standard deviations of the random effects; `sd_<group>_<column>` for several columns,
+    `corr_<group>_<a>_<b>`), `coef_<name>` and `se_<name>` for every fixed effect (natural log).
     """
     fits, words = result.fits, status_words(model, result)
     n_cells = float(len(model.design.fixed.X))

@@ -1,9 +1,9 @@
-"""Separation: counts that are zero wherever some combination of covariates says so, so that its coefficient is infinite.
+"""Separation: counts are zero wherever some combination of covariates says so, and its coefficient is infinite.
 
-With log links the likelihood of counts y on rows X has no finite maximum in beta if and only if there is a direction d with
-``X_i d = 0`` for all rows with counts, ``X_i d <= 0`` for all rows without, and not zero for all of them (Albert and Anderson
-1984, for counts: Santos Silva and Tenreyro 2010). In the limit the rows with ``X_i d < 0`` drop out of the likelihood with
-the value zero, and what is left can be fitted.
+With log links the likelihood of counts y on rows X has no finite maximum in beta if and only if there is a direction
+d with ``X_i d = 0`` for all rows with counts, ``X_i d <= 0`` for all rows without, and not zero for all of them
+(Albert and Anderson 1984, for counts: Santos Silva and Tenreyro 2010). In the limit the rows with ``X_i d < 0`` drop
+out of the likelihood with the value zero, and what is left can be fitted.
 """
 
 from __future__ import annotations

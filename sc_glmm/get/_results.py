@@ -56,6 +56,8 @@ def results(adata: AnnData, key: str = "glmm", contrast: str | None = None) -> p
     if contrast not in words:
         names = {str(name): i for i, name in enumerate(adata.uns[key]["params"]["contrast_keys"])}
         if contrast not in names:
-            raise InputError(f"there is no contrast {contrast!r} under key={key!r}; there are {words} (keys: {list(names)})")
+            raise InputError(
+                f"there is no contrast {contrast!r} under key={key!r}; there are {words} (keys: {list(names)})"
+            )
         chosen = words[names[contrast]]
     return frame[frame["contrast"] == chosen].reset_index(drop=True)

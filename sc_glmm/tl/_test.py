@@ -61,30 +61,31 @@ def test(
         y_i \sim \mathrm{NB}(\mu_i, \phi), \quad \operatorname{Var} y_i = \mu_i + \phi \mu_i^2, \quad
         \log \mu_i = o_i + x_i^\top \beta + z_i^\top b_s, \quad b_s \sim N(0, \Sigma),
 
-    estimated by restricted maximum likelihood in the Laplace approximation. Contrasts are tested by t (or F) with degrees
-    of freedom that come from the samples: those between samples have samples minus columns, never anything that grows
-    with the number of cells.
+    estimated by restricted maximum likelihood in the Laplace approximation. Contrasts are tested by t (or F) with
+    degrees of freedom that come from the samples: those between samples have samples minus columns, never anything
+    that grows with the number of cells.
 
     Parameters
     ----------
     adata
         Annotated data with raw counts, all genes.
     formula
-        In lme4's syntax, such as ``"counts ~ disease + (1|sample)"``. The left side names a layer, else X is used. Nested,
-        crossed and several terms, random slopes, interactions, splines and ``offset(...)`` are understood.
+        In lme4's syntax, such as ``"counts ~ disease + (1|sample)"``. The left side names a layer, else X is used.
+        Nested, crossed and several terms, random slopes, interactions, splines and ``offset(...)`` are understood.
     family
         ``"nb"``, ``"poisson"``, or ``"gaussian"`` for a layer of log-normalised values.
     size_factors
-        Linear, positive: a column of ``obs``, or one number per cell. Default: the sum of the counts of the cell over all
-        genes of `adata`, times a robust factor of its sample for composition, scaled to mean 1.
+        Linear, positive: a column of ``obs``, or one number per cell. Default: the sum of the counts of the cell over
+        all genes of `adata`, times a robust factor of its sample for composition, scaled to mean 1.
     offset
         Natural logs that take the place of size factors: a column of ``obs``, or one number per cell. For Gaussian
         responses, what is subtracted from them.
     reference
         Base level of factors: ``{"disease": "ctl"}``.
     contrasts
-        What to test: a term or column, a triple ``(factor, level, base)``, a list of these, or a dictionary from names to
-        these or to arrays of weights. Default: every term but the intercept, jointly where it has several columns.
+        What to test: a term or column, a triple ``(factor, level, base)``, a list of these, or a dictionary from
+        names to these or to arrays of weights. Default: every term but the intercept, jointly where it has several
+        columns.
     groupby
         Column of ``obs``: each of its levels is fitted by itself.
     method
@@ -106,20 +107,21 @@ def test(
 
     ``.varm[key_added]``
         One row per gene: ``status``, ``message``, ``converged``, ``singular``, ``separated``, ``n_iter``, ``mean`` (per
-        cell), ``pct`` (of cells with a count), ``loglik``, ``dispersion`` (:math:`\phi`), ``sd_<group>``, and ``coef_<name>``
-        and ``se_<name>`` (natural log) of every fixed effect.
+        cell), ``pct`` (of cells with a count), ``loglik``, ``dispersion`` (:math:`\phi`), ``sd_<group>``, and
+        ``coef_<name>`` and ``se_<name>`` (natural log) of every fixed effect.
     ``.varm[f"{key_added}_{contrast}"]``
         Per contrast: ``coef, se`` (natural log), ``log_fc, log_fc_se, ci_low, ci_high`` (log2), ``stat, df, p_value,
         adj_p_value, status``.
     ``.uns[key_added]``
-        ``params`` (formula, family, levels, sizes, versions) and, for contrasts of two levels of a factor, the arrays that
-        scanpy's ``rank_genes_groups`` functions read.
+        ``params`` (formula, family, levels, sizes, versions) and, for contrasts of two levels of a factor, the arrays
+        that scanpy's ``rank_genes_groups`` functions read.
     ``.uns[f"{key_added}_results"]``
         With `groupby`: one long frame instead of the entries in ``.varm``.
 
-    ``status`` is the first of these that applies: ``all_zero``; ``error``; ``separated`` (counts are all zero where some
-    combination of covariates says so: the coefficients that go to infinity are NaN); ``not_converged``; ``singular`` (a
-    variance is zero: an answer, not a failure); ``ok``. Use :func:`sc_glmm.get.results` for the table.
+    ``status`` is the first of these that applies: ``all_zero``; ``error``; ``separated`` (counts are all zero where
+    some combination of covariates says so: the coefficients that go to infinity are NaN); ``not_converged``;
+    ``singular`` (a variance is zero: an answer, not a failure); ``ok``. Use :func:`sc_glmm.get.results` for the
+    table.
 
     Raises
     ------
@@ -141,8 +143,8 @@ def test(
     spec, parsed, jobs = get_family(family), parse_formula(formula), resolve_n_jobs(n_jobs)
     if not parsed.random:
         raise InputError(
-            f"the formula {formula!r} has no random effect: cells of one sample are not independent, so say which column "
-            "names the samples, as in 'counts ~ disease + (1|sample)'"
+            f"the formula {formula!r} has no random effect: cells of one sample are not independent, so say which "
+            "column names the samples, as in 'counts ~ disease + (1|sample)'"
         )
     adata = adata.copy() if copy else adata
     response = find_response(adata, parsed, spec.counts)
@@ -208,7 +210,9 @@ def _sizes(
             raise InputError("size_factors do not go with family='gaussian', whose response is not counts")
         if offset is None:
             return _Sizes(np.zeros(adata.n_obs), everything, False, "none", ())
-        return _Sizes(check_offset(obs_numbers(adata, offset, "offset"), everything, False), everything, False, "offset", ())
+        return _Sizes(
+            check_offset(obs_numbers(adata, offset, "offset"), everything, False), everything, False, "offset", ()
+        )
     library = library_size(matrix)
     used = library > 0.0
     notes = [] if used.all() else [f"{int((~used).sum())} cells without a count were dropped"]
@@ -268,7 +272,9 @@ def _plan_groups(
         plans.append(plan)
         notes += [f"{name}: {note}" if name else note for note in more]
     if not plans:
-        raise DesignError(f"no level of {groupby!r} can be tested; the first says: {next(iter(skipped.values()), 'none')}")
+        raise DesignError(
+            f"no level of {groupby!r} can be tested; the first says: {next(iter(skipped.values()), 'none')}"
+        )
     return plans, skipped, notes
 
 
@@ -283,7 +289,7 @@ def _plan_group(
     method: str,
     n_agq: int,
 ) -> tuple[_Plan, list[str]]:
-    frame = adata.obs.iloc[cells]
+    frame: pd.DataFrame = adata.obs.iloc[cells]  # type: ignore[assignment]
     if len(frame) == 0:
         raise DesignError("no cell with counts is left")
     design = build_design(formula, frame, reference=reference)
@@ -302,9 +308,7 @@ def _plan_group(
     return _Plan(CellGroup(name, kept, design, kept_frame, log), made, tuple(dfs), reml), notes
 
 
-def _normalise(
-    model: GeneModel, cells: Compressed, genes: pd.Index, default: bool
-) -> tuple[GeneModel, dict[str, Any]]:
+def _normalise(model: GeneModel, cells: Compressed, genes: pd.Index, default: bool) -> tuple[GeneModel, dict[str, Any]]:
     """Correct library sizes for the composition of the samples, where size factors were left to us."""
     if not default:
         return model, {"sample_factor_shift": 0.0}

@@ -77,7 +77,8 @@ def test_keeps_the_bound_and_runs_to_it_where_the_objective_is_flat(python_kerne
 
     opt = minimise(python_kernels, f, g, np.array([1.0, 1.0]), bounds=(-18.0, 7.0))
     assert opt.psi[1] == -18.0
-    opt = minimise(python_kernels, lambda z: z[0] ** 2 - z[1], lambda z: np.array([2 * z[0], -1.0]), np.array([1.0, 1.0]),
+    opt = minimise(python_kernels, lambda z: z[0] ** 2 - z[1], lambda z: np.array([2 * z[0], -1.0]), np.array([1.0,
+    1.0]),
                    bounds=(-18.0, 7.0))  # fmt: skip
     assert opt.psi[1] == 7.0
     assert opt.val[o.DEC] < o.ACCEPTED
