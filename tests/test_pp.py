@@ -7,7 +7,7 @@ import pytest
 import scipy.sparse as sp
 
 import sc_glmm as sg
-from sc_glmm._compress import pseudobulk, tmm_factors
+from sc_glmm._compress import pooled_factors, pseudobulk, tmm_factors
 
 
 @pytest.fixture
@@ -30,23 +30,25 @@ def test_total_is_proportional_to_the_library_size(adata):
     np.testing.assert_allclose(adata.obs["size_factors"], size / size.mean(), rtol=1e-6)
 
 
-def test_tmm_undoes_composition_and_says_so(adata):
-    with pytest.warns(sg.ScGlmmWarning, match=r"library sizes and TMM disagree.*5 % of the counts.*g[0-2] \(\d+%\)"):
-        sg.pp.size_factors(adata, sample_key="sample", layer="counts", key_added="tmm")
+@pytest.mark.parametrize("method", [None, "pooled", "tmm"])
+def test_composition_is_undone_and_said(adata, method):
+    with pytest.warns(sg.ScGlmmWarning, match=r"samples differ in composition.*5 % of the counts.*g[0-2] \(\d+%\)"):
+        sg.pp.size_factors(adata, sample_key="sample", layer="counts", key_added="new", method=method)
     sg.pp.size_factors(adata, sample_key="sample", layer="counts", key_added="total", method="total")
-    ratio = np.log(adata.obs[["tmm", "total"]].div(adata.obs["depth"], axis=0)).groupby(adata.obs["sample"]).mean()
+    ratio = np.log(adata.obs[["new", "total"]].div(adata.obs["depth"], axis=0)).groupby(adata.obs["sample"]).mean()
     assert np.ptp(ratio["total"]) > 0.5
-    assert np.ptp(ratio["tmm"]) < 0.15
+    assert np.ptp(ratio["new"]) < 0.15
 
 
-def test_tmm_factor_of_a_sample_is_common_to_its_cells(adata):
+@pytest.mark.parametrize(("method", "factors"), [("tmm", tmm_factors), ("pooled", pooled_factors)])
+def test_factor_of_a_sample_is_common_to_its_cells(adata, method, factors):
     counts = adata.layers["counts"]
     codes = adata.obs["sample"].astype("category").cat.codes.to_numpy().astype(int)
     with pytest.warns(sg.ScGlmmWarning):
-        new = sg.pp.size_factors(adata, sample_key="sample", layer="counts", copy=True)
+        new = sg.pp.size_factors(adata, sample_key="sample", layer="counts", method=method, copy=True)
     assert "size_factors" not in adata.obs
     factor = new.obs["size_factors"].to_numpy() / np.asarray(counts.sum(axis=1)).ravel()
-    expected = tmm_factors(pseudobulk(counts, codes, 6))[codes]
+    expected = factors(pseudobulk(counts, codes, 6))[codes]
     np.testing.assert_allclose(factor / factor[0], expected / expected[0], rtol=1e-10)
 
 

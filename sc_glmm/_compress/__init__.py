@@ -1,12 +1,21 @@
 """Cells compressed without loss into a few numbers per gene and design row. Arrays only, no names."""
 
 from .check import node_error, tensor_error
+from .composition import pooled_factors
 from .counts import CountStats, add_counts, compress_counts
 from .gaussian import GaussianStats, compress_gaussian
 from .guards import count_problem
 from .nodes import NodeTable, chebyshev_nodes, poisson_nodes
 from .rows import DesignRows, StackedRows, stack_rows, unique_rows
-from .size_factors import SizeFactors, library_size, pseudobulk, tmm_factors, tmm_size_factors, total_size_factors
+from .size_factors import (
+    SizeFactors,
+    dominant_genes,
+    library_size,
+    pseudobulk,
+    sample_size_factors,
+    tmm_factors,
+    total_size_factors,
+)
 from .tensor import TensorRows, tensor_nodes
 
 __all__ = [
@@ -22,15 +31,17 @@ __all__ = [
     "compress_counts",
     "compress_gaussian",
     "count_problem",
+    "dominant_genes",
     "library_size",
     "node_error",
     "poisson_nodes",
+    "pooled_factors",
     "pseudobulk",
+    "sample_size_factors",
     "stack_rows",
     "tensor_error",
     "tensor_nodes",
     "tmm_factors",
-    "tmm_size_factors",
     "total_size_factors",
     "unique_rows",
 ]

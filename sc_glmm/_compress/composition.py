@@ -44,8 +44,7 @@ def pooled_factors(counts: FloatArray) -> FloatArray:
     if len(filled) < 2:
         return factors
     share = counts.sum(axis=0) / total.sum()
-    # weakest first; ties in the order of the counts themselves, so that the order of the genes does not matter
-    order = np.lexsort((*counts[::-1], share))
+    order = np.argsort(share, kind="stable")
     order = order[share[order] > 0.0]
     sorted_share, sorted_counts = share[order], counts[:, order]
     log_factor = np.array([_log_factor(sorted_counts[s], sorted_share, total[s]) for s in filled])
@@ -56,13 +55,7 @@ def pooled_factors(counts: FloatArray) -> FloatArray:
 def _log_factor(y: FloatArray, share: FloatArray, total: float) -> float:
     expected = total * share
     weak = int(np.searchsorted(expected, POOL_COUNT))
-    n_pools = int(expected[:weak].sum() // POOL_COUNT)
-    if n_pools == 0:
-        pool_y, pool_m = np.zeros(0), np.zeros(0)
-    else:
-        edges = np.searchsorted(np.cumsum(expected[:weak]), np.arange(n_pools) * (expected[:weak].sum() / n_pools))
-        edges = np.unique(edges)
-        pool_y, pool_m = np.add.reduceat(y[:weak], edges), np.add.reduceat(expected[:weak], edges)
+    pool_y, pool_m = _pools(y[:weak], expected[:weak])
     pool_y, pool_m = np.concatenate([pool_y, y[weak:]]), np.concatenate([pool_m, expected[weak:]])
     if len(pool_y) < MIN_POOLS:
         return 0.0
@@ -71,3 +64,17 @@ def _log_factor(y: FloatArray, share: FloatArray, total: float) -> float:
     kept = np.argsort(ratio, kind="stable")[cut : len(ratio) - cut]
     inside = float(pool_y[kept].sum() / pool_m[kept].sum())
     return float(np.log(inside)) if inside > 0.0 else 0.0
+
+
+def _pools(y: FloatArray, expected: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Counts and expected counts of pools of genes, which come in ascending order of what is expected of them.
+
+    Weak genes have few distinct shares. Genes of the same share are added up first and a pool that ends among them gets
+    its part of the sum: which of them come first is nothing that a result may depend on.
+    """
+    _, first = np.unique(expected, return_index=True)
+    if len(first) == 0:
+        return np.zeros(0), np.zeros(0)
+    m = np.concatenate([[0.0], np.cumsum(np.add.reduceat(expected, first))])
+    edges = np.linspace(0.0, m[-1], int(m[-1] // POOL_COUNT) + 1)
+    return np.diff(np.interp(edges, m, np.concatenate([[0.0], np.cumsum(np.add.reduceat(y, first))]))), np.diff(edges)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from scipy.stats import rankdata
@@ -10,6 +11,7 @@ from scipy.stats import rankdata
 from .._errors import InputError
 from . import moments
 from .arrays import FloatArray, IntArray
+from .composition import pooled_factors
 from .gaussian import compress_gaussian
 from .matrix import Matrix, as_readable, is_csc, stored_arrays
 from .rows import StackedRows
@@ -120,6 +122,20 @@ def _central(values: FloatArray, trim: float) -> FloatArray:
     return np.maximum(np.minimum(above, len(values) - cut) - np.maximum(below, cut), 0.0) / (above - below)
 
 
+def dominant_genes(counts: FloatArray) -> tuple[IntArray, FloatArray]:
+    """Genes that make up more than 5 % of some sample, and their largest share, which descends.
+
+    Parameters
+    ----------
+    counts
+        Counts summed by sample, shape (n_levels, n_genes).
+    """
+    share = (counts / np.maximum(counts.sum(axis=1, keepdims=True), 1.0)).max(axis=0, initial=0.0)
+    dominant = np.flatnonzero(share > DOMINANT_SHARE)
+    dominant = dominant[np.argsort(-share[dominant], kind="stable")]
+    return dominant, share[dominant]
+
+
 @dataclass(frozen=True)
 class SizeFactors:
     """Size factors and what they were made of.
@@ -155,11 +171,18 @@ def total_size_factors(matrix: Matrix) -> SizeFactors:
     return _scaled(library_size(matrix), np.ones(1), np.zeros((1, matrix.shape[1])), None)
 
 
-def tmm_size_factors(matrix: Matrix, codes: IntArray, n_levels: int, *, n_jobs: int = 1) -> SizeFactors:
-    """Size factors proportional to the library size times the TMM factor of the sample.
+def sample_size_factors(
+    matrix: Matrix,
+    codes: IntArray,
+    n_levels: int,
+    *,
+    method: Literal["pooled", "tmm"] = "pooled",
+    n_jobs: int = 1,
+) -> SizeFactors:
+    """Size factors proportional to the library size times a factor of the sample for its composition.
 
     Library sizes compare the cells of a sample, where composition is much the same; between samples a few strongly
-    expressed genes that respond would shift all others, which the trimmed mean prevents.
+    expressed genes that respond would shift all others, which trimming them prevents.
 
     Parameters
     ----------
@@ -169,11 +192,14 @@ def tmm_size_factors(matrix: Matrix, codes: IntArray, n_levels: int, *, n_jobs: 
         Sample of each cell, -1 for cells that are not used (their sample factor is 1), shape (n_obs,).
     n_levels
         Number of samples.
+    method
+        :func:`~sc_glmm._compress.composition.pooled_factors` or :func:`tmm_factors`.
     n_jobs
         Number of threads.
     """
     bulk = pseudobulk(matrix, codes, n_levels, n_jobs=n_jobs)
-    return _scaled(library_size(matrix), tmm_factors(bulk), bulk, codes)
+    factor = pooled_factors(bulk) if method == "pooled" else tmm_factors(bulk)
+    return _scaled(library_size(matrix), factor, bulk, codes)
 
 
 def _scaled(size: FloatArray, factor: FloatArray, bulk: FloatArray, codes: IntArray | None) -> SizeFactors:
@@ -181,7 +207,4 @@ def _scaled(size: FloatArray, factor: FloatArray, bulk: FloatArray, codes: IntAr
     filled = values > 0
     if not filled.any():
         raise InputError(f"none of the {len(size)} cells has a count; size factors need counts.")
-    share = (bulk / np.maximum(bulk.sum(axis=1, keepdims=True), 1.0)).max(axis=0, initial=0.0)
-    dominant = np.flatnonzero(share > DOMINANT_SHARE)
-    dominant = dominant[np.argsort(-share[dominant], kind="stable")]
-    return SizeFactors(values / values[filled].mean(), size, factor, dominant, share[dominant])
+    return SizeFactors(values / values[filled].mean(), size, factor, *dominant_genes(bulk))

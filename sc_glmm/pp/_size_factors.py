@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from .._compress.guards import count_problem
-from .._compress.size_factors import SizeFactors, tmm_size_factors, total_size_factors
+from .._compress.size_factors import SizeFactors, sample_size_factors, total_size_factors
 from .._errors import InputError, ScGlmmWarning
 
 if TYPE_CHECKING:
@@ -25,17 +25,17 @@ def size_factors(
     sample_key: str | None = None,
     layer: str | None = None,
     key_added: str = "size_factors",
-    method: Literal["total", "tmm"] | None = None,
+    method: Literal["total", "pooled", "tmm"] | None = None,
     copy: bool = False,
 ) -> AnnData | None:
     """Compute size factors of the cells from raw counts.
 
-    The size factor of a cell is proportional to its library size (``method="total"``) or, for cell i of sample s,
+    The size factor of a cell is proportional to its library size (``method="total"``) or, for cell i of sample s, to
 
-        ``s_i = library size of i * TMM factor of s``          (``method="tmm"``)
+        ``library size of i * factor of s``
 
-    where the factors compare the samples' summed counts by a trimmed mean of log ratios [1]_: a few strongly expressed
-    genes that respond to a condition do not shift all others. Compute them before genes are filtered out.
+    where the factors compare the summed counts of the samples and leave out the genes that differ most: a few strongly
+    expressed genes that respond to a condition do not shift all others. Compute them before genes are filtered out.
 
     Parameters
     ----------
@@ -48,7 +48,9 @@ def size_factors(
     key_added
         Column of ``.obs`` that is written.
     method
-        By default ``"tmm"`` if `sample_key` is given, else ``"total"``.
+        ``"pooled"``, the default if `sample_key` is given, pools weakly expressed genes, trims the ratios of genes and
+        pools, and works down to some hundred counts per sample. ``"tmm"`` is the trimmed mean of M values [1]_ of
+        edgeR, for samples with many thousand counts. ``"total"``, the default otherwise, is the library size.
     copy
         Return a copy instead of writing to `adata`.
 
@@ -65,9 +67,9 @@ def size_factors(
        Genome Biology 2010, 11:R25.
     """
     if method is None:
-        method = "total" if sample_key is None else "tmm"
-    if method not in ("total", "tmm"):
-        raise InputError(f'method is {method!r}; allowed are "total" and "tmm".')
+        method = "total" if sample_key is None else "pooled"
+    if method not in ("total", "pooled", "tmm"):
+        raise InputError(f'method is {method!r}; allowed are "total", "pooled" and "tmm".')
     matrix, name = _counts(adata, layer)
     problem = count_problem(matrix)
     if problem is not None:
@@ -78,8 +80,8 @@ def size_factors(
     if method == "total":
         factors = total_size_factors(matrix)
     else:
-        codes, levels = _samples(adata, sample_key)
-        factors = tmm_size_factors(matrix, codes, len(levels))
+        codes, levels = _samples(adata, sample_key, method)
+        factors = sample_size_factors(matrix, codes, len(levels), method=method)
         _warn_of_composition(factors, levels, [str(gene) for gene in adata.var_names])
     target = adata.copy() if copy else adata
     target.obs[key_added] = factors.values
@@ -99,10 +101,10 @@ def _layers(adata: AnnData) -> str:
     return ", ".join(repr(name) for name in adata.layers.keys() if name is not None) or "none"
 
 
-def _samples(adata: AnnData, sample_key: str | None) -> tuple[np.ndarray, list[str]]:
+def _samples(adata: AnnData, sample_key: str | None, method: str) -> tuple[np.ndarray, list[str]]:
     if sample_key is None:
         raise InputError(
-            'method="tmm" compares samples, and sample_key is None; name the column of obs that holds them.'
+            f"method={method!r} compares samples, and sample_key is None; name the column of obs that holds them."
         )
     if sample_key not in adata.obs:
         columns = ", ".join(map(repr, adata.obs.columns)) or "none"
@@ -118,8 +120,8 @@ def _warn_of_composition(factors: SizeFactors, levels: list[str], genes: list[st
         return
     worst = int(np.argmax(np.abs(np.log(factors.sample_factor))))
     message = (
-        f"library sizes and TMM disagree on the samples: by a factor of {factors.sample_factor[worst]:.3g} in "
-        f"{levels[worst]!r}. The samples differ in composition; the size factors follow TMM."
+        f"the samples differ in composition: in {levels[worst]!r} most genes stand at "
+        f"{factors.sample_factor[worst]:.3g} times what its library size says. The size factors follow these genes."
     )
     if len(factors.dominant):
         named = zip(factors.dominant[:N_NAMED], factors.dominant_share[:N_NAMED], strict=True)

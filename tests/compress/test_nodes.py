@@ -3,6 +3,7 @@ import pytest
 
 from sc_glmm import InputError
 from sc_glmm._compress import chebyshev_nodes, compress_counts, node_error, poisson_nodes
+from sc_glmm._compress.nodes import spread
 from tests.compress.plain import nb_from_cells, nb_from_stats, simulate
 
 PHIS = (1e-8, 1e-3, 0.5, 20.0, 1e3)
@@ -90,6 +91,16 @@ def test_weights_of_a_cell_reproduce_polynomials(rng):
         c = node[table.cell_first[i] : table.cell_first[i] + len(w)]
         for power in range(5):
             np.testing.assert_allclose(w @ c**power, offset[i] ** power, rtol=1e-11, atol=1e-12)
+
+
+def test_cells_that_lie_on_a_node_write_to_it_alone():
+    row_of = np.zeros(116, dtype=int)
+    node = spread(np.arange(100), np.array([0, 100]), np.linspace(-1, 1, 100), 1e-10).node
+    offset = np.concatenate([np.linspace(-1, 1, 100), node])
+    table = chebyshev_nodes(row_of, 1, offset)
+    weights = table.cell_weight[table.cell_ptr[100] :].reshape(16, 16)
+    np.testing.assert_array_equal(weights, np.eye(16))
+    np.testing.assert_allclose(table.weight.sum(), 116, rtol=1e-13)
 
 
 def test_weights_sum_to_the_number_of_cells(rng):

@@ -3,7 +3,14 @@ import pytest
 import scipy.sparse as sp
 
 from sc_glmm import InputError
-from sc_glmm._compress import library_size, pseudobulk, tmm_factors, tmm_size_factors, total_size_factors
+from sc_glmm._compress import (
+    library_size,
+    pooled_factors,
+    pseudobulk,
+    sample_size_factors,
+    tmm_factors,
+    total_size_factors,
+)
 from tests.compress.plain import FORMS
 
 # edgeR 3.40.2, R 4.2.2: tests/reference/make_tmm.R
@@ -79,21 +86,50 @@ def test_tmm_factors_are_their_definition(rng, mean):
     np.testing.assert_allclose(tmm_factors(counts), slow_tmm(counts), rtol=1e-11)
 
 
-def test_a_response_of_some_genes_does_not_move_the_others(rng):
+@pytest.mark.parametrize("factors", [tmm_factors, pooled_factors])
+def test_a_response_of_some_genes_does_not_move_the_others(rng, factors):
     """Effective library sizes are proportional to the depth of the genes that did not change."""
     depth = np.array([3, 5, 2, 8, 4, 6])
     base = rng.integers(20, 5000, 500)
     counts = depth[:, None] * base
     counts[3:, :40] *= 12
-    effective = counts.sum(axis=1) * tmm_factors(counts)
+    effective = counts.sum(axis=1) * factors(counts)
     np.testing.assert_allclose(effective / effective[0], depth / depth[0], rtol=1e-12)
     assert np.ptp(np.log(counts.sum(axis=1) / depth)) > 0.5
 
 
-def test_order_of_samples_and_genes(rng):
+@pytest.mark.parametrize("factors", [tmm_factors, pooled_factors])
+def test_order_of_samples_and_genes(rng, factors):
     counts = rng.poisson(rng.gamma(0.5, 20, 300) * rng.uniform(0.5, 2, (7, 1)))
     samples, genes = rng.permutation(7), rng.permutation(300)
-    np.testing.assert_allclose(tmm_factors(counts[samples][:, genes]), tmm_factors(counts)[samples], rtol=1e-12)
+    np.testing.assert_allclose(factors(counts[samples][:, genes]), factors(counts)[samples], rtol=1e-12)
+
+
+def test_pooled_factors_hold_in_shallow_samples(rng):
+    """Ten of 3,000 genes go up tenfold in half of the samples; depths go down to 1,000 counts."""
+    share = rng.gamma(0.3, 1, 3000)
+    share /= share.sum()
+    depth = np.exp(rng.uniform(np.log(1e3), np.log(2e5), 16))
+    mean = depth[:, None] * share
+    mean[::2, np.argsort(share)[-40::4]] *= 10
+    counts = rng.poisson(mean)
+
+    def error(factors):
+        log_error = np.log(counts.sum(axis=1) * factors(counts) / depth)
+        return log_error.std()
+
+    assert error(pooled_factors) < 0.06 < 0.1 < error(lambda y: np.ones(len(y)))
+    assert error(tmm_factors) > 3 * error(pooled_factors)
+
+
+def test_pooled_factors_of_hopeless_samples(rng):
+    counts = rng.poisson(30, (4, 50))
+    counts[2] = 0
+    counts[3] = np.eye(50, dtype=int)[0]
+    ours = pooled_factors(counts)
+    assert ours[2] == 1 and np.prod(ours) == pytest.approx(1)
+    np.testing.assert_array_equal(pooled_factors(counts[:1]), [1])
+    np.testing.assert_array_equal(pooled_factors(np.zeros((3, 5))), [1, 1, 1])
 
 
 def test_hopeless_samples_get_no_correction(rng):
@@ -125,13 +161,14 @@ def test_large_library_sizes_are_not_rounded():
         np.testing.assert_array_equal(library_size(FORMS[form](y)), 40 * 16_777_217)
 
 
-def test_size_factors_are_library_size_times_sample_factor(rng):
+@pytest.mark.parametrize(("method", "of_samples"), [("tmm", tmm_factors), ("pooled", pooled_factors)])
+def test_size_factors_are_library_size_times_sample_factor(rng, method, of_samples):
     y = rng.poisson(rng.gamma(0.5, 3, 80) * rng.uniform(0.5, 2, (300, 1)))
     y[:, 0] += 40
     y[7] = 0
     codes = rng.integers(-1, 4, 300)
-    factors = tmm_size_factors(sp.csr_matrix(y), codes, 4)
-    sample_factor = tmm_factors(np.array([y[codes == level].sum(axis=0) for level in range(4)]))
+    factors = sample_size_factors(sp.csr_matrix(y), codes, 4, method=method)
+    sample_factor = of_samples(np.array([y[codes == level].sum(axis=0) for level in range(4)]))
     np.testing.assert_allclose(factors.sample_factor, sample_factor, rtol=1e-12)
     expected = y.sum(axis=1) * np.where(codes < 0, 1.0, sample_factor[codes])
     np.testing.assert_allclose(factors.values, expected / expected[expected > 0].mean(), rtol=1e-12)
