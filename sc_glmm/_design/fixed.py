@@ -181,10 +181,12 @@ def find_aliased(X: FloatArray) -> tuple[list[int], list[int], FloatArray]:
             basis = np.column_stack([basis, rest / own])
     aliased = [j for j in range(n_columns) if j not in keep]
     weights = np.zeros((len(keep), len(aliased)))
-    if keep and aliased:
-        weights = np.linalg.lstsq(triangle[:, keep], triangle[:, aliased], rcond=None)[0]
-        weights[np.abs(weights) < 1e-8] = 0.0
-        weights *= scale[aliased] / scale[keep][:, None]
+    for i, j in enumerate(aliased):
+        before = [column for column in keep if column < j]
+        if before:
+            explained = np.linalg.lstsq(triangle[:, before], triangle[:, j], rcond=None)[0]
+            explained[np.abs(explained) < 1e-8] = 0.0
+            weights[: len(before), i] = explained * scale[j] / scale[before]
     return keep, aliased, weights
 
 
