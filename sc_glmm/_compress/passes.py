@@ -111,7 +111,10 @@ def gene_blocks(n_genes: int) -> list[slice]:
 
 
 def run_blocks(work: Callable[[int], None], n_blocks: int, n_jobs: int) -> None:
-    """Call ``work(0)``, ..., ``work(n_blocks - 1)``, on `n_jobs` threads."""
+    """Call ``work(0)``, ..., ``work(n_blocks - 1)``, on `n_jobs` threads.
+
+    Always threads, whatever joblib's backend is: blocks write into arrays that they share.
+    """
     if n_jobs < 1:
         raise InputError(f"n_jobs is {n_jobs}; the number of threads must be 1 or more.")
     if n_jobs == 1 or n_blocks <= 1:
