@@ -57,8 +57,8 @@ class Terms:
         """``(a + b)**2``: all interactions of at most `exponent` factors."""
         result = self
         for _ in range(exponent - 1):
-            longer = Terms((*result, *result.interact(self)))
-            if len(longer) == len(result):
+            longer = result.interact(self)  # a:a is a, so that nothing gets lost
+            if list(longer._terms) == list(result._terms):
                 break
             result = longer
         return result
