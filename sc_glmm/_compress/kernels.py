@@ -25,7 +25,7 @@ CELLS_PER_BLOCK = 4096
 
 
 class Stored(NamedTuple):
-    """The arrays of a CSR or CSC matrix."""
+    """The arrays of a CSR or CSC matrix; after a change of the fields touch moments.py, whose cache cannot see it."""
 
     data: AnyArray
     indices: AnyArray
