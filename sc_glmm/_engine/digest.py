@@ -1,4 +1,4 @@
-"""The digest of all kernel sources that :mod:`sc_glmm._engine.entry` carries.
+"""The digest of all kernel sources that the files with cached entries carry.
 
 ``python -m sc_glmm._engine.digest`` rewrites it.
 
@@ -12,27 +12,31 @@ import hashlib
 import re
 from pathlib import Path
 
-ENTRY = Path(__file__).with_name("entry.py")
+ENTRIES = tuple(Path(__file__).with_name(name) for name in ("entry.py", "profile.py"))
 _LINE = re.compile(r'^KERNEL_DIGEST = "[^"]*"$', flags=re.MULTILINE)
 
 
 def kernel_digest() -> str:
     """Sixteen hexadecimal digits that change with any source that the entries are compiled from."""
-    folders = (ENTRY.parent, ENTRY.parent.parent / "_families")
+    here = Path(__file__).parent
+    folders = (here, here.parent / "_families")
     digest = hashlib.sha256()
     for path in sorted(path for folder in folders for path in folder.glob("*.py")):
-        text = _LINE.sub("", path.read_text(encoding="utf-8")) if path == ENTRY else path.read_text(encoding="utf-8")
+        text = _LINE.sub("", path.read_text(encoding="utf-8"))
         digest.update(f"{path.name}\n{text}\n".encode())
     return digest.hexdigest()[:16]
 
 
 def rewrite() -> bool:
-    """Bring the constant up to date; returns whether it was out of date."""
-    text = ENTRY.read_text(encoding="utf-8")
-    new = _LINE.sub(f'KERNEL_DIGEST = "{kernel_digest()}"', text)
-    if new != text:
-        ENTRY.write_text(new, encoding="utf-8")
-    return new != text
+    """Bring the constants up to date; returns whether one was out of date."""
+    digest, changed = kernel_digest(), False
+    for path in ENTRIES:
+        text = path.read_text(encoding="utf-8")
+        new = _LINE.sub(f'KERNEL_DIGEST = "{digest}"', text)
+        if new != text:
+            path.write_text(new, encoding="utf-8")
+            changed = True
+    return changed
 
 
 if __name__ == "__main__":

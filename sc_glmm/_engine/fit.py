@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
-from sc_glmm._engine import entry
+from sc_glmm._engine import entry, profile
 from sc_glmm._engine.structure import Arrow, Block, Scaling, build_arrow
 from sc_glmm._engine.workspace import Nodes
 from sc_glmm._families.registry import Family
@@ -266,6 +266,130 @@ def _full_vcov(vcov: FloatArray, hess: FloatArray, dbeta: FloatArray, reml: bool
         else:
             out[g] = cho_solve(chol, np.eye(len(hess[g])))[:p, :p]
     return out
+
+
+@dataclass(frozen=True)
+class Profiles:
+    """Profiles of a block of genes over a grid of covariance parameters, on the user's scale; NaN where `ok` is false.
+
+    Attributes
+    ----------
+    ell
+        ``(n_genes, n_grid)`` log likelihood maximised over beta (without the constants of a gene).
+    log_det
+        ``(n_genes, n_grid)`` log det of the information of the scaled beta.
+    beta
+        ``(n_genes, n_grid, p)``.
+    delta, var
+        ``(n_genes, n_contrasts, n_grid)`` estimate of a contrast of one row, and its variance at the node.
+    root, star
+        ``(n_genes, n_contrasts, n_grid)`` signed root of the likelihood ratio, and r*; for a contrast of several rows the
+        likelihood ratio statistic, twice.
+    rss
+        ``(n_genes, n_grid)`` weighted residual sum of squares.
+    ok
+        ``(n_genes,)``.
+    """
+
+    ell: FloatArray
+    log_det: FloatArray
+    beta: FloatArray
+    delta: FloatArray
+    var: FloatArray
+    root: FloatArray
+    star: FloatArray
+    rss: FloatArray
+    ok: NDArray[np.bool_]
+
+
+# Nodes a row must have on average for a table to pay.
+_TABLE_PAYS = 3.0
+
+
+def profile_genes(
+    structure: Structure,
+    nodes: Nodes,
+    stats: GeneStats,
+    family: Family,
+    *,
+    log_dispersion: FloatArray,
+    beta: FloatArray,
+    grid: FloatArray,
+    contrasts: Sequence[FloatArray],
+    n_agq: int = 1,
+) -> Profiles:
+    """Profile every gene over a grid of covariance parameters.
+
+    Parameters
+    ----------
+    structure, nodes, stats, family
+        As for :func:`fit_genes`.
+    log_dispersion
+        ``(n_genes,)`` held.
+    beta
+        ``(n_genes, p)`` where to start; NaN for genes to be left out.
+    grid
+        ``(n_grid, n_theta)`` covariance parameters for columns of Z of unit root mean square, largest variance first.
+    contrasts
+        ``(q, p)`` each.
+    n_agq
+        Quadrature nodes; more than one only for one block of one column.
+    """
+    arrow, scaling, p, n_genes, n_grid = structure.arrow, structure.scaling, structure.n_beta, len(stats), len(grid)
+    bases = np.stack([np.eye(p), *(_coordinates(L, scaling.R) for L in contrasts)])
+    shape = (n_genes, len(contrasts), n_grid)
+    ell, log_det, rss = (np.full((n_genes, n_grid), np.nan) for _ in range(3))
+    beta_out = np.full((n_genes, n_grid, p), np.nan)
+    delta, var, root, star = (np.full(shape, np.nan) for _ in range(4))
+    ok = np.zeros(n_genes, dtype=np.int64)
+    scaled = np.ascontiguousarray(beta @ scaling.R.T)
+    start = np.zeros((n_genes, int(arrow.size[1]) + p))
+    start[:, int(arrow.size[1]) :] = np.nan_to_num(scaled)
+    total = stats.A.sum(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        level = np.log(total / np.sum(nodes.ec * nodes.weight))
+    profile.profile_block(
+        family.code,
+        family.has_dispersion,
+        arrow,
+        nodes,
+        np.ascontiguousarray(stats.A),
+        np.ascontiguousarray(stats.tail),
+        np.ascontiguousarray(stats.over_ptr),
+        stats.over_value,
+        stats.over_count,
+        np.ascontiguousarray(stats.extra),
+        gauss_hermite(n_agq),
+        family.counts and len(nodes.ec) >= _TABLE_PAYS * len(arrow.XZ),
+        np.ascontiguousarray(log_dispersion),
+        scaled,
+        start,
+        level,
+        np.ascontiguousarray(grid),
+        bases,
+        np.ascontiguousarray(np.linalg.inv(bases)),
+        np.array([0, *(len(L) for L in contrasts)], dtype=np.int64),
+        ell,
+        log_det,
+        beta_out,
+        delta,
+        var,
+        root,
+        star,
+        rss,
+        ok,
+    )
+    done = ok == 1
+    for array in (ell, log_det, beta_out, delta, var, root, star, rss):
+        array[~done] = np.nan
+    return Profiles(ell, log_det, scaling.beta(beta_out), delta, var, root, star, rss, done)
+
+
+def _coordinates(L: FloatArray, R: FloatArray) -> FloatArray:
+    """``B`` with ``scaled beta = B c`` and ``L beta`` the first coordinates of c."""
+    scaled = np.linalg.solve(R.T, L.T).T
+    _, _, vt = np.linalg.svd(scaled, full_matrices=True)
+    return np.ascontiguousarray(np.hstack([np.linalg.pinv(scaled), vt[len(L) :].T]))
 
 
 def relative_theta(Lambda: Sequence[FloatArray], terms: Sequence[Sequence[int]], scale: float) -> FloatArray:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from sc_glmm._families import gaussian, nb, poisson
+from sc_glmm._families import gaussian, nb, poisson, table
 from sc_glmm._families.jit import kernel
 
 POISSON = 0
 NB = 1
 GAUSSIAN = 2
+# Code 3 is taken by the binomial. A tabulated row of counts, whatever family made the table:
+TABLE = 4
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ FAMILIES = {
 
 @kernel
 def row_value(code, eta, phi, lo, hi, ec, weight, a, a_sum):
+    if code == TABLE:
+        return table.value(eta, phi, lo, hi, ec, weight, a, a_sum)
     if code == NB:
         return nb.value(eta, phi, lo, hi, ec, weight, a, a_sum)
     if code == POISSON:
@@ -60,6 +64,8 @@ def row_value(code, eta, phi, lo, hi, ec, weight, a, a_sum):
 
 @kernel
 def row_newton(code, eta, phi, lo, hi, ec, weight, a, a_sum):
+    if code == TABLE:
+        return table.newton(eta, phi, lo, hi, ec, weight, a, a_sum)
     if code == NB:
         return nb.newton(eta, phi, lo, hi, ec, weight, a, a_sum)
     if code == POISSON:
@@ -69,7 +75,9 @@ def row_newton(code, eta, phi, lo, hi, ec, weight, a, a_sum):
 
 @kernel
 def row_full(code, eta, phi, lo, hi, ec, weight, a, a_sum, out):
-    if code == NB:
+    if code == TABLE:
+        table.full(eta, phi, lo, hi, ec, weight, a, a_sum, out)
+    elif code == NB:
         nb.full(eta, phi, lo, hi, ec, weight, a, a_sum, out)
     elif code == POISSON:
         poisson.full(eta, phi, lo, hi, ec, weight, a, a_sum, out)
@@ -79,6 +87,8 @@ def row_full(code, eta, phi, lo, hi, ec, weight, a, a_sum, out):
 
 @kernel
 def gene_term(code, phi, tail, over_value, over_count, extra):
+    if code == TABLE:
+        return 0.0, 0.0
     if code == NB:
         return nb.gene_term(phi, tail, over_value, over_count, extra)
     if code == POISSON:
