@@ -31,7 +31,7 @@ from sc_glmm._engine.optimize import FAILED as OPT_FAILED
 from sc_glmm._engine.workspace import Gene, new_work
 from sc_glmm._families.registry import start_values
 
-KERNEL_DIGEST = "73c66b712f341b91"
+KERNEL_DIGEST = "72614bf64a109022"
 
 # Status of a fit, as the kernel reports it.
 OK = 0

@@ -283,8 +283,8 @@ class Profiles:
     delta, var
         ``(n_genes, n_contrasts, n_grid)`` estimate of a contrast of one row, and its variance at the node.
     root, star
-        ``(n_genes, n_contrasts, n_grid)`` signed root of the likelihood ratio, and r*; for a contrast of several rows the
-        likelihood ratio statistic, twice.
+        ``(n_genes, n_contrasts, n_grid)`` signed root of the likelihood ratio, and r*; for a contrast of several rows
+        the likelihood ratio statistic, twice.
     rss
         ``(n_genes, n_grid)`` weighted residual sum of squares.
     ok

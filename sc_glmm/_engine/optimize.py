@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sc_glmm._engine.dense import saddle_free, solve_spd
 from sc_glmm._families.jit import kernel
 
 FloatArray = NDArray[np.float64]
@@ -115,36 +116,6 @@ def begin(opt, low, high, snap_below, has_bound, full):
     opt.val[SNAP_BELOW] = snap_below
     opt.val[DEC] = 1e300
     opt.val[F] = 1e300
-
-
-@kernel
-def solve_spd(H, g, free, L, x):
-    """Solve H x = g over the free coordinates, x zero elsewhere. Returns whether H is positive definite there."""
-    n = H.shape[0]
-    for i in range(n):
-        x[i] = 0.0
-        for j in range(i + 1):
-            # a coordinate that is not free is a row of the unit matrix
-            s = H[i, j] if free[i] and free[j] else (1.0 if i == j else 0.0)
-            for r in range(j):
-                s -= L[i, r] * L[j, r]
-            if i != j:
-                L[i, j] = s / L[j, j]
-            elif s > 1e-12 * abs(H[i, i]) and s > 1e-200:
-                L[i, i] = s**0.5
-            else:
-                return False
-    for i in range(n):
-        s = g[i] if free[i] else 0.0
-        for r in range(i):
-            s -= L[i, r] * x[r]
-        x[i] = s / L[i, i]
-    for i in range(n - 1, -1, -1):
-        s = x[i]
-        for r in range(i + 1, n):
-            s -= L[r, i] * x[r]
-        x[i] = s / L[i, i]
-    return True
 
 
 @kernel
@@ -263,69 +234,14 @@ def _take_column(opt, aux, trial_aux):
 
 
 @kernel
-def _saddle_free_step(opt):
-    """``step = V |D|^-1 V' grad`` with ``H = V D V'`` by cyclic Jacobi rotations: away from saddles, not into them.
-
-    Uses `B` and `L` as work space, which the Newton phase no longer needs.
-    """
-    n = opt.psi.shape[0]
-    D = opt.B
-    V = opt.L
-    for i in range(n):
-        for j in range(n):
-            D[i, j] = opt.H[i, j] if opt.free[i] and opt.free[j] else 0.0
-            V[i, j] = 1.0 if i == j else 0.0
-    for _ in range(30):
-        off = 0.0
-        for i in range(n):
-            for j in range(i):
-                off = max(off, abs(D[i, j]))
-        if off < 1e-14:
-            break
-        for i in range(n):
-            for j in range(i):
-                if D[i, j] == 0.0:
-                    continue
-                tau = (D[i, i] - D[j, j]) / (2.0 * D[i, j])
-                t = (1.0 if tau >= 0.0 else -1.0) / (abs(tau) + (1.0 + tau * tau) ** 0.5)
-                c = 1.0 / (1.0 + t * t) ** 0.5
-                s = t * c
-                for r in range(n):
-                    x = D[r, i]
-                    y = D[r, j]
-                    D[r, i] = c * x + s * y
-                    D[r, j] = c * y - s * x
-                for r in range(n):
-                    x = D[i, r]
-                    y = D[j, r]
-                    D[i, r] = c * x + s * y
-                    D[j, r] = c * y - s * x
-                    x = V[r, i]
-                    y = V[r, j]
-                    V[r, i] = c * x + s * y
-                    V[r, j] = c * y - s * x
-    top = 1e-300
-    for i in range(n):
-        top = max(top, abs(D[i, i]))
-        opt.step[i] = 0.0
-    for i in range(n):
-        t = 0.0
-        for j in range(n):
-            t += V[j, i] * opt.grad[j]
-        t /= max(abs(D[i, i]), 1e-8 * top)
-        for j in range(n):
-            if opt.free[j]:
-                opt.step[j] += V[j, i] * t
-
-
-@kernel
 def _newton_step(opt):
     """`step` and decrement from the Hessian at hand."""
     n = opt.psi.shape[0]
     ok = solve_spd(opt.H, opt.grad, opt.free, opt.L, opt.step)
     opt.ctl[DEFINITE] = 1 if ok else 0
     if not ok:
-        _saddle_free_step(opt)
+        # B has done its work by now
+        saddle_free(opt.H, opt.grad, opt.free, opt.B, opt.L, opt.step)
     dec = 0.0
     for i in range(n):
         dec += opt.grad[i] * opt.step[i]

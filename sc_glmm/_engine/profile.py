@@ -1,8 +1,8 @@
 """Profiles of many genes over a grid of covariance parameters: the compiled entry of the moderated tests.
 
-At every node of the grid the Laplace (or quadrature) likelihood is maximised over beta, freely and under each hypothesis
-``L beta = 0``; what comes out is the REML-like term ``l - log|X'WX| / 2`` and, per hypothesis, estimate, variance, signed root
-of the likelihood ratio and its modified version r* (``methods`` in the docs).
+At every node of the grid the Laplace (or quadrature) likelihood is maximised over beta, freely and under each
+hypothesis ``L beta = 0``; what comes out is the REML-like term ``l - log|X'WX| / 2`` and, per hypothesis, estimate,
+variance, signed root of the likelihood ratio and its modified version r* (``methods`` in the docs).
 
 As in :mod:`.entry`, the heavy kernels are called from one place.
 """
@@ -14,39 +14,19 @@ import math
 import numpy as np
 from numba import njit
 
+from sc_glmm._engine.dense import log_det, solve_spd
 from sc_glmm._engine.objective import COVARIANCE, EVALUATE, objective
-from sc_glmm._engine.optimize import solve_spd
 from sc_glmm._engine.tabulate import MAX_INTERVALS, tabulate
 from sc_glmm._engine.workspace import Gene, Nodes, new_work
 from sc_glmm._families.jit import kernel
 from sc_glmm._families.registry import TABLE
 
-KERNEL_DIGEST = "73c66b712f341b91"
+KERNEL_DIGEST = "72614bf64a109022"
 
 # Squared length of a Newton step, in the metric of the information, after which beta stands.
 CLOSE = 1e-8
 # Below this the signed root is used as it is: r* is a ratio of two small numbers there.
 SMALL_ROOT = 0.05
-
-
-@kernel
-def _log_det(M, first, L):
-    """log det of ``M[first:, first:]``, -1e300 if it is not positive definite; `L` is work space."""
-    n = M.shape[0]
-    out = 0.0
-    for i in range(first, n):
-        for j in range(first, i + 1):
-            s = M[i, j]
-            for r in range(first, j):
-                s -= L[i, r] * L[j, r]
-            if i == j:
-                if not s > 0.0:
-                    return -1e300
-                L[i, i] = math.sqrt(s)
-                out += math.log(s)
-            else:
-                L[i, j] = s / L[j, j]
-    return out
 
 
 @kernel
@@ -119,8 +99,8 @@ def profile_block(
     grid
         ``(n_grid, n_theta)`` scaled theta of each node, largest variance first.
     bases, inverses
-        ``(1 + n_contrasts, p, p)``: B with beta = B c, whose first coordinates are those tested; the first is the unit matrix.
-        And their inverses.
+        ``(1 + n_contrasts, p, p)``: B with beta = B c, whose first coordinates are those tested; the first is the
+        unit matrix. And their inverses.
     n_tested
         ``(1 + n_contrasts,)`` number of coordinates that the hypothesis sets to zero; the first is zero.
     ell_out, log_det_out
@@ -327,7 +307,7 @@ def profile_block(
                     ell = -f
                     ell_out[g, node] = -f
                     _information(V, B, M, work, Lw, free, e)
-                    log_det_out[g, node] = _log_det(M, 0, Lw)
+                    log_det_out[g, node] = log_det(M, 0, Lw)
                     rss = 0.0
                     for i in range(q):
                         rss += v[i] * v[i]
@@ -344,9 +324,9 @@ def profile_block(
                             for j in range(p):
                                 s += inverses[c, 0, j] * psi[j]
                             delta_out[g, c - 1, node] = s
-                            whole = _log_det(M, 0, Lw)
+                            whole = log_det(M, 0, Lw)
                             star_out[g, c - 1, node] = whole
-                            var_out[g, c - 1, node] = math.exp(_log_det(M, 1, Lw) - whole)
+                            var_out[g, c - 1, node] = math.exp(log_det(M, 1, Lw) - whole)
                 else:
                     ratio = max(2.0 * (ell + f), 0.0)
                     if m > 1:
@@ -360,7 +340,7 @@ def profile_block(
                         star = r
                         if abs(r) > SMALL_ROOT:
                             # q = delta sqrt(|information, free| / |information of the others, under the hypothesis|)
-                            half = 0.5 * (star_out[g, stage - 1, node] - _log_det(M0, 1, Lw))
+                            half = 0.5 * (star_out[g, stage - 1, node] - log_det(M0, 1, Lw))
                             star = r + (math.log(abs(delta)) + half - math.log(abs(r))) / r
                         star_out[g, stage - 1, node] = star
             if not good:

@@ -16,8 +16,8 @@ MAX_INTERVALS = 64
 def tabulate(code, phi, nd, ge, eta, level, ptr, coef, knot, left, right):
     """Fill the table of every row over the predictors that a profile over the variance can visit.
 
-    These lie between the row's mode at the fit (`eta`), the mean over all rows (`level`) and the row's own maximum, with a
-    margin that shrinks with its counts: few counts say little against a prior of large variance.
+    These lie between the row's mode at the fit (`eta`), the mean over all rows (`level`) and the row's own maximum,
+    with a margin that shrinks with its counts: few counts say little against a prior of large variance.
     """
     n_rows = nd.ptr.shape[0] - 1
     first = 0

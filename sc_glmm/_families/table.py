@@ -1,11 +1,12 @@
 """A row's log likelihood with the dispersion fixed, tabulated: the same function in a tenth of the time.
 
-Between knots :data:`STEP` apart the function is the polynomial of degree 7 that agrees with it to the third derivative at
-both. The relative error is about 4e-10, the derivatives are those of the polynomial, so that value and gradient belong
-together. Left of the table the row is Poisson (its mean is small there); right of it the last parabola goes on.
+Between knots :data:`STEP` apart the function is the polynomial of degree 7 that agrees with it to the third
+derivative at both. The relative error is about 4e-10, the derivatives are those of the polynomial, so that value and
+gradient belong together. Left of the table the row is Poisson (its mean is small there); right of it the last
+parabola goes on.
 
-Layout: interval i of a row is node ``lo + i``; ``weight[lo + i]`` is its left knot, ``ec[8 (lo + i):]`` its coefficients in
-``t = (eta - knot) / STEP``.
+Layout: interval i of a row is node ``lo + i``; ``weight[lo + i]`` is its left knot, ``ec[8 (lo + i):]`` its
+coefficients in ``t = (eta - knot) / STEP``.
 """
 
 from __future__ import annotations

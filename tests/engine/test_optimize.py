@@ -14,7 +14,7 @@ from sc_glmm._engine.entry import KERNEL_DIGEST
 @pytest.fixture
 def python_kernels(monkeypatch):
     """The optimiser as plain Python: its kernels cannot be called from here as they are compiled."""
-    for name, thing in vars(o).items():
+    for name, thing in (*vars(o).items(),):
         if hasattr(thing, "py_func"):
             monkeypatch.setattr(o, name, thing.py_func)
     return o
