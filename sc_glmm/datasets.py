@@ -27,6 +27,8 @@ _BLOCK_VALUES = 2_000_000
 # between samples. Mean and spread of expression are those of 10x data of blood (Kang 2018).
 _SPREAD_MEAN, _SPREAD_SD, _SPREAD_DISPERSION, _FRAC_INVARIANT = 1.6, 0.5, 0.7, 0.15
 _COUNTS_PER_GENE = 0.12
+# A handful of genes at that depth would leave cells without any count.
+_LEAST_DEPTH = 50.0
 
 
 class _Layout(NamedTuple):
@@ -117,7 +119,8 @@ def simulate(
     dispersion
         Median over genes of the negative binomial dispersion; 0 makes Poisson counts.
     depth
-        Median total count of a cell; by default 0.12 a gene, which leaves about 8 % of the counts non-zero.
+        Median total count of a cell; by default 0.12 a gene, which leaves about 8 % of the counts non-zero, and at least
+        50.
     depth_sd
         Standard deviation of the log size factors.
     imbalance
@@ -168,7 +171,7 @@ def simulate(
     )
     rng = np.random.default_rng(seed)
     layout = _LAYOUTS[design]
-    depth = _COUNTS_PER_GENE * n_genes if depth is None else float(depth)
+    depth = max(_COUNTS_PER_GENE * n_genes, _LEAST_DEPTH) if depth is None else float(depth)
 
     samples = _sample_table(n_samples, design, layout)
     obs, row_of = _cells(rng, samples, n_cells, n_cell_types, covariates, depth_sd, imbalance)

@@ -206,6 +206,8 @@ def test_balance_and_depth():
 def test_the_defaults_look_like_single_cells():
     adata = datasets.simulate(n_cells=1_000)
     assert 0.04 < adata.X.nnz / np.prod(adata.shape) < 0.12
+    few_genes = datasets.simulate(n_cells=1_000, n_genes=20)
+    assert few_genes.X.sum(axis=1).min() > 0
 
 
 def test_blocks_of_genes_keep_memory_low(monkeypatch):

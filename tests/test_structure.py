@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import doctest
 import importlib
 import inspect
 import os
@@ -14,6 +15,7 @@ from importlib.metadata import metadata, version
 from importlib.resources import files
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pytest
 
 import sc_glmm
@@ -108,6 +110,15 @@ def test_public_docstrings_name_every_parameter(room, name):
     # Names begin in the first column of the section; several may share an entry.
     named = {word for line in section.splitlines() if line[:1].strip() for word in re.split(r"[,\s:]+", line) if word}
     assert set(inspect.signature(function).parameters) <= named
+
+
+@pytest.mark.parametrize(("room", "name"), PUBLIC, ids=_ids(PUBLIC))
+def test_examples_in_docstrings_are_true(room, name, capsys):
+    function = getattr(importlib.import_module(f"sc_glmm.{room}"), name)
+    tests = doctest.DocTestFinder(recurse=False).find(function, name, globs={})
+    results = [doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(test) for test in tests]
+    plt.close("all")
+    assert sum(r.failed for r in results) == 0, capsys.readouterr().out
 
 
 def test_pytest_does_not_collect_the_main_job():
