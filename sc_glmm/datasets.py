@@ -119,8 +119,8 @@ def simulate(
     dispersion
         Median over genes of the negative binomial dispersion; 0 makes Poisson counts.
     depth
-        Median total count of a cell; by default 0.12 a gene, which leaves about 8 % of the counts non-zero, and at least
-        50.
+        Median total count of a cell; by default 0.12 a gene, which leaves about 8 % of the counts non-zero, but 50 at
+        least.
     depth_sd
         Standard deviation of the log size factors.
     imbalance
