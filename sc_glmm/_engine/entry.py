@@ -31,7 +31,7 @@ from sc_glmm._engine.optimize import FAILED as OPT_FAILED
 from sc_glmm._engine.workspace import Gene, new_work
 from sc_glmm._families.registry import start_values
 
-KERNEL_DIGEST = "72614bf64a109022"
+KERNEL_DIGEST = "2378b0aba44a2a6a"
 
 # Status of a fit, as the kernel reports it.
 OK = 0
@@ -241,6 +241,27 @@ def fit_block(
                 opt.trial[n_beta + t] = theta_out[g, t]
             if has_phi:
                 opt.trial[n - 1] = log_phi_out[g]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def open_optimiser(psi, cap, B, zero_ok, snap_below):
+    """An optimiser that Python drives: start, largest steps, starting metric, which parameters may be set to zero."""
+    n = psi.shape[0]
+    opt = new_opt(n, 0)
+    for i in range(n):
+        opt.psi[i] = psi[i]
+        opt.cap[i] = cap[i]
+        opt.zero_ok[i] = zero_ok[i]
+        for j in range(n):
+            opt.B[i, j] = B[i, j]
+    begin(opt, 0.0, 0.0, snap_below, False, False)
+    return opt
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def tell_optimiser(opt, f, ok, nothing):
+    """Tell it the value at ``opt.trial``, whose gradient is in ``opt.trial_grad``; returns whether it was accepted."""
+    return tell(opt, f, ok, nothing, nothing)
 
 
 def is_compiled() -> bool:

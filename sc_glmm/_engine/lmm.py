@@ -1,0 +1,277 @@
+"""Gaussian mixed models from cross-products: the profiled deviance or REML criterion of theta, and its gradient.
+
+With theta relative to the residual standard deviation, ``M = Lambda' Z'WZ Lambda + I``, and r2 the penalised residual
+sum of squares at its minimum over u and beta,
+
+    deviance  = log |M|                 + n (1 + log(2 pi r2 / n))             - sum log w,
+    criterion = log |M| + log |X'V^-1X| + (n - p) (1 + log(2 pi r2 / (n - p))) - sum log w.
+
+``Z'WZ, Z'WX, X'WX, Z'Wy, X'Wy, y'Wy`` are computed once, so that an evaluation does not see the observations. The
+response enters as its residual from least squares on X, which loses no digits to its mean.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import lapack, solve_triangular
+
+from sc_glmm._engine.lmm_kernels import Layout, cross_products, eliminate, finish
+from sc_glmm._engine.lmm_layout import build_layout
+from sc_glmm._engine.structure import Arrow, Block, Scaling, build_arrow
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class LmmProblem:
+    """Cross-products of one response with one design.
+
+    Attributes
+    ----------
+    arrow, scaling
+        The design, see :mod:`.structure`.
+    layout, at
+        Where its cross-products are, see :mod:`.lmm_kernels`.
+    weight
+        ``(n_rows,)`` sum of the prior weights of each row.
+    raw, S0
+        The cross-products of head and border.
+    n_obs
+        Number of observations.
+    beta_ols
+        ``(p,)`` least squares, taken off the response; scaled as the arrow's X.
+    log_weight
+        Sum of the logs of the prior weights.
+    """
+
+    arrow: Arrow
+    scaling: Scaling
+    layout: Layout
+    at: IntArray
+    weight: FloatArray
+    raw: FloatArray
+    S0: FloatArray
+    n_obs: int
+    beta_ols: FloatArray
+    log_weight: float
+
+    @property
+    def n_beta(self) -> int:
+        """Number of fixed effects."""
+        return int(self.arrow.size[3])
+
+    @property
+    def n_theta(self) -> int:
+        """Number of covariance parameters."""
+        return len(self.arrow.theta_fac)
+
+    def scale_theta(self, theta: FloatArray) -> FloatArray:
+        """From the user's relative theta, in the order of the arrow, to the engine's scaled columns."""
+        return np.ascontiguousarray(theta * self._theta_unit())
+
+    def unscale_theta(self, theta: FloatArray) -> FloatArray:
+        """Back to the user's scale."""
+        return theta / self._theta_unit()
+
+    def _theta_unit(self) -> FloatArray:
+        scales = self.scaling.z_scale
+        pairs = zip(self.arrow.theta_fac, self.arrow.theta_row, strict=True)
+        return np.array([scales[f][r] for f, r in pairs])
+
+    def with_response(self, y: FloatArray, row_of: IntArray, weights: FloatArray | None) -> LmmProblem:
+        """The same design with another response ``(n_obs,)``, offsets taken off."""
+        Xs = self.arrow.XZ[:, self.arrow.size[4] :]
+        w = np.ones_like(y) if weights is None else weights
+        sums = np.bincount(row_of, w * y, minlength=len(Xs))
+        total = self.weight.sum()
+        beta = Xs.T @ sums / total
+        rest = y - (Xs @ beta)[row_of]
+        sums = np.bincount(row_of, w * rest, minlength=len(Xs))
+        # what rounding left of the projection
+        more = Xs.T @ sums / total
+        rest -= (Xs @ more)[row_of]
+        sums = np.bincount(row_of, w * rest, minlength=len(Xs))
+        return self._with_sums(sums, float(rest @ (w * rest)), beta + more)
+
+    def _with_sums(self, sums: FloatArray, square: float, beta: FloatArray) -> LmmProblem:
+        raw, S0 = np.empty_like(self.raw), np.empty_like(self.S0)
+        cross_products(self.layout, self.arrow.XZ, self.arrow.lev, self.at, self.weight, sums, square, raw, S0)
+        return replace(self, raw=raw, S0=S0, beta_ols=beta)
+
+
+@dataclass(frozen=True)
+class LmmPoint:
+    """The criterion at one theta and what follows from it.
+
+    Attributes
+    ----------
+    value
+        Half the profiled deviance or REML criterion.
+    grad
+        ``(n_theta,)`` its gradient in the scaled theta.
+    grad_log_det, grad_r2
+        The same for half the log determinant and for r2.
+    r2
+        Penalised residual sum of squares.
+    log_det, log_det_x
+        ``log |M|`` and ``log |X'V^-1 X|`` (X as the user gave it).
+    beta
+        ``(p,)`` fixed effects on the user's scale.
+    v
+        ``(q + p,)`` the mode (u, beta) as the arrow has it.
+    vcov
+        ``(p, p)`` covariance of beta over sigma^2.
+    """
+
+    value: float
+    grad: FloatArray
+    grad_log_det: FloatArray
+    grad_r2: FloatArray
+    r2: float
+    log_det: float
+    log_det_x: float
+    beta: FloatArray
+    v: FloatArray
+    vcov: FloatArray
+
+
+class LmmWork:
+    """Buffers for evaluations of problems of one layout; their content never matters to a result."""
+
+    def __init__(self, problem: LmmProblem) -> None:
+        layout = problem.layout
+        n_v = int(layout.size[1] + layout.size[3])
+        n_lam = int(layout.fac_lam[-1])
+        self.piv = np.empty_like(problem.raw)
+        self.vpiv = np.empty_like(problem.raw)
+        self.S = np.empty_like(problem.S0)
+        self.lam = np.empty(n_lam)
+        self.G = np.empty(n_lam)
+        self.b = np.empty(n_v)
+        self.e = np.empty(n_v)
+        self.Vb = np.empty((0, 0))
+
+
+def build_problem(
+    X: FloatArray,
+    blocks: tuple[Block, ...],
+    row_of: IntArray,
+    y: FloatArray,
+    weights: FloatArray | None,
+) -> LmmProblem:
+    """Cross-products of a design on distinct rows with the response of the observations.
+
+    Parameters
+    ----------
+    X, blocks
+        ``(n_rows, p)`` of full column rank, and one block per grouping factor on the same rows.
+    row_of
+        ``(n_obs,)`` row of each observation.
+    y
+        ``(n_obs,)`` response, offset taken off.
+    weights
+        ``(n_obs,)`` positive prior weights: the residual variance is sigma^2 / weight.
+    """
+    w = np.ones(len(y)) if weights is None else weights
+    weight = np.bincount(row_of, w, minlength=len(X))
+    arrow, scaling = build_arrow(X, blocks, weight)
+    layout, at = build_layout(arrow)
+    empty = LmmProblem(
+        arrow=arrow,
+        scaling=scaling,
+        layout=layout,
+        at=at,
+        weight=weight,
+        raw=np.empty(int(layout.base[-1])),
+        S0=np.empty((len(layout.border_fac), len(layout.border_fac))),
+        n_obs=len(y),
+        beta_ols=np.zeros(X.shape[1]),
+        log_weight=float(np.log(w).sum()),
+    )
+    return empty.with_response(y, row_of, weights)
+
+
+def evaluate(problem: LmmProblem, theta: FloatArray, reml: bool, work: LmmWork) -> LmmPoint | None:
+    """The criterion at the scaled `theta`; None where it is not finite."""
+    layout, p = problem.layout, problem.n_beta
+    log_det, ok = eliminate(layout, theta, problem.raw, problem.S0, work.lam, work.piv, work.S)
+    if not ok:
+        return None
+    n_border = len(work.S)
+    _, info = lapack.dpotrf(work.S.T, lower=1, clean=0, overwrite_a=1)
+    if info != 0:
+        return None
+    pivots = np.log(np.diagonal(work.S))
+    n_u = n_border - 1 - p
+    log_det += 2.0 * float(pivots[:n_u].sum())
+    log_det_x = 2.0 * float(pivots[n_u:-1].sum())
+    r2 = float(work.S[-1, -1]) ** 2
+    n_used = n_u + p if reml else n_u
+    work.Vb = _inverse(work.S, n_used)
+    v, grad = np.empty(int(layout.size[1]) + p), np.empty(problem.n_theta)
+    m = problem.n_obs - p if reml else problem.n_obs
+    ratio = m / r2
+    finish(
+        layout, problem.raw, problem.S0, work.lam, work.piv, work.S, work.Vb, n_used, v, work.vpiv, work.b, work.e,
+        work.G, grad, ratio,
+    )  # fmt: skip
+    grad_log_det = work.G[layout.fac_lam[layout.theta_fac] + _place(layout)]
+    value = log_det + m * (1.0 + math.log(2.0 * math.pi * r2 / m)) - problem.log_weight
+    log_det_x += 2.0 * problem.scaling.log_det
+    if reml:
+        value += log_det_x
+    Rx = solve_triangular(work.S[n_u:-1, n_u:-1], np.eye(p), lower=False, check_finite=False)
+    return LmmPoint(
+        value=0.5 * value,
+        grad=grad,
+        grad_log_det=grad_log_det,
+        grad_r2=2.0 * (grad - grad_log_det) / ratio,
+        r2=r2,
+        log_det=log_det,
+        log_det_x=log_det_x,
+        beta=problem.scaling.beta(v[len(v) - p :] + problem.beta_ols),
+        v=v,
+        vcov=problem.scaling.vcov(Rx @ Rx.T),
+    )
+
+
+def conditional_blocks(problem: LmmProblem, theta: FloatArray, work: LmmWork) -> list[FloatArray]:
+    """Per factor of the arrow ``(n_levels, k, k)``: blocks of M^-1 on the diagonal, at `theta`."""
+    point = evaluate(problem, theta, False, work)
+    if point is None:
+        raise FloatingPointError("the criterion is not finite at this theta")
+    layout = problem.layout
+    n_head, q_head = int(layout.size[0]), int(layout.size[2])
+    kh = int(layout.fac_z[n_head])
+    out = []
+    for f in range(len(layout.fac_k)):
+        k, n_levels = int(layout.fac_k[f]), int(layout.n_levels[f])
+        if f < n_head:
+            i = layout.head_lev[f] + np.arange(n_levels)
+            n = kh - layout.fac_z[f] + layout.ptr[i + 1] - layout.ptr[i]
+            c = np.arange(k)
+            place = layout.base[i][:, None, None] + c[None, :, None] * n[:, None, None] + c[None, None, :]
+            out.append(work.vpiv[place])
+        else:
+            own = layout.fac_u[f] - q_head + np.arange(n_levels)[:, None] * k + np.arange(k)
+            out.append(work.Vb[own[:, :, None], own[:, None, :]])
+    return out
+
+
+def _inverse(S: FloatArray, n: int) -> FloatArray:
+    """``(n, n)`` inverse of the leading part of ``U'U`` in the upper triangle (the lower one is completed later)."""
+    if n == 0:
+        return np.empty((0, 0))
+    part = np.array(S[:n, :n], order="C")
+    inverse, _ = lapack.dpotri(part.T, lower=1, overwrite_c=1)
+    return np.ascontiguousarray(inverse.T)
+
+
+def _place(layout: Layout) -> Any:
+    return layout.theta_row * layout.fac_k[layout.theta_fac] + layout.theta_col

@@ -1,0 +1,170 @@
+"""Fit a Gaussian mixed model: the ask-and-tell optimiser over theta, driven from Python, on one BLAS thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController
+
+from sc_glmm._engine.entry import open_optimiser, tell_optimiser
+from sc_glmm._engine.lmm import LmmPoint, LmmProblem, LmmWork, evaluate
+from sc_glmm._engine.optimize import ACCEPTED, DEC, DEFINITE, DONE, N_EVAL, PHASE, F
+from sc_glmm._engine.optimize import FAILED as OPT_FAILED
+
+FloatArray = NDArray[np.float64]
+
+Objective = Callable[[FloatArray, FloatArray], float | None]
+
+
+@dataclass(frozen=True)
+class OptSummary:
+    """How an optimisation ended.
+
+    Attributes
+    ----------
+    psi, value
+        The optimum and the objective there.
+    n_iter
+        Evaluations.
+    decrement
+        Newton decrement ``g' H^-1 g`` at the end: twice what a Newton step would still gain.
+    converged
+        Whether the decrement is negligible and the Hessian positive definite.
+    """
+
+    psi: FloatArray
+    value: float
+    n_iter: int
+    decrement: float
+    converged: bool
+
+
+@dataclass(frozen=True)
+class LmmSolution:
+    """An optimum in the engine's terms: theta of the scaled columns, its diagonal not negative, and the point there."""
+
+    theta: FloatArray
+    point: LmmPoint
+    n_iter: int
+    decrement: float
+    converged: bool
+
+
+@cache
+def _controller() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+def one_blas_thread() -> AbstractContextManager[object]:
+    """Two BLAS threads would change the last bits from machine to machine, and gain little."""
+    return _controller().limit(limits=1, user_api="blas")
+
+
+def minimise(
+    objective: Objective,
+    start: FloatArray,
+    *,
+    cap: FloatArray,
+    metric: FloatArray,
+    zero_ok: NDArray[np.bool_],
+    snap_below: float,
+) -> OptSummary | None:
+    """Minimise a function with an exact gradient from `start`; None if it is not finite there.
+
+    Parameters
+    ----------
+    objective
+        Takes psi, writes the gradient into its second argument, and returns the value (None where it is not finite).
+    cap
+        Largest step for each parameter.
+    metric
+        Diagonal of the inverse Hessian to begin with.
+    zero_ok, snap_below
+        Parameters that are set to zero if they end nearer to it than `snap_below` and the objective does not mind.
+    """
+    nothing = np.zeros(0)
+    opt = open_optimiser(start, cap, np.diag(metric), zero_ok.astype(np.int64), snap_below)
+    while opt.ctl[PHASE] != DONE:
+        value = objective(opt.trial, opt.trial_grad)
+        tell_optimiser(opt, np.inf if value is None else value, value is not None, nothing)
+    if opt.ctl[OPT_FAILED]:
+        return None
+    decrement = float(opt.val[DEC])
+    return OptSummary(
+        psi=opt.psi,
+        value=float(opt.val[F]),
+        n_iter=int(opt.ctl[N_EVAL]),
+        decrement=decrement,
+        converged=bool(decrement < ACCEPTED and opt.ctl[DEFINITE]),
+    )
+
+
+def fit_lmm(problem: LmmProblem, *, reml: bool, start: FloatArray | None = None) -> LmmSolution:
+    """Minimise the deviance or the REML criterion.
+
+    Parameters
+    ----------
+    problem
+        From :func:`~sc_glmm._engine.lmm.build_problem`.
+    reml
+        Which of the two.
+    start
+        ``(n_theta,)`` scaled theta to start from, such as that of a similar fit.
+
+    Raises
+    ------
+    FloatingPointError
+        If the criterion is not finite at any start (a response that the fixed effects explain completely).
+    """
+    arrow = problem.arrow
+    diagonal = arrow.theta_row == arrow.theta_col
+    work = LmmWork(problem)
+
+    def objective(theta: FloatArray, grad: FloatArray) -> float | None:
+        point = evaluate(problem, theta, reml, work)
+        if point is None or not np.isfinite(point.value):
+            return None
+        grad[:] = point.grad
+        return point.value
+
+    best: OptSummary | None = None
+    n_iter = 0
+    with one_blas_thread():
+        for size in (0.7, 0.1, 4.0):
+            first = np.where(diagonal, size, 0.0) if start is None or size != 0.7 else np.array(start)
+            found = minimise(
+                objective,
+                first,
+                cap=np.maximum(np.abs(first), 1.0),
+                metric=np.maximum(np.abs(first), 0.3) ** 2 / arrow.n_levels[arrow.theta_fac],
+                zero_ok=diagonal,
+                snap_below=3e-3,
+            )
+            if found is None:
+                continue
+            n_iter += found.n_iter
+            if best is None or found.value < best.value - 1e-9:
+                best = found
+            if best.converged:
+                break
+        if best is None:
+            raise FloatingPointError("the criterion is not finite at any start")
+        theta = _positive(problem, best.psi)
+        point = evaluate(problem, theta, reml, work)
+    if point is None:
+        raise FloatingPointError("the criterion is not finite at its optimum")
+    return LmmSolution(theta, point, n_iter, best.decrement, best.converged)
+
+
+def _positive(problem: LmmProblem, theta: FloatArray) -> FloatArray:
+    """The likelihood knows no sign of a column of Lambda; the reported one has a positive diagonal."""
+    arrow = problem.arrow
+    out = theta.copy()
+    for t in np.flatnonzero((arrow.theta_row == arrow.theta_col) & (theta < 0.0)):
+        out[(arrow.theta_fac == arrow.theta_fac[t]) & (arrow.theta_col == arrow.theta_col[t])] *= -1.0
+    return out + 0.0

@@ -1,0 +1,96 @@
+"""Which border columns each level of the head touches: the sparsity of the Gaussian engine's cross-products."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sc_glmm._engine.lmm_kernels import Layout
+from sc_glmm._engine.structure import Arrow
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+
+def build_layout(arrow: Arrow) -> tuple[Layout, IntArray]:
+    """Lists of border columns per head level, and for each row the place of its blocks in them.
+
+    Returns
+    -------
+    layout
+        See :class:`~sc_glmm._engine.lmm_kernels.Layout`.
+    at
+        ``(n_rows, n_head, n_border_factors)``.
+    """
+    n_head, q, q_head, p = (int(x) for x in arrow.size[:4])
+    n_fac = len(arrow.fac_k)
+    n_border = q - q_head + p + 1
+    border_fac = np.full(n_border, -1, dtype=np.int64)
+    for f in range(n_head, n_fac):
+        border_fac[arrow.fac_u[f] - q_head : arrow.fac_u[f + 1] - q_head] = f
+    kh = int(arrow.fac_z[n_head])
+    cols, lengths, base = [], [], [np.zeros(1, dtype=np.int64)]
+    at = np.zeros((len(arrow.lev), n_head, n_fac - n_head), dtype=np.int64)
+    start = 0
+    for h in range(n_head):
+        levels = arrow.lev[:, h]
+        n_levels, k = int(arrow.n_levels[h]), int(arrow.fac_k[h])
+        first = [arrow.fac_u[f] - q_head + arrow.lev[:, f] * arrow.fac_k[f] for f in range(n_head, n_fac)]
+        keys = np.unique(np.concatenate([levels * n_border + x for x in first])) if first else np.empty(0, np.int64)
+        lev, col = keys // n_border, keys % n_border
+        width = arrow.fac_k[border_fac[col]]
+        # every block takes as many places as it has columns; fixed effects and response come last
+        ends = np.cumsum(width)
+        within = np.concatenate([[0], ends[:-1]]) if len(keys) else ends
+        of_level = np.bincount(lev, width, minlength=n_levels).astype(np.int64)
+        level_start = np.concatenate([[0], np.cumsum(of_level)[:-1]])
+        place = within - level_start[lev]
+        for j, x in enumerate(first):
+            at[:, h, j] = place[np.searchsorted(keys, levels * n_border + x)]
+        m = of_level + p + 1
+        list_start = np.concatenate([[0], np.cumsum(m)])
+        mine = np.empty(int(list_start[-1]), dtype=np.int64)
+        for c in range(int(width.max(initial=0))):
+            there = width > c
+            mine[(list_start[lev] + place + c)[there]] = col[there] + c
+        for c in range(p + 1):
+            mine[list_start[1:] - (p + 1) + c] = n_border - p - 1 + c
+        cols.append(mine)
+        lengths.append(m)
+        base.append(start + np.cumsum(k * (kh - int(arrow.fac_z[h]) + m)))
+        start = int(base[-1][-1])
+    length = np.concatenate(lengths)
+    ptr = np.concatenate([[0], np.cumsum(length)]).astype(np.int64)
+    all_cols = np.concatenate(cols)
+    layout = Layout(
+        fac_k=arrow.fac_k,
+        fac_z=arrow.fac_z,
+        fac_u=arrow.fac_u,
+        fac_lam=arrow.fac_lam,
+        n_levels=arrow.n_levels,
+        head_lev=arrow.head_lev,
+        anc=arrow.anc,
+        ptr=ptr,
+        cols=all_cols,
+        base=np.concatenate(base).astype(np.int64),
+        up=_places_above(arrow, ptr, all_cols, length, n_border),
+        border_fac=border_fac,
+        theta_fac=arrow.theta_fac,
+        theta_row=arrow.theta_row,
+        theta_col=arrow.theta_col,
+        size=np.ascontiguousarray(arrow.size[:4]),
+    )
+    return layout, at
+
+
+def _places_above(arrow: Arrow, ptr: IntArray, cols: IntArray, length: IntArray, n_border: int) -> IntArray:
+    """Place of each list entry in the list of the level of head factor m that contains its own."""
+    n_head = int(arrow.size[0])
+    up = np.zeros((n_head, len(cols)), dtype=np.int64)
+    owner = np.repeat(np.arange(len(length)), length)
+    keys = owner * n_border + cols
+    for m in range(1, n_head):
+        finer = owner < arrow.head_lev[m]
+        above = arrow.head_lev[m] + arrow.anc[owner[finer], m]
+        up[m, finer] = np.searchsorted(keys, above * n_border + cols[finer]) - ptr[above]
+    return up
