@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from sc_glmm._families import gaussian, nb, poisson, table
+from sc_glmm._families import binomial, gaussian, nb, poisson, table
 from sc_glmm._families.jit import kernel
 
 POISSON = 0
 NB = 1
 GAUSSIAN = 2
+BINOMIAL = 3
 # Code 3 is taken by the binomial. A tabulated row of counts, whatever family made the table:
 TABLE = 4
 
@@ -35,6 +36,8 @@ class Family:
         Whether the response must be counts (and has a size factor).
     log_dispersion_bounds
         Where log(phi) is kept; at the lower one the negative binomial is Poisson to double precision.
+    trials
+        Whether the response is successes out of trials; a node's weight are its trials.
     """
 
     name: str
@@ -42,12 +45,14 @@ class Family:
     has_dispersion: bool
     counts: bool
     log_dispersion_bounds: tuple[float, float]
+    trials: bool = False
 
 
 FAMILIES = {
     "poisson": Family("poisson", POISSON, False, True, (0.0, 0.0)),
     "nb": Family("nb", NB, True, True, (-18.5, 7.0)),
     "gaussian": Family("gaussian", GAUSSIAN, True, False, (-40.0, 40.0)),
+    "binomial": Family("binomial", BINOMIAL, False, False, (0.0, 0.0), trials=True),
 }
 
 
@@ -59,6 +64,8 @@ def row_value(code, eta, phi, lo, hi, ec, weight, a, a_sum):
         return nb.value(eta, phi, lo, hi, ec, weight, a, a_sum)
     if code == POISSON:
         return poisson.value(eta, phi, lo, hi, ec, weight, a, a_sum)
+    if code == BINOMIAL:
+        return binomial.value(eta, phi, lo, hi, ec, weight, a, a_sum)
     return gaussian.value(eta, phi, lo, hi, ec, weight, a, a_sum)
 
 
@@ -70,6 +77,8 @@ def row_newton(code, eta, phi, lo, hi, ec, weight, a, a_sum):
         return nb.newton(eta, phi, lo, hi, ec, weight, a, a_sum)
     if code == POISSON:
         return poisson.newton(eta, phi, lo, hi, ec, weight, a, a_sum)
+    if code == BINOMIAL:
+        return binomial.newton(eta, phi, lo, hi, ec, weight, a, a_sum)
     return gaussian.newton(eta, phi, lo, hi, ec, weight, a, a_sum)
 
 
@@ -81,6 +90,8 @@ def row_full(code, eta, phi, lo, hi, ec, weight, a, a_sum, out):
         nb.full(eta, phi, lo, hi, ec, weight, a, a_sum, out)
     elif code == POISSON:
         poisson.full(eta, phi, lo, hi, ec, weight, a, a_sum, out)
+    elif code == BINOMIAL:
+        binomial.full(eta, phi, lo, hi, ec, weight, a, a_sum, out)
     else:
         gaussian.full(eta, phi, lo, hi, ec, weight, a, a_sum, out)
 
@@ -93,6 +104,8 @@ def gene_term(code, phi, tail, over_value, over_count, extra):
         return nb.gene_term(phi, tail, over_value, over_count, extra)
     if code == POISSON:
         return poisson.gene_term(phi, tail, over_value, over_count, extra)
+    if code == BINOMIAL:
+        return binomial.gene_term(phi, tail, over_value, over_count, extra)
     return gaussian.gene_term(phi, tail, over_value, over_count, extra)
 
 
@@ -117,6 +130,12 @@ def start_values(code, ec, weight, a_sum, tail, over_value, over_count, extra):
         mean = total / extra[0]
         var = max(extra[1] / extra[0] - mean * mean, 1e-300)
         return mean, math.sqrt(var), math.log(0.7 * var)
+    if code == BINOMIAL:
+        trials = 0.0
+        for k in range(weight.shape[0]):
+            trials += weight[k]
+        share = (total + 0.5) / (trials + 1.0)
+        return math.log(share / (1.0 - share)), 1.0, 0.0
     s1 = 0.0
     s2 = 0.0
     for k in range(ec.shape[0]):

@@ -43,8 +43,11 @@ class Grouping:
 
 def get_family(name: str) -> Family:
     """The family of that name."""
+    allowed = [known for known, family in FAMILIES.items() if not family.trials]
+    if name in FAMILIES and name not in allowed:
+        raise InputError(f"family={name!r} needs numbers of trials, which counts have not: use sc_glmm.glmer")
     if name not in FAMILIES:
-        raise InputError(f"family={name!r}: allowed are {', '.join(map(repr, FAMILIES))}")
+        raise InputError(f"family={name!r}: allowed are {', '.join(map(repr, allowed))}")
     return FAMILIES[name]
 
 

@@ -9,10 +9,10 @@ import pytest
 from scipy import stats
 from scipy.special import gammaln
 
-from sc_glmm._families import gaussian, nb, poisson
+from sc_glmm._families import binomial, gaussian, nb, poisson
 from sc_glmm._families.registry import FAMILIES
 
-MODULES = {"poisson": poisson, "nb": nb, "gaussian": gaussian}
+MODULES = {"poisson": poisson, "nb": nb, "gaussian": gaussian, "binomial": binomial}
 EC = np.exp(np.array([-1.3, 0.2, 0.9]))
 WEIGHT = np.array([2.0, 5.0, 1.0])
 A = np.array([3.0, 8.0, 0.0])
@@ -119,3 +119,11 @@ def test_gaussian_is_the_normal_density():
     row = gaussian.value(eta, phi, 0, 1, np.ones(1), np.array([3.0]), np.array([y.sum()]), y.sum())
     term, _ = gaussian.gene_term(phi, np.zeros(64), np.zeros(0), np.zeros(0), np.array([3.0, (y**2).sum()]))
     assert row + term == pytest.approx(stats.norm.logpdf(y, eta, math.sqrt(phi)).sum(), rel=1e-13)
+
+
+def test_binomial_is_scipys_binomial():
+    n, y, offset, eta = np.array([2.0, 5.0, 9.0]), np.array([1.0, 5.0, 0.0]), np.array([-1.0, 0.0, 0.4]), 0.7
+    row = binomial.value(eta, 1.0, 0, 3, np.exp(offset), n, y, y.sum())
+    const = np.sum(gammaln(n + 1) - gammaln(y + 1) - gammaln(n - y + 1) + y * offset)
+    share = 1.0 / (1.0 + np.exp(-(eta + offset)))
+    assert row + const == pytest.approx(stats.binom.logpmf(y, n, share).sum(), rel=1e-12)
