@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from tests import oracle
+from tests import oracle, oracle_fit
 from tests.oracle import Family, Method, Model, Term
 from tests.reference import build, load
 
@@ -185,7 +185,7 @@ def test_fit_finds_the_gaussian_optimum() -> None:
     means = y.reshape(8, 5).mean(axis=1)
     msb, mse = 5 * means.var(ddof=1), ((y - means[g]) ** 2).sum() / 32
     model = Model("gaussian", y, np.ones((40, 1)), (Term(np.ones(40), g),))
-    psi = oracle.fit(model, "reml").psi
+    psi = oracle_fit.fit(model, "reml").psi
     np.testing.assert_allclose([psi[0] ** 2, np.exp(psi[1])], [(msb - mse) / 5, mse], rtol=1e-6)
 
 
@@ -265,7 +265,7 @@ def test_fit_from_afar_reaches_glmmtmb(name: str) -> None:
     ref = load.record(name)
     model, psi = build.at_reference(ref)
     method: Method = ref["method"]
-    found = oracle.fit(model, method, start=oracle.starts(model, method)[:1])
+    found = oracle_fit.fit(model, method, start=oracle_fit.starts(model, method)[:1])
     assert found.max_gradient < 1e-4
     assert found.value >= ref["loglik"] - 1e-8
     curvature = oracle.hessian(model, psi, method)

@@ -6,15 +6,18 @@ from collections.abc import Callable
 from typing import Any
 
 import anndata as ad
+import hypothesis.strategies as st
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import HealthCheck, given, settings
 from scipy import sparse
 
 import sc_glmm
+from sc_glmm._errors import ScGlmmError
 from sc_glmm._fit import fit_frame
-from tests import oracle
-from tests.reference import load
+from tests import oracle, oracle_fit
+from tests.reference import grammar, load
 
 FORMULA = "counts ~ arm + (1 | sample)"
 N_GENES, N_SAMPLES = 10, 10
@@ -53,7 +56,8 @@ def make_adata(n_samples: int = N_SAMPLES, n_cells: int = 80) -> ad.AnnData:
 
 
 def run(adata: ad.AnnData, formula: str = FORMULA, **options: Any) -> pd.DataFrame:
-    """The table, one row per gene (and group), with size factors given unless something else is asked for."""
+    """The table, one row per gene (and group): size factors given, genes tested one by one, unless asked otherwise."""
+    options.setdefault("test", "t")
     if not {"size_factors", "offset"} & set(options):
         options["size_factors"] = "size"
     adata = sc_glmm.tl.test(adata, formula, copy=True, **options)
@@ -184,9 +188,8 @@ MODELS = [
 @pytest.mark.parametrize(("right", "family", "method"), MODELS)
 def test_row_is_the_fit_of_the_cells(adata: ad.AnnData, right: str, family: Any, method: Any) -> None:
     """Every gene of the table equals a fit of a data frame with one row per cell."""
-    result = sc_glmm.tl.test(
-        adata, f"counts ~ {right}", family=family, method=method, size_factors="size", contrasts="arm", copy=True
-    )
+    options = {"family": family, "method": method, "size_factors": "size", "contrasts": "arm", "test": "t"}
+    result = sc_glmm.tl.test(adata, f"counts ~ {right}", copy=True, **options)
     rows = result.varm["glmm"]
     table = sc_glmm.get.results(result).set_index("variable")
     for gene in ("gene3", "gene5", "gene9"):
@@ -214,7 +217,7 @@ def test_poisson_is_the_pseudobulk_model(adata: ad.AnnData, method: Any) -> None
     for gene in ("gene2", "gene4", "gene9"):
         y = np.bincount(codes, adata[:, gene].X.toarray().ravel())
         model = oracle.Model("poisson", y, X, (oracle.Term(np.ones(N_SAMPLES), np.arange(N_SAMPLES)),), offset)
-        psi = oracle.fit(model, method).psi
+        psi = oracle_fit.fit(model, method).psi
         beta = oracle.fixed_effects(model, psi, method)
         se = np.sqrt(np.diag(oracle.conditional_vcov(model, psi, method)))
         assert rows.loc[gene, "coef"] == pytest.approx(beta[1], abs=1e-5 * se[1])
@@ -231,6 +234,46 @@ def test_covariate_between_samples_as_factor_or_number(adata: ad.AnnData, table:
         np.testing.assert_allclose(numeric[column], table[column], rtol=1e-5, atol=1e-8)
 
 
+@st.composite
+def problems(draw: st.DrawFn) -> tuple[ad.AnnData, str, dict[str, Any]]:
+    """Eight genes, one for each kind of counts of the grammar, with a formula and options."""
+    seed, n_groups, per_group = draw(st.integers(0, 10_000)), draw(st.integers(2, 8)), draw(st.integers(3, 20))
+    x_kind = draw(st.sampled_from(("cell", "group", "binary")))
+    frames = [grammar.make_data(seed, n_groups, per_group, 2, kind, x_kind) for kind in grammar.COUNTS]
+    obs = frames[0].drop(columns="y")
+    obs.index = obs.index.astype(str)
+    counts = sparse.csr_matrix(np.column_stack([frame["y"] for frame in frames]))
+    formula = f"~ {draw(st.sampled_from(grammar.FIXED))} + {draw(st.sampled_from(grammar.RANDOM))}"
+    options = {
+        "family": draw(st.sampled_from(("nb", "poisson"))),
+        "method": draw(st.sampled_from(("reml", "ml"))),
+        "groupby": draw(st.sampled_from((None, None, "h"))),
+        "offset": draw(st.sampled_from((None, "o"))),
+        "test": draw(st.sampled_from((None, "t", "lrt"))),
+    }
+    return ad.AnnData(counts, obs), formula, options
+
+
+@pytest.mark.filterwarnings("ignore::sc_glmm._errors.ScGlmmWarning")
+@settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(problems())
+def test_random_models_give_a_table_or_an_error_of_ours(problem: tuple[ad.AnnData, str, dict[str, Any]]) -> None:
+    """Never a traceback, nor a warning, from below; and no number that a status does not excuse."""
+    adata, formula, options = problem
+    try:
+        sc_glmm.tl.test(adata, formula, **options)
+    except ScGlmmError as error:
+        assert str(error)
+        return
+    table = sc_glmm.get.results(adata)
+    assert len(table) % adata.n_vars == 0
+    assert table["p_value"].dropna().between(0.0, 1.0).all()
+    assert (table["p_value"].isna() | table["status"].isin(["ok", "singular", "separated"])).all()
+    settled = table[table["status"].isin(["ok", "singular"])]
+    assert settled["p_value"].notna().all()
+    assert np.isfinite(settled.filter(regex="^coef_")).all(axis=None)
+
+
 def test_kang8_against_glmmtmb() -> None:
     """All the way from the file: fifty genes of CD4 T cells, offset log library size, NB, REML and ML."""
     cells = pd.read_csv(load.shared_folder("reference", "kang8_cd4", "kang_B_cells.csv"), index_col="barcode")
@@ -244,6 +287,7 @@ def test_kang8_against_glmmtmb() -> None:
             offset=cells["logn"].to_numpy(),
             method=method,
             reference={"stim": "ctrl"},
+            test="t",
             copy=True,
         )
         ours = result.varm["glmm"].loc[genes]

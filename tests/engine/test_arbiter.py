@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from sc_glmm._errors import ScGlmmError
 from sc_glmm._families.registry import FAMILIES
 from sc_glmm._fit import fit_frame
-from tests import oracle
+from tests import oracle, oracle_fit
 from tests.oracle import Family, Method
 from tests.reference.grammar import COUNTS, FIXED, RANDOM, Problem, arbiter, make_data, separated
 
@@ -61,7 +61,7 @@ def check(problem: Problem) -> str:
     model, psi = arbiter(problem, fit)
     ours = oracle.objective(model, psi, problem.method, problem.n_agq)
     assert fit.loglik == pytest.approx(ours, abs=1e-6 + 1e-10 * abs(ours))
-    best = oracle.fit(
+    best = oracle_fit.fit(
         model, problem.method, problem.n_agq, start=[psi], log_phi_range=LOG_PHI, beta_range=1e3, maxiter=40
     )
     assert best.value <= ours + LOCAL_GAIN, f"the arbiter gains {best.value - ours:.3g}: {best.psi} from {psi}"
@@ -85,5 +85,5 @@ def test_ordinary_problems_converge(random: str, method: Method) -> None:
         fit = fit_frame(problem.formula, data, family=family, method=method)
         assert fit.converged
         model, psi = arbiter(problem, fit)
-        best = oracle.fit(model, method, log_phi_range=LOG_PHI, start=[psi, oracle.starts(model, method)[0]])
+        best = oracle_fit.fit(model, method, log_phi_range=LOG_PHI, start=[psi, oracle_fit.starts(model, method)[0]])
         assert best.value <= fit.loglik + LOCAL_GAIN
