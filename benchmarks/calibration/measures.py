@@ -1,0 +1,73 @@
+"""What a set of p-values is worth when the truth is known, as numbers that add up over data sets."""
+
+from __future__ import annotations
+
+import numpy as np
+
+LEVELS = (0.05, 0.01, 0.001, 0.0001)
+# Of -log10 p: enough for a QQ figure from counts alone.
+BINS = np.arange(0.0, 8.05, 0.05)
+
+
+def adjust(p: np.ndarray) -> np.ndarray:
+    """Benjamini and Hochberg; a gene without p-value is no hit."""
+    p = np.where(np.isnan(p), 1.0, p)
+    order = np.argsort(p, kind="stable")
+    ranked = p[order] * len(p) / np.arange(1, len(p) + 1)
+    q = np.empty(len(p))
+    q[order] = np.minimum(np.minimum.accumulate(ranked[::-1])[::-1], 1.0)
+    return q
+
+
+def power_at_true_fdr(p: np.ndarray, null: np.ndarray, level: float = 0.05) -> float:
+    """Share of the differential genes found at the largest cut whose false discoveries are truly `level`."""
+    order = np.argsort(np.where(np.isnan(p), 1.0, p), kind="stable")
+    false = np.cumsum(null[order])
+    fine = np.flatnonzero(false <= level * np.arange(1, len(p) + 1))
+    found = fine[-1] + 1 - false[fine[-1]] if len(fine) else 0
+    return float(found / max((~null).sum(), 1))
+
+
+def count_rejections(p: np.ndarray) -> dict[str, int]:
+    """Of p-values: how many there are, and how many lie below each level."""
+    known = p[~np.isnan(p)]
+    return {"n": len(known), **{f"{level:g}": int((known < level).sum()) for level in LEVELS}}
+
+
+def tail_counts(p: np.ndarray) -> list[int]:
+    """Of p-values: how many have -log10 p in each of `BINS` (the last is open); zeros at the end are left out."""
+    known = np.maximum(p[~np.isnan(p)], 1e-300)
+    where = np.minimum((-np.log10(known) / 0.05).astype(int), len(BINS) - 1)
+    return np.bincount(np.maximum(where, 0)).tolist()
+
+
+def measure(
+    p: np.ndarray,
+    effect: np.ndarray,
+    strata: np.ndarray,
+    interval: np.ndarray | None = None,
+) -> dict[str, object]:
+    """All measures of one method on one data set; `strata` are labels of the genes."""
+    null = effect == 0.0
+    found: dict[str, object] = {
+        "null": count_rejections(p[null]),
+        "strata": {str(s): count_rejections(p[null & (strata == s)]) for s in np.unique(strata)},
+        "tail": tail_counts(p[null]),
+        "missing": int(np.isnan(p).sum()),
+    }
+    hits = adjust(p) < 0.05
+    found["discoveries"] = {"hits": int(hits.sum()), "false": int((hits & null).sum())}
+    if not null.all():
+        found["power"] = {
+            "differential": int((~null).sum()),
+            "found": int((hits & ~null).sum()),
+            "at_true_fdr": power_at_true_fdr(p, null),
+        }
+    if interval is not None:
+        covered = (interval[:, 0] <= effect) & (effect <= interval[:, 1])
+        known = ~np.isnan(interval).any(axis=1)
+        found["coverage"] = {
+            name: {"n": int((known & which).sum()), "covered": int((covered & known & which).sum())}
+            for name, which in (("null", null), ("differential", ~null))
+        }
+    return found
