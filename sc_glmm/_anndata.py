@@ -204,6 +204,9 @@ def write_results(
     entry["contrasts"] = [contrast.words for contrast in tests[0].contrasts] if tests else []
     if details is not None:
         entry["details"] = details
+    priors = {str(i): {"group": group.group, **group.arrays} for i, group in enumerate(tests) if group.arrays}
+    if priors:
+        entry["priors"] = priors
     adata.uns[key] = entry
 
 

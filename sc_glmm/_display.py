@@ -6,7 +6,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Iterable, Iterator
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 from ._errors import ScGlmmWarning
 
@@ -14,11 +14,23 @@ logger = logging.getLogger("sc_glmm")
 T = TypeVar("T")
 
 
+class _Stderr(logging.StreamHandler[TextIO]):
+    """Writes to what ``sys.stderr`` is at the moment, which notebooks and test runners exchange."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> TextIO:  # type: ignore[override]
+        """The current standard error."""
+        return sys.stderr
+
+
 def _attach_handler() -> None:
     """Show messages at level INFO without touching the root logger; a logger that somebody configured is left alone."""
     if logger.handlers or logger.level != logging.NOTSET:
         return
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Stderr()
     handler.setFormatter(logging.Formatter("%(message)s"))
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)

@@ -25,10 +25,13 @@ def make_recipe(*, tests: Sequence[GeneTests], notes: Sequence[str], **choices: 
     choices
         The arguments of the run.
     """
-    recipe: dict[str, Any] = {**choices, "test": "t, degrees of freedom between samples"}
+    recipe: dict[str, Any] = dict(choices)
+    grouped = recipe.pop("groupby", None)
+    recipe["cells_grouped_by"] = grouped  # scanpy has a use of its own for "groupby"
     recipe["contrast_keys"] = [contrast.name for contrast in tests[0].contrasts]
     recipe["contrast_words"] = [contrast.words for contrast in tests[0].contrasts]
-    if choices.get("groupby") is None:
+    recipe["test"] = str(tests[0].recipe.get("test", ""))
+    if grouped is None:
         recipe.update(tests[0].recipe)
     else:
         recipe["groups"] = {group.group: dict(group.recipe) for group in tests}

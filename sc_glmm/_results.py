@@ -21,6 +21,7 @@ CONTRAST_COLUMNS = (
     "p_value",
     "adj_p_value",
     "status",
+    "p_hk",
 )
 
 
@@ -37,7 +38,7 @@ class ContrastTable:
     levels
         ``(factor, level, base)`` if it compares two levels of one factor, else None.
     df
-        Denominator degrees of freedom.
+        Degrees of freedom between samples.
     table
         One row per gene, indexed by gene, with :data:`CONTRAST_COLUMNS`.
     """
@@ -65,6 +66,8 @@ class GeneTests:
         What was done, as plain values.
     notes
         What the user should know.
+    arrays
+        The prior of the moderated tests, by name; empty without.
     """
 
     group: str
@@ -72,6 +75,7 @@ class GeneTests:
     contrasts: tuple[ContrastTable, ...]
     recipe: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    arrays: Mapping[str, Any] = field(default_factory=dict)
 
 
 def long_frame(tests: GeneTests) -> pd.DataFrame:

@@ -194,7 +194,7 @@ def poisson_nodes(row_of: IntArray, n_rows: int, offset: FloatArray) -> NodeTabl
     return NodeTable(
         ptr=np.arange(n_rows + 1, dtype=np.int64),
         ec=np.ones(n_rows),
-        weight=np.bincount(row_of[used], np.exp(offset[used]), n_rows),
+        weight=np.bincount(row_of[used], weights=np.exp(offset[used]), minlength=n_rows).astype(np.float64, copy=False),
         cell_first=np.where(used, row_of, 0),
         cell_ptr=cell_ptr,
         cell_weight=np.ones(cell_ptr[-1]),

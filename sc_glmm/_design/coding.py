@@ -184,7 +184,7 @@ def _explain(
         _quietly(lambda: build("raise"))
     except Exception as error:
         matrix = np.asarray(_quietly(lambda: build("ignore")), dtype=np.float64)
-        bad = ~np.isfinite(matrix).all(axis=1)
+        bad = np.asarray(~np.isfinite(matrix).all(axis=1))
         raise DesignError(_not_finite(atom.text, bad, formula, atom.span)) from error
 
 
@@ -204,7 +204,7 @@ def check_finite(matrix: FloatArray, spec: ModelSpec, terms: tuple[Term, ...], f
     if not bad.any():
         return
     for term, columns in term_columns(spec, terms).items():
-        rows = bad[:, columns].any(axis=1)
+        rows = np.asarray(bad[:, columns].any(axis=1))
         if rows.any():
             raise DesignError(_not_finite(term_text(term), rows, formula, term_span(term)))
 

@@ -163,7 +163,7 @@ def find_aliased(X: FloatArray) -> tuple[list[int], list[int], FloatArray]:
     length = np.linalg.norm(X, axis=0)
     scale = np.where(length > 0, length, 1.0)
     # R of a QR decomposition has the same inner products as X, and is small
-    triangle = np.linalg.qr(X / scale, mode="r")
+    triangle = np.asarray(np.linalg.qr(X / scale, mode="r"))
     pivoted = scipy.linalg.qr(triangle, mode="r", pivoting=True)[0]
     diagonal = np.abs(np.diag(pivoted))
     if diagonal.size == n_columns and diagonal.min() > ALIAS_TOLERANCE * diagonal.max():

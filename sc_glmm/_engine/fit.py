@@ -93,6 +93,22 @@ class GeneStats:
         )
 
 
+    def pick(self, genes: IntArray) -> GeneStats:
+        """The genes of the given places, in their order."""
+        lengths = np.diff(self.over_ptr)[genes]
+        ptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        places = np.repeat(self.over_ptr[:-1][genes] - ptr[:-1], lengths) + np.arange(ptr[-1])
+        return GeneStats(
+            A=self.A[genes],
+            tail=self.tail[genes],
+            over_ptr=ptr,
+            over_value=self.over_value[places],
+            over_count=self.over_count[places],
+            extra=self.extra[genes],
+            const=self.const[genes],
+        )
+
+
 @dataclass(frozen=True)
 class GeneFits:
     """Fits of a block of genes on the user's scale; NaN where `status` is FAILED or EMPTY.

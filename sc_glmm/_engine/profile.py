@@ -21,12 +21,12 @@ from sc_glmm._engine.workspace import Gene, Nodes, new_work
 from sc_glmm._families.jit import kernel
 from sc_glmm._families.registry import TABLE
 
-KERNEL_DIGEST = "72614bf64a109022"
+KERNEL_DIGEST = "be47fcd2aeaea5fe"
 
 # Squared length of a Newton step, in the metric of the information, after which beta stands.
-CLOSE = 1e-8
+CLOSE = 1e-9
 # Below this the signed root is used as it is: r* is a ratio of two small numbers there.
-SMALL_ROOT = 0.05
+SMALL_ROOT = 0.1
 
 
 @kernel

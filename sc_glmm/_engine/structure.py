@@ -158,7 +158,7 @@ def build_arrow(X: FloatArray, blocks: Sequence[Block], n_cells: FloatArray) -> 
     """
     n_rows, p = X.shape
     w = np.sqrt(np.asarray(n_cells, dtype=np.float64) / np.sum(n_cells))
-    R = np.linalg.qr(X * w[:, None], mode="r") if p else np.zeros((0, 0))
+    R = np.asarray(np.linalg.qr(X * w[:, None], mode="r")) if p else np.zeros((0, 0))
     Xs = solve_triangular(R, X.T, trans="T", lower=False).T if p else X
     order, n_head = _order_blocks(blocks)
     ordered = [blocks[i] for i in order]

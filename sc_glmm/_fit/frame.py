@@ -14,8 +14,9 @@ from .._compress.gaussian import compress_gaussian
 from .._design import Design, build_design
 from .._engine import entry
 from .._engine.fit import Nodes, build_structure, fit_genes, relative_theta
-from .._errors import InputError
+from .._errors import DesignError, InputError
 from .._formula import parse_formula
+from .._inference.separation import separate
 from .model import check_method, count_stats, engine_nodes, gaussian_nodes, gaussian_stats, get_family, merge_terms
 
 FloatArray = NDArray[np.float64]
@@ -132,6 +133,8 @@ def fit_frame(
         nodes, stats = engine_nodes(table), count_stats(compress_counts(y[:, None], table, shift))
     else:
         nodes, stats = gaussian_nodes(rows.n_cells), gaussian_stats(compress_gaussian(y[:, None], rows, shift))
+    if spec.counts:
+        _refuse_separation(rows.X, np.add.reduceat(stats.A[0], nodes.ptr[:-1]), design, formula)
     fits = fit_genes(structure, nodes, stats, spec, reml=reml, n_agq=n_agq, full=True)
     status = int(fits.status[0])
     if status in (entry.FAILED, entry.EMPTY):
@@ -164,6 +167,18 @@ def fit_frame(
         message="" if status == entry.OK else f"Newton decrement {fits.decrement[0]:.2g} at the end",
         n_iter=int(fits.n_iter[0]),
         notes=design.notes,
+    )
+
+
+def _refuse_separation(X: FloatArray, totals: FloatArray, design: Design, formula: str) -> None:
+    """Refuse counts that are all zero where the design says so: the likelihood has no maximum."""
+    separation = separate(X, totals > 0.5) if (totals > 0.5).any() else None
+    if separation is None:
+        return
+    names = [n for n, row in zip(design.fixed.names, np.eye(X.shape[1]), strict=True) if separation.touches(row[None])]
+    raise DesignError(
+        f"the counts of {formula!r} are all zero where some combination of {', '.join(names)} says so: their "
+        "estimates are infinite. Drop the terms or merge the levels without counts"
     )
 
 

@@ -174,7 +174,7 @@ def _refit_in_limit(model: GeneModel, gene: int, separation: Separation, fits: G
         for b in model.structure.blocks
     )
     n_cells = np.maximum(model.rows.n_cells[rows].astype(np.float64), 1e-3)
-    structure = build_structure(np.ascontiguousarray(model.rows.X[np.ix_(rows, columns)]), blocks, n_cells)
+    structure = build_structure(np.ascontiguousarray(model.rows.X[np.ix_(rows, np.array(columns))]), blocks, n_cells)
     size = np.diff(model.nodes.ptr)
     kept = np.repeat(rows, size)
     ptr = np.concatenate([[0], np.cumsum(size[rows])]).astype(np.int64)

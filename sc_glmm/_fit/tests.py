@@ -4,26 +4,48 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.stats import chi2
+from scipy.stats import t as student_t
 
 from .._design import Contrast, Design, residual_df
 from .._engine.fit import GeneFits
-from .._errors import DesignError
+from .._errors import DesignError, InputError
+from .._families.registry import Family
+from .._inference.mixture import MixtureTest
 from .._inference.multiple import benjamini_hochberg
 from .._inference.wald import interval, wald_test
 from .._results import CONTRAST_COLUMNS, ContrastTable
 from .compress import Compressed
 from .genes import STATUS, AllFits, GeneModel, singular_genes, status_words
+from .lrt import likelihood_ratios
+from .moderated import Moderation, moderated_test, quasi_tests
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 
 LN2 = math.log(2.0)
+# The tests; those of the first kind share profiles and prior.
+MODERATED = ("eb_lr", "eb_wald", "hk", "ql")
+TESTS = (*MODERATED, "t", "wald", "lrt")
 # Words whose numbers are shown; "separated" only for contrasts that the separation does not touch.
 TRUSTED = ("ok", "singular")
+
+
+def default_test(family: Family) -> str:
+    """The test unless another is asked for."""
+    return "eb_lr" if family.counts else "t"
+
+
+def check_test(test: str | None, family: Family) -> None:
+    """Refuse names of no test, and tests that a family has not."""
+    allowed = TESTS if family.counts else ("t", "wald", "lrt")
+    if test is not None and test not in allowed:
+        raise InputError(f"test={test!r}: allowed with family={family.name!r} are {', '.join(map(repr, allowed))}")
 
 
 def contrast_df(contrasts: Sequence[Contrast], design: Design) -> list[float]:
@@ -44,43 +66,34 @@ def contrast_df(contrasts: Sequence[Contrast], design: Design) -> list[float]:
 
 
 def test_contrasts(
-    model: GeneModel, result: AllFits, contrasts: Sequence[Contrast], dfs: Sequence[float], genes: pd.Index
+    model: GeneModel,
+    result: AllFits,
+    contrasts: Sequence[Contrast],
+    dfs: Sequence[float],
+    genes: pd.Index,
+    test: str,
+    moderation: Moderation | None,
 ) -> tuple[ContrastTable, ...]:
-    """Wald tests with t or F reference, BH over the tested genes of each contrast."""
+    """Test every contrast by `test`, with BH over its tested genes."""
     words = status_words(model, result)
-    trusted = np.isin(words, TRUSTED)
     tables = []
-    for contrast, df in zip(contrasts, dfs, strict=True):
-        shown = trusted.copy()
-        for gene, separation in result.separations.items():
-            shown[gene] = result.fits.status[gene] == 0 and not separation.touches(contrast.L)
-        test = wald_test(
-            np.where(shown[:, None], result.fits.beta, np.nan),
-            np.where(shown[:, None, None], result.fits.vcov, np.nan),
-            contrast.L,
-            df,
-        )
-        low, high = interval(test.coef, test.se, df)
-        columns = dict(
-            zip(
-                CONTRAST_COLUMNS,
-                (
-                    test.coef,
-                    test.se,
-                    test.coef / LN2,
-                    test.se / LN2,
-                    low / LN2,
-                    high / LN2,
-                    test.stat,
-                    np.where(shown, df, np.nan),
-                    test.p_value,
-                    benjamini_hochberg(test.p_value),
-                    _categorical(words),
-                ),
-                strict=True,
-            )
-        )
-        table = pd.DataFrame(columns, index=genes)
+    for i, (contrast, df) in enumerate(zip(contrasts, dfs, strict=True)):
+        made = _one_contrast(model, result, contrast, i, df, test, moderation, words)
+        columns = {
+            "coef": made.coef,
+            "se": made.se,
+            "log_fc": made.coef / LN2,
+            "log_fc_se": made.se / LN2,
+            "ci_low": made.low / LN2,
+            "ci_high": made.high / LN2,
+            "stat": made.stat,
+            "df": np.where(np.isfinite(made.p_value), df, np.nan),
+            "p_value": made.p_value,
+            "adj_p_value": benjamini_hochberg(made.p_value),
+            "p_hk": _hk(model, moderation, i, len(contrast.L), df),
+            "status": _categorical(words),
+        }
+        table = pd.DataFrame({name: columns[name] for name in CONTRAST_COLUMNS}, index=genes)
         tables.append(ContrastTable(contrast.name, contrast.words, contrast.levels, df, table))
     return tuple(tables)
 
@@ -89,11 +102,63 @@ def test_contrasts(
 test_contrasts.__test__ = False  # type: ignore[attr-defined]
 
 
+def _hk(model: GeneModel, moderation: Moderation | None, i: int, q: int, df: float) -> FloatArray:
+    if moderation is None or q > 1:
+        return np.full(len(model.stats), np.nan)
+    return quasi_tests(model, moderation, i, df, False)[-1]
+
+
+def _one_contrast(
+    model: GeneModel,
+    result: AllFits,
+    contrast: Contrast,
+    i: int,
+    df: float,
+    test: str,
+    moderation: Moderation | None,
+    words: NDArray[np.object_],
+) -> MixtureTest:
+    q = len(contrast.L)
+    if test in ("eb_lr", "eb_wald") and moderation is not None:
+        made = moderated_test(moderation, i, q, test)
+        return _one_sided(made, result, contrast) if q == 1 else made
+    if test in ("hk", "ql") and moderation is not None and q == 1:
+        estimate, se, t, df_t, p_value = quasi_tests(model, moderation, i, df, test == "ql")
+        half = student_t.ppf(0.975, df_t) * se
+        return MixtureTest(estimate, se, estimate - half, estimate + half, t, p_value)
+    shown = np.isin(words, TRUSTED)
+    for gene, separation in result.separations.items():
+        shown[gene] = result.fits.status[gene] == 0 and not separation.touches(contrast.L)
+    beta = np.where(shown[:, None], result.fits.beta, np.nan)
+    vcov = np.where(shown[:, None, None], result.fits.vcov, np.nan)
+    if test == "lrt":
+        ratio = likelihood_ratios(model, result, contrast.L)
+        ratio[~shown] = np.nan
+        wald = wald_test(beta, vcov, contrast.L, np.inf)
+        low, high = interval(wald.coef, wald.se, np.inf)
+        return MixtureTest(wald.coef, wald.se, low, high, ratio, chi2.sf(ratio, q))
+    reference = np.inf if test == "wald" else df
+    wald = wald_test(beta, vcov, contrast.L, reference)
+    low, high = interval(wald.coef, wald.se, reference)
+    return MixtureTest(wald.coef, wald.se, low, high, wald.stat, wald.p_value)
+
+
+def _one_sided(made: MixtureTest, result: AllFits, contrast: Contrast) -> MixtureTest:
+    """Where separation makes a coefficient infinite, only the inner limit of its interval is one."""
+    low, high = made.low.copy(), made.high.copy()
+    for gene, separation in result.separations.items():
+        if separation.touches(contrast.L):
+            (low if made.coef[gene] < 0 else high)[gene] = -np.inf if made.coef[gene] < 0 else np.inf
+    return replace(made, low=low, high=high)
+
+
 def _categorical(words: NDArray[np.object_]) -> pd.Categorical:
     return pd.Categorical(words, categories=list(STATUS))
 
 
-def gene_table(model: GeneModel, compressed: Compressed, result: AllFits, genes: pd.Index) -> pd.DataFrame:
+def gene_table(
+    model: GeneModel, compressed: Compressed, result: AllFits, genes: pd.Index, moderation: Moderation | None = None
+) -> pd.DataFrame:
     """One row of facts per gene, in the order of the matrix.
 
     Columns: status, message, flags (singular, separated, converged, phi_at_bound), n_iter, mean and baseMean (mean
@@ -133,6 +198,14 @@ def gene_table(model: GeneModel, compressed: Compressed, result: AllFits, genes:
             for j in range(i):
                 with np.errstate(invalid="ignore", divide="ignore"):
                     columns[_safe(f"corr_{grouping.name}_{names[j]}_{name}")] = cov[:, i, j] / (sd[:, i] * sd[:, j])
+    if moderation is not None:
+        if model.family.has_dispersion:
+            columns["dispersion"] = np.exp(moderation.log_dispersion)
+            columns["phi_from_trend"] = moderation.phi_from_trend
+        columns["n_agq"] = moderation.n_agq
+        columns["more_variable"] = moderation.surprising
+        for k, name in enumerate(moderation.grid.names):
+            columns[_safe(f"sd_{name}_eb")] = np.sqrt(moderation.variance_mean[:, k])
     beta, se = _determined(fits, result, fitted)
     for j, name in enumerate(model.design.fixed.names):
         columns[_safe(f"coef_{name}")] = beta[:, j]

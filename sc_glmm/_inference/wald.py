@@ -58,7 +58,7 @@ def wald_test(beta: FloatArray, vcov: FloatArray, L: FloatArray, df: float) -> W
             stat = estimate[:, 0] / se
         return WaldTest(estimate[:, 0], se, stat, df, 2.0 * stats.t.sf(np.abs(stat), df))
     stat = nothing.copy()
-    ok = np.isfinite(estimate).all(axis=1) & np.isfinite(covariance).all(axis=(1, 2))
+    ok = np.all(np.isfinite(estimate), axis=1) & np.all(np.isfinite(covariance), axis=(1, 2))
     ok &= np.linalg.matrix_rank(np.where(ok[:, None, None], covariance, np.eye(q)), hermitian=True) == q
     solved = np.linalg.solve(covariance[ok], estimate[ok][:, :, None])[:, :, 0]
     stat[ok] = np.einsum("gi,gi->g", estimate[ok], solved) / q

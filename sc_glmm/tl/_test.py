@@ -21,8 +21,9 @@ from .._fit.compress import CellGroup, Compressed, compress_groups
 from .._fit.genes import AllFits, GeneModel, fit_all, prepare_genes, rescale
 from .._fit.grid import refit_outside_grid
 from .._fit.model import check_method, get_family
+from .._fit.moderated import MIN_GENES, Moderation, has_quasi, moderate, prior_arrays
 from .._fit.sizes import NOTABLE_SHIFT, check_offset, check_size_factors, sample_factors
-from .._fit.tests import contrast_df, gene_table, test_contrasts
+from .._fit.tests import MODERATED, check_test, contrast_df, default_test, gene_table, test_contrasts
 from .._formula import MixedFormula, parse_formula
 from .._parallel import resolve_n_jobs
 from .._recipe import announce_compilation, make_recipe, summary_line
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
+
+# Largest over median eigenvalue of the residual covariance above which genes are called correlated.
+NOTABLE_EIGEN_RATIO = 3.0
 
 
 def test(
@@ -45,6 +49,7 @@ def test(
     reference: Mapping[str, str] | None = None,
     contrasts: Any = None,
     groupby: str | None = None,
+    test: Literal["eb_lr", "eb_wald", "hk", "ql", "t", "wald", "lrt"] | None = None,
     method: Literal["reml", "ml"] = "reml",
     n_agq: int = 1,
     n_jobs: int | None = None,
@@ -146,6 +151,7 @@ def test(
             f"the formula {formula!r} has no random effect: cells of one sample are not independent, so say which "
             "column names the samples, as in 'counts ~ disease + (1|sample)'"
         )
+    check_test(test, spec)
     adata = adata.copy() if copy else adata
     response = find_response(adata, parsed, spec.counts)
     sizes = _sizes(adata, response.matrix, parsed, spec, size_factors, offset)
@@ -163,7 +169,10 @@ def test(
         result = fit_all(model, n_jobs=jobs, progress=progress, desc=plan.cells.name or "genes")
         if cells.grid is not None:
             result = refit_outside_grid(response.matrix, plan.cells, cells, model, result, jobs)
-        tests.append(_tables(plan, model, cells, result, adata.var_names, shift))
+        moderation, used, told = _moderate(model, result, plan, test or default_test(spec), jobs, progress)
+        warn_notes(f"{plan.cells.name}: {note}" if plan.cells.name else note for note in told)
+        notes += told
+        tests.append(_tables(plan, model, cells, result, adata.var_names, moderation, {**shift, "test": used}))
     recipe = make_recipe(
         formula=formula,
         response=response.name,
@@ -323,8 +332,40 @@ def _normalise(model: GeneModel, cells: Compressed, genes: pd.Index, default: bo
     return rescale(model, factors.log_factor), {"sample_factor_shift": factors.shift}
 
 
+def _moderate(
+    model: GeneModel, result: AllFits, plan: _Plan, test: str, n_jobs: int, progress: bool | None
+) -> tuple[Moderation | None, str, list[str]]:
+    """What the moderated tests need; and the test that is used, which is another one if there are too few genes."""
+    if test not in MODERATED:
+        return None, test, []
+    moderation = moderate(model, result, [c.L for c in plan.contrasts], n_jobs=n_jobs, progress=progress)
+    if moderation is None or (moderation.prior is None and test != "hk"):
+        instead = "hk" if moderation is not None and has_quasi(model) else "t"
+        return (
+            moderation,
+            instead,
+            [
+                f"test={test!r} learns the variance between samples from at least {MIN_GENES} genes, and fewer can be "
+                f"fitted: test={instead!r}, which looks at each gene alone, is used instead"
+            ],
+        )
+    if moderation.eigen_ratio > NOTABLE_EIGEN_RATIO:
+        logger.info(
+            "residuals between samples are correlated over genes (largest over median eigenvalue %.1f): counts of "
+            "hits vary more from data set to data set than for independent genes",
+            moderation.eigen_ratio,
+        )
+    return moderation, test, []
+
+
 def _tables(
-    plan: _Plan, model: GeneModel, cells: Compressed, result: AllFits, genes: pd.Index, shift: dict[str, Any]
+    plan: _Plan,
+    model: GeneModel,
+    cells: Compressed,
+    result: AllFits,
+    genes: pd.Index,
+    moderation: Moderation | None,
+    told: dict[str, Any],
 ) -> GeneTests:
     design = plan.cells.design
     recipe = {
@@ -340,14 +381,22 @@ def _tables(
         "groups": {g.name: len(g.levels) for g in model.groupings},
         "df": dict(zip([c.name for c in plan.contrasts], plan.dfs, strict=True)),
         "design_rank": len(design.fixed.names),
-        **shift,
+        **told,
     }
+    if moderation is not None:
+        recipe |= {
+            "variances_on_grid": list(moderation.grid.names),
+            "elasticities": moderation.grid.elasticity,
+            "eigen_ratio": moderation.eigen_ratio,
+            "n_genes_by_quadrature": int(np.sum(moderation.n_agq[moderation.profiles.ok] > 1)),
+        }
     return GeneTests(
         group=plan.cells.name,
-        genes=gene_table(model, cells, result, genes),
-        contrasts=test_contrasts(model, result, plan.contrasts, plan.dfs, genes),
+        genes=gene_table(model, cells, result, genes, moderation),
+        contrasts=test_contrasts(model, result, plan.contrasts, plan.dfs, genes, told["test"], moderation),
         recipe=recipe,
         notes=design.notes,
+        arrays={} if moderation is None else prior_arrays(moderation),
     )
 
 

@@ -1,0 +1,136 @@
+"""Which variances go on the grid: those that the variance of some contrast depends on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._engine.fit import GeneFits, profile_genes
+from .genes import GeneModel
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+# Variances of the random effects (columns of Z with unit root mean square) at the nodes; the first stands for zero.
+GRIDS = {
+    1: np.array([1e-6, 1e-3, 3e-3, 8e-3, 0.02, 0.04, 0.07, 0.11, 0.17, 0.26, 0.4, 0.6, 1.0, 1.8, 4.0]),
+    2: np.array([1e-6, 8e-3, 0.04, 0.14, 0.45, 1.8]),
+    3: np.array([1e-6, 0.015, 0.07, 0.3, 1.5]),
+}
+# A variance matters if a relative change of it changes the variance of a contrast by this share of it.
+MIN_ELASTICITY = 0.05
+# Variances above this are no average to fix anything at.
+WINSOR = 4.0
+_N_PROBES = 40
+_LOG_STEP = 0.5
+
+
+@dataclass(frozen=True)
+class VarianceGrid:
+    """A product grid over the variances that matter.
+
+    Attributes
+    ----------
+    names
+        Names of these variances: ``"sample"``, or ``"sample: x"`` for one of several columns.
+    theta
+        ``(n_grid, n_theta)`` covariance parameters at each node, largest variances first, as the engine takes them.
+    variance
+        ``(n_grid, n_chosen)`` variances at each node, for columns of unit root mean square.
+    shape
+        Nodes of each variance.
+    unit
+        ``(n_chosen,)`` factor to the variance for columns as they are.
+    elasticity
+        Name of every variance -> largest elasticity of a contrast's variance in it.
+    centre
+        The node nearest to the population means.
+    """
+
+    names: tuple[str, ...]
+    theta: FloatArray
+    variance: FloatArray
+    shape: tuple[int, ...]
+    unit: FloatArray
+    elasticity: dict[str, float]
+    centre: int
+
+
+def choose_grid(model: GeneModel, fits: GeneFits, log_phi: FloatArray, contrasts: Sequence[FloatArray]) -> VarianceGrid:
+    """Choose variances by elasticity at the population means, and lay the grid.
+
+    Those off the grid are fixed at their population means; one that matters is never profiled, because the maximum of
+    its likelihood says too little in any one gene.
+    """
+    arrow, scaling = model.structure.arrow, model.structure.scaling
+    diagonal = np.flatnonzero(arrow.theta_row == arrow.theta_col)
+    names, means, units = [], [], []
+    for t in diagonal:
+        f, r = int(arrow.theta_fac[t]), int(arrow.theta_row[t])
+        block = scaling.order[f]
+        unit = float(scaling.z_scale[f][r])
+        variance = np.sum(fits.Lambda[block][:, r, :] ** 2, axis=1) * unit**2
+        good = np.isfinite(variance)
+        means.append(float(np.minimum(variance[good], WINSOR).mean()) if good.any() else 0.1)
+        columns = model.groupings[block].columns
+        group = model.groupings[block].name
+        names.append(group if len(columns) == 1 else f"{group}: {columns[r]}")
+        units.append(unit**-2)
+    mean = np.maximum(np.array(means), 1e-3)
+    base = np.zeros(len(arrow.theta_fac))
+    base[diagonal] = np.sqrt(mean)
+    elasticity = _elasticities(model, fits, log_phi, contrasts, base, diagonal)
+    order = np.argsort(-elasticity, kind="stable")
+    chosen = [int(k) for k in order if elasticity[k] >= MIN_ELASTICITY][:3] or [int(order[0])]
+    chosen.sort()
+    nodes = GRIDS[len(chosen)][::-1]
+    mesh = np.stack([m.ravel() for m in np.meshgrid(*[nodes] * len(chosen), indexing="ij")], axis=1)
+    theta = np.tile(base, (len(mesh), 1))
+    theta[:, diagonal[chosen]] = np.sqrt(mesh)
+    nearest = np.argmin(np.sum((np.log(mesh) - np.log(np.maximum(mean[chosen], nodes[-1]))) ** 2, axis=1))
+    return VarianceGrid(
+        names=tuple(names[k] for k in chosen),
+        theta=theta,
+        variance=mesh,
+        shape=(len(nodes),) * len(chosen),
+        unit=np.array([units[k] for k in chosen]),
+        elasticity={name: float(e) for name, e in zip(names, elasticity, strict=True)},
+        centre=int(nearest),
+    )
+
+
+def _elasticities(
+    model: GeneModel,
+    fits: GeneFits,
+    log_phi: FloatArray,
+    contrasts: Sequence[FloatArray],
+    base: FloatArray,
+    diagonal: IntArray,
+) -> FloatArray:
+    """Per variance the largest elasticity over contrasts, median over genes of all abundances."""
+    usable = np.flatnonzero((fits.status == 0) & np.isfinite(fits.beta).all(axis=1))
+    if len(usable) == 0 or len(diagonal) == 1:
+        return np.ones(len(diagonal))
+    total = model.stats.A.sum(axis=1)[usable]
+    ranked = usable[np.argsort(total, kind="stable")]
+    probes = ranked[np.unique(np.linspace(0, len(ranked) - 1, _N_PROBES).astype(np.int64))]
+    rows = [row[None, :] for L in contrasts for row in L]
+    grid = np.tile(base, (1 + len(diagonal), 1))
+    grid[1 + np.arange(len(diagonal)), diagonal] *= np.exp(0.5 * _LOG_STEP)
+    profiles = profile_genes(
+        model.structure,
+        model.nodes,
+        model.stats.pick(probes),
+        model.family,
+        log_dispersion=log_phi[probes],
+        beta=fits.beta[probes],
+        grid=grid,
+        contrasts=rows,
+    )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        change = np.log(profiles.var[:, :, 1:] / profiles.var[:, :, :1]) / _LOG_STEP
+    change = change[profiles.ok]
+    return np.nanmedian(change, axis=0).max(axis=0) if len(change) else np.ones(len(diagonal))

@@ -1,0 +1,27 @@
+"""Likelihood-ratio statistics of all genes, by maximum likelihood with and without a hypothesis."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import null_space
+
+from .._engine.fit import build_structure
+from .genes import AllFits, GeneModel, fit_all
+
+FloatArray = NDArray[np.float64]
+
+
+def likelihood_ratios(model: GeneModel, result: AllFits, L: FloatArray, *, n_jobs: int = 1) -> FloatArray:
+    """``(n_genes,)`` twice the gain in log likelihood over ``L beta = 0``, variances estimated anew under both.
+
+    A REML criterion compares no fixed effects, so that a REML model is fitted again by maximum likelihood.
+    """
+    free = replace(model, reml=False)
+    full = fit_all(free, n_jobs=n_jobs).fits.loglik if model.reml else result.fits.loglik
+    X = np.ascontiguousarray(model.rows.X @ null_space(L))
+    structure = build_structure(X, model.structure.blocks, np.maximum(model.rows.n_cells, 1e-3))
+    null = replace(free, structure=structure, rows=replace(model.rows, X=X))
+    return np.maximum(2.0 * (full - fit_all(null, n_jobs=n_jobs).fits.loglik), 0.0)

@@ -1,0 +1,328 @@
+"""The moderated tests: every gene's profile over the variances that matter, and a prior for them from all genes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._display import progress_over
+from .._engine import entry
+from .._engine.fit import GeneStats, Profiles, profile_genes
+from .._inference.mixture import MixtureTest, joint_mixture_test, mixture_test
+from .._inference.prior import VariancePrior, abundance_rank, fit_prior, posterior_weights
+from .._inference.quasi import scaled_t, squeeze
+from .._parallel import run_blocks
+from .dispersion import dispersion_or_trend
+from .genes import BLOCK, AllFits, GeneModel
+from .grid_choice import VarianceGrid, choose_grid
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
+
+# Fewer genes than this say too little about a prior.
+MIN_GENES = 50
+# Median information of a sample below which Laplace gives way to quadrature, and with how many nodes.
+LAPLACE_INFORMATION = 10.0
+N_AGQ = 7
+# Abundance strata of the moderated quasi-likelihood test.
+_QL_STRATA = 5
+
+
+@dataclass(frozen=True)
+class Moderation:
+    """Everything that the tests of all contrasts share.
+
+    Attributes
+    ----------
+    grid
+        The variances on the grid.
+    prior
+        Their distribution over genes; None if there are too few genes to say.
+    weights
+        ``(n_genes, n_grid)`` posterior of each gene; NaN without a profile or prior.
+    profiles
+        The profiles.
+    log_dispersion, phi_from_trend, n_agq
+        ``(n_genes,)`` how each gene was profiled.
+    variance_mean
+        ``(n_genes, n_chosen)`` posterior means of the variances, for columns of Z as they are.
+    surprising
+        ``(n_genes,)`` genes whose posterior lies beyond the prior's 95 % point: more variable than genes of their
+        abundance are, for which p-values are liberal.
+    eigen_ratio
+        Largest over median eigenvalue of the covariance of residuals between samples over genes: about 1 for
+        independent genes.
+    """
+
+    grid: VarianceGrid
+    prior: VariancePrior | None
+    weights: FloatArray
+    profiles: Profiles
+    log_dispersion: FloatArray
+    phi_from_trend: BoolArray
+    n_agq: IntArray
+    variance_mean: FloatArray
+    surprising: BoolArray
+    eigen_ratio: float
+
+
+def moderate(
+    model: GeneModel,
+    result: AllFits,
+    contrasts: Sequence[FloatArray],
+    *,
+    n_jobs: int = 1,
+    progress: bool | None = False,
+) -> Moderation | None:
+    """Profile all genes and estimate the prior (from 50 genes on); None if no gene can be profiled."""
+    fits = result.fits
+    total = model.stats.A.sum(axis=1)
+    usable = np.flatnonzero(np.isin(fits.status, (entry.OK, entry.NOT_CONVERGED)) & (total > 0.0))
+    if len(usable) == 0:
+        return None
+    with np.errstate(divide="ignore", invalid="ignore"):
+        abundance = np.log(total / np.sum(model.nodes.ec * model.nodes.weight))
+    if model.family.has_dispersion:
+        log_phi, from_trend = dispersion_or_trend(fits, model.stats, abundance)
+    else:
+        log_phi, from_trend = np.zeros(len(total)), np.zeros(len(total), dtype=bool)
+    grid = choose_grid(model, fits, log_phi, contrasts)
+    beta = fits.beta.copy()
+    stats, beta = _with_firth_counts(model, result, log_phi, abundance, grid, beta)
+    n_agq = np.ones(len(total), dtype=np.int64)
+    if _can_integrate(model):
+        information = median_information(model, result, log_phi)
+        n_agq[information < LAPLACE_INFORMATION] = N_AGQ
+    profiles = _profile_all(model, stats, log_phi, beta, grid, contrasts, usable, n_agq, n_jobs, progress)
+    restricted = profiles.ell - 0.5 * profiles.log_det
+    good = profiles.ok & np.isfinite(restricted).all(axis=1)
+    prior, weights = None, np.full(restricted.shape, np.nan)
+    surprising = np.zeros(len(total), dtype=bool)
+    if good.sum() >= MIN_GENES:
+        rank = abundance_rank(abundance[good])
+        prior = fit_prior(restricted[good], rank, grid.shape)
+        at_rank = prior.at(rank)
+        weights[good] = posterior_weights(restricted[good], at_rank)
+        surprising[good] = _surprising(weights[good], at_rank, grid)
+    variance_mean = (weights @ grid.variance) * grid.unit
+    return Moderation(
+        grid=grid,
+        prior=prior,
+        weights=weights,
+        profiles=profiles,
+        log_dispersion=log_phi,
+        phi_from_trend=from_trend,
+        n_agq=n_agq,
+        variance_mean=variance_mean,
+        surprising=surprising,
+        eigen_ratio=_eigen_ratio(model, result),
+    )
+
+
+def moderated_test(moderation: Moderation, i: int, q: int, kind: str) -> MixtureTest:
+    """Test contrast i of q rows: ``kind`` is ``"eb_lr"`` (r*) or ``"eb_wald"``."""
+    p, w = moderation.profiles, moderation.weights
+    if q > 1:
+        return joint_mixture_test(w, p.root[:, i], q)
+    delta, var = p.delta[:, i], p.var[:, i]
+    root = p.star[:, i] if kind == "eb_lr" else delta / np.sqrt(var)
+    return mixture_test(w, delta, var, root)
+
+
+def quasi_tests(
+    model: GeneModel, moderation: Moderation, i: int, df: float, moderated: bool
+) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray, FloatArray]:
+    """``(estimate, se, t, df, p)`` of Hartung and Knapp's test at the population variance, or its moderated version.
+
+    NaN throughout where :func:`has_quasi` says no.
+    """
+    p = moderation.profiles
+    node = moderation.grid.centre
+    n_genes, n_rows = len(p.ok), len(model.rows.X)
+    df_rows = float(n_rows - model.rows.X.shape[1])
+    if not has_quasi(model):
+        nothing = np.full(n_genes, np.nan)
+        return nothing, nothing, nothing, nothing, nothing
+    estimate, se = p.delta[:, i, node], np.sqrt(p.var[:, i, node])
+    scale = p.rss[:, node] / df_rows
+    df_test = np.full(n_genes, min(df, df_rows))
+    if moderated:
+        total = model.stats.A.sum(axis=1)
+        good = np.flatnonzero(np.isfinite(scale))
+        for stratum in np.array_split(good[np.argsort(total[good], kind="stable")], _QL_STRATA):
+            if len(stratum) > 2:
+                scale[stratum], d0 = squeeze(scale[stratum], df_rows)
+                df_test[stratum] = min(df_test[stratum][0] + d0, 1e6)
+    t, p_value = scaled_t(estimate, se * np.ones(n_genes), scale, df_test)
+    return estimate, se * np.sqrt(scale), t, df_test, p_value
+
+
+def has_quasi(model: GeneModel) -> bool:
+    """Whether each row of the design is one level of the finest factor, so that residuals are between samples."""
+    finest = max(b.n_levels for b in model.structure.blocks)
+    return len(model.rows.X) == finest and len(model.rows.X) > model.rows.X.shape[1]
+
+
+def median_information(model: GeneModel, result: AllFits, log_phi: FloatArray) -> FloatArray:
+    """``(n_genes,)`` median over the levels of the factor of the information at the fit, ``sum mu / (1 + phi mu)``."""
+    block = model.structure.blocks[0]
+    nodes, rows = model.nodes, model.rows
+    phi = np.exp(log_phi) if model.family.has_dispersion else np.zeros(len(log_phi))
+    row_of_node = np.repeat(np.arange(len(rows.X)), np.diff(nodes.ptr))
+    out = np.empty(len(phi))
+    for start in range(0, len(phi), 256):
+        part = slice(start, start + 256)
+        b = np.nan_to_num(result.fits.ranef[0][part])[:, block.codes, :]
+        eta = np.nan_to_num(result.fits.beta[part]) @ rows.X.T + np.einsum("grk,rk->gr", b, block.Z)
+        mu = np.exp(np.clip(eta, -50.0, 50.0))[:, row_of_node] * nodes.ec
+        per_node = nodes.weight * mu / (1.0 + phi[part, None] * mu)
+        per_row = np.add.reduceat(per_node, nodes.ptr[:-1], axis=1)
+        per_level = np.zeros((len(per_row), block.n_levels))
+        np.add.at(per_level.T, block.codes, per_row.T)
+        out[part] = np.median(per_level, axis=1)
+    return out
+
+
+def _can_integrate(model: GeneModel) -> bool:
+    return len(model.structure.blocks) == 1 and model.structure.blocks[0].Z.shape[1] == 1
+
+
+def _with_firth_counts(
+    model: GeneModel,
+    result: AllFits,
+    log_phi: FloatArray,
+    abundance: FloatArray,
+    grid: VarianceGrid,
+    beta: FloatArray,
+) -> tuple[GeneStats, FloatArray]:
+    """Statistics in which separated genes have half a count more per coefficient, spread by leverage (Firth).
+
+    Their coefficients are finite then, and r* has the right size (the likelihood ratio alone is too large).
+    """
+    if not result.separations:
+        return model.stats, beta
+    A = model.stats.A.copy()
+    nodes, X = model.nodes, model.rows.X
+    sizes = np.diff(nodes.ptr)
+    exposure = np.add.reduceat(nodes.weight, nodes.ptr[:-1])
+    share = nodes.weight / np.repeat(exposure, sizes)
+    between = float(grid.variance[grid.centre].sum())
+    one, *_ = np.linalg.lstsq(X, np.ones(len(X)), rcond=None)
+    for gene in result.separations:
+        mu = np.exp(abundance[gene]) * nodes.ec
+        phi = np.exp(log_phi[gene]) if model.family.has_dispersion else 0.0
+        information = np.add.reduceat(nodes.weight * mu / (1.0 + phi * mu), nodes.ptr[:-1])
+        W = information / (1.0 + between * information)
+        leverage = W * np.einsum("ri,ij,rj->r", X, np.linalg.inv((X.T * W) @ X), X)
+        A[gene] += 0.5 * np.repeat(leverage, sizes) * share
+        beta[gene] = one * abundance[gene]
+    return replace(model.stats, A=A), beta
+
+
+def _profile_block(
+    model: GeneModel,
+    stats: GeneStats,
+    genes: IntArray,
+    log_phi: FloatArray,
+    beta: FloatArray,
+    grid: FloatArray,
+    contrasts: Sequence[FloatArray],
+    n_agq: int,
+) -> tuple[IntArray, Profiles]:
+    profiles = profile_genes(
+        model.structure,
+        model.nodes,
+        stats.pick(genes),
+        model.family,
+        log_dispersion=log_phi[genes],
+        beta=beta[genes],
+        grid=grid,
+        contrasts=contrasts,
+        n_agq=n_agq,
+    )
+    return genes, profiles
+
+
+def _profile_all(
+    model: GeneModel,
+    stats: GeneStats,
+    log_phi: FloatArray,
+    beta: FloatArray,
+    grid: VarianceGrid,
+    contrasts: Sequence[FloatArray],
+    usable: IntArray,
+    n_agq: IntArray,
+    n_jobs: int,
+    progress: bool | None,
+) -> Profiles:
+    """Blocks of genes over threads; genes that are not usable stay NaN."""
+    blocks: list[tuple[Any, ...]] = []
+    for n in np.unique(n_agq[usable]):
+        genes = usable[n_agq[usable] == n]
+        for start in range(0, len(genes), BLOCK):
+            part = genes[start : start + BLOCK]
+            blocks.append((model, stats, part, log_phi, beta, grid.theta, contrasts, int(n)))
+
+    def results() -> Iterator[tuple[int, tuple[IntArray, Profiles]]]:
+        for genes, profiles in run_blocks(_profile_block, blocks, n_jobs):
+            yield len(genes), (genes, profiles)
+
+    n_genes, out = len(log_phi), None
+    for genes, part in progress_over(results(), len(usable), "variance profiles", progress):
+        if out is None:
+            out = {
+                name: np.full((n_genes, *getattr(part, name).shape[1:]), np.nan)
+                for name in ("ell", "log_det", "beta", "delta", "var", "root", "star", "rss")
+            }
+            ok = np.zeros(n_genes, dtype=bool)
+        for name, array in out.items():
+            array[genes] = getattr(part, name)
+        ok[genes] = part.ok
+    if out is None:
+        raise RuntimeError("no gene was profiled")
+    return Profiles(**out, ok=ok)
+
+
+def _surprising(weights: FloatArray, prior: FloatArray, grid: VarianceGrid) -> BoolArray:
+    """Genes whose posterior mean of some variance is beyond the prior's 95 % point."""
+    out = np.zeros(len(weights), dtype=bool)
+    for k in range(len(grid.shape)):
+        values = np.unique(grid.variance[:, k])
+        mass = np.stack([prior[:, grid.variance[:, k] == v].sum(axis=1) for v in values], axis=1)
+        limit = values[np.argmax(np.cumsum(mass, axis=1) >= 0.95, axis=1)]
+        out |= weights @ grid.variance[:, k] > limit
+    return out
+
+
+def _eigen_ratio(model: GeneModel, result: AllFits) -> float:
+    """Largest over median eigenvalue of the residual covariance between the levels of the finest factor."""
+    i = int(np.argmax([b.n_levels for b in model.structure.blocks]))
+    block = model.structure.blocks[i]
+    effects = result.fits.ranef[i][:, :, 0]
+    sd = np.std(effects, axis=1)
+    usable = np.isfinite(sd) & (sd > 1e-3)
+    if usable.sum() < 10:
+        return float("nan")
+    X = np.zeros((block.n_levels, model.rows.X.shape[1]))
+    X[block.codes] = model.rows.X
+    q, r = np.linalg.qr(X)
+    q = q[:, np.abs(np.diag(r)) > 1e-9 * np.abs(r).max()]
+    rest = effects[usable] / sd[usable, None]
+    rest = rest - rest @ q @ q.T
+    eigenvalues = np.sort(np.linalg.eigvalsh(rest.T @ rest / usable.sum()))[q.shape[1] :]
+    return float(eigenvalues[-1] / np.median(eigenvalues)) if len(eigenvalues) > 1 else float("nan")
+
+
+def prior_arrays(moderation: Moderation) -> dict[str, Any]:
+    """The prior as plain arrays, to be stored and to test one gene alone by it."""
+    prior, grid = moderation.prior, moderation.grid
+    if prior is None:
+        return {}
+    arrays: dict[str, Any] = {"anchors": prior.anchors, "variance": grid.variance, "theta": grid.theta}
+    arrays.update({f"marginal_{k}": marginal for k, marginal in enumerate(prior.marginals)})
+    return arrays
