@@ -1,0 +1,211 @@
+"""Degrees of freedom of contrasts in Gaussian mixed models: Satterthwaite and Kenward-Roger, from arrays.
+
+Satterthwaite (as Kuznetsova and others 2017): the variance of a contrast is a function of the variance parameters; its
+own variance by the delta method gives ``df = 2 Var^2 / var(Var)``. A joint contrast is rotated into independent ones,
+whose degrees of freedom are combined as Fai and Cornelius (1996).
+
+Kenward and Roger (1997): the covariance of beta is adjusted for the bias of plugging the variances in, and the F
+statistic is scaled so that its first two moments are those of an F distribution. Written from the paper, with all
+n x n products reduced to q x q ones: with ``A = Sigma^-1`` and ``G_i`` the derivatives of Sigma, only ``Z'AZ``,
+``Z'AX``, ``Z'A^2 Z`` and ``tr A^2`` are needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+# Eigenvalues of the Hessian below this (relative to the largest) carry no information on the variances.
+FLAT = 1e-8
+
+
+@dataclass(frozen=True)
+class SatterthwaiteParts:
+    """What the degrees of freedom of every contrast follow from.
+
+    Attributes
+    ----------
+    vcov
+        ``(p, p)`` covariance of beta.
+    vcov_varpar
+        ``(m, m)`` covariance of the variance parameters (theta, sigma).
+    jacobian
+        ``(m, p, p)`` derivative of `vcov` in each of them.
+    """
+
+    vcov: FloatArray
+    vcov_varpar: FloatArray
+    jacobian: FloatArray
+
+
+@dataclass(frozen=True)
+class KenwardRogerParts:
+    """Adjusted covariance of beta, and what the scaling of F needs.
+
+    Attributes
+    ----------
+    vcov
+        ``(p, p)`` covariance of beta.
+    adjusted
+        ``(p, p)`` the same with the adjustment.
+    P
+        ``(m, p, p)``: ``-X' A G_i A X``.
+    W
+        ``(m, m)`` covariance of the variance parameters (expected information).
+    """
+
+    vcov: FloatArray
+    adjusted: FloatArray
+    P: FloatArray
+    W: FloatArray
+
+
+def covariance_from_hessian(hessian: FloatArray) -> FloatArray:
+    """``2 H^-1`` of a Hessian of the deviance; directions in which it is flat or falls are left out."""
+    values, vectors = np.linalg.eigh(hessian)
+    keep = values > FLAT * max(float(values.max(initial=0.0)), 0.0)
+    out: FloatArray = 2.0 * (vectors[:, keep] / values[keep]) @ vectors[:, keep].T
+    return out
+
+
+def satterthwaite(L: FloatArray, parts: SatterthwaiteParts) -> tuple[FloatArray, float]:
+    """Degrees of freedom of the contrasts ``L (k, p)``: one by one ``(k,)``, and of all of them jointly."""
+    single = np.array([_one_df(row, parts) for row in L])
+    if len(L) == 1:
+        return single, float(single[0])
+    values, vectors = np.linalg.eigh(L @ parts.vcov @ L.T)
+    keep = values > FLAT * values.max()
+    rotated = vectors[:, keep].T @ L
+    return single, combine_df(np.array([_one_df(row, parts) for row in rotated]))
+
+
+def combine_df(df: FloatArray) -> float:
+    """Denominator degrees of freedom of the mean of squared independent t statistics with `df` each."""
+    if np.ptp(df) < 1e-8:
+        return float(df.mean())
+    if (df <= 2.0).any():
+        return 2.0
+    E = float(np.sum(df / (df - 2.0)))
+    return 2.0 * E / (E - len(df))
+
+
+def _one_df(row: FloatArray, parts: SatterthwaiteParts) -> float:
+    variance = float(row @ parts.vcov @ row)
+    gradient = np.einsum("mij,i,j->m", parts.jacobian, row, row)
+    spread = float(gradient @ parts.vcov_varpar @ gradient)
+    return 2.0 * variance**2 / spread if spread > 0.0 else np.inf
+
+
+@dataclass(frozen=True)
+class Component:
+    """One covariance of the random effects: the coefficients it connects.
+
+    Attributes
+    ----------
+    a, b
+        ``(n_levels,)`` coefficients of its row and of its column; equal for a variance.
+    """
+
+    a: IntArray
+    b: IntArray
+
+    @property
+    def share(self) -> float:
+        """``G = share Z (Pa Pb' + Pb Pa') Z'``."""
+        return 0.5 if np.array_equal(self.a, self.b) else 1.0
+
+
+def kenward_roger_parts(
+    ZZ: FloatArray,
+    ZX: FloatArray,
+    XX: FloatArray,
+    T: FloatArray,
+    n_obs: int,
+    sigma2: float,
+    components: Sequence[Component],
+) -> KenwardRogerParts:
+    """Adjusted covariance and its ingredients.
+
+    Parameters
+    ----------
+    ZZ, ZX, XX
+        ``Z'WZ (q, q)``, ``Z'WX (q, p)``, ``X'WX (p, p)``.
+    T
+        ``(q, q)``: ``Lambda M^-1 Lambda'``, so that ``A = (W - W Z T Z' W) / sigma2``.
+    n_obs
+        Number of observations.
+    sigma2
+        Residual variance.
+    components
+        The parameters of the covariance of the random effects; the residual variance comes on top.
+    """
+    TQ = T @ ZZ
+    IQ = np.eye(len(ZZ)) - TQ.T
+    C1 = ZX - TQ.T @ ZX
+    K = IQ @ ZZ / sigma2
+    B = C1 / sigma2
+    K2 = IQ @ ZZ @ IQ.T / sigma2**2
+    D = IQ @ C1 / sigma2**2
+    X1 = (XX - ZX.T @ T @ ZX) / sigma2
+    X2 = (XX - 2.0 * ZX.T @ T @ ZX + ZX.T @ TQ @ T @ ZX) / sigma2**2
+    X3 = X2 / sigma2 - C1.T @ T @ C1 / sigma2**3
+    tA2 = (n_obs - 2.0 * np.trace(TQ) + float(np.sum(TQ * TQ.T))) / sigma2**2
+    phi = np.linalg.inv(X1)
+    m, p = len(components) + 1, len(XX)
+    P, Q, trace = np.empty((m, p, p)), np.empty((m, m, p, p)), np.empty((m, m))
+    for i, one in enumerate(components):
+        a, b, s = one.a, one.b, one.share
+        P[i] = -s * (B[a].T @ B[b] + B[b].T @ B[a])
+        Q[i, -1] = s * (B[a].T @ D[b] + B[b].T @ D[a])
+        Q[-1, i] = Q[i, -1].T
+        trace[i, -1] = trace[-1, i] = 2.0 * s * float(np.sum(K2[a, b]))
+        for j, two in enumerate(components[: i + 1]):
+            c, d, t = two.a, two.b, s * two.share
+            K_ac, K_ad, K_bc, K_bd = (K[np.ix_(x, y)] for x in (a, b) for y in (c, d))
+            trace[i, j] = trace[j, i] = 2.0 * t * float(np.sum(K_ad * K_bc) + np.sum(K_bd * K_ac))
+            Q[i, j] = t * (B[a].T @ K_bc @ B[d] + B[a].T @ K_bd @ B[c] + B[b].T @ K_ac @ B[d] + B[b].T @ K_ad @ B[c])
+            Q[j, i] = Q[i, j].T
+    P[-1], Q[-1, -1], trace[-1, -1] = -X2, X3, tA2
+    phi_P = phi @ P
+    information = trace - 2.0 * np.einsum("ab,ijba->ij", phi, Q) + np.einsum("iab,jba->ij", phi_P, phi_P)
+    W = covariance_from_hessian(0.5 * (information + information.T))
+    inner = np.einsum("ij,ijab->ab", W, Q) - np.einsum("ij,iab,jbc->ac", W, P, phi_P)
+    adjusted = phi + 2.0 * phi @ (0.5 * (inner + inner.T)) @ phi
+    return KenwardRogerParts(phi, adjusted, P, W)
+
+
+def kenward_roger(L: FloatArray, parts: KenwardRogerParts) -> tuple[float, float]:
+    """Denominator degrees of freedom of the joint contrast ``L (k, p)``, and the factor that scales its F."""
+    q = len(L)
+    phi = parts.vcov
+    theta = L.T @ np.linalg.solve(L @ phi @ L.T, L)
+    TPPP = theta @ phi @ parts.P @ phi
+    first = np.einsum("iaa->i", TPPP)
+    A1 = float(first @ parts.W @ first)
+    A2 = float(np.einsum("ij,iab,jba->", parts.W, TPPP, TPPP))
+    if A2 <= 0.0:
+        return np.inf, 1.0
+    B = (A1 + 6.0 * A2) / (2.0 * q)
+    g = ((q + 1.0) * A1 - (q + 4.0) * A2) / ((q + 2.0) * A2)
+    below = 3.0 * q + 2.0 * (1.0 - g)
+    c1, c2, c3 = g / below, (q - g) / below, (q + 2.0 - g) / below
+    mean = 1.0 / (1.0 - A2 / q) if A2 < q else np.inf
+    one, two = 1.0 - c2 * B, 1.0 - c3 * B
+    # a ratio of two vanishing numbers goes to one
+    one = 0.0 if abs(one) < 1e-10 else one
+    variance = 2.0 / q * (1.0 + c1 * B) / (one**2 * two) if one != 0.0 and two != 0.0 else np.inf
+    if not np.isfinite(mean) or not np.isfinite(variance):
+        ratio = ((1.0 - A2 / q) / one) ** 2 / two * (1.0 + c1 * B) / q if one != 0.0 and two != 0.0 else 1.0 / q
+    else:
+        ratio = variance / (2.0 * mean**2)
+    if q * ratio - 1.0 == 0.0:
+        return np.inf, 1.0
+    df = 4.0 + (q + 2.0) / (q * ratio - 1.0)
+    scale = df / (mean * (df - 2.0)) if np.isfinite(mean) and df != 2.0 else 1.0
+    return float(df), float(scale)

@@ -1,0 +1,322 @@
+"""What every fitted mixed model can say: estimates, random effects, variances, and the doors to everything else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from .prepare import Prepared, TermPlace
+
+if TYPE_CHECKING:
+    from .emmeans import Means
+    from .summary import Summary
+    from .table import Table
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class MixedFit:
+    """A fitted mixed model; frozen, and small enough to be pickled.
+
+    Attributes
+    ----------
+    prepared
+        The design.
+    data
+        The data frame that was passed (not a copy).
+    y
+        ``(n_obs,)`` response on the rows used; for trials the share of successes.
+    weights
+        ``(n_obs,)`` prior weights, or trials; None if all are one.
+    family
+        ``"gaussian"``, ``"poisson"``, ``"nb"`` or ``"binomial"``.
+    beta, cov_beta
+        ``(p,)`` fixed effects and their ``(p, p)`` covariance.
+    Lambda
+        Per block ``(k, k)``, lower triangular: the random effects of a level have covariance ``Lambda Lambda'``.
+    modes
+        Per block ``(n_levels, k)`` conditional modes of the random effects.
+    converged
+        Whether the optimum was reached.
+    n_iter, decrement
+        Evaluations; Newton decrement at the end.
+    notes
+        What was said while fitting.
+    options
+        What else was passed, for :meth:`update`.
+    """
+
+    prepared: Prepared = field(repr=False)
+    data: pd.DataFrame = field(repr=False)
+    y: FloatArray = field(repr=False)
+    weights: FloatArray | None = field(repr=False)
+    family: str
+    beta: FloatArray
+    cov_beta: FloatArray = field(repr=False)
+    Lambda: tuple[FloatArray, ...] = field(repr=False)
+    modes: tuple[FloatArray, ...] = field(repr=False)
+    converged: bool
+    n_iter: int
+    decrement: float
+    notes: tuple[str, ...] = field(repr=False)
+    options: Mapping[str, Any] = field(repr=False)
+
+    # --- what the two kinds of model do differently -------------------------------------------------------------
+
+    @property
+    def sigma(self) -> float:
+        """Residual standard deviation; one for counts and trials."""
+        raise NotImplementedError
+
+    @property
+    def n_par(self) -> int:
+        """Number of parameters, as R counts them."""
+        raise NotImplementedError
+
+    def loglik(self) -> float:
+        """Log likelihood."""
+        raise NotImplementedError
+
+    def fitted(self) -> FloatArray:
+        """``(n_obs,)`` conditional means."""
+        raise NotImplementedError
+
+    def residuals(self, type: str | None = None, *, scaled: bool = False) -> FloatArray:
+        """``(n_obs,)`` residuals."""
+        raise NotImplementedError
+
+    def conditional_cov(self) -> tuple[FloatArray, ...]:
+        """Per block ``(n_levels, k, k)`` covariance of the random effects given the data and the parameters."""
+        raise NotImplementedError
+
+    def refit(self, y: Any) -> MixedFit:
+        """The same model on another response."""
+        raise NotImplementedError
+
+    # --- estimates ----------------------------------------------------------------------------------------------
+
+    @property
+    def formula(self) -> str:
+        """The formula as it was written."""
+        return self.prepared.design.formula.source
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the fixed effects."""
+        return self.prepared.design.fixed.names
+
+    @property
+    def nobs(self) -> int:
+        """Number of observations used."""
+        return len(self.y)
+
+    @property
+    def df_resid(self) -> int:
+        """Observations minus parameters."""
+        return self.nobs - self.n_par
+
+    @property
+    def theta(self) -> FloatArray:
+        """Covariance parameters as lme4 orders them: lower triangles of Lambda over sigma, column by column."""
+        parts = [self.term_lambda(place) for place in self.prepared.places]
+        return np.concatenate([lam.T[np.triu_indices(len(lam))] for lam in parts]) / self.sigma
+
+    def term_lambda(self, place: TermPlace) -> FloatArray:
+        """``(k, k)`` Lambda of one term."""
+        return self.Lambda[place.block][place.columns, place.columns]
+
+    def term_names(self, place: TermPlace) -> tuple[str, ...]:
+        """Columns of one term."""
+        return self.prepared.groupings[place.block].columns[place.columns]
+
+    def fixef(self) -> pd.Series:
+        """Fixed effects (natural log or logit scale for counts and trials)."""
+        return pd.Series(self.beta, index=list(self.names), name="estimate")
+
+    def vcov(self) -> pd.DataFrame:
+        """Covariance of the fixed effects."""
+        return pd.DataFrame(self.cov_beta, index=list(self.names), columns=list(self.names))
+
+    def ngrps(self) -> pd.Series:
+        """Levels of each grouping factor."""
+        groups = {self.prepared.groupings[p.block].name: None for p in self.prepared.places}
+        sizes = {g.name: len(g.levels) for g in self.prepared.groupings}
+        return pd.Series({name: sizes[name] for name in groups}, dtype="int64", name="levels")
+
+    def ranef(self, *, cond_var: bool = False) -> dict[str, pd.DataFrame]:
+        """Conditional modes of the random effects, a frame (levels x effects) per grouping factor.
+
+        Parameters
+        ----------
+        cond_var
+            Also the conditional standard deviations, in columns ``sd(...)``. They count the uncertainty of the
+            random effects given all parameters, as in lme4.
+        """
+        covariances = self.conditional_cov() if cond_var else None
+        out = {}
+        for name, block in self._blocks_in_order():
+            grouping = self.prepared.groupings[block]
+            frame = pd.DataFrame(self.modes[block], index=pd.Index(grouping.levels), columns=list(grouping.columns))
+            if covariances is not None:
+                sd = np.sqrt(np.diagonal(covariances[block], axis1=1, axis2=2))
+                for j, column in enumerate(grouping.columns):
+                    frame[f"sd({column})"] = sd[:, j]
+            out[name] = frame
+        return out
+
+    def coef(self) -> dict[str, pd.DataFrame]:
+        """Coefficients of each level: fixed effect plus random effect, a frame per grouping factor."""
+        out = {}
+        for name, modes in self.ranef().items():
+            fixed = {column: float(self.fixef().get(column, 0.0)) for column in (*self.names, *modes.columns)}
+            frame = pd.DataFrame(fixed, index=modes.index)
+            out[name] = frame.add(modes, fill_value=0.0)[list(fixed)]
+        return out
+
+    def varcorr(self) -> pd.DataFrame:
+        """Variances and covariances of the random effects: ``grp, var1, var2, vcov, sdcor`` (as R's data frame)."""
+        from .varcorr import varcorr_frame
+
+        return varcorr_frame(self)
+
+    def is_singular(self, tol: float = 1e-4) -> bool:
+        """Whether some variance is zero, or some correlation one: whether a diagonal entry of theta is below `tol`."""
+        diagonal = [np.diagonal(self.term_lambda(place)) / self.sigma for place in self.prepared.places]
+        return bool(np.concatenate(diagonal).min() < tol)
+
+    def model_matrix(self, part: Literal["fixed", "random"] = "fixed") -> Any:
+        """X as a frame, or Z as a sparse matrix with the levels of every term side by side."""
+        from .matrices import fixed_frame, random_matrix
+
+        return fixed_frame(self) if part == "fixed" else random_matrix(self)
+
+    def get_me(self, name: str) -> Any:
+        """Any inner quantity by lme4's name: X, Z, y, theta, Lambda, u, b, beta, mu, sigma, devcomp..."""
+        from .matrices import get_me
+
+        return get_me(self, name)
+
+    def aic(self) -> float:
+        """``-2 log likelihood + 2 n_par``, of the criterion that was maximised."""
+        return -2.0 * self.loglik() + 2.0 * self.n_par
+
+    def bic(self) -> float:
+        """``-2 log likelihood + log(n_obs) n_par``."""
+        return -2.0 * self.loglik() + float(np.log(self.nobs)) * self.n_par
+
+    def linear_predictor(self) -> FloatArray:
+        """``(n_obs,)`` conditional linear predictor with the offset."""
+        from .predict import random_part
+
+        design = self.prepared.design
+        eta: FloatArray = design.fixed.X @ self.beta + self.prepared.offset + random_part(self)
+        return eta
+
+    # --- doors --------------------------------------------------------------------------------------------------
+
+    def summary(self, **options: Any) -> Summary:
+        """The summary in R's order, as text and as HTML; see :func:`~sc_glmm.models.summary.summarise`."""
+        from .summary import summarise
+
+        return summarise(self, **options)
+
+    def predict(self, newdata: pd.DataFrame | None = None, **options: Any) -> pd.Series:
+        """Predictions; see :func:`~sc_glmm.models.predict.predict`."""
+        from .predict import predict
+
+        return predict(self, newdata, **options)
+
+    def simulate(self, nsim: int = 1, **options: Any) -> pd.DataFrame:
+        """New responses from the fitted model; see :func:`~sc_glmm.models.simulate.simulate`."""
+        from .simulate import simulate
+
+        return simulate(self, nsim, **options)
+
+    def confint(self, **options: Any) -> pd.DataFrame:
+        """Confidence intervals; see :func:`~sc_glmm.models.confint.confint`."""
+        from .confint import confint
+
+        return confint(self, **options)
+
+    def update(self, formula: str | None = None, **changes: Any) -> Any:
+        """Fit again with a changed formula (``"~ . - Days"``), data or options."""
+        from .update import update
+
+        return update(self, formula, **changes)
+
+    def contrast(self, contrasts: Any = None, **options: Any) -> pd.DataFrame:
+        """Tests of contrasts of the fixed effects; see :func:`~sc_glmm.models.wald.contrast`."""
+        from .wald import contrast
+
+        return contrast(self, contrasts, **options)
+
+    def emmeans(self, specs: str | list[str], **options: Any) -> Means:
+        """Estimated marginal means; see :func:`~sc_glmm.models.emmeans`."""
+        from .emmeans import emmeans
+
+        return emmeans(self, specs, **options)
+
+    def anova(self, *others: MixedFit, **options: Any) -> Table:
+        """Tests of terms, or of this model against others; see :func:`~sc_glmm.models.anova`."""
+        from .anova import anova
+
+        return anova(self, *others, **options)
+
+    def drop1(self, **options: Any) -> Table:
+        """Each term that can go, by likelihood ratio; see :func:`~sc_glmm.models.lrt.drop1`."""
+        from .lrt import drop1
+
+        return drop1(self, **options)
+
+    def tidy(self, **options: Any) -> pd.DataFrame:
+        """One row per parameter; see :func:`~sc_glmm.models.tidy.tidy`."""
+        from .tidy import tidy
+
+        return tidy(self, **options)
+
+    def glance(self) -> pd.DataFrame:
+        """The model in one row; see :func:`~sc_glmm.models.tidy.glance`."""
+        from .tidy import glance
+
+        return glance(self)
+
+    def augment(self) -> pd.DataFrame:
+        """The data used with fitted values and residuals; see :func:`~sc_glmm.models.tidy.augment`."""
+        from .tidy import augment
+
+        return augment(self)
+
+    def __str__(self) -> str:
+        return str(self.summary())
+
+    def _repr_html_(self) -> str:
+        return self.summary()._repr_html_()
+
+    def _blocks_in_order(self) -> Iterator[tuple[str, int]]:
+        """Grouping factors, each once, in the order of the terms."""
+        seen = dict.fromkeys(place.block for place in self.prepared.places)
+        for block in seen:
+            yield self.prepared.groupings[block].name, block
+
+    # R's spellings, and those of statsmodels
+    VarCorr = varcorr
+    getME = get_me
+    isSingular = is_singular
+    AIC = aic
+    BIC = bic
+
+    @property
+    def params(self) -> pd.Series:
+        """Fixed effects, as statsmodels calls them."""
+        return self.fixef()
+
+    @property
+    def bse(self) -> pd.Series:
+        """Standard errors of the fixed effects, as statsmodels calls them."""
+        return pd.Series(np.sqrt(np.diagonal(self.cov_beta)), index=list(self.names), name="se")

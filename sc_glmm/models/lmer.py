@@ -1,0 +1,101 @@
+"""Linear mixed models on a data frame."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from .._display import warn_notes
+from .._engine.lmm import build_problem
+from .._errors import InputError
+from .lmm import LmmFit, finish_fit
+from .prepare import check_sizes, per_row, prepare
+
+FloatArray = NDArray[np.float64]
+
+
+def lmer(
+    formula: str,
+    data: pd.DataFrame,
+    *,
+    reml: bool = True,
+    weights: Any = None,
+    offset: Any = None,
+    reference: Mapping[str, object] | None = None,
+    na_action: Literal["drop", "raise"] = "drop",
+) -> LmmFit:
+    """Fit a linear mixed model.
+
+    ``y = X beta + Z b + offset + e`` with ``b ~ N(0, sigma^2 Lambda Lambda')`` and ``e ~ N(0, sigma^2 / weights)``.
+
+    Parameters
+    ----------
+    formula
+        In lme4's syntax: ``"Weight ~ Dose + (1 | Strain)"``, ``(Dose | Strain)`` for correlated intercepts and slopes,
+        ``(Dose || Strain)`` for independent ones, ``(0 + Dose | Strain)`` for slopes alone, ``(1 | a/b)`` for nested
+        and ``(1 | a) + (1 | b)`` for crossed groups.
+    data
+        One row per observation.
+    reml
+        Minimise the REML criterion; else the deviance (maximum likelihood).
+    weights
+        Positive prior weights: a column of `data`, or one number per row.
+    offset
+        Added to the linear predictor: a column, or one number per row; beside ``offset(...)`` in the formula.
+    reference
+        Column -> level that the others are compared with, as R's ``relevel``.
+    na_action
+        ``"drop"`` rows with missing values (and say so), or ``"raise"`` an error.
+
+    Returns
+    -------
+    The fitted model. A singular fit (a variance of zero, a correlation of one) is an answer, not an error.
+
+    Raises
+    ------
+    FormulaError, DesignError, InputError
+        If the formula, the data or their combination cannot be used; the message says why and what to do.
+
+    Examples
+    --------
+    >>> import pandas as pd, sc_glmm
+    >>> mice = pd.DataFrame(
+    ...     {
+    ...         "Weight": [19.8, 21.2, 24.9, 26.2, 17.1, 19.0, 20.9, 22.6],
+    ...         "Dose": [0, 1, 2, 3] * 2,
+    ...         "Strain": pd.Categorical(list("aaaabbbb")),
+    ...     }
+    ... )
+    >>> sc_glmm.lmer("Weight ~ Dose + (1 | Strain)", mice).fixef().round(2).to_dict()
+    {'Intercept': 18.49, 'Dose': 1.98}
+    """
+    prepared = prepare(formula, data, offset=offset, reference=reference, na_action=na_action)
+    design = prepared.design
+    check_sizes(design, residual=True)
+    y = response(prepared.design.response, formula)
+    prior = None if weights is None else per_row("weights", weights, data, design)
+    if prior is not None and (prior <= 0.0).any():
+        bad = int(np.flatnonzero(prior <= 0.0)[0])
+        raise InputError(f"weights are {prior[bad]:g} in row {bad} of those used; they must be positive: drop the row")
+    options = {"reml": reml, "weights": weights, "offset": offset, "reference": reference, "na_action": na_action}
+    problem = build_problem(prepared.X, prepared.blocks, prepared.row_of, y - prepared.offset, prior)
+    fit = finish_fit(prepared, data, y, prior, reml, options, problem)
+    warn_notes(fit.notes)
+    return fit
+
+
+def response(values: FloatArray | None, formula: str) -> FloatArray:
+    """One finite number per row that is not the same everywhere."""
+    if values is None or values.ndim != 1:
+        raise InputError(f"the left side of {formula!r} has several columns; a linear mixed model has one response")
+    y = np.ascontiguousarray(values, dtype=np.float64)
+    if not np.isfinite(y).all():
+        bad = int(np.flatnonzero(~np.isfinite(y))[0])
+        raise InputError(f"the response of {formula!r} is {y[bad]} in row {bad} of those used; remove or change it")
+    if np.ptp(y) == 0.0:
+        raise InputError(f"the response of {formula!r} is {y[0]:g} in every row: there is nothing to model")
+    return y

@@ -1,0 +1,190 @@
+"""From a formula and a data frame to what a fit needs: the design, its rows, and the terms in lme4's order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from .._compress import unique_rows
+from .._design import Design, build_design
+from .._engine.structure import Block
+from .._errors import DesignError, InputError, mark
+from .._fit.model import Grouping, merge_terms
+from .._formula import MixedFormula, parse_formula
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class TermPlace:
+    """Where a random-effects term stands among the blocks.
+
+    Attributes
+    ----------
+    name
+        Its grouping factor, numbered where a factor has several terms, as in R: ``"Subject"``, ``"Subject.1"``.
+    block
+        Number of its block.
+    columns
+        Its columns in the block.
+    term
+        Its number in the formula.
+    """
+
+    name: str
+    block: int
+    columns: slice
+    term: int
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A design laid out for a fit.
+
+    Attributes
+    ----------
+    design
+        The design on the observations used.
+    row_of
+        ``(n_obs,)`` the distinct row of each observation.
+    X
+        ``(n_rows, p)``.
+    blocks, groupings
+        One per grouping factor.
+    places
+        The terms, in lme4's order: more levels first.
+    offset_arg
+        ``(n_obs,)`` the offset given beside the formula, None if there was none.
+    offset
+        ``(n_obs,)`` all offsets together.
+    """
+
+    design: Design
+    row_of: IntArray
+    X: FloatArray
+    blocks: tuple[Block, ...]
+    groupings: tuple[Grouping, ...]
+    places: tuple[TermPlace, ...]
+    offset_arg: FloatArray | None
+    offset: FloatArray
+
+
+def prepare(
+    formula: str,
+    data: pd.DataFrame,
+    *,
+    offset: Any = None,
+    reference: Mapping[str, object] | None = None,
+    na_action: Literal["drop", "raise"] = "drop",
+    split_offset: bool = False,
+) -> Prepared:
+    """Parse, build the design, compress it to distinct rows.
+
+    Parameters
+    ----------
+    formula, data, reference, na_action
+        As :func:`~sc_glmm.models.lmer`.
+    offset
+        A column of `data`, or one number per row of it.
+    split_offset
+        Whether observations with different offsets belong to different rows.
+    """
+    parsed = parse_formula(formula)
+    check_formula(parsed)
+    if not isinstance(data, pd.DataFrame):
+        raise InputError(f"data is {type(data).__name__}; a pandas DataFrame with one row per observation is needed")
+    design = build_design(
+        parsed, data, reference=reference, na_action=na_action, check_replication=False, response=True
+    )
+    given = None if offset is None else per_row("offset", offset, data, design)
+    total = np.zeros(design.n_obs) if design.offset is None else design.offset.copy()
+    if given is not None:
+        total += given
+    X = np.column_stack([design.fixed.X, total]) if split_offset else design.fixed.X
+    rows = unique_rows(X, [t.Z for t in design.random], [t.codes for t in design.random])
+    blocks, groupings = merge_terms(design.random, rows.Z, rows.codes)
+    return Prepared(
+        design=design,
+        row_of=rows.row_of,
+        X=np.ascontiguousarray(rows.X[:, : design.fixed.X.shape[1]]),
+        blocks=blocks,
+        groupings=groupings,
+        places=_places(design, groupings),
+        offset_arg=given,
+        offset=total,
+    )
+
+
+def check_formula(parsed: MixedFormula) -> None:
+    """A response and at least one random effect."""
+    if parsed.response is None:
+        raise InputError(f"the formula {parsed.source!r} has no left side: write the response before '~'")
+    if not parsed.random:
+        raise InputError(
+            f"the formula {parsed.source!r} has no random effect such as (1 | subject), so it is no mixed model: use "
+            "statsmodels (statsmodels.formula.api.ols, or glm with a family)"
+        )
+
+
+def per_row(name: str, values: Any, data: pd.DataFrame, design: Design) -> FloatArray:
+    """A column of the data or one number per row of it, on the rows used; finite."""
+    if isinstance(values, str):
+        if values not in data.columns:
+            raise InputError(f"{name}={values!r} is no column of the data; columns are {list(data.columns)[:12]}")
+        values = data[values]
+    numbers = np.asarray(values, dtype=np.float64)
+    if numbers.shape != (len(data),):
+        raise InputError(
+            f"{name} has shape {numbers.shape}; it must be the name of a column or one number for each of the "
+            f"{len(data)} rows of the data"
+        )
+    used = np.ascontiguousarray(numbers[design.kept])
+    if not np.isfinite(used).all():
+        bad = int(np.flatnonzero(~np.isfinite(used))[0])
+        raise InputError(f"{name} is {used[bad]} in row {bad} of those used; fill it in or drop the row")
+    return used
+
+
+def check_sizes(design: Design, *, residual: bool) -> None:
+    """lme4's checks: fewer random effects than observations where there is a residual variance beside them."""
+    if not residual:
+        return
+    for term in design.random:
+        q = len(term.levels) * term.Z.shape[1]
+        if q >= design.n_obs:
+            source = design.formula.source
+            raise DesignError(
+                f"number of observations (={design.n_obs}) <= number of random effects (={q}) for term {term.label}: "
+                "the variances of the random effects and the residual variance cannot be told apart; use a coarser "
+                f"grouping factor or fewer columns\n{mark(source, term.term.span)}"
+            )
+
+
+def _places(design: Design, groupings: tuple[Grouping, ...]) -> tuple[TermPlace, ...]:
+    """The terms with more levels first; R's sort leaves ties in reverse once it has to reorder at all."""
+    sizes = np.array([len(term.levels) for term in design.random])
+    order = list(range(len(sizes)))
+    if (np.diff(sizes) > 0).any():
+        order = [int(i) for i in np.argsort(sizes, kind="stable")[::-1]]
+    names = [g.name for g in groupings]
+    first = dict.fromkeys(names, 0)
+    where = []
+    for term in design.random:
+        start = first[term.group]
+        first[term.group] = start + term.Z.shape[1]
+        where.append((names.index(term.group), slice(start, first[term.group])))
+    seen: dict[str, int] = {}
+    places = []
+    for i in order:
+        group = design.random[i].group
+        count = seen.get(group, 0)
+        seen[group] = count + 1
+        block, columns = where[i]
+        places.append(TermPlace(group if count == 0 else f"{group}.{count}", block, columns, i))
+    return tuple(places)

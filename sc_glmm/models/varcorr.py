@@ -1,0 +1,67 @@
+"""Variances, standard deviations and correlations of the random effects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from .fitted import MixedFit
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class TermVariance:
+    """The covariance of one term.
+
+    Attributes
+    ----------
+    group
+        Grouping factor, numbered where it has several terms.
+    names
+        Its effects.
+    cov, sd, corr
+        ``(k, k)`` covariance, ``(k,)`` standard deviations, ``(k, k)`` correlations (NaN beside a variance of zero).
+    """
+
+    group: str
+    names: tuple[str, ...]
+    cov: FloatArray
+    sd: FloatArray
+    corr: FloatArray
+
+
+def term_variances(fit: MixedFit) -> list[TermVariance]:
+    """Term by term, in lme4's order."""
+    out = []
+    for place in fit.prepared.places:
+        lam = fit.term_lambda(place)
+        cov = lam @ lam.T
+        sd = np.sqrt(np.diagonal(cov))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            corr = np.clip(cov / np.outer(sd, sd), -1.0, 1.0)
+        np.fill_diagonal(corr, 1.0)
+        out.append(TermVariance(place.name, fit.term_names(place), cov, sd, corr))
+    return out
+
+
+def varcorr_frame(fit: MixedFit) -> pd.DataFrame:
+    """``grp, var1, var2, vcov, sdcor``: the variances of each group, its covariances, and last the residual.
+
+    `var2` is None and `sdcor` a standard deviation for a variance; `sdcor` is a correlation for a covariance.
+    """
+    rows: list[tuple[str, str | None, str | None, float, float]] = []
+    for term in term_variances(fit):
+        for i, name in enumerate(term.names):
+            rows.append((term.group, name, None, float(term.cov[i, i]), float(term.sd[i])))
+        for j in range(len(term.names)):
+            for i in range(j + 1, len(term.names)):
+                rows.append((term.group, term.names[j], term.names[i], float(term.cov[i, j]), float(term.corr[i, j])))
+    if fit.family == "gaussian":
+        rows.append(("Residual", None, None, fit.sigma**2, fit.sigma))
+    return pd.DataFrame(rows, columns=["grp", "var1", "var2", "vcov", "sdcor"])
