@@ -117,15 +117,16 @@ def test_gaussian_laplace_is_the_exact_likelihood(structure: str, method: Method
     assert oracle.laplace(model, psi, method).value == pytest.approx(expected, abs=1e-9)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("structure", STRUCTURES)
-@pytest.mark.parametrize("method", ["ml", "reml"])
+GRADIENTS = [(family, s, method) for family in FAMILIES for s in STRUCTURES for method in ("ml", "reml")]
+# no parameter is left
+GRADIENTS = [c for c in GRADIENTS if c not in (("poisson", "none", "reml"), ("binomial", "none", "reml"))]
+
+
+@pytest.mark.parametrize(("family", "structure", "method"), GRADIENTS)
 def test_laplace_gradient(family: Family, structure: str, method: Method) -> None:
     model, psi = small_model(family, structure)
     if method == "reml":
         psi = psi[2:]
-        if len(psi) == 0:
-            pytest.skip("no parameter is left")
     numerical = oracle.numerical_gradient(lambda x: oracle.laplace(model, x, method, gradient=False).value, psi, 1e-3)
     np.testing.assert_allclose(oracle.laplace(model, psi, method).gradient, numerical, rtol=1e-7, atol=1e-7)
 

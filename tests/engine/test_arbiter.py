@@ -5,7 +5,7 @@ from __future__ import annotations
 import hypothesis.strategies as st
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, event, given, settings
 
 from sc_glmm._errors import ScGlmmError
 from sc_glmm._families.registry import FAMILIES
@@ -68,11 +68,11 @@ def check(problem: Problem) -> str:
     return "singular" if fit.singular else "ok"
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(problems())
 def test_no_optimiser_improves_the_fit(problem: Problem) -> None:
     """A fit, singular or not, or an error of ours; one that says that it did not converge is allowed, see below."""
-    check(problem)
+    event(check(problem))
 
 
 @pytest.mark.parametrize("random", RANDOM)

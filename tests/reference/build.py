@@ -54,7 +54,7 @@ def random_columns(data: pd.DataFrame, names: list[str], fixed: dict[str, Floats
     return np.column_stack([fixed[n] for n in names])
 
 
-def theta_of(sd: list[float], corr: list[list[float]]) -> list[float]:
+def theta_of(sd: list[float] | Floats, corr: list[list[float]] | Floats) -> list[float]:
     """Lower triangle of the Cholesky factor, column by column, of a covariance that may be singular."""
     k = len(sd)
     cov = np.array(corr).reshape(k, k) * np.outer(sd, sd)
