@@ -65,7 +65,7 @@ def test_covariance_of_all_parameters(name: str) -> None:
     order = compare.in_reference_order(fit, ref["fixef"]["names"])
     se = np.array(ref["fixef"]["se"])
     ours = fit.vcov_full[np.ix_(order, order)]
-    np.testing.assert_allclose(ours / np.outer(se, se), np.array(ref["vcov"]) / np.outer(se, se), atol=2e-4)
+    np.testing.assert_allclose(ours / np.outer(se, se), np.array(ref["vcov"]) / np.outer(se, se), atol=5e-5)
 
 
 @pytest.mark.parametrize("name", REGULAR)

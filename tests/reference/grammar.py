@@ -151,7 +151,7 @@ def arbiter(problem: Problem, fit: Any) -> tuple[Model, Floats]:
     for group, columns, _ in terms:
         corr = np.nan_to_num(fit.re_corr[group])
         psi += build.theta_of(fit.re_sd[group][columns], corr[np.ix_(columns, columns)])
-    if problem.family == "nb":
+    if problem.family in ("nb", "gaussian"):
         psi.append(float(np.log(fit.dispersion)))
     return model, np.array(psi)
 
