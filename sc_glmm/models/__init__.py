@@ -1,6 +1,12 @@
 """Mixed models on data frames, with everything a person from R expects."""
 
+from .anova import anova
+from .bootstrap import bootstrap_lrt
+from .glmer import glmer
+from .glmm import GlmmFit
 from .lmer import lmer
 from .lmm import LmmFit
+from .lrt import drop1, lrtest
+from .ranova import ranova
 
-__all__ = ["LmmFit", "lmer"]
+__all__ = ["GlmmFit", "LmmFit", "anova", "bootstrap_lrt", "drop1", "glmer", "lmer", "lrtest", "ranova"]

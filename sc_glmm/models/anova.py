@@ -1,0 +1,141 @@
+"""Analysis of variance: tests of the terms of one model, or a comparison of models."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from .._design import Design, FixedDesign, build_design
+from .._errors import InputError
+from .._formula import Atom, Term, parse_formula, term_label
+from .lmm import LmmFit
+from .table import Table
+from .wald import METHODS, ddf_method, joint_test
+
+if TYPE_CHECKING:
+    from .fitted import MixedFit
+
+FloatArray = NDArray[np.float64]
+TYPES = {"I": "I", "II": "II", "III": "III", "1": "I", "2": "II", "3": "III"}
+
+
+def anova(
+    fit: MixedFit,
+    *others: MixedFit,
+    type: Literal["I", "II", "III"] | int = "III",
+    ddf: str | None = None,
+    refit: bool = True,
+) -> Table:
+    """Test the terms of one model, or compare models by likelihood ratio.
+
+    Parameters
+    ----------
+    fit
+        The model.
+    others
+        Models to compare it with; they are sorted by their number of parameters.
+    type
+        One model: ``"III"`` (each term given all others, coded so that main effects are averages over the other
+        factors), ``"II"`` (each term given those that do not contain it) or ``"I"`` (in order).
+    ddf
+        One model: ``"satterthwaite"`` (default for linear models), ``"kenward-roger"``, ``"between-within"`` or
+        ``"asymptotic"``.
+    refit
+        Several models: refit REML fits by ML first, and say so. ``False`` compares restricted likelihoods, and is
+        refused where the fixed effects differ: these likelihoods then are of different data.
+
+    Returns
+    -------
+    One row per term (F tests; chi-square tests for counts and trials), or one row per model.
+    """
+    if others:
+        from .lrt import compare
+
+        return compare((fit, *others), refit=refit)
+    kind = TYPES.get(str(type))
+    if kind is None:
+        raise InputError(f"type={type!r}: allowed are 'I', 'II' and 'III'")
+    method = ddf_method(fit, ddf)
+    rows = {}
+    for label, L in term_hypotheses(fit, kind).items():
+        test = joint_test(fit, L, method)
+        if np.isinf(test.ddf):
+            rows[label] = {"Chisq": test.stat * test.ndf, "Df": test.ndf, "Pr(>Chisq)": test.p_value}
+            continue
+        mean_square = test.stat * fit.sigma**2
+        rows[label] = {
+            "Sum Sq": mean_square * test.ndf,
+            "Mean Sq": mean_square,
+            "NumDF": test.ndf,
+            "DenDF": test.ddf,
+            "F value": test.stat,
+            "Pr(>F)": test.p_value,
+        }
+    how = f" with {METHODS[method]} method" if isinstance(fit, LmmFit) and method != "asymptotic" else ""
+    what = "Analysis of Variance Table" if how else "Analysis of Deviance Table (Wald chi-square tests)"
+    return Table(pd.DataFrame.from_dict(rows, orient="index"), f"Type {kind} {what}{how}")
+
+
+def term_hypotheses(fit: MixedFit, kind: str) -> dict[str, FloatArray]:
+    """For each term but the intercept the contrasts ``(q, p)`` that its test sets to zero."""
+    design = fit.prepared.design
+    terms = {label: list(columns) for label, columns in design.fixed.terms.items() if label != "1" and columns}
+    atoms = {term_label(term): set(term) for term in design.formula.fixed_terms}
+    above = {label: [other for other in terms if atoms[other] > atoms[label]] for label in terms}
+    p = len(design.fixed.names)
+    if kind == "III":
+        if not any(above.values()):
+            return {label: np.eye(p)[columns] for label, columns in terms.items()}
+        return _type_three(fit, list(terms))
+    out = {}
+    for label, columns in terms.items():
+        order = list(range(p))
+        if kind == "II":
+            last = [c for other in above[label] for c in terms[other]]
+            order = [*(j for j in range(p) if j not in columns and j not in last), *columns, *last]
+        R = np.linalg.qr(design.fixed.X[:, order], mode="r")
+        L = np.zeros((len(columns), p))
+        L[:, order] = R[[order.index(c) for c in columns]]
+        out[label] = L / np.abs(L).max(axis=1, keepdims=True)
+    return out
+
+
+def _type_three(fit: MixedFit, labels: list[str]) -> dict[str, FloatArray]:
+    """Rows of the map from beta to the coefficients of the same model with sum-to-zero coding."""
+    design = fit.prepared.design
+    terms = {term_label(term): ":".join(_sum_atom(design, a) for a in term) for term in design.formula.fixed_terms}
+    frame = design.convert(fit.data.loc[design.kept], [atom for term in design.formula.fixed_terms for atom in term])
+    group = "group_of_rows"
+    while group in frame.columns:
+        group += "_"
+    frame[group] = np.arange(len(frame)) % 2
+    right = " + ".join([*("0" for _ in [1] if "1" not in terms), *(text or "1" for text in terms.values())])
+    summed = build_design(parse_formula(f"~ {right} + (1 | {group})"), frame, check_replication=False).fixed
+    if design.fixed.aliased or summed.X.shape[1] != len(design.fixed.names):
+        raise InputError(
+            "type III needs every combination of the interacting factors in the data, and some are empty here: use "
+            "type='II', or test contrasts of your own (.contrast)"
+        )
+    C = np.linalg.lstsq(summed.X, design.fixed.X, rcond=None)[0]
+    C[np.abs(C) < 1e-12] = 0.0
+    new = {term_label(term): list(columns) for term, columns in _columns(summed).items()}
+    ours = {_plain(text): label for label, text in terms.items()}
+    found = {ours[_plain(label)]: columns for label, columns in new.items() if _plain(label) in ours}
+    return {label: C[found[label]] for label in labels}
+
+
+def _columns(fixed: FixedDesign) -> dict[Term, tuple[int, ...]]:
+    return {term: fixed.terms[term_label(term)] for term in fixed.source.fixed_terms}
+
+
+def _sum_atom(design: Design, atom: Atom) -> str:
+    factor = design.fixed.factors.get(atom.text)
+    treated = atom.kind == "column" and factor is not None and factor.base is not None
+    return f"C({atom}, contr.sum)" if treated else str(atom)
+
+
+def _plain(label: str) -> str:
+    return "".join(label.split()).replace("`", "")

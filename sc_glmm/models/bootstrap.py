@@ -1,0 +1,93 @@
+"""Parametric bootstrap of a likelihood ratio: the reference that needs no theory of boundaries or few groups."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from .._errors import InputError
+from .lmm import LmmFit
+from .lrt import compare
+from .simulate import draw
+
+if TYPE_CHECKING:
+    from .fitted import MixedFit
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class BootstrapTest:
+    """A likelihood ratio against its simulated distribution.
+
+    Attributes
+    ----------
+    statistic, df
+        Observed likelihood ratio and difference of the numbers of parameters.
+    p_value
+        ``(1 + number of simulated ratios at least as large) / (1 + nsim)``.
+    p_chisq
+        From the chi-square distribution.
+    reference
+        ``(nsim,)`` simulated ratios; NaN where a refit failed (those do not count).
+    """
+
+    statistic: float
+    df: int
+    p_value: float
+    p_chisq: float
+    reference: FloatArray
+
+    def __str__(self) -> str:
+        used = int(np.isfinite(self.reference).sum())
+        return (
+            f"Bootstrap test; {used} simulations\n"
+            f"LRT = {self.statistic:.4f}, df = {self.df}: p = {self.p_chisq:.4g} (chi-square), "
+            f"p = {self.p_value:.4g} (bootstrap)"
+        )
+
+    __repr__ = __str__
+
+
+def bootstrap_lrt(
+    small: MixedFit, large: MixedFit, *, nsim: int = 1000, seed: int | np.random.Generator | None = None
+) -> BootstrapTest:
+    """Test a model against a larger one by simulating from the smaller, as pbkrtest's ``PBmodcomp``.
+
+    Parameters
+    ----------
+    small, large
+        Nested models of the same data (REML fits are refitted by ML).
+    nsim
+        Simulated data sets; both models are fitted to each.
+    seed
+        Seed or generator.
+
+    Returns
+    -------
+    The test.
+    """
+    if nsim < 1:
+        raise InputError(f"nsim={nsim}: at least one simulation is needed")
+    if small.n_par >= large.n_par:
+        raise InputError(f"the first model must be the smaller one; it has {small.n_par} parameters, the second {large.n_par}")
+    null, full = (fit.refit_ml() if isinstance(fit, LmmFit) else fit for fit in (small, large))
+    observed = float(compare((null, full)).table["Chisq"].iloc[1])
+    rng = np.random.default_rng(seed)
+    reference = np.full(nsim, np.nan)
+    for i in range(nsim):
+        y = draw(null, rng)
+        try:
+            ratio = 2.0 * (full.refit(y).loglik() - null.refit(y).loglik())
+        except InputError:  # a simulated response that cannot be fitted (all zero) is no evidence either way
+            continue
+        reference[i] = max(ratio, 0.0)
+    used = reference[np.isfinite(reference)]
+    df = full.n_par - null.n_par
+    # ratios that differ by rounding are ties
+    p = (1.0 + float(np.sum(used >= observed - 1e-8))) / (1.0 + len(used))
+    return BootstrapTest(observed, df, p, float(stats.chi2.sf(observed, df)), reference)

@@ -1,0 +1,226 @@
+"""A fitted generalised linear mixed model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import gammaln
+
+from .._compress import chebyshev_nodes, compress_counts, poisson_nodes
+from .._engine import entry
+from .._engine.fit import GeneFits, GeneStats, Nodes, build_structure, fit_genes
+from .._engine.lmm import LmmWork, build_problem, conditional_blocks
+from .._engine.lmm_fit import one_blas_thread
+from .._errors import InputError
+from .._families.registry import FAMILIES
+from .._fit.model import count_stats, engine_nodes
+from .fitted import MixedFit
+from .means import deviance_parts, inverse_link, slope_of_mean, variance_of_mean, weight_of_row
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from .prepare import Prepared
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class GlmmFit(MixedFit):
+    """A fitted mixed model for counts (log link) or trials (logit link), by maximum likelihood.
+
+    Attributes
+    ----------
+    n_agq
+        Quadrature nodes; 1 is Laplace.
+    dispersion
+        phi of the negative binomial (variance mu + phi mu^2; R's theta or size is 1 / phi), NaN for other families.
+    log_likelihood
+        With all constants, for any number of quadrature nodes. (lme4 leaves constants out where nAGQ > 1.)
+    cov_given_variances
+        ``(p, p)`` covariance of the fixed effects if the variances were known; ``cov_beta`` comes from the joint
+        Hessian of all parameters, as lme4's.
+    """
+
+    n_agq: int
+    dispersion: float
+    log_likelihood: float
+    cov_given_variances: FloatArray = field(repr=False)
+
+    @property
+    def sigma(self) -> float:
+        """One: these families have no free scale."""
+        return 1.0
+
+    @property
+    def n_par(self) -> int:
+        """Fixed effects, covariance parameters, and the dispersion of the negative binomial."""
+        n_theta = sum(len(self.term_lambda(p)) * (len(self.term_lambda(p)) + 1) // 2 for p in self.prepared.places)
+        return len(self.beta) + n_theta + int(self.family == "nb")
+
+    def loglik(self) -> float:
+        """Log likelihood by Laplace or quadrature."""
+        return self.log_likelihood
+
+    def deviance(self) -> float:
+        """The conditional deviance, as lme4's ``deviance()``: the sum of squared deviance residuals."""
+        return float(np.sum(deviance_parts(self.family, self.y, self.fitted(), self.weights, self.dispersion)))
+
+    def fitted(self) -> FloatArray:
+        """``(n_obs,)`` conditional means of counts, or probabilities."""
+        return inverse_link(self.family, self.linear_predictor())
+
+    def residuals(self, type: str | None = None, *, scaled: bool = False) -> FloatArray:
+        """``(n_obs,)`` residuals.
+
+        Parameters
+        ----------
+        type
+            ``"deviance"`` (default, as in lme4), ``"pearson"``, ``"response"`` or ``"working"``.
+        scaled
+            Without effect: sigma is one.
+        """
+        kind = "deviance" if type is None else type
+        mu = self.fitted()
+        if kind == "response":
+            return self.y - mu
+        if kind == "working":
+            return (self.y - mu) / slope_of_mean(self.family, mu)
+        if kind == "pearson":
+            variance = variance_of_mean(self.family, mu, self.dispersion)
+            w = 1.0 if self.weights is None else self.weights
+            return (self.y - mu) * np.sqrt(w / variance)
+        if kind == "deviance":
+            parts = deviance_parts(self.family, self.y, mu, self.weights, self.dispersion)
+            return np.sign(self.y - mu) * np.sqrt(parts)
+        raise InputError(f"type={type!r}: allowed are 'deviance', 'pearson', 'response' and 'working'")
+
+    def conditional_cov(self) -> tuple[FloatArray, ...]:
+        """Per block ``(n_levels, k, k)`` covariance of the random effects given the data and the parameters.
+
+        At the mode the model is a Gaussian one with the curvature of each observation as its weight.
+        """
+        mu = self.fitted()
+        w = np.maximum(weight_of_row(self.family, self.y, mu, self.weights, self.dispersion), 1e-300)
+        problem = build_problem(
+            self.prepared.X, self.prepared.blocks, self.prepared.row_of, self.residuals("working"), w
+        )
+        theta = np.empty(problem.n_theta)
+        for f, block in enumerate(problem.scaling.order):
+            mine = problem.arrow.theta_fac == f
+            theta[mine] = self.Lambda[block][problem.arrow.theta_row[mine], problem.arrow.theta_col[mine]]
+        with one_blas_thread():
+            inverse = conditional_blocks(problem, problem.scale_theta(theta), LmmWork(problem))
+        out: list[FloatArray] = [np.empty(0)] * len(inverse)
+        for f, block in enumerate(problem.scaling.order):
+            lam = self.Lambda[block]
+            out[block] = lam @ inverse[f] @ lam.T
+        return tuple(out)
+
+    def refit(self, y: Any) -> GlmmFit:
+        """The same model on another response.
+
+        Parameters
+        ----------
+        y
+            ``(n_obs,)`` for the rows used: counts, or shares of successes with the same trials.
+        """
+        values = np.asarray(y, dtype=np.float64)
+        if values.shape != (self.nobs,):
+            raise InputError(f"y has shape {values.shape}; {self.nobs} numbers are needed, one for each row used")
+        return fit_response(
+            self.prepared, self.data, np.ascontiguousarray(values), self.weights, self.family, self.n_agq, self.options
+        )
+
+    logLik = loglik
+
+
+def fit_response(
+    prepared: Prepared,
+    data: pd.DataFrame,
+    y: FloatArray,
+    trials: FloatArray | None,
+    family: str,
+    n_agq: int,
+    options: Mapping[str, Any],
+) -> GlmmFit:
+    """Compress the response, fit, and bring the numbers to the user's scale."""
+    spec = FAMILIES[family]
+    if spec.trials:
+        nodes, stats = _trial_stats(prepared, y, np.ones_like(y) if trials is None else trials)
+    else:
+        make = chebyshev_nodes if spec.has_dispersion else poisson_nodes
+        table = make(prepared.row_of, len(prepared.X), prepared.offset)
+        nodes, stats = engine_nodes(table), count_stats(compress_counts(y[:, None], table, prepared.offset))
+    cells = np.bincount(prepared.row_of, minlength=len(prepared.X)).astype(np.float64)
+    structure = build_structure(prepared.X, prepared.blocks, cells)
+    fits = fit_genes(structure, nodes, stats, spec, reml=False, n_agq=n_agq, full=True)
+    _check_status(fits, prepared, family)
+    vcov, notes = fits.vcov[0], list(prepared.design.notes)
+    full = fits.vcov if fits.vcov_full is None else fits.vcov_full
+    if np.isfinite(full).all():
+        vcov = full[0]
+    else:
+        notes.append(
+            "the joint Hessian is not positive definite, as happens when a variance is zero; standard errors are those "
+            "given the variances"
+        )
+    return GlmmFit(
+        prepared=prepared,
+        data=data,
+        y=y,
+        weights=trials,
+        family=family,
+        beta=fits.beta[0],
+        cov_beta=vcov,
+        Lambda=tuple(lam[0] for lam in fits.Lambda),
+        modes=tuple(b[0] for b in fits.ranef),
+        converged=int(fits.status[0]) == entry.OK,
+        n_iter=int(fits.n_iter[0]),
+        decrement=float(fits.decrement[0]),
+        notes=tuple(notes),
+        options=options,
+        n_agq=n_agq,
+        dispersion=float(np.exp(fits.log_dispersion[0])) if spec.has_dispersion else np.nan,
+        log_likelihood=float(fits.loglik[0]),
+        cov_given_variances=fits.vcov[0],
+    )
+
+
+def _trial_stats(prepared: Prepared, share: FloatArray, trials: FloatArray) -> tuple[Nodes, GeneStats]:
+    """Successes and trials of each row; a row has one offset."""
+    n_rows = len(prepared.X)
+    success = share * trials
+    offset = np.zeros(n_rows)
+    offset[prepared.row_of] = prepared.offset
+    const = gammaln(trials + 1.0) - gammaln(success + 1.0) - gammaln(trials - success + 1.0)
+    nodes = Nodes(
+        np.arange(n_rows + 1, dtype=np.int64), np.exp(offset), np.bincount(prepared.row_of, trials, minlength=n_rows)
+    )
+    stats = GeneStats(
+        A=np.bincount(prepared.row_of, success, minlength=n_rows)[None, :],
+        tail=np.zeros((1, 64)),
+        over_ptr=np.zeros(2, dtype=np.int64),
+        over_value=np.zeros(0),
+        over_count=np.zeros(0),
+        extra=np.zeros((1, 2)),
+        const=np.array([float(np.sum(const + success * prepared.offset))]),
+    )
+    return nodes, stats
+
+
+def _check_status(fits: GeneFits, prepared: Prepared, family: str) -> None:
+    status = int(fits.status[0])
+    source = prepared.design.formula.source
+    if status == entry.EMPTY:
+        what = "there is no success" if family == "binomial" else "all counts are zero"
+        raise InputError(f"the model {source!r} cannot be fitted: {what}, so every estimate would be minus infinity")
+    if status == entry.FAILED:
+        raise InputError(
+            f"the model {source!r} could not be fitted: no start led to finite values; look for a covariate that "
+            "separates zeros from the rest, and centre and scale numeric covariates"
+        )

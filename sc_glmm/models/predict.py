@@ -1,0 +1,144 @@
+"""Predictions for the data and for new ones, with all, some or none of the random effects."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from .._design.random import ReTerm, _level_name
+from .._errors import InputError
+from .._formula import parse_formula
+from .means import inverse_link
+
+if TYPE_CHECKING:
+    from .fitted import MixedFit
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+
+def predict(
+    fit: MixedFit,
+    newdata: pd.DataFrame | None = None,
+    *,
+    re_form: str | None = None,
+    type: Literal["link", "response"] = "link",
+    allow_new_levels: bool = False,
+    offset: Any = None,
+) -> pd.Series:
+    """Predict.
+
+    Parameters
+    ----------
+    fit
+        The model.
+    newdata
+        Columns that the formula uses, without the response; by default the rows that were used.
+    re_form
+        None: conditional on all random effects; ``"NA"`` or ``"~0"``: fixed effects only (a new, average level); a
+        formula such as ``"~ (1 | plate)"``: conditional on these terms.
+    type
+        ``"link"`` (default, as in lme4) or ``"response"``: means of counts, probabilities.
+    allow_new_levels
+        Whether a level that the model does not know gets random effects of zero; else it is an error.
+    offset
+        For `newdata`, if the model was fitted with an offset beside the formula: one number per row.
+
+    Returns
+    -------
+    One prediction per row, on the index of the data.
+    """
+    if type not in ("link", "response"):
+        raise InputError(f"type={type!r}: allowed are 'link' and 'response'")
+    design = fit.prepared.design
+    chosen = chosen_terms(fit, re_form)
+    if newdata is None:
+        eta = design.fixed.X @ fit.beta + fit.prepared.offset + random_part(fit, chosen)
+        index = fit.data.index[design.kept]
+    else:
+        X, Zs = design.at(newdata)
+        eta = X @ fit.beta + _new_offset(fit, newdata, offset)
+        for i in chosen:
+            codes = new_codes(design.random[i], newdata, allow_new_levels)
+            known = codes >= 0
+            modes = _term_modes(fit, i)
+            eta[known] += np.einsum("nk,nk->n", Zs[i][known], modes[codes[known]])
+        index = newdata.index
+    values = inverse_link(fit.family, eta) if type == "response" else eta
+    return pd.Series(values, index=index, name="prediction")
+
+
+def random_part(fit: MixedFit, chosen: list[int] | None = None) -> FloatArray:
+    """``(n_obs,)`` sum of ``Z b`` over terms, all of them by default."""
+    random = fit.prepared.design.random
+    out = np.zeros(fit.nobs)
+    for i in range(len(random)) if chosen is None else chosen:
+        out += np.einsum("nk,nk->n", random[i].Z, _term_modes(fit, i)[random[i].codes])
+    return out
+
+
+def chosen_terms(fit: MixedFit, re_form: str | None) -> list[int]:
+    """Numbers of the terms that `re_form` asks for."""
+    random = fit.prepared.design.random
+    if re_form is None:
+        return list(range(len(random)))
+    text = "".join(re_form.split())
+    if text in ("NA", "~0", "0"):
+        return []
+    asked = parse_formula(text if "~" in text else f"~{text}").random
+    found = []
+    for term in asked:
+        same = [i for i, own in enumerate(random) if own.term.basis == term.basis and set(own.term.group) == set(term.group)]
+        if not same:
+            known = ", ".join(own.label for own in random)
+            raise InputError(f"re_form={re_form!r}: the model has no term {term.label}; it has {known}")
+        found += same
+    return found
+
+
+def new_codes(term: ReTerm, data: pd.DataFrame, allow_new_levels: bool) -> IntArray:
+    """Level of each new row, -1 for one that the model does not know."""
+    group = term.term.group[::-1] if term.term.nested else term.term.group
+    missing = [name for name in group if name not in data.columns]
+    if missing:
+        raise InputError(
+            f"the new data lack {', '.join(map(repr, missing))}, which {term.label} groups by; add it, or predict with "
+            "re_form='NA' (fixed effects only)"
+        )
+    parts = [[_level_name(value) for value in data[name]] for name in group]
+    names = [":".join(pieces) for pieces in zip(*parts, strict=True)]
+    place = {level: i for i, level in enumerate(term.levels)}
+    codes = np.array([place.get(name, -1) for name in names], dtype=np.int64)
+    if (codes < 0).any() and not allow_new_levels:
+        unknown = sorted({name for name, code in zip(names, codes, strict=True) if code < 0})
+        raise InputError(
+            f"{term.group!r} has new levels: {', '.join(unknown[:5])}; pass allow_new_levels=True to predict for an "
+            "average level, or re_form='NA'"
+        )
+    return codes
+
+
+def _term_modes(fit: MixedFit, number: int) -> FloatArray:
+    place = next(place for place in fit.prepared.places if place.term == number)
+    return fit.modes[place.block][:, place.columns]
+
+
+def _new_offset(fit: MixedFit, data: pd.DataFrame, offset: Any) -> FloatArray:
+    total = np.zeros(len(data))
+    inside = fit.prepared.design.offset_at(data)
+    if inside is not None:
+        total += inside
+    if offset is not None:
+        values = np.asarray(data[offset] if isinstance(offset, str) else offset, dtype=np.float64)
+        if values.shape != (len(data),):
+            raise InputError(f"offset has shape {values.shape}; one number for each of the {len(data)} rows is needed")
+        return total + values
+    if fit.prepared.offset_arg is not None:
+        raise InputError(
+            "the model was fitted with offset=...; pass the offset of the new rows to predict (zeros for a unit of "
+            "exposure), or write it into the formula as offset(...)"
+        )
+    return total

@@ -1,0 +1,79 @@
+"""The model as tidy frames, in the spirit of broom.mixed: parameters, one row for the model, data with residuals."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from .varcorr import varcorr_frame
+from .wald import single_tests
+
+if TYPE_CHECKING:
+    from .fitted import MixedFit
+
+
+def tidy(fit: MixedFit, *, ddf: str | None = None, conf_level: float | None = None) -> pd.DataFrame:
+    """One row per parameter.
+
+    Parameters
+    ----------
+    fit
+        The model.
+    ddf
+        Degrees of freedom of the fixed effects, see :func:`~sc_glmm.models.wald.contrast`.
+    conf_level
+        Also Wald intervals of this level for the fixed effects.
+
+    Returns
+    -------
+    ``effect`` (fixed or ran_pars), ``group``, ``term``, ``estimate`` (standard deviations and correlations for random
+    effects), ``se, df, stat, p_value``.
+    """
+    fixed = single_tests(fit, np.eye(len(fit.beta)), ddf)
+    fixed.insert(0, "effect", "fixed")
+    fixed.insert(1, "group", None)
+    fixed.insert(2, "term", list(fit.names))
+    if conf_level is not None:
+        df = fixed["df"].to_numpy()
+        quantile = np.where(np.isinf(df), stats.norm.ppf(0.5 + conf_level / 2), stats.t.ppf(0.5 + conf_level / 2, df))
+        fixed["conf_low"] = fixed["estimate"] - quantile * fixed["se"]
+        fixed["conf_high"] = fixed["estimate"] + quantile * fixed["se"]
+    rows = []
+    for grp, var1, var2, _, value in varcorr_frame(fit).itertuples(index=False):
+        if pd.isna(var1):
+            name = "sd__Observation"
+        else:
+            name = f"sd__{var1}" if pd.isna(var2) else f"cor__{var1}.{var2}"
+        rows.append({"effect": "ran_pars", "group": grp, "term": name, "estimate": value})
+    return pd.concat([fixed, pd.DataFrame(rows)], ignore_index=True)
+
+
+def glance(fit: MixedFit) -> pd.DataFrame:
+    """One row: ``nobs, sigma, loglik, aic, bic, criterion, df_resid, converged, singular``."""
+    return pd.DataFrame(
+        [
+            {
+                "nobs": fit.nobs,
+                "sigma": fit.sigma,
+                "loglik": fit.loglik(),
+                "aic": fit.aic(),
+                "bic": fit.bic(),
+                "criterion": -2.0 * fit.loglik(),
+                "df_resid": fit.df_resid,
+                "converged": fit.converged,
+                "singular": fit.is_singular(),
+            }
+        ]
+    )
+
+
+def augment(fit: MixedFit) -> pd.DataFrame:
+    """The rows used, with ``fitted`` (conditional mean), ``fixed`` (without random effects) and ``resid``."""
+    out = fit.data.loc[fit.prepared.design.kept].copy()
+    out["fitted"] = fit.fitted()
+    out["fixed"] = fit.predict(re_form="NA", type="response").to_numpy()
+    out["resid"] = fit.residuals()
+    return out

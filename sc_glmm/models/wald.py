@@ -1,0 +1,141 @@
+"""Wald tests of the fixed effects: t and F with the degrees of freedom asked for, z and chi-square for GLMMs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+
+from .._design import build_contrasts, residual_df
+from .._errors import DesignError, InputError
+from .._inference.ddf import kenward_roger, satterthwaite
+from .lmm import LmmFit
+
+if TYPE_CHECKING:
+    from .fitted import MixedFit
+
+FloatArray = NDArray[np.float64]
+
+METHODS = {
+    "satterthwaite": "Satterthwaite's",
+    "kenward-roger": "Kenward-Roger's",
+    "between-within": "between-within",
+    "asymptotic": "asymptotic",
+}
+_SHORT = {"kr": "kenward-roger", "z": "asymptotic", "bw": "between-within"}
+
+
+@dataclass(frozen=True)
+class JointTest:
+    """F test of ``L beta = 0``; `ddf` is infinite for a chi-square."""
+
+    stat: float
+    ndf: int
+    ddf: float
+    p_value: float
+
+
+def ddf_method(fit: MixedFit, ddf: str | None) -> str:
+    """The method by its full name; Satterthwaite for Gaussian models and none for others by default."""
+    if ddf is None:
+        return "satterthwaite" if isinstance(fit, LmmFit) else "asymptotic"
+    name = _SHORT.get(ddf.lower(), ddf.lower())
+    if name not in METHODS:
+        raise InputError(f"ddf={ddf!r}: allowed are {', '.join(map(repr, (*METHODS, *_SHORT)))}")
+    if name in ("satterthwaite", "kenward-roger") and not isinstance(fit, LmmFit):
+        raise InputError(
+            f"ddf={ddf!r} is defined for linear mixed models; for counts and trials use 'asymptotic' or, with few "
+            "groups, 'between-within' or a bootstrap (bootstrap_lrt)"
+        )
+    return name
+
+
+def single_tests(fit: MixedFit, L: FloatArray, ddf: str | None = None) -> pd.DataFrame:
+    """Each row of ``L (k, p)`` on its own: ``estimate, se, df, stat, p_value``."""
+    method = ddf_method(fit, ddf)
+    L = np.atleast_2d(L)
+    cov = fit.kenward_roger_parts.adjusted if isinstance(fit, LmmFit) and method == "kenward-roger" else fit.cov_beta
+    estimate = L @ fit.beta
+    with np.errstate(invalid="ignore", divide="ignore"):
+        se = np.sqrt(np.einsum("kp,pq,kq->k", L, cov, L))
+        stat = estimate / se
+    df = np.array([_one_df(fit, row, method) for row in L])
+    p = 2.0 * np.where(np.isinf(df), stats.norm.sf(np.abs(stat)), stats.t.sf(np.abs(stat), np.where(df > 0, df, np.nan)))
+    return pd.DataFrame({"estimate": estimate, "se": se, "df": df, "stat": stat, "p_value": p})
+
+
+def joint_test(fit: MixedFit, L: FloatArray, ddf: str | None = None) -> JointTest:
+    """All rows of ``L (k, p)`` together."""
+    method = ddf_method(fit, ddf)
+    cov, scale, df = fit.cov_beta, 1.0, np.inf
+    if isinstance(fit, LmmFit) and method == "kenward-roger":
+        parts = fit.kenward_roger_parts
+        cov = parts.adjusted
+        df, scale = kenward_roger(L, parts)
+    elif isinstance(fit, LmmFit) and method == "satterthwaite":
+        df = satterthwaite(L, fit.satterthwaite_parts)[1]
+    elif method == "between-within":
+        df = _between_within(fit, L)
+    estimate = L @ fit.beta
+    q = len(L)
+    F = scale * float(estimate @ np.linalg.solve(L @ cov @ L.T, estimate)) / q
+    p = float(stats.chi2.sf(F * q, q) if np.isinf(df) else stats.f.sf(F, q, df))
+    return JointTest(F, q, float(df), p)
+
+
+def contrast(fit: MixedFit, contrasts: Any = None, *, ddf: str | None = None) -> pd.DataFrame:
+    """Test contrasts of the fixed effects.
+
+    Parameters
+    ----------
+    fit
+        The model.
+    contrasts
+        A term, a column, a triple ``(factor, level, base)``, an array of weights, or a list or dictionary of these;
+        by default one per term.
+    ddf
+        ``"satterthwaite"``, ``"kenward-roger"`` (or ``"kr"``), ``"between-within"`` or ``"asymptotic"``.
+
+    Returns
+    -------
+    One row per contrast: in words, estimate, standard error (one-row contrasts), degrees of freedom, t or F, p.
+    """
+    rows: dict[str, dict[str, Any]] = {}
+    for one in build_contrasts(fit.prepared.design, contrasts):
+        if len(one.L) == 1:
+            line = single_tests(fit, one.L, ddf).iloc[0].to_dict()
+            rows[one.name] = {"words": one.words, "ndf": 1, **line}
+        else:
+            joint = joint_test(fit, one.L, ddf)
+            rows[one.name] = {
+                "words": one.words,
+                "ndf": joint.ndf,
+                "estimate": np.nan,
+                "se": np.nan,
+                "df": joint.ddf,
+                "stat": joint.stat,
+                "p_value": joint.p_value,
+            }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def _one_df(fit: MixedFit, row: FloatArray, method: str) -> float:
+    if not np.any(row):
+        return np.nan
+    if isinstance(fit, LmmFit) and method == "satterthwaite":
+        return float(satterthwaite(row[None, :], fit.satterthwaite_parts)[0][0])
+    if isinstance(fit, LmmFit) and method == "kenward-roger":
+        return kenward_roger(row[None, :], fit.kenward_roger_parts)[0]
+    return _between_within(fit, row[None, :]) if method == "between-within" else np.inf
+
+
+def _between_within(fit: MixedFit, L: FloatArray) -> float:
+    design = fit.prepared.design
+    df = residual_df(L, design.fixed.X, design.random)
+    if df < 1.0:
+        raise DesignError("the contrast is confounded with a grouping factor: there are no degrees of freedom to test it")
+    return df
