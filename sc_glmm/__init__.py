@@ -1,7 +1,8 @@
 """Mixed models for multi-sample single-cell counts.
 
-The main job is :func:`sc_glmm.tl.test`: one mixed model for every gene of an AnnData. The submodules are loaded on
-first use, so that importing the package costs next to nothing.
+The main job is :func:`sc_glmm.tl.test`: one mixed model for every gene of an AnnData. :func:`sc_glmm.lmer` and
+:func:`sc_glmm.glmer` fit one model to a data frame. Everything is loaded on first use, so that importing the package
+costs next to nothing.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from ._errors import DesignError, FormulaError, InputError, ScGlmmError, ScGlmmWarning
 
 if TYPE_CHECKING:
-    from . import datasets, get, pl, pp, tl
+    from . import datasets, get, models, pl, pp, tl
+    from .models import anova, emmeans, glmer, lmer, lrtest
 
     __version__: str
 
@@ -23,19 +25,28 @@ __all__ = [
     "ScGlmmError",
     "ScGlmmWarning",
     "__version__",
+    "anova",
     "datasets",
+    "emmeans",
     "get",
+    "glmer",
+    "lmer",
+    "lrtest",
+    "models",
     "pl",
     "pp",
     "tl",
 ]
 
-_SUBMODULES = frozenset({"datasets", "get", "pl", "pp", "tl"})
+_SUBMODULES = frozenset({"datasets", "get", "models", "pl", "pp", "tl"})
+_MODELS = frozenset({"anova", "emmeans", "glmer", "lmer", "lrtest"})
 
 
 def __getattr__(name: str) -> Any:
     if name in _SUBMODULES:
         return importlib.import_module(f"{__name__}.{name}")
+    if name in _MODELS:
+        return getattr(importlib.import_module(f"{__name__}.models"), name)
     if name == "__version__":
         from importlib.metadata import version
 

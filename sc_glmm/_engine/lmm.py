@@ -226,7 +226,7 @@ def evaluate(problem: LmmProblem, theta: FloatArray, reml: bool, work: LmmWork) 
     log_det_x += 2.0 * problem.scaling.log_det
     if reml:
         value += log_det_x
-    Rx = solve_triangular(work.S[n_u:-1, n_u:-1], np.eye(p), lower=False, check_finite=False)
+    Rx = solve_triangular(work.S[n_u:-1, n_u:-1], np.eye(p), lower=False, check_finite=False) if p else np.empty((0, 0))
     return LmmPoint(
         value=0.5 * value,
         grad=grad,
@@ -235,9 +235,9 @@ def evaluate(problem: LmmProblem, theta: FloatArray, reml: bool, work: LmmWork) 
         r2=r2,
         log_det=log_det,
         log_det_x=log_det_x,
-        beta=problem.scaling.beta(v[len(v) - p :] + problem.beta_ols),
+        beta=problem.scaling.beta(v[len(v) - p :] + problem.beta_ols) if p else np.empty(0),
         v=v,
-        vcov=problem.scaling.vcov(Rx @ Rx.T),
+        vcov=problem.scaling.vcov(Rx @ Rx.T) if p else Rx,
     )
 
 

@@ -2,6 +2,7 @@
 
 from .anova import anova
 from .bootstrap import bootstrap_lrt
+from .emmeans import emmeans
 from .glmer import glmer
 from .glmm import GlmmFit
 from .lmer import lmer
@@ -9,4 +10,4 @@ from .lmm import LmmFit
 from .lrt import drop1, lrtest
 from .ranova import ranova
 
-__all__ = ["GlmmFit", "LmmFit", "anova", "bootstrap_lrt", "drop1", "glmer", "lmer", "lrtest", "ranova"]
+__all__ = ["GlmmFit", "LmmFit", "anova", "bootstrap_lrt", "drop1", "emmeans", "glmer", "lmer", "lrtest", "ranova"]

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from .._engine.lmm_fit import one_blas_thread
 from .._errors import InputError
 from .lmm import LmmFit
 from .lrt import compare
@@ -74,7 +75,9 @@ def bootstrap_lrt(
     if nsim < 1:
         raise InputError(f"nsim={nsim}: at least one simulation is needed")
     if small.n_par >= large.n_par:
-        raise InputError(f"the first model must be the smaller one; it has {small.n_par} parameters, the second {large.n_par}")
+        raise InputError(
+            f"the first model must be the smaller one; it has {small.n_par} parameters, the second {large.n_par}"
+        )
     null, full = (fit.refit_ml() if isinstance(fit, LmmFit) else fit for fit in (small, large))
     observed = float(compare((null, full)).table["Chisq"].iloc[1])
     rng = np.random.default_rng(seed)
@@ -82,7 +85,8 @@ def bootstrap_lrt(
     for i in range(nsim):
         y = draw(null, rng)
         try:
-            ratio = 2.0 * (full.refit(y).loglik() - null.refit(y).loglik())
+            with one_blas_thread():
+                ratio = 2.0 * (full.refit(y).loglik() - null.refit(y).loglik())
         except InputError:  # a simulated response that cannot be fitted (all zero) is no evidence either way
             continue
         reference[i] = max(ratio, 0.0)

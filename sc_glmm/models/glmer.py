@@ -67,9 +67,7 @@ def glmer(
     """
     _check_family(family, weights)
     binomial = family == "binomial"
-    prepared = prepare(
-        formula, data, offset=offset, reference=reference, na_action=na_action, split_offset=binomial
-    )
+    prepared = prepare(formula, data, offset=offset, reference=reference, na_action=na_action, split_offset=binomial)
     design = prepared.design
     check_method("ml", n_agq, design.random)
     values = design.response
@@ -118,9 +116,7 @@ def _counts(values: FloatArray, formula: str) -> FloatArray:
     return np.ascontiguousarray(values, dtype=np.float64)
 
 
-def _shares(
-    values: FloatArray, trials: FloatArray | None, formula: str
-) -> tuple[FloatArray, FloatArray | None]:
+def _shares(values: FloatArray, trials: FloatArray | None, formula: str) -> tuple[FloatArray, FloatArray | None]:
     """Share of successes and trials of each row."""
     if values.ndim == 2:
         if trials is not None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from .._display import warn_notes
 from .._engine.lmm import build_problem
+from .._engine.lmm_fit import one_blas_thread
 from .._errors import InputError
 from .lmm import LmmFit, finish_fit
 from .prepare import check_sizes, per_row, prepare
@@ -73,17 +74,20 @@ def lmer(
     >>> sc_glmm.lmer("Weight ~ Dose + (1 | Strain)", mice).fixef().round(2).to_dict()
     {'Intercept': 18.49, 'Dose': 1.98}
     """
-    prepared = prepare(formula, data, offset=offset, reference=reference, na_action=na_action)
-    design = prepared.design
-    check_sizes(design, residual=True)
-    y = response(prepared.design.response, formula)
-    prior = None if weights is None else per_row("weights", weights, data, design)
-    if prior is not None and (prior <= 0.0).any():
-        bad = int(np.flatnonzero(prior <= 0.0)[0])
-        raise InputError(f"weights are {prior[bad]:g} in row {bad} of those used; they must be positive: drop the row")
-    options = {"reml": reml, "weights": weights, "offset": offset, "reference": reference, "na_action": na_action}
-    problem = build_problem(prepared.X, prepared.blocks, prepared.row_of, y - prepared.offset, prior)
-    fit = finish_fit(prepared, data, y, prior, reml, options, problem)
+    with one_blas_thread():
+        prepared = prepare(formula, data, offset=offset, reference=reference, na_action=na_action)
+        design = prepared.design
+        check_sizes(design, residual=True)
+        y = response(prepared.design.response, formula)
+        prior = None if weights is None else per_row("weights", weights, data, design)
+        if prior is not None and (prior <= 0.0).any():
+            bad = int(np.flatnonzero(prior <= 0.0)[0])
+            raise InputError(
+                f"weights are {prior[bad]:g} in row {bad} of those used; they must be positive: drop the row"
+            )
+        options = {"reml": reml, "weights": weights, "offset": offset, "reference": reference, "na_action": na_action}
+        problem = build_problem(prepared.X, prepared.blocks, prepared.row_of, y - prepared.offset, prior)
+        fit = finish_fit(prepared, data, y, prior, reml, options, problem)
     warn_notes(fit.notes)
     return fit
 

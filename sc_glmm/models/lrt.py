@@ -46,7 +46,8 @@ def lrtest(*fits: MixedFit) -> Table:
     -------
     One row per model: parameters, log likelihood, and the test against the row above.
     """
-    table = compare(fits, refit=not _same_fixed(fits))
+    restricted = all(isinstance(fit, LmmFit) and fit.reml for fit in fits) and _same_fixed(fits)
+    table = compare(fits, refit=not restricted)
     frame = table.table[["npar", "logLik", "Df", "Chisq", "Pr(>Chisq)"]]
     return Table(frame, "Likelihood ratio test\n\n" + table.title.partition("\n")[2], table.notes)
 
@@ -136,7 +137,9 @@ def drop1(fit: MixedFit, *, ddf: str | None = None) -> Table:
         table = anova(fit, type="II", ddf=ddf)
         return Table(table.table.loc[[term_label(term) for term in droppable]], f"{title}\n{table.title}")
     base = fit.refit_ml() if isinstance(fit, LmmFit) else fit
-    rows: dict[str, dict[str, float]] = {"<none>": {"npar": np.nan, "AIC": base.aic(), "LRT": np.nan, "Pr(Chi)": np.nan}}
+    rows: dict[str, dict[str, float]] = {
+        "<none>": {"npar": np.nan, "AIC": base.aic(), "LRT": np.nan, "Pr(Chi)": np.nan}
+    }
     for term in droppable:
         small = update(base, without(base, [term_text(term)]))
         lrt, df = max(2.0 * (base.loglik() - small.loglik()), 0.0), base.n_par - small.n_par

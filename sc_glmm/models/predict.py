@@ -91,7 +91,9 @@ def chosen_terms(fit: MixedFit, re_form: str | None) -> list[int]:
     asked = parse_formula(text if "~" in text else f"~{text}").random
     found = []
     for term in asked:
-        same = [i for i, own in enumerate(random) if own.term.basis == term.basis and set(own.term.group) == set(term.group)]
+        same = [
+            i for i, own in enumerate(random) if own.term.basis == term.basis and set(own.term.group) == set(term.group)
+        ]
         if not same:
             known = ", ".join(own.label for own in random)
             raise InputError(f"re_form={re_form!r}: the model has no term {term.label}; it has {known}")

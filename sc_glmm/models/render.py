@@ -62,7 +62,9 @@ def correlation_cells(summary: Summary) -> Cells:
     values = summary.correlation.to_numpy()
     rows: Cells = [["", *short[:-1]]]
     for i in range(1, len(names)):
-        rows.append([abbreviate(names[i], 10), *(f"{values[i, j]:.3f}" if j < i else "" for j in range(len(names) - 1))])
+        rows.append(
+            [abbreviate(names[i], 10), *(f"{values[i, j]:.3f}" if j < i else "" for j in range(len(names) - 1))]
+        )
     return rows
 
 

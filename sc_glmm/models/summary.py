@@ -100,7 +100,7 @@ def summarise(fit: MixedFit, *, ddf: str | None = None) -> Summary:
     quantiles = np.quantile(scaled, [0.0, 0.25, 0.5, 0.75, 1.0])
     sd = np.sqrt(np.diagonal(fit.cov_beta))
     with np.errstate(invalid="ignore", divide="ignore"):
-        correlation = fit.vcov() / np.outer(sd, sd)
+        correlation = fit.vcov().div(sd, axis=0).div(sd, axis=1)
     return Summary(
         title=_title(fit, method),
         family=_family(fit),

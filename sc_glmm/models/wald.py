@@ -64,7 +64,9 @@ def single_tests(fit: MixedFit, L: FloatArray, ddf: str | None = None) -> pd.Dat
         se = np.sqrt(np.einsum("kp,pq,kq->k", L, cov, L))
         stat = estimate / se
     df = np.array([_one_df(fit, row, method) for row in L])
-    p = 2.0 * np.where(np.isinf(df), stats.norm.sf(np.abs(stat)), stats.t.sf(np.abs(stat), np.where(df > 0, df, np.nan)))
+    p = 2.0 * np.where(
+        np.isinf(df), stats.norm.sf(np.abs(stat)), stats.t.sf(np.abs(stat), np.where(df > 0, df, np.nan))
+    )
     return pd.DataFrame({"estimate": estimate, "se": se, "df": df, "stat": stat, "p_value": p})
 
 
@@ -107,7 +109,7 @@ def contrast(fit: MixedFit, contrasts: Any = None, *, ddf: str | None = None) ->
     rows: dict[str, dict[str, Any]] = {}
     for one in build_contrasts(fit.prepared.design, contrasts):
         if len(one.L) == 1:
-            line = single_tests(fit, one.L, ddf).iloc[0].to_dict()
+            line = {str(k): v for k, v in single_tests(fit, one.L, ddf).iloc[0].items()}
             rows[one.name] = {"words": one.words, "ndf": 1, **line}
         else:
             joint = joint_test(fit, one.L, ddf)
@@ -137,5 +139,7 @@ def _between_within(fit: MixedFit, L: FloatArray) -> float:
     design = fit.prepared.design
     df = residual_df(L, design.fixed.X, design.random)
     if df < 1.0:
-        raise DesignError("the contrast is confounded with a grouping factor: there are no degrees of freedom to test it")
+        raise DesignError(
+            "the contrast is confounded with a grouping factor: there are no degrees of freedom to test it"
+        )
     return df

@@ -1,0 +1,127 @@
+"""Confidence intervals of all parameters: Wald, profile likelihood, parametric bootstrap."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+
+from .._engine.lmm_fit import one_blas_thread
+from .._errors import InputError
+from .glmm import GlmmFit
+from .lmm import LmmFit
+from .profile import profile_fixed, profile_fixed_glmm, profile_variances
+from .simulate import draw
+from .varcorr import term_variances
+from .wald import ddf_method, single_tests
+
+if TYPE_CHECKING:
+    from .fitted import MixedFit
+
+FloatArray = NDArray[np.float64]
+
+
+def confint(
+    fit: MixedFit,
+    *,
+    method: Literal["wald", "profile", "boot"] = "profile",
+    level: float = 0.95,
+    ddf: str | None = "asymptotic",
+    nsim: int = 500,
+    seed: int | np.random.Generator | None = None,
+) -> pd.DataFrame:
+    """Confidence intervals.
+
+    Parameters
+    ----------
+    fit
+        The model; profiles of a REML fit are those of the ML fit, as in lme4.
+    method
+        ``"profile"``: where the deviance exceeds its minimum by the chi-square quantile. ``"wald"``: estimate plus
+        and minus standard errors; NaN for variances, whose estimates are far from normal. ``"boot"``: percentiles of
+        refits to simulated data.
+    level
+        Coverage.
+    ddf
+        Wald only: reference of the fixed effects, normal by default as in lme4.
+    nsim, seed
+        Bootstrap only.
+
+    Returns
+    -------
+    One row per standard deviation and correlation of the random effects, sigma, and fixed effect; columns
+    ``low, high``. Bounds at the end of the range are 0 for a standard deviation and -1 or 1 for a correlation.
+    """
+    if not 0.0 < level < 1.0:
+        raise InputError(f"level={level}: must be between 0 and 1")
+    names = [*variance_names(fit), *fit.names]
+    if method == "wald":
+        bounds = np.vstack([np.full((len(names) - len(fit.names), 2), np.nan), _wald(fit, level, ddf)])
+    elif method == "profile":
+        with one_blas_thread():
+            bounds = _profile(fit, level)
+    elif method == "boot":
+        with one_blas_thread():
+            bounds = _bootstrap(fit, level, nsim, seed)
+    else:
+        raise InputError(f"method={method!r}: allowed are 'profile', 'wald' and 'boot'")
+    return pd.DataFrame(bounds, index=names, columns=["low", "high"])
+
+
+def variance_names(fit: MixedFit) -> list[str]:
+    """Names of the variance parameters: ``sd_Days|Subject``, ``cor_Days.Intercept|Subject``, ``sigma``."""
+    names = []
+    for term in term_variances(fit):
+        for c in range(len(term.names)):
+            for r in range(c, len(term.names)):
+                one = f"sd_{term.names[c]}" if r == c else f"cor_{term.names[r]}.{term.names[c]}"
+                names.append(f"{one}|{term.group}")
+    return [*names, "sigma"] if fit.family == "gaussian" else names
+
+
+def variance_values(fit: MixedFit) -> FloatArray:
+    """Standard deviations and correlations in the order of :func:`variance_names`."""
+    values = []
+    for term in term_variances(fit):
+        k = len(term.names)
+        values += [term.sd[c] if r == c else term.corr[r, c] for c in range(k) for r in range(c, k)]
+    return np.array([*values, fit.sigma] if fit.family == "gaussian" else values)
+
+
+def _wald(fit: MixedFit, level: float, ddf: str | None) -> FloatArray:
+    tests = single_tests(fit, np.eye(len(fit.beta)), ddf_method(fit, ddf))
+    df = tests["df"].to_numpy()
+    quantile = np.where(np.isinf(df), stats.norm.ppf(0.5 + level / 2), stats.t.ppf(0.5 + level / 2, df))
+    half = quantile * tests["se"].to_numpy()
+    return np.column_stack([fit.beta - half, fit.beta + half])
+
+
+def _profile(fit: MixedFit, level: float) -> FloatArray:
+    cutoff = float(stats.chi2.ppf(level, 1))
+    if isinstance(fit, LmmFit):
+        best = fit.refit_ml()
+        return np.vstack([profile_variances(best, cutoff), profile_fixed(best, cutoff)])
+    if not isinstance(fit, GlmmFit):
+        raise InputError(f"profiles are defined for fitted mixed models, not for {type(fit).__name__}")
+    nothing = np.full((len(variance_names(fit)), 2), np.nan)
+    return np.vstack([nothing, profile_fixed_glmm(fit, cutoff)])
+
+
+def _bootstrap(fit: MixedFit, level: float, nsim: int, seed: int | np.random.Generator | None) -> FloatArray:
+    if nsim < 10:
+        raise InputError(f"nsim={nsim}: percentiles need more simulations, 500 or so")
+    rng = np.random.default_rng(seed)
+    draws = []
+    for _ in range(nsim):
+        try:
+            again = fit.refit(draw(fit, rng))
+        except InputError:  # a simulated response that cannot be fitted, such as all zeros
+            continue
+        draws.append(np.concatenate([variance_values(again), again.beta]))
+    if len(draws) < 0.9 * nsim:
+        raise InputError(f"only {len(draws)} of {nsim} simulated responses could be fitted: use method='profile'")
+    low, high = 0.5 - level / 2, 0.5 + level / 2
+    return np.nanquantile(np.array(draws), [low, high], axis=0).T
