@@ -55,6 +55,18 @@ class Method(StrEnum):
     ml = "ml"
 
 
+class Test(StrEnum):
+    """How contrasts are tested."""
+
+    eb_lr = "eb_lr"
+    eb_wald = "eb_wald"
+    hk = "hk"
+    ql = "ql"
+    t = "t"
+    wald = "wald"
+    lrt = "lrt"
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         from . import __version__
@@ -94,6 +106,10 @@ def run_test(
     ],
     family: Annotated[Family, typer.Option(help="Distribution of the counts.")] = Family.nb,
     method: Annotated[Method, typer.Option(help="How variances are estimated.")] = Method.reml,
+    test: Annotated[
+        Test | None,
+        typer.Option(help="The test; default: eb_lr, moderated over genes (Gaussian: t)."),
+    ] = None,
     n_agq: Annotated[
         int, typer.Option(min=1, help="Nodes of adaptive Gauss-Hermite quadrature; 1 is the Laplace approximation.")
     ] = 1,
@@ -135,6 +151,7 @@ def run_test(
             adata,
             formula,
             family=family.value,
+            test=None if test is None else test.value,
             method=method.value,
             n_agq=n_agq,
             size_factors=size_factors,

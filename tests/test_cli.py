@@ -72,9 +72,9 @@ def test_the_installed_script():
 
 def test_csv_holds_what_the_python_interface_gives(adata, source, tmp_path):
     out = tmp_path / "results.csv"
-    result = run("test", source, FORMULA, "-o", out, "--reference", "disease=ctl", "--n-jobs", 1)
+    result = run("test", source, FORMULA, "-o", out, "--reference", "disease=ctl", "--n-jobs", 1, "--test", "t")
     assert result.exit_code == 0, result.output
-    expected = sc_glmm.get.results(sc_glmm.tl.test(adata, FORMULA, reference={"disease": "ctl"}, copy=True))
+    expected = sc_glmm.get.results(sc_glmm.tl.test(adata, FORMULA, reference={"disease": "ctl"}, test="t", copy=True))
     found = pd.read_csv(out)
     assert list(found.columns) == list(expected.columns)
     assert list(found["variable"]) == list(expected["variable"])
@@ -140,7 +140,7 @@ def test_groupby_tests_each_group(source, tmp_path):
 
 def test_options_reach_the_model(source, tmp_path):
     out = tmp_path / "out.h5ad"
-    options = ["--family", "poisson", "--method", "ml", "--size-factors", "true_size_factor"]
+    options = ["--family", "poisson", "--method", "ml", "--size-factors", "true_size_factor", "--test", "t"]
     chosen = ["--reference", "disease=AD", "--contrast", "disease: ctl vs AD"]
     result = run("test", source, FORMULA, "-o", out, "-q", *options, *chosen)
     assert result.exit_code == 0, result.output
@@ -151,6 +151,7 @@ def test_options_reach_the_model(source, tmp_path):
         method="ml",
         size_factors="true_size_factor",
         reference={"disease": "AD"},
+        test="t",
         contrasts=[("disease", "ctl", "AD")],
         copy=True,
     )

@@ -98,6 +98,7 @@ def test_order_of_cells(adata: ad.AnnData, table: pd.DataFrame) -> None:
     same(table, run(adata[order].copy()))
 
 
+@pytest.mark.filterwarnings("ignore:Variable names are not unique")  # of anndata, on the way to a doubled matrix
 def test_splitting_and_adding_genes(adata: ad.AnnData, table: pd.DataFrame) -> None:
     """A gene's fit knows nothing of its neighbours; only the adjustment of the p-values does."""
     halves = pd.concat([run(adata[:, :4].copy()), run(adata[:, 4:].copy())], ignore_index=True)

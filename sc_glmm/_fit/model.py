@@ -12,7 +12,7 @@ from .._compress import CountStats, NodeTable
 from .._compress.gaussian import GaussianStats
 from .._design import ReTerm
 from .._engine.fit import Block, GeneStats, Nodes
-from .._errors import InputError
+from .._errors import DesignError, InputError
 from .._families.registry import FAMILIES, Family
 
 FloatArray = NDArray[np.float64]
@@ -86,7 +86,22 @@ def merge_terms(
         block_z = np.ascontiguousarray(np.hstack([Z[i] for i in mine]))
         blocks.append(Block(np.ascontiguousarray(codes[mine[0]]), len(first.levels), block_z, sizes))
         groupings.append(Grouping(name, first.levels, columns, sizes))
+    _refuse_equal(blocks, groupings)
     return tuple(blocks), tuple(groupings)
+
+
+def _refuse_equal(blocks: Sequence[Block], groupings: Sequence[Grouping]) -> None:
+    """Two factors that group the rows alike have one variance between them."""
+    seen: dict[bytes, str] = {}
+    for block, grouping in zip(blocks, groupings, strict=True):
+        _, first, codes = np.unique(block.codes, return_index=True, return_inverse=True)
+        key = np.argsort(np.argsort(first))[codes.reshape(-1)].tobytes()
+        if key in seen:
+            raise DesignError(
+                f"the grouping factors {seen[key]!r} and {grouping.name!r} divide the data in the same way, so that "
+                "their variances cannot be told apart; drop one of them"
+            )
+        seen[key] = grouping.name
 
 
 def engine_nodes(table: NodeTable) -> Nodes:

@@ -1,0 +1,287 @@
+"""The moderated tests through tl.test: level, agreement with an independent profile, statuses, small sets."""
+
+from __future__ import annotations
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+from scipy import stats
+from scipy.optimize import minimize_scalar
+from scipy.special import gammaln, logsumexp
+
+import sc_glmm
+from sc_glmm import InputError, ScGlmmWarning
+from sc_glmm._engine.fit import build_structure, profile_genes
+from sc_glmm._engine.structure import Block
+from sc_glmm._families.registry import FAMILIES
+from sc_glmm._fit.compress import CellGroup, compress_groups
+
+FORMULA = "counts ~ arm + (1|sample)"
+
+
+def simulate(
+    n_samples=8, cells=60, n_genes=400, seed=0, variances=(0.0, 0.05, 0.3), means=(0.1, 1.0, 6.0), effects=None
+):
+    """Negative binomial counts with known size factors; no gene answers to the arm unless `effects` says so."""
+    rng = np.random.default_rng(seed)
+    sample = np.repeat(np.arange(n_samples), cells)
+    arm = sample % 2
+    size = rng.lognormal(0, 0.3, len(sample))
+    variance = np.resize(variances, n_genes)
+    mean = np.repeat(means, -(-n_genes // len(means)))[:n_genes]
+    u = rng.normal(size=(n_samples, n_genes)) * np.sqrt(variance)
+    eta = np.log(mean) + u[sample] + (0.0 if effects is None else np.outer(arm, effects))
+    mu = size[:, None] * np.exp(eta)
+    counts = rng.poisson(mu * rng.gamma(2.0, 0.5, mu.shape))
+    counts[:, 0] += 1  # no cell without a count
+    obs = pd.DataFrame(
+        {"sample": [f"s{i}" for i in sample], "arm": pd.Categorical(np.array(["a", "b"])[arm]), "size": size},
+        index=[f"c{i}" for i in range(len(sample))],
+    )
+    adata = ad.AnnData(obs=obs, var=pd.DataFrame(index=[f"g{i}" for i in range(n_genes)]))
+    adata.layers["counts"] = sp.csr_matrix(counts)
+    return adata
+
+
+def p_values(adata, test, formula=FORMULA, **kwargs):
+    sc_glmm.tl.test(adata, formula, size_factors="size", test=test, **kwargs)
+    return sc_glmm.get.results(adata)
+
+
+@pytest.fixture(scope="module")
+def null():
+    return simulate(n_samples=6, n_genes=2400)
+
+
+@pytest.mark.parametrize("test", ["eb_lr", "eb_wald", "hk", "ql"])
+def test_level_with_six_samples(null, test):
+    """Six samples, 2,400 null genes: within three standard errors and the bounds of the calibration benchmark."""
+    p = p_values(null, test)["p_value"].iloc[1:]
+    assert 0.033 < np.mean(p < 0.05) < 0.063
+    assert np.mean(p < 0.01) < 0.017
+    assert np.mean(p < 0.001) < 0.0035
+
+
+def test_wald_does_not_hold_its_level(null):
+    """What the default is for: the z-test rejects far too often."""
+    assert np.mean(p_values(null, "wald")["p_value"].iloc[1:] < 0.01) > 0.02
+
+
+def test_interval_covers_and_power_is_there():
+    effects = np.tile([0.0, 0.7, -0.7], 200)
+    adata = simulate(n_samples=12, n_genes=600, effects=effects, variances=(0.0, 0.03, 0.1), means=(1.0, 3.0))
+    table = p_values(adata, None).iloc[1:]
+    truth = effects[1:] / np.log(2)
+    covered = (table["ci_low"] <= truth) & (truth <= table["ci_high"])
+    assert 0.92 < covered.mean() < 0.98
+    hits = table["adj_p_value"] < 0.05
+    assert hits[effects[1:] != 0].mean() > 0.6
+    assert np.sum(hits & (effects[1:] == 0)) <= 0.12 * hits.sum()
+    assert np.sign(table["coef"][hits]).eq(np.sign(table["stat"][hits])).all()
+    assert ((table["ci_low"] > 0) | (table["ci_high"] < 0)).eq(table["p_value"] < 0.05).mean() > 0.99
+
+
+# --- the profile of one gene, independently ---------------------------------------------------------------------------
+
+
+def independent_profile(y, size, sample, arm, phi, s2, n_quad=None):
+    """(log likelihood, information) of beta by dense one-dimensional integrals over each sample's effect."""
+    z, w = np.polynomial.hermite_e.hermegauss(n_quad or 1)
+
+    def rows(beta):
+        out, weights = 0.0, []
+        for s in np.unique(sample):
+            i = sample == s
+            xb = beta[0] + beta[1] * arm[i][0]
+
+            def h(u, i=i, xb=xb):
+                mu = size[i] * np.exp(xb + u)
+                return np.sum(y[i] * np.log(phi * mu) - (y[i] + 1 / phi) * np.log1p(phi * mu)) - 0.5 * u * u / s2
+
+            found = minimize_scalar(lambda u: -h(u), bracket=(-1.0, 1.0), tol=1e-12)
+            mu = size[i] * np.exp(xb + found.x)
+            info = np.sum((y[i] + 1 / phi) * phi * mu / (1 + phi * mu) ** 2)
+            H = info + 1 / s2
+            if n_quad is None:
+                out += h(found.x) - 0.5 * np.log(s2 * H)
+            else:
+                sd = H**-0.5
+                terms = [h(found.x + sd * a) + 0.5 * a * a + np.log(b) for a, b in zip(z, w, strict=True)]
+                out += logsumexp(terms) - 0.5 * np.log(2 * np.pi * s2 * H)
+            weights.append(info / (1 + s2 * info))
+        return out, np.array(weights)
+
+    return rows
+
+
+@pytest.mark.parametrize("n_agq", [1, 7])
+def test_profile_agrees_with_dense_integrals(n_agq):
+    """Log likelihood differences between nodes, estimate, r and r* of one gene against a direct computation."""
+    from scipy.optimize import minimize
+
+    adata = simulate(n_samples=6, cells=8, n_genes=3, means=(0.6,), variances=(0.1,), seed=3)
+    y = np.asarray(adata.layers["counts"][:, 1].todense()).ravel().astype(float)
+    size = adata.obs["size"].to_numpy()
+    sample = adata.obs["sample"].str[1:].astype(int).to_numpy()
+    arm = (adata.obs["arm"] == "b").to_numpy(float)
+    from sc_glmm._design import build_design
+    from sc_glmm._formula import parse_formula
+
+    design = build_design(parse_formula(FORMULA), adata.obs)
+    group = CellGroup("", np.arange(len(y)), design, adata.obs, np.log(size))
+    made = compress_groups(adata.layers["counts"], [group], FAMILIES["nb"], genes=np.array([1]))[0]
+    structure = build_structure(made.rows.X, [Block(made.rows.codes[0], 6, made.rows.Z[0], (1,))], made.rows.n_cells)
+    phi, grid = 0.5, np.array([1.0, 0.2])
+    profiles = profile_genes(
+        structure, made.nodes, made.stats, FAMILIES["nb"], log_dispersion=np.log([phi]), beta=np.zeros((1, 2)),
+        grid=np.sqrt(grid)[:, None], contrasts=[np.array([[0.0, 1.0]])], n_agq=n_agq,
+    )  # fmt: skip
+    assert profiles.ok[0]
+    X = np.column_stack([np.ones(6), [arm[sample == s][0] for s in range(6)]])
+    levels = []
+    for j, s2 in enumerate(grid):
+        rows = independent_profile(y, size, sample, arm, phi, s2, None if n_agq == 1 else n_agq)
+        options = {"xatol": 1e-8, "fatol": 1e-11, "maxiter": 4000}
+        free = minimize(lambda b, f=rows: -f(b)[0], [0.0, 0.0], method="Nelder-Mead", options=options)
+        null = minimize(lambda b, f=rows: -f([b[0], 0.0])[0], [0.0], method="Nelder-Mead", options=options)
+        levels.append(-free.fun)
+        W, W0 = rows(free.x)[1], rows([null.x[0], 0.0])[1]
+        M = X.T @ (W[:, None] * X)
+        r = np.sign(free.x[1]) * np.sqrt(2 * (null.fun - free.fun))
+        q = free.x[1] * np.sqrt(np.linalg.det(M) / W0.sum())
+        assert profiles.delta[0, 0, j] == pytest.approx(free.x[1], abs=2e-4)
+        assert profiles.root[0, 0, j] == pytest.approx(r, abs=1e-5)
+        if n_agq == 1:
+            assert profiles.var[0, 0, j] == pytest.approx(np.linalg.inv(M)[1, 1], rel=1e-4)
+            assert profiles.star[0, 0, j] == pytest.approx(r + np.log(q / r) / r, abs=4e-3)
+    assert np.diff(profiles.ell[0])[0] == pytest.approx(levels[1] - levels[0], abs=1e-6)
+
+
+def test_quadrature_where_laplace_fails():
+    """Poisson, 0.3 counts a sample, variance 0.05: Laplace finds seven times too much, seven nodes the truth."""
+    s2, m = 0.05, 0.3
+    counts = np.arange(0, 15)
+    z, w = np.polynomial.hermite_e.hermegauss(60)
+    rate = m * np.exp(np.sqrt(s2) * z)
+    p = (stats.poisson.pmf(counts[:, None], rate) * w).sum(axis=1) / w.sum()
+
+    def expected_loglik(intercept, variance, n):
+        out = 0.0
+        nodes = np.polynomial.hermite_e.hermegauss(n)
+        for y, weight in zip(counts, p, strict=True):
+            u = 0.0
+            for _ in range(60):
+                mu = np.exp(intercept + u)
+                u += (y - mu - u / variance) / (mu + 1 / variance)
+            sd = (np.exp(intercept + u) + 1 / variance) ** -0.5
+            at = u + sd * nodes[0]
+            h = y * (intercept + at) - np.exp(intercept + at) - gammaln(y + 1) - 0.5 * at**2 / variance
+            value = logsumexp(h + 0.5 * nodes[0] ** 2, b=nodes[1]) + np.log(sd) - 0.5 * np.log(2 * np.pi * variance)
+            out += weight * value
+        return out
+
+    from scipy.optimize import minimize
+
+    def pseudo_true(n):
+        found = minimize(
+            lambda t: -expected_loglik(t[0], np.exp(t[1]), n), [np.log(m), np.log(0.1)], method="Nelder-Mead",
+            options={"xatol": 1e-4, "fatol": 1e-12, "maxiter": 600},
+        )  # fmt: skip
+        return np.exp(found.x[1]) / s2
+
+    assert pseudo_true(1) == pytest.approx(7.39, rel=0.05)
+    assert pseudo_true(7) == pytest.approx(1.0, abs=0.01)
+
+
+# --- statuses, designs, small sets ------------------------------------------------------------------------------------
+
+
+def test_separated_genes_get_a_penalised_estimate_and_a_one_sided_interval():
+    adata = simulate(n_samples=8, n_genes=120, means=(1.0,))
+    counts = adata.layers["counts"].toarray()
+    counts[(adata.obs["arm"] == "b").to_numpy(), 5] = 0
+    counts[:, 7] = 0
+    adata.layers["counts"] = sp.csr_matrix(counts)
+    table = p_values(adata, "eb_lr").set_index("variable")
+    one = table.loc["g5"]
+    assert one["status"] == "separated"
+    assert one["p_value"] < 1e-4
+    assert one["ci_low"] == -np.inf
+    assert one["ci_high"] < 0
+    assert -12 < one["coef"] < -2
+    zero = table.loc["g7"]
+    assert zero["status"] == "all_zero"
+    assert np.isnan(zero["p_value"])
+
+
+def test_nested_design_puts_the_right_variance_on_the_grid():
+    """Arm between samples within donors: the variance of the sample matters, that of the donor does not."""
+    rng = np.random.default_rng(7)
+    adata = simulate(n_samples=12, n_genes=150, means=(2.0,), variances=(0.05,))
+    number = adata.obs["sample"].str[1:].astype(int)
+    adata.obs["donor"] = "d" + (number // 2).astype(str)
+    y = adata.layers["counts"].toarray()
+    lift = rng.normal(0, 0.3, (6, 150))[(number // 2).to_numpy()]
+    adata.layers["counts"] = sp.csr_matrix(rng.poisson(y * np.exp(lift)))
+    table = p_values(adata, "eb_lr", "counts ~ arm + (1|donor) + (1|sample)")
+    params = adata.uns["glmm"]["params"]
+    assert list(params["variances_on_grid"]) == ["sample"]
+    assert 0.005 < np.mean(table["p_value"] < 0.05) < 0.12
+    assert {"sd_sample_eb", "sd_donor"} <= set(table.columns)
+
+
+def test_joint_contrast_of_three_arms():
+    adata = simulate(n_samples=9, n_genes=300, means=(1.0, 4.0), variances=(0.05,))
+    number = adata.obs["sample"].str[1:].astype(int) % 3
+    adata.obs["dose"] = pd.Categorical(np.array(["none", "low", "high"])[number], categories=["none", "low", "high"])
+    table = p_values(adata, "eb_lr", "counts ~ dose + (1|sample)")
+    assert table["coef"].isna().all()
+    assert 0.01 < np.mean(table["p_value"].iloc[1:] < 0.05) < 0.10
+
+
+def test_few_genes_are_tested_one_by_one_and_that_is_said():
+    adata = simulate(n_genes=20)
+    with pytest.warns(ScGlmmWarning, match="at least 50 genes.*test='hk'"):
+        sc_glmm.tl.test(adata, FORMULA, size_factors="size")
+    table = sc_glmm.get.results(adata)
+    assert adata.uns["glmm"]["params"]["test"] == "hk"
+    np.testing.assert_allclose(table["p_value"], table["p_hk"])
+
+
+def test_likelihood_ratio_is_that_of_two_fits():
+    adata = simulate(n_genes=6, means=(2.0,), variances=(0.1,))
+    table = p_values(adata, "lrt")
+    from sc_glmm._fit import fit_frame
+
+    frame = adata.obs.assign(y=np.asarray(adata.layers["counts"][:, 3].todense()).ravel())
+    offset = np.log(frame["size"])
+    full = fit_frame("y ~ arm + (1|sample)", frame, offset=offset)
+    null = fit_frame("y ~ 1 + (1|sample)", frame, offset=offset)
+    assert table["stat"].iloc[3] == pytest.approx(2 * (full.loglik - null.loglik), abs=1e-6)
+
+
+def test_names_of_tests_are_checked():
+    adata = simulate(n_genes=4)
+    with pytest.raises(InputError, match="'eb_lr'"):
+        sc_glmm.tl.test(adata, FORMULA, test="moderated")
+    with pytest.raises(InputError, match="gaussian"):
+        sc_glmm.tl.test(adata, FORMULA, family="gaussian", test="eb_lr")
+
+
+def test_prior_and_moderation_survive_a_file(tmp_path):
+    adata = simulate(n_genes=80)
+    table = p_values(adata, "eb_lr")
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    back = ad.read_h5ad(tmp_path / "a.h5ad")
+    pd.testing.assert_frame_equal(sc_glmm.get.results(back), table, check_categorical=False, check_dtype=False)
+    prior = back.uns["glmm"]["priors"]["0"]
+    np.testing.assert_allclose(prior["marginal_0"].sum(axis=1), 1.0)
+    assert np.isfinite(table[["sd_sample_eb", "p_hk"]].to_numpy()).all()
+    assert table["n_agq"].isin([1, 7]).all()
+
+
+def test_moderated_results_do_not_depend_on_the_number_of_jobs():
+    one, two = simulate(n_genes=150), simulate(n_genes=150)
+    pd.testing.assert_frame_equal(p_values(one, "eb_lr", n_jobs=1), p_values(two, "eb_lr", n_jobs=2), check_exact=True)
