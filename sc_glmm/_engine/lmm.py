@@ -20,8 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import lapack, solve_triangular
 
-from sc_glmm._engine.lmm_kernels import Layout, cross_products, eliminate, finish
-from sc_glmm._engine.lmm_layout import build_layout
+from sc_glmm._engine.lmm_kernels import eliminate, finish
+from sc_glmm._engine.lmm_layout import Layout, build_layout
+from sc_glmm._engine.lmm_products import cross_products
 from sc_glmm._engine.structure import Arrow, Block, Scaling, build_arrow
 
 FloatArray = NDArray[np.float64]
@@ -37,7 +38,7 @@ class LmmProblem:
     arrow, scaling
         The design, see :mod:`.structure`.
     layout, at
-        Where its cross-products are, see :mod:`.lmm_kernels`.
+        Where its cross-products are, see :mod:`.lmm_layout`.
     weight
         ``(n_rows,)`` sum of the prior weights of each row.
     raw, S0

@@ -1,4 +1,4 @@
-"""Compiled passes of the Gaussian engine over the cross-products (float64 and int64, C-contiguous).
+"""Compiled passes of the Gaussian engine over the cross-products: elimination, solution, inverse, gradient.
 
 The coefficients stand as in :mod:`.structure`: a head that eliminates without fill, and a border. What a level of a
 head factor shares with the border is short (a student meets 25 of 1,128 lecturers), so its couplings are kept as a
@@ -12,118 +12,11 @@ Everything that these kernels call is in this file, so that they may be cached (
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 cached = njit(nogil=True, cache=True, error_model="numpy")
-
-
-class Layout(NamedTuple):
-    """Where the cross-products of each level are.
-
-    Attributes
-    ----------
-    fac_k, fac_z, fac_u, fac_lam, n_levels, head_lev, anc
-        As in :class:`~sc_glmm._engine.structure.Arrow`.
-    ptr
-        ``(n_head_levels + 1,)``: border columns of head level i are ``cols[ptr[i]:ptr[i + 1]]``, ascending; the fixed
-        effects and the response are always among them.
-    cols
-        Border columns.
-    base
-        ``(n_head_levels + 1,)``: the k rows of head level i start here; each row holds the level's own block, its
-        blocks with the coarser levels that contain it, and its list.
-    up
-        ``(n_head, len(cols))``: place of each list entry in the list of the containing level of head factor m.
-    border_fac
-        ``(n_border,)`` factor of each border column, -1 for a fixed effect or the response.
-    theta_fac, theta_row, theta_col
-        Where each theta stands.
-    size
-        ``[n_head, q, q_head, p]``.
-    """
-
-    fac_k: IntArray
-    fac_z: IntArray
-    fac_u: IntArray
-    fac_lam: IntArray
-    n_levels: IntArray
-    head_lev: IntArray
-    anc: IntArray
-    ptr: IntArray
-    cols: IntArray
-    base: IntArray
-    up: IntArray
-    border_fac: IntArray
-    theta_fac: IntArray
-    theta_row: IntArray
-    theta_col: IntArray
-    size: IntArray
-
-
-@cached
-def cross_products(lay, XZ, lev, at, W, a, yy, raw, S0):
-    """Fill `raw` (head) and `S0` (border, full) from rows: weights `W`, weighted sums of the response `a`.
-
-    ``at[d, h, j]`` is the place, in the list of row d's level of head factor h, of its block of border factor j.
-    """
-    n_head = lay.size[0]
-    q_head = lay.size[2]
-    p = lay.size[3]
-    n_fac = lay.fac_k.shape[0]
-    kh = lay.fac_z[n_head]
-    kz = lay.fac_z[n_fac]
-    nb = S0.shape[0]
-    raw[:] = 0.0
-    S0[:] = 0.0
-    S0[nb - 1, nb - 1] = yy
-    x0 = nb - 1 - p
-    for d in range(XZ.shape[0]):
-        for h in range(n_head):
-            i = lay.head_lev[h] + lev[d, h]
-            z0 = lay.fac_z[h]
-            wide = kh - z0
-            m = lay.ptr[i + 1] - lay.ptr[i]
-            for c in range(lay.fac_k[h]):
-                row = lay.base[i] + c * (wide + m)
-                z = XZ[d, z0 + c]
-                w = W[d] * z
-                for b in range(wide):
-                    raw[row + b] += w * XZ[d, z0 + b]
-                for f in range(n_head, n_fac):
-                    place = row + wide + at[d, h, f - n_head]
-                    for b in range(lay.fac_k[f]):
-                        raw[place + b] += w * XZ[d, lay.fac_z[f] + b]
-                tail = row + wide + m - p - 1
-                for b in range(p):
-                    raw[tail + b] += w * XZ[d, kz + b]
-                raw[tail + p] += z * a[d]
-        for f in range(n_head, n_fac):
-            for c in range(lay.fac_k[f]):
-                i = lay.fac_u[f] - q_head + lev[d, f] * lay.fac_k[f] + c
-                z = XZ[d, lay.fac_z[f] + c]
-                w = W[d] * z
-                for g in range(n_head, n_fac):
-                    j = lay.fac_u[g] - q_head + lev[d, g] * lay.fac_k[g]
-                    for b in range(lay.fac_k[g]):
-                        S0[i, j + b] += w * XZ[d, lay.fac_z[g] + b]
-                for b in range(p):
-                    S0[i, x0 + b] += w * XZ[d, kz + b]
-                S0[i, nb - 1] += z * a[d]
-        for c in range(p):
-            w = W[d] * XZ[d, kz + c]
-            for b in range(p):
-                S0[x0 + c, x0 + b] += w * XZ[d, kz + b]
-            S0[x0 + c, nb - 1] += XZ[d, kz + c] * a[d]
-    for i in range(nb):
-        for j in range(x0, nb):
-            S0[j, i] = S0[i, j]
 
 
 @cached

@@ -2,14 +2,57 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
-from sc_glmm._engine.lmm_kernels import Layout
 from sc_glmm._engine.structure import Arrow
 
-FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
+
+
+class Layout(NamedTuple):
+    """Where the cross-products of each level are.
+
+    Attributes
+    ----------
+    fac_k, fac_z, fac_u, fac_lam, n_levels, head_lev, anc
+        As in :class:`~sc_glmm._engine.structure.Arrow`.
+    ptr
+        ``(n_head_levels + 1,)``: border columns of head level i are ``cols[ptr[i]:ptr[i + 1]]``, ascending; the fixed
+        effects and the response are always among them.
+    cols
+        Border columns.
+    base
+        ``(n_head_levels + 1,)``: the k rows of head level i start here; each row holds the level's own block, its
+        blocks with the coarser levels that contain it, and its list.
+    up
+        ``(n_head, len(cols))``: place of each list entry in the list of the containing level of head factor m.
+    border_fac
+        ``(n_border,)`` factor of each border column, -1 for a fixed effect or the response.
+    theta_fac, theta_row, theta_col
+        Where each theta stands.
+    size
+        ``[n_head, q, q_head, p]``.
+    """
+
+    fac_k: IntArray
+    fac_z: IntArray
+    fac_u: IntArray
+    fac_lam: IntArray
+    n_levels: IntArray
+    head_lev: IntArray
+    anc: IntArray
+    ptr: IntArray
+    cols: IntArray
+    base: IntArray
+    up: IntArray
+    border_fac: IntArray
+    theta_fac: IntArray
+    theta_row: IntArray
+    theta_col: IntArray
+    size: IntArray
 
 
 def build_layout(arrow: Arrow) -> tuple[Layout, IntArray]:
@@ -18,7 +61,7 @@ def build_layout(arrow: Arrow) -> tuple[Layout, IntArray]:
     Returns
     -------
     layout
-        See :class:`~sc_glmm._engine.lmm_kernels.Layout`.
+        The places.
     at
         ``(n_rows, n_head, n_border_factors)``.
     """

@@ -1,27 +1,23 @@
-"""What every fitted mixed model can say: estimates, random effects, variances, and the doors to everything else."""
+"""What every fitted mixed model can say: estimates, random effects, variances."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from .doors import Doors
 from .prepare import Prepared, TermPlace
-
-if TYPE_CHECKING:
-    from .emmeans import Means
-    from .summary import Summary
-    from .table import Table
 
 FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class MixedFit:
+class MixedFit(Doors):
     """A fitted mixed model; frozen, and small enough to be pickled.
 
     Attributes
@@ -217,80 +213,6 @@ class MixedFit:
         design = self.prepared.design
         eta: FloatArray = design.fixed.X @ self.beta + self.prepared.offset + random_part(self)
         return eta
-
-    # --- doors --------------------------------------------------------------------------------------------------
-
-    def summary(self, **options: Any) -> Summary:
-        """The summary in R's order, as text and as HTML; see :func:`~sc_glmm.models.summary.summarise`."""
-        from .summary import summarise
-
-        return summarise(self, **options)
-
-    def predict(self, newdata: pd.DataFrame | None = None, **options: Any) -> pd.Series:
-        """Predictions; see :func:`~sc_glmm.models.predict.predict`."""
-        from .predict import predict
-
-        return predict(self, newdata, **options)
-
-    def simulate(self, nsim: int = 1, **options: Any) -> pd.DataFrame:
-        """New responses from the fitted model; see :func:`~sc_glmm.models.simulate.simulate`."""
-        from .simulate import simulate
-
-        return simulate(self, nsim, **options)
-
-    def confint(self, **options: Any) -> pd.DataFrame:
-        """Confidence intervals; see :func:`~sc_glmm.models.confint.confint`."""
-        from .confint import confint
-
-        return confint(self, **options)
-
-    def update(self, formula: str | None = None, **changes: Any) -> Any:
-        """Fit again with a changed formula (``"~ . - Days"``), data or options."""
-        from .update import update
-
-        return update(self, formula, **changes)
-
-    def contrast(self, contrasts: Any = None, **options: Any) -> pd.DataFrame:
-        """Tests of contrasts of the fixed effects; see :func:`~sc_glmm.models.wald.contrast`."""
-        from .wald import contrast
-
-        return contrast(self, contrasts, **options)
-
-    def emmeans(self, specs: str | list[str], **options: Any) -> Means:
-        """Estimated marginal means; see :func:`~sc_glmm.models.emmeans`."""
-        from .emmeans import emmeans
-
-        return emmeans(self, specs, **options)
-
-    def anova(self, *others: MixedFit, **options: Any) -> Table:
-        """Tests of terms, or of this model against others; see :func:`~sc_glmm.models.anova`."""
-        from .anova import anova
-
-        return anova(self, *others, **options)
-
-    def drop1(self, **options: Any) -> Table:
-        """Each term that can go, by likelihood ratio; see :func:`~sc_glmm.models.lrt.drop1`."""
-        from .lrt import drop1
-
-        return drop1(self, **options)
-
-    def tidy(self, **options: Any) -> pd.DataFrame:
-        """One row per parameter; see :func:`~sc_glmm.models.tidy.tidy`."""
-        from .tidy import tidy
-
-        return tidy(self, **options)
-
-    def glance(self) -> pd.DataFrame:
-        """The model in one row; see :func:`~sc_glmm.models.tidy.glance`."""
-        from .tidy import glance
-
-        return glance(self)
-
-    def augment(self) -> pd.DataFrame:
-        """The data used with fitted values and residuals; see :func:`~sc_glmm.models.tidy.augment`."""
-        from .tidy import augment
-
-        return augment(self)
 
     def __str__(self) -> str:
         return str(self.summary())
