@@ -24,7 +24,7 @@ import pandas as pd
 import typer
 from measures import measure
 from methods import R_METHODS, Tested, pseudobulk, run_ours, run_r, versions
-from run import line, write
+from run import line, warm_up, write
 from scipy import sparse
 
 import sc_glmm
@@ -55,6 +55,7 @@ def main(
     out.mkdir(parents=True, exist_ok=True)
     target = out / f"real-{name or path.stem}.json"
     wanted = methods.split(",")
+    warm_up(wanted)
     for split, kind, size in itertools.product(
         range(splits), sorted(adata.obs[cell_type].unique()), [int(s) for s in samples.split(",") if s] or [None]
     ):

@@ -1,0 +1,332 @@
+"""Tables and figures of the documentation's page on calibration, from the results of run.py and real_null.py.
+
+    python report.py
+
+Writes results/summary.csv, the figures, and the tables between the marks ``<!-- calibration: NAME -->`` and
+``<!-- end -->`` of docs/calibration.md; the words around them are written by hand.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import matplotlib
+import numpy as np
+import typer
+from methods import LABELS
+from scenarios import GRID, SCENARIOS
+from summary import COVERAGE_BOUNDS, Total, flat, load, totals
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+HERE = Path(__file__).parent
+DOCS = HERE.parents[1] / "docs"
+COLOURS = {
+    "eb_lr": "#0b5394",
+    "p_hk": "#45a5d9",
+    "eb_wald": "#8e7cc3",
+    "edger_ql": "#e69138",
+    "limma_voom": "#6aa84f",
+    "deseq2": "#cc4125",
+    "pydeseq2": "#a64d79",
+    "ml_wald": "#777777",
+}
+ORDER = tuple(COLOURS)
+Stored = dict[str, list[dict]]
+
+
+def main(
+    results: Annotated[Path, typer.Option(help="Folder of the results.")] = HERE / "results",
+    page: Annotated[Path, typer.Option(help="Page whose tables are written.")] = DOCS / "calibration.md",
+    figures: Annotated[Path, typer.Option(help="Folder of the figures.")] = DOCS / "figures",
+) -> None:
+    """Write the summary, the figures and the tables."""
+    stored = load(results)
+    flat(stored).to_csv(results / "summary.csv", index=False, float_format="%.5g")
+    figures.mkdir(parents=True, exist_ok=True)
+    draw_grid(stored, figures / "calibration_grid.png")
+    draw_real(stored, figures / "calibration_real.png")
+    tables = {
+        "grid": grid_table(stored),
+        "conditional": conditional_table(stored),
+        "power": power_table(stored, "power"),
+        "robust": power_table(stored, "robust"),
+        "design": power_table(stored, "design"),
+        "sparse": null_table(stored, "sparse"),
+        "coverage": coverage_table(stored),
+        "real": real_table(stored),
+        "cost": cost_table(stored),
+        "versions": versions_line(stored),
+    }
+    text = page.read_text()
+    for name, table in tables.items():
+        text, n = re.subn(
+            rf"(<!-- calibration: {name} -->\n).*?(<!-- end -->)",
+            lambda found, table=table: f"{found[1]}\n{table}\n\n{found[2]}",
+            text,
+            flags=re.DOTALL,
+        )
+        if not n:
+            print(f"{page.name} has no place for the table {name!r}")
+    page.write_text(text)
+
+
+def label(method: str) -> str:
+    """How a method is called on the page."""
+    name, _, formula = method.partition(": ")
+    return LABELS.get(name, name) + (f", {formula}" if formula else "")
+
+
+def ordered(methods: dict[str, Total]) -> list[str]:
+    """Methods in the order of the page."""
+    return sorted(methods, key=lambda m: (ORDER.index(m.split(":")[0]) if m.split(":")[0] in ORDER else 99, m))
+
+
+def percent(value: float, digits: int = 1) -> str:
+    """Without the sign."""
+    return "" if np.isnan(value) else f"{100 * value:.{digits}f}"
+
+
+def rates(total: Total) -> str:
+    """At 5, 1 and 0.1 %, in percent."""
+    return f"{percent(total.rate(0.05), 2)} / {percent(total.rate(0.01), 2)} / {percent(total.rate(0.001), 3)}"
+
+
+def errors(total: Total) -> str:
+    """Monte Carlo errors of the same."""
+    se = [total.rate_se(level) for level in (0.05, 0.01, 0.001)]
+    return f"{percent(se[0], 2)} / {percent(se[1], 2)} / {percent(se[2], 3)}"
+
+
+def markdown(head: list[str], rows: list[list[str]]) -> str:
+    """A table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def grid_table(stored: Stored) -> str:
+    """Type-I error over the whole grid, by number of samples and dispersion."""
+    names = [name for name, s in SCENARIOS.items() if s.family == "grid" and name in stored]
+    sums = {name: totals(stored[name]) for name in names}
+    if not names:
+        return "Not run."
+    head = [
+        "samples, dispersion",
+        "null genes",
+        *[label(m) for m in ordered(sums[names[0]])],
+        "Monte Carlo error",
+        "within bounds",
+    ]
+    rows = []
+    for name in names:
+        found = sums[name]
+        ours = found.get("eb_lr", Total())
+        sizes = re.fullmatch(r"grid-S(\d+)-phi(.*)", name)
+        what = f"{sizes[1]}, {sizes[2]}" if sizes else name
+        cells = [rates(found[m]) if m in found else "" for m in ordered(sums[names[0]])]
+        rows.append([what, f"{ours.null.get('n', 0):,}", *cells, errors(ours), "yes" if ours.calibrated() else "no"])
+    return markdown(head, rows)
+
+
+def conditional_table(stored: Stored) -> str:
+    """Type-I error at 5 % where the mean and the variance are known."""
+    rows = []
+    for n in (6, 12, 20):
+        sets = [e for phi in ("0.5", "2") for e in stored.get(f"grid-S{n}-phi{phi}", [])]
+        found = totals(sets)
+        for method in [m for m in ("eb_lr", "p_hk", "edger_ql", "deseq2", "ml_wald") if m in found]:
+            strata = found[method].strata
+            cells = []
+            for mean, variance in GRID:
+                counts = strata.get(f"{mean:g} | {variance:g}", {})
+                cells.append(percent(counts["0.05"] / counts["n"]) if counts.get("n") else "")
+            rows.append([str(n), label(method), *cells])
+    head = ["samples", "method", *[f"{mean:g}, {variance:g}" for mean, variance in GRID]]
+    return markdown(head, rows) if rows else "Not run."
+
+
+def power_table(stored: Stored, family: str) -> str:
+    """Type-I error, realised FDR and power, by design and method."""
+    rows = []
+    for name in [n for n, s in SCENARIOS.items() if s.family == family and n in stored]:
+        found = totals(stored[name])
+        for k, method in enumerate(ordered(found)):
+            total = found[method]
+            with_effects = total.differential > 0
+            rows.append(
+                [
+                    SCENARIOS[name].words if k == 0 else "",
+                    label(method),
+                    rates(total),
+                    f"{percent(total.fdr)} ± {percent(total.fdr_se)}" if with_effects and total.hits else "",
+                    percent(total.power) if with_effects else "",
+                    f"{percent(total.power_at_true_fdr)} ± {percent(total.power_se)}" if with_effects else "",
+                ]
+            )
+    head = ["design", "method", "rejected at 5 / 1 / 0.1 %", "realised FDR", "power", "power at true FDR 5 %"]
+    return markdown(head, rows) if rows else "Not run."
+
+
+def null_table(stored: Stored, family: str) -> str:
+    """Type-I error only."""
+    rows = []
+    for name in [n for n, s in SCENARIOS.items() if s.family == family and n in stored]:
+        found = totals(stored[name])
+        for k, method in enumerate(ordered(found)):
+            total = found[method]
+            rows.append([SCENARIOS[name].words if k == 0 else "", label(method), rates(total), errors(total)])
+    head = ["design", "method", "rejected at 5 / 1 / 0.1 %", "Monte Carlo error"]
+    return markdown(head, rows) if rows else "Not run."
+
+
+def coverage_table(stored: Stored) -> str:
+    """Share of the 95 % intervals of the default that hold the truth."""
+    rows = []
+    for name, scenario in SCENARIOS.items():
+        total = totals(stored.get(name, [])).get("eb_lr")
+        if total is not None and scenario.family in ("power", "design") and total.coverage:
+            low, high = COVERAGE_BOUNDS
+            fine = all(low <= total.covered(which) <= high for which in ("null", "differential"))
+            rows.append(
+                [
+                    scenario.words,
+                    percent(total.covered("null")),
+                    percent(total.covered("differential")),
+                    "yes" if fine else "no",
+                ]
+            )
+    return (
+        markdown(["design", "null genes", "differential genes", "both within 93 to 97 %"], rows) if rows else "Not run."
+    )
+
+
+def real_table(stored: Stored) -> str:
+    """Splits of real data: mean rates, spread between splits, splits with a discovery."""
+    rows = []
+    for name in [n for n in stored if n.startswith("real-")]:
+        parts = sorted({(e["samples"], e["cell_type"]) for e in stored[name]})
+        whole = {size for size, _ in parts}
+        for size, kind in [*parts, *[(size, None) for size in sorted(whole) if sum(p[0] == size for p in parts) > 1]]:
+            found = totals(
+                stored[name], lambda e, size=size, kind=kind: e["samples"] == size and kind in (None, e["cell_type"])
+            )
+            for k, method in enumerate(ordered(found)):
+                total = found[method]
+                spread = np.std([rate[0] for rate in total.rates], ddof=1) if total.sets > 1 else np.nan
+                rows.append(
+                    [
+                        f"{name.removeprefix('real-')}, {kind or 'all types'}, {size} donors" if k == 0 else "",
+                        str(total.sets) if k == 0 else "",
+                        label(method),
+                        rates(total),
+                        percent(spread),
+                        percent(total.sets_with_hit / total.sets, 0),
+                    ]
+                )
+    head = [
+        "data",
+        "splits",
+        "method",
+        "rejected at 5 / 1 / 0.1 %",
+        "SD between splits at 5 %",
+        "splits with a discovery",
+    ]
+    return markdown(head, rows) if rows else "Not run."
+
+
+def cost_table(stored: Stored) -> str:
+    """Processor milliseconds per gene."""
+    chosen = [n for n in ("power-S6", "power-S8", "power-S12", "power-S20", "power-paired") if n in stored]
+    found = {name: totals(stored[name]) for name in chosen}
+    methods = ordered({m: t for sums in found.values() for m, t in sums.items() if m != "p_hk"})
+    rows = [
+        [label(m), *[f"{np.median(found[name][m].ms):.2f}" if m in found[name] else "" for name in chosen]]
+        for m in methods
+    ]
+    return markdown(["method", *[SCENARIOS[name].words for name in chosen]], rows) if rows else "Not run."
+
+
+def versions_line(stored: Stored) -> str:
+    """Versions that made the numbers."""
+    found: dict[str, set[str]] = {}
+    for sets in stored.values():
+        for entry in sets:
+            for name, value in entry.get("versions", {}).items():
+                found.setdefault(LABELS.get(name, name), set()).add(value)
+    return "; ".join(f"{name} {', '.join(sorted(values))}" for name, values in sorted(found.items()))
+
+
+def draw_qq(axis: plt.Axes, found: dict[str, Total], title: str) -> None:
+    """Observed against expected -log10 p, from counts; the band is the Monte Carlo error (95 %) of a perfect test."""
+    top = 1.0
+    for method in [m for m in ORDER if m in found]:
+        tail = found[method].tail
+        below = tail[::-1].cumsum()[::-1]
+        edges = np.arange(len(tail)) * 0.05
+        shown = below >= 3
+        expected = -np.log10(below[shown] / below[0])
+        axis.plot(
+            expected,
+            edges[shown],
+            color=COLOURS[method],
+            lw=2.0 if method == "eb_lr" else 1.1,
+            label=label(method).replace("`", ""),
+        )
+        top = max(top, expected.max())
+    n = max(total.null["n"] for total in found.values())
+    x = np.linspace(0, top, 200)
+    spread = 1.96 * np.sqrt(10**x / n) / np.log(10)
+    axis.fill_between(x, x - spread, x + spread, color="0.88", zorder=0)
+    axis.plot(x, x, color="0.5", lw=0.8, zorder=1)
+    axis.set(
+        title=title,
+        xlabel="expected $-\\log_{10} p$",
+        ylabel="observed $-\\log_{10} p$",
+        ylim=(0, 1.5 * top),
+        xlim=(0, top),
+    )
+
+
+def draw_grid(stored: Stored, path: Path) -> None:
+    """One panel per number of samples, both dispersions together."""
+    panels = []
+    for n in (6, 8, 12, 20):
+        found = totals([e for phi in ("0.5", "2") for e in stored.get(f"grid-S{n}-phi{phi}", [])])
+        if found:
+            panels.append((found, f"{n} samples"))
+    save(panels, path)
+
+
+def draw_real(stored: Stored, path: Path) -> None:
+    """One panel per real data set."""
+    panels = []
+    for name in [n for n in stored if n.startswith("real-")]:
+        for size in sorted({e["samples"] for e in stored[name]}):
+            found = totals(stored[name], lambda e, size=size: e["samples"] == size)
+            panels.append((found, f"{name.removeprefix('real-')}, {size} donors"))
+    save(panels, path)
+
+
+def save(panels: list[tuple[dict[str, Total], str]], path: Path) -> None:
+    """Panels side by side, one legend."""
+    if not panels:
+        return
+    columns = min(4, len(panels))
+    lines = -(-len(panels) // columns)
+    figure, axes = plt.subplots(lines, columns, figsize=(3.1 * columns, 3.1 * lines + 0.5), squeeze=False)
+    for axis, (found, title) in zip(axes.flat, panels, strict=False):
+        draw_qq(axis, found, title)
+    for axis in axes.flat[len(panels) :]:
+        axis.set_axis_off()
+    handles, labels = axes.flat[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="lower center", ncol=min(4, len(labels)), frameon=False)
+    figure.tight_layout(rect=(0, 0.5 / figure.get_figheight(), 1, 1))
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    typer.run(main)
