@@ -137,19 +137,23 @@ def moderated_test(moderation: Moderation, i: int, q: int, kind: str) -> Mixture
 def quasi_tests(
     model: GeneModel, moderation: Moderation, i: int, df: float, moderated: bool
 ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray, FloatArray]:
-    """``(estimate, se, t, df, p)`` of Hartung and Knapp's test at the population variance, or its moderated version.
+    """``(estimate, se, t, df, p)`` of Hartung and Knapp's test, or its moderated version.
+
+    The variance only weighs the samples here, so that any will do; the gene's posterior mean keeps the level where
+    arms differ in their numbers of cells.
 
     NaN throughout where :func:`has_quasi` says no.
     """
     p = moderation.profiles
-    node = moderation.grid.centre
     n_genes, n_rows = len(p.ok), len(model.rows.X)
     df_rows = float(n_rows - model.rows.X.shape[1])
     if not has_quasi(model):
         nothing = np.full(n_genes, np.nan)
         return nothing, nothing, nothing, nothing, nothing
-    estimate, se = p.delta[:, i, node], np.sqrt(p.var[:, i, node])
-    scale = p.rss[:, node] / df_rows
+    # moderation compares the scales of genes, which needs one variance for all
+    gene, node = np.arange(n_genes), moderation.grid.centre if moderated else _own_node(moderation)
+    estimate, se = p.delta[gene, i, node], np.sqrt(p.var[gene, i, node])
+    scale = p.rss[gene, node] / df_rows
     df_test = np.full(n_genes, min(df, df_rows))
     if moderated:
         total = model.stats.A.sum(axis=1)
@@ -160,6 +164,15 @@ def quasi_tests(
                 df_test[stratum] = min(df_test[stratum][0] + d0, 1e6)
     t, p_value = scaled_t(estimate, se * np.ones(n_genes), scale, df_test)
     return estimate, se * np.sqrt(scale), t, df_test, p_value
+
+
+def _own_node(moderation: Moderation) -> IntArray:
+    """``(n_genes,)`` the node nearest to each gene's posterior means, or to the population's where there is none."""
+    grid = moderation.grid
+    at = np.log(grid.variance)
+    mean = np.log(np.maximum(moderation.weights @ grid.variance, grid.variance.min()))
+    distance = np.sum((mean[:, None, :] - at[None, :, :]) ** 2, axis=2)
+    return np.where(np.isfinite(distance).all(axis=1), np.argmin(distance, axis=1), grid.centre)
 
 
 def has_quasi(model: GeneModel) -> bool:
