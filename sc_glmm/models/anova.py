@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from .._design import Design, FixedDesign, build_design
+from .._design.coding import factor_of
 from .._errors import InputError
 from .._formula import Atom, Term, parse_formula, term_label
 from .lmm import LmmFit
@@ -83,11 +84,10 @@ def term_hypotheses(fit: MixedFit, kind: str) -> dict[str, FloatArray]:
     """For each term but the intercept the contrasts ``(q, p)`` that its test sets to zero."""
     design = fit.prepared.design
     terms = {label: list(columns) for label, columns in design.fixed.terms.items() if label != "1" and columns}
-    atoms = {term_label(term): set(term) for term in design.formula.fixed_terms}
-    above = {label: [other for other in terms if atoms[other] > atoms[label]] for label in terms}
+    above = {label: [other for other in terms if _contains(design, other, label)] for label in terms}
     p = len(design.fixed.names)
     if kind == "III":
-        if not any(above.values()):
+        if not any(len(term) > 1 for term in design.formula.fixed_terms):
             return {label: np.eye(p)[columns] for label, columns in terms.items()}
         return _type_three(fit, list(terms))
     out = {}
@@ -125,6 +125,14 @@ def _type_three(fit: MixedFit, labels: list[str]) -> dict[str, FloatArray]:
     ours = {_plain(text): label for label, text in terms.items()}
     found = {ours[_plain(label)]: columns for label, columns in new.items() if _plain(label) in ours}
     return {label: C[found[label]] for label in labels}
+
+
+def _contains(design: Design, large: str, small: str) -> bool:
+    """SAS's rule: the same numeric variables, and more factors."""
+    atoms = {term_label(term): set(term) for term in design.formula.fixed_terms}
+    factors = {a for term in atoms.values() for a in term if factor_of(a) in design.fixed.spec.factor_contrasts}
+    one, two = atoms[small], atoms[large]
+    return one - factors == two - factors and (one & factors) < (two & factors)
 
 
 def _columns(fixed: FixedDesign) -> dict[Term, tuple[int, ...]]:

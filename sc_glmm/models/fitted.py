@@ -16,7 +16,7 @@ from .prepare import Prepared, TermPlace
 FloatArray = NDArray[np.float64]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class MixedFit(Doors):
     """A fitted mixed model; frozen, and small enough to be pickled.
 
@@ -213,6 +213,11 @@ class MixedFit(Doors):
         design = self.prepared.design
         eta: FloatArray = design.fixed.X @ self.beta + self.prepared.offset + random_part(self)
         return eta
+
+    def __repr__(self) -> str:
+        state = "" if self.converged else ", not converged"
+        state += ", singular" if self.is_singular() else ""
+        return f"<{type(self).__name__} {self.formula!r}: {self.family}, {self.nobs} observations{state}>"
 
     def __str__(self) -> str:
         return str(self.summary())

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 FloatArray = NDArray[np.float64]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class GlmmFit(MixedFit):
     """A fitted mixed model for counts (log link) or trials (logit link), by maximum likelihood.
 

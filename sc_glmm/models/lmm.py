@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 FloatArray = NDArray[np.float64]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class LmmFit(MixedFit):
     """A fitted Gaussian mixed model: ``y ~ N(X beta + Z b + offset, sigma^2 / weights)``.
 

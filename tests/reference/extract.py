@@ -1,19 +1,21 @@
 """Make the compact reference files of this folder from a folder of full R fits.
 
     python extract.py REFERENCE            write the CSV, SCHEMA.json and one JSON per model
-    python extract.py --take FOLDER NAME   add models that only make_reference.R made
-    python extract.py --check FOLDER       compare the stored JSON with what make_reference.R wrote into FOLDER
+    python extract.py --take FOLDER NAME   add models that only make_reference.R or make_lmer.R made
+    python extract.py --check FOLDER       compare the stored JSON with what the R scripts wrote into FOLDER
 
 REFERENCE holds ``csv/`` (data sets with their SCHEMA.json) and ``fits/`` (complete dumps of the fits, 15 significant
 digits). What is kept: fixed effects, their covariance, standard deviations, correlations and modes of the random
 effects, log dispersion (log phi with ``var = mu + phi mu^2``), log likelihood. The log likelihood of glmer with
 nAGQ > 1 is relative to the saturated model; here the saturated log likelihood is added back, so that all are
-comparable. glmmTMB_grouseticks_poisson_ML and glmmTMB_epil2_poisson_slope came by ``--take``.
+comparable. glmmTMB_grouseticks_poisson_ML and glmmTMB_epil2_poisson_slope came by ``--take``, and so did all that
+make_lmer.R writes (``lmer_*``, ``trials_*``, ``tests_lmer``).
 """
 
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 import math
 import sys
@@ -21,7 +23,21 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-DATA = ("grouseticks", "Owls", "Salamanders", "epil2")
+DATA = (
+    "grouseticks",
+    "Owls",
+    "Salamanders",
+    "epil2",
+    "sleepstudy",
+    "Dyestuff",
+    "Dyestuff2",
+    "Penicillin",
+    "Pastes",
+    "cake",
+    "cbpp",
+)
+# 73,421 rows: the columns that the tests use, compressed
+LARGE = {"InstEval": ("s", "d", "service", "dept", "y")}
 GLMER = (
     "grouseticks",
     "grouseticks_2re",
@@ -157,7 +173,13 @@ def write(path: Path, record: Record) -> None:
 
 def extract(reference: Path) -> None:
     schema = json.loads((reference / "csv" / "SCHEMA.json").read_text())
-    write(HERE / "SCHEMA.json", {name: schema[name] for name in DATA})
+    kept_columns = {name: {c: schema[name][c] for c in columns} for name, columns in LARGE.items()}
+    write(HERE / "SCHEMA.json", {**{name: schema[name] for name in DATA}, **kept_columns})
+    for name, columns in LARGE.items():
+        rows = csv.DictReader((reference / "csv" / f"{name}.csv").read_text().splitlines())
+        table = [",".join(columns), *(",".join(row[c] for c in columns) for row in rows)]
+        # no time in the header: the same bytes every time
+        (HERE / f"{name}.csv.gz").write_bytes(gzip.compress("\n".join(table).encode() + b"\n", mtime=0))
     responses = {}
     for name in DATA:
         text = (reference / "csv" / f"{name}.csv").read_text()

@@ -26,7 +26,9 @@ def frame(name: str) -> pd.DataFrame:
         return data.astype({"stim": pd.CategoricalDtype(["ctrl", "stim"]), "donor": "category", "sample": "category"})
     schema = _schema()[name]
     factors = [c for c, s in schema.items() if "levels" in s]
-    data = pd.read_csv(HERE / f"{name}.csv", dtype=dict.fromkeys(factors, str))
+    plain = HERE / f"{name}.csv"
+    path = plain if plain.exists() else HERE / f"{name}.csv.gz"
+    data = pd.read_csv(path, dtype=dict.fromkeys(factors, str))
     for column in factors:
         data[column] = pd.Categorical(data[column], categories=schema[column]["levels"])
     return data

@@ -1,0 +1,170 @@
+"""lmer against lme4, lmerTest and pbkrtest on the classical tables.
+
+lme4's optimiser stops up to 1e-4 in theta before the optimum (its criterion is then 1e-8 high), so every comparison is
+made twice: at our optimum, within what that leaves; and at R's own theta, to rounding.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from sc_glmm._inference.ddf import kenward_roger, satterthwaite
+from sc_glmm.models.lmm import LmmFit, at_theta, finish_fit
+from tests.models import compare
+from tests.reference import load
+
+NAMES = [n.removeprefix("lmer_") for n in load.names("lmer_") if n != "lmer_insteval"]
+
+
+def at_reference(fit: LmmFit, ref: dict) -> LmmFit:
+    """Our fit with R's theta in place of our optimum, everything that follows computed anew."""
+    user = np.empty(fit.problem.n_theta)
+    given = iter(ref["theta"])
+    arrow = fit.problem.arrow
+    for place in fit.prepared.places:
+        f = fit.problem.scaling.order.index(place.block)
+        for c in range(place.columns.start, place.columns.stop):
+            for r in range(c, place.columns.stop):
+                here = (arrow.theta_fac == f) & (arrow.theta_row == r) & (arrow.theta_col == c)
+                user[here] = next(given)
+    moved = at_theta(fit, fit.problem.scale_theta(user))
+    point, p = moved.solution.point, len(fit.beta)
+    sigma2 = point.r2 / (fit.nobs - p if fit.reml else fit.nobs)
+    return replace(moved, beta=point.beta, cov_beta=point.vcov * sigma2)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_criterion(name):
+    fit, ref = compare.lmm(name), compare.record(f"lmer_{name}")
+    ours = fit.remlcrit() if ref["reml"] else fit.deviance()
+    assert fit.converged
+    assert ours == pytest.approx(ref["criterion"], abs=1e-6)
+    assert ours <= ref["criterion"] + 1e-9
+    assert fit.loglik() == pytest.approx(ref["loglik"], abs=1e-6)
+    assert fit.aic() == pytest.approx(ref["aic"], abs=1e-6)
+    assert fit.bic() == pytest.approx(ref["bic"], abs=1e-6)
+    assert (fit.df_resid, fit.nobs, fit.is_singular()) == (ref["df_resid"], ref["nobs"], ref["singular"])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_estimates(name):
+    fit, ref = compare.lmm(name), compare.record(f"lmer_{name}")
+    order = compare.order(fit, ref["names"])
+    np.testing.assert_allclose(fit.theta, ref["theta"], atol=1.5e-4)
+    assert fit.sigma == pytest.approx(ref["sigma"], rel=1e-5)
+    se = np.sqrt(np.diag(ref["vcov"]))
+    np.testing.assert_allclose(fit.beta[order], ref["estimate"], rtol=1e-5, atol=1e-5 * se.max())
+    # what lme4 leaves of theta is up to 3e-5 of a standard error
+    np.testing.assert_allclose(np.sqrt(np.diag(fit.cov_beta))[order], se, rtol=4e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_everything_at_their_theta(name):
+    ref = compare.record(f"lmer_{name}")
+    fit = at_reference(compare.lmm(name), ref)
+    order = compare.order(fit, ref["names"])
+    assert 2.0 * fit.solution.point.value == pytest.approx(ref["criterion"], abs=1e-8)
+    assert fit.sigma == pytest.approx(ref["sigma"], rel=1e-9)
+    assert fit.loglik(False) == pytest.approx(ref["loglik_ml"], abs=1e-8)
+    np.testing.assert_allclose(fit.beta[order], ref["estimate"], rtol=1e-8, atol=1e-9)
+    np.testing.assert_allclose(fit.cov_beta[np.ix_(order, order)], ref["vcov"], rtol=1e-7, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_satterthwaite(name):
+    """Within 1e-3 (relative, for these large numbers) at their theta: what is left is their numerical Hessian."""
+    ref = compare.record(f"lmer_{name}")
+    fit = at_reference(compare.lmm(name), ref)
+    order = compare.order(fit, ref["names"])
+    df = satterthwaite(np.eye(len(order)), fit.satterthwaite_parts)[0][order]
+    np.testing.assert_allclose(df, ref["df"], rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if "df_kr" in compare.record(f"lmer_{n}")])
+def test_kenward_roger(name):
+    fit, ref = compare.lmm(name), compare.record(f"lmer_{name}")
+    order = compare.order(fit, ref["names"])
+    parts = fit.kenward_roger_parts
+    df = np.array([kenward_roger(row[None, :], parts)[0] for row in np.eye(len(order))])[order]
+    np.testing.assert_allclose(df, ref["df_kr"], rtol=1e-5, atol=1e-3)
+    np.testing.assert_allclose(parts.adjusted[np.ix_(order, order)], ref["vcov_kr"], rtol=2e-4, atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["1", "2", "3"])
+@pytest.mark.parametrize("name", [n for n in NAMES if compare.record(f"lmer_{n}")["anova"]])
+def test_analysis_of_variance(name, kind):
+    fit, ref = compare.lmm(name), compare.record(f"lmer_{name}")["anova"][kind]
+    table = fit.anova(type=kind).table
+    assert [load.plain_name(n.replace(" ** ", "^")) for n in table.index] == [load.plain_name(n) for n in ref["rows"]]
+    np.testing.assert_array_equal(table["NumDF"], compare.column(ref, "NumDF"))
+    np.testing.assert_allclose(table["F value"], compare.column(ref, "F value"), rtol=1e-4)
+    np.testing.assert_allclose(table["DenDF"], compare.column(ref, "DenDF"), rtol=1e-3)
+    np.testing.assert_allclose(table["Sum Sq"], compare.column(ref, "Sum Sq"), rtol=1e-4)
+    np.testing.assert_allclose(table["Pr(>F)"], compare.column(ref, "Pr(>F)"), rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if "anova_kr" in compare.record(f"lmer_{n}")])
+def test_analysis_of_variance_by_kenward_roger(name):
+    fit, ref = compare.lmm(name), compare.record(f"lmer_{name}")["anova_kr"]
+    table = fit.anova(ddf="kr").table
+    np.testing.assert_allclose(table["F value"], compare.column(ref, "F value"), rtol=1e-4)
+    np.testing.assert_allclose(table["DenDF"], compare.column(ref, "DenDF"), rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_random_effects(name):
+    fit, ref = compare.lmm(name), compare.record(f"lmer_{name}")
+    frames = fit.ranef(cond_var=True)
+    assert list(frames) == list(ref["ranef"])
+    for group, theirs in ref["ranef"].items():
+        ours = frames[group].loc[theirs["levels"]].to_numpy()
+        k = len(theirs["names"])
+        scale = max(np.abs(theirs["mode"]).max(), 1e-3)
+        np.testing.assert_allclose(ours[:, :k], theirs["mode"], atol=2e-5 * scale)
+        np.testing.assert_allclose(ours[:, k:], theirs["condsd"], rtol=2e-4, atol=1e-8)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_varcorr(name):
+    fit, ref = compare.lmm(name), compare.record(f"lmer_{name}")["varcorr"]
+    ours = fit.varcorr()
+    assert list(ours["grp"]) == ref["grp"]
+    assert [None if isinstance(v, float) else v for v in ours["var2"]] == ref["var2"]
+    np.testing.assert_allclose(ours["sdcor"], ref["sdcor"], rtol=3e-4, atol=1e-9)
+    np.testing.assert_allclose(ours["vcov"], ref["vcov"], rtol=4e-4, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if "slopeonly" not in n])
+def test_ranova(name):
+    """lmerTest puts an intercept in place of a lone slope, which is no smaller model: left out."""
+    fit, ref = compare.lmm(name), compare.record(f"lmer_{name}")["ranova"]
+    table = fit.ranova().table
+    # lme4 writes batch/cask as cask:batch + batch, the other way round
+    ours, theirs = np.argsort(table["logLik"]), np.argsort(compare.column(ref, "logLik"))
+    np.testing.assert_array_equal(table["npar"].iloc[ours], compare.column(ref, "npar")[theirs])
+    np.testing.assert_allclose(table["logLik"].iloc[ours], compare.column(ref, "logLik")[theirs], atol=1e-6)
+    np.testing.assert_allclose(table["LRT"].iloc[ours], compare.column(ref, "LRT")[theirs], atol=1e-4)
+    np.testing.assert_array_equal(table["Df"].iloc[ours], compare.column(ref, "Df")[theirs])
+    np.testing.assert_allclose(table["Pr(>Chisq)"].iloc[ours], compare.column(ref, "Pr(>Chisq)")[theirs], rtol=1e-4)
+
+
+def test_insteval():
+    """73,421 rows, 2,972 students crossed with 1,128 lecturers in 14 departments."""
+    fit, ref = compare.lmm("insteval"), compare.record("lmer_insteval")
+    assert fit.converged
+    assert fit.remlcrit() == pytest.approx(ref["criterion"], abs=1e-6)
+    np.testing.assert_allclose(fit.theta, ref["theta"], rtol=1e-3)
+    np.testing.assert_allclose(fit.beta, ref["estimate"], rtol=1e-5)
+    np.testing.assert_allclose(np.sqrt(np.diag(fit.cov_beta)), np.sqrt(np.diag(ref["vcov"])), rtol=1e-4)
+    df = satterthwaite(np.eye(2), fit.satterthwaite_parts)[0]
+    np.testing.assert_allclose(df, ref["df"], rtol=2e-3)
+
+
+def test_finish_fit_is_a_function_of_its_arguments():
+    fit = compare.lmm("sleepstudy_slope_reml")
+    again = finish_fit(fit.prepared, fit.data, fit.y, fit.weights, True, fit.options, fit.problem)
+    np.testing.assert_array_equal(again.theta, fit.theta)
+    np.testing.assert_array_equal(again.beta, fit.beta)
