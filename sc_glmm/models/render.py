@@ -57,13 +57,16 @@ def fixed_cells(summary: Summary) -> Cells:
 
 def correlation_cells(summary: Summary) -> Cells:
     """Lower triangle of the correlations of the fixed effects."""
-    names = [str(name) for name in summary.correlation.index]
+    names = [str(name).replace("[T.", "").replace("]", "") for name in summary.correlation.index]
     short = [abbreviate(name) for name in names]
     values = summary.correlation.to_numpy()
     rows: Cells = [["", *short[:-1]]]
     for i in range(1, len(names)):
         rows.append(
-            [abbreviate(names[i], 10), *(f"{values[i, j]:.3f}" if j < i else "" for j in range(len(names) - 1))]
+            [
+                abbreviate(names[i], 10),
+                *(f"{round(values[i, j], 3) + 0.0:.3f}" if j < i else "" for j in range(len(names) - 1)),
+            ]
         )
     return rows
 

@@ -1,4 +1,4 @@
-"""The Gaussian engine: against dense algebra, numerical derivatives, and each other's arrangements of the same model."""
+"""The Gaussian engine against dense algebra, numerical derivatives, and other arrangements of the same model."""
 
 from __future__ import annotations
 

@@ -1,0 +1,23 @@
+# What R prints for the models of test_summary.py:  Rscript make_golden.R
+suppressPackageStartupMessages({library(lmerTest)})
+options(useFancyQuotes = FALSE, width = 100)
+contrasts(cake$temperature) <- contr.treatment(levels(cake$temperature))
+models <- list(
+  sleepstudy_slope = quote(lmer(Reaction ~ Days + (Days | Subject), sleepstudy)),
+  sleepstudy_slope_ml = quote(lmer(Reaction ~ Days + (Days | Subject), sleepstudy, REML = FALSE)),
+  sleepstudy_independent = quote(lmer(Reaction ~ Days + (Days || Subject), sleepstudy)),
+  dyestuff2 = quote(lmer(Yield ~ 1 + (1 | Batch), Dyestuff2)),
+  penicillin = quote(lmer(diameter ~ 1 + (1 | plate) + (1 | sample), Penicillin)),
+  pastes = quote(lmer(strength ~ 1 + (1 | batch / cask), Pastes)),
+  cake = quote(lmer(angle ~ recipe + temperature + (1 | recipe:replicate), cake)),
+  cbpp = quote(glmer(cbind(incidence, size - incidence) ~ period + (1 | herd), cbpp, family = binomial)),
+  cbpp_agq = quote(glmer(cbind(incidence, size - incidence) ~ period + (1 | herd), cbpp, family = binomial, nAGQ = 9)),
+  grouseticks = quote(glmer(TICKS ~ YEAR + cHEIGHT + (1 | BROOD) + (1 | LOCATION), grouseticks, family = poisson)))
+for (name in names(models)) {
+  fit <- eval(models[[name]])
+  writeLines(capture.output(print(summary(fit))), paste0(name, ".R.txt"))
+}
+kr <- lmer(angle ~ recipe * temp + (1 | recipe:replicate), cake)
+writeLines(capture.output(print(summary(kr, ddf = "Kenward-Roger"))), "cake_kr.R.txt")
+writeLines(capture.output(print(anova(kr))), "anova_cake.R.txt")
+writeLines(capture.output(print(ranova(eval(models$sleepstudy_slope)))), "ranova_sleepstudy.R.txt")

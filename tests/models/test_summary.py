@@ -1,0 +1,143 @@
+"""Printed summaries: golden files, each beside what R prints for the same model.
+
+``python -m tests.models.test_summary`` writes ours anew, ``Rscript make_golden.R`` R's; look at both before a commit.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sc_glmm.models import glmer, lmer
+from tests.reference import load
+
+GOLDEN = Path(__file__).parent / "golden"
+CBPP = "cbind(incidence, size - incidence) ~ period + (1 | herd)"
+MODELS = {
+    "sleepstudy_slope": lambda: lmer("Reaction ~ Days + (Days | Subject)", load.frame("sleepstudy")),
+    "sleepstudy_slope_ml": lambda: lmer("Reaction ~ Days + (Days | Subject)", load.frame("sleepstudy"), reml=False),
+    "sleepstudy_independent": lambda: lmer("Reaction ~ Days + (Days || Subject)", load.frame("sleepstudy")),
+    "dyestuff2": lambda: lmer("Yield ~ 1 + (1 | Batch)", load.frame("Dyestuff2")),
+    "penicillin": lambda: lmer("diameter ~ 1 + (1 | plate) + (1 | sample)", load.frame("Penicillin")),
+    "pastes": lambda: lmer("strength ~ 1 + (1 | batch / cask)", load.frame("Pastes")),
+    "cake": lambda: lmer("angle ~ recipe + temperature + (1 | recipe:replicate)", load.frame("cake")),
+    "cbpp": lambda: glmer(CBPP, load.frame("cbpp"), family="binomial"),
+    "cbpp_agq": lambda: glmer(CBPP, load.frame("cbpp"), family="binomial", n_agq=9),
+    "grouseticks": lambda: glmer(
+        "TICKS ~ YEAR + cHEIGHT + (1 | BROOD) + (1 | LOCATION)", load.frame("grouseticks"), family="poisson"
+    ),
+}
+PRINTS = {
+    **{name: (lambda make=make: str(make().summary())) for name, make in MODELS.items()},
+    "cake_kr": lambda: str(_cake().summary(ddf="kenward-roger")),
+    "anova_cake": lambda: str(_cake().anova()),
+    "ranova_sleepstudy": lambda: str(MODELS["sleepstudy_slope"]().ranova()),
+}
+# Where lme4's optimum or its standard errors are not those of the model (see test_reference_*.py): in the unit of the
+# last digit that R prints.
+LOOSE = {
+    "cbpp": 150.0,  # glmer's Laplace standard errors are 1 % large, and so p = 0.001068 is 0.001212
+    "grouseticks": 25.0,
+    "cake_kr": 20.0,  # 254.015763 degrees of freedom
+    "sleepstudy_slope_ml": 5.0,
+    "sleepstudy_slope": 2.0,
+    "penicillin": 6.0,
+}
+
+
+def _cake():
+    return lmer("angle ~ recipe * temp + (1 | recipe:replicate)", load.frame("cake"))
+
+
+@pytest.mark.parametrize("name", PRINTS)
+def test_ours_is_the_golden_file(name):
+    assert PRINTS[name]() + "\n" == (GOLDEN / f"{name}.txt").read_text()
+
+
+@pytest.mark.parametrize("name", PRINTS)
+def test_numbers_are_those_that_r_prints(name):
+    ours, theirs = (table_numbers((GOLDEN / f"{name}{end}").read_text()) for end in (".txt", ".R.txt"))
+    if name == "cbpp_agq":
+        del theirs["head"]  # lme4 leaves constants out of the likelihood here
+    assert set(theirs) <= set(ours)
+    for place, numbers in theirs.items():
+        assert len(ours[place]) >= len(numbers), place
+        for (a, digits_a), (b, digits_b) in zip(ours[place], numbers, strict=False):
+            unit = 10.0 ** -min(digits_a, digits_b)
+            slack = LOOSE.get(name, 1.0) if place != "residuals" else 5.0
+            assert abs(a - b) <= 1.01 * slack * max(unit, 5e-3 * abs(b) if digits_b > 8 else 0.0), (place, a, b)
+
+
+NUMBER = re.compile(r"(?<![\w.])-?\d+\.?\d*(?:e[-+]\d+)?(?![\w.])")
+
+
+def table_numbers(text: str) -> dict[str, list[tuple[float, int]]]:
+    """Numbers (with their decimals) by section; stars, names and R's extra lines do not count."""
+    section, out = "head", {}
+    for line in text.splitlines():
+        start = line.strip()
+        for key, words in (
+            ("residuals", "Scaled residuals"),
+            ("random", "Random effects"),
+            ("groups", "Number of obs"),
+            ("fixed", "Fixed effects"),
+            ("correlation", "Correlation of Fixed"),
+            ("table", "Sum Sq"),
+            ("table", "npar"),
+        ):
+            if start.startswith(words):
+                section = key
+        if start.startswith(("---", "Signif", "Formula", "Data", "Generalized", "Approximation", "optimizer", "Model")):
+            section = "rest" if start.startswith(("---", "optimizer")) else section
+            continue
+        if section == "rest" or "~" in line or "boundary" in line:
+            continue
+        # names of levels and columns hold digits of their own
+        line = re.sub(r"\S*\[T\.\S*|\bp[a-z]*d\d\b|YEAR\d+|\bt[a-z]*\d+\b", "", line)
+        numbers = [(float(m), _decimals(m)) for m in NUMBER.findall(line)]
+        if numbers:
+            out.setdefault(section, []).extend(numbers)
+    return out
+
+
+def _decimals(text: str) -> int:
+    mantissa, _, exponent = text.partition("e")
+    return len(mantissa.partition(".")[2]) - int(exponent or 0)
+
+
+def test_html_has_the_same_cells():
+    summary = MODELS["sleepstudy_slope"]().summary()
+    text, page = str(summary), summary._repr_html_()
+    cells = re.findall(r"<td>([^<]*)</td>", page)
+    assert "&lt; 2e-16" in page
+    for cell in (c for c in cells if NUMBER.fullmatch(c)):
+        assert cell in text
+    assert page.count("<table>") == 4
+
+
+def test_singular_fit_is_said_and_is_no_error():
+    fit = MODELS["dyestuff2"]()
+    assert fit.is_singular()
+    assert any("singular" in note for note in fit.summary().notes)
+    assert "singular" not in str(MODELS["penicillin"]().summary())
+
+
+def test_many_columns_print_no_correlations(rng):
+    import pandas as pd
+
+    n = 120
+    frame = pd.DataFrame({f"x{i}": rng.normal(size=n) for i in range(22)})
+    frame["g"] = pd.Categorical(np.arange(n) % 6)
+    frame["y"] = rng.normal(size=n)
+    fit = lmer(f"y ~ {' + '.join(f'x{i}' for i in range(22))} + (1 | g)", frame)
+    text = str(fit.summary(ddf="asymptotic"))
+    assert "not shown for p = 23" in text
+    assert "Correlation of Fixed Effects:" not in text
+
+
+if __name__ == "__main__":
+    for name, make in PRINTS.items():
+        (GOLDEN / f"{name}.txt").write_text(make() + "\n")
