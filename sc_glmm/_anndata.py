@@ -256,6 +256,14 @@ def read_results(adata: AnnData, key: str) -> pd.DataFrame:
     return frame
 
 
+def read_fit_info(adata: AnnData, key: str) -> pd.DataFrame:
+    """One row per gene and group, without what belongs to a contrast."""
+    frame = read_results(adata, key)
+    first = frame[frame["contrast"] == frame["contrast"].cat.categories[0]]
+    drop = [c for c in ("contrast", *CONTRAST_COLUMNS) if c in first and c != "status"]
+    return first.drop(columns=drop).reset_index(drop=True)
+
+
 def _plain(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """What h5ad and zarr can hold: plain values and lists of strings; anything richer as JSON."""
     out: dict[str, Any] = {}

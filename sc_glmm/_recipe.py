@@ -52,7 +52,7 @@ def summary_line(tests: Sequence[GeneTests], seconds: float, key: str, groupby: 
         tested = int(counts.get("ok", 0) + counts.get("singular", 0))
         others = [
             f"{int(counts[word]):,} {word.replace('_', ' ')}"
-            for word in ("singular", "separated", "not_converged", "all_zero", "error")
+            for word in ("singular", "separated", "not_converged", "low_count", "all_zero", "error")
             if counts.get(word, 0)
         ]
         where = f"{groupby} {group.group}: " if groupby else ""

@@ -22,6 +22,9 @@ CONTRAST_COLUMNS = (
     "adj_p_value",
     "status",
     "p_hk",
+    "log_fc_shrunk",
+    "lfsr",
+    "s_value",
 )
 
 

@@ -62,6 +62,8 @@ class Test(StrEnum):
     eb_wald = "eb_wald"
     hk = "hk"
     ql = "ql"
+    satterthwaite = "satterthwaite"
+    satterthwaite_moderated = "satterthwaite_moderated"
     t = "t"
     wald = "wald"
     lrt = "lrt"
@@ -110,6 +112,7 @@ def run_test(
         Test | None,
         typer.Option(help="The test; default: eb_lr, moderated over genes (Gaussian: t)."),
     ] = None,
+    min_counts: Annotated[int, typer.Option(min=0, help="Genes with fewer counts in all are not tested.")] = 0,
     n_agq: Annotated[
         int, typer.Option(min=1, help="Nodes of adaptive Gauss-Hermite quadrature; 1 is the Laplace approximation.")
     ] = 1,
@@ -152,6 +155,7 @@ def run_test(
             formula,
             family=family.value,
             test=None if test is None else test.value,
+            min_counts=min_counts,
             method=method.value,
             n_agq=n_agq,
             size_factors=size_factors,

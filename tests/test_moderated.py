@@ -55,7 +55,7 @@ def null():
     return simulate(n_samples=6, n_genes=2400)
 
 
-@pytest.mark.parametrize("test", ["eb_lr", "eb_wald", "hk", "ql"])
+@pytest.mark.parametrize("test", ["eb_lr", "eb_wald", "hk", "ql", "satterthwaite_moderated"])
 def test_level_with_six_samples(null, test):
     """Six samples, 2,400 null genes: within three standard errors and the bounds of the calibration benchmark."""
     p = p_values(null, test)["p_value"].iloc[1:]
@@ -230,6 +230,18 @@ def test_nested_design_puts_the_right_variance_on_the_grid():
     assert list(params["variances_on_grid"]) == ["sample"]
     assert 0.005 < np.mean(table["p_value"] < 0.05) < 0.12
     assert {"sd_sample_eb", "sd_donor"} <= set(table.columns)
+
+
+def test_shrunken_effects_and_the_test_of_the_variance():
+    effects = np.tile([0.0, 0.0, 0.0, 1.0], 100)
+    adata = simulate(n_samples=10, n_genes=400, effects=effects, variances=(0.0, 0.2), means=(3.0,))
+    table = p_values(adata, "eb_lr").iloc[1:]
+    truth = effects[1:] / np.log(2)
+    assert np.mean((table["log_fc_shrunk"] - truth) ** 2) < np.mean((table["log_fc"] - truth) ** 2)
+    assert table["lfsr"].between(0, 1).all()
+    variable = np.tile([0.0, 0.2], 200)[1:] > 0
+    assert np.mean(table["p_sd_sample"][~variable] < 0.05) < 0.09
+    assert np.mean(table["p_sd_sample"][variable] < 0.05) > 0.8
 
 
 def test_joint_contrast_of_three_arms():

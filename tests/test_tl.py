@@ -198,7 +198,7 @@ def test_gaussian_family_on_log_values():
 def test_covariate_of_cells_by_grid_and_by_cells_agree():
     """The tensor grid against one row per cell."""
     adata = make(n_samples=6, cells=600, n_genes=5)
-    run(adata, "counts ~ disease + mito + (1|sample)")
+    run(adata, "counts ~ disease + mito + (1|sample) + (0 + mito|sample)")
     assert adata.uns["glmm"]["params"]["compression"] == "tensor"
     grid = sc_glmm.get.results(adata)
     frame = adata.obs.copy()
@@ -206,15 +206,50 @@ def test_covariate_of_cells_by_grid_and_by_cells_agree():
     from sc_glmm._fit import fit_frame
 
     # size factors given, so that both models have the same
-    run(adata, "counts ~ disease + mito + (1|sample)", size_factors=total)
+    run(adata, "counts ~ disease + mito + (1|sample) + (0 + mito|sample)", size_factors=total)
     grid = sc_glmm.get.results(adata)
     for gene in ("g0", "g2"):
         frame["y"] = np.asarray(adata[:, gene].layers["counts"].todense()).ravel()
-        fit = fit_frame("y ~ disease + mito + (1|sample)", frame, family="nb", method="reml", offset=np.log(total))
+        formula = "y ~ disease + mito + (1|sample) + (0 + mito|sample)"
+        fit = fit_frame(formula, frame, family="nb", method="reml", offset=np.log(total))
         mine = grid[grid["variable"] == gene]
         np.testing.assert_allclose(mine["coef"], fit.beta[1:], atol=1e-5)
         np.testing.assert_allclose(mine["loglik"], fit.loglik, atol=1e-4)
     assert set(grid.loc[grid["contrast"] == "mito: per unit", "df"]) == {5.0}  # from samples, not cells
+
+
+def test_effects_within_samples_get_a_variance_of_their_own():
+    adata = make(n_samples=12, cells=40, n_genes=5)
+    adata.obs["phase"] = pd.Categorical(np.where(np.arange(adata.n_obs) % 2, "S", "G1"), categories=["G1", "S"])
+    spelled = "counts ~ disease + mito + phase + (1|sample) + (0 + mito|sample) + (1|sample:phase)"
+    run(adata, spelled)
+    expected = sc_glmm.get.results(adata)
+    with pytest.warns(ScGlmmWarning, match=r"\(0 \+ mito \| sample\), \(1 \| sample:phase\) was added"):
+        run(adata, "counts ~ disease + mito + phase + (1|sample)")
+    pd.testing.assert_frame_equal(sc_glmm.get.results(adata), expected)
+    with pytest.warns(ScGlmmWarning, match="same in all of them"):
+        run(adata, "counts ~ disease + mito + (1|sample)", within="homogeneous")
+    assert "sd_sample_mito" not in sc_glmm.get.results(adata)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ScGlmmWarning)
+        run(adata, "counts ~ disease + mito + (1|sample)", contrasts="disease")  # mito is not tested
+    with pytest.warns(ScGlmmWarning, match=r"\(1 \| donor:disease\) was added"):
+        adata.obs["donor"] = "d" + (adata.obs["sample"].str[1:].astype(int) // 2).astype(str)
+        run(adata, "counts ~ disease + (1|donor)")  # the donor's cells of one condition are no replicates
+    refuses("within", adata=adata, within="both")
+
+
+def test_genes_below_min_counts_are_left_out_visibly():
+    adata = make(n_genes=12)
+    total = np.asarray(adata.layers["counts"].sum(axis=0)).ravel()
+    limit = int(np.sort(total)[4])
+    run(adata, FORMULA, min_counts=limit)
+    table = sc_glmm.get.results(adata)
+    assert ((table["status"] == "low_count") == (total < limit)).all()
+    assert table["p_value"].isna().eq(table["status"] == "low_count").all()
+    info = sc_glmm.get.fit_info(adata)
+    assert list(info["variable"]) == list(adata.var_names)
+    assert not {"contrast", "p_value", "coef"} & set(info.columns)
 
 
 # --- statuses ---------------------------------------------------------------------------------------------------------

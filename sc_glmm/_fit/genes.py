@@ -86,19 +86,35 @@ class AllFits:
     Attributes
     ----------
     fits
-        Estimates; coefficients that separation makes infinite are NaN in `undetermined`'s sense only: see there.
+        Estimates.
     separations
         Gene -> how it separates. Such a gene's numbers are those of its limit: contrasts that the separation does not
         touch can be read off `beta` and `vcov` as usual.
+    low_count
+        ``(n_genes,)`` genes that were left out for their few counts.
     """
 
     fits: GeneFits
     separations: dict[int, Separation]
+    low_count: BoolArray
 
 
-def fit_all(model: GeneModel, *, n_jobs: int = 1, progress: bool | None = False, desc: str = "fitting") -> AllFits:
-    """Fit every gene of `model`; the same bits for any `n_jobs`."""
+def fit_all(
+    model: GeneModel,
+    *,
+    n_jobs: int = 1,
+    progress: bool | None = False,
+    desc: str = "fitting",
+    min_counts: int = 0,
+) -> AllFits:
+    """Fit every gene of `model` with at least `min_counts` counts; the same bits for any `n_jobs`."""
     n_genes = len(model.stats)
+    low_count = np.zeros(n_genes, dtype=bool)
+    if model.family.counts and min_counts > 0:
+        total = model.stats.A.sum(axis=1)
+        low_count = (total > 0.5) & (total < min_counts - 0.5)
+        # a gene without counts is not fitted
+        model = replace(model, stats=replace(model.stats, A=np.where(low_count[:, None], 0.0, model.stats.A)))
     separations = _find_separations(model) if model.family.counts else {}
     blocks = [(model, start, min(start + BLOCK, n_genes)) for start in range(0, n_genes, BLOCK)]
 
@@ -110,7 +126,7 @@ def fit_all(model: GeneModel, *, n_jobs: int = 1, progress: bool | None = False,
     fits = _concatenate(parts) if parts else _fit_block(model, 0, 0)
     for gene, separation in separations.items():
         _refit_in_limit(model, gene, separation, fits)
-    return AllFits(fits, separations)
+    return AllFits(fits, separations, low_count)
 
 
 def _fit_block(model: GeneModel, start: int, stop: int) -> GeneFits:
@@ -197,7 +213,7 @@ def _refit_in_limit(model: GeneModel, gene: int, separation: Separation, fits: G
 
 
 # Words for what became of a gene, in the order of precedence: the first that applies is its status.
-STATUS = ("all_zero", "error", "separated", "not_converged", "singular", "ok")
+STATUS = ("all_zero", "low_count", "error", "separated", "not_converged", "singular", "ok")
 
 
 def singular_genes(model: GeneModel, fits: GeneFits, tol: float = 1e-4) -> BoolArray:
@@ -215,7 +231,8 @@ def status_words(model: GeneModel, result: AllFits) -> NDArray[np.object_]:
     separated = np.zeros(len(fits.status), dtype=bool)
     separated[list(result.separations)] = True
     conditions = (
-        fits.status == entry.EMPTY,
+        (fits.status == entry.EMPTY) & ~result.low_count,
+        result.low_count,
         fits.status == entry.FAILED,
         separated,
         fits.status == entry.NOT_CONVERGED,

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import chi2
 
 from .._display import progress_over
 from .._engine import entry
@@ -164,6 +165,20 @@ def quasi_tests(
                 df_test[stratum] = min(df_test[stratum][0] + d0, 1e6)
     t, p_value = scaled_t(estimate, se * np.ones(n_genes), scale, df_test)
     return estimate, se * np.sqrt(scale), t, df_test, p_value
+
+
+def variance_test(model: GeneModel, moderation: Moderation) -> FloatArray | None:
+    """``(n_genes,)`` p-values of no variance between samples: Cochran's Q, the residual sum of squares without one.
+
+    The mixture of chi-squares that tests a variance at its boundary needs many samples; Q does not. None where
+    :func:`has_quasi` says no, or several variances are on the grid.
+    """
+    variance = moderation.grid.variance
+    if not has_quasi(model) or variance.shape[1] > 1:
+        return None
+    return chi2.sf(
+        moderation.profiles.rss[:, int(np.argmin(variance[:, 0]))], len(model.rows.X) - model.rows.X.shape[1]
+    )
 
 
 def _own_node(moderation: Moderation) -> IntArray:

@@ -18,19 +18,21 @@ from .._errors import DesignError, InputError
 from .._families.registry import Family
 from .._inference.mixture import MixtureTest
 from .._inference.multiple import benjamini_hochberg
+from .._inference.satterthwaite import satterthwaite
+from .._inference.shrink import shrink
 from .._inference.wald import interval, wald_test
 from .._results import CONTRAST_COLUMNS, ContrastTable
 from .compress import Compressed
 from .genes import STATUS, AllFits, GeneModel, singular_genes, status_words
 from .lrt import likelihood_ratios
-from .moderated import Moderation, moderated_test, quasi_tests
+from .moderated import Moderation, moderated_test, quasi_tests, variance_test
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 
 LN2 = math.log(2.0)
 # The tests; those of the first kind share profiles and prior.
-MODERATED = ("eb_lr", "eb_wald", "hk", "ql")
+MODERATED = ("eb_lr", "eb_wald", "hk", "ql", "satterthwaite", "satterthwaite_moderated")
 TESTS = (*MODERATED, "t", "wald", "lrt")
 # Words whose numbers are shown; "separated" only for contrasts that the separation does not touch.
 TRUSTED = ("ok", "singular")
@@ -49,17 +51,17 @@ def check_test(test: str | None, family: Family) -> None:
 
 
 def contrast_df(contrasts: Sequence[Contrast], design: Design) -> list[float]:
-    """Degrees of freedom of each contrast, from samples; a contrast without any cannot be tested."""
+    """Degrees of freedom of each contrast, from samples; with fewer than two it cannot be tested."""
     out = []
     for contrast in contrasts:
         df = residual_df(contrast.L, design.fixed.X, design.random)
-        if df < 1.0:
+        if df < 2.0:
             groups = ", ".join(dict.fromkeys(term.group for term in design.random))
             raise DesignError(
-                f"the contrast {contrast.words!r} is confounded with the random effects ({groups}): no degree of "
-                "freedom is left to compare levels with. A contrast between samples needs several samples on each "
-                "side; drop the fixed effects that tell the samples apart, or the grouping factor that coincides with "
-                "it"
+                f"the contrast {contrast.words!r} is confounded with the random effects ({groups}): {df:g} degrees of "
+                "freedom are left to compare levels with, and 2 are the least. A contrast between samples needs "
+                "several samples on each side; drop the fixed effects that tell the samples apart, or the grouping "
+                "factor that coincides with it"
             )
         out.append(df)
     return out
@@ -92,6 +94,7 @@ def test_contrasts(
             "adj_p_value": benjamini_hochberg(made.p_value),
             "p_hk": _hk(model, moderation, i, len(contrast.L), df),
             "status": _categorical(words),
+            **_shrunken(moderation, i, len(contrast.L), len(genes)),
         }
         table = pd.DataFrame({name: columns[name] for name in CONTRAST_COLUMNS}, index=genes)
         tables.append(ContrastTable(contrast.name, contrast.words, contrast.levels, df, table))
@@ -100,6 +103,15 @@ def test_contrasts(
 
 # the name begins with "test" and stands in a module that tests may import
 test_contrasts.__test__ = False  # type: ignore[attr-defined]
+
+
+def _shrunken(moderation: Moderation | None, i: int, q: int, n_genes: int) -> dict[str, FloatArray]:
+    """Shrunken fold changes (log2), for ranking."""
+    if moderation is None or moderation.prior is None or q > 1:
+        nothing = np.full(n_genes, np.nan)
+        return {"log_fc_shrunk": nothing, "lfsr": nothing, "s_value": nothing}
+    made = shrink(moderation.weights, moderation.profiles.delta[:, i], moderation.profiles.var[:, i])
+    return {"log_fc_shrunk": made.mean / LN2, "lfsr": made.lfsr, "s_value": made.s_value}
 
 
 def _hk(model: GeneModel, moderation: Moderation | None, i: int, q: int, df: float) -> FloatArray:
@@ -126,6 +138,8 @@ def _one_contrast(
         estimate, se, t, df_t, p_value = quasi_tests(model, moderation, i, df, test == "ql")
         half = student_t.ppf(0.975, df_t) * se
         return MixtureTest(estimate, se, estimate - half, estimate + half, t, p_value)
+    if test.startswith("satterthwaite") and moderation is not None and q == 1:
+        return _satterthwaite(moderation, i, test.endswith("moderated"))
     shown = np.isin(words, TRUSTED)
     for gene, separation in result.separations.items():
         shown[gene] = result.fits.status[gene] == 0 and not separation.touches(contrast.L)
@@ -141,6 +155,21 @@ def _one_contrast(
     wald = wald_test(beta, vcov, contrast.L, reference)
     low, high = interval(wald.coef, wald.se, reference)
     return MixtureTest(wald.coef, wald.se, low, high, wald.stat, wald.p_value)
+
+
+def _satterthwaite(moderation: Moderation, i: int, moderated: bool) -> MixtureTest:
+    profiles, variance = moderation.profiles, moderation.grid.variance
+    if variance.shape[1] > 1:
+        raise InputError(
+            f"test='satterthwaite' works with one variance between samples, and {', '.join(moderation.grid.names)} "
+            "matter here; use test='eb_lr', which integrates over all of them"
+        )
+    restricted = profiles.ell - 0.5 * profiles.log_det
+    estimate, se, df, p_value = satterthwaite(
+        variance[:, 0], restricted, profiles.delta[:, i], profiles.var[:, i], moderated=moderated
+    )
+    half = student_t.ppf(0.975, df) * se
+    return MixtureTest(estimate, se, estimate - half, estimate + half, estimate / se, p_value)
 
 
 def _one_sided(made: MixtureTest, result: AllFits, contrast: Contrast) -> MixtureTest:
@@ -204,6 +233,9 @@ def gene_table(
             columns["phi_from_trend"] = moderation.phi_from_trend
         columns["n_agq"] = moderation.n_agq
         columns["more_variable"] = moderation.surprising
+        p_variance = variance_test(model, moderation)
+        if p_variance is not None:
+            columns[_safe(f"p_sd_{moderation.grid.names[0]}")] = p_variance
         for k, name in enumerate(moderation.grid.names):
             columns[_safe(f"sd_{name}_eb")] = np.sqrt(moderation.variance_mean[:, k])
     beta, se = _determined(fits, result, fitted)
@@ -227,6 +259,7 @@ def _determined(fits: GeneFits, result: AllFits, fitted: BoolArray) -> tuple[Flo
 def _messages(words: NDArray[np.object_], result: AllFits) -> NDArray[np.object_]:
     texts = {
         "all_zero": "no counts in the cells used",
+        "low_count": "fewer counts than min_counts",
         "error": "no start led to finite values",
         "separated": "all counts are zero where the design says so: coefficients that go to infinity are not shown",
         "singular": "a variance of the random effects is zero",

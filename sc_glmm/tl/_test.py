@@ -13,17 +13,17 @@ from numpy.typing import NDArray
 
 from .._anndata import check_object, cut_note, find_response, groups_of, obs_numbers, write_results
 from .._compress.size_factors import library_size
-from .._design import build_contrasts, build_design
 from .._display import logger, warn_notes
 from .._errors import DesignError, InputError
 from .._families.registry import Family
-from .._fit.compress import CellGroup, Compressed, compress_groups
+from .._fit.compress import Compressed, compress_groups
 from .._fit.genes import AllFits, GeneModel, fit_all, prepare_genes, rescale
 from .._fit.grid import refit_outside_grid
-from .._fit.model import check_method, get_family
+from .._fit.model import get_family
 from .._fit.moderated import MIN_GENES, Moderation, has_quasi, moderate, prior_arrays
+from .._fit.plan import Choices, Plan, plan_group
 from .._fit.sizes import NOTABLE_SHIFT, check_offset, check_size_factors, sample_factors
-from .._fit.tests import MODERATED, check_test, contrast_df, default_test, gene_table, test_contrasts
+from .._fit.tests import MODERATED, check_test, default_test, gene_table, test_contrasts
 from .._formula import MixedFormula, parse_formula
 from .._parallel import resolve_n_jobs
 from .._recipe import announce_compilation, make_recipe, summary_line
@@ -49,7 +49,10 @@ def test(
     reference: Mapping[str, str] | None = None,
     contrasts: Any = None,
     groupby: str | None = None,
-    test: Literal["eb_lr", "eb_wald", "hk", "ql", "t", "wald", "lrt"] | None = None,
+    test: Literal["eb_lr", "eb_wald", "hk", "ql", "satterthwaite", "satterthwaite_moderated", "t", "wald", "lrt"]
+    | None = None,
+    within: Literal["heterogeneous", "homogeneous"] = "heterogeneous",
+    min_counts: int = 0,
     method: Literal["reml", "ml"] = "reml",
     n_agq: int = 1,
     n_jobs: int | None = None,
@@ -98,7 +101,14 @@ def test(
         posterior of the variances. ``"eb_wald"``: the same with Wald's statistic. ``"hk"``: Hartung and Knapp, each
         gene alone. ``"ql"``: quasi-likelihood, moderated over genes. ``"t"`` (default for Gaussian): Wald with t or F
         and degrees of freedom between samples. ``"wald"`` and ``"lrt"``: normal and chi-square reference, for many
-        samples only. See Notes.
+        samples only. ``"satterthwaite"`` and ``"satterthwaite_moderated"``: t with Satterthwaite's degrees of freedom.
+        See Notes.
+    within
+        What to do about tested effects within samples, such as that of a covariate of cells. ``"heterogeneous"``
+        (default): they may differ between samples, so a missing ``(0 + x | sample)`` or, for a factor,
+        ``(1 | sample:x)`` is added, and said. ``"homogeneous"``: the formula as it is; cells count as replicates then.
+    min_counts
+        Genes with fewer counts in all are not tested (status ``low_count``). Default 0: every gene is.
     method
         ``"reml"`` or ``"ml"``.
     n_agq
@@ -138,10 +148,10 @@ def test(
 
     Notes
     -----
-    ``status`` is the first of these that applies: ``all_zero``; ``error``; ``separated`` (counts are all zero where
-    some combination of covariates says so); ``not_converged``; ``singular`` (a variance is zero: an answer, not a
-    failure); ``ok``. For a separated gene the moderated tests give a penalised estimate, an interval with one finite
-    end and a p-value; the others give NaN.
+    ``status`` is the first of these that applies: ``all_zero``; ``low_count``; ``error``; ``separated`` (counts are
+    all zero where some combination of covariates says so); ``not_converged``; ``singular`` (a variance is zero: an
+    answer, not a failure); ``ok``. For a separated gene the moderated tests give a penalised estimate, an interval
+    with one finite end and a p-value; the others give NaN.
 
     The moderated tests hold the dispersion at its estimate (or, for genes with fewer than five cells of two or more
     counts, at the trend over abundance: ``phi_from_trend``), profile the likelihood over a grid of the variances on
@@ -172,7 +182,8 @@ def test(
     adata = adata.copy() if copy else adata
     response = find_response(adata, parsed, spec.counts)
     sizes = _sizes(adata, response.matrix, parsed, spec, size_factors, offset)
-    plans, skipped, notes = _plan_groups(adata, parsed, sizes, reference, contrasts, groupby, method, n_agq)
+    choices = Choices(reference, contrasts, method, n_agq, within)
+    plans, skipped, notes = _plan_groups(adata, parsed, sizes, choices, groupby)
     notes = [*response.notes, *sizes.notes, *notes]
     warn_notes(notes)
     announce_compilation()
@@ -183,7 +194,7 @@ def test(
             plan.cells.design, cells.rows, cells.nodes, cells.stats, spec, reml=plan.reml, n_agq=n_agq
         )
         model, shift = _normalise(model, cells, adata.var_names, sizes.default)
-        result = fit_all(model, n_jobs=jobs, progress=progress, desc=plan.cells.name or "genes")
+        result = fit_all(model, n_jobs=jobs, progress=progress, desc=plan.cells.name or "genes", min_counts=min_counts)
         if cells.grid is not None:
             result = refit_outside_grid(response.matrix, plan.cells, cells, model, result, jobs)
         moderation, used, told = _moderate(model, result, plan, test or default_test(spec), jobs, progress)
@@ -261,34 +272,18 @@ def _sizes(
     return _Sizes(np.where(used, log, 0.0), used, True, "library size x sample factor", tuple(notes))
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """What is fitted and tested in one group of cells."""
-
-    cells: CellGroup
-    contrasts: tuple[Any, ...]
-    dfs: tuple[float, ...]
-    reml: bool
-
-
 def _plan_groups(
-    adata: AnnData,
-    formula: MixedFormula,
-    sizes: _Sizes,
-    reference: Mapping[str, str] | None,
-    contrasts: Any,
-    groupby: str | None,
-    method: str,
-    n_agq: int,
-) -> tuple[list[_Plan], dict[str, str], list[str]]:
+    adata: AnnData, formula: MixedFormula, sizes: _Sizes, choices: Choices, groupby: str | None
+) -> tuple[list[Plan], dict[str, str], list[str]]:
     """A plan per group; a group that cannot be fitted is skipped with the reason, unless there is only one."""
     groups, notes = groups_of(adata, groupby)
-    plans: list[_Plan] = []
+    plans: list[Plan] = []
     skipped: dict[str, str] = {}
     for name, mask in groups:
         cells = np.flatnonzero(mask & sizes.used)
         try:
-            plan, more = _plan_group(adata, name, cells, formula, sizes, reference, contrasts, method, n_agq)
+            frame: pd.DataFrame = adata.obs.iloc[cells]  # type: ignore[assignment]
+            plan, more = plan_group(name, cells, frame, formula, sizes.log[cells], choices)
         except DesignError as error:
             if groupby is None:
                 raise
@@ -302,36 +297,6 @@ def _plan_groups(
             f"no level of {groupby!r} can be tested; the first says: {next(iter(skipped.values()), 'none')}"
         )
     return plans, skipped, notes
-
-
-def _plan_group(
-    adata: AnnData,
-    name: str,
-    cells: NDArray[np.int64],
-    formula: MixedFormula,
-    sizes: _Sizes,
-    reference: Mapping[str, str] | None,
-    contrasts: Any,
-    method: str,
-    n_agq: int,
-) -> tuple[_Plan, list[str]]:
-    frame: pd.DataFrame = adata.obs.iloc[cells]  # type: ignore[assignment]
-    if len(frame) == 0:
-        raise DesignError("no cell with counts is left")
-    design = build_design(formula, frame, reference=reference)
-    reml = check_method(method, n_agq, design.random)
-    kept = cells[design.kept]
-    made = build_contrasts(design, contrasts)
-    dfs = contrast_df(made, design)
-    notes = list(design.notes)
-    notes += [
-        f"{contrast.words}: only {df:g} degrees of freedom between samples; p-values from so few samples are fragile"
-        for contrast, df in zip(made, dfs, strict=True)
-        if df < 4
-    ]
-    log = sizes.log[kept] + (design.offset if design.offset is not None else 0.0)
-    kept_frame = frame.loc[design.kept].reset_index(drop=True)
-    return _Plan(CellGroup(name, kept, design, kept_frame, log), made, tuple(dfs), reml), notes
 
 
 def _normalise(model: GeneModel, cells: Compressed, genes: pd.Index, default: bool) -> tuple[GeneModel, dict[str, Any]]:
@@ -350,7 +315,7 @@ def _normalise(model: GeneModel, cells: Compressed, genes: pd.Index, default: bo
 
 
 def _moderate(
-    model: GeneModel, result: AllFits, plan: _Plan, test: str, n_jobs: int, progress: bool | None
+    model: GeneModel, result: AllFits, plan: Plan, test: str, n_jobs: int, progress: bool | None
 ) -> tuple[Moderation | None, str, list[str]]:
     """What the moderated tests need; and the test that is used, which is another one if there are too few genes."""
     if test not in MODERATED:
@@ -376,7 +341,7 @@ def _moderate(
 
 
 def _tables(
-    plan: _Plan,
+    plan: Plan,
     model: GeneModel,
     cells: Compressed,
     result: AllFits,

@@ -10,7 +10,9 @@ from sc_glmm._inference.mixture import joint_mixture_test, mixture_test
 from sc_glmm._inference.multiple import benjamini_hochberg
 from sc_glmm._inference.prior import abundance_rank, fit_prior, posterior_weights
 from sc_glmm._inference.quasi import scaled_t, squeeze
+from sc_glmm._inference.satterthwaite import satterthwaite
 from sc_glmm._inference.separation import find_deficient, separate
+from sc_glmm._inference.shrink import shrink
 
 GRID = np.array([4.0, 1.0, 0.4, 0.15, 0.06, 0.02, 1e-6])
 
@@ -148,3 +150,40 @@ def test_a_continuous_covariate_without_order_does_not_separate():
     positive = np.array([False, False, True, True, False, False])
     assert find_deficient(X, positive[None])[0]
     assert separate(X, positive) is None
+
+
+def test_shrinkage_finds_its_prior_and_its_signs_are_as_false_as_it_says():
+    rng = np.random.default_rng(8)
+    n = 6000
+    effect = np.where(rng.uniform(size=n) < 0.7, 0.0, rng.normal(0, 1.0, n))
+    variances = rng.choice(GRID, n, p=[0, 0, 0.3, 0, 0.5, 0, 0.2])
+    log_likelihood, delta, var, _ = meta_regression(n, variances, effect=0.0)
+    delta = delta + effect[:, None]
+    prior = fit_prior(log_likelihood, abundance_rank(rng.normal(size=n)), (len(GRID),))
+    weights = posterior_weights(log_likelihood, prior.at(np.full(n, 0.5)))
+    made = shrink(weights, delta, var)
+    assert np.mean(made.mean**2) < np.mean(delta[:, 0] ** 2)
+    assert np.mean((made.mean - effect) ** 2) < 0.6 * np.mean((delta[:, 0] - effect) ** 2)
+    chosen = made.s_value < 0.05
+    false_sign = np.sign(made.mean[chosen]) != np.sign(effect[chosen])
+    assert chosen.sum() > 200
+    assert false_sign.mean() < 0.08
+    assert made.lfsr[chosen].mean() == pytest.approx(made.s_value[chosen].max(), rel=1e-6)
+
+
+def test_satterthwaite_knows_the_balanced_case():
+    """Where the variance between samples is far above that within, nu is the number of samples less two."""
+    wide = np.exp(np.linspace(np.log(4e3), np.log(4.0), 15))
+    rng = np.random.default_rng(9)
+    S = 8
+    rss = 200.0 * rng.chisquare(S - 2, size=300)
+    log_likelihood = -0.5 * (S - 2) * np.log(wide) - 0.5 * rss[:, None] / wide
+    delta = rng.normal(size=(300, 1)) * np.ones(15)
+    var = np.broadcast_to(4.0 * wide / S, delta.shape)
+    estimate, se, df, p = satterthwaite(wide, log_likelihood, delta, var, moderated=False)
+    inside = (rss / (S - 2) > 8.0) & (rss / (S - 2) < 2e3)
+    np.testing.assert_allclose(df[inside], S - 2, rtol=0.05)
+    np.testing.assert_allclose(se[inside] ** 2, 4.0 * rss[inside] / (S - 2) / S, rtol=0.05)
+    np.testing.assert_allclose(p[inside], 2 * stats.t.sf(np.abs(estimate / se)[inside], df[inside]))
+    _, _, more, _ = satterthwaite(wide, log_likelihood, delta, var, moderated=True)
+    assert np.median(more[inside]) > S - 2

@@ -1,0 +1,68 @@
+"""Effects within samples: given a variance between samples of their own, unless told otherwise.
+
+A covariate that varies from cell to cell is estimated within samples, and its effect may differ between them. A model
+with ``(1 | sample)`` alone takes cells for replicates of that effect: with a slope of standard deviation 0.1 over
+samples of estimates with variance 0.004, three in ten true nulls are rejected at 5 %.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from .._design import Contrast, Design, ReTerm
+
+
+def missing_terms(design: Design, contrasts: Sequence[Contrast]) -> tuple[list[str], list[str]]:
+    """Random terms that tested effects within samples lack, and the names of effects for which none can be made.
+
+    A number gets a slope, ``(0 + x | sample)``, a factor an intercept for each sample and level, ``(1 | sample:x)``;
+    both for the finest grouping factor.
+    """
+    if not design.random:
+        return [], []
+    finest = max(design.random, key=lambda term: len(term.levels))
+    group = ":".join(_quoted(name) for name in finest.term.group)
+    tested = np.any([np.any(contrast.L != 0.0, axis=0) for contrast in contrasts], axis=0)
+    terms: list[str] = []
+    unclear: list[str] = []
+    for j in np.flatnonzero(tested):
+        if not _varies_within(design, int(j)):
+            continue
+        label = next(label for label, columns in design.fixed.terms.items() if j in columns)
+        names = label.split(":")
+        if any(_allows(term, names) for term in design.random):
+            continue
+        column = design.columns.get(label)
+        if column is None:
+            unclear.append(label)
+        elif column.kind == "number":
+            terms.append(f"(0 + {_quoted(label)} | {group})")
+        else:
+            terms.append(f"(1 | {group}:{_quoted(label)})")
+    return list(dict.fromkeys(terms)), list(dict.fromkeys(unclear))
+
+
+def _varies_within(design: Design, j: int) -> bool:
+    """Whether column j of X varies within levels of every grouping factor."""
+    x = design.fixed.X[:, j]
+    for term in design.random:
+        first = np.empty(len(term.levels), dtype=np.int64)
+        first[term.codes[::-1]] = np.arange(len(x))[::-1]
+        if np.allclose(x, x[first][term.codes], rtol=0.0, atol=1e-10 * max(np.abs(x).max(), 1e-300)):
+            return False
+    return True
+
+
+def _allows(term: ReTerm, names: Sequence[str]) -> bool:
+    """Whether a random term lets the effect of these variables differ between its levels."""
+    in_basis = {name.name for basis in term.term.terms for atom in basis for name in atom.names}
+    in_group = set(term.term.group)
+    return all(any(name == known or known in name for known in in_basis | in_group) for name in names)
+
+
+def _quoted(name: str) -> str:
+    """A column's name as a formula needs it."""
+    plain = name.replace("_", "a").replace(".", "a")
+    return name if plain.isalnum() and not plain[0].isdigit() else f"`{name}`"

@@ -1,0 +1,56 @@
+"""The facts of every gene's fit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from .._anndata import read_fit_info
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+def fit_info(adata: AnnData, key: str = "glmm") -> pd.DataFrame:
+    """One row per gene (and group), in the order of the genes: what the fit says beside its tests.
+
+    Parameters
+    ----------
+    adata
+        After :func:`sc_glmm.tl.test`.
+    key
+        Its `key_added`.
+
+    Returns
+    -------
+    A frame with
+
+    ``variable``
+        Gene. With `groupby`, its column comes first.
+    ``status``, ``message``, ``converged``, ``singular``, ``separated``
+        What became of the gene; see :func:`sc_glmm.tl.test`.
+    ``n_iter``, ``loglik``
+        Evaluations of the objective; maximised (restricted) log likelihood.
+    ``mean``, ``pct``, ``baseMean``, ``total``
+        Mean count per cell, percentage of cells with a count, the mean again under the name that other packages use,
+        and the sum of the counts.
+    ``dispersion``, ``dispersion_at_bound``, ``phi_from_trend``
+        phi of ``mu + phi mu^2``; whether it is at the end of its range; whether it was taken from the trend over
+        abundance.
+    ``sd_<group>``, ``sd_<group>_eb``, ``p_sd_<group>``
+        Standard deviation of the random effects (natural log) by restricted maximum likelihood; its posterior mean
+        under the prior from all genes; p-value of no variance between samples (Cochran's Q).
+    ``more_variable``
+        More variable between samples than genes of this abundance: p-values of such genes are liberal.
+    ``n_agq``
+        Quadrature nodes (1: Laplace).
+    ``coef_<name>``, ``se_<name>``
+        Every fixed effect, natural log.
+
+    Raises
+    ------
+    InputError
+        If there are no results under `key`.
+    """
+    return read_fit_info(adata, key)
