@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 FloatArray = NDArray[np.float64]
 
+# A residual sum of squares below this share of that of the response is rounding.
+EXACT = 1e-24
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class LmmFit(MixedFit):
@@ -193,13 +196,13 @@ def finish_fit(
     problem: LmmProblem,
 ) -> LmmFit:
     """Optimise, and bring the numbers to the user's scale."""
-    try:
-        solution = fit_lmm(problem, reml=reml)
-    except FloatingPointError:
+    residual = float(problem.S0[-1, -1])
+    if residual <= EXACT * float(np.sum(y**2 if weights is None else weights * y**2)):
         raise InputError(
             f"the fixed effects of {prepared.design.formula.source!r} explain the response completely: there is "
             "nothing left for a variance; check whether the response stands on the right side too"
-        ) from None
+        )
+    solution = fit_lmm(problem, reml=reml)
     point = solution.point
     sigma = _sigma(point, len(y), problem.n_beta, reml)
     relative, modes = _blocks(problem, solution)

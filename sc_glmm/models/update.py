@@ -56,7 +56,8 @@ def new_formula(old: MixedFormula, change: str) -> str:
             if sign == "+" and not same:
                 terms.append(piece)
             elif sign == "-" and same:
-                terms = [own for own in terms if own not in same]
+                # without a 1 the intercept would come back
+                terms = [*("0" for own in same if own == "1"), *(own for own in terms if own not in same)]
             elif sign == "-":
                 terms += _expanded(terms, piece, old, change)
     return f"{response or old.response} ~ {' + '.join(terms) if terms else '1'}"
@@ -96,9 +97,6 @@ def _expanded(terms: list[str], piece: str, old: MixedFormula, change: str) -> l
             for own in there:
                 terms.remove(own)
             return []
-        if _plain(piece) == "1" and "1" in terms:
-            terms.remove("1")
-            return ["0"]
     known = ", ".join(formula_terms(old))
     raise InputError(f"update({change!r}): there is no term {piece!r} to take out; the terms are {known}")
 
