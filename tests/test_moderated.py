@@ -274,6 +274,24 @@ def test_likelihood_ratio_is_that_of_two_fits():
     assert table["stat"].iloc[3] == pytest.approx(2 * (full.loglik - null.loglik), abs=1e-6)
 
 
+def test_bootstrap_of_named_genes():
+    """Two genes, one with an effect; p-values agree with the asymptotic ones within what few samples allow."""
+    effects = np.zeros(8)
+    effects[2] = 1.5
+    adata = simulate(n_samples=8, cells=20, n_genes=8, means=(2.0,), variances=(0.05,), effects=effects)
+    table = p_values(adata, "bootstrap", genes=["g2", "g5"], n_boot=59).set_index("variable")
+    assert table["p_value"].notna().sum() == 2
+    assert table.loc["g2", "p_value"] == pytest.approx(1 / 60)
+    asymptotic = p_values(adata, "lrt").set_index("variable").loc["g5", "p_value"]
+    assert abs(table.loc["g5", "p_value"] - asymptotic) < 0.3
+    again = p_values(adata, "bootstrap", genes=["g5"], n_boot=59, n_jobs=2).set_index("variable")
+    assert again.loc["g5", "p_value"] == table.loc["g5", "p_value"]  # a gene's seed knows no other genes
+    with pytest.raises(InputError, match="go together"):
+        sc_glmm.tl.test(adata, FORMULA, test="bootstrap")
+    with pytest.raises(InputError, match="'g99'"):
+        sc_glmm.tl.test(adata, FORMULA, test="bootstrap", genes=["g99"])
+
+
 def test_names_of_tests_are_checked():
     adata = simulate(n_genes=4)
     with pytest.raises(InputError, match="'eb_lr'"):

@@ -13,6 +13,7 @@ from .compress import CellGroup, Compressed
 from .genes import AllFits, GeneModel, fit_all, prepare_genes
 from .model import count_stats, engine_nodes
 from .rows import design_rows, plain_rows
+from .sizes import cell_offsets
 
 FloatArray = NDArray[np.float64]
 
@@ -36,7 +37,7 @@ def refit_outside_grid(
         return result
     rows = design_rows(group.design)
     # the size factors of the model: those of the cells, times the factors of their samples
-    offset = group.offset + cell_shift(compressed, model)
+    offset = cell_offsets(group, compressed, model)
     table = chebyshev_nodes(rows.row_of, rows.n_rows, offset)
     stats = compress_counts(matrix, table, offset, obs_index=group.cells, genes=genes, n_jobs=n_jobs)
     cells = prepare_genes(
@@ -58,19 +59,3 @@ def refit_outside_grid(
     separations = {g: s for g, s in result.separations.items() if g not in set(genes.tolist())}
     separations.update({int(genes[g]): s for g, s in again.separations.items()})
     return replace(result, separations=separations)
-
-
-def cell_shift(compressed: Compressed, model: GeneModel) -> FloatArray:
-    """``(n_obs,)`` what :func:`~sc_glmm._fit.genes.rescale` added to the log size factors of each cell."""
-    grid = compressed.grid
-    if grid is None:
-        raise ValueError("there is no grid")
-    table = grid.tensor.table
-    first_node = table.ptr[grid.tensor.first[:-1]]
-    if model.family.name == "poisson":
-        per_base = np.log(model.nodes.weight[first_node] / compressed.nodes.weight[first_node])
-    else:
-        per_base = np.log(model.nodes.ec[first_node] / compressed.nodes.ec[first_node])
-    shift = np.zeros(len(grid.x))
-    shift[table.order] = np.repeat(per_base, np.diff(table.order_ptr))
-    return shift

@@ -14,6 +14,13 @@ from .genes import AllFits, GeneModel, fit_all
 FloatArray = NDArray[np.float64]
 
 
+def under(model: GeneModel, L: FloatArray) -> GeneModel:
+    """The model with ``L beta = 0``: the columns of X are replaced by what the hypothesis leaves of them."""
+    X = np.ascontiguousarray(model.rows.X @ null_space(L))
+    structure = build_structure(X, model.structure.blocks, np.maximum(model.rows.n_cells, 1e-3))
+    return replace(model, structure=structure, rows=replace(model.rows, X=X))
+
+
 def likelihood_ratios(model: GeneModel, result: AllFits, L: FloatArray, *, n_jobs: int = 1) -> FloatArray:
     """``(n_genes,)`` twice the gain in log likelihood over ``L beta = 0``, variances estimated anew under both.
 
@@ -21,7 +28,5 @@ def likelihood_ratios(model: GeneModel, result: AllFits, L: FloatArray, *, n_job
     """
     free = replace(model, reml=False)
     full = fit_all(free, n_jobs=n_jobs).fits.loglik if model.reml else result.fits.loglik
-    X = np.ascontiguousarray(model.rows.X @ null_space(L))
-    structure = build_structure(X, model.structure.blocks, np.maximum(model.rows.n_cells, 1e-3))
-    null = replace(free, structure=structure, rows=replace(model.rows, X=X))
+    null = under(free, L)
     return np.maximum(2.0 * (full - fit_all(null, n_jobs=n_jobs).fits.loglik), 0.0)

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from .._compress.composition import pooled_factors
 from .._compress.size_factors import DOMINANT_SHARE
 from .._errors import InputError
-from .compress import Compressed
+from .compress import CellGroup, Compressed
 from .genes import GeneModel
+from .rows import design_rows
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
@@ -83,3 +84,21 @@ def sample_factors(model: GeneModel, compressed: Compressed) -> SampleFactors:
     return SampleFactors(
         log_factor[finest.codes], float(np.abs(log_factor).max(initial=0.0)), tuple(int(g) for g in dominant)
     )
+
+
+def cell_offsets(group: CellGroup, compressed: Compressed, model: GeneModel) -> FloatArray:
+    """``(n_obs,)`` log size factors as the model has them: those of the cells, times the factors of their samples."""
+    if compressed.grid is not None:
+        table = compressed.grid.tensor.table
+        first = model.nodes.ptr[compressed.grid.tensor.first[:-1]]
+        base = np.empty(len(group.offset), dtype=np.int64)
+        base[table.order] = np.repeat(np.arange(len(first)), np.diff(table.order_ptr))
+    else:
+        first = model.nodes.ptr[:-1]
+        base = design_rows(group.design).row_of
+    after, before = (
+        (model.nodes.weight, compressed.nodes.weight)
+        if model.family.name == "poisson"
+        else (model.nodes.ec, compressed.nodes.ec)
+    )
+    return group.offset + np.log(after[first] / before[first])[base]

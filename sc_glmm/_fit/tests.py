@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -33,7 +33,7 @@ BoolArray = NDArray[np.bool_]
 LN2 = math.log(2.0)
 # The tests; those of the first kind share profiles and prior.
 MODERATED = ("eb_lr", "eb_wald", "hk", "ql", "satterthwaite", "satterthwaite_moderated")
-TESTS = (*MODERATED, "t", "wald", "lrt")
+TESTS = (*MODERATED, "t", "wald", "lrt", "bootstrap")
 # Words whose numbers are shown; "separated" only for contrasts that the separation does not touch.
 TRUSTED = ("ok", "singular")
 
@@ -75,12 +75,15 @@ def test_contrasts(
     genes: pd.Index,
     test: str,
     moderation: Moderation | None,
+    bootstrap: Callable[[FloatArray], FloatArray] | None = None,
 ) -> tuple[ContrastTable, ...]:
-    """Test every contrast by `test`, with BH over its tested genes."""
+    """Test every contrast by `test`, with BH over its tested genes; `bootstrap` gives the p-values of that test."""
     words = status_words(model, result)
     tables = []
     for i, (contrast, df) in enumerate(zip(contrasts, dfs, strict=True)):
         made = _one_contrast(model, result, contrast, i, df, test, moderation, words)
+        if bootstrap is not None:
+            made = replace(made, p_value=bootstrap(contrast.L))
         columns = {
             "coef": made.coef,
             "se": made.se,

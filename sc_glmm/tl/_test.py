@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -16,6 +17,7 @@ from .._compress.size_factors import library_size
 from .._display import logger, warn_notes
 from .._errors import DesignError, InputError
 from .._families.registry import Family
+from .._fit.bootstrap import bootstrap_p_values
 from .._fit.compress import Compressed, compress_groups
 from .._fit.genes import AllFits, GeneModel, fit_all, prepare_genes, rescale
 from .._fit.grid import refit_outside_grid
@@ -35,6 +37,18 @@ if TYPE_CHECKING:
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 
+TestName = Literal[
+    "eb_lr",
+    "eb_wald",
+    "hk",
+    "ql",
+    "satterthwaite",
+    "satterthwaite_moderated",
+    "t",
+    "wald",
+    "lrt",
+    "bootstrap",
+]
 # Largest over median eigenvalue of the residual covariance above which genes are called correlated.
 NOTABLE_EIGEN_RATIO = 3.0
 
@@ -49,8 +63,10 @@ def test(
     reference: Mapping[str, str] | None = None,
     contrasts: Any = None,
     groupby: str | None = None,
-    test: Literal["eb_lr", "eb_wald", "hk", "ql", "satterthwaite", "satterthwaite_moderated", "t", "wald", "lrt"]
-    | None = None,
+    test: TestName | None = None,
+    genes: Sequence[str] | None = None,
+    n_boot: int = 999,
+    seed: int = 0,
     within: Literal["heterogeneous", "homogeneous"] = "heterogeneous",
     min_counts: int = 0,
     method: Literal["reml", "ml"] = "reml",
@@ -102,7 +118,9 @@ def test(
         gene alone. ``"ql"``: quasi-likelihood, moderated over genes. ``"t"`` (default for Gaussian): Wald with t or F
         and degrees of freedom between samples. ``"wald"`` and ``"lrt"``: normal and chi-square reference, for many
         samples only. ``"satterthwaite"`` and ``"satterthwaite_moderated"``: t with Satterthwaite's degrees of freedom.
-        See Notes.
+        ``"bootstrap"``: parametric bootstrap of the likelihood ratio, for the named `genes`. See Notes.
+    genes, n_boot, seed
+        For ``test="bootstrap"``: which genes, how many simulated data sets each, and the seed.
     within
         What to do about tested effects within samples, such as that of a covariate of cells. ``"heterogeneous"``
         (default): they may differ between samples, so a missing ``(0 + x | sample)`` or, for a factor,
@@ -179,6 +197,11 @@ def test(
             "column names the samples, as in 'counts ~ disease + (1|sample)'"
         )
     check_test(test, spec)
+    if (test == "bootstrap") != (genes is not None):
+        raise InputError("test='bootstrap' and genes= go together: name the genes to be tested by many simulated fits")
+    unknown = [gene for gene in genes or () if gene not in adata.var_names]
+    if unknown:
+        raise InputError(f"genes: {unknown[0]!r} is not among the gene names ({len(unknown)} such names)")
     adata = adata.copy() if copy else adata
     response = find_response(adata, parsed, spec.counts)
     sizes = _sizes(adata, response.matrix, parsed, spec, size_factors, offset)
@@ -200,7 +223,14 @@ def test(
         moderation, used, told = _moderate(model, result, plan, test or default_test(spec), jobs, progress)
         warn_notes(f"{plan.cells.name}: {note}" if plan.cells.name else note for note in told)
         notes += told
-        tests.append(_tables(plan, model, cells, result, adata.var_names, moderation, {**shift, "test": used}))
+        bootstrap = None
+        if used == "bootstrap":
+            named = [adata.var_names.get_loc(gene) for gene in genes or ()]
+            bootstrap = partial(
+                bootstrap_p_values, plan.cells, cells, model, genes=named, n_boot=n_boot, seed=seed, n_jobs=jobs
+            )
+        told_of = {**shift, "test": used}
+        tests.append(_tables(plan, model, cells, result, adata.var_names, moderation, told_of, bootstrap))
     recipe = make_recipe(
         formula=formula,
         response=response.name,
@@ -348,6 +378,7 @@ def _tables(
     genes: pd.Index,
     moderation: Moderation | None,
     told: dict[str, Any],
+    bootstrap: Callable[[FloatArray], FloatArray] | None,
 ) -> GeneTests:
     design = plan.cells.design
     recipe = {
@@ -375,7 +406,7 @@ def _tables(
     return GeneTests(
         group=plan.cells.name,
         genes=gene_table(model, cells, result, genes, moderation),
-        contrasts=test_contrasts(model, result, plan.contrasts, plan.dfs, genes, told["test"], moderation),
+        contrasts=test_contrasts(model, result, plan.contrasts, plan.dfs, genes, told["test"], moderation, bootstrap),
         recipe=recipe,
         notes=design.notes,
         arrays={} if moderation is None else prior_arrays(moderation),
