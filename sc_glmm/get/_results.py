@@ -27,21 +27,22 @@ def results(adata: AnnData, key: str = "glmm", contrast: str | None = None) -> p
 
     Returns
     -------
-    A frame with
+    pandas.DataFrame
+        ``variable``, ``contrast``
+            Gene; what is compared with what. With `groupby`, its column comes first.
+        ``coef``, ``se``
+            Estimate and standard error, natural log.
+        ``log_fc``, ``log_fc_se``, ``ci_low``, ``ci_high``
+            The same in log2, with a 95 % interval for `log_fc`.
+        ``stat``, ``df``, ``p_value``, ``adj_p_value``
+            Statistic of the test (t, F or z, by the test), degrees of freedom between samples, two-sided p-value, and
+            the p-value adjusted over the tested genes of the contrast (Benjamini and Hochberg).
+        ``status``
+            One word, see :func:`sc_glmm.tl.test`.
+        ``p_hk``
+            p-value of Hartung and Knapp's test, which looks at the gene alone; NaN where it is not defined.
 
-    ``variable``, ``contrast``
-        Gene; what is compared with what. With `groupby`, its column comes first.
-    ``coef``, ``se``
-        Estimate and standard error, natural log.
-    ``log_fc``, ``log_fc_se``, ``ci_low``, ``ci_high``
-        The same in log2, with a 95 % interval for `log_fc`.
-    ``stat``, ``df``, ``p_value``, ``adj_p_value``
-        t (or F for a contrast of several columns, which has no single estimate), degrees of freedom, two-sided p-value,
-        and the p-value adjusted over the tested genes of the contrast (Benjamini and Hochberg).
-    ``status``
-        One word, see :func:`sc_glmm.tl.test`.
-
-    and the facts of the gene: message, flags, mean, pct, dispersion, standard deviations, every coefficient.
+        The facts of the gene follow, as :func:`sc_glmm.get.fit_info` lists them.
 
     Raises
     ------

@@ -142,20 +142,21 @@ def test(
 
     Returns
     -------
-    None, or the copy. Written are
+    AnnData or None
+        The copy, with `copy`. Written are
 
-    ``.varm[key_added]``
-        One row per gene: ``status``, ``message``, ``converged``, ``singular``, ``separated``, ``n_iter``, ``mean`` (per
-        cell), ``pct`` (of cells with a count), ``loglik``, ``dispersion`` (:math:`\phi`), ``sd_<group>``, and
-        ``coef_<name>`` and ``se_<name>`` (natural log) of every fixed effect.
-    ``.varm[f"{key_added}_{contrast}"]``
-        Per contrast: ``coef, se`` (natural log), ``log_fc, log_fc_se, ci_low, ci_high`` (log2), ``stat, df, p_value,
-        adj_p_value, status``.
-    ``.uns[key_added]``
-        ``params`` (formula, family, levels, sizes, versions) and, for contrasts of two levels of a factor, the arrays
-        that scanpy's ``rank_genes_groups`` functions read.
-    ``.uns[f"{key_added}_results"]``
-        With `groupby`: one long frame instead of the entries in ``.varm``.
+        ``.varm[key_added]``
+            One row per gene: ``status``, ``message``, ``converged``, ``singular``, ``separated``, ``n_iter``, ``mean``
+            (per cell), ``pct`` (of cells with a count), ``loglik``, ``dispersion`` (:math:`\phi`), ``sd_<group>``,
+            and ``coef_<name>`` and ``se_<name>`` (natural log) of every fixed effect.
+        ``.varm[f"{key_added}_{contrast}"]``
+            Per contrast: ``coef, se`` (natural log), ``log_fc, log_fc_se, ci_low, ci_high`` (log2), ``stat, df,
+            p_value, adj_p_value, status, p_hk``.
+        ``.uns[key_added]``
+            ``params`` (formula, family, levels, sizes, versions) and, for contrasts of two levels of a factor, the
+            arrays that scanpy's ``rank_genes_groups`` functions read.
+        ``.uns[f"{key_added}_results"]``
+            With `groupby`: one long frame instead of the entries in ``.varm``.
 
     Raises
     ------
