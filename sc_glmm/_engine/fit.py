@@ -92,7 +92,6 @@ class GeneStats:
             const=self.const[start:stop],
         )
 
-
     def pick(self, genes: IntArray) -> GeneStats:
         """The genes of the given places, in their order."""
         lengths = np.diff(self.over_ptr)[genes]
@@ -332,6 +331,7 @@ def profile_genes(
     beta: FloatArray,
     grid: FloatArray,
     contrasts: Sequence[FloatArray],
+    idle: Sequence[bool] | None = None,
     n_agq: int = 1,
 ) -> Profiles:
     """Profile every gene over a grid of covariance parameters.
@@ -348,6 +348,8 @@ def profile_genes(
         ``(n_grid, n_theta)`` covariance parameters for columns of Z of unit root mean square, largest variance first.
     contrasts
         ``(q, p)`` each.
+    idle
+        Contrasts that the variances on the grid do not matter for: they are tested at each gene's likeliest node.
     n_agq
         Quadrature nodes; more than one only for one block of one column.
     """
@@ -385,6 +387,8 @@ def profile_genes(
         bases,
         np.ascontiguousarray(np.linalg.inv(bases)),
         np.array([0, *(len(L) for L in contrasts)], dtype=np.int64),
+        np.array([False, *(idle or [False] * len(contrasts))], dtype=np.bool_),
+        False,
         ell,
         log_det,
         beta_out,

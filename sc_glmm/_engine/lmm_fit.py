@@ -135,12 +135,19 @@ def fit_lmm(problem: LmmProblem, *, reml: bool, start: FloatArray | None = None)
     best: OptSummary | None = None
     n_iter = 0
     with one_blas_thread():
-        for size in (0.7, 0.1, 4.0):
-            first = np.where(diagonal, size, 0.0) if start is None or size != 0.7 else np.array(start)
+        # again from where it stopped, which may be far out, then from elsewhere
+        for attempt in ("start", "here", "here", "small", "large", "here"):
+            size = {"small": 0.1, "large": 10.0}.get(attempt, 0.7)
+            first = np.where(diagonal, size, 0.0)
+            if attempt == "start" and start is not None:
+                first = np.array(start)
+            elif attempt == "here" and best is not None:
+                # a variance set to zero must be able to leave it
+                first = np.where(diagonal & (best.psi == 0.0), 1e-2, best.psi)
             found = minimise(
                 objective,
                 first,
-                cap=np.maximum(np.abs(first), 1.0),
+                cap=np.maximum(2.0 * np.abs(first), 3.0),
                 metric=np.maximum(np.abs(first), 0.3) ** 2 / arrow.n_levels[arrow.theta_fac],
                 zero_ok=diagonal,
                 snap_below=3e-3,
@@ -148,7 +155,7 @@ def fit_lmm(problem: LmmProblem, *, reml: bool, start: FloatArray | None = None)
             if found is None:
                 continue
             n_iter += found.n_iter
-            if best is None or found.value < best.value - 1e-9:
+            if best is None or found.value < best.value - 1e-9 or (found.converged and found.value < best.value + 1e-9):
                 best = found
             if best.converged:
                 break

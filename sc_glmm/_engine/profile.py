@@ -21,10 +21,12 @@ from sc_glmm._engine.workspace import Gene, Nodes, new_work
 from sc_glmm._families.jit import kernel
 from sc_glmm._families.registry import TABLE
 
-KERNEL_DIGEST = "be47fcd2aeaea5fe"
+KERNEL_DIGEST = "5173cd4823dc8bef"
 
 # Squared length of a Newton step, in the metric of the information, after which beta stands.
 CLOSE = 1e-9
+# A node whose restricted log likelihood is this far below the gene's best has no posterior mass to speak of (1e-6).
+IRRELEVANT = 14.0
 # Below this the signed root is used as it is: r* is a ratio of two small numbers there.
 SMALL_ROOT = 0.1
 
@@ -72,6 +74,8 @@ def profile_block(
     bases,
     inverses,
     n_tested,
+    idle,
+    joint,
     ell_out,
     log_det_out,
     beta_out,
@@ -103,6 +107,10 @@ def profile_block(
         unit matrix. And their inverses.
     n_tested
         ``(1 + n_contrasts,)`` number of coordinates that the hypothesis sets to zero; the first is zero.
+    idle
+        ``(1 + n_contrasts,)`` whether the variances on the grid do not matter for a hypothesis.
+    joint
+        False. (A constant in the call would be a type of its own, and the objective be compiled once more.)
     ell_out, log_det_out
         ``(n_genes, n_grid)`` maximised log likelihood; log det of the information of beta.
     beta_out
@@ -132,8 +140,9 @@ def profile_block(
     new_grad = np.zeros(n)
     v = np.zeros(q + p)
     vt = np.zeros(q + p)
-    warm_v = np.zeros((n_stages, q + p))
-    warm_beta = np.zeros((n_stages, p))
+    free_v = np.zeros((n_grid, q + p))
+    metric = np.zeros((n_grid, p, p))
+    restricted = np.zeros(n_grid)
     V = np.zeros((p, p))
     M = np.zeros((p, p))
     M0 = np.zeros((p, p))
@@ -186,52 +195,62 @@ def profile_block(
             gene_nodes = Nodes(t_ptr, t_coef, t_knot)
         if has_phi:
             psi[n - 1] = log_phi[g]
-        for s_ in range(n_stages):
-            for i in range(q + p):
-                warm_v[s_, i] = v_start[g, i]
         good = True
-        have_metric = False
-        ell = 0.0
-        for node in range(n_grid):
-            for t in range(n_theta):
-                psi[p + t] = grid[node, t]
-            have_metric = False
-            for stage in range(n_stages):
-                m = n_tested[stage]
-                B = bases[stage]
-                if node == 0:
-                    # the free fit starts from the fit of the gene, hypotheses from the free fit without the tested part
+        for stage in range(n_stages):
+            m = n_tested[stage]
+            B = bases[stage]
+            best = 0
+            for node in range(1, n_grid):
+                if stage > 0 and restricted[node] > restricted[best]:
+                    best = node
+            started = False
+            for visit in range(n_grid):
+                # a hypothesis that the variances do not matter for is fitted at the likeliest node alone, the
+                # others where the gene's posterior can have any mass
+                node = visit
+                if stage > 0 and idle[stage]:
+                    if visit > 0:
+                        break
+                    node = best
+                elif stage > 0 and restricted[node] < restricted[best] - IRRELEVANT:
+                    continue
+                for t in range(n_theta):
+                    psi[p + t] = grid[node, t]
+                have_metric = stage > 0
+                if stage > 0:
+                    V[:, :] = metric[node]
+                if not started and stage == 0:
                     for i in range(p):
-                        warm_beta[stage, i] = beta_start[g, i] if stage == 0 else warm_beta[0, i]
-                    if stage > 0:
-                        for i in range(q + p):
-                            warm_v[stage, i] = warm_v[0, i]
-                        for i in range(p):
-                            s = 0.0
-                            for j in range(p):
-                                s += inverses[stage, i, j] * warm_beta[0, j]
-                            gc[i] = s if i >= m else 0.0
-                        for i in range(p):
-                            s = 0.0
-                            for j in range(p):
-                                s += B[i, j] * gc[j]
-                            warm_beta[stage, i] = s
-                for i in range(p):
-                    psi[i] = warm_beta[stage, i]
-                for i in range(q + p):
-                    v[i] = warm_v[stage, i]
+                        psi[i] = beta_start[g, i]
+                    for i in range(q + p):
+                        v[i] = v_start[g, i]
+                elif not started:
+                    # from the free fit at this node without the tested part
+                    for i in range(q + p):
+                        v[i] = free_v[node, i]
+                    for i in range(p):
+                        s = 0.0
+                        for j in range(p):
+                            s += inverses[stage, i, j] * beta_out[g, node, j]
+                        gc[i] = s if i >= m else 0.0
+                    for i in range(p):
+                        s = 0.0
+                        for j in range(p):
+                            s += B[i, j] * gc[j]
+                        psi[i] = s
+                started = True
                 for i in range(n):
                     trial[i] = psi[i]
                 f = 1e300
                 length = 1.0
                 halvings = 0
-                what = EVALUATE
+                what = np.int64(EVALUATE)
                 final = False
                 for _it in range(80):
                     for i in range(q + p):
                         vt[i] = v[i]
                     ft, ok = objective(
-                        what, gene_code, has_phi, False, ar, gene_nodes, ge, gh, trial, vt, wk, new_grad, dh, acc
+                        what, gene_code, has_phi, joint, ar, gene_nodes, ge, gh, trial, vt, wk, new_grad, dh, acc
                     )
                     if what == COVARIANCE:
                         if not ok:
@@ -243,7 +262,7 @@ def profile_block(
                         have_metric = True
                         if final:
                             break
-                        what = EVALUATE
+                        what = np.int64(EVALUATE)
                     elif ok and ft <= f + 1e-13 * abs(ft) + 1e-11:
                         f = ft
                         halvings = 0
@@ -254,7 +273,7 @@ def profile_block(
                             v[i] = vt[i]
                         length = 1.0
                         if not have_metric:
-                            what = COVARIANCE
+                            what = np.int64(COVARIANCE)
                             continue
                     else:
                         length *= 0.4
@@ -280,7 +299,7 @@ def profile_block(
                         for i in range(p):
                             dec += gc[i] * step[i]
                         if dec < CLOSE or m == p:
-                            what = COVARIANCE
+                            what = np.int64(COVARIANCE)
                             final = True
                             for i in range(n):
                                 trial[i] = psi[i]
@@ -299,15 +318,12 @@ def profile_block(
                     good = False
                 if not good:
                     break
-                for i in range(p):
-                    warm_beta[stage, i] = psi[i]
-                for i in range(q + p):
-                    warm_v[stage, i] = v[i]
                 if stage == 0:
-                    ell = -f
                     ell_out[g, node] = -f
+                    metric[node] = V
                     _information(V, B, M, work, Lw, free, e)
                     log_det_out[g, node] = log_det(M, 0, Lw)
+                    restricted[node] = -f - 0.5 * log_det_out[g, node]
                     rss = 0.0
                     for i in range(q):
                         rss += v[i] * v[i]
@@ -316,6 +332,8 @@ def profile_block(
                     rss_out[g, node] = rss
                     for i in range(p):
                         beta_out[g, node, i] = psi[i]
+                    for i in range(q + p):
+                        free_v[node, i] = v[i]
                     # what each hypothesis needs of the free fit
                     for c in range(1, n_stages):
                         _information(V, bases[c], M, work, Lw, free, e)
@@ -328,7 +346,7 @@ def profile_block(
                             star_out[g, c - 1, node] = whole
                             var_out[g, c - 1, node] = math.exp(log_det(M, 1, Lw) - whole)
                 else:
-                    ratio = max(2.0 * (ell + f), 0.0)
+                    ratio = max(2.0 * (ell_out[g, node] + f), 0.0)
                     if m > 1:
                         root_out[g, stage - 1, node] = ratio
                         star_out[g, stage - 1, node] = ratio
@@ -345,4 +363,19 @@ def profile_block(
                         star_out[g, stage - 1, node] = star
             if not good:
                 break
+            if stage > 0:
+                # nodes that were left out take the numbers of the nearest one that was not; they have no weight
+                last = best
+                for node in range(best, n_grid):
+                    if root_out[g, stage - 1, node] == root_out[g, stage - 1, node]:
+                        last = node
+                    else:
+                        root_out[g, stage - 1, node] = root_out[g, stage - 1, last]
+                        star_out[g, stage - 1, node] = star_out[g, stage - 1, last]
+                for node in range(best, -1, -1):
+                    if root_out[g, stage - 1, node] == root_out[g, stage - 1, node]:
+                        last = node
+                    else:
+                        root_out[g, stage - 1, node] = root_out[g, stage - 1, last]
+                        star_out[g, stage - 1, node] = star_out[g, stage - 1, last]
         ok_out[g] = 1 if good else 0

@@ -46,6 +46,8 @@ class VarianceGrid:
         ``(n_chosen,)`` factor to the variance for columns as they are.
     elasticity
         Name of every variance -> largest elasticity of a contrast's variance in it.
+    idle
+        Per contrast: whether none of these variances matters for it.
     centre
         The node nearest to the population means.
     """
@@ -56,6 +58,7 @@ class VarianceGrid:
     shape: tuple[int, ...]
     unit: FloatArray
     elasticity: dict[str, float]
+    idle: tuple[bool, ...]
     centre: int
 
 
@@ -82,7 +85,8 @@ def choose_grid(model: GeneModel, fits: GeneFits, log_phi: FloatArray, contrasts
     mean = np.maximum(np.array(means), 1e-3)
     base = np.zeros(len(arrow.theta_fac))
     base[diagonal] = np.sqrt(mean)
-    elasticity = _elasticities(model, fits, log_phi, contrasts, base, diagonal)
+    by_row = _elasticities(model, fits, log_phi, contrasts, base, diagonal)
+    elasticity = by_row.max(axis=0)
     order = np.argsort(-elasticity, kind="stable")
     chosen = [int(k) for k in order if elasticity[k] >= MIN_ELASTICITY][:3] or [int(order[0])]
     chosen.sort()
@@ -98,6 +102,7 @@ def choose_grid(model: GeneModel, fits: GeneFits, log_phi: FloatArray, contrasts
         shape=(len(nodes),) * len(chosen),
         unit=np.array([units[k] for k in chosen]),
         elasticity={name: float(e) for name, e in zip(names, elasticity, strict=True)},
+        idle=_idle(by_row[:, chosen], contrasts),
         centre=int(nearest),
     )
 
@@ -110,10 +115,10 @@ def _elasticities(
     base: FloatArray,
     diagonal: IntArray,
 ) -> FloatArray:
-    """Per variance the largest elasticity over contrasts, median over genes of all abundances."""
+    """``(n_rows of all contrasts, n_variances)`` elasticities, median over genes of all abundances."""
     usable = np.flatnonzero((fits.status == 0) & np.isfinite(fits.beta).all(axis=1))
     if len(usable) == 0 or len(diagonal) == 1:
-        return np.ones(len(diagonal))
+        return np.ones((sum(len(L) for L in contrasts), len(diagonal)))
     total = model.stats.A.sum(axis=1)[usable]
     ranked = usable[np.argsort(total, kind="stable")]
     probes = ranked[np.unique(np.linspace(0, len(ranked) - 1, _N_PROBES).astype(np.int64))]
@@ -133,4 +138,10 @@ def _elasticities(
     with np.errstate(divide="ignore", invalid="ignore"):
         change = np.log(profiles.var[:, :, 1:] / profiles.var[:, :, :1]) / _LOG_STEP
     change = change[profiles.ok]
-    return np.nanmedian(change, axis=0).max(axis=0) if len(change) else np.ones(len(diagonal))
+    return np.nanmedian(change, axis=0) if len(change) else np.ones((len(rows), len(diagonal)))
+
+
+def _idle(by_row: FloatArray, contrasts: Sequence[FloatArray]) -> tuple[bool, ...]:
+    """Whether the chosen variances matter for no row of a contrast."""
+    owner = np.repeat(np.arange(len(contrasts)), [len(L) for L in contrasts])
+    return tuple(bool((by_row[owner == i] < MIN_ELASTICITY).all()) for i in range(len(contrasts)))

@@ -258,7 +258,7 @@ def _profile_block(
     genes: IntArray,
     log_phi: FloatArray,
     beta: FloatArray,
-    grid: FloatArray,
+    grid: VarianceGrid,
     contrasts: Sequence[FloatArray],
     n_agq: int,
 ) -> tuple[IntArray, Profiles]:
@@ -269,8 +269,9 @@ def _profile_block(
         model.family,
         log_dispersion=log_phi[genes],
         beta=beta[genes],
-        grid=grid,
+        grid=grid.theta,
         contrasts=contrasts,
+        idle=grid.idle,
         n_agq=n_agq,
     )
     return genes, profiles
@@ -294,7 +295,7 @@ def _profile_all(
         genes = usable[n_agq[usable] == n]
         for start in range(0, len(genes), BLOCK):
             part = genes[start : start + BLOCK]
-            blocks.append((model, stats, part, log_phi, beta, grid.theta, contrasts, int(n)))
+            blocks.append((model, stats, part, log_phi, beta, grid, contrasts, int(n)))
 
     def results() -> Iterator[tuple[int, tuple[IntArray, Profiles]]]:
         for genes, profiles in run_blocks(_profile_block, blocks, n_jobs):

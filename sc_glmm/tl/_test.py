@@ -226,7 +226,7 @@ def test(
         notes += told
         bootstrap = None
         if used == "bootstrap":
-            named = [adata.var_names.get_loc(gene) for gene in genes or ()]
+            named = [int(place) for place in adata.var_names.get_indexer(pd.Index(list(genes or ())))]
             bootstrap = partial(
                 bootstrap_p_values, plan.cells, cells, model, genes=named, n_boot=n_boot, seed=seed, n_jobs=jobs
             )
