@@ -204,7 +204,7 @@ def demo(
         typer.echo(_KERNELS_COMPILE if _must_compile() else "Loading the kernels ...", nl=False)
         start = time.perf_counter()
         # A matrix of any size will do; this keeps the time of compiling apart from that of the work.
-        tl.test(datasets.simulate(12, 200, 5, depth=50), formula, n_jobs=1, progress=False)
+        tl.test(datasets.simulate(12, 240, 60, depth=600), formula, n_jobs=1, progress=False)
         typer.echo(f" {time.perf_counter() - start:.1f} s")
 
         typer.echo(f"Testing every gene: {formula}")
