@@ -2,11 +2,12 @@
 
     python benchmarks/main_job/speed.py [sim50k.h5ad] [--peer-genes 2] [--repeats 3]
 
-The file must have counts in ``layers["counts"]`` and the columns ``cond`` (of samples), ``x2`` (of cells) and ``sample``; without
-one the same design is simulated: 50,000 cells of 20 samples, 500 genes. Every figure is the best of some runs after
-a first one that compiles. Whole: from AnnData to the table in ``.varm``. The stages in it are timed in the same runs. Peers
-(lme4 and glmmTMB, if R has them) fit a few genes of the same data, by Laplace, without size factors of their own: they get
-the log library sizes as offset. The models are those of the formulas as they stand (``within="homogeneous"``).
+The file must have counts in ``layers["counts"]`` and the columns ``cond`` (of samples), ``x2`` (of cells) and
+``sample``; without one the same design is simulated: 50,000 cells of 20 samples, 500 genes. Every figure is the best of
+some runs after a first one that compiles, from AnnData to the table in ``.varm``, on one thread. CPU is processor time,
+which other work on the machine disturbs less than wall time; the stages are timed in the same runs. Peers (lme4 and
+glmmTMB, if R has them) fit a few genes of the same data by Laplace, with the log library sizes as offset. The models
+are those of the formulas as they stand (``within="homogeneous"``).
 """
 
 from __future__ import annotations
@@ -73,9 +74,7 @@ def ours(
     for _ in range(repeats):
         wall, cpu = time.perf_counter(), time.process_time()
         with staged() as spent:
-            sc_glmm.tl.test(
-                adata, formula, family=family, test=test, within=within, n_jobs=1, progress=False
-            )
+            sc_glmm.tl.test(adata, formula, family=family, test=test, within=within, n_jobs=1, progress=False)
         total = {"cpu": time.process_time() - cpu, **spent}
         best["wall"] = min(best["wall"], time.perf_counter() - wall)
         if total["cpu"] < best["cpu"]:

@@ -1,7 +1,7 @@
 """Time of the first steps: importing the package, the first test after an installation, the first of a later process.
 
-Every figure is taken in a process of its own. Processor time is that of one process with one thread; on a busy machine it
-is the number to read, wall time beside it depends on what else runs.
+Every figure is taken in a process of its own. Processor time is that of one process with one thread; on a busy machine
+it is the number to read, wall time beside it depends on what else runs.
 
     python benchmarks/main_job/startup.py
 """
