@@ -135,8 +135,11 @@ def fit_lmm(problem: LmmProblem, *, reml: bool, start: FloatArray | None = None)
     best: OptSummary | None = None
     n_iter = 0
     with one_blas_thread():
-        # again from where it stopped, which may be far out, then from elsewhere
+        # again from where it stopped, which may be far out, then from elsewhere; a variance of zero may be a trap
+        # beside a ridge of large ones, and is believed after a look from there
         for attempt in ("start", "here", "here", "small", "large", "here"):
+            if best is not None and best.converged and attempt != "large":
+                continue
             size = {"small": 0.1, "large": 10.0}.get(attempt, 0.7)
             first = np.where(diagonal, size, 0.0)
             if attempt == "start" and start is not None:
@@ -157,7 +160,7 @@ def fit_lmm(problem: LmmProblem, *, reml: bool, start: FloatArray | None = None)
             n_iter += found.n_iter
             if best is None or found.value < best.value - 1e-9 or (found.converged and found.value < best.value + 1e-9):
                 best = found
-            if best.converged:
+            if best.converged and (attempt == "large" or np.all(best.psi[diagonal] != 0.0)):
                 break
         if best is None:
             raise FloatingPointError("the criterion is not finite at any start")

@@ -202,3 +202,35 @@ def test_nothing_finite_is_no_summary():
         snap_below=0.0,
     )
     assert found is None
+
+
+def test_a_covariate_far_from_zero_does_not_trap_the_variances_at_zero():
+    """Independent intercepts and slopes of a year: large variances that cancel, beside a local optimum without any."""
+    rng = np.random.default_rng(0)
+    group = np.repeat(np.arange(10), 14).astype(np.int64)
+    x = rng.normal(size=140) + 100.0
+    y = 3.0 + x + 10.0 * rng.normal(size=10)[group] * (x - 100.0) + rng.normal(size=140)
+    Z = np.column_stack([np.ones(140), x])
+    problem = build_problem(Z, (Block(group, 10, Z, (1, 1)),), np.arange(140), y, None)
+    far = fit_lmm(problem, reml=True, start=np.array([1000.0, 1000.0]))
+    found = fit_lmm(problem, reml=True)
+    assert found.converged
+    assert found.point.value <= far.point.value + 1e-6
+
+
+def test_correlated_slopes_do_not_mind_where_zero_is():
+    rng = np.random.default_rng(1)
+    group = np.repeat(np.arange(12), 10).astype(np.int64)
+    x = rng.normal(size=120)
+    y = x + rng.normal(size=12)[group] + rng.normal(size=12)[group] * x + rng.normal(size=120)
+    values = []
+    for shift in (0.0, 1000.0):
+        Z = np.column_stack([np.ones(120), x + shift])
+        problem = build_problem(Z, (Block(group, 12, Z, (2,)),), np.arange(120), y, None)
+        found = fit_lmm(problem, reml=False)
+        assert found.converged
+        values.append(found.point.value)
+        # the map to the engine's columns and back
+        theta = problem.unscale_theta(found.theta)
+        np.testing.assert_allclose(problem.scale_theta(theta), found.theta, rtol=1e-9)
+    assert values[0] == pytest.approx(values[1], abs=1e-7)
