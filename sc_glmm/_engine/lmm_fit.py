@@ -18,6 +18,9 @@ from sc_glmm._engine.optimize import FAILED as OPT_FAILED
 
 FloatArray = NDArray[np.float64]
 
+# Starts from which a variance of zero is looked at again (standard deviations relative to sigma).
+FAR = {"large": 10.0, "larger": 300.0}
+
 Objective = Callable[[FloatArray, FloatArray], float | None]
 
 
@@ -137,10 +140,10 @@ def fit_lmm(problem: LmmProblem, *, reml: bool, start: FloatArray | None = None)
     with one_blas_thread():
         # again from where it stopped, which may be far out, then from elsewhere; a variance of zero may be a trap
         # beside a ridge of large ones, and is believed after a look from there
-        for attempt in ("start", "here", "here", "small", "large", "here"):
-            if best is not None and best.converged and attempt != "large":
+        for attempt in ("start", "here", "here", "small", *FAR, "here"):
+            if best is not None and best.converged and attempt not in FAR:
                 continue
-            size = {"small": 0.1, "large": 10.0}.get(attempt, 0.7)
+            size = {"small": 0.1, **FAR}.get(attempt, 0.7)
             first = np.where(diagonal, size, 0.0)
             if attempt == "start" and start is not None:
                 first = np.array(start)
@@ -160,7 +163,7 @@ def fit_lmm(problem: LmmProblem, *, reml: bool, start: FloatArray | None = None)
             n_iter += found.n_iter
             if best is None or found.value < best.value - 1e-9 or (found.converged and found.value < best.value + 1e-9):
                 best = found
-            if best.converged and (attempt == "large" or np.all(best.psi[diagonal] != 0.0)):
+            if best.converged and np.all(best.psi[diagonal] != 0.0):
                 break
         if best is None:
             raise FloatingPointError("the criterion is not finite at any start")
