@@ -77,15 +77,17 @@ def test_the_line_parts_the_significant_from_the_rest(frame):
 
 
 def test_trouble_has_its_own_mark_and_is_counted(frame):
+    frame.loc[frame.index[:7], ["status", "log_fc", "p_value"]] = ["not_converged", 0.3, 0.5]
     ax = pl.volcano(frame)
     legend = [t.get_text() for t in ax.get_legend().get_texts()]
-    n_singular = int((frame["status"] == "singular").sum())
-    assert legend == ["separated (20)", f"singular ({n_singular})", "outside (20)"]
+    separated = int((frame["status"] == "separated").sum())
+    assert legend == ["not converged (7)", f"separated ({separated})", f"outside ({separated})"]
     # An absurd estimate stays on the border and does not squeeze the others.
     assert ax.get_xlim()[1] < 15
     assert _marks(ax)[:, 0].max() < ax.get_xlim()[1]
+    # A variance of zero is an answer: its genes are drawn like all others.
     hollow = [c for c in ax.collections if len(c.get_facecolors()) == 0 and len(c.get_offsets())]
-    assert sum(len(c.get_offsets()) for c in hollow) == n_singular
+    assert sum(len(c.get_offsets()) for c in hollow) == 7
 
 
 def test_no_legend_when_all_is_well(frame):

@@ -23,7 +23,7 @@ FloatArray = npt.NDArray[np.float64]
 
 # Colours that people with any colour vision tell apart, in print as well (Okabe and Ito).
 _UP, _DOWN, _REST = "#D55E00", "#0072B2", "#9A9A9A"
-_MARKERS = {"singular": "o", "separated": "D", "not_converged": "X"}
+_MARKERS = {"separated": "D", "not_converged": "X"}
 _OTHER_MARKER = "s"
 _COLUMN_WIDTH = (3.35, 3.0)  # inches: one column of a journal page
 
@@ -41,9 +41,9 @@ def volcano(
     """Effect against evidence for every gene of one contrast.
 
     Coloured genes are significant after adjustment; the dashed line is the p-value at which that happens. A gene whose
-    `status` is not ``ok`` (variance estimated as zero, a group with only zeros, ...) is drawn hollow, with a
-    marker of its own. A gene that lies outside the axes, with p = 0 or an estimate far beyond all ordinary ones, is
-    drawn as a triangle on the border. Genes without a p-value are not drawn.
+    `status` spells trouble (a group with only zeros, no convergence) is drawn hollow, with a marker of its own; a
+    variance estimated as zero is none. A gene that lies outside the axes, with p = 0 or an estimate far beyond all
+    ordinary ones, is drawn as a triangle on the border. Genes without a p-value are not drawn.
 
     Parameters
     ----------
@@ -95,6 +95,7 @@ def volcano(
             _, ax = plt.subplots(figsize=_COLUMN_WIDTH, dpi=200, layout="constrained")
         ax.tick_params(labelsize=0.875 * base, width=0.6, length=3)
     status = drawn["status"].astype(str) if "status" in drawn else pd.Series("ok", index=drawn.index)
+    status = status.replace("singular", "ok")
     x, y, outside = _coordinates(drawn, status.to_numpy(str))
     significant = (drawn["adj_p_value"] < alpha).to_numpy()
     color = np.where(significant, np.where(drawn["log_fc"] > 0, _UP, _DOWN), _REST)
@@ -130,7 +131,7 @@ def _coordinates(drawn: pd.DataFrame, status: npt.NDArray[np.str_]) -> tuple[Flo
     log_fc, p = drawn["log_fc"].to_numpy(float), drawn["p_value"].to_numpy(float)
     outside = np.full(len(drawn), "", dtype="<U1")
     # An estimate that a gene with trouble reports must not squeeze all others into the middle.
-    usual = np.abs(log_fc[np.isin(status, ["ok", "singular"])])
+    usual = np.abs(log_fc[status == "ok"])
     bound = 1.1 * usual.max() if len(usual) and usual.max() > 0 else np.abs(log_fc).max()
     x = np.clip(log_fc, -bound, bound)
     outside[log_fc < -bound], outside[log_fc > bound] = "<", ">"
