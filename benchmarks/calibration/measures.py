@@ -28,6 +28,13 @@ def power_at_true_fdr(p: np.ndarray, null: np.ndarray, level: float = 0.05) -> f
     return float(found / max((~null).sum(), 1))
 
 
+def power_spread(p: np.ndarray, null: np.ndarray, n_draws: int = 100) -> float:
+    """Standard error of :func:`power_at_true_fdr`, by drawing genes with replacement: the cut varies, too."""
+    rng = np.random.default_rng(0)
+    draws = [rng.integers(0, len(p), len(p)) for _ in range(n_draws)]
+    return float(np.std([power_at_true_fdr(p[i], null[i]) for i in draws], ddof=1))
+
+
 def count_rejections(p: np.ndarray) -> dict[str, int]:
     """Of p-values: how many there are, and how many lie below each level."""
     known = p[~np.isnan(p)]
@@ -62,6 +69,7 @@ def measure(
             "differential": int((~null).sum()),
             "found": int((hits & ~null).sum()),
             "at_true_fdr": power_at_true_fdr(p, null),
+            "at_true_fdr_se": power_spread(p, null),
         }
     if interval is not None:
         covered = (interval[:, 0] <= effect) & (effect <= interval[:, 1])

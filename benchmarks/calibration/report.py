@@ -113,22 +113,21 @@ def grid_table(stored: Stored) -> str:
     sums = {name: totals(stored[name]) for name in names}
     if not names:
         return "Not run."
-    head = [
-        "samples, dispersion",
-        "null genes",
-        *[label(m) for m in ordered(sums[names[0]])],
-        "Monte Carlo error",
-        "within bounds",
-    ]
-    rows = []
-    for name in names:
-        found = sums[name]
-        ours = found.get("eb_lr", Total())
-        sizes = re.fullmatch(r"grid-S(\d+)-phi(.*)", name)
-        what = f"{sizes[1]}, {sizes[2]}" if sizes else name
-        cells = [rates(found[m]) if m in found else "" for m in ordered(sums[names[0]])]
-        rows.append([what, f"{ours.null.get('n', 0):,}", *cells, errors(ours), "yes" if ours.calibrated() else "no"])
+    methods = ordered(sums[names[0]])
+    head = ["samples, dispersion", "null genes", *[label(m) for m in methods], "Monte Carlo error", "within bounds"]
+    rows = [_grid_row(name, sums[name], methods) for name in names]
+    for n in sorted({int(re.findall(r"S(\d+)", name)[0]) for name in names}):
+        both = totals([entry for name in names if f"-S{n}-" in name for entry in stored[name]])
+        rows.append(_grid_row(f"grid-S{n}-phiboth", both, methods))
     return markdown(head, rows)
+
+
+def _grid_row(name: str, found: dict[str, Total], methods: list[str]) -> list[str]:
+    ours = found.get("eb_lr", Total())
+    sizes = re.fullmatch(r"grid-S(\d+)-phi(.*)", name)
+    what = f"{sizes[1]}, {sizes[2]}" if sizes else name
+    cells = [rates(found[m]) if m in found else "" for m in methods]
+    return [what, f"{ours.null.get('n', 0):,}", *cells, errors(ours), "yes" if ours.calibrated() else "no"]
 
 
 def conditional_table(stored: Stored) -> str:
@@ -152,7 +151,8 @@ def power_table(stored: Stored, family: str) -> str:
     """Type-I error, realised FDR and power, by design and method."""
     rows = []
     for name in [n for n, s in SCENARIOS.items() if s.family == family and n in stored]:
-        found = totals(stored[name])
+        # On the data sets that the default was run on, so that all methods are compared on the same.
+        found = totals(stored[name], lambda entry: "eb_lr" in entry["methods"])
         for k, method in enumerate(ordered(found)):
             total = found[method]
             with_effects = total.differential > 0
@@ -213,17 +213,23 @@ def real_table(stored: Stored) -> str:
             found = totals(
                 stored[name], lambda e, size=size, kind=kind: e["samples"] == size and kind in (None, e["cell_type"])
             )
+            entries = [e for e in stored[name] if e["samples"] == size and kind in (None, e["cell_type"])]
+            # Splits of n donors span n - 1 dimensions: so many of them are worth something of their own.
+            n_donors = len({d for e in entries for d in e["donors"]})
+            worth = min(len({e["rep"] for e in entries}), n_donors - 1)
             for k, method in enumerate(ordered(found)):
                 total = found[method]
                 spread = np.std([rate[0] for rate in total.rates], ddof=1) if total.sets > 1 else np.nan
+                half = 2.0 * spread / np.sqrt(worth)
                 rows.append(
                     [
                         f"{name.removeprefix('real-')}, {kind or 'all types'}, {size} donors" if k == 0 else "",
                         str(total.sets) if k == 0 else "",
                         label(method),
                         rates(total),
+                        f"{percent(total.rate(0.05) - half)} to {percent(total.rate(0.05) + half)}",
                         percent(spread),
-                        percent(total.sets_with_hit / total.sets, 0),
+                        f"{total.sets_with_hit} of {total.sets}",
                     ]
                 )
     head = [
@@ -231,8 +237,9 @@ def real_table(stored: Stored) -> str:
         "splits",
         "method",
         "rejected at 5 / 1 / 0.1 %",
-        "SD between splits at 5 %",
-        "splits with a discovery",
+        "interval at 5 %",
+        "SD of splits",
+        "with a discovery",
     ]
     return markdown(head, rows) if rows else "Not run."
 

@@ -30,6 +30,7 @@ class Total:
     differential: int = 0
     found: int = 0
     at_true_fdr: list[float] = field(default_factory=list)
+    at_true_fdr_se: list[float] = field(default_factory=list)
     rates: list[tuple[float, ...]] = field(default_factory=list)
     fdrs: list[float] = field(default_factory=list)
     coverage: dict[str, np.ndarray] = field(default_factory=dict)
@@ -54,6 +55,7 @@ class Total:
             self.differential += values["power"]["differential"]
             self.found += values["power"]["found"]
             self.at_true_fdr.append(values["power"]["at_true_fdr"])
+            self.at_true_fdr_se.append(values["power"].get("at_true_fdr_se", np.nan))
         for name, counts in values.get("coverage", {}).items():
             self.coverage[name] = self.coverage.get(name, np.zeros(2)) + [counts["covered"], counts["n"]]
         n = max(values["null"]["n"], 1)
@@ -93,8 +95,8 @@ class Total:
 
     @property
     def power_se(self) -> float:
-        p = self.power_at_true_fdr
-        return float(np.sqrt(p * (1 - p) / self.differential)) if self.differential else np.nan
+        """Of the power at true FDR, from draws of genes."""
+        return float(np.sqrt(np.sum(np.square(self.at_true_fdr_se))) / self.sets) if self.at_true_fdr else np.nan
 
     def covered(self, which: str = "") -> float:
         """Share of the intervals that hold the truth; of all genes, or of ``null`` or ``differential`` ones."""
@@ -113,7 +115,7 @@ def _add(total: dict[str, int], counts: dict[str, int]) -> None:
 
 
 def load(folder: Path) -> dict[str, list[dict]]:
-    """Data sets of every scenario with results; those of the largest size if it was run with several."""
+    """Data sets of every scenario with results."""
     stored = {}
     for path in sorted(folder.glob("*.json")):
         content = json.loads(path.read_text())
