@@ -217,7 +217,10 @@ def real_table(stored: Stored) -> str:
             # Splits of n donors span n - 1 dimensions: so many of them are worth something of their own.
             n_donors = len({d for e in entries for d in e["donors"]})
             worth = min(len({e["rep"] for e in entries}), n_donors - 1)
-            for k, method in enumerate(ordered(found)):
+            # By cell type, the two that are compared; all of them over all types.
+            several = sum(part[0] == size for part in parts) > 1
+            brief = ("eb_lr", "edger_ql") if kind is not None and several else tuple(found)
+            for k, method in enumerate([m for m in ordered(found) if m in brief]):
                 total = found[method]
                 spread = np.std([rate[0] for rate in total.rates], ddof=1) if total.sets > 1 else np.nan
                 half = 2.0 * spread / np.sqrt(worth)
@@ -328,7 +331,9 @@ def save(panels: list[tuple[dict[str, Total], str]], path: Path) -> None:
         draw_qq(axis, found, title)
     for axis in axes.flat[len(panels) :]:
         axis.set_axis_off()
-    handles, labels = axes.flat[0].get_legend_handles_labels()
+    found = {name: line for axis in axes.flat for line, name in zip(*axis.get_legend_handles_labels(), strict=True)}
+    labels = [name for name in (label(m).replace("`", "") for m in ORDER) if name in found]
+    handles = [found[name] for name in labels]
     figure.legend(handles, labels, loc="lower center", ncol=min(4, len(labels)), frameon=False)
     figure.tight_layout(rect=(0, 0.5 / figure.get_figheight(), 1, 1))
     figure.savefig(path, dpi=110)
