@@ -227,3 +227,8 @@ def test_the_algebra_of_terms_is_formulaics(first: str, expression: str, last: s
 def test_the_fixed_text_can_be_read_again(source: str) -> None:
     formula = parse_formula(source)
     assert fixed_labels(parse_formula(f"~ {formula.fixed}")) == fixed_labels(formula)
+
+
+def test_a_caret_in_an_expression_is_a_power():
+    formula = parse_formula("y ~ I(x^2) + I((a + b) ^ 2) + (1 | g)")
+    assert formula.fixed == "1 + I(x ** 2) + I((a + b) ** 2)"

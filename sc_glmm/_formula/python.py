@@ -62,8 +62,9 @@ def _replace_backticks(source: str, start: int, stop: int) -> tuple[str, list[in
             where += range(pos, end)
         else:
             end = pos + 1
-            piece = " " if char.isspace() else char
-            where.append(pos)
+            # R's power: as Python's, exclusive or, it would silently be another number
+            piece = " " if char.isspace() else "**" if char == "^" else char
+            where += [pos] * len(piece)
         code.append(piece)
         pos = end
     # leading white space would be an indentation error
