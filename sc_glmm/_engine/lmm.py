@@ -98,15 +98,15 @@ class LmmProblem:
         """The same design with another response ``(n_obs,)``, offsets taken off."""
         Xs = self.arrow.XZ[:, self.arrow.size[4] :]
         w = np.ones_like(y) if weights is None else weights
-        sums = np.bincount(row_of, w * y, minlength=len(Xs))
+        sums = np.asarray(np.bincount(row_of, w * y, minlength=len(Xs)), dtype=np.float64)
         total = self.weight.sum()
         beta = Xs.T @ sums / total
         rest = y - (Xs @ beta)[row_of]
-        sums = np.bincount(row_of, w * rest, minlength=len(Xs))
+        sums = np.asarray(np.bincount(row_of, w * rest, minlength=len(Xs)), dtype=np.float64)
         # what rounding left of the projection
         more = Xs.T @ sums / total
         rest -= (Xs @ more)[row_of]
-        sums = np.bincount(row_of, w * rest, minlength=len(Xs))
+        sums = np.asarray(np.bincount(row_of, w * rest, minlength=len(Xs)), dtype=np.float64)
         return self._with_sums(sums, float(rest @ (w * rest)), beta + more)
 
     def _with_sums(self, sums: FloatArray, square: float, beta: FloatArray) -> LmmProblem:
@@ -189,7 +189,7 @@ def build_problem(
         ``(n_obs,)`` positive prior weights: the residual variance is sigma^2 / weight.
     """
     w = np.ones(len(y)) if weights is None else weights
-    weight = np.bincount(row_of, w, minlength=len(X))
+    weight = np.asarray(np.bincount(row_of, w, minlength=len(X)), dtype=np.float64)
     turned = [_orthogonal(block, weight) for block in blocks]
     arrow, scaling = build_arrow(X, [block for block, _ in turned], weight)
     basis = tuple(scaling.z_scale[f][:, None] * turned[i][1] for f, i in enumerate(scaling.order))
@@ -289,7 +289,7 @@ def _orthogonal(block: Block, weight: FloatArray) -> tuple[Block, FloatArray]:
     for size in block.terms:
         own = slice(first, first + size)
         # from the last column to the first, so that the factor is lower triangular
-        R = np.linalg.qr((w * block.Z[:, own])[:, ::-1], mode="r")[::-1, ::-1]
+        R = np.asarray(np.linalg.qr((w * block.Z[:, own])[:, ::-1], mode="r"))[::-1, ::-1]
         R = R * np.where(np.diagonal(R) < 0.0, -1.0, 1.0)[:, None]
         if R.shape[0] == size and np.abs(np.diagonal(R)).min() > 1e-10 * np.abs(R).max():
             B[own, own] = R

@@ -177,7 +177,7 @@ def kenward_roger_parts(
     W = covariance_from_hessian(0.5 * (information + information.T))
     inner = np.einsum("ij,ijab->ab", W, Q) - np.einsum("ij,iab,jbc->ac", W, P, phi_P)
     adjusted = phi + 2.0 * phi @ (0.5 * (inner + inner.T)) @ phi
-    return KenwardRogerParts(phi, adjusted, P, W)
+    return KenwardRogerParts(np.asarray(phi, dtype=np.float64), np.asarray(adjusted, dtype=np.float64), P, W)
 
 
 def kenward_roger(L: FloatArray, parts: KenwardRogerParts) -> tuple[float, float]:

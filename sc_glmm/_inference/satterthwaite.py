@@ -39,7 +39,7 @@ def satterthwaite(
     fine = np.concatenate([np.linspace(a, b, _FINE, endpoint=False) for a, b in zip(psi[:-1], psi[1:], strict=True)])
     fine = np.append(fine, psi[-1])
     good = np.isfinite(log_likelihood).all(axis=1) & np.isfinite(var).all(axis=1)
-    out = [np.full(len(good), np.nan) for _ in range(4)]
+    out = [np.full(len(delta), np.nan) for _ in range(4)]
     if not good.any():
         return out[0], out[1], out[2], out[3]
     criterion = CubicSpline(psi, log_likelihood[good][:, ::-1], axis=1)

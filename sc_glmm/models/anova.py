@@ -96,7 +96,7 @@ def term_hypotheses(fit: MixedFit, kind: str) -> dict[str, FloatArray]:
         if kind == "II":
             last = [c for other in above[label] for c in terms[other]]
             order = [*(j for j in range(p) if j not in columns and j not in last), *columns, *last]
-        R = np.linalg.qr(design.fixed.X[:, order], mode="r")
+        R = np.asarray(np.linalg.qr(design.fixed.X[:, order], mode="r"))
         L = np.zeros((len(columns), p))
         L[:, order] = R[[order.index(c) for c in columns]]
         out[label] = L / np.abs(L).max(axis=1, keepdims=True)
@@ -124,7 +124,7 @@ def _type_three(fit: MixedFit, labels: list[str]) -> dict[str, FloatArray]:
     new = {term_label(term): list(columns) for term, columns in _columns(summed).items()}
     ours = {_plain(text): label for label, text in terms.items()}
     found = {ours[_plain(label)]: columns for label, columns in new.items() if _plain(label) in ours}
-    return {label: C[found[label]] for label in labels}
+    return {label: np.asarray(C[found[label]], dtype=np.float64) for label in labels}
 
 
 def _contains(design: Design, large: str, small: str) -> bool:

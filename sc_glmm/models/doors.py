@@ -45,7 +45,10 @@ class Doors:
         return confint(self._fit, **options)
 
     def update(self, formula: str | None = None, **changes: Any) -> Any:
-        """Fit again with a changed formula (``"~ . - Days"``), data or options."""
+        """Fit again with a changed formula, data or options.
+
+        In the formula dots stand for what was there: ``"~ . - Days"``.
+        """
         from .update import update
 
         return update(self._fit, formula, **changes)

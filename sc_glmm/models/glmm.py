@@ -198,11 +198,11 @@ def _trial_stats(prepared: Prepared, share: FloatArray, trials: FloatArray) -> t
     offset = np.zeros(n_rows)
     offset[prepared.row_of] = prepared.offset
     const = gammaln(trials + 1.0) - gammaln(success + 1.0) - gammaln(trials - success + 1.0)
-    nodes = Nodes(
-        np.arange(n_rows + 1, dtype=np.int64), np.exp(offset), np.bincount(prepared.row_of, trials, minlength=n_rows)
-    )
+    n_trials = np.asarray(np.bincount(prepared.row_of, trials, minlength=n_rows), dtype=np.float64)
+    n_success = np.asarray(np.bincount(prepared.row_of, success, minlength=n_rows), dtype=np.float64)
+    nodes = Nodes(np.arange(n_rows + 1, dtype=np.int64), np.exp(offset), n_trials)
     stats = GeneStats(
-        A=np.bincount(prepared.row_of, success, minlength=n_rows)[None, :],
+        A=n_success[None, :],
         tail=np.zeros((1, 64)),
         over_ptr=np.zeros(2, dtype=np.int64),
         over_value=np.zeros(0),
