@@ -37,7 +37,7 @@ app = typer.Typer(
 
 _ALPHA = 0.05
 _TOP = 10
-_KERNELS_COMPILE = "Compiling the kernels, once after installation; this takes about half a minute ..."
+_KERNELS_COMPILE = "Compiling the kernels, once after installation; this takes about a minute ..."
 
 
 class Family(StrEnum):
