@@ -177,17 +177,7 @@ def _sums(
                 error=0.0,
                 grid=None,
                 total=stats.sum_y.sum(axis=1),
-                n_nonzero=_count_nonzero(matrix, g.cells, genes),
+                n_nonzero=stats.n_nonzero,
             )
         )
     return out
-
-
-def _count_nonzero(matrix: Matrix, cells: IntArray, genes: slice | IntArray) -> IntArray:
-    """Cells with a value other than zero, per gene."""
-    chosen = matrix[cells][:, genes]
-    if hasattr(chosen, "getnnz"):
-        chosen = chosen.copy()
-        chosen.eliminate_zeros()
-        return np.asarray(chosen.getnnz(axis=0), dtype=np.int64).reshape(-1)
-    return np.count_nonzero(np.asarray(chosen), axis=0).astype(np.int64)
