@@ -28,10 +28,10 @@ import anndata
 import numpy as np
 
 import sc_glmm
-from sc_glmm.tl import _test as main_job
+from sc_glmm._fit import run as main_job
 
 FORMULAS = ("counts ~ cond + (1|sample)", "counts ~ cond + x2 + (1|sample)")
-STAGES = {"compress": "compress_groups", "fit": "fit_all", "profile": "_moderate"}
+STAGES = {"compress": "compress_groups", "fit": "fit_all", "profile": "profile_all", "prior": "moderate"}
 PEERS = {"glmer Poisson": "poisson", "glmmTMB nbinom2 REML": "nb", "glmmTMB nbinom2 ML": "nb"}
 
 

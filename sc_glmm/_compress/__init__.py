@@ -3,7 +3,7 @@
 from .check import node_error, tensor_error
 from .composition import pooled_factors
 from .counts import CountStats, add_counts, compress_counts
-from .gaussian import GaussianStats, compress_gaussian
+from .gaussian import GaussianStats, add_sums, compress_gaussian
 from .guards import count_problem
 from .nodes import NodeTable, chebyshev_nodes, poisson_nodes
 from .rows import DesignRows, StackedRows, stack_rows, unique_rows
@@ -27,6 +27,7 @@ __all__ = [
     "StackedRows",
     "TensorRows",
     "add_counts",
+    "add_sums",
     "chebyshev_nodes",
     "compress_counts",
     "compress_gaussian",

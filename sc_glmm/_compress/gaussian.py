@@ -125,3 +125,18 @@ def compress_gaussian(
         n_cells=np.bincount(row_of[present], minlength=n_rows).astype(np.int64),
         n_nonzero=n_nonzero if group_of is not None else n_nonzero[0],
     )
+
+
+def add_sums(first: GaussianStats, second: GaussianStats) -> GaussianStats:
+    """Statistics of all cells from those of two disjoint sets of cells, made with the same rows and genes."""
+    if first.sum_y.shape != second.sum_y.shape or first.sum_yy.shape != second.sum_yy.shape:
+        raise InputError(
+            f"the statistics have shapes {first.sum_y.shape}, {first.sum_yy.shape} and {second.sum_y.shape}, "
+            f"{second.sum_yy.shape}; only those of the same rows, genes and groups can be added."
+        )
+    return GaussianStats(
+        sum_y=first.sum_y + second.sum_y,
+        sum_yy=first.sum_yy + second.sum_yy,
+        n_cells=first.n_cells + second.n_cells,
+        n_nonzero=first.n_nonzero + second.n_nonzero,
+    )

@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from .._compress import CountStats, NodeTable, chebyshev_nodes, compress_counts, poisson_nodes, stack_rows
-from .._compress.check import node_error, tensor_error
-from .._compress.gaussian import compress_gaussian
+from .._compress import (
+    CountStats,
+    DesignRows,
+    GaussianStats,
+    NodeTable,
+    add_counts,
+    add_sums,
+    chebyshev_nodes,
+    compress_counts,
+    compress_gaussian,
+    node_error,
+    poisson_nodes,
+    stack_rows,
+    tensor_error,
+)
 from .._compress.matrix import Matrix
 from .._design import Design
 from .._engine.fit import GeneStats, Nodes
+from .._errors import InputError
 from .._families.registry import Family
 from .model import count_stats, engine_nodes, gaussian_nodes, gaussian_stats
 from .rows import Grid, ModelRows, design_rows, find_grid, plain_rows
@@ -49,12 +62,12 @@ class CellGroup:
 
 
 @dataclass(frozen=True)
-class Compressed:
-    """The cells of one group, compressed.
+class Layout:
+    """Where the counts of one group's cells go: the same for all genes.
 
     Attributes
     ----------
-    rows, nodes, stats
+    rows, nodes
         What the engine takes.
     kind
         ``"collapsed"``, ``"chebyshev"``, ``"cells"``, ``"tensor"`` or ``"sums"`` (Gaussian).
@@ -64,21 +77,123 @@ class Compressed:
         Largest relative error of the nodes, measured on the cells (0 where they are exact).
     grid
         The covariate's grid, if there is one.
-    total, n_nonzero
-        ``(n_genes,)`` sum of the response and cells in which it is not zero.
     """
 
     rows: ModelRows
     nodes: Nodes
-    stats: GeneStats
     kind: str
     n_nodes: int
     n_nodes_max: int
     range_max: float
     error: float
     grid: Grid | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compressed(Layout):
+    """The cells of one group, compressed.
+
+    Attributes
+    ----------
+    stats
+        What the engine takes.
+    total, n_nonzero
+        ``(n_genes,)`` sum of the response and cells in which it is not zero.
+    """
+
+    stats: GeneStats
     total: FloatArray
     n_nonzero: IntArray
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What one pass over the matrix adds up, for one group of cells or several.
+
+    Attributes
+    ----------
+    groups
+        Places of its groups among all groups.
+    layouts
+        Their layouts.
+    table
+        Nodes of all their cells; None for a Gaussian response.
+    rows
+        Design rows of the cells of a Gaussian response, else None.
+    offset
+        ``(n_obs,)`` natural logs of size factors, or what is subtracted from a Gaussian response.
+    cells
+        ``(n_obs,)`` row of the matrix that holds each cell of `table`; None if cell i is in row i.
+    group_of
+        ``(n_obs,)`` group of each cell, counted from 0 in this pass; None if there is one group only.
+    first_node
+        ``(n_groups + 1,)`` where the nodes of each group begin.
+    """
+
+    groups: tuple[int, ...]
+    layouts: tuple[Layout, ...]
+    table: NodeTable | None
+    rows: DesignRows | None
+    offset: FloatArray
+    cells: IntArray | None
+    group_of: IntArray | None
+    first_node: IntArray
+
+    def add_up(
+        self, matrix: Matrix, *, first_row: int = 0, genes: slice | IntArray = slice(None), n_jobs: int = 1
+    ) -> CountStats | GaussianStats:
+        """Statistics of the cells in `matrix`, which holds the rows from `first_row` on of the whole matrix.
+
+        Those of disjoint sets of cells add up (:func:`add_stats`).
+        """
+        where = self._where(first_row, matrix.shape[0])
+        if self.table is None and self.rows is not None:
+            return compress_gaussian(matrix, self.rows, self.offset, obs_index=where, genes=genes, n_jobs=n_jobs)
+        if self.table is None:
+            raise RuntimeError("a pass has either a node table or rows")
+        return compress_counts(
+            matrix,
+            self.table,
+            self.offset,
+            obs_index=where,
+            genes=genes,
+            group_of=self.group_of,
+            n_groups=None if self.group_of is None else len(self.groups),
+            n_jobs=n_jobs,
+        )
+
+    def _where(self, first_row: int, n_rows: int) -> IntArray | None:
+        """Row of the matrix at hand that holds each cell, -1 for none."""
+        if self.cells is None and first_row == 0 and n_rows == len(self.offset):
+            return None
+        cells = np.arange(len(self.offset), dtype=np.int64) if self.cells is None else self.cells
+        place = cells - first_row
+        return np.where((place >= 0) & (place < n_rows), place, -1)
+
+    def by_group(self, stats: CountStats | GaussianStats) -> list[Compressed]:
+        """The statistics of all cells, group by group."""
+        if isinstance(stats, GaussianStats):
+            total = stats.sum_y.sum(axis=1)
+            return [_with_stats(self.layouts[0], gaussian_stats(stats), total, stats.n_nonzero)]
+        if self.group_of is None:
+            return [_with_stats(self.layouts[0], count_stats(stats), stats.total, stats.n_nonzero)]
+        out = []
+        for i, layout in enumerate(self.layouts):
+            mine = stats.group(i)
+            A = mine.A
+            if len(self.layouts) > 1:
+                A = np.ascontiguousarray(A[:, self.first_node[i] : self.first_node[i + 1]])
+            out.append(_with_stats(layout, replace(count_stats(mine), A=A), mine.total, mine.n_nonzero))
+        return out
+
+
+def _with_stats(layout: Layout, stats: GeneStats, total: FloatArray, n_nonzero: IntArray) -> Compressed:
+    return Compressed(
+        **{field.name: getattr(layout, field.name) for field in fields(Layout)},
+        stats=stats,
+        total=total,
+        n_nonzero=n_nonzero,
+    )
 
 
 def compress_groups(
@@ -90,24 +205,28 @@ def compress_groups(
     n_jobs: int = 1,
 ) -> list[Compressed]:
     """Compress the cells of all groups; those without a covariate's grid share one pass over `matrix`."""
-    grids = [find_grid(g.design, g.frame, g.offset) if family.counts else None for g in groups]
-    flat = [i for i, grid in enumerate(grids) if grid is None]
     done: dict[int, Compressed] = {}
-    if flat:
-        compress = _counts if family.counts else _sums
-        chosen = [groups[i] for i in flat]
-        done.update(zip(flat, compress(matrix, chosen, family, genes, n_jobs), strict=True))
-    for i, grid in enumerate(grids):
-        if grid is not None:
-            done[i] = _on_grid(matrix, groups[i], grid, genes, n_jobs)
+    for each in plan_passes(groups, family, matrix.shape[0]):
+        made = each.by_group(each.add_up(matrix, genes=genes, n_jobs=n_jobs))
+        done.update(zip(each.groups, made, strict=True))
     return [done[i] for i in range(len(groups))]
 
 
-def _counts(
-    matrix: Matrix, groups: Sequence[CellGroup], family: Family, genes: slice | IntArray, n_jobs: int
-) -> list[Compressed]:
+def plan_passes(groups: Sequence[CellGroup], family: Family, n_cells: int) -> list[Pass]:
+    """The passes over a matrix of `n_cells` rows: one for all groups of counts, but for those with a covariate's grid.
+
+    Every pass is a sum over cells, gene by gene.
+    """
+    if not family.counts:
+        return [_plan_sums(i, group) for i, group in enumerate(groups)]
+    grids = [find_grid(g.design, g.frame, g.offset) for g in groups]
+    flat = [i for i, grid in enumerate(grids) if grid is None]
+    passes = [_plan_counts(flat, [groups[i] for i in flat], family, n_cells)] if flat else []
+    return passes + [_plan_on_grid(i, groups[i], grid) for i, grid in enumerate(grids) if grid is not None]
+
+
+def _plan_counts(places: Sequence[int], groups: Sequence[CellGroup], family: Family, n_cells: int) -> Pass:
     rows = [design_rows(g.design) for g in groups]
-    n_cells = matrix.shape[0]
     stacked = stack_rows([(g.cells, r) for g, r in zip(groups, rows, strict=True)], n_cells)
     offset = np.zeros(n_cells)
     for g in groups:
@@ -115,69 +234,60 @@ def _counts(
     make = poisson_nodes if family.name == "poisson" else chebyshev_nodes
     table = make(stacked.row_of, stacked.n_rows, offset)
     error = node_error(table, stacked.row_of, offset)
-    stats = compress_counts(
-        matrix, table, offset, genes=genes, group_of=stacked.group_of, n_groups=len(groups), n_jobs=n_jobs
-    )
-    out = []
-    for i in range(len(groups)):
-        first, last = int(stacked.first_row[i]), int(stacked.first_row[i + 1])
-        lo, hi = int(table.ptr[first]), int(table.ptr[last])
+    first_node = table.ptr[stacked.first_row]
+    layouts = []
+    for i, mine in enumerate(rows):
+        lo, hi = int(first_node[i]), int(first_node[i + 1])
         nodes = Nodes(
-            np.ascontiguousarray(table.ptr[first : last + 1] - lo),
+            np.ascontiguousarray(table.ptr[stacked.first_row[i] : stacked.first_row[i + 1] + 1] - lo),
             np.ascontiguousarray(table.ec[lo:hi]),
             np.ascontiguousarray(table.weight[lo:hi]),
         )
-        mine = stats.group(i)
-        A = mine.A if len(groups) == 1 else np.ascontiguousarray(mine.A[:, lo:hi])
-        out.append(_record(plain_rows(rows[i]), nodes, mine, A, table, error, None))
-    return out
+        layouts.append(_layout(plain_rows(mine), nodes, table, error, None))
+    return Pass(tuple(places), tuple(layouts), table, None, offset, None, stacked.group_of, first_node)
 
 
-def _on_grid(matrix: Matrix, group: CellGroup, grid: Grid, genes: slice | IntArray, n_jobs: int) -> Compressed:
+def _plan_on_grid(place: int, group: CellGroup, grid: Grid) -> Pass:
     table = grid.tensor.table
     error = tensor_error(grid.tensor, grid.x, group.offset, grid.slope_checked)
-    stats = compress_counts(matrix, table, group.offset, obs_index=group.cells, genes=genes, n_jobs=n_jobs)
-    return _record(grid.rows, engine_nodes(table), stats, stats.A, table, error, grid)
+    layout = _layout(grid.rows, engine_nodes(table), table, error, grid)
+    first_node = np.array([0, table.n_nodes], dtype=np.int64)
+    return Pass((place,), (layout,), table, None, group.offset, group.cells, None, first_node)
 
 
-def _record(
-    rows: ModelRows, nodes: Nodes, stats: CountStats, A: FloatArray, table: NodeTable, error: float, grid: Grid | None
-) -> Compressed:
-    return Compressed(
+def _layout(rows: ModelRows, nodes: Nodes, table: NodeTable, error: float, grid: Grid | None) -> Layout:
+    return Layout(
         rows=rows,
         nodes=nodes,
-        stats=replace(count_stats(stats), A=A),
         kind=table.kind,
         n_nodes=len(nodes.ec),
         n_nodes_max=int(np.diff(nodes.ptr).max(initial=0)),
         range_max=table.range_max,
         error=error,
         grid=grid,
-        total=stats.total,
-        n_nonzero=stats.n_nonzero,
     )
 
 
-def _sums(
-    matrix: Matrix, groups: Sequence[CellGroup], family: Family, genes: slice | IntArray, n_jobs: int
-) -> list[Compressed]:
-    out = []
-    for g in groups:
-        rows = design_rows(g.design)
-        stats = compress_gaussian(matrix, rows, g.offset, obs_index=g.cells, genes=genes, n_jobs=n_jobs)
-        out.append(
-            Compressed(
-                rows=plain_rows(rows),
-                nodes=gaussian_nodes(rows.n_cells),
-                stats=gaussian_stats(stats),
-                kind="sums",
-                n_nodes=rows.n_rows,
-                n_nodes_max=1,
-                range_max=0.0,
-                error=0.0,
-                grid=None,
-                total=stats.sum_y.sum(axis=1),
-                n_nonzero=stats.n_nonzero,
-            )
-        )
-    return out
+def _plan_sums(place: int, group: CellGroup) -> Pass:
+    rows = design_rows(group.design)
+    layout = Layout(
+        rows=plain_rows(rows),
+        nodes=gaussian_nodes(rows.n_cells),
+        kind="sums",
+        n_nodes=rows.n_rows,
+        n_nodes_max=1,
+        range_max=0.0,
+        error=0.0,
+        grid=None,
+    )
+    first_node = np.array([0, rows.n_rows], dtype=np.int64)
+    return Pass((place,), (layout,), None, rows, group.offset, group.cells, None, first_node)
+
+
+def add_stats(first: CountStats | GaussianStats, second: CountStats | GaussianStats) -> CountStats | GaussianStats:
+    """Statistics of all cells from those of two disjoint sets of cells, made by one pass for the same genes."""
+    if isinstance(first, CountStats) and isinstance(second, CountStats):
+        return add_counts(first, second)
+    if isinstance(first, GaussianStats) and isinstance(second, GaussianStats):
+        return add_sums(first, second)
+    raise InputError("statistics of counts and of a Gaussian response cannot be added; make both by one pass.")

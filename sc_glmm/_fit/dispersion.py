@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .._engine.fit import GeneFits, GeneStats
+from .._engine.fit import GeneFits
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
@@ -17,20 +17,22 @@ _REACH = 75
 _DEFAULT = 0.5
 
 
-def dispersion_or_trend(fits: GeneFits, stats: GeneStats, abundance: FloatArray) -> tuple[FloatArray, BoolArray]:
+def dispersion_or_trend(fits: GeneFits, n_two: FloatArray, abundance: FloatArray) -> tuple[FloatArray, BoolArray]:
     """Log dispersions, and which of them come from the trend.
 
     Only a cell with two counts or more says anything about overdispersion within samples.
 
     Parameters
     ----------
-    fits, stats
+    fits
         The genes.
+    n_two
+        ``(n_genes,)`` cells with two counts or more.
     abundance
         ``(n_genes,)`` log mean per unit of size factor.
     """
     own = np.isfinite(fits.log_dispersion)
-    informed = own & (stats.tail[:, 1] >= MIN_CELLS) & (fits.status == 0)
+    informed = own & (n_two >= MIN_CELLS) & (fits.status == 0)
     from_trend = own & ~informed
     out = fits.log_dispersion.copy()
     if not from_trend.any():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -123,7 +123,7 @@ def fit_all(
             yield len(fits.status), fits
 
     parts = list(progress_over(results(), n_genes, desc, progress))
-    fits = _concatenate(parts) if parts else _fit_block(model, 0, 0)
+    fits = join_genes(parts) if parts else _fit_block(model, 0, 0)
     for gene, separation in separations.items():
         _refit_in_limit(model, gene, separation, fits)
     return AllFits(fits, separations, low_count)
@@ -140,7 +140,9 @@ def _fit_block(model: GeneModel, start: int, stop: int) -> GeneFits:
     )
 
 
-def _concatenate(parts: list[GeneFits]) -> GeneFits:
+def join_genes(parts: Sequence[GeneFits]) -> GeneFits:
+    """The fits of consecutive ranges of genes, one after the other."""
+
     def joined(name: str) -> NDArray[np.float64]:
         return np.concatenate([getattr(part, name) for part in parts])
 

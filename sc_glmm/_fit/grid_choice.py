@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .._engine.fit import GeneFits, profile_genes
+from .._engine.fit import GeneFits, GeneStats, profile_genes
 from .genes import GeneModel
 
 FloatArray = NDArray[np.float64]
@@ -62,11 +62,31 @@ class VarianceGrid:
     centre: int
 
 
-def choose_grid(model: GeneModel, fits: GeneFits, log_phi: FloatArray, contrasts: Sequence[FloatArray]) -> VarianceGrid:
+def choose_grid(
+    model: GeneModel,
+    fits: GeneFits,
+    total: FloatArray,
+    log_phi: FloatArray,
+    contrasts: Sequence[FloatArray],
+    pick: Callable[[IntArray], GeneStats],
+) -> VarianceGrid:
     """Choose variances by elasticity at the population means, and lay the grid.
 
     Those off the grid are fixed at their population means; one that matters is never profiled, because the maximum of
     its likelihood says too little in any one gene.
+
+    Parameters
+    ----------
+    model
+        The model; its statistics are not looked at.
+    fits
+        Fits of all genes.
+    total, log_phi
+        ``(n_genes,)`` sums of their counts, and the dispersions at which they are held.
+    contrasts
+        Contrast matrices.
+    pick
+        Gives the statistics of a few genes.
     """
     arrow, scaling = model.structure.arrow, model.structure.scaling
     diagonal = np.flatnonzero(arrow.theta_row == arrow.theta_col)
@@ -85,7 +105,7 @@ def choose_grid(model: GeneModel, fits: GeneFits, log_phi: FloatArray, contrasts
     mean = np.maximum(np.array(means), 1e-3)
     base = np.zeros(len(arrow.theta_fac))
     base[diagonal] = np.sqrt(mean)
-    by_row = _elasticities(model, fits, log_phi, contrasts, base, diagonal)
+    by_row = _elasticities(model, fits, total, log_phi, contrasts, pick, base, diagonal)
     elasticity = by_row.max(axis=0)
     order = np.argsort(-elasticity, kind="stable")
     chosen = [int(k) for k in order if elasticity[k] >= MIN_ELASTICITY][:3] or [int(order[0])]
@@ -110,8 +130,10 @@ def choose_grid(model: GeneModel, fits: GeneFits, log_phi: FloatArray, contrasts
 def _elasticities(
     model: GeneModel,
     fits: GeneFits,
+    total: FloatArray,
     log_phi: FloatArray,
     contrasts: Sequence[FloatArray],
+    pick: Callable[[IntArray], GeneStats],
     base: FloatArray,
     diagonal: IntArray,
 ) -> FloatArray:
@@ -119,8 +141,7 @@ def _elasticities(
     usable = np.flatnonzero((fits.status == 0) & np.isfinite(fits.beta).all(axis=1))
     if len(usable) == 0 or len(diagonal) == 1:
         return np.ones((sum(len(L) for L in contrasts), len(diagonal)))
-    total = model.stats.A.sum(axis=1)[usable]
-    ranked = usable[np.argsort(total, kind="stable")]
+    ranked = usable[np.argsort(total[usable], kind="stable")]
     probes = ranked[np.unique(np.linspace(0, len(ranked) - 1, _N_PROBES).astype(np.int64))]
     rows = [row[None, :] for L in contrasts for row in L]
     grid = np.tile(base, (1 + len(diagonal), 1))
@@ -128,7 +149,7 @@ def _elasticities(
     profiles = profile_genes(
         model.structure,
         model.nodes,
-        model.stats.pick(probes),
+        pick(probes),
         model.family,
         log_dispersion=log_phi[probes],
         beta=fits.beta[probes],

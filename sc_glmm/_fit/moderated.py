@@ -1,25 +1,22 @@
-"""The moderated tests: every gene's profile over the variances that matter, and a prior for them from all genes."""
+"""The moderated tests: a prior for the variances that matter, from the profiles of all genes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import chi2
 
-from .._display import progress_over
-from .._engine import entry
-from .._engine.fit import GeneStats, Profiles, profile_genes
+from .._engine.fit import Profiles
 from .._inference.mixture import MixtureTest, joint_mixture_test, mixture_test
 from .._inference.prior import VariancePrior, abundance_rank, fit_prior, posterior_weights
 from .._inference.quasi import scaled_t, squeeze
-from .._parallel import run_blocks
-from .dispersion import dispersion_or_trend
-from .genes import BLOCK, AllFits, GeneModel
-from .grid_choice import VarianceGrid, choose_grid
+from .genes import AllFits, GeneModel
+from .grid_choice import VarianceGrid
+from .profiles import GeneProfiles, ProfilePlan
+from .totals import GeneTotals
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -27,9 +24,6 @@ BoolArray = NDArray[np.bool_]
 
 # Fewer genes than this say too little about a prior.
 MIN_GENES = 50
-# Median information of a sample below which Laplace gives way to quadrature, and with how many nodes.
-LAPLACE_INFORMATION = 10.0
-N_AGQ = 7
 # Abundance strata of the moderated quasi-likelihood test.
 _QL_STRATA = 5
 
@@ -72,40 +66,15 @@ class Moderation:
     eigen_ratio: float
 
 
-def moderate(
-    model: GeneModel,
-    result: AllFits,
-    contrasts: Sequence[FloatArray],
-    *,
-    n_jobs: int = 1,
-    progress: bool | None = False,
-) -> Moderation | None:
-    """Profile all genes and estimate the prior (from 50 genes on); None if no gene can be profiled."""
-    fits = result.fits
-    total = model.stats.A.sum(axis=1)
-    usable = np.flatnonzero(np.isin(fits.status, (entry.OK, entry.NOT_CONVERGED)) & (total > 0.0))
-    if len(usable) == 0:
-        return None
-    with np.errstate(divide="ignore", invalid="ignore"):
-        abundance = np.log(total / np.sum(model.nodes.ec * model.nodes.weight))
-    if model.family.has_dispersion:
-        log_phi, from_trend = dispersion_or_trend(fits, model.stats, abundance)
-    else:
-        log_phi, from_trend = np.zeros(len(total)), np.zeros(len(total), dtype=bool)
-    grid = choose_grid(model, fits, log_phi, contrasts)
-    beta = fits.beta.copy()
-    stats, beta = _with_firth_counts(model, result, log_phi, abundance, grid, beta)
-    n_agq = np.ones(len(total), dtype=np.int64)
-    if _can_integrate(model):
-        information = median_information(model, result, log_phi)
-        n_agq[information < LAPLACE_INFORMATION] = N_AGQ
-    profiles = _profile_all(model, stats, log_phi, beta, grid, contrasts, usable, n_agq, n_jobs, progress)
+def moderate(model: GeneModel, result: AllFits, plan: ProfilePlan, made: GeneProfiles) -> Moderation:
+    """Estimate the prior (from 50 genes on) and each gene's posterior; `result`, `plan`, `made` are of all genes."""
+    profiles, grid, n_genes = made.profiles, plan.grid, len(plan.usable)
     restricted = profiles.ell - 0.5 * profiles.log_det
     good = profiles.ok & np.isfinite(restricted).all(axis=1)
     prior, weights = None, np.full(restricted.shape, np.nan)
-    surprising = np.zeros(len(total), dtype=bool)
+    surprising = np.zeros(n_genes, dtype=bool)
     if good.sum() >= MIN_GENES:
-        rank = abundance_rank(abundance[good])
+        rank = abundance_rank(plan.abundance[good])
         prior = fit_prior(restricted[good], rank, grid.shape)
         at_rank = prior.at(rank)
         weights[good] = posterior_weights(restricted[good], at_rank)
@@ -116,9 +85,9 @@ def moderate(
         prior=prior,
         weights=weights,
         profiles=profiles,
-        log_dispersion=log_phi,
-        phi_from_trend=from_trend,
-        n_agq=n_agq,
+        log_dispersion=plan.log_dispersion,
+        phi_from_trend=plan.phi_from_trend,
+        n_agq=made.n_agq,
         variance_mean=variance_mean,
         surprising=surprising,
         eigen_ratio=_eigen_ratio(model, result),
@@ -136,7 +105,7 @@ def moderated_test(moderation: Moderation, i: int, q: int, kind: str) -> Mixture
 
 
 def quasi_tests(
-    model: GeneModel, moderation: Moderation, i: int, df: float, moderated: bool
+    model: GeneModel, totals: GeneTotals, moderation: Moderation, i: int, df: float, moderated: bool
 ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray, FloatArray]:
     """``(estimate, se, t, df, p)`` of Hartung and Knapp's test, or its moderated version.
 
@@ -157,9 +126,8 @@ def quasi_tests(
     scale = p.rss[gene, node] / df_rows
     df_test = np.full(n_genes, min(df, df_rows))
     if moderated:
-        total = model.stats.A.sum(axis=1)
         good = np.flatnonzero(np.isfinite(scale))
-        for stratum in np.array_split(good[np.argsort(total[good], kind="stable")], _QL_STRATA):
+        for stratum in np.array_split(good[np.argsort(totals.total[good], kind="stable")], _QL_STRATA):
             if len(stratum) > 2:
                 scale[stratum], d0 = squeeze(scale[stratum], df_rows)
                 df_test[stratum] = min(df_test[stratum][0] + d0, 1e6)
@@ -194,127 +162,6 @@ def has_quasi(model: GeneModel) -> bool:
     """Whether each row of the design is one level of the finest factor, so that residuals are between samples."""
     finest = max(b.n_levels for b in model.structure.blocks)
     return len(model.rows.X) == finest and len(model.rows.X) > model.rows.X.shape[1]
-
-
-def median_information(model: GeneModel, result: AllFits, log_phi: FloatArray) -> FloatArray:
-    """``(n_genes,)`` median over the levels of the factor of the information at the fit, ``sum mu / (1 + phi mu)``."""
-    block = model.structure.blocks[0]
-    nodes, rows = model.nodes, model.rows
-    phi = np.exp(log_phi) if model.family.has_dispersion else np.zeros(len(log_phi))
-    row_of_node = np.repeat(np.arange(len(rows.X)), np.diff(nodes.ptr))
-    out = np.empty(len(phi))
-    for start in range(0, len(phi), 256):
-        part = slice(start, start + 256)
-        b = np.nan_to_num(result.fits.ranef[0][part])[:, block.codes, :]
-        eta = np.nan_to_num(result.fits.beta[part]) @ rows.X.T + np.einsum("grk,rk->gr", b, block.Z)
-        mu = np.exp(np.clip(eta, -50.0, 50.0))[:, row_of_node] * nodes.ec
-        per_node = nodes.weight * mu / (1.0 + phi[part, None] * mu)
-        per_row = np.add.reduceat(per_node, nodes.ptr[:-1], axis=1)
-        per_level = np.zeros((len(per_row), block.n_levels))
-        np.add.at(per_level.T, block.codes, per_row.T)
-        out[part] = np.median(per_level, axis=1)
-    return out
-
-
-def _can_integrate(model: GeneModel) -> bool:
-    return len(model.structure.blocks) == 1 and model.structure.blocks[0].Z.shape[1] == 1
-
-
-def _with_firth_counts(
-    model: GeneModel,
-    result: AllFits,
-    log_phi: FloatArray,
-    abundance: FloatArray,
-    grid: VarianceGrid,
-    beta: FloatArray,
-) -> tuple[GeneStats, FloatArray]:
-    """Statistics in which separated genes have half a count more per coefficient, spread by leverage (Firth).
-
-    Their coefficients are finite then, and r* has the right size (the likelihood ratio alone is too large).
-    """
-    if not result.separations:
-        return model.stats, beta
-    A = model.stats.A.copy()
-    nodes, X = model.nodes, model.rows.X
-    sizes = np.diff(nodes.ptr)
-    exposure = np.add.reduceat(nodes.weight, nodes.ptr[:-1])
-    share = nodes.weight / np.repeat(exposure, sizes)
-    between = float(grid.variance[grid.centre].sum())
-    one, *_ = np.linalg.lstsq(X, np.ones(len(X)), rcond=None)
-    for gene in result.separations:
-        mu = np.exp(abundance[gene]) * nodes.ec
-        phi = np.exp(log_phi[gene]) if model.family.has_dispersion else 0.0
-        information = np.add.reduceat(nodes.weight * mu / (1.0 + phi * mu), nodes.ptr[:-1])
-        W = information / (1.0 + between * information)
-        leverage = W * np.einsum("ri,ij,rj->r", X, np.linalg.inv((X.T * W) @ X), X)
-        A[gene] += 0.5 * np.repeat(leverage, sizes) * share
-        beta[gene] = one * abundance[gene]
-    return replace(model.stats, A=A), beta
-
-
-def _profile_block(
-    model: GeneModel,
-    stats: GeneStats,
-    genes: IntArray,
-    log_phi: FloatArray,
-    beta: FloatArray,
-    grid: VarianceGrid,
-    contrasts: Sequence[FloatArray],
-    n_agq: int,
-) -> tuple[IntArray, Profiles]:
-    profiles = profile_genes(
-        model.structure,
-        model.nodes,
-        stats.pick(genes),
-        model.family,
-        log_dispersion=log_phi[genes],
-        beta=beta[genes],
-        grid=grid.theta,
-        contrasts=contrasts,
-        idle=grid.idle,
-        n_agq=n_agq,
-    )
-    return genes, profiles
-
-
-def _profile_all(
-    model: GeneModel,
-    stats: GeneStats,
-    log_phi: FloatArray,
-    beta: FloatArray,
-    grid: VarianceGrid,
-    contrasts: Sequence[FloatArray],
-    usable: IntArray,
-    n_agq: IntArray,
-    n_jobs: int,
-    progress: bool | None,
-) -> Profiles:
-    """Blocks of genes over threads; genes that are not usable stay NaN."""
-    blocks: list[tuple[Any, ...]] = []
-    for n in np.unique(n_agq[usable]):
-        genes = usable[n_agq[usable] == n]
-        for start in range(0, len(genes), BLOCK):
-            part = genes[start : start + BLOCK]
-            blocks.append((model, stats, part, log_phi, beta, grid, contrasts, int(n)))
-
-    def results() -> Iterator[tuple[int, tuple[IntArray, Profiles]]]:
-        for genes, profiles in run_blocks(_profile_block, blocks, n_jobs):
-            yield len(genes), (genes, profiles)
-
-    n_genes, out = len(log_phi), None
-    for genes, part in progress_over(results(), len(usable), "variance profiles", progress):
-        if out is None:
-            out = {
-                name: np.full((n_genes, *getattr(part, name).shape[1:]), np.nan)
-                for name in ("ell", "log_det", "beta", "delta", "var", "root", "star", "rss")
-            }
-            ok = np.zeros(n_genes, dtype=bool)
-        for name, array in out.items():
-            array[genes] = getattr(part, name)
-        ok[genes] = part.ok
-    if out is None:
-        raise RuntimeError("no gene was profiled")
-    return Profiles(**out, ok=ok)
 
 
 def _surprising(weights: FloatArray, prior: FloatArray, grid: VarianceGrid) -> BoolArray:

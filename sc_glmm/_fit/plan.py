@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,11 +15,13 @@ from .._errors import DesignError, InputError
 from .._formula import MixedFormula, parse_formula
 from .compress import CellGroup
 from .model import check_method
+from .sizes import CellSizes
 from .tests import contrast_df
 from .within import missing_terms
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
 
 # Degrees of freedom between samples below which p-values are called fragile.
 FEW_DF = 4.0
@@ -54,6 +56,54 @@ class Plan:
     contrasts: tuple[Contrast, ...]
     dfs: tuple[float, ...]
     reml: bool
+
+
+def plan_groups(
+    obs: pd.DataFrame,
+    groups: Sequence[tuple[str, BoolArray]],
+    formula: MixedFormula,
+    sizes: CellSizes,
+    choices: Choices,
+    groupby: str | None,
+) -> tuple[list[Plan], dict[str, str], list[str]]:
+    """A plan per group; a group that cannot be fitted is skipped with the reason, unless there is only one.
+
+    Parameters
+    ----------
+    obs
+        One row per cell of the matrix.
+    groups
+        Name and ``(n_obs,)`` mask of each group.
+    formula, sizes, choices
+        The model, the size factors of all cells, the rest.
+    groupby
+        Column that the groups come from, None for one group of all cells.
+
+    Returns
+    -------
+    The plans, the reasons of those that were skipped, and notes.
+    """
+    plans: list[Plan] = []
+    skipped: dict[str, str] = {}
+    notes: list[str] = []
+    for name, mask in groups:
+        cells = np.flatnonzero(mask & sizes.used)
+        try:
+            frame: pd.DataFrame = obs.iloc[cells]  # type: ignore[assignment]
+            plan, more = plan_group(name, cells, frame, formula, sizes.log[cells], choices)
+        except DesignError as error:
+            if groupby is None:
+                raise
+            skipped[name] = str(error)
+            notes.append(f"{groupby} {name!r} was skipped: {error}")
+            continue
+        plans.append(plan)
+        notes += [f"{name}: {note}" if name else note for note in more]
+    if not plans:
+        raise DesignError(
+            f"no level of {groupby!r} can be tested; the first says: {next(iter(skipped.values()), 'none')}"
+        )
+    return plans, skipped, notes
 
 
 def plan_group(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,8 +10,9 @@ from numpy.typing import NDArray
 
 from .._compress.composition import pooled_factors
 from .._compress.size_factors import DOMINANT_SHARE
+from .._engine.fit import Block
 from .._errors import InputError
-from .compress import CellGroup, Compressed
+from .compress import CellGroup, Layout
 from .genes import GeneModel
 from .rows import design_rows
 
@@ -21,6 +23,41 @@ BoolArray = NDArray[np.bool_]
 NOTABLE_SHIFT = 0.1
 # exp(30) is 1e13: no cell has such a size factor, so that numbers above are counts, not logs.
 LOG_LIMIT = 30.0
+
+
+@dataclass(frozen=True)
+class CellSizes:
+    """Size factors of all cells of a matrix, before any correction for the composition of their samples.
+
+    Attributes
+    ----------
+    log
+        ``(n_obs,)`` natural logs; for a Gaussian response what is subtracted from it.
+    used
+        ``(n_obs,)`` cells that have one; the others are left out.
+    default
+        Whether they were left to us, so that they are to be corrected for composition.
+    source
+        Where they come from, in words.
+    notes
+        What the user should know.
+    """
+
+    log: FloatArray
+    used: BoolArray
+    default: bool
+    source: str
+    notes: tuple[str, ...]
+
+
+def library_sizes(library: FloatArray, notes: Sequence[str] = ()) -> CellSizes:
+    """Library sizes scaled to mean 1; a cell without a count has none and is left out."""
+    used = library > 0.0
+    if not used.any():
+        raise InputError("no cell has a count; is this the right layer?")
+    dropped = [] if used.all() else [f"{int((~used).sum())} cells without a count were dropped"]
+    log = np.log(np.where(used, library, 1.0) / library[used].mean())
+    return CellSizes(np.where(used, log, 0.0), used, True, "library size x sample factor", (*dropped, *notes))
 
 
 def check_size_factors(values: FloatArray, used: BoolArray) -> FloatArray:
@@ -70,14 +107,23 @@ class SampleFactors:
     dominant: tuple[int, ...]
 
 
-def sample_factors(model: GeneModel, compressed: Compressed) -> SampleFactors:
-    """Composition factors of the levels of the finest grouping factor, from the sums on the rows."""
-    finest = max(model.structure.blocks, key=lambda b: b.n_levels)
-    totals = model.row_totals()
+def finest_block(model: GeneModel) -> Block:
+    """The grouping factor with most levels: the samples."""
+    return max(model.structure.blocks, key=lambda b: b.n_levels)
+
+
+def sample_totals(model: GeneModel) -> FloatArray:
+    """``(n_levels, n_genes)`` counts of the levels of the finest grouping factor, from the sums on the rows."""
+    finest, totals = finest_block(model), model.row_totals()
     bulk = np.zeros((finest.n_levels, totals.shape[0]))
     np.add.at(bulk, finest.codes, totals.T)
     # sums over nodes are whole numbers up to rounding, and trimming must see ties as ties
-    bulk = np.round(bulk)
+    return np.round(bulk)
+
+
+def sample_factors(model: GeneModel, bulk: FloatArray) -> SampleFactors:
+    """Composition factors of the levels of the finest grouping factor, from their counts in all genes."""
+    finest = finest_block(model)
     log_factor = np.log(pooled_factors(bulk))
     share = bulk / np.maximum(bulk.sum(axis=1, keepdims=True), 1.0)
     dominant = np.flatnonzero(share.max(axis=0, initial=0.0) > DOMINANT_SHARE)
@@ -86,7 +132,7 @@ def sample_factors(model: GeneModel, compressed: Compressed) -> SampleFactors:
     )
 
 
-def cell_offsets(group: CellGroup, compressed: Compressed, model: GeneModel) -> FloatArray:
+def cell_offsets(group: CellGroup, compressed: Layout, model: GeneModel) -> FloatArray:
     """``(n_obs,)`` log size factors as the model has them: those of the cells, times the factors of their samples."""
     if compressed.grid is not None:
         table = compressed.grid.tensor.table

@@ -22,10 +22,9 @@ from .._inference.satterthwaite import satterthwaite
 from .._inference.shrink import shrink
 from .._inference.wald import interval, wald_test
 from .._results import CONTRAST_COLUMNS, ContrastTable
-from .compress import Compressed
 from .genes import STATUS, AllFits, GeneModel, singular_genes, status_words
-from .lrt import likelihood_ratios
 from .moderated import Moderation, moderated_test, quasi_tests, variance_test
+from .totals import GeneTotals
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
@@ -70,18 +69,41 @@ def contrast_df(contrasts: Sequence[Contrast], design: Design) -> list[float]:
 def test_contrasts(
     model: GeneModel,
     result: AllFits,
+    totals: GeneTotals,
     contrasts: Sequence[Contrast],
     dfs: Sequence[float],
     genes: pd.Index,
     test: str,
     moderation: Moderation | None,
+    ratios: FloatArray | None = None,
     bootstrap: Callable[[FloatArray], FloatArray] | None = None,
 ) -> tuple[ContrastTable, ...]:
-    """Test every contrast by `test`, with BH over its tested genes; `bootstrap` gives the p-values of that test."""
+    """Test every contrast by `test`, with BH over its tested genes.
+
+    Parameters
+    ----------
+    model
+        The model; its statistics are not looked at.
+    result, totals
+        Fits and totals of all genes.
+    contrasts, dfs
+        The hypotheses, and their degrees of freedom.
+    genes
+        Names of the genes.
+    test
+        Name of the test.
+    moderation
+        What the moderated tests share.
+    ratios
+        ``(n_genes, n_contrasts)`` likelihood ratios, for ``test="lrt"``.
+    bootstrap
+        Gives the p-values of ``test="bootstrap"`` for a contrast matrix.
+    """
     words = status_words(model, result)
     tables = []
     for i, (contrast, df) in enumerate(zip(contrasts, dfs, strict=True)):
-        made = _one_contrast(model, result, contrast, i, df, test, moderation, words)
+        ratio = None if ratios is None else ratios[:, i]
+        made = _one_contrast(model, result, totals, contrast, i, df, test, moderation, ratio, words)
         if bootstrap is not None:
             made = replace(made, p_value=bootstrap(contrast.L))
         columns = {
@@ -95,7 +117,7 @@ def test_contrasts(
             "df": np.where(np.isfinite(made.p_value), df, np.nan),
             "p_value": made.p_value,
             "adj_p_value": benjamini_hochberg(made.p_value),
-            "p_hk": _hk(model, moderation, i, len(contrast.L), df),
+            "p_hk": _hk(model, totals, moderation, i, len(contrast.L), df),
             "status": _categorical(words),
             **_shrunken(moderation, i, len(contrast.L), len(genes)),
         }
@@ -117,20 +139,22 @@ def _shrunken(moderation: Moderation | None, i: int, q: int, n_genes: int) -> di
     return {"log_fc_shrunk": made.mean / LN2, "lfsr": made.lfsr, "s_value": made.s_value}
 
 
-def _hk(model: GeneModel, moderation: Moderation | None, i: int, q: int, df: float) -> FloatArray:
+def _hk(model: GeneModel, totals: GeneTotals, moderation: Moderation | None, i: int, q: int, df: float) -> FloatArray:
     if moderation is None or q > 1:
-        return np.full(len(model.stats), np.nan)
-    return quasi_tests(model, moderation, i, df, False)[-1]
+        return np.full(len(totals.total), np.nan)
+    return quasi_tests(model, totals, moderation, i, df, False)[-1]
 
 
 def _one_contrast(
     model: GeneModel,
     result: AllFits,
+    totals: GeneTotals,
     contrast: Contrast,
     i: int,
     df: float,
     test: str,
     moderation: Moderation | None,
+    ratio: FloatArray | None,
     words: NDArray[np.object_],
 ) -> MixtureTest:
     q = len(contrast.L)
@@ -138,7 +162,7 @@ def _one_contrast(
         made = moderated_test(moderation, i, q, test)
         return _one_sided(made, result, contrast) if q == 1 else made
     if test in ("hk", "ql") and moderation is not None and q == 1:
-        estimate, se, t, df_t, p_value = quasi_tests(model, moderation, i, df, test == "ql")
+        estimate, se, t, df_t, p_value = quasi_tests(model, totals, moderation, i, df, test == "ql")
         half = student_t.ppf(0.975, df_t) * se
         return MixtureTest(estimate, se, estimate - half, estimate + half, t, p_value)
     if test.startswith("satterthwaite") and moderation is not None and q == 1:
@@ -148,9 +172,8 @@ def _one_contrast(
         shown[gene] = result.fits.status[gene] == 0 and not separation.touches(contrast.L)
     beta = np.where(shown[:, None], result.fits.beta, np.nan)
     vcov = np.where(shown[:, None, None], result.fits.vcov, np.nan)
-    if test == "lrt":
-        ratio = likelihood_ratios(model, result, contrast.L)
-        ratio[~shown] = np.nan
+    if test == "lrt" and ratio is not None:
+        ratio = np.where(shown, ratio, np.nan)
         wald = wald_test(beta, vcov, contrast.L, np.inf)
         low, high = interval(wald.coef, wald.se, np.inf)
         return MixtureTest(wald.coef, wald.se, low, high, ratio, chi2.sf(ratio, q))
@@ -189,7 +212,7 @@ def _categorical(words: NDArray[np.object_]) -> pd.Categorical:
 
 
 def gene_table(
-    model: GeneModel, compressed: Compressed, result: AllFits, genes: pd.Index, moderation: Moderation | None = None
+    model: GeneModel, totals: GeneTotals, result: AllFits, genes: pd.Index, moderation: Moderation | None = None
 ) -> pd.DataFrame:
     """One row of facts per gene, in the order of the matrix.
 
@@ -210,10 +233,10 @@ def gene_table(
         "singular": singular_genes(model, fits),
         "separated": separated,
         "n_iter": fits.n_iter,
-        "mean": compressed.total / n_cells,
-        "pct": 100.0 * compressed.n_nonzero / n_cells,
-        "baseMean": compressed.total / n_cells,
-        "total": compressed.total,
+        "mean": totals.raw_total / n_cells,
+        "pct": 100.0 * totals.n_nonzero / n_cells,
+        "baseMean": totals.raw_total / n_cells,
+        "total": totals.raw_total,
         "loglik": fits.loglik,
     }
     if model.family.has_dispersion:

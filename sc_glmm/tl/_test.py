@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from .._anndata import check_object, cut_note, find_response, groups_of, obs_numbers, write_results
 from .._compress.size_factors import library_size
 from .._display import logger, warn_notes
-from .._errors import DesignError, InputError
+from .._errors import InputError
 from .._families.registry import Family
-from .._fit.bootstrap import bootstrap_p_values
-from .._fit.compress import Compressed, compress_groups
-from .._fit.genes import AllFits, GeneModel, fit_all, prepare_genes, rescale
-from .._fit.grid import refit_outside_grid
 from .._fit.model import get_family
-from .._fit.moderated import MIN_GENES, Moderation, has_quasi, moderate, prior_arrays
-from .._fit.plan import Choices, Plan, plan_group
-from .._fit.sizes import NOTABLE_SHIFT, check_offset, check_size_factors, sample_factors
-from .._fit.tests import MODERATED, check_test, default_test, gene_table, test_contrasts
+from .._fit.plan import Choices, plan_groups
+from .._fit.run import Task, run_groups
+from .._fit.sizes import CellSizes, check_offset, check_size_factors, library_sizes
+from .._fit.tests import check_test, default_test
 from .._formula import MixedFormula, parse_formula
 from .._parallel import resolve_n_jobs
 from .._recipe import announce_compilation, make_recipe, summary_line
@@ -33,9 +26,6 @@ from .._results import GeneTests
 
 if TYPE_CHECKING:
     from anndata import AnnData
-
-FloatArray = NDArray[np.float64]
-BoolArray = NDArray[np.bool_]
 
 TestName = Literal[
     "eb_lr",
@@ -49,8 +39,6 @@ TestName = Literal[
     "lrt",
     "bootstrap",
 ]
-# Largest over median eigenvalue of the residual covariance above which genes are called correlated.
-NOTABLE_EIGEN_RATIO = 3.0
 
 
 def test(
@@ -205,33 +193,25 @@ def test(
         raise InputError(f"genes: {unknown[0]!r} is not among the gene names ({len(unknown)} such names)")
     adata = adata.copy() if copy else adata
     response = find_response(adata, parsed, spec.counts)
-    sizes = _sizes(adata, response.matrix, parsed, spec, size_factors, offset)
+    sizes = _cell_sizes(adata, response.matrix, parsed, spec, size_factors, offset)
     choices = Choices(reference, contrasts, method, n_agq, within)
-    plans, skipped, notes = _plan_groups(adata, parsed, sizes, choices, groupby)
-    notes = [*response.notes, *sizes.notes, *notes]
+    groups, ungrouped = groups_of(adata, groupby)
+    obs: pd.DataFrame = adata.obs  # type: ignore[assignment]
+    plans, skipped, planned = plan_groups(obs, groups, parsed, sizes, choices, groupby)
+    notes = [*response.notes, *sizes.notes, *ungrouped, *planned]
     warn_notes(notes)
     announce_compilation()
-    compressed = compress_groups(response.matrix, [plan.cells for plan in plans], spec, n_jobs=jobs)
-    tests = []
-    for plan, cells in zip(plans, compressed, strict=True):
-        model = prepare_genes(
-            plan.cells.design, cells.rows, cells.nodes, cells.stats, spec, reml=plan.reml, n_agq=n_agq
-        )
-        model, shift = _normalise(model, cells, adata.var_names, sizes.default)
-        result = fit_all(model, n_jobs=jobs, progress=progress, desc=plan.cells.name or "genes", min_counts=min_counts)
-        if cells.grid is not None:
-            result = refit_outside_grid(response.matrix, plan.cells, cells, model, result, jobs)
-        moderation, used, told = _moderate(model, result, plan, test or default_test(spec), jobs, progress)
-        warn_notes(f"{plan.cells.name}: {note}" if plan.cells.name else note for note in told)
-        notes += told
-        bootstrap = None
-        if used == "bootstrap":
-            named = [int(place) for place in adata.var_names.get_indexer(pd.Index(list(genes or ())))]
-            bootstrap = partial(
-                bootstrap_p_values, plan.cells, cells, model, genes=named, n_boot=n_boot, seed=seed, n_jobs=jobs
-            )
-        told_of = {**shift, "test": used}
-        tests.append(_tables(plan, model, cells, result, adata.var_names, moderation, told_of, bootstrap))
+    named = tuple(int(place) for place in adata.var_names.get_indexer(pd.Index(list(genes or ()))))
+    task = Task(
+        family=spec,
+        test=test or default_test(spec),
+        n_agq=n_agq,
+        min_counts=min_counts,
+        normalise=sizes.default,
+        bootstrap=(named, n_boot, seed) if test == "bootstrap" else None,
+    )
+    tests, told = run_groups(response.matrix, plans, task, adata.var_names, n_jobs=jobs, progress=progress)
+    notes += told
     recipe = make_recipe(
         formula=formula,
         response=response.name,
@@ -253,21 +233,10 @@ def test(
 test.__test__ = False  # type: ignore[attr-defined]
 
 
-@dataclass(frozen=True)
-class _Sizes:
-    """Natural log size factors of all cells, and which cells have any."""
-
-    log: FloatArray
-    used: BoolArray
-    default: bool
-    source: str
-    notes: tuple[str, ...]
-
-
-def _sizes(
+def _cell_sizes(
     adata: AnnData, matrix: Any, formula: MixedFormula, family: Family, size_factors: Any, offset: Any
-) -> _Sizes:
-    """Size factors as given or by default; a cell without a count has no default and is left out."""
+) -> CellSizes:
+    """Size factors as given or by default."""
     if size_factors is not None and offset is not None:
         raise InputError(
             "size_factors and offset were both given; size_factors are linear, offset is their natural log: pass one"
@@ -277,141 +246,22 @@ def _sizes(
         if size_factors is not None:
             raise InputError("size_factors do not go with family='gaussian', whose response is not counts")
         if offset is None:
-            return _Sizes(np.zeros(adata.n_obs), everything, False, "none", ())
-        return _Sizes(
-            check_offset(obs_numbers(adata, offset, "offset"), everything, False), everything, False, "offset", ()
-        )
+            return CellSizes(np.zeros(adata.n_obs), everything, False, "none", ())
+        values = check_offset(obs_numbers(adata, offset, "offset"), everything, False)
+        return CellSizes(values, everything, False, "offset", ())
     if size_factors is not None:
         values = obs_numbers(adata, size_factors, "size_factors")
         source = size_factors if isinstance(size_factors, str) else "given"
-        return _Sizes(check_size_factors(values, everything), everything, False, source, ())
+        return CellSizes(check_size_factors(values, everything), everything, False, source, ())
     if offset is not None:
         values = obs_numbers(adata, offset, "offset")
         source = f"offset {offset}" if isinstance(offset, str) else "offset"
-        return _Sizes(check_offset(values, everything, True), everything, False, source, ())
+        return CellSizes(check_offset(values, everything, True), everything, False, source, ())
     if formula.offsets:
-        return _Sizes(np.zeros(adata.n_obs), everything, False, "offset(...) in the formula", ())
+        return CellSizes(np.zeros(adata.n_obs), everything, False, "offset(...) in the formula", ())
     library = library_size(matrix)
-    used = library > 0.0
-    notes = [] if used.all() else [f"{int((~used).sum())} cells without a count were dropped"]
-    if not used.any():
-        raise InputError("no cell has a count; is this the right layer?")
     note = cut_note(adata, library)
-    if note is not None:
-        notes.append(note)
-    log = np.log(np.where(used, library, 1.0) / library[used].mean())
-    return _Sizes(np.where(used, log, 0.0), used, True, "library size x sample factor", tuple(notes))
-
-
-def _plan_groups(
-    adata: AnnData, formula: MixedFormula, sizes: _Sizes, choices: Choices, groupby: str | None
-) -> tuple[list[Plan], dict[str, str], list[str]]:
-    """A plan per group; a group that cannot be fitted is skipped with the reason, unless there is only one."""
-    groups, notes = groups_of(adata, groupby)
-    plans: list[Plan] = []
-    skipped: dict[str, str] = {}
-    for name, mask in groups:
-        cells = np.flatnonzero(mask & sizes.used)
-        try:
-            frame: pd.DataFrame = adata.obs.iloc[cells]  # type: ignore[assignment]
-            plan, more = plan_group(name, cells, frame, formula, sizes.log[cells], choices)
-        except DesignError as error:
-            if groupby is None:
-                raise
-            skipped[name] = str(error)
-            notes.append(f"{groupby} {name!r} was skipped: {error}")
-            continue
-        plans.append(plan)
-        notes += [f"{name}: {note}" if name else note for note in more]
-    if not plans:
-        raise DesignError(
-            f"no level of {groupby!r} can be tested; the first says: {next(iter(skipped.values()), 'none')}"
-        )
-    return plans, skipped, notes
-
-
-def _normalise(model: GeneModel, cells: Compressed, genes: pd.Index, default: bool) -> tuple[GeneModel, dict[str, Any]]:
-    """Correct library sizes for the composition of the samples, where size factors were left to us."""
-    if not default:
-        return model, {"sample_factor_shift": 0.0}
-    factors = sample_factors(model, cells)
-    if factors.shift > NOTABLE_SHIFT:
-        named = ", ".join(str(genes[g]) for g in factors.dominant[:5])
-        logger.info(
-            "composition shifts the size factors of a sample by up to %.2f (natural log)%s",
-            factors.shift,
-            f"; genes above 5 % of a sample's counts: {named}" if named else "",
-        )
-    return rescale(model, factors.log_factor), {"sample_factor_shift": factors.shift}
-
-
-def _moderate(
-    model: GeneModel, result: AllFits, plan: Plan, test: str, n_jobs: int, progress: bool | None
-) -> tuple[Moderation | None, str, list[str]]:
-    """What the moderated tests need; and the test that is used, which is another one if there are too few genes."""
-    if test not in MODERATED:
-        return None, test, []
-    moderation = moderate(model, result, [c.L for c in plan.contrasts], n_jobs=n_jobs, progress=progress)
-    if moderation is None or (moderation.prior is None and test != "hk"):
-        instead = "hk" if moderation is not None and has_quasi(model) else "t"
-        return (
-            moderation,
-            instead,
-            [
-                f"test={test!r} learns the variance between samples from at least {MIN_GENES} genes, and fewer can be "
-                f"fitted: test={instead!r}, which looks at each gene alone, is used instead"
-            ],
-        )
-    if moderation.eigen_ratio > NOTABLE_EIGEN_RATIO:
-        logger.info(
-            "residuals between samples are correlated over genes (largest over median eigenvalue %.1f): counts of "
-            "hits vary more from data set to data set than for independent genes",
-            moderation.eigen_ratio,
-        )
-    return moderation, test, []
-
-
-def _tables(
-    plan: Plan,
-    model: GeneModel,
-    cells: Compressed,
-    result: AllFits,
-    genes: pd.Index,
-    moderation: Moderation | None,
-    told: dict[str, Any],
-    bootstrap: Callable[[FloatArray], FloatArray] | None,
-) -> GeneTests:
-    design = plan.cells.design
-    recipe = {
-        "n_cells": design.n_obs,
-        "n_rows": len(cells.rows.X),
-        "n_nodes": cells.n_nodes,
-        "n_nodes_max": cells.n_nodes_max,
-        "compression": cells.kind,
-        "offset_range_max": cells.range_max,
-        "node_error": cells.error,
-        "columns": list(design.fixed.names),
-        "base_levels": {name: factor.base for name, factor in design.fixed.factors.items()},
-        "groups": {g.name: len(g.levels) for g in model.groupings},
-        "df": dict(zip([c.name for c in plan.contrasts], plan.dfs, strict=True)),
-        "design_rank": len(design.fixed.names),
-        **told,
-    }
-    if moderation is not None:
-        recipe |= {
-            "variances_on_grid": list(moderation.grid.names),
-            "elasticities": moderation.grid.elasticity,
-            "eigen_ratio": moderation.eigen_ratio,
-            "n_genes_by_quadrature": int(np.sum(moderation.n_agq[moderation.profiles.ok] > 1)),
-        }
-    return GeneTests(
-        group=plan.cells.name,
-        genes=gene_table(model, cells, result, genes, moderation),
-        contrasts=test_contrasts(model, result, plan.contrasts, plan.dfs, genes, told["test"], moderation, bootstrap),
-        recipe=recipe,
-        notes=design.notes,
-        arrays={} if moderation is None else prior_arrays(moderation),
-    )
+    return library_sizes(library, () if note is None else (note,))
 
 
 def _details(tests: list[GeneTests], skipped: dict[str, str], groupby: str) -> pd.DataFrame:

@@ -1,0 +1,240 @@
+"""Every gene's profile over the variances that matter: what must be known of all genes first, and the profiles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._display import progress_over
+from .._engine import entry
+from .._engine.fit import GeneStats, Profiles, profile_genes
+from .._parallel import run_blocks
+from .dispersion import dispersion_or_trend
+from .genes import BLOCK, AllFits, GeneModel
+from .grid_choice import VarianceGrid, choose_grid
+from .totals import GeneTotals
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
+
+# Median information of a sample below which Laplace gives way to quadrature, and with how many nodes.
+LAPLACE_INFORMATION = 10.0
+N_AGQ = 7
+
+
+@dataclass(frozen=True)
+class ProfilePlan:
+    """What profiles need to know of all genes, and what they do with each of them.
+
+    Attributes
+    ----------
+    grid
+        The variances on the grid.
+    abundance
+        ``(n_genes,)`` log mean per unit of size factor.
+    log_dispersion, phi_from_trend
+        ``(n_genes,)`` the dispersion at which a gene is held, and whether the trend gave it.
+    usable
+        ``(n_genes,)`` genes that are profiled.
+    """
+
+    grid: VarianceGrid
+    abundance: FloatArray
+    log_dispersion: FloatArray
+    phi_from_trend: BoolArray
+    usable: BoolArray
+
+    def take(self, start: int, stop: int) -> ProfilePlan:
+        """The plan of the genes ``start:stop``."""
+        part = slice(start, stop)
+        return replace(
+            self,
+            abundance=self.abundance[part],
+            log_dispersion=self.log_dispersion[part],
+            phi_from_trend=self.phi_from_trend[part],
+            usable=self.usable[part],
+        )
+
+
+def plan_profiles(
+    model: GeneModel,
+    result: AllFits,
+    totals: GeneTotals,
+    contrasts: Sequence[FloatArray],
+    pick: Callable[[IntArray], GeneStats],
+) -> ProfilePlan | None:
+    """Trend of the dispersions and grid of the variances, from the fits of all genes; None if none can be profiled.
+
+    Parameters
+    ----------
+    model
+        The model; its statistics are not looked at.
+    result, totals
+        Fits and totals of all genes.
+    contrasts
+        Contrast matrices.
+    pick
+        Gives the statistics of a few genes (those that probe what the contrasts depend on).
+    """
+    fits = result.fits
+    usable = np.isin(fits.status, (entry.OK, entry.NOT_CONVERGED)) & (totals.total > 0.0)
+    if not usable.any():
+        return None
+    with np.errstate(divide="ignore", invalid="ignore"):
+        abundance = np.log(totals.total / np.sum(model.nodes.ec * model.nodes.weight))
+    if model.family.has_dispersion:
+        log_phi, from_trend = dispersion_or_trend(fits, totals.n_two, abundance)
+    else:
+        log_phi, from_trend = np.zeros(len(usable)), np.zeros(len(usable), dtype=bool)
+    grid = choose_grid(model, fits, totals.total, log_phi, contrasts, pick)
+    return ProfilePlan(grid, abundance, log_phi, from_trend, usable)
+
+
+@dataclass(frozen=True)
+class GeneProfiles:
+    """Profiles of a range of genes.
+
+    Attributes
+    ----------
+    profiles
+        The profiles, NaN for genes that are not usable.
+    n_agq
+        ``(n_genes,)`` quadrature nodes they were made with; 1 is Laplace.
+    """
+
+    profiles: Profiles
+    n_agq: IntArray
+
+
+def profile_all(
+    model: GeneModel,
+    result: AllFits,
+    plan: ProfilePlan,
+    contrasts: Sequence[FloatArray],
+    *,
+    n_jobs: int = 1,
+    progress: bool | None = False,
+) -> GeneProfiles:
+    """Profile the genes of `model`, whose fits are `result`; `plan` is that of the same genes."""
+    n_genes = len(model.stats)
+    stats, beta = _with_firth_counts(model, result, plan)
+    n_agq = np.ones(n_genes, dtype=np.int64)
+    if _can_integrate(model):
+        n_agq[median_information(model, result, plan.log_dispersion) < LAPLACE_INFORMATION] = N_AGQ
+    usable = np.flatnonzero(plan.usable)
+    blocks: list[tuple[Any, ...]] = []
+    for n in np.unique(n_agq[usable]):
+        genes = usable[n_agq[usable] == n]
+        for start in range(0, len(genes), BLOCK):
+            part = genes[start : start + BLOCK]
+            blocks.append((model, stats, part, plan.log_dispersion, beta, plan.grid, contrasts, int(n)))
+
+    def results() -> Iterator[tuple[int, tuple[IntArray, Profiles]]]:
+        for genes, profiles in run_blocks(_profile_block, blocks, n_jobs):
+            yield len(genes), (genes, profiles)
+
+    out = _empty_profiles(n_genes, len(plan.grid.theta), len(contrasts), model.rows.X.shape[1])
+    for genes, profiles in progress_over(results(), len(usable), "variance profiles", progress):
+        for name in PROFILE_FIELDS:
+            getattr(out, name)[genes] = getattr(profiles, name)
+    return GeneProfiles(out, n_agq)
+
+
+# Arrays of a profile, the first axis of all of them being genes.
+PROFILE_FIELDS = ("ell", "log_det", "beta", "delta", "var", "root", "star", "rss", "ok")
+
+
+def _empty_profiles(n_genes: int, n_grid: int, n_contrasts: int, p: int) -> Profiles:
+    def missing(*shape: int) -> FloatArray:
+        return np.full((n_genes, *shape), np.nan)
+
+    return Profiles(
+        ell=missing(n_grid),
+        log_det=missing(n_grid),
+        beta=missing(n_grid, p),
+        delta=missing(n_contrasts, n_grid),
+        var=missing(n_contrasts, n_grid),
+        root=missing(n_contrasts, n_grid),
+        star=missing(n_contrasts, n_grid),
+        rss=missing(n_grid),
+        ok=np.zeros(n_genes, dtype=bool),
+    )
+
+
+def median_information(model: GeneModel, result: AllFits, log_phi: FloatArray) -> FloatArray:
+    """``(n_genes,)`` median over the levels of the factor of the information at the fit, ``sum mu / (1 + phi mu)``."""
+    block = model.structure.blocks[0]
+    nodes, rows = model.nodes, model.rows
+    phi = np.exp(log_phi) if model.family.has_dispersion else np.zeros(len(log_phi))
+    row_of_node = np.repeat(np.arange(len(rows.X)), np.diff(nodes.ptr))
+    out = np.empty(len(phi))
+    for start in range(0, len(phi), 256):
+        part = slice(start, start + 256)
+        b = np.nan_to_num(result.fits.ranef[0][part])[:, block.codes, :]
+        eta = np.nan_to_num(result.fits.beta[part]) @ rows.X.T + np.einsum("grk,rk->gr", b, block.Z)
+        mu = np.exp(np.clip(eta, -50.0, 50.0))[:, row_of_node] * nodes.ec
+        per_node = nodes.weight * mu / (1.0 + phi[part, None] * mu)
+        per_row = np.add.reduceat(per_node, nodes.ptr[:-1], axis=1)
+        per_level = np.zeros((len(per_row), block.n_levels))
+        np.add.at(per_level.T, block.codes, per_row.T)
+        out[part] = np.median(per_level, axis=1)
+    return out
+
+
+def _can_integrate(model: GeneModel) -> bool:
+    return len(model.structure.blocks) == 1 and model.structure.blocks[0].Z.shape[1] == 1
+
+
+def _with_firth_counts(model: GeneModel, result: AllFits, plan: ProfilePlan) -> tuple[GeneStats, FloatArray]:
+    """Statistics in which separated genes have half a count more per coefficient, spread by leverage (Firth).
+
+    Their coefficients are finite then, and r* has the right size (the likelihood ratio alone is too large).
+    """
+    if not result.separations:
+        return model.stats, result.fits.beta
+    A, beta = model.stats.A.copy(), result.fits.beta.copy()
+    nodes, X = model.nodes, model.rows.X
+    sizes = np.diff(nodes.ptr)
+    exposure = np.add.reduceat(nodes.weight, nodes.ptr[:-1])
+    share = nodes.weight / np.repeat(exposure, sizes)
+    between = float(plan.grid.variance[plan.grid.centre].sum())
+    one, *_ = np.linalg.lstsq(X, np.ones(len(X)), rcond=None)
+    for gene in result.separations:
+        mu = np.exp(plan.abundance[gene]) * nodes.ec
+        phi = np.exp(plan.log_dispersion[gene]) if model.family.has_dispersion else 0.0
+        information = np.add.reduceat(nodes.weight * mu / (1.0 + phi * mu), nodes.ptr[:-1])
+        W = information / (1.0 + between * information)
+        leverage = W * np.einsum("ri,ij,rj->r", X, np.linalg.inv((X.T * W) @ X), X)
+        A[gene] += 0.5 * np.repeat(leverage, sizes) * share
+        beta[gene] = one * plan.abundance[gene]
+    return replace(model.stats, A=A), beta
+
+
+def _profile_block(
+    model: GeneModel,
+    stats: GeneStats,
+    genes: IntArray,
+    log_phi: FloatArray,
+    beta: FloatArray,
+    grid: VarianceGrid,
+    contrasts: Sequence[FloatArray],
+    n_agq: int,
+) -> tuple[IntArray, Profiles]:
+    profiles = profile_genes(
+        model.structure,
+        model.nodes,
+        stats.pick(genes),
+        model.family,
+        log_dispersion=log_phi[genes],
+        beta=beta[genes],
+        grid=grid.theta,
+        contrasts=contrasts,
+        idle=grid.idle,
+        n_agq=n_agq,
+    )
+    return genes, profiles

@@ -1,0 +1,74 @@
+"""What was done for ranges of genes, put together to all genes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._engine.fit import GeneFits, Profiles
+from .genes import AllFits, join_genes
+from .profiles import GeneProfiles
+from .totals import GeneTotals
+
+FloatArray = NDArray[np.float64]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class RangeFit:
+    """Fits of a range of genes, and all that later stages need of their statistics.
+
+    Attributes
+    ----------
+    result
+        The fits.
+    totals
+        Totals of the genes.
+    ratios
+        ``(n_genes, n_contrasts)`` likelihood ratios, with ``test="lrt"`` only.
+    """
+
+    result: AllFits
+    totals: GeneTotals
+    ratios: FloatArray | None
+
+
+def join_fits(parts: Sequence[RangeFit]) -> RangeFit:
+    """The fits of all genes from those of consecutive ranges."""
+    if len(parts) == 1:
+        return parts[0]
+    starts = np.cumsum([0, *(len(part.totals.total) for part in parts)])
+    separations = {
+        int(start) + gene: separation
+        for start, part in zip(starts[:-1], parts, strict=True)
+        for gene, separation in part.result.separations.items()
+    }
+    fits: GeneFits = join_genes([part.result.fits for part in parts])
+    low_count = np.concatenate([part.result.low_count for part in parts])
+    ratios = [part.ratios for part in parts if part.ratios is not None]
+    return RangeFit(
+        result=AllFits(fits, separations, low_count),
+        totals=_joined(GeneTotals, [part.totals for part in parts]),
+        ratios=np.concatenate(ratios) if ratios else None,
+    )
+
+
+def join_profiles(parts: Sequence[GeneProfiles]) -> GeneProfiles:
+    """The profiles of all genes from those of consecutive ranges."""
+    if len(parts) == 1:
+        return parts[0]
+    return GeneProfiles(
+        profiles=_joined(Profiles, [part.profiles for part in parts]),
+        n_agq=np.concatenate([part.n_agq for part in parts]),
+    )
+
+
+def _joined(kind: type[T], records: Iterable[T]) -> T:
+    """A record whose arrays are those of `records` one after the other."""
+    records = list(records)
+    names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
+    return kind(**{name: np.concatenate([getattr(record, name) for record in records]) for name in names})
