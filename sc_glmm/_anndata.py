@@ -264,6 +264,23 @@ def read_fit_info(adata: AnnData, key: str) -> pd.DataFrame:
     return first.drop(columns=drop).reset_index(drop=True)
 
 
+def read_prior(adata: AnnData, key: str, group: str | None) -> tuple[dict[str, FloatArray], list[str]]:
+    """Arrays of the prior of the moderated tests of one group, and the names of the variances that it is about.
+
+    Both are empty after tests without a prior.
+    """
+    entry = adata.uns[key]
+    params = entry["params"]
+    if group is not None:
+        params = json.loads(params["groups"]).get(group, {})
+    names = [str(name) for name in np.atleast_1d(params.get("variances_on_grid", []))]
+    for stored in entry.get("priors", {}).values():
+        if str(stored["group"]) == (group or ""):
+            arrays = {k: np.asarray(v, dtype=np.float64) for k, v in stored.items() if k != "group"}
+            return arrays, names
+    return {}, names
+
+
 def _plain(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """What h5ad and zarr can hold: plain values and lists of strings; anything richer as JSON."""
     out: dict[str, Any] = {}

@@ -10,6 +10,7 @@ import numpy as np
 from .._compress.guards import count_problem
 from .._compress.size_factors import SizeFactors, sample_size_factors, total_size_factors
 from .._errors import InputError, ScGlmmWarning
+from ._read import layer_names, read_factor, read_matrix
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -70,12 +71,12 @@ def size_factors(
         method = "total" if sample_key is None else "pooled"
     if method not in ("total", "pooled", "tmm"):
         raise InputError(f'method is {method!r}; allowed are "total", "pooled" and "tmm".')
-    matrix, name = _counts(adata, layer)
+    matrix, name = read_matrix(adata, layer)
     problem = count_problem(matrix)
     if problem is not None:
         raise InputError(
             f"{name} {problem}. Size factors need raw counts: name the layer that holds them with layer= "
-            f"(layers: {_layers(adata)})."
+            f"(layers: {layer_names(adata)})."
         )
     if method == "total":
         factors = total_size_factors(matrix)
@@ -88,31 +89,12 @@ def size_factors(
     return target if copy else None
 
 
-def _counts(adata: AnnData, layer: str | None) -> tuple[object, str]:
-    if layer is None:
-        return adata.X, "X"
-    if layer not in adata.layers:
-        raise InputError(f"there is no layer {layer!r}; available: {_layers(adata)}. Leave layer out to use X.")
-    return adata.layers[layer], f"layer {layer!r}"
-
-
-def _layers(adata: AnnData) -> str:
-    # From anndata 0.13 on X is the layer None.
-    return ", ".join(repr(name) for name in adata.layers.keys() if name is not None) or "none"
-
-
 def _samples(adata: AnnData, sample_key: str | None, method: str) -> tuple[np.ndarray, list[str]]:
     if sample_key is None:
         raise InputError(
             f"method={method!r} compares samples, and sample_key is None; name the column of obs that holds them."
         )
-    if sample_key not in adata.obs:
-        columns = ", ".join(map(repr, adata.obs.columns)) or "none"
-        raise InputError(f"there is no column {sample_key!r} in obs; available: {columns}.")
-    sample = adata.obs[sample_key].astype("category").cat.remove_unused_categories()
-    if not len(sample.cat.categories):
-        raise InputError(f"the column {sample_key!r} of obs has no values; it must name the sample of each cell.")
-    return sample.cat.codes.to_numpy(dtype=np.int64), [str(level) for level in sample.cat.categories]
+    return read_factor(adata, sample_key)
 
 
 def _warn_of_composition(factors: SizeFactors, levels: list[str], genes: list[str]) -> None:

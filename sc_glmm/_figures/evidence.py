@@ -1,0 +1,103 @@
+"""Are the p-values what they should be: their histogram, quantiles and inflation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import beta, chi2
+
+from .._errors import InputError
+
+FloatArray = NDArray[np.float64]
+
+# The p-values above this are taken to be those of genes without an effect (Storey).
+_NULL_FROM = 0.5
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Counts of p-values in bins of equal width.
+
+    Attributes
+    ----------
+    edges
+        ``(n_bins + 1,)`` from 0 to 1.
+    counts
+        ``(n_bins,)``.
+    null_share
+        Estimated share of tests without an effect, at most 1: the p-values above 0.5, doubled (Storey, JRSS B 2002).
+    """
+
+    edges: FloatArray
+    counts: NDArray[np.int64]
+    null_share: float
+
+    @property
+    def null_count(self) -> float:
+        """Height of the bins if only the tests without an effect were there."""
+        return self.null_share * float(self.counts.sum()) / len(self.counts)
+
+
+@dataclass(frozen=True)
+class Quantiles:
+    """Sorted p-values beside those of a uniform distribution, all as ``-log10``.
+
+    Attributes
+    ----------
+    expected, observed
+        ``(n_tests,)``, largest first.
+    low, high
+        ``(n_tests,)`` central 95 % of each order statistic of independent uniform p-values.
+    inflation
+        Median of the p-values as chi-square of one degree of freedom, over what it should be (0.455): 1 is right.
+    cut
+        ``(n_tests,)`` p-values of zero, drawn just above the others.
+    """
+
+    expected: FloatArray
+    observed: FloatArray
+    low: FloatArray
+    high: FloatArray
+    inflation: float
+    cut: NDArray[np.bool_]
+
+
+def finite_p_values(p_values: FloatArray, *, plot: str) -> FloatArray:
+    """The p-values that are there; an error if there are none."""
+    p = np.asarray(p_values, dtype=np.float64)
+    p = p[np.isfinite(p)]
+    if len(p) == 0:
+        raise InputError(f"{plot} has no p-values to draw: none of the {len(p_values)} rows has one.")
+    if p.min() < 0.0 or p.max() > 1.0:
+        raise InputError(f"{plot} was given p-values from {p.min():g} to {p.max():g}; they must lie between 0 and 1.")
+    return p
+
+
+def p_value_histogram(p: FloatArray, bins: int) -> Histogram:
+    """Counts of `p` in `bins` bins from 0 to 1."""
+    if bins < 2:
+        raise InputError(f"bins={bins}: a histogram needs 2 bins or more; 20 is usual.")
+    counts, edges = np.histogram(p, bins=bins, range=(0.0, 1.0))
+    share = float(np.mean(p > _NULL_FROM)) / (1.0 - _NULL_FROM)
+    return Histogram(edges, counts.astype(np.int64), min(share, 1.0))
+
+
+def inflation(p: FloatArray) -> float:
+    """Genomic inflation: median chi-square quantile of the p-values over that of uniform ones."""
+    return float(chi2.isf(np.median(p), 1) / chi2.isf(0.5, 1))
+
+
+def p_value_quantiles(p: FloatArray) -> Quantiles:
+    """Quantiles of `p` against uniform ones."""
+    p = np.sort(p)
+    n = len(p)
+    rank = np.arange(1, n + 1)
+    expected = -np.log10((rank - 0.5) / n)
+    zero = p == 0.0
+    top = -np.log10(p[~zero].min()) if (~zero).any() else expected[0]
+    observed = np.where(zero, 1.05 * max(top, expected[0]), -np.log10(np.where(zero, 1.0, p)))
+    # The k-th smallest of n independent uniform numbers has a beta(k, n + 1 - k) distribution.
+    low, high = (-np.log10(beta.ppf(q, rank, n + 1 - rank)) for q in (0.975, 0.025))
+    return Quantiles(expected, observed, low, high, inflation(p), zero)

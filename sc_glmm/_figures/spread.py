@@ -1,0 +1,151 @@
+"""How much genes vary, within samples and between them, along their abundance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from .._errors import InputError
+from .._inference.prior import VariancePrior, abundance_rank
+
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+
+# Genes on each side in the running median.
+_REACH = 75
+# Places at which a line is evaluated.
+_N_LINE = 60
+
+
+@dataclass(frozen=True)
+class DispersionTrend:
+    """Dispersions along the mean.
+
+    Attributes
+    ----------
+    mean, dispersion
+        ``(n_genes,)`` mean count per cell, and phi of ``mu + phi mu^2``.
+    from_trend
+        ``(n_genes,)`` genes whose counts say too little, for which the trend stands in.
+    at, trend
+        Line of the running median over the other genes.
+    """
+
+    mean: FloatArray
+    dispersion: FloatArray
+    from_trend: BoolArray
+    at: FloatArray
+    trend: FloatArray
+
+
+@dataclass(frozen=True)
+class VarianceSpread:
+    """Standard deviations of the random effects of one grouping factor along the mean (natural log).
+
+    Attributes
+    ----------
+    group
+        Name of the factor.
+    mean
+        ``(n_genes,)``.
+    sd
+        ``(n_genes,)`` posterior mean (root of that of the variance), or the REML estimate without a prior.
+    surprising
+        ``(n_genes,)`` more variable than genes of this abundance are.
+    at, centre, limit
+        Line of the prior: its mean standard deviation, and its 95 % point; empty without a prior.
+    """
+
+    group: str
+    mean: FloatArray
+    sd: FloatArray
+    surprising: BoolArray
+    at: FloatArray
+    centre: FloatArray
+    limit: FloatArray
+
+
+def dispersion_trend(info: pd.DataFrame) -> DispersionTrend:
+    """From the frame of ``get.fit_info``."""
+    if "dispersion" not in info:
+        raise InputError(
+            "dispersion draws the dispersion of negative binomial fits, and these results have none: the family was "
+            "Poisson or Gaussian. Draw the variances between samples with what='sample'."
+        )
+    mean, phi = info["mean"].to_numpy(float), info["dispersion"].to_numpy(float)
+    fine = np.isfinite(phi) & (phi > 0) & (mean > 0)
+    mean, phi = mean[fine], phi[fine]
+    if not len(phi):
+        raise InputError(f"none of the {len(info)} genes has a dispersion above zero and a mean above zero.")
+    lent = info["phi_from_trend"].to_numpy(bool)[fine] if "phi_from_trend" in info else np.zeros(len(phi), dtype=bool)
+    at, trend = running_median(np.log(mean[~lent]), np.log(phi[~lent]))
+    return DispersionTrend(mean, phi, lent, np.exp(at), np.exp(trend))
+
+
+def running_median(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Median of `y` over the 75 nearest on each side, at places along `x`; empty for fewer than ten points."""
+    if len(x) < 10:
+        return np.empty(0), np.empty(0)
+    order = np.argsort(x, kind="stable")
+    x, y = x[order], y[order]
+    places = np.unique(np.linspace(0, len(x) - 1, _N_LINE).astype(np.int64))
+    reach = min(_REACH, len(x) // 4)
+    return x[places], np.array([np.median(y[max(i - reach, 0) : i + reach + 1]) for i in places])
+
+
+def variance_spread(
+    info: pd.DataFrame, prior: Mapping[str, Any], names: list[str], group: str | None
+) -> VarianceSpread:
+    """Standard deviations of one factor.
+
+    Parameters
+    ----------
+    info
+        From ``get.fit_info``.
+    prior
+        Arrays of the prior, as stored; empty without.
+    names
+        Names of the variances that it is about.
+    group
+        Which factor; by default the first that has a prior, or the first there is.
+    """
+    moderated = [name for name in names if f"sd_{name}_eb" in info]
+    known = [str(c)[3:] for c in info if str(c).startswith("sd_") and not str(c).endswith("_eb")]
+    if group is None:
+        group = (moderated or known or [""])[0]
+    column = f"sd_{group}_eb" if f"sd_{group}_eb" in info else f"sd_{group}"
+    if column not in info:
+        raise InputError(f"what={group!r} has no variance in these results; allowed are 'dispersion' and {known}.")
+    mean, sd = info["mean"].to_numpy(float), info[column].to_numpy(float)
+    fine = np.isfinite(sd) & (mean > 0)
+    if not fine.any():
+        raise InputError(f"none of the {len(info)} genes has a standard deviation for {group!r}.")
+    odd = (
+        info["more_variable"].to_numpy(bool)[fine] if "more_variable" in info else np.zeros(int(fine.sum()), dtype=bool)
+    )
+    at, centre, limit = np.empty(0), np.empty(0), np.empty(0)
+    # The prior is one for columns of unit size: for an intercept the variance itself.
+    if prior and group in names and ":" not in group:
+        at, centre, limit = prior_line(mean[fine], prior, names.index(group))
+    return VarianceSpread(group, mean[fine], sd[fine], odd, at, centre, limit)
+
+
+def prior_line(mean: FloatArray, prior: Mapping[str, Any], k: int) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Means, and the prior's mean and 95 % point of the standard deviation, along the abundance ranks of the genes."""
+    grid = np.asarray(prior["variance"], dtype=np.float64)
+    values = list(dict.fromkeys(grid[:, k].tolist()))
+    anchors = np.asarray(prior["anchors"], dtype=np.float64)
+    marginal = np.asarray(prior[f"marginal_{k}"], dtype=np.float64)
+    line = VariancePrior(anchors, (marginal,), (len(values),))
+    rank = np.linspace(0.0, 1.0, _N_LINE)
+    mass, nodes = line.at(rank), np.array(values)
+    order = np.argsort(nodes)
+    cumulated = np.cumsum(mass[:, order], axis=1)
+    limit = nodes[order][np.argmax(cumulated >= 0.95, axis=1)]
+    at = np.interp(rank, np.sort(abundance_rank(mean)), np.sort(mean))
+    return at, mass @ np.sqrt(nodes), np.sqrt(limit)

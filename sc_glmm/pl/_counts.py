@@ -1,0 +1,111 @@
+"""How many genes are up and down in every cell type or contrast."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.ticker import MaxNLocator
+
+from .._figures.frames import one_contrast, require_columns, require_level, results_frame
+from .._figures.sets import count_significant
+from ._style import COLUMN, DOWN, REST, UP, axes_to_draw, plain, threshold_words
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+
+_ROW = 0.2  # inches
+
+
+def counts(
+    data: AnnData | pd.DataFrame,
+    *,
+    key: str = "glmm",
+    contrast: str | None = None,
+    alpha: float = 0.05,
+    ax: Axes | None = None,
+) -> Axes:
+    """Number of genes that are significantly up (to the right) and down (to the left), one bar a cell type or contrast.
+
+    Beside the name stands how many genes were tested. More cells and more samples find more genes: bars of cell types
+    of different size say little about which responds most. Joint tests, which have no direction, point to the right in
+    grey.
+
+    Parameters
+    ----------
+    data
+        An AnnData after :func:`sc_glmm.tl.test`, or a frame as :func:`sc_glmm.get.results` returns it, with the columns
+        ``variable, log_fc, p_value, adj_p_value``.
+    key
+        The `key_added` of the test, for an AnnData.
+    contrast
+        Which contrast to draw; all by default.
+    alpha
+        Level of the adjusted p-value.
+    ax
+        Axes to draw in; by default those of a new figure, as wide as a column of a journal page.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes.
+
+    Examples
+    --------
+    >>> import pandas as pd, sc_glmm
+    >>> frame = pd.DataFrame(
+    ...     {
+    ...         "cell_type": ["B", "B", "T", "T"],
+    ...         "variable": ["g1", "g2", "g1", "g2"],
+    ...         "log_fc": [1.5, 0.1, -0.5, 0.2],
+    ...         "p_value": [1e-5, 0.8, 0.02, 0.5],
+    ...         "adj_p_value": [2e-5, 0.8, 0.04, 0.5],
+    ...     }
+    ... )
+    >>> [label.get_text() for label in sc_glmm.pl.counts(frame).get_yticklabels()]
+    ['B (2)', 'T (2)']
+    """
+    require_level(alpha)
+    frame = results_frame(data, key=key, contrast=contrast)
+    require_columns(frame, ["variable", "log_fc", "p_value", "adj_p_value"], plot="counts")
+    table = count_significant(frame, alpha)
+    ax, base = axes_to_draw(ax, (COLUMN, 0.75 + _ROW * len(table)))
+    rows = np.arange(len(table))
+    right = (table["up"] + table["either"]).to_numpy(float)
+    left = table["down"].to_numpy(float)
+    ax.barh(rows, table["up"], height=0.7, color=UP, linewidth=0)
+    ax.barh(rows, table["either"], left=table["up"], height=0.7, color=REST, linewidth=0)
+    ax.barh(rows, -left, height=0.7, color=DOWN, linewidth=0)
+    ax.axvline(0.0, color="0.3", linewidth=0.6)
+    # The longest bar and the number behind it must fit on either side.
+    most = max(float(right.max()), float(left.max()), 1.0)
+    for row, (up, down) in enumerate(zip(right, left, strict=True)):
+        for value, side, x in ((up, "left", up), (down, "right", -down)):
+            ax.annotate(
+                f"{int(value):,}",
+                xy=(x, row),
+                xytext=(2.0 if side == "left" else -2.0, 0),
+                textcoords="offset points",
+                ha=side,
+                va="center_baseline",
+                fontsize=0.75 * base,
+                color="0.25",
+            )
+    ax.set_xlim(-1.3 * max(float(left.max()), 0.25 * most), 1.3 * max(float(right.max()), 0.25 * most))
+    ax.set_ylim(len(table) - 0.4, -0.6)
+    names = [
+        f"{plain(name)} ({n:,})" if name else f"{n:,} genes"
+        for name, n in zip(table["set"], table["tested"], strict=True)
+    ]
+    ax.set_yticks(rows, names, fontsize=0.875 * base)
+    ax.tick_params(axis="y", length=0)
+    ax.spines["left"].set_visible(False)
+    ax.xaxis.set_major_formatter(lambda value, _: f"{abs(int(value)):,}")
+    ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    words = one_contrast(frame)
+    ax.set_xlabel(f"genes at {threshold_words(alpha)}" + (f"\n{plain(words)}" if words else ""), fontsize=base)
+    ax.set_title("down", fontsize=base, color=DOWN, loc="left")
+    ax.set_title("up", fontsize=base, color=UP, loc="right")
+    return ax

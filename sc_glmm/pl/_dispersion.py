@@ -1,0 +1,149 @@
+"""How much genes vary, within samples and between them, along their abundance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from .._errors import InputError
+from .._figures.frames import group_column, levels_of
+from .._figures.spread import dispersion_trend, variance_spread
+from ._style import COLUMN, DOWN, RASTER_FROM, REST, UP, axes_to_draw, plain
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+
+_SIZE = (COLUMN, 2.6)
+
+
+def dispersion(
+    data: AnnData | pd.DataFrame,
+    *,
+    key: str = "glmm",
+    what: str = "dispersion",
+    group: str | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    r"""Variation of genes against their mean count: within samples, or between them.
+
+    Within samples it is the dispersion :math:`\phi` of :math:`\mu + \phi \mu^2`. The line is the running median of the
+    genes with counts enough for a dispersion of their own; the others (grey) take their value from the trend.
+
+    Between samples it is the standard deviation of the random effects (natural log: 0.2 is about 20 %). The solid line
+    is the prior that the moderated tests learn from all genes, the dashed one its 95 % point; coloured genes are more
+    variable than genes of their abundance are, and their p-values are liberal.
+
+    Parameters
+    ----------
+    data
+        An AnnData after :func:`sc_glmm.tl.test`, or a frame as :func:`sc_glmm.get.fit_info` returns it (without the
+        lines of the prior, which are stored in the AnnData).
+    key
+        The `key_added` of the test, for an AnnData.
+    what
+        ``"dispersion"``, or the grouping factor whose random effects are drawn, such as ``"sample"``.
+    group
+        Which level of the test's `groupby`, such as a cell type.
+    ax
+        Axes to draw in; by default those of a new figure, as wide as a column of a journal page.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes.
+
+    Examples
+    --------
+    >>> import pandas as pd, sc_glmm
+    >>> frame = pd.DataFrame({"variable": ["A", "B"], "mean": [0.3, 2.0], "dispersion": [0.8, 0.3]})
+    >>> sc_glmm.pl.dispersion(frame).get_ylabel()
+    'dispersion $\\phi$'
+    """
+    info, prior, names = _facts(data, key, group)
+    if "mean" not in info:
+        raise InputError(f"dispersion needs the column 'mean'; the frame has {list(info.columns)}.")
+    if what == "dispersion":
+        ax, base = axes_to_draw(ax, _SIZE)
+        _draw_dispersion(ax, info, base)
+    else:
+        shape = variance_spread(info, prior, names, what)
+        ax, base = axes_to_draw(ax, _SIZE)
+        raster = len(shape.mean) > RASTER_FROM
+        for odd, color, size in ((False, REST, 5.0), (True, UP, 9.0)):
+            i = shape.surprising == odd
+            ax.scatter(shape.mean[i], shape.sd[i], s=size, color=color, linewidths=0, rasterized=raster, zorder=2)
+        if len(shape.at):
+            ax.plot(shape.at, shape.centre, color="0.1", linewidth=1.2, zorder=3, label="prior: mean")
+            ax.plot(
+                shape.at, shape.limit, color="0.1", linewidth=0.8, linestyle=(0, (4, 3)), zorder=3, label="prior: 95 %"
+            )
+        if shape.surprising.any():
+            n = int(shape.surprising.sum())
+            ax.scatter([], [], s=9.0, color=UP, linewidths=0, label=f"more variable ({n:,})")
+        ax.set_ylim(0.0, 1.12 * float(max(np.quantile(shape.sd, 0.999), shape.centre.max(initial=0.0))))
+        ax.set_ylabel(f"SD of {plain(shape.group)} effects (natural log)", fontsize=base)
+        _legend(ax, base)
+    ax.set_xscale("log")
+    ax.set_xlabel("mean count per cell", fontsize=base)
+    if group is not None:
+        ax.set_title(plain(group), fontsize=base, loc="left")
+    return ax
+
+
+def _draw_dispersion(ax: Axes, info: pd.DataFrame, base: float) -> None:
+    shape = dispersion_trend(info)
+    own = ~shape.from_trend
+    raster = len(shape.mean) > RASTER_FROM
+    ax.scatter(shape.mean[own], shape.dispersion[own], s=5.0, color=DOWN, linewidths=0, rasterized=raster, zorder=2)
+    if shape.from_trend.any():
+        ax.scatter(
+            shape.mean[~own],
+            shape.dispersion[~own],
+            s=5.0,
+            color=REST,
+            linewidths=0,
+            rasterized=raster,
+            zorder=1,
+            label=f"from the trend ({int((~own).sum()):,})",
+        )
+    if len(shape.at):
+        ax.plot(shape.at, shape.trend, color="0.1", linewidth=1.2, zorder=3, label="running median")
+    ax.set_yscale("log")
+    # Dispersions at the lower end of their range mean none; they would squeeze all others.
+    low, high = np.quantile(shape.dispersion, [0.02, 1.0])
+    ax.set_ylim(0.5 * low, 1.6 * high)
+    ax.set_ylabel(r"dispersion $\phi$", fontsize=base)
+    _legend(ax, base)
+
+
+def _legend(ax: Axes, base: float) -> None:
+    handles, names = ax.get_legend_handles_labels()
+    if handles:
+        ax.legend(handles, names, loc="upper right", frameon=False, fontsize=0.8 * base, handlelength=1.6)
+
+
+def _facts(
+    data: AnnData | pd.DataFrame, key: str, group: str | None
+) -> tuple[pd.DataFrame, Mapping[str, Any], list[str]]:
+    """Facts of the genes of one group; its prior, and the names of the variances that it is about."""
+    prior: Mapping[str, Any] = {}
+    names: list[str] = []
+    if isinstance(data, pd.DataFrame):
+        info = data
+    else:
+        from .._anndata import read_prior
+        from ..get import fit_info
+
+        info = fit_info(data, key=key)
+        prior, names = read_prior(data, key, group)
+    column = group_column(info)
+    if column is None:
+        return info, prior, names
+    known = levels_of(info[column])
+    if group not in known:
+        raise InputError(f"dispersion draws one {column}: group={group!r} is not among {known}.")
+    return info[info[column].astype(str) == group], prior, names

@@ -1,0 +1,140 @@
+"""One gene across cell types: estimates with their intervals, side by side."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from .._figures.frames import one_contrast, require_columns, require_level, results_frame
+from .._figures.sets import GeneAcrossSets, gene_across_sets
+from ._style import COLUMN, DOWN, REST, UP, axes_to_draw, fold_change_label, plain, threshold_words
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+
+FloatArray = npt.NDArray[np.float64]
+
+_ROW = 0.2  # inches
+
+
+def forest(
+    data: AnnData | pd.DataFrame,
+    gene: str,
+    *,
+    key: str = "glmm",
+    contrast: str | None = None,
+    alpha: float = 0.05,
+    sort: bool = False,
+    ax: Axes | None = None,
+) -> Axes:
+    """Fold change of one gene with its 95 % interval in every cell type, or for every contrast.
+
+    A filled mark is significant after adjustment, a hollow one is not. An arrow is an interval that ends outside: that
+    of a gene without counts on one side has one infinite end.
+
+    Parameters
+    ----------
+    data
+        An AnnData after :func:`sc_glmm.tl.test`, or a frame as :func:`sc_glmm.get.results` returns it, with the columns
+        ``variable, log_fc, ci_low, ci_high, p_value, adj_p_value``.
+    gene
+        Its name.
+    key
+        The `key_added` of the test, for an AnnData.
+    contrast
+        Which contrast to draw; all by default.
+    alpha
+        Level of the adjusted p-value.
+    sort
+        Largest fold change on top; by default in the order of the results.
+    ax
+        Axes to draw in; by default those of a new figure, as wide as a column of a journal page.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes.
+
+    Examples
+    --------
+    >>> import pandas as pd, sc_glmm
+    >>> frame = pd.DataFrame(
+    ...     {
+    ...         "cell_type": ["B", "T"],
+    ...         "variable": ["g1", "g1"],
+    ...         "log_fc": [1.5, -0.5],
+    ...         "ci_low": [1.0, -1.2],
+    ...         "ci_high": [2.0, 0.2],
+    ...         "p_value": [1e-5, 0.1],
+    ...         "adj_p_value": [2e-5, 0.2],
+    ...     }
+    ... )
+    >>> [label.get_text() for label in sc_glmm.pl.forest(frame, "g1").get_yticklabels()]
+    ['B', 'T']
+    """
+    require_level(alpha)
+    frame = results_frame(data, key=key, contrast=contrast)
+    wanted = ["variable", "log_fc", "ci_low", "ci_high", "p_value", "adj_p_value"]
+    require_columns(frame, wanted, plot="forest")
+    shape = gene_across_sets(frame, gene, alpha)
+    ax, base = axes_to_draw(ax, (COLUMN, 0.75 + _ROW * len(shape.sets)))
+    order = (
+        np.argsort(-np.nan_to_num(shape.estimate, nan=-np.inf), kind="stable") if sort else np.arange(len(shape.sets))
+    )
+    left, right = _bounds(shape)
+    ax.axvline(0.0, color="0.6", linewidth=0.6, zorder=1)
+    for row, i in enumerate(order):
+        _draw_row(ax, row, shape, int(i), left, right, 0.75 * base)
+    ax.set_xlim(left, right)
+    ax.set_ylim(len(order) - 0.4, -0.6)
+    names = [plain(shape.sets[i]) or plain(gene) for i in order]
+    ax.set_yticks(range(len(order)), names, fontsize=0.875 * base)
+    ax.tick_params(axis="y", length=0)
+    ax.spines["left"].set_visible(False)
+    ax.set_xlabel(fold_change_label(one_contrast(frame)), fontsize=base)
+    ax.set_title(plain(gene), fontsize=base, fontstyle="italic", loc="left")
+    ax.set_title(f"filled: {threshold_words(alpha)}", fontsize=0.75 * base, color="0.35", loc="right")
+    return ax
+
+
+def _bounds(shape: GeneAcrossSets) -> tuple[float, float]:
+    """Both ends of the axis: all estimates, and intervals unless one is many times as wide as the others."""
+    estimates = shape.estimate[np.isfinite(shape.estimate)]
+    if len(estimates) == 0:
+        return -1.0, 1.0
+    half = np.concatenate([shape.high - shape.estimate, shape.estimate - shape.low])
+    half = half[np.isfinite(half)]
+    room = min(float(half.max()), 4.0 * float(np.median(half))) if len(half) else 1.0
+    low, high = min(float(estimates.min()) - room, 0.0), max(float(estimates.max()) + room, 0.0)
+    air = 0.06 * (high - low)
+    return low - air, high + air
+
+
+def _draw_row(ax: Axes, row: int, shape: GeneAcrossSets, i: int, left: float, right: float, fontsize: float) -> None:
+    estimate, low, high = float(shape.estimate[i]), float(shape.low[i]), float(shape.high[i])
+    if not np.isfinite(estimate):
+        ax.text(0.0, row, f" {shape.note[i]}", va="center", ha="left", fontsize=fontsize, color="0.45")
+        return
+    color = (UP if estimate > 0 else DOWN) if shape.significant[i] else REST
+    ends = max(low, left), min(high, right)
+    ax.plot(ends, [row, row], color=color, linewidth=1.0, solid_capstyle="butt", zorder=2)
+    for end, limit, marker in ((low, left, "<"), (high, right, ">")):
+        if (end < limit) if marker == "<" else (end > limit):
+            ax.plot([limit], [row], marker=marker, ms=3.5, color=color, linestyle="none", clip_on=False, zorder=2)
+    face = color if shape.significant[i] else "white"
+    ax.plot([estimate], [row], marker="o", ms=4.5, mfc=face, mec=color, mew=0.9, linestyle="none", zorder=3)
+    if shape.note[i]:
+        ax.annotate(
+            shape.note[i],
+            xy=(estimate, row),
+            xytext=(0, 3.5),
+            textcoords="offset points",
+            ha="center",
+            va="bottom",
+            fontsize=0.85 * fontsize,
+            color="0.35",
+        )

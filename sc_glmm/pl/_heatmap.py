@@ -1,0 +1,116 @@
+"""Fold changes of many genes across cell types."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import matplotlib as mpl
+import numpy as np
+
+from .._figures.frames import effect_column, one_contrast, require_columns, require_level, results_frame
+from .._figures.sets import FoldChangeGrid, fold_change_grid
+from ._style import PAGE, axes_to_draw, fold_change_label, plain, threshold_words
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+
+_ROW, _SET = 0.125, 0.27  # inches: a row of small letters; a set
+_LARGEST_SHARE = 0.98  # of the fold changes lie within the colours
+
+
+def heatmap(
+    data: AnnData | pd.DataFrame,
+    *,
+    key: str = "glmm",
+    contrast: str | None = None,
+    genes: Sequence[str] | None = None,
+    n_genes: int = 30,
+    alpha: float = 0.05,
+    shrunken: bool = False,
+    limit: float | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Log-fold changes of genes (rows) in every cell type (columns), or in every contrast if there are no groups.
+
+    A dot marks a significant gene. Grey fields were not tested, which is not the same as a fold change of zero.
+
+    Parameters
+    ----------
+    data
+        An AnnData after :func:`sc_glmm.tl.test` with `groupby`, or a frame as :func:`sc_glmm.get.results` returns it,
+        with the columns ``variable, log_fc, p_value, adj_p_value`` and the groups in the first one.
+    key
+        The `key_added` of the test, for an AnnData.
+    contrast
+        Which contrast to draw.
+    genes
+        Which genes, from top to bottom. By default the `n_genes` that lead the cell types: the best of each, then the
+        second of each, and so on, as far as they are significant; genes that behave alike stand together.
+    n_genes
+        How many genes, if they are not named.
+    alpha
+        Level of the adjusted p-value for the dots and the choice of genes.
+    shrunken
+        Draw ``log_fc_shrunk`` instead of ``log_fc``.
+    limit
+        Fold change (log2) at which the colours end; by default 98 % of the fold changes lie within.
+    ax
+        Axes to draw in; by default those of a new figure that grows with the numbers of genes and cell types.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes of the map; the colour bar has axes of its own.
+
+    Examples
+    --------
+    >>> import pandas as pd, sc_glmm
+    >>> frame = pd.DataFrame(
+    ...     {
+    ...         "cell_type": ["B", "B", "T", "T"],
+    ...         "variable": ["g1", "g2", "g1", "g2"],
+    ...         "log_fc": [1.5, 0.1, -0.5, 0.2],
+    ...         "p_value": [1e-5, 0.8, 0.02, 0.5],
+    ...         "adj_p_value": [2e-5, 0.8, 0.04, 0.5],
+    ...     }
+    ... )
+    >>> [label.get_text() for label in sc_glmm.pl.heatmap(frame).get_yticklabels()]
+    ['g1']
+    """
+    require_level(alpha)
+    frame = results_frame(data, key=key, contrast=contrast)
+    require_columns(frame, ["variable", "log_fc", "p_value", "adj_p_value"], plot="heatmap")
+    column = effect_column(frame, shrunken, plot="heatmap")
+    grid = fold_change_grid(frame, column, genes=genes, n_genes=n_genes, alpha=alpha)
+    longest = max(len(name) for name in (*grid.sets, ""))
+    width = min(1.5 + _SET * len(grid.sets), PAGE)
+    ax, base = axes_to_draw(ax, (width, 0.55 + 0.055 * longest + _ROW * len(grid.genes)))
+    bound = _limit(grid) if limit is None else float(limit)
+
+    # Colours are cheap to tell apart from blue to red for all kinds of colour vision.
+    colors = mpl.colormaps["RdBu_r"].with_extremes(bad="0.88")
+    image = ax.imshow(grid.values, cmap=colors, vmin=-bound, vmax=bound, aspect="auto", interpolation="none")
+    rows, columns = np.nonzero(grid.significant)
+    strong = np.abs(grid.values[rows, columns]) > 0.6 * bound
+    ax.scatter(columns, rows, s=3.0, c=np.where(strong, "1.0", "0.15"), linewidths=0, zorder=3)
+    ax.set_xticks(range(len(grid.sets)), [plain(name) for name in grid.sets], rotation=90, fontsize=0.875 * base)
+    ax.set_yticks(range(len(grid.genes)), [plain(name) for name in grid.genes], fontsize=0.75 * base)
+    ax.tick_params(length=0, pad=2)
+    ax.spines[:].set_visible(False)
+    figure = ax.get_figure(root=True)
+    if figure is not None:
+        beyond = np.nanmax(np.abs(grid.values), initial=0.0) > bound
+        bar = figure.colorbar(image, ax=ax, shrink=0.6, aspect=12, extend="both" if beyond else "neither")
+        bar.set_label(fold_change_label(one_contrast(frame), shrunken=shrunken), fontsize=0.875 * base)
+        bar.ax.tick_params(labelsize=0.75 * base, width=0.5, length=2)
+        bar.outline.set_linewidth(0.4)  # type: ignore[operator]
+    ax.set_title(f"dots: {threshold_words(alpha)}", fontsize=0.75 * base, color="0.35", loc="left")
+    return ax
+
+
+def _limit(grid: FoldChangeGrid) -> float:
+    size = np.abs(grid.values[np.isfinite(grid.values)])
+    return max(float(np.quantile(size, _LARGEST_SHARE)), 0.1) if len(size) else 1.0

@@ -1,0 +1,134 @@
+"""The MA plot: effect against abundance, one mark a gene."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from .._errors import InputError
+from .._figures.frames import (
+    effect_column,
+    one_contrast,
+    require_columns,
+    require_level,
+    require_one_row_a_gene,
+    results_frame,
+    significant_rows,
+    status_of,
+)
+from ._marks import draw_counts, draw_labels, draw_legend, draw_marks, draw_title, gene_colors, pull_inside
+from ._style import COLUMN, axes_to_draw, fold_change_label
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+
+FloatArray = npt.NDArray[np.float64]
+
+_SIZE = (COLUMN, 2.7)
+# The share of genes without a finding that fit between the borders; the others become triangles.
+_INSIDE = 0.99
+
+
+def ma(
+    data: AnnData | pd.DataFrame,
+    *,
+    key: str = "glmm",
+    contrast: str | None = None,
+    group: str | None = None,
+    alpha: float = 0.05,
+    shrunken: bool = False,
+    n_labels: int = 10,
+    labels: Sequence[str] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Effect against mean count for every gene of one contrast.
+
+    Genes should scatter around zero at every abundance: a band that bends or lies off zero means that the size factors
+    are wrong. Estimates of genes with few counts scatter widely; `shrunken` draws them as the prior sees them. Colours
+    and markers are those of :func:`volcano`; the borders are set by the significant genes and 99 % of the others, and a
+    gene beyond them is a triangle on the border.
+
+    Parameters
+    ----------
+    data
+        An AnnData after :func:`sc_glmm.tl.test`, or a frame as :func:`sc_glmm.get.results` returns it, with the columns
+        ``variable, log_fc, p_value, adj_p_value, baseMean``.
+    key
+        The `key_added` of the test, for an AnnData.
+    contrast
+        Which contrast to draw; needed if there are several.
+    group
+        Which level of the test's `groupby`, such as a cell type.
+    alpha
+        Level of the adjusted p-value below which a gene is coloured.
+    shrunken
+        Draw ``log_fc_shrunk`` instead of ``log_fc``.
+    n_labels
+        How many genes to name: the significant ones with the smallest p-values.
+    labels
+        Names of the genes to label instead.
+    ax
+        Axes to draw in; by default those of a new figure, as wide as a column of a journal page.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes.
+
+    Examples
+    --------
+    >>> import pandas as pd, sc_glmm
+    >>> frame = pd.DataFrame(
+    ...     {
+    ...         "variable": ["A", "B"],
+    ...         "log_fc": [1.5, 0.1],
+    ...         "p_value": [1e-5, 0.8],
+    ...         "adj_p_value": [2e-5, 0.8],
+    ...         "baseMean": [0.3, 2.0],
+    ...     }
+    ... )
+    >>> sc_glmm.pl.ma(frame).get_xscale()
+    'log'
+    """
+    require_level(alpha)
+    frame = results_frame(data, key=key, contrast=contrast, group=group)
+    require_columns(frame, ["variable", "log_fc", "p_value", "adj_p_value", "baseMean"], plot="ma")
+    require_one_row_a_gene(frame, plot="ma")
+    column = effect_column(frame, shrunken, plot="ma")
+    mean, log_fc = frame["baseMean"].to_numpy(float), frame[column].to_numpy(float)
+    drawn = frame[np.isfinite(log_fc) & np.isfinite(frame["p_value"].to_numpy(float)) & (mean > 0)]
+    if len(drawn) == 0:
+        raise InputError(
+            f"None of the {len(frame)} rows has a log fold change, a p-value and a mean above zero. A joint contrast "
+            "over several columns has no fold change of its own: name one of its columns in contrast=."
+        )
+    ax, base = axes_to_draw(ax, _SIZE)
+    x, log_fc = drawn["baseMean"].to_numpy(float), drawn[column].to_numpy(float)
+    significant, status = significant_rows(drawn, alpha), status_of(drawn).to_numpy(str)
+    bound = effect_bound(log_fc, significant & (status == "ok"), status == "ok")
+    y, outside = pull_inside(log_fc, bound, ("v", "^"))
+    color = gene_colors(log_fc, significant)
+
+    ax.axhline(0.0, color="0.6", linewidth=0.6, zorder=1)
+    ax.set_xscale("log")
+    handles = draw_marks(ax, x, y, color, significant, status, outside)
+    ax.set_ylim(-1.08 * bound, 1.08 * bound)
+    ax.set_xlabel("mean count per cell", fontsize=base)
+    ax.set_ylabel(fold_change_label(shrunken=shrunken), fontsize=base)
+    draw_title(ax, [group, one_contrast(drawn)], base, above=handles)
+    draw_counts(ax, color, base, [(1.0, 0.0, "right", "bottom"), (1.0, 1.0, "right", "top")])
+    draw_legend(ax, handles, base)
+    draw_labels(ax, drawn, x, y, color, significant, n_labels=n_labels, labels=labels, fontsize=0.8 * base)
+    return ax
+
+
+def effect_bound(log_fc: FloatArray, hits: npt.NDArray[np.bool_], well: npt.NDArray[np.bool_]) -> float:
+    """Largest fold change that the axes show: all findings, and nearly all other genes."""
+    size = np.abs(log_fc)
+    usual = np.quantile(size[well], _INSIDE) if well.any() else size.max()
+    return 1.1 * max(float(usual), float(size[hits].max(initial=0.0)), 0.1)

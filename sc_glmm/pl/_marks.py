@@ -1,0 +1,149 @@
+"""One mark a gene: colours for up and down, markers for trouble, triangles for what lies outside, names of the top."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from matplotlib.lines import Line2D
+
+from .._errors import InputError
+from ._labels import place_labels
+from ._style import DOWN, RASTER_FROM, REST, UP, plain
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+Words = npt.NDArray[np.str_]
+
+_MARKERS = {"separated": "D", "not_converged": "X"}
+_OTHER_MARKER = "s"
+
+
+def gene_colors(log_fc: FloatArray, significant: BoolArray) -> Words:
+    """Colour of each gene."""
+    return np.where(significant, np.where(log_fc > 0, UP, DOWN), REST)
+
+
+def pull_inside(values: FloatArray, bound: float, signs: tuple[str, str]) -> tuple[FloatArray, Words]:
+    """Values pulled onto plus or minus `bound`, and the triangle that says so (or "")."""
+    outside = np.full(len(values), "", dtype="<U1")
+    outside[values < -bound], outside[values > bound] = signs
+    return np.clip(values, -bound, bound), outside
+
+
+def draw_marks(
+    ax: Axes, x: FloatArray, y: FloatArray, color: Words, significant: BoolArray, status: Words, outside: Words
+) -> list[Line2D]:
+    """One scatter a kind of mark; returns the legend's entries for the kinds that need words."""
+    raster = len(x) > RASTER_FROM
+    handles = []
+    for word in ["ok", *sorted(set(status) - {"ok"})]:
+        kind = (status == word) & (outside == "")
+        marker = "o" if word == "ok" else _MARKERS.get(word, _OTHER_MARKER)
+        # Significant genes on top of the others, whatever their status.
+        for sign in (False, True):
+            i = kind & (significant == sign)
+            face = color[i] if word == "ok" else "none"
+            edge = "none" if word == "ok" else color[i]
+            size, order = (9.0, 3) if sign else (5.0, 2)
+            ax.scatter(
+                x[i],
+                y[i],
+                s=size,
+                marker=marker,
+                c=face,
+                edgecolors=edge,
+                linewidths=0.5,
+                zorder=order,
+                rasterized=raster,
+            )
+        if word != "ok":
+            handles.append(_handle(f"{word.replace('_', ' ')} ({int(np.sum(status == word)):,})", marker))
+    for marker in sorted(set(outside) - {""}):
+        i = outside == marker
+        ax.scatter(x[i], y[i], s=14, marker=marker, c=color[i], linewidths=0, zorder=3, clip_on=False)
+    if np.any(outside != ""):
+        handles.append(_handle(f"outside ({int(np.sum(outside != '')):,})", ">", filled=True))
+    return handles
+
+
+def _handle(label: str, marker: str, *, filled: bool = False) -> Line2D:
+    face = "0.35" if filled else "none"
+    return Line2D(
+        [], [], ls="none", marker=marker, ms=3.2, mfc=face, mec="0.35", mew=0.0 if filled else 0.5, label=label
+    )
+
+
+def draw_legend(ax: Axes, handles: list[Line2D], base: float) -> None:
+    """The legend of the marks, above the axes."""
+    if handles:
+        ax.legend(
+            handles=handles,
+            loc="lower center",
+            bbox_to_anchor=(0.5, 1.0),
+            ncols=len(handles) if len(handles) < 3 else (len(handles) + 1) // 2,
+            frameon=False,
+            fontsize=0.8 * base,
+            handletextpad=0.1,
+            columnspacing=1.0,
+            borderaxespad=0.1,
+        )
+
+
+def draw_title(ax: Axes, words: Sequence[str | None], base: float, *, above: Sequence[Line2D]) -> None:
+    """What the figure is of, above the legend if there is one."""
+    said = ", ".join(plain(word) for word in words if word)
+    if said:
+        ax.set_title(said, fontsize=base, loc="left", pad=1.6 * base if above else None)
+
+
+def draw_labels(
+    ax: Axes,
+    drawn: pd.DataFrame,
+    x: FloatArray,
+    y: FloatArray,
+    color: Words,
+    significant: BoolArray,
+    *,
+    n_labels: int,
+    labels: Sequence[str] | None,
+    fontsize: float,
+) -> None:
+    """Name the significant genes with the smallest p-values, or those in `labels`."""
+    names = drawn["variable"].astype(str).to_numpy()
+    by_evidence = np.argsort(drawn["p_value"].to_numpy(float), kind="stable")
+    if labels is None:
+        chosen = by_evidence[significant[by_evidence]][:n_labels]
+    else:
+        unknown = sorted(set(labels) - set(names))
+        if unknown:
+            raise InputError(f"labels names genes that are not in the plot: {unknown}. They have no row or no p-value.")
+        chosen = by_evidence[np.isin(names[by_evidence], list(labels))]
+    figure = ax.get_figure(root=True)
+    if figure is None or len(chosen) == 0:
+        return
+    # The layout decides where the axes are, and so which labels would touch.
+    figure.draw_without_rendering()
+    place_labels(
+        ax,
+        x[chosen],
+        y[chosen],
+        [str(name) for name in names[chosen]],
+        crowd=np.column_stack([x, y]),
+        obstacles=[text.get_window_extent() for text in ax.texts],
+        fontsize=fontsize,
+        colors=["0.15" if c == REST else str(c) for c in color[chosen]],
+    )
+
+
+def draw_counts(ax: Axes, color: Words, base: float, places: Sequence[tuple[float, float, str, str]]) -> None:
+    """How many genes are up and down, at ``(x, y, horizontal, vertical alignment)`` of the axes, down first."""
+    for (x, y, side, height), shade, word in zip(places, (DOWN, UP), ("down", "up"), strict=True):
+        words = f"{int(np.sum(color == shade)):,} {word}"
+        ax.text(x, y, words, transform=ax.transAxes, ha=side, va=height, fontsize=base, color=shade)

@@ -1,0 +1,217 @@
+"""The p-values themselves: their histogram, and their quantiles against uniform ones."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from .._errors import InputError
+from .._figures.evidence import (
+    Quantiles,
+    finite_p_values,
+    p_value_histogram,
+    p_value_quantiles,
+)
+from .._figures.frames import require_columns, results_frame, split_sets
+from ._style import COLUMN, DOWN, RASTER_FROM, UP, axes_to_draw, panels, plain
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+
+_SIZE = (COLUMN, 2.3)
+_SQUARE = (2.6, 2.6)
+_PANEL = (2.2, 1.7)
+_SMALL_SQUARE = (2.2, 2.2)
+
+
+def p_values(
+    data: AnnData | pd.DataFrame,
+    *,
+    key: str = "glmm",
+    contrast: str | None = None,
+    group: str | None = None,
+    bins: int = 20,
+    ax: Axes | None = None,
+) -> Axes | npt.NDArray[np.object_]:
+    """Histogram of the p-values.
+
+    Genes without an effect have p-values that are uniform, so the histogram should be flat but for a peak near zero.
+    The dashed line is the height of the genes without an effect, estimated (rather too high than too low) from the
+    p-values above 0.5. A slope towards
+    one says that the test is too careful, a second peak there that the model is wrong for some genes.
+
+    Parameters
+    ----------
+    data
+        An AnnData after :func:`sc_glmm.tl.test`, or a frame with a column ``p_value``.
+    key
+        The `key_added` of the test, for an AnnData.
+    contrast, group
+        Which contrast, and which level of the test's `groupby`. Several are drawn in a panel each.
+    bins
+        Number of bins.
+    ax
+        Axes to draw in; then there must be one contrast and group.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes, or an array of them if there are several panels.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd, sc_glmm
+    >>> frame = pd.DataFrame({"variable": [f"g{i}" for i in range(100)], "p_value": np.linspace(0.005, 0.995, 100)})
+    >>> sc_glmm.pl.p_values(frame).get_xlabel()
+    'p-value'
+    """
+    sets = _sets(data, key, contrast, group, plot="p_values")
+    axes, base = _axes(sets, ax, _SIZE, _PANEL)
+    for one, (title, part) in zip(axes, sets, strict=True):
+        p = finite_p_values(part["p_value"].to_numpy(float), plot="p_values")
+        shape = p_value_histogram(p, bins)
+        one.stairs(shape.counts, shape.edges, fill=True, color=DOWN, alpha=0.35)
+        one.stairs(shape.counts, shape.edges, color=DOWN, linewidth=0.8)
+        one.axhline(shape.null_count, color="0.25", linewidth=0.7, linestyle=(0, (4, 3)))
+        one.set_xlim(0.0, 1.0)
+        one.text(
+            0.98,
+            0.97,
+            _share_words(len(p), shape.null_share),
+            transform=one.transAxes,
+            ha="right",
+            va="top",
+            fontsize=0.875 * base,
+            color="0.25",
+        )
+        # Room above the bars for the words.
+        one.set_ylim(0.0, 1.4 * float(shape.counts.max()))
+        _name(one, title or (group or ""), base)
+    _outer_labels(axes, "p-value", "genes", base)
+    return axes if len(axes) > 1 else axes[0]
+
+
+def _share_words(n: int, null_share: float) -> str:
+    """Storey's estimate errs upwards, so that it is called a bound; one of all genes says nothing."""
+    share = f"{100 * null_share:.0f}"
+    return f"{n:,} genes" + (f"\nat most {share} % without effect" if share != "100" else "")
+
+
+def qq(
+    data: AnnData | pd.DataFrame,
+    *,
+    key: str = "glmm",
+    contrast: str | None = None,
+    group: str | None = None,
+    ax: Axes | None = None,
+) -> Axes | npt.NDArray[np.object_]:
+    r"""Observed p-values against uniform ones, with the inflation factor.
+
+    The dots of genes without an effect follow the line; the band holds 95 % of each order statistic if genes are
+    independent. :math:`\lambda` compares the median with what it should be: 1 is right, and above 1 the test is too
+    eager, or many genes do have an effect. To judge a test, draw a contrast without effects, such as one of shuffled
+    samples.
+
+    Parameters
+    ----------
+    data
+        An AnnData after :func:`sc_glmm.tl.test`, or a frame with a column ``p_value``.
+    key
+        The `key_added` of the test, for an AnnData.
+    contrast, group
+        Which contrast, and which level of the test's `groupby`. Several are drawn in a panel each.
+    ax
+        Axes to draw in; then there must be one contrast and group.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes, or an array of them if there are several panels.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd, sc_glmm
+    >>> frame = pd.DataFrame({"variable": [f"g{i}" for i in range(99)], "p_value": np.linspace(0.005, 0.995, 99)})
+    >>> sc_glmm.pl.qq(frame).texts[0].get_text()
+    '$\\lambda$ = 1.00'
+    """
+    sets = _sets(data, key, contrast, group, plot="qq")
+    axes, base = _axes(sets, ax, _SQUARE, _SMALL_SQUARE)
+    for one, (title, part) in zip(axes, sets, strict=True):
+        shape = p_value_quantiles(finite_p_values(part["p_value"].to_numpy(float), plot="qq"))
+        _draw_quantiles(one, shape)
+        one.text(
+            0.03,
+            0.97,
+            rf"$\lambda$ = {shape.inflation:.2f}",
+            transform=one.transAxes,
+            ha="left",
+            va="top",
+            fontsize=base,
+            color="0.15",
+        )
+        _name(one, title or (group or ""), base)
+    _outer_labels(axes, "expected $-$log$_{10}$ p", "observed $-$log$_{10}$ p", base)
+    return axes if len(axes) > 1 else axes[0]
+
+
+def _draw_quantiles(ax: Axes, shape: Quantiles) -> None:
+    end = 1.05 * float(shape.expected[0])
+    ax.fill_between(shape.expected, shape.low, shape.high, color="0.85", linewidth=0, zorder=1)
+    ax.plot([0.0, end], [0.0, end], color="0.4", linewidth=0.7, zorder=2)
+    raster = len(shape.expected) > RASTER_FROM
+    drawn = ~shape.cut
+    ax.scatter(
+        shape.expected[drawn], shape.observed[drawn], s=5.0, color=DOWN, linewidths=0, zorder=3, rasterized=raster
+    )
+    if shape.cut.any():
+        ax.scatter(
+            shape.expected[shape.cut], shape.observed[shape.cut], s=12.0, marker="^", color=UP, linewidths=0, zorder=3
+        )
+    ax.set_xlim(0.0, end)
+    ax.set_ylim(0.0, 1.06 * float(max(shape.observed[0], shape.expected[0])))
+
+
+def _sets(
+    data: AnnData | pd.DataFrame, key: str, contrast: str | None, group: str | None, *, plot: str
+) -> list[tuple[str, pd.DataFrame]]:
+    frame = results_frame(data, key=key, contrast=contrast, group=group)
+    require_columns(frame, ["p_value"], plot=plot)
+    # A set that was not tested at all has nothing to draw, unless there is no other.
+    sets = [(title, part) for title, part in split_sets(frame) if np.isfinite(part["p_value"].to_numpy(float)).any()]
+    return sets or [("", frame)]
+
+
+def _axes(
+    sets: list[tuple[str, pd.DataFrame]], ax: Axes | None, size: tuple[float, float], panel: tuple[float, float]
+) -> tuple[npt.NDArray[np.object_], float]:
+    if len(sets) == 1:
+        one, base = axes_to_draw(ax, size)
+        return np.array([one], dtype=object), base
+    if ax is not None:
+        raise InputError(
+            f"ax is one panel, and the results hold {len(sets)}: {[title for title, _ in sets]}. Choose one with "
+            "contrast= and group=, or leave ax out."
+        )
+    return panels(len(sets), panel)
+
+
+def _name(ax: Axes, title: str, base: float) -> None:
+    if title:
+        ax.set_title(plain(title), fontsize=base, loc="left")
+
+
+def _outer_labels(axes: npt.NDArray[np.object_], x: str, y: str, base: float) -> None:
+    """Labels of the axes; once for several panels."""
+    if len(axes) == 1:
+        axes[0].set_xlabel(x, fontsize=base)
+        axes[0].set_ylabel(y, fontsize=base)
+        return
+    figure = axes[0].get_figure(root=True)
+    if figure is not None:
+        figure.supxlabel(x, fontsize=base)
+        figure.supylabel(y, fontsize=base)

@@ -1,0 +1,80 @@
+"""What all figures share: sizes for a journal's page, colours that everybody tells apart, axes to draw in."""
+
+from __future__ import annotations
+
+import math
+
+import matplotlib.pyplot as plt
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+
+FloatArray = npt.NDArray[np.float64]
+
+# Colours that people with any colour vision tell apart, in print as well (Okabe and Ito).
+UP, DOWN, REST = "#D55E00", "#0072B2", "#9A9A9A"
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#5A5A5A")
+COLUMN = 3.35  # inches: 85 mm, one column of a journal page
+PAGE = 7.0  # inches: the width of the page
+FONT = 8.0  # points
+# More marks than this make a PDF that no reader opens with joy; the text stays vector.
+RASTER_FROM = 500
+
+
+def axes_to_draw(ax: Axes | None, size: tuple[float, float]) -> tuple[Axes, float]:
+    """The given axes and the font size in force, or those of a new figure of `size` inches and its font size."""
+    if ax is not None:
+        ax.spines[["top", "right"]].set_visible(False)
+        return ax, float(plt.rcParams["font.size"])
+    with plt.rc_context({"font.size": FONT, "axes.linewidth": 0.6}):
+        _, made = plt.subplots(figsize=size, dpi=200, layout="constrained")
+    finish_axes(made)
+    return made, FONT
+
+
+def panels(n: int, size: tuple[float, float]) -> tuple[npt.NDArray[np.object_], float]:
+    """`n` panels of `size` inches, as many beside each other as the page holds, and the font size."""
+    columns = min(n, max(1, int(PAGE // size[0])))
+    rows = math.ceil(n / columns)
+    with plt.rc_context({"font.size": FONT, "axes.linewidth": 0.6}):
+        figure, grid = plt.subplots(
+            rows,
+            columns,
+            figsize=(columns * size[0], rows * size[1]),
+            dpi=200,
+            layout="constrained",
+            squeeze=False,
+            sharex=True,
+        )
+    for empty in grid.ravel()[n:]:
+        figure.delaxes(empty)
+    used: npt.NDArray[np.object_] = grid.ravel()[:n]
+    for ax in used:
+        finish_axes(ax)
+    for i, ax in enumerate(used):
+        # A panel with nothing below it shows its own tick labels.
+        if i + columns >= n:
+            ax.tick_params(labelbottom=True)
+    return used, FONT
+
+
+def finish_axes(ax: Axes) -> None:
+    """Thin ticks, small tick labels, no frame on the open sides."""
+    ax.tick_params(labelsize=0.875 * FONT, width=0.6, length=3)
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def plain(text: str) -> str:
+    """Text in which a dollar sign starts no mathematics."""
+    return text.replace("$", r"\$")
+
+
+def fold_change_label(words: str | None = None, *, shrunken: bool = False) -> str:
+    """``log2 fold change, disease: AD vs ctl``."""
+    label = "shrunken log$_2$ fold change" if shrunken else "log$_2$ fold change"
+    return f"{label}, {plain(words)}" if words else label
+
+
+def threshold_words(alpha: float) -> str:
+    """``FDR 5 %``."""
+    return f"FDR {100 * alpha:g} %"

@@ -1,0 +1,151 @@
+"""Genes that enough cells of enough samples express."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from .._compress.guards import count_problem
+from .._compress.sums import cells_by_level
+from .._display import logger, warn_notes
+from .._errors import InputError
+from ._read import cross, layer_names, read_factor, read_matrix
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+def filter_genes(
+    adata: AnnData,
+    sample_key: str,
+    *,
+    groupby: str | Sequence[str] | None = None,
+    min_cells: int = 10,
+    min_samples: int = 2,
+    arms: Literal["any", "all"] = "any",
+    layer: str | None = None,
+    key_added: str = "expressed",
+    subset: bool = False,
+    copy: bool = False,
+) -> AnnData | None:
+    """Find genes that are expressed in enough cells of enough samples.
+
+    A gene passes in an arm, that is a level of `groupby`, if at least `min_cells` cells of the arm have a count of it
+    and at least `min_samples` of its samples have such a cell. It need pass in one arm only: a gene that only the
+    treated express is what one looks for. Near the limits, genes whose arms differ by chance pass more easily then;
+    without `groupby` the filter knows nothing of the arms.
+
+    :func:`sc_glmm.tl.test` needs no filter. What a filter saves is time, and the multiplicity of genes that could not
+    have been found. Size factors must come from all genes: compute them first.
+
+    Parameters
+    ----------
+    adata
+        Annotated data with raw counts.
+    sample_key
+        Column of ``.obs`` that names the sample of each cell.
+    groupby
+        Column (or columns, whose combinations count then) of the arms, such as the condition. Default: one arm.
+    min_cells
+        Cells of an arm with a count of the gene.
+    min_samples
+        Samples of the arm with such a cell.
+    arms
+        ``"any"``: one arm is enough; ``"all"``: the gene must pass in all of them.
+    layer
+        Layer with the counts, by default ``.X``.
+    key_added
+        Column of ``.var`` that is written.
+    subset
+        Keep only the genes that pass, as scanpy's ``filter_genes`` does. By default they are only marked.
+    copy
+        Return a copy instead of writing to `adata`.
+
+    Returns
+    -------
+    None, or with ``copy=True`` the new AnnData. How many genes pass is logged. Written are
+
+    ``.var[key_added]``
+        Whether the gene passes.
+    ``.var[key_added + "_cells"]``, ``.var[key_added + "_samples"]``
+        Cells with a count, and samples with such a cell, over all arms.
+
+    Raises
+    ------
+    InputError
+        If a column or layer does not exist, the values are no counts, or, with `subset`, no gene passes.
+
+    Examples
+    --------
+    >>> import sc_glmm
+    >>> adata = sc_glmm.datasets.simulate(n_samples=6, n_cells=300, n_genes=50)
+    >>> sc_glmm.pp.filter_genes(adata, "sample", groupby="disease", layer="counts")
+    >>> int(adata.var["expressed"].sum())
+    46
+    """
+    if arms not in ("any", "all"):
+        raise InputError(f'arms is {arms!r}; allowed are "any" and "all".')
+    if min_cells < 0 or min_samples < 0:
+        raise InputError(f"min_cells={min_cells} and min_samples={min_samples} must be 0 or more.")
+    matrix, name = read_matrix(adata, layer)
+    problem = count_problem(matrix)
+    if problem is not None:
+        raise InputError(
+            f"{name} {problem}. A cell that expresses a gene is one with a count of it: name the layer that holds the "
+            f"counts with layer= (layers: {layer_names(adata)})."
+        )
+    columns = [] if groupby is None else [groupby] if isinstance(groupby, str) else list(groupby)
+    codes, levels = cross([read_factor(adata, key) for key in (*columns, sample_key)])
+    arm_names = list(dict.fromkeys(level[:-1] for level in levels))
+    arm_of = np.array([arm_names.index(level[:-1]) for level in levels], dtype=np.int64)
+    cells, samples = _per_arm(cells_by_level(matrix, codes, len(levels)), arm_of, len(arm_names))
+    _check_reachable(np.bincount(arm_of), min_samples, arms, sample_key)
+    passes = (cells >= min_cells) & (samples >= min_samples)
+    kept = passes.any(axis=0) if arms == "any" else passes.all(axis=0)
+    if subset and not kept.any():
+        raise InputError(
+            f"none of the {adata.n_vars} genes passes min_cells={min_cells} and min_samples={min_samples}; the best "
+            f"has {int(cells.max(initial=0))} cells in an arm. Lower the limits."
+        )
+    target = adata.copy() if copy else adata
+    if (codes < 0).any():
+        warn_notes(
+            [f"{int((codes < 0).sum())} cells without a value in {', '.join([*columns, sample_key])} count for no arm"]
+        )
+    target.var[key_added] = kept
+    target.var[f"{key_added}_cells"] = cells.sum(axis=0).astype(np.int64)
+    target.var[f"{key_added}_samples"] = samples.sum(axis=0).astype(np.int64)
+    many = f"{arms} of {len(arm_names)} arms" if columns else "all cells"
+    logger.info(
+        "filter_genes: %s of %s genes are expressed in at least %d cells and %d samples (%s)%s",
+        f"{int(kept.sum()):,}",
+        f"{adata.n_vars:,}",
+        min_cells,
+        min_samples,
+        many,
+        "; the others were removed" if subset else f"; see .var[{key_added!r}]",
+    )
+    if subset:
+        target._inplace_subset_var(kept)
+    return target if copy else None
+
+
+def _per_arm(seen: object, arm_of: np.ndarray, n_arms: int) -> tuple[np.ndarray, np.ndarray]:
+    """``(n_arms, n_genes)`` cells with a count, and samples with such a cell."""
+    dense = seen if isinstance(seen, np.ndarray) else seen.toarray()  # type: ignore[attr-defined]
+    cells, samples = np.zeros((n_arms, dense.shape[1])), np.zeros((n_arms, dense.shape[1]))
+    np.add.at(cells, arm_of, dense)
+    np.add.at(samples, arm_of, dense > 0)
+    return cells, samples
+
+
+def _check_reachable(n_samples: np.ndarray, min_samples: int, arms: str, sample_key: str) -> None:
+    """Refuse a number of samples that no arm has."""
+    most = int(n_samples.max() if arms == "any" else n_samples.min())
+    if min_samples > most:
+        raise InputError(
+            f"min_samples={min_samples}, and the {'largest' if arms == 'any' else 'smallest'} arm has {most} levels of "
+            f"{sample_key!r}: no gene could pass. Lower min_samples."
+        )

@@ -1,0 +1,116 @@
+"""Counts summed by sample."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from .._compress.sums import cells_by_level, sums_by_level
+from .._display import warn_notes
+from .._errors import InputError
+from ._read import constant_columns, cross, read_factor, read_matrix
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+def pseudobulk(
+    adata: AnnData,
+    sample_key: str,
+    *,
+    groupby: str | None = None,
+    layer: str | None = None,
+    min_cells: int = 1,
+) -> AnnData:
+    """Sum the counts over the cells of each sample, or of each cell type of each sample.
+
+    For comparison, and for tools that need one profile a sample. The mixed models of :func:`sc_glmm.tl.test` take the
+    cells as they are: they know how much each sample's cells vary and how many there are, which the sum forgets.
+
+    Parameters
+    ----------
+    adata
+        Annotated data with raw counts.
+    sample_key
+        Column of ``.obs`` that names the sample of each cell.
+    groupby
+        Column to sum by besides, such as the cell type.
+    layer
+        Layer with the counts, by default ``.X``.
+    min_cells
+        Profiles of fewer cells are left out, and it is said how many.
+
+    Returns
+    -------
+    AnnData
+        One row for each sample (and group) with cells, named ``sample`` or ``sample_group``, with
+
+        ``.X``
+            Sums, float64; sparse if the counts are.
+        ``.layers["psbulk_props"]``
+            Share of the cells with a count of the gene.
+        ``.obs``
+            The columns of `adata` that have one value within each row, ``psbulk_cells`` and ``psbulk_counts``: numbers
+            of cells, and sums of all counts. The names are decoupler's, whose ``filter_samples`` and other functions
+            take the result as they take their own.
+        ``.var``
+            As in `adata`.
+
+    Raises
+    ------
+    InputError
+        If a column or layer does not exist, or no profile is left.
+
+    Examples
+    --------
+    >>> import sc_glmm
+    >>> adata = sc_glmm.datasets.simulate(n_samples=6, n_cells=300, n_genes=50)
+    >>> bulk = sc_glmm.pp.pseudobulk(adata, "sample", layer="counts")
+    >>> bulk.shape, list(bulk.obs.columns)
+    ((6, 50), ['sample', 'donor', 'disease', 'psbulk_cells', 'psbulk_counts'])
+    """
+    from anndata import AnnData
+
+    matrix, _ = read_matrix(adata, layer)
+    keys = [sample_key] if groupby is None else [sample_key, groupby]
+    codes, levels = cross([read_factor(adata, key) for key in keys])
+    notes = []
+    if (codes < 0).any():
+        notes.append(f"{int((codes < 0).sum())} cells without a value in {' or '.join(keys)} are in no profile")
+    n_cells = np.bincount(codes[codes >= 0], minlength=len(levels))
+    few = np.flatnonzero(n_cells < min_cells)
+    if len(few):
+        notes.append(f"{len(few)} of {len(levels)} profiles have fewer than {min_cells} cells and were left out")
+        place = np.full(len(levels), -1, dtype=np.int64)
+        kept = np.flatnonzero(n_cells >= min_cells)
+        place[kept] = np.arange(len(kept))
+        codes = np.where(codes < 0, -1, place[codes])
+        levels, n_cells = [levels[i] for i in kept], n_cells[kept]
+    if not levels:
+        raise InputError(
+            f"no profile is left: all {len(few)} have fewer than min_cells={min_cells} cells. Lower min_cells."
+        )
+    sums = sums_by_level(matrix, codes, len(levels))
+    seen = cells_by_level(matrix, codes, len(levels))
+    props = seen / n_cells[:, None] if isinstance(seen, np.ndarray) else seen.multiply(1.0 / n_cells[:, None]).tocsr()
+    cells: Any = adata.obs
+    obs = constant_columns(cells, codes, len(levels))
+    obs["psbulk_cells"] = n_cells.astype(np.int64)
+    obs["psbulk_counts"] = np.asarray(sums.sum(axis=1), dtype=np.float64).reshape(-1)
+    obs.index = pd.Index(_names(levels))
+    warn_notes(notes)
+    var: Any = adata.var.copy()
+    return AnnData(X=sums, obs=obs, var=var, layers={"psbulk_props": props})
+
+
+def _names(levels: list[tuple[str, ...]]) -> list[str]:
+    """``sample_group``; a number behind names that would come twice."""
+    plain = ["_".join(level) for level in levels]
+    often, seen, out = Counter(plain), Counter[str](), []
+    for name in plain:
+        seen[name] += 1
+        out.append(name if often[name] == 1 else f"{name}_{seen[name]}")
+    return out

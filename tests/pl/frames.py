@@ -1,0 +1,63 @@
+"""Results as get.results returns them, with every kind of trouble, made without fitting."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+TYPES = ("B cells", "CD4 T cells", "NK cells", "Monocytes")
+
+
+def grouped_results(n_genes: int = 600, seed: int = 5) -> pd.DataFrame:
+    """Four cell types; genes share effects between them; some are untested, separated or not converged."""
+    rng = np.random.default_rng(seed)
+    shared = np.where(rng.random(n_genes) < 0.1, rng.normal(0.6, 1.6, n_genes), 0.0)
+    mean = np.exp(rng.normal(-2.0, 1.5, n_genes))
+    parts = []
+    for i, name in enumerate(TYPES):
+        true = shared * (rng.random(n_genes) < 0.7)
+        se = 0.15 * (1.0 + 0.3 / np.sqrt(mean)) * (1.0 + 0.2 * i)
+        log_fc = true + se * rng.standard_normal(n_genes)
+        p = np.exp(-0.7 * (log_fc / se) ** 2) * rng.uniform(0.3, 1.0, n_genes)
+        part = pd.DataFrame(
+            {
+                "variable": [f"GENE{j}" for j in range(n_genes)],
+                "contrast": "stim: stim vs ctrl",
+                "log_fc": log_fc,
+                "ci_low": log_fc - 2.1 * se,
+                "ci_high": log_fc + 2.1 * se,
+                "p_value": p,
+                "adj_p_value": np.minimum(1.0, 8 * p),
+                "status": "ok",
+                "baseMean": mean,
+                "log_fc_shrunk": 0.8 * log_fc,
+            }
+        )
+        untested, separated = rng.random(n_genes) < 0.1, rng.random(n_genes) < 0.02
+        part.loc[separated, ["status", "ci_high"]] = ["separated", np.inf]
+        part.loc[untested, ["log_fc", "log_fc_shrunk", "ci_low", "ci_high", "p_value", "adj_p_value"]] = np.nan
+        part.loc[untested, "status"] = "all_zero"
+        part.loc[0, ["status", "log_fc", "p_value", "adj_p_value"]] = ["not_converged", 0.3, 0.4, 0.8]
+        part.insert(0, "cell_type", name)
+        parts.append(part)
+    out = pd.concat(parts, ignore_index=True)
+    out["cell_type"] = pd.Categorical(out["cell_type"], categories=list(TYPES))
+    return out
+
+
+def facts(n_genes: int = 600, seed: int = 6) -> pd.DataFrame:
+    """Facts of genes as get.fit_info returns them."""
+    rng = np.random.default_rng(seed)
+    mean = np.exp(rng.normal(-1.0, 1.5, n_genes))
+    return pd.DataFrame(
+        {
+            "variable": [f"GENE{j}" for j in range(n_genes)],
+            "status": "ok",
+            "mean": mean,
+            "dispersion": 0.4 * mean**-0.5 * np.exp(0.6 * rng.standard_normal(n_genes)),
+            "phi_from_trend": mean < 0.08,
+            "sd_sample": 0.3 * rng.random(n_genes),
+            "sd_sample_eb": 0.15 + 0.2 * rng.beta(1.5, 6.0, n_genes),
+            "more_variable": rng.random(n_genes) < 0.03,
+        }
+    )

@@ -1,0 +1,98 @@
+"""Every figure beside a stored picture of it.
+
+What is compared is geometry: marks, bars, lines, colours. Words are taken out and the axes put in a fixed place first,
+because letters have other shapes and widths in other versions of the font library; tests of the artists look after
+them. To store new pictures after a change that is meant, look at them, and run
+
+    SC_GLMM_NEW_PICTURES=1 python -m pytest tests/pl/test_images.py
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.testing.compare import compare_images
+from matplotlib.text import Text
+
+from sc_glmm import pl
+from tests.pl.frames import facts, grouped_results
+
+BASELINE = Path(__file__).parent / "baseline"
+# Root mean square of the differences of the colours, of 255. Antialiasing differs between versions by less than 1.
+TOLERANCE = 4.0
+DPI = 80
+
+FIGURES = {
+    "volcano": lambda r: pl.volcano(r, group="B cells", n_labels=0),
+    "ma": lambda r: pl.ma(r, group="B cells", n_labels=0),
+    "ma_shrunken": lambda r: pl.ma(r, group="B cells", shrunken=True, n_labels=0),
+    "p_values": lambda r: pl.p_values(r, group="NK cells"),
+    "p_values_panels": lambda r: pl.p_values(r),
+    "qq": lambda r: pl.qq(r, group="NK cells"),
+    "heatmap": lambda r: pl.heatmap(r, n_genes=15),
+    "forest": lambda r: pl.forest(r, "GENE23"),
+    "counts": lambda r: pl.counts(r),
+    "dispersion": lambda r: pl.dispersion(facts()),
+    "dispersion_sample": lambda r: pl.dispersion(facts(), what="sample"),
+}
+
+
+def wordless(figure: plt.Figure) -> None:
+    """Take out what depends on the font, and put the axes where they are without it."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for word in figure.findobj(Text):
+        word.set_visible(False)
+    axes = figure.axes
+    for ax in axes:
+        if ax.get_legend() is not None:
+            ax.get_legend().set_visible(False)
+    if len(axes) == 1:
+        axes[0].set_position((0.15, 0.15, 0.8, 0.8))
+        return
+    columns = int(np.ceil(np.sqrt(len(axes))))
+    rows = int(np.ceil(len(axes) / columns))
+    for i, ax in enumerate(axes):
+        ax.set_axes_locator(None)
+        ax.set_position(
+            ((i % columns) / columns + 0.03, 1 - (i // columns + 1) / rows + 0.03, 0.9 / columns, 0.9 / rows)
+        )
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_figure_is_as_stored(name, tmp_path):
+    with plt.rc_context(), plt.style.context("default"):
+        made = FIGURES[name](grouped_results())
+        first = made.ravel()[0] if isinstance(made, np.ndarray) else made
+        figure = first.get_figure(root=True)
+        wordless(figure)
+        stored = BASELINE / f"{name}.png"
+        if os.environ.get("SC_GLMM_NEW_PICTURES"):
+            BASELINE.mkdir(exist_ok=True)
+            figure.savefig(stored, dpi=DPI, metadata={"Software": None})
+        path = tmp_path / f"{name}.png"
+        figure.savefig(path, dpi=DPI)
+        plt.close("all")
+    # compare_images leaves a picture of the difference beside the new one: in tmp_path, to be looked at.
+    assert compare_images(str(stored), str(path), tol=TOLERANCE) is None
+
+
+def test_no_picture_is_left_over():
+    assert {path.stem for path in BASELINE.glob("*.png")} == set(FIGURES)
+
+
+def test_another_figure_is_told_apart(tmp_path):
+    """The tolerance is one that a lost or moved set of marks exceeds."""
+    results = grouped_results()
+    hits = results["adj_p_value"] < 0.05
+    figure = pl.volcano(results[~hits], group="B cells", n_labels=0).get_figure(root=True)
+    figure.axes[0].set_xlim(-3, 3)
+    wordless(figure)
+    path = tmp_path / "volcano.png"
+    figure.savefig(path, dpi=DPI)
+    plt.close("all")
+    assert compare_images(str(BASELINE / "volcano.png"), str(path), tol=TOLERANCE) is not None
