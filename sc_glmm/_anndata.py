@@ -30,6 +30,33 @@ TOTAL_COLUMNS = ("total_counts", "n_counts", "nCount_RNA", "n_umi", "nUMI")
 CUT_SHARE = 0.8
 
 
+# Entries of a recipe that are stored as JSON.
+_AS_JSON = ("reference", "groups", "contrast_rows", "log_sample_factors", "df")
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """What an earlier run says of itself and of one group of cells.
+
+    Attributes
+    ----------
+    params
+        The recipe of the run, and of the group.
+    frame
+        Its results, one row per gene and contrast, as ``get.results`` has them.
+    prior, grid
+        Arrays of the moderated tests; empty where there was none.
+    log_sizes
+        ``(n_obs,)`` size factors or offsets that were given, natural log; None if none were.
+    """
+
+    params: Mapping[str, Any]
+    frame: pd.DataFrame
+    prior: Mapping[str, Any]
+    grid: Mapping[str, Any]
+    log_sizes: FloatArray | None
+
+
 @dataclass(frozen=True)
 class Response:
     """The matrix that the left side of the formula names.
@@ -183,6 +210,7 @@ def write_results(
     *,
     groupby: str | None,
     details: pd.DataFrame | None,
+    sizes: FloatArray | None = None,
 ) -> None:
     """Put the results where scanpy users look for them; older results under the same key are removed first."""
     remove_results(adata, key)
@@ -207,6 +235,11 @@ def write_results(
     priors = {str(i): {"group": group.group, **group.arrays} for i, group in enumerate(tests) if group.arrays}
     if priors:
         entry["priors"] = priors
+    grids = {str(i): dict(group.grid) for i, group in enumerate(tests) if group.grid}
+    if grids:
+        entry["grids"] = grids
+    if sizes is not None:
+        entry["log_sizes"] = sizes
     adata.uns[key] = entry
 
 
@@ -254,6 +287,47 @@ def read_results(adata: AnnData, key: str) -> pd.DataFrame:
     frame = pd.concat(parts, ignore_index=True)
     frame["contrast"] = pd.Categorical(frame["contrast"], categories=list(dict.fromkeys(frame["contrast"].astype(str))))
     return frame
+
+
+def read_run(adata: AnnData, key: str, group: str | None) -> StoredRun:
+    """The run under `key`, as far as one group of cells is concerned (None without groups).
+
+    Raises
+    ------
+    InputError
+        If there is no such run or group, or an old version wrote it.
+    """
+    frame = read_results(adata, key)
+    entry = adata.uns[key]
+    params = {
+        name: json.loads(value) if name in _AS_JSON and isinstance(value, str) else value
+        for name, value in entry["params"].items()
+    }
+    groupby = params.get("cells_grouped_by")
+    place = 0
+    if groupby is None:
+        if group is not None:
+            raise InputError(f"group={group!r}: the run under key={key!r} has no groups (groupby= was not given)")
+    else:
+        known = list(params["groups"])
+        if group is None or str(group) not in known:
+            raise InputError(
+                f"group={group!r}: the run under key={key!r} was made for each level of {groupby!r}; name one of "
+                f"{known}"
+            )
+        place = known.index(str(group))
+        params = {**params, **params["groups"][str(group)]}
+        frame = frame[frame[groupby].astype(str) == str(group)].reset_index(drop=True)
+    if "contrast_rows" not in params:
+        raise InputError(f"the results under key={key!r} were written by an older version; run sc_glmm.tl.test again")
+    sizes = entry.get("log_sizes")
+    return StoredRun(
+        params=params,
+        frame=frame,
+        prior=entry.get("priors", {}).get(str(place), {}),
+        grid=entry.get("grids", {}).get(str(place), {}),
+        log_sizes=None if sizes is None else np.asarray(sizes, dtype=np.float64),
+    )
 
 
 def read_fit_info(adata: AnnData, key: str) -> pd.DataFrame:

@@ -71,6 +71,8 @@ class GeneTests:
         What the user should know.
     arrays
         The prior of the moderated tests, by name; empty without.
+    grid
+        The variances that genes were profiled at, by name; empty without.
     """
 
     group: str
@@ -79,6 +81,7 @@ class GeneTests:
     recipe: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     arrays: Mapping[str, Any] = field(default_factory=dict)
+    grid: Mapping[str, Any] = field(default_factory=dict)
 
 
 def long_frame(tests: GeneTests) -> pd.DataFrame:

@@ -24,16 +24,20 @@ from .._compress import (
     stack_rows,
     tensor_error,
 )
-from .._compress.matrix import Matrix
+from .._compress.matrix import Matrix, gene_index
 from .._design import Design
 from .._engine.fit import GeneStats, Nodes
 from .._errors import InputError
 from .._families.registry import Family
 from .model import count_stats, engine_nodes, gaussian_nodes, gaussian_stats
+from .orthogonal import OrthogonalRows, orthogonal_rows
 from .rows import Grid, ModelRows, design_rows, find_grid, plain_rows
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
+
+# Sums over distinct rows that are held at a time (Gaussian responses with a covariate of cells have many rows).
+_MAX_SUMS = 50_000_000
 
 
 @dataclass(frozen=True)
@@ -128,6 +132,8 @@ class Pass:
         ``(n_obs,)`` group of each cell, counted from 0 in this pass; None if there is one group only.
     first_node
         ``(n_groups + 1,)`` where the nodes of each group begin.
+    basis
+        The few rows that stand for `rows`, if there are any.
     """
 
     groups: tuple[int, ...]
@@ -138,6 +144,7 @@ class Pass:
     cells: IntArray | None
     group_of: IntArray | None
     first_node: IntArray
+    basis: OrthogonalRows | None = None
 
     def add_up(
         self, matrix: Matrix, *, first_row: int = 0, genes: slice | IntArray = slice(None), n_jobs: int = 1
@@ -148,7 +155,7 @@ class Pass:
         """
         where = self._where(first_row, matrix.shape[0])
         if self.table is None and self.rows is not None:
-            return compress_gaussian(matrix, self.rows, self.offset, obs_index=where, genes=genes, n_jobs=n_jobs)
+            return self._sums(matrix, self.rows, where, gene_index(genes, matrix.shape[1]), n_jobs)
         if self.table is None:
             raise RuntimeError("a pass has either a node table or rows")
         return compress_counts(
@@ -162,6 +169,25 @@ class Pass:
             n_jobs=n_jobs,
         )
 
+    def _sums(
+        self, matrix: Matrix, rows: DesignRows, where: IntArray | None, genes: IntArray, n_jobs: int
+    ) -> GaussianStats:
+        """Sums of a Gaussian response over the rows; with a basis over that, and of all cells in a last column."""
+        if self.basis is None:
+            return compress_gaussian(matrix, rows, self.offset, obs_index=where, genes=genes, n_jobs=n_jobs)
+        at_a_time, parts = max(_MAX_SUMS // max(rows.n_rows, 1), 1), []
+        for start in range(0, max(len(genes), 1), at_a_time):
+            some = genes[start : start + at_a_time]
+            made = compress_gaussian(matrix, rows, self.offset, obs_index=where, genes=some, n_jobs=n_jobs)
+            sums = np.column_stack([(self.basis.projection @ made.sum_y.T).T, made.sum_y.sum(axis=1)])
+            parts.append(replace(made, sum_y=sums))
+        return GaussianStats(
+            sum_y=np.concatenate([part.sum_y for part in parts]),
+            sum_yy=np.concatenate([part.sum_yy for part in parts]),
+            n_cells=parts[0].n_cells,
+            n_nonzero=np.concatenate([part.n_nonzero for part in parts]),
+        )
+
     def _where(self, first_row: int, n_rows: int) -> IntArray | None:
         """Row of the matrix at hand that holds each cell, -1 for none."""
         if self.cells is None and first_row == 0 and n_rows == len(self.offset):
@@ -173,8 +199,10 @@ class Pass:
     def by_group(self, stats: CountStats | GaussianStats) -> list[Compressed]:
         """The statistics of all cells, group by group."""
         if isinstance(stats, GaussianStats):
-            total = stats.sum_y.sum(axis=1)
-            return [_with_stats(self.layouts[0], gaussian_stats(stats), total, stats.n_nonzero)]
+            total = stats.sum_y.sum(axis=1) if self.basis is None else stats.sum_y[:, -1]
+            sums = stats.sum_y if self.basis is None else np.ascontiguousarray(stats.sum_y[:, :-1])
+            made = gaussian_stats(sums, stats.sum_yy, len(self.offset))
+            return [_with_stats(self.layouts[0], made, total, stats.n_nonzero)]
         if self.group_of is None:
             return [_with_stats(self.layouts[0], count_stats(stats), stats.total, stats.n_nonzero)]
         out = []
@@ -269,19 +297,21 @@ def _layout(rows: ModelRows, nodes: Nodes, table: NodeTable, error: float, grid:
 
 
 def _plan_sums(place: int, group: CellGroup) -> Pass:
-    rows = design_rows(group.design)
+    distinct = design_rows(group.design)
+    basis = orthogonal_rows(distinct)
+    rows = plain_rows(distinct) if basis is None else basis.rows
     layout = Layout(
-        rows=plain_rows(rows),
+        rows=rows,
         nodes=gaussian_nodes(rows.n_cells),
         kind="sums",
-        n_nodes=rows.n_rows,
+        n_nodes=len(rows.X),
         n_nodes_max=1,
         range_max=0.0,
         error=0.0,
         grid=None,
     )
-    first_node = np.array([0, rows.n_rows], dtype=np.int64)
-    return Pass((place,), (layout,), None, rows, group.offset, group.cells, None, first_node)
+    first_node = np.array([0, len(rows.X)], dtype=np.int64)
+    return Pass((place,), (layout,), None, distinct, group.offset, group.cells, None, first_node, basis)
 
 
 def add_stats(first: CountStats | GaussianStats, second: CountStats | GaussianStats) -> CountStats | GaussianStats:

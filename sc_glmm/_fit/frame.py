@@ -132,7 +132,9 @@ def fit_frame(
         table = make(rows.row_of, rows.n_rows, shift)
         nodes, stats = engine_nodes(table), count_stats(compress_counts(y[:, None], table, shift))
     else:
-        nodes, stats = gaussian_nodes(rows.n_cells), gaussian_stats(compress_gaussian(y[:, None], rows, shift))
+        sums = compress_gaussian(y[:, None], rows, shift)
+        nodes = gaussian_nodes(rows.n_cells.astype(np.float64))
+        stats = gaussian_stats(sums.sum_y, sums.sum_yy, len(y))
     if spec.counts:
         _refuse_separation(rows.X, np.add.reduceat(stats.A[0], nodes.ptr[:-1]), design, formula)
     fits = fit_genes(structure, nodes, stats, spec, reml=reml, n_agq=n_agq, full=True)

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._compress import CountStats, NodeTable
-from .._compress.gaussian import GaussianStats
 from .._design import ReTerm
 from .._engine.fit import Block, GeneStats, Nodes
 from .._errors import DesignError, InputError
@@ -109,7 +108,7 @@ def engine_nodes(table: NodeTable) -> Nodes:
     return Nodes(table.ptr, table.ec, table.weight)
 
 
-def gaussian_nodes(n_cells: IntArray) -> Nodes:
+def gaussian_nodes(n_cells: FloatArray) -> Nodes:
     """The node table of a Gaussian response: a row is one node that stands for all its cells."""
     n_rows = len(n_cells)
     return Nodes(np.arange(n_rows + 1, dtype=np.int64), np.ones(n_rows), n_cells.astype(np.float64))
@@ -128,16 +127,23 @@ def count_stats(stats: CountStats) -> GeneStats:
     )
 
 
-def gaussian_stats(stats: GaussianStats) -> GeneStats:
-    """Statistics of a Gaussian response as the engine takes them."""
-    n_genes = len(stats.sum_y)
-    n = float(stats.n_cells.sum())
+def gaussian_stats(sums: FloatArray, squares: FloatArray, n_obs: int) -> GeneStats:
+    """Statistics of a Gaussian response as the engine takes them.
+
+    Parameters
+    ----------
+    sums, squares
+        ``(n_genes, n_rows)`` sums of the response over the rows; ``(n_genes,)`` its sum of squares.
+    n_obs
+        Number of observations.
+    """
+    n_genes = len(sums)
     return GeneStats(
-        A=stats.sum_y,
+        A=sums,
         tail=np.zeros((n_genes, 64)),
         over_ptr=np.zeros(n_genes + 1, dtype=np.int64),
         over_value=np.zeros(0),
         over_count=np.zeros(0),
-        extra=np.column_stack([np.full(n_genes, n), stats.sum_yy]),
+        extra=np.column_stack([np.full(n_genes, float(n_obs)), squares]),
         const=np.zeros(n_genes),
     )

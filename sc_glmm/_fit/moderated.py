@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,16 +65,36 @@ class Moderation:
     eigen_ratio: float
 
 
-def moderate(model: GeneModel, result: AllFits, plan: ProfilePlan, made: GeneProfiles) -> Moderation:
-    """Estimate the prior (from 50 genes on) and each gene's posterior; `result`, `plan`, `made` are of all genes."""
+def moderate(
+    model: GeneModel,
+    result: AllFits,
+    plan: ProfilePlan,
+    made: GeneProfiles,
+    known: tuple[VariancePrior | None, FloatArray] | None = None,
+) -> Moderation:
+    """Estimate the prior (from 50 genes on) and each gene's posterior.
+
+    Parameters
+    ----------
+    model
+        The model; its statistics are not looked at.
+    result, plan, made
+        Fits, plan and profiles of all genes.
+    known
+        The prior (None if there is none) and the ``(n_genes,)`` abundance ranks of these genes, where an earlier run
+        over all genes found them: then any genes will do.
+    """
     profiles, grid, n_genes = made.profiles, plan.grid, len(plan.usable)
     restricted = profiles.ell - 0.5 * profiles.log_det
     good = profiles.ok & np.isfinite(restricted).all(axis=1)
     prior, weights = None, np.full(restricted.shape, np.nan)
     surprising = np.zeros(n_genes, dtype=bool)
-    if good.sum() >= MIN_GENES:
+    if known is not None:
+        prior, rank = known[0], known[1][good]
+    elif good.sum() >= MIN_GENES:
         rank = abundance_rank(plan.abundance[good])
         prior = fit_prior(restricted[good], rank, grid.shape)
+    if prior is not None:
         at_rank = prior.at(rank)
         weights[good] = posterior_weights(restricted[good], at_rank)
         surprising[good] = _surprising(weights[good], at_rank, grid)
@@ -192,13 +211,3 @@ def _eigen_ratio(model: GeneModel, result: AllFits) -> float:
     rest = rest - rest @ q @ q.T
     eigenvalues = np.sort(np.linalg.eigvalsh(rest.T @ rest / usable.sum()))[q.shape[1] :]
     return float(eigenvalues[-1] / np.median(eigenvalues)) if len(eigenvalues) > 1 else float("nan")
-
-
-def prior_arrays(moderation: Moderation) -> dict[str, Any]:
-    """The prior as plain arrays, to be stored and to test one gene alone by it."""
-    prior, grid = moderation.prior, moderation.grid
-    if prior is None:
-        return {}
-    arrays: dict[str, Any] = {"anchors": prior.anchors, "variance": grid.variance, "theta": grid.theta}
-    arrays.update({f"marginal_{k}": marginal for k, marginal in enumerate(prior.marginals)})
-    return arrays

@@ -86,7 +86,8 @@ def plan_profiles(
     if not usable.any():
         return None
     with np.errstate(divide="ignore", invalid="ignore"):
-        abundance = np.log(totals.total / np.sum(model.nodes.ec * model.nodes.weight))
+        # from whole numbers, so that ties are ties
+        abundance = np.log(totals.raw_total / np.sum(model.nodes.ec * model.nodes.weight))
     if model.family.has_dispersion:
         log_phi, from_trend = dispersion_or_trend(fits, totals.n_two, abundance)
     else:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._engine.fit import GeneFits, Profiles
+from .gaussian import GaussianParts
 from .genes import AllFits, join_genes
 from .profiles import GeneProfiles
 from .totals import GeneTotals
@@ -30,11 +31,14 @@ class RangeFit:
         Totals of the genes.
     ratios
         ``(n_genes, n_contrasts)`` likelihood ratios, with ``test="lrt"`` only.
+    parts
+        What degrees of freedom follow from, of Gaussian genes only.
     """
 
     result: AllFits
     totals: GeneTotals
     ratios: FloatArray | None
+    parts: GaussianParts | None = None
 
 
 def join_fits(parts: Sequence[RangeFit]) -> RangeFit:
@@ -50,10 +54,12 @@ def join_fits(parts: Sequence[RangeFit]) -> RangeFit:
     fits: GeneFits = join_genes([part.result.fits for part in parts])
     low_count = np.concatenate([part.result.low_count for part in parts])
     ratios = [part.ratios for part in parts if part.ratios is not None]
+    gaussian = [part.parts for part in parts if part.parts is not None]
     return RangeFit(
         result=AllFits(fits, separations, low_count),
         totals=_joined(GeneTotals, [part.totals for part in parts]),
         ratios=np.concatenate(ratios) if ratios else None,
+        parts=_joined(GaussianParts, gaussian) if gaussian else None,
     )
 
 

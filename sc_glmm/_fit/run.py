@@ -30,15 +30,17 @@ from .._families.registry import Family
 from .._results import GeneTests
 from .bootstrap import bootstrap_p_values
 from .compress import Compressed, Layout, compress_groups
+from .gaussian import finish_gaussian
 from .genes import GeneModel, fit_all, prepare_genes, rescale
 from .grid import refit_outside_grid
 from .lrt import likelihood_ratios
-from .moderated import MIN_GENES, Moderation, has_quasi, moderate, prior_arrays
+from .moderated import MIN_GENES, Moderation, has_quasi, moderate
 from .plan import Plan
 from .profiles import GeneProfiles, ProfilePlan, plan_profiles, profile_all
 from .ranges import RangeFit
 from .sizes import NOTABLE_SHIFT, SampleFactors, sample_factors, sample_totals
-from .tests import MODERATED, gene_table, test_contrasts
+from .stored import grid_arrays, prior_arrays
+from .tests import gene_table, is_moderated, test_contrasts
 from .totals import gene_totals
 
 FloatArray = NDArray[np.float64]
@@ -102,7 +104,7 @@ def run_groups(
         fitted = fit_range(matrix, plan, cells, model, task, n_jobs=n_jobs, progress=progress)
         contrasts = [c.L for c in plan.contrasts]
         profile_plan = made = None
-        if task.test in MODERATED:
+        if is_moderated(task.test, task.family):
             profile_plan = plan_profiles(model, fitted.result, fitted.totals, contrasts, model.stats.pick)
         if profile_plan is not None:
             made = profile_all(model, fitted.result, profile_plan, contrasts, n_jobs=n_jobs, progress=progress)
@@ -165,7 +167,10 @@ def fit_range(
     ratios = None
     if task.test == "lrt":
         ratios = np.column_stack([likelihood_ratios(model, result, c.L, n_jobs=n_jobs) for c in plan.contrasts])
-    return RangeFit(result, gene_totals(cells), ratios)
+    parts = None
+    if not task.family.counts:
+        result, parts = finish_gaussian(model, result, n_jobs=n_jobs)
+    return RangeFit(result, gene_totals(cells), ratios, parts)
 
 
 def finish(
@@ -186,17 +191,21 @@ def finish(
     """
     moderation, used = None, task.test
     notes: list[str] = []
-    if task.test in MODERATED:
+    if is_moderated(task.test, task.family):
         if profile_plan is not None and made is not None:
             moderation = moderate(model, fitted.result, profile_plan, made)
         used, notes = _used_test(model, moderation, task.test)
     warn_notes(f"{plan.cells.name}: {note}" if plan.cells.name else note for note in notes)
-    told = {"sample_factor_shift": 0.0 if factors is None else factors.shift, "test": used}
+    told = {
+        "sample_factor_shift": 0.0 if factors is None else factors.shift,
+        "log_sample_factors": {} if factors is None else factors.by_level,
+        "test": used,
+    }
     _tell_composition(factors, genes)
     _tell_correlation(moderation if used == task.test else None)
     result, totals = fitted.result, fitted.totals
     contrasts = test_contrasts(
-        model, result, totals, plan.contrasts, plan.dfs, genes, used, moderation, fitted.ratios, bootstrap
+        model, result, totals, plan.contrasts, plan.dfs, genes, used, moderation, fitted.ratios, bootstrap, fitted.parts
     )
     tests = GeneTests(
         group=plan.cells.name,
@@ -205,6 +214,7 @@ def finish(
         recipe=_recipe_of(plan, layout, model, moderation, told),
         notes=plan.cells.design.notes,
         arrays={} if moderation is None else prior_arrays(moderation),
+        grid={} if moderation is None else grid_arrays(moderation.grid),
     )
     return tests, notes
 
@@ -252,7 +262,9 @@ def _recipe_of(
         "compression": layout.kind,
         "offset_range_max": layout.range_max,
         "node_error": layout.error,
+        "formula_fitted": design.formula.source,
         "columns": list(design.fixed.names),
+        "contrast_rows": {contrast.name: contrast.L.tolist() for contrast in plan.contrasts},
         "base_levels": {name: factor.base for name, factor in design.fixed.factors.items()},
         "groups": {g.name: len(g.levels) for g in model.groupings},
         "df": dict(zip([c.name for c in plan.contrasts], plan.dfs, strict=True)),

@@ -96,6 +96,8 @@ class SampleFactors:
     ----------
     log_factor
         ``(n_rows,)`` natural log of the factor of each row's sample.
+    by_level
+        The same by name of the sample.
     shift
         Its largest absolute value.
     dominant
@@ -103,18 +105,21 @@ class SampleFactors:
     """
 
     log_factor: FloatArray
+    by_level: dict[str, float]
     shift: float
     dominant: tuple[int, ...]
 
 
-def finest_block(model: GeneModel) -> Block:
-    """The grouping factor with most levels: the samples."""
-    return max(model.structure.blocks, key=lambda b: b.n_levels)
+def finest_block(model: GeneModel) -> tuple[Block, tuple[str, ...]]:
+    """The grouping factor with most levels: the samples, and their names."""
+    blocks = model.structure.blocks
+    place = max(range(len(blocks)), key=lambda i: blocks[i].n_levels)
+    return blocks[place], model.groupings[place].levels
 
 
 def sample_totals(model: GeneModel) -> FloatArray:
     """``(n_levels, n_genes)`` counts of the levels of the finest grouping factor, from the sums on the rows."""
-    finest, totals = finest_block(model), model.row_totals()
+    (finest, _), totals = finest_block(model), model.row_totals()
     bulk = np.zeros((finest.n_levels, totals.shape[0]))
     np.add.at(bulk, finest.codes, totals.T)
     # sums over nodes are whole numbers up to rounding, and trimming must see ties as ties
@@ -123,12 +128,15 @@ def sample_totals(model: GeneModel) -> FloatArray:
 
 def sample_factors(model: GeneModel, bulk: FloatArray) -> SampleFactors:
     """Composition factors of the levels of the finest grouping factor, from their counts in all genes."""
-    finest = finest_block(model)
+    finest, levels = finest_block(model)
     log_factor = np.log(pooled_factors(bulk))
     share = bulk / np.maximum(bulk.sum(axis=1, keepdims=True), 1.0)
     dominant = np.flatnonzero(share.max(axis=0, initial=0.0) > DOMINANT_SHARE)
     return SampleFactors(
-        log_factor[finest.codes], float(np.abs(log_factor).max(initial=0.0)), tuple(int(g) for g in dominant)
+        log_factor=log_factor[finest.codes],
+        by_level=dict(zip(levels, log_factor.tolist(), strict=True)),
+        shift=float(np.abs(log_factor).max(initial=0.0)),
+        dominant=tuple(int(g) for g in dominant),
     )
 
 

@@ -22,6 +22,7 @@ from .._inference.satterthwaite import satterthwaite
 from .._inference.shrink import shrink
 from .._inference.wald import interval, wald_test
 from .._results import CONTRAST_COLUMNS, ContrastTable
+from .gaussian import GaussianParts
 from .genes import STATUS, AllFits, GeneModel, singular_genes, status_words
 from .moderated import Moderation, moderated_test, quasi_tests, variance_test
 from .totals import GeneTotals
@@ -33,18 +34,24 @@ LN2 = math.log(2.0)
 # The tests; those of the first kind share profiles and prior.
 MODERATED = ("eb_lr", "eb_wald", "hk", "ql", "satterthwaite", "satterthwaite_moderated")
 TESTS = (*MODERATED, "t", "wald", "lrt", "bootstrap")
+GAUSSIAN_TESTS = ("satterthwaite", "t", "wald", "lrt")
 # Words whose numbers are shown; "separated" only for contrasts that the separation does not touch.
 TRUSTED = ("ok", "singular")
 
 
 def default_test(family: Family) -> str:
     """The test unless another is asked for."""
-    return "eb_lr" if family.counts else "t"
+    return "eb_lr" if family.counts else "satterthwaite"
+
+
+def is_moderated(test: str, family: Family) -> bool:
+    """Whether the test needs profiles of all genes."""
+    return family.counts and test in MODERATED
 
 
 def check_test(test: str | None, family: Family) -> None:
     """Refuse names of no test, and tests that a family has not."""
-    allowed = TESTS if family.counts else ("t", "wald", "lrt")
+    allowed = TESTS if family.counts else GAUSSIAN_TESTS
     if test is not None and test not in allowed:
         raise InputError(f"test={test!r}: allowed with family={family.name!r} are {', '.join(map(repr, allowed))}")
 
@@ -77,6 +84,7 @@ def test_contrasts(
     moderation: Moderation | None,
     ratios: FloatArray | None = None,
     bootstrap: Callable[[FloatArray], FloatArray] | None = None,
+    parts: GaussianParts | None = None,
 ) -> tuple[ContrastTable, ...]:
     """Test every contrast by `test`, with BH over its tested genes.
 
@@ -98,12 +106,14 @@ def test_contrasts(
         ``(n_genes, n_contrasts)`` likelihood ratios, for ``test="lrt"``.
     bootstrap
         Gives the p-values of ``test="bootstrap"`` for a contrast matrix.
+    parts
+        What the degrees of freedom of Gaussian genes follow from.
     """
     words = status_words(model, result)
     tables = []
     for i, (contrast, df) in enumerate(zip(contrasts, dfs, strict=True)):
         ratio = None if ratios is None else ratios[:, i]
-        made = _one_contrast(model, result, totals, contrast, i, df, test, moderation, ratio, words)
+        made = _one_contrast(model, result, totals, contrast, i, df, test, moderation, ratio, words, parts)
         if bootstrap is not None:
             made = replace(made, p_value=bootstrap(contrast.L))
         columns = {
@@ -114,7 +124,7 @@ def test_contrasts(
             "ci_low": made.low / LN2,
             "ci_high": made.high / LN2,
             "stat": made.stat,
-            "df": np.where(np.isfinite(made.p_value), df, np.nan),
+            "df": np.where(np.isfinite(made.p_value), df if made.df is None else made.df, np.nan),
             "p_value": made.p_value,
             "adj_p_value": benjamini_hochberg(made.p_value),
             "p_hk": _hk(model, totals, moderation, i, len(contrast.L), df),
@@ -156,6 +166,7 @@ def _one_contrast(
     moderation: Moderation | None,
     ratio: FloatArray | None,
     words: NDArray[np.object_],
+    parts: GaussianParts | None,
 ) -> MixtureTest:
     q = len(contrast.L)
     if test in ("eb_lr", "eb_wald") and moderation is not None:
@@ -164,7 +175,7 @@ def _one_contrast(
     if test in ("hk", "ql") and moderation is not None and q == 1:
         estimate, se, t, df_t, p_value = quasi_tests(model, totals, moderation, i, df, test == "ql")
         half = student_t.ppf(0.975, df_t) * se
-        return MixtureTest(estimate, se, estimate - half, estimate + half, t, p_value)
+        return MixtureTest(estimate, se, estimate - half, estimate + half, t, p_value, df_t)
     if test.startswith("satterthwaite") and moderation is not None and q == 1:
         return _satterthwaite(moderation, i, test.endswith("moderated"))
     shown = np.isin(words, TRUSTED)
@@ -177,10 +188,13 @@ def _one_contrast(
         wald = wald_test(beta, vcov, contrast.L, np.inf)
         low, high = interval(wald.coef, wald.se, np.inf)
         return MixtureTest(wald.coef, wald.se, low, high, ratio, chi2.sf(ratio, q))
-    reference = np.inf if test == "wald" else df
+    reference: float | FloatArray = np.inf if test == "wald" else df
+    if test == "satterthwaite" and parts is not None:
+        reference = parts.df(contrast.L)
     wald = wald_test(beta, vcov, contrast.L, reference)
     low, high = interval(wald.coef, wald.se, reference)
-    return MixtureTest(wald.coef, wald.se, low, high, wald.stat, wald.p_value)
+    own = reference if isinstance(reference, np.ndarray) else None
+    return MixtureTest(wald.coef, wald.se, low, high, wald.stat, wald.p_value, own)
 
 
 def _satterthwaite(moderation: Moderation, i: int, moderated: bool) -> MixtureTest:
@@ -195,7 +209,7 @@ def _satterthwaite(moderation: Moderation, i: int, moderated: bool) -> MixtureTe
         variance[:, 0], restricted, profiles.delta[:, i], profiles.var[:, i], moderated=moderated
     )
     half = student_t.ppf(0.975, df) * se
-    return MixtureTest(estimate, se, estimate - half, estimate + half, estimate / se, p_value)
+    return MixtureTest(estimate, se, estimate - half, estimate + half, estimate / se, p_value, df)
 
 
 def _one_sided(made: MixtureTest, result: AllFits, contrast: Contrast) -> MixtureTest:

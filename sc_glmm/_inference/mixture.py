@@ -41,6 +41,8 @@ class MixtureTest:
         likelihood ratio statistic.
     p_value
         ``(n_genes,)`` two-sided.
+    df
+        ``(n_genes,)`` degrees of freedom of the reference, where genes differ in them.
     """
 
     coef: FloatArray
@@ -49,6 +51,7 @@ class MixtureTest:
     high: FloatArray
     stat: FloatArray
     p_value: FloatArray
+    df: FloatArray | None = None
 
 
 def mixture_test(weights: FloatArray, delta: FloatArray, var: FloatArray, root: FloatArray) -> MixtureTest:

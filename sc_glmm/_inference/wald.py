@@ -22,7 +22,7 @@ class WaldTest:
     stat
         ``(n_genes,)`` t for a contrast of one row, F for a joint one.
     df
-        Denominator degrees of freedom.
+        Denominator degrees of freedom, of all genes or ``(n_genes,)``.
     p_value
         ``(n_genes,)`` two-sided.
     """
@@ -30,11 +30,11 @@ class WaldTest:
     coef: FloatArray
     se: FloatArray
     stat: FloatArray
-    df: float
+    df: float | FloatArray
     p_value: FloatArray
 
 
-def wald_test(beta: FloatArray, vcov: FloatArray, L: FloatArray, df: float) -> WaldTest:
+def wald_test(beta: FloatArray, vcov: FloatArray, L: FloatArray, df: float | FloatArray) -> WaldTest:
     """Test ``L beta = 0`` gene by gene.
 
     Parameters
@@ -46,7 +46,7 @@ def wald_test(beta: FloatArray, vcov: FloatArray, L: FloatArray, df: float) -> W
     L
         ``(q, p)``; q = 1 gives t, more give ``F = (L b)' (L V L')^-1 (L b) / q`` on q and `df` degrees of freedom.
     df
-        Denominator degrees of freedom.
+        Denominator degrees of freedom, of all genes or ``(n_genes,)``.
     """
     estimate = beta @ L.T
     covariance = L @ vcov @ L.T
@@ -65,7 +65,9 @@ def wald_test(beta: FloatArray, vcov: FloatArray, L: FloatArray, df: float) -> W
     return WaldTest(nothing, nothing.copy(), stat, df, stats.f.sf(stat, q, df))
 
 
-def interval(coef: FloatArray, se: FloatArray, df: float, level: float = 0.95) -> tuple[FloatArray, FloatArray]:
+def interval(
+    coef: FloatArray, se: FloatArray, df: float | FloatArray, level: float = 0.95
+) -> tuple[FloatArray, FloatArray]:
     """Wald interval of the given level with a t reference."""
     half = stats.t.ppf(0.5 + 0.5 * level, df) * se
     return coef - half, coef + half

@@ -11,7 +11,6 @@ from scipy import stats
 
 from .._engine.lmm_fit import one_blas_thread
 from .._errors import InputError
-from .lmm import LmmFit
 from .lrt import compare
 from .simulate import draw
 
@@ -78,7 +77,7 @@ def bootstrap_lrt(
         raise InputError(
             f"the first model must be the smaller one; it has {small.n_par} parameters, the second {large.n_par}"
         )
-    null, full = (fit.refit_ml() if isinstance(fit, LmmFit) else fit for fit in (small, large))
+    null, full = (fit.refit_ml() for fit in (small, large))
     observed = float(compare((null, full)).table["Chisq"].iloc[1])
     rng = np.random.default_rng(seed)
     reference = np.full(nsim, np.nan)

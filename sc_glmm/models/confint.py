@@ -101,13 +101,13 @@ def _wald(fit: MixedFit, level: float, ddf: str | None) -> FloatArray:
 
 def _profile(fit: MixedFit, level: float) -> FloatArray:
     cutoff = float(stats.chi2.ppf(level, 1))
-    if isinstance(fit, LmmFit):
-        best = fit.refit_ml()
+    best = fit.refit_ml()
+    if isinstance(best, LmmFit):
         return np.vstack([profile_variances(best, cutoff), profile_fixed(best, cutoff)])
-    if not isinstance(fit, GlmmFit):
+    if not isinstance(best, GlmmFit):
         raise InputError(f"profiles are defined for fitted mixed models, not for {type(fit).__name__}")
     nothing = np.full((len(variance_names(fit)), 2), np.nan)
-    return np.vstack([nothing, profile_fixed_glmm(fit, cutoff)])
+    return np.vstack([nothing, profile_fixed_glmm(best, cutoff)])
 
 
 def _bootstrap(fit: MixedFit, level: float, nsim: int, seed: int | np.random.Generator | None) -> FloatArray:

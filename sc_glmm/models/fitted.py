@@ -46,6 +46,10 @@ class MixedFit(Doors):
         What was said while fitting.
     options
         What else was passed, for :meth:`update`.
+    reml
+        Whether the restricted likelihood was maximised.
+    test
+        For a gene refitted by :func:`sc_glmm.tl.refit`: its rows of the table of results, one per contrast.
     """
 
     prepared: Prepared = field(repr=False)
@@ -62,6 +66,8 @@ class MixedFit(Doors):
     decrement: float
     notes: tuple[str, ...] = field(repr=False)
     options: Mapping[str, Any] = field(repr=False)
+    reml: bool = field(default=False, kw_only=True)
+    test: pd.DataFrame | None = field(default=None, repr=False, kw_only=True)
 
     # --- what the two kinds of model do differently -------------------------------------------------------------
 
@@ -93,6 +99,10 @@ class MixedFit(Doors):
 
     def refit(self, y: Any) -> MixedFit:
         """The same model on another response."""
+        raise NotImplementedError
+
+    def refit_ml(self) -> MixedFit:
+        """The same model by maximum likelihood."""
         raise NotImplementedError
 
     # --- estimates ----------------------------------------------------------------------------------------------

@@ -24,13 +24,14 @@ def glmer(
     data: pd.DataFrame,
     *,
     family: str,
+    reml: bool = False,
     n_agq: int = 1,
     weights: Any = None,
     offset: Any = None,
     reference: Mapping[str, object] | None = None,
     na_action: Literal["drop", "raise"] = "drop",
 ) -> GlmmFit:
-    """Fit a generalised linear mixed model by maximum likelihood.
+    """Fit a generalised linear mixed model by maximum likelihood, or restricted maximum likelihood.
 
     ``E y = g^-1(X beta + Z b + offset)`` with ``b ~ N(0, Lambda Lambda')``; g is the log for counts, the logit for
     trials.
@@ -44,6 +45,10 @@ def glmer(
         One row per observation.
     family
         ``"poisson"``, ``"nb"`` (variance mu + phi mu^2, phi estimated) or ``"binomial"``.
+    reml
+        Integrate over the fixed effects as well (Laplace approximation; glmmTMB's ``REML = TRUE``), which takes the
+        bias off variances that are estimated from few groups. As for linear models, such likelihoods compare no fixed
+        effects.
     n_agq
         Nodes of adaptive Gauss-Hermite quadrature for a model with one scalar random effect; 1 is Laplace.
     weights
@@ -69,7 +74,7 @@ def glmer(
     binomial = family == "binomial"
     prepared = prepare(formula, data, offset=offset, reference=reference, na_action=na_action, split_offset=binomial)
     design = prepared.design
-    check_method("ml", n_agq, design.random)
+    check_method("reml" if reml else "ml", n_agq, design.random)
     values = design.response
     if values is None:
         raise InputError(f"the formula {formula!r} has no left side: write the response before '~'")
@@ -80,13 +85,14 @@ def glmer(
         y, trials = _counts(values, formula), None
     options = {
         "family": family,
+        "reml": reml,
         "n_agq": n_agq,
         "weights": weights,
         "offset": offset,
         "reference": reference,
         "na_action": na_action,
     }
-    fit = fit_response(prepared, data, y, trials, family, n_agq, options)
+    fit = fit_response(prepared, data, y, trials, family, n_agq, options, reml)
     warn_notes(fit.notes)
     return fit
 

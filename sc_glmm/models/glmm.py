@@ -31,7 +31,7 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False, repr=False)
 class GlmmFit(MixedFit):
-    """A fitted mixed model for counts (log link) or trials (logit link), by maximum likelihood.
+    """A fitted mixed model for counts (log link) or trials (logit link).
 
     Attributes
     ----------
@@ -63,7 +63,7 @@ class GlmmFit(MixedFit):
         return len(self.beta) + n_theta + int(self.family == "nb")
 
     def loglik(self) -> float:
-        """Log likelihood by Laplace or quadrature."""
+        """Log likelihood (restricted, if that was maximised) by Laplace or quadrature."""
         return self.log_likelihood
 
     def deviance(self) -> float:
@@ -133,10 +133,25 @@ class GlmmFit(MixedFit):
         if values.shape != (self.nobs,):
             raise InputError(f"y has shape {values.shape}; {self.nobs} numbers are needed, one for each row used")
         return fit_response(
-            self.prepared, self.data, np.ascontiguousarray(values), self.weights, self.family, self.n_agq, self.options
+            self.prepared,
+            self.data,
+            np.ascontiguousarray(values),
+            self.weights,
+            self.family,
+            self.n_agq,
+            self.options,
+            self.reml,
         )
 
+    def refit_ml(self) -> GlmmFit:
+        """The same model by maximum likelihood."""
+        if not self.reml:
+            return self
+        options = {**self.options, "reml": False}
+        return fit_response(self.prepared, self.data, self.y, self.weights, self.family, self.n_agq, options)
+
     logLik = loglik
+    refitML = refit_ml
 
 
 def fit_response(
@@ -147,6 +162,7 @@ def fit_response(
     family: str,
     n_agq: int,
     options: Mapping[str, Any],
+    reml: bool = False,
 ) -> GlmmFit:
     """Compress the response, fit, and bring the numbers to the user's scale."""
     spec = FAMILIES[family]
@@ -158,7 +174,7 @@ def fit_response(
         nodes, stats = engine_nodes(table), count_stats(compress_counts(y[:, None], table, prepared.offset))
     cells = np.bincount(prepared.row_of, minlength=len(prepared.X)).astype(np.float64)
     structure = build_structure(prepared.X, prepared.blocks, cells)
-    fits = fit_genes(structure, nodes, stats, spec, reml=False, n_agq=n_agq, full=True)
+    fits = fit_genes(structure, nodes, stats, spec, reml=reml, n_agq=n_agq, full=True)
     _check_status(fits, prepared, family)
     vcov, notes = fits.vcov[0], list(prepared.design.notes)
     full = fits.vcov if fits.vcov_full is None else fits.vcov_full
@@ -188,6 +204,7 @@ def fit_response(
         dispersion=float(np.exp(fits.log_dispersion[0])) if spec.has_dispersion else np.nan,
         log_likelihood=float(fits.loglik[0]),
         cov_given_variances=fits.vcov[0],
+        reml=reml,
     )
 
 

@@ -14,6 +14,7 @@ from .._engine.lmm import LmmPoint, LmmProblem, LmmWork, conditional_blocks, eva
 from .._engine.lmm_fit import LmmSolution, fit_lmm, one_blas_thread
 from .._errors import InputError
 from .._inference.ddf import KenwardRogerParts, SatterthwaiteParts
+from .._inference.variances import residual_sd, satterthwaite_parts
 from .fitted import MixedFit
 
 if TYPE_CHECKING:
@@ -34,20 +35,17 @@ class LmmFit(MixedFit):
 
     Attributes
     ----------
-    reml
-        Whether the REML criterion was minimised (else the deviance).
     problem, solution
         Cross-products and optimum as the engine has them.
     """
 
-    reml: bool
     problem: LmmProblem = field(repr=False)
     solution: LmmSolution = field(repr=False)
 
     @property
     def sigma(self) -> float:
         """Residual standard deviation."""
-        return _sigma(self.solution.point, self.nobs, len(self.beta), self.reml)
+        return residual_sd(self.problem, self.solution.point, self.reml)
 
     @property
     def n_par(self) -> int:
@@ -151,9 +149,9 @@ class LmmFit(MixedFit):
     @cached_property
     def satterthwaite_parts(self) -> SatterthwaiteParts:
         """What Satterthwaite's degrees of freedom follow from (computed once)."""
-        from .ddf import satterthwaite_parts
-
-        return satterthwaite_parts(self)
+        solution = self.solution
+        with one_blas_thread():
+            return satterthwaite_parts(self.problem, solution.theta, solution.point, self.reml, LmmWork(self.problem))
 
     @cached_property
     def kenward_roger_parts(self) -> KenwardRogerParts:
@@ -202,9 +200,23 @@ def finish_fit(
             f"the fixed effects of {prepared.design.formula.source!r} explain the response completely: there is "
             "nothing left for a variance; check whether the response stands on the right side too"
         )
-    solution = fit_lmm(problem, reml=reml)
+    return solved(prepared, data, y, weights, reml, options, problem, fit_lmm(problem, reml=reml))
+
+
+def solved(
+    prepared: Prepared,
+    data: pd.DataFrame,
+    y: FloatArray,
+    weights: FloatArray | None,
+    reml: bool,
+    options: Mapping[str, Any],
+    problem: LmmProblem,
+    solution: LmmSolution,
+    test: pd.DataFrame | None = None,
+) -> LmmFit:
+    """The fit at an optimum, on the user's scale."""
     point = solution.point
-    sigma = _sigma(point, len(y), problem.n_beta, reml)
+    sigma = residual_sd(problem, point, reml)
     relative, modes = _blocks(problem, solution)
     return LmmFit(
         prepared=prepared,
@@ -224,6 +236,7 @@ def finish_fit(
         reml=reml,
         problem=problem,
         solution=solution,
+        test=test,
     )
 
 
@@ -231,10 +244,6 @@ def at_theta(fit: LmmFit, theta: FloatArray) -> LmmFit:
     """The fit with another scaled theta put in its place (not an optimum)."""
     solution = replace(fit.solution, theta=theta, point=fit.point_at(theta, fit.reml))
     return replace(fit, solution=solution)
-
-
-def _sigma(point: LmmPoint, n_obs: int, p: int, reml: bool) -> float:
-    return float(np.sqrt(point.r2 / (n_obs - p if reml else n_obs)))
 
 
 def _blocks(problem: LmmProblem, solution: LmmSolution) -> tuple[tuple[FloatArray, ...], tuple[FloatArray, ...]]:

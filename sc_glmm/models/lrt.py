@@ -18,7 +18,6 @@ from .._display import logger
 from .._errors import InputError
 from .._formula import term_label, term_text
 from .glmm import GlmmFit
-from .lmm import LmmFit
 from .table import Table
 from .update import update, without
 
@@ -46,7 +45,7 @@ def lrtest(*fits: MixedFit) -> Table:
     -------
     One row per model: parameters, log likelihood, and the test against the row above.
     """
-    restricted = all(isinstance(fit, LmmFit) and fit.reml for fit in fits) and _same_fixed(fits)
+    restricted = all(fit.reml for fit in fits) and _same_fixed(fits)
     table = compare(fits, refit=not restricted)
     frame = table.table[["npar", "logLik", "Df", "Chisq", "Pr(>Chisq)"]]
     return Table(frame, "Likelihood ratio test\n\n" + table.title.partition("\n")[2], table.notes)
@@ -61,9 +60,9 @@ def compare(fits: Sequence[MixedFit], *, refit: bool = True) -> Table:
     same_fixed = _same_fixed(ordered)
     notes: list[str] = []
     used = list(ordered)
-    if any(isinstance(fit, LmmFit) and fit.reml for fit in ordered):
+    if any(fit.reml for fit in ordered):
         if refit:
-            used = [fit.refit_ml() if isinstance(fit, LmmFit) else fit for fit in ordered]
+            used = [fit.refit_ml() for fit in ordered]
             logger.info(REFIT_NOTE)
             notes.append(REFIT_NOTE)
         elif not same_fixed:
@@ -71,11 +70,11 @@ def compare(fits: Sequence[MixedFit], *, refit: bool = True) -> Table:
                 "these REML fits have different fixed effects: a restricted likelihood depends on X (its scale, its "
                 "coding), so their ratio tests nothing. Leave refit=True, which compares them by maximum likelihood"
             )
-        elif not all(isinstance(fit, LmmFit) and fit.reml for fit in ordered):
+        elif not all(fit.reml for fit in ordered):
             raise InputError("some of these models were fitted by REML and some by ML: leave refit=True")
     logliks = np.array([fit.loglik() for fit in used])
     frame = _comparison_frame(used, logliks)
-    if refit and not same_fixed and all(isinstance(fit, LmmFit) and fit.reml for fit in ordered):
+    if refit and not same_fixed and all(fit.reml for fit in ordered):
         for i in range(1, len(ordered)):
             wrong = 2.0 * (ordered[i].loglik() - ordered[i - 1].loglik())
             notes.append(
@@ -136,7 +135,7 @@ def drop1(fit: MixedFit, *, ddf: str | None = None) -> Table:
 
         table = anova(fit, type="II", ddf=ddf)
         return Table(table.table.loc[[term_label(term) for term in droppable]], f"{title}\n{table.title}")
-    base = fit.refit_ml() if isinstance(fit, LmmFit) else fit
+    base = fit.refit_ml()
     rows: dict[str, dict[str, float]] = {
         "<none>": {"npar": np.nan, "AIC": base.aic(), "LRT": np.nan, "Pr(Chi)": np.nan}
     }
@@ -144,7 +143,7 @@ def drop1(fit: MixedFit, *, ddf: str | None = None) -> Table:
         small = update(base, without(base, [term_text(term)]))
         lrt, df = max(2.0 * (base.loglik() - small.loglik()), 0.0), base.n_par - small.n_par
         rows[term_label(term)] = {"npar": df, "AIC": small.aic(), "LRT": lrt, "Pr(Chi)": float(stats.chi2.sf(lrt, df))}
-    notes = (REFIT_NOTE,) if isinstance(fit, LmmFit) and fit.reml else ()
+    notes = (REFIT_NOTE,) if fit.reml else ()
     return Table(pd.DataFrame.from_dict(rows, orient="index"), title, notes)
 
 

@@ -102,7 +102,13 @@ def prepare(
     design = build_design(
         parsed, data, reference=reference, na_action=na_action, check_replication=False, response=True
     )
-    given = None if offset is None else per_row("offset", offset, data, design)
+    return lay_out(
+        design, None if offset is None else per_row("offset", offset, data, design), split_offset=split_offset
+    )
+
+
+def lay_out(design: Design, given: FloatArray | None, *, split_offset: bool = False) -> Prepared:
+    """Compress a design to its distinct rows; `given` is the offset beside the formula, ``(n_obs,)``."""
     total = np.zeros(design.n_obs) if design.offset is None else design.offset.copy()
     if given is not None:
         total += given

@@ -124,7 +124,8 @@ def _title(fit: MixedFit, method: str) -> str:
         return f"Linear mixed model fit by {how}{tests}"
     n_agq = fit.n_agq if isinstance(fit, GlmmFit) else 1
     how = "Laplace Approximation" if n_agq == 1 else f"Adaptive Gauss-Hermite Quadrature, n_agq = {n_agq}"
-    return f"Generalized linear mixed model fit by maximum likelihood ({how})"
+    by = "restricted maximum likelihood" if fit.reml else "maximum likelihood"
+    return f"Generalized linear mixed model fit by {by} ({how})"
 
 
 def _family(fit: MixedFit) -> str:
@@ -137,8 +138,8 @@ def _family(fit: MixedFit) -> str:
 
 
 def _criteria(fit: MixedFit) -> dict[str, float]:
-    if isinstance(fit, LmmFit) and fit.reml:
-        return {"REML criterion at convergence": fit.remlcrit()}
+    if fit.reml:
+        return {"REML criterion at convergence": -2.0 * fit.loglik()}
     loglik = fit.loglik()
     return {
         "AIC": fit.aic(),

@@ -39,7 +39,17 @@ def update(fit: MixedFit, formula: str | None = None, **changes: Any) -> Any:
         raise InputError(f"update: {', '.join(unknown)} is no option; there are {', '.join(sorted(allowed))}")
     data = changes.pop("data", fit.data)
     new = fit.formula if formula is None else new_formula(fit.prepared.design.formula, formula)
-    return make(new, data, **{**fit.options, **changes})
+    options = {**fit.options, **changes}
+    if "reference" not in changes and fit.options.get("reference"):
+        # a factor that is gone needs no base level
+        there = _columns(new)
+        options["reference"] = {name: level for name, level in fit.options["reference"].items() if name in there}
+    return make(new, data, **options)
+
+
+def _columns(formula: str) -> set[str]:
+    """Columns that the fixed part of a formula uses."""
+    return {name.name for term in parse_formula(formula).fixed_terms for atom in term for name in atom.names}
 
 
 def new_formula(old: MixedFormula, change: str) -> str:

@@ -9,20 +9,18 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from .._anndata import check_object, cut_note, find_response, groups_of, obs_numbers, write_results
-from .._compress.size_factors import library_size
+from .._anndata import check_object, find_response, groups_of, write_results
 from .._display import logger, warn_notes
 from .._errors import InputError
-from .._families.registry import Family
 from .._fit.model import get_family
 from .._fit.plan import Choices, plan_groups
 from .._fit.run import Task, run_groups
-from .._fit.sizes import CellSizes, check_offset, check_size_factors, library_sizes
 from .._fit.tests import check_test, default_test
-from .._formula import MixedFormula, parse_formula
+from .._formula import parse_formula
 from .._parallel import resolve_n_jobs
 from .._recipe import announce_compilation, make_recipe, summary_line
 from .._results import GeneTests
+from ._sizes import find_sizes
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -103,9 +101,10 @@ def test(
     test
         ``"eb_lr"`` (default for counts): the modified root of the likelihood ratio, averaged over the gene's
         posterior of the variances. ``"eb_wald"``: the same with Wald's statistic. ``"hk"``: Hartung and Knapp, each
-        gene alone. ``"ql"``: quasi-likelihood, moderated over genes. ``"t"`` (default for Gaussian): Wald with t or F
-        and degrees of freedom between samples. ``"wald"`` and ``"lrt"``: normal and chi-square reference, for many
-        samples only. ``"satterthwaite"`` and ``"satterthwaite_moderated"``: t with Satterthwaite's degrees of freedom.
+        gene alone. ``"ql"``: quasi-likelihood, moderated over genes. ``"t"``: Wald with t or F and degrees of freedom
+        between samples. ``"wald"`` and ``"lrt"``: normal and chi-square reference, for many samples only.
+        ``"satterthwaite"`` (default for Gaussian, with the numbers of lmerTest) and ``"satterthwaite_moderated"``: t
+        or F with Satterthwaite's degrees of freedom.
         ``"bootstrap"``: parametric bootstrap of the likelihood ratio, for the named `genes`. See Notes.
     genes, n_boot, seed
         For ``test="bootstrap"``: which genes, how many simulated data sets each, and the seed.
@@ -169,6 +168,11 @@ def test(
     Laplace where the median sample has an information below 10 (``n_agq``). Fewer than 50 genes are too few for a
     prior: ``"hk"`` (or ``"t"``) is used then, and said.
 
+    Gaussian models are fitted from cross-products, so that their cost does not depend on the number of cells, and have
+    the numbers of :func:`sc_glmm.lmer` for each gene. Satterthwaite's degrees of freedom of a gene with no variance
+    between samples are those of its cells: cells are replicates then, which the variance of zero says; with
+    ``test="t"`` they stay those of the samples.
+
     Examples
     --------
     >>> import sc_glmm
@@ -193,7 +197,7 @@ def test(
         raise InputError(f"genes: {unknown[0]!r} is not among the gene names ({len(unknown)} such names)")
     adata = adata.copy() if copy else adata
     response = find_response(adata, parsed, spec.counts)
-    sizes = _cell_sizes(adata, response.matrix, parsed, spec, size_factors, offset)
+    sizes = find_sizes(adata, response.matrix, parsed, spec, size_factors, offset)
     choices = Choices(reference, contrasts, method, n_agq, within)
     groups, ungrouped = groups_of(adata, groupby)
     obs: pd.DataFrame = adata.obs  # type: ignore[assignment]
@@ -220,48 +224,22 @@ def test(
         n_agq=n_agq,
         groupby=groupby,
         size_factors=sizes.source,
+        reference=dict(reference or {}),
+        within=within,
+        n_obs=adata.n_obs,
+        n_vars=adata.n_vars,
         tests=tests,
         notes=notes,
     )
     details = _details(tests, skipped, groupby) if groupby is not None else None
-    write_results(adata, key_added, tests, recipe, groupby=groupby, details=details)
+    given = sizes.log if size_factors is not None or offset is not None else None
+    write_results(adata, key_added, tests, recipe, groupby=groupby, details=details, sizes=given)
     logger.info(summary_line(tests, time.perf_counter() - start, key_added, groupby))
     return adata if copy else None
 
 
 # pytest collects functions by this name
 test.__test__ = False  # type: ignore[attr-defined]
-
-
-def _cell_sizes(
-    adata: AnnData, matrix: Any, formula: MixedFormula, family: Family, size_factors: Any, offset: Any
-) -> CellSizes:
-    """Size factors as given or by default."""
-    if size_factors is not None and offset is not None:
-        raise InputError(
-            "size_factors and offset were both given; size_factors are linear, offset is their natural log: pass one"
-        )
-    everything = np.ones(adata.n_obs, dtype=bool)
-    if not family.counts:
-        if size_factors is not None:
-            raise InputError("size_factors do not go with family='gaussian', whose response is not counts")
-        if offset is None:
-            return CellSizes(np.zeros(adata.n_obs), everything, False, "none", ())
-        values = check_offset(obs_numbers(adata, offset, "offset"), everything, False)
-        return CellSizes(values, everything, False, "offset", ())
-    if size_factors is not None:
-        values = obs_numbers(adata, size_factors, "size_factors")
-        source = size_factors if isinstance(size_factors, str) else "given"
-        return CellSizes(check_size_factors(values, everything), everything, False, source, ())
-    if offset is not None:
-        values = obs_numbers(adata, offset, "offset")
-        source = f"offset {offset}" if isinstance(offset, str) else "offset"
-        return CellSizes(check_offset(values, everything, True), everything, False, source, ())
-    if formula.offsets:
-        return CellSizes(np.zeros(adata.n_obs), everything, False, "offset(...) in the formula", ())
-    library = library_size(matrix)
-    note = cut_note(adata, library)
-    return library_sizes(library, () if note is None else (note,))
 
 
 def _details(tests: list[GeneTests], skipped: dict[str, str], groupby: str) -> pd.DataFrame:

@@ -1,0 +1,72 @@
+"""A Gaussian response needs few rows: within cells of the same groups, an orthogonal basis of the design says it all.
+
+Let A be the rows of ``[X Z]`` that share all their groups, each times the root of its number of cells. With the
+singular value decomposition ``A = U S V'``, the response enters the likelihood through ``U'y`` (whose design is
+``S V'``: as many rows as A has independent columns) and through its sum of squares. A covariate that differs from cell
+to cell therefore costs a few rows per sample, not one per cell.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from .._compress import DesignRows
+from .rows import ModelRows
+
+FloatArray = NDArray[np.float64]
+
+# Singular values below this share of the largest are columns that depend on others.
+_RANK = 1e-10
+
+
+@dataclass(frozen=True)
+class OrthogonalRows:
+    """Few rows that stand for many.
+
+    Attributes
+    ----------
+    rows
+        The rows; each counts as one observation.
+    projection
+        ``(n_rows, n_distinct)`` sparse: from the sums of the response over the distinct rows to those over these.
+    """
+
+    rows: ModelRows
+    projection: sparse.csr_matrix
+
+
+def orthogonal_rows(distinct: DesignRows) -> OrthogonalRows | None:
+    """The basis; None where the distinct rows are as few."""
+    groups = np.unique(np.column_stack(distinct.codes), axis=0, return_inverse=True)[1].reshape(-1)
+    design = np.hstack([distinct.X, *distinct.Z])
+    if distinct.n_rows <= (int(groups.max(initial=-1)) + 1) * design.shape[1]:
+        return None
+    root = np.sqrt(distinct.n_cells.astype(np.float64))
+    order = np.argsort(groups, kind="stable")
+    ends = np.cumsum(np.bincount(groups))
+    made, codes, where, values, lengths = [], [], [], [], []
+    for first, last in zip(np.concatenate([[0], ends[:-1]]), ends, strict=True):
+        mine = order[first:last]
+        u, s, vt = np.linalg.svd(root[mine, None] * design[mine], full_matrices=False)
+        kept = s > _RANK * s[0]
+        made.append(s[kept, None] * vt[kept])
+        codes += [mine[0]] * int(kept.sum())
+        where += [mine] * int(kept.sum())
+        values += list((u[:, kept] / root[mine, None]).T)
+        lengths += [len(mine)] * int(kept.sum())
+    basis = np.vstack(made)
+    splits = np.cumsum([distinct.X.shape[1], *(z.shape[1] for z in distinct.Z)])[:-1]
+    X, *Z = (np.ascontiguousarray(part) for part in np.split(basis, splits, axis=1))
+    n = len(basis)
+    projection = sparse.csr_matrix(
+        (np.concatenate(values), np.concatenate(where), np.concatenate([[0], np.cumsum(lengths)])),
+        shape=(n, distinct.n_rows),
+    )
+    rows = ModelRows(
+        X, tuple(Z), tuple(np.ascontiguousarray(c[codes]) for c in distinct.codes), np.ones(n), np.arange(n)
+    )
+    return OrthogonalRows(rows, projection)

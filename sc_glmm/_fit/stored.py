@@ -1,0 +1,55 @@
+"""The grid and the prior of the moderated tests as plain arrays, and back: what one gene alone is tested by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from .._inference.prior import VariancePrior
+from .grid_choice import VarianceGrid
+from .moderated import Moderation
+
+
+def grid_arrays(grid: VarianceGrid) -> dict[str, Any]:
+    """The grid as plain arrays, to be stored and to profile one gene alone on it."""
+    return {
+        "names": list(grid.names),
+        "theta": grid.theta,
+        "variance": grid.variance,
+        "shape": np.array(grid.shape, dtype=np.int64),
+        "unit": grid.unit,
+        "idle": np.array(grid.idle, dtype=np.int64),
+        "centre": int(grid.centre),
+    }
+
+
+def grid_of(arrays: Mapping[str, Any]) -> VarianceGrid:
+    """The grid that :func:`grid_arrays` took apart."""
+    return VarianceGrid(
+        names=tuple(str(name) for name in np.atleast_1d(arrays["names"])),
+        theta=np.asarray(arrays["theta"], dtype=np.float64),
+        variance=np.asarray(arrays["variance"], dtype=np.float64),
+        shape=tuple(int(n) for n in np.atleast_1d(arrays["shape"])),
+        unit=np.asarray(arrays["unit"], dtype=np.float64),
+        elasticity={},
+        idle=tuple(bool(i) for i in np.atleast_1d(arrays["idle"])),
+        centre=int(arrays["centre"]),
+    )
+
+
+def prior_of(arrays: Mapping[str, Any], grid: VarianceGrid) -> VariancePrior:
+    """The prior that :func:`prior_arrays` took apart."""
+    marginals = tuple(np.asarray(arrays[f"marginal_{k}"], dtype=np.float64) for k in range(len(grid.shape)))
+    return VariancePrior(np.asarray(arrays["anchors"], dtype=np.float64), marginals, grid.shape)
+
+
+def prior_arrays(moderation: Moderation) -> dict[str, Any]:
+    """The prior as plain arrays, to be stored and to test one gene alone by it."""
+    prior, grid = moderation.prior, moderation.grid
+    if prior is None:
+        return {}
+    arrays: dict[str, Any] = {"anchors": prior.anchors, "variance": grid.variance, "theta": grid.theta}
+    arrays.update({f"marginal_{k}": marginal for k, marginal in enumerate(prior.marginals)})
+    return arrays

@@ -1,0 +1,94 @@
+"""A gene that was fitted with all others, as a model of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from .._engine import entry
+from .._engine.lmm import LmmWork, build_problem, evaluate
+from .._engine.lmm_fit import LmmSolution, one_blas_thread
+from .._errors import InputError
+from .._fit.gaussian import theta_of
+from .._fit.one_gene import OneGene
+from .fitted import MixedFit
+from .glmm import GlmmFit
+from .lmm import solved
+from .prepare import Prepared, lay_out
+
+FloatArray = NDArray[np.float64]
+
+
+def model_of_gene(one: OneGene, data: pd.DataFrame, test: pd.DataFrame, reference: Any) -> MixedFit:
+    """The fitted model.
+
+    Parameters
+    ----------
+    one
+        The gene and its fit; its design has a response.
+    data
+        One row per cell: what the formula uses, and the response.
+    test
+        The gene's rows of the results.
+    reference
+        Column -> base level, for :meth:`~sc_glmm.models.fitted.MixedFit.update`.
+    """
+    design, family, fits = one.cells.design, one.model.family, one.result.fits
+    y = design.response
+    if y is None:
+        raise InputError(f"the design of {design.formula.source!r} has no response")
+    inside = np.zeros(design.n_obs) if design.offset is None else design.offset
+    given = one.offset - inside
+    prepared = lay_out(design, given if np.any(given != 0.0) else None)
+    options: dict[str, Any] = {
+        "weights": None,
+        "offset": prepared.offset_arg,
+        "reference": reference or None,
+        "na_action": "drop",
+        "reml": one.model.reml,
+    }
+    if not family.counts:
+        return _gaussian(one, prepared, data, y, test, options)
+    options |= {"family": family.name, "n_agq": one.model.n_agq}
+    return GlmmFit(
+        prepared=prepared,
+        data=data,
+        y=y,
+        weights=None,
+        family=family.name,
+        beta=fits.beta[0],
+        cov_beta=fits.vcov[0],
+        Lambda=tuple(lam[0] for lam in fits.Lambda),
+        modes=tuple(b[0] for b in fits.ranef),
+        converged=int(fits.status[0]) == entry.OK,
+        n_iter=int(fits.n_iter[0]),
+        decrement=float(fits.decrement[0]),
+        notes=design.notes,
+        options=options,
+        n_agq=one.model.n_agq,
+        dispersion=float(np.exp(fits.log_dispersion[0])) if family.has_dispersion else np.nan,
+        log_likelihood=float(fits.loglik[0]),
+        cov_given_variances=fits.vcov[0],
+        reml=one.model.reml,
+        test=test,
+    )
+
+
+def _gaussian(
+    one: OneGene, prepared: Prepared, data: pd.DataFrame, y: FloatArray, test: pd.DataFrame, options: dict[str, Any]
+) -> MixedFit:
+    """The profiled criterion of the cells at the variances of the table."""
+    fits = one.result.fits
+    with one_blas_thread():
+        problem = build_problem(prepared.X, prepared.blocks, prepared.row_of, y - prepared.offset, None)
+        sigma = float(np.exp(0.5 * fits.log_dispersion[0]))
+        theta = theta_of(problem, [lam[0] for lam in fits.Lambda], sigma)
+        point = evaluate(problem, theta, one.model.reml, LmmWork(problem))
+    if point is None:
+        raise InputError("the criterion is not finite at the variances of this gene: its values are (nearly) constant")
+    converged = int(fits.status[0]) == entry.OK
+    solution = LmmSolution(theta, point, int(fits.n_iter[0]), float(fits.decrement[0]), converged)
+    return solved(prepared, data, y, None, one.model.reml, options, problem, solution, test)

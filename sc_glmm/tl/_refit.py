@@ -1,0 +1,254 @@
+"""One gene of a run as a model of its own."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from .._anndata import StoredRun, find_response, groups_of, read_run
+from .._design import Contrast, Design, build_design
+from .._errors import InputError
+from .._fit.compress import CellGroup
+from .._fit.lrt import likelihood_ratios
+from .._fit.model import get_family
+from .._fit.moderated import Moderation, moderate
+from .._fit.one_gene import OneGene, fit_one
+from .._fit.profiles import ProfilePlan, profile_all
+from .._fit.stored import grid_of, prior_of
+from .._fit.tests import contrast_df, test_contrasts
+from .._fit.totals import gene_totals
+from .._formula import parse_formula
+from .._inference.prior import abundance_rank
+from .._results import CONTRAST_COLUMNS
+from ._sizes import find_sizes
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from ..models import GlmmFit, LmmFit
+
+FloatArray = NDArray[np.float64]
+
+# Statuses of genes that have no model.
+_NO_MODEL = {
+    "all_zero": "it has no counts in the cells used",
+    "low_count": "it has fewer counts than min_counts",
+    "error": "no start led to finite values",
+    "separated": "its counts are all zero where some combination of covariates says so, and estimates are infinite",
+}
+# Tests whose numbers for one gene depend on more of the other genes than a prior: their rows are read, not computed.
+_READ = ("ql", "satterthwaite_moderated", "bootstrap")
+# Columns that always do.
+_OF_ALL_GENES = ("adj_p_value", "log_fc_shrunk", "lfsr", "s_value")
+# Relative difference of log likelihoods beyond which the data are not those of the run.
+_SAME = 1e-6
+
+
+def refit(adata: AnnData, gene: str, *, key: str = "glmm", group: str | None = None) -> LmmFit | GlmmFit:
+    """The fitted model of one gene, with the numbers that the table of results has.
+
+    Parameters
+    ----------
+    adata
+        After :func:`sc_glmm.tl.test`, with the same matrix and ``obs``.
+    gene
+        Its name in ``var_names``.
+    key
+        The `key_added` of the run.
+    group
+        Level of its `groupby`, if it had one.
+
+    Returns
+    -------
+    LmmFit or GlmmFit
+        What :func:`sc_glmm.lmer` or :func:`sc_glmm.glmer` returns: with ``summary()``, ``ranef()``, ``predict()`` and
+        everything else, fitted by the formula, likelihood (restricted or not) and size factors of the run. Standard
+        errors of counts are those given the variances, as in the table. ``.test`` is a frame of the gene's tests with
+        one row per contrast and the columns of :func:`sc_glmm.get.results`: moderated tests are computed by the prior
+        that the run stored. (Adjusted p-values, shrunken effects and the tests ``"ql"``,
+        ``"satterthwaite_moderated"`` and ``"bootstrap"`` come from the table.)
+
+    Raises
+    ------
+    InputError
+        If there is no such run, gene or group, the gene could not be fitted, or the data have changed since.
+
+    Examples
+    --------
+    >>> import sc_glmm
+    >>> adata = sc_glmm.datasets.simulate(n_samples=8, n_cells=800, n_genes=60, seed=0)
+    >>> sc_glmm.tl.test(adata, "counts ~ disease + (1|sample)", reference={"disease": "ctl"})
+    >>> model = sc_glmm.tl.refit(adata, adata.var_names[0])
+    >>> model.ngrps()["sample"]
+    np.int64(8)
+    """
+    run = read_run(adata, key, group)
+    rows = _rows_of(adata, run, gene, key)
+    params, spec = run.params, get_family(str(run.params["family"]))
+    parsed = parse_formula(str(params["formula"]))
+    response = find_response(adata, parsed, spec.counts)
+    column = response.matrix[:, [adata.var_names.get_loc(gene)]]
+    if run.log_sizes is None:
+        sizes = find_sizes(adata, response.matrix, parsed, spec, None, None)
+        log_sizes, used = sizes.log, sizes.used
+    else:
+        log_sizes, used = run.log_sizes, np.ones(adata.n_obs, dtype=bool)
+    mask = dict(groups_of(adata, params.get("cells_grouped_by"))[0])["" if group is None else str(group)]
+    y = _dense(column)
+    cells, data = _cells(adata.obs, np.flatnonzero(mask & used), y, log_sizes, params, parsed.response_name)
+    _check_same(cells.design, y[cells.cells], rows, params, key)
+    one = fit_one(
+        column,
+        cells,
+        spec,
+        reml=str(params["method"]) == "reml",
+        n_agq=int(params["n_agq"]),
+        log_sample_factors=params.get("log_sample_factors") or {},
+    )
+    before, now = float(rows["loglik"].iloc[0]), float(one.result.fits.loglik[0])
+    if not abs(before - now) <= _SAME * (1.0 + abs(before)):
+        raise _changed(key, f"the log likelihood of {gene!r} is {now:.8g} and was {before:.8g}")
+    from ..models.gene import model_of_gene
+
+    made: Any = model_of_gene(one, data, _tests(one, run, rows, gene), params.get("reference"))
+    return made
+
+
+def _rows_of(adata: AnnData, run: StoredRun, gene: str, key: str) -> pd.DataFrame:
+    """The gene's rows of the results, after checking that the object is as large as it was."""
+    if gene not in adata.var_names:
+        near = get_close_matches(str(gene), list(map(str, adata.var_names)), n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise InputError(f"gene={gene!r} is not among the {adata.n_vars} gene names.{hint}")
+    for name, now, what in (("n_obs", adata.n_obs, "cells"), ("n_vars", adata.n_vars, "genes")):
+        if int(run.params[name]) != now:
+            raise _changed(key, f"there are {now} {what} and were {int(run.params[name])}")
+    rows = run.frame[run.frame["variable"] == gene].reset_index(drop=True)
+    if len(rows) == 0:
+        raise _changed(key, f"the results have no gene {gene!r}")
+    status = str(rows["status"].iloc[0])
+    if status in _NO_MODEL:
+        raise InputError(f"{gene!r} has status {status!r}, so there is no model of it: {_NO_MODEL[status]}")
+    return rows
+
+
+def _dense(column: Any) -> FloatArray:
+    """The values of all cells."""
+    values = column.toarray() if hasattr(column, "toarray") else np.asarray(column)
+    return np.asarray(values, dtype=np.float64).reshape(-1)
+
+
+def _cells(
+    obs: Any,
+    places: NDArray[np.int64],
+    y: FloatArray,
+    log_sizes: FloatArray,
+    params: Any,
+    response: str | None,
+) -> tuple[CellGroup, pd.DataFrame]:
+    """The cells of the run with their design, and what of `obs` the design uses, with the response beside it."""
+    reference = params.get("reference") or None
+    fitted = str(params["formula_fitted"])
+    frame: pd.DataFrame = obs.iloc[places]
+    design = build_design(parse_formula(fitted), frame, reference=reference)
+    cells = places[design.kept]
+    used = [*design.columns, *(name for term in design.random for name in term.term.group)]
+    data = frame.loc[design.kept, list(dict.fromkeys(used))].copy()
+    name = response or "y"
+    while name in data.columns:
+        name += "_"
+    data[name] = y[cells]
+    left = name if name.isidentifier() else f"`{name}`"
+    design = build_design(
+        parse_formula(f"{left} ~{fitted.partition('~')[2]}"), data, reference=reference, response=True
+    )
+    offset = log_sizes[cells] + (design.offset if design.offset is not None else 0.0)
+    return CellGroup("", cells, design, data.reset_index(drop=True), offset), data
+
+
+def _check_same(design: Design, y: FloatArray, rows: pd.DataFrame, params: Any, key: str) -> None:
+    """Refuse data that are not those of the run."""
+    if design.n_obs != int(params["n_cells"]):
+        raise _changed(key, f"{design.n_obs} cells can be used and were {int(params['n_cells'])}")
+    names = [str(name) for name in np.atleast_1d(params["columns"])]
+    if list(design.fixed.names) != names:
+        raise _changed(key, f"the fixed effects are {list(design.fixed.names)} and were {names}")
+    before, now = float(rows["total"].iloc[0]), float(y.sum())
+    if not abs(before - now) <= _SAME * (1.0 + np.abs(y).sum()):
+        raise _changed(key, f"the values of this gene add up to {now:.8g} and did to {before:.8g}")
+
+
+def _changed(key: str, what: str) -> InputError:
+    return InputError(
+        f"the data are not those of the run under key={key!r}: {what}. Refit on the object that was tested, or run "
+        "sc_glmm.tl.test again"
+    )
+
+
+def _tests(one: OneGene, run: StoredRun, rows: pd.DataFrame, gene: str) -> pd.DataFrame:
+    """One row per contrast; what depends on all genes is the table's."""
+    test = str(run.params["test"])
+    table = rows.set_index("contrast")[list(CONTRAST_COLUMNS)]
+    table.index = table.index.astype(str)
+    if test in _READ:
+        return table
+    contrasts = _contrasts(run)
+    moderation, ratios = None, None
+    if run.grid:
+        moderation = _moderation(one, run, rows, [contrast.L for contrast in contrasts])
+    if test == "lrt":
+        ratios = np.column_stack([likelihood_ratios(one.model, one.result, contrast.L) for contrast in contrasts])
+    made = test_contrasts(
+        one.model,
+        one.result,
+        gene_totals(one.compressed),
+        contrasts,
+        contrast_df(contrasts, one.cells.design),
+        pd.Index([gene]),
+        test,
+        moderation,
+        ratios,
+        parts=one.parts,
+    )
+    out = pd.concat([contrast.table for contrast in made])
+    out.index = pd.Index([contrast.words for contrast in made], name="contrast")
+    for name in _OF_ALL_GENES:
+        out[name] = table.loc[out.index, name]
+    return out
+
+
+def _contrasts(run: StoredRun) -> list[Contrast]:
+    rows = run.params["contrast_rows"]
+    words = [str(text) for text in np.atleast_1d(run.params["contrast_words"])]
+    return [
+        Contrast(name, np.atleast_2d(np.asarray(L, dtype=np.float64)), (), text)
+        for (name, L), text in zip(rows.items(), words, strict=True)
+    ]
+
+
+def _moderation(one: OneGene, run: StoredRun, rows: pd.DataFrame, contrasts: list[FloatArray]) -> Moderation:
+    """The gene on the grid of the run, with its prior."""
+    grid = grid_of(run.grid)
+    first = run.frame[run.frame["contrast"] == rows["contrast"].iloc[0]]
+    # the genes that made the prior are those with a posterior
+    good = np.isfinite(first[f"sd_{grid.names[0]}_eb"].to_numpy(dtype=np.float64))
+    place = int(np.flatnonzero((first["variable"] == rows["variable"].iloc[0]).to_numpy())[0])
+    rank = np.nan
+    if good[place]:
+        ranks = abundance_rank(first["total"].to_numpy(dtype=np.float64)[good])
+        rank = float(ranks[np.count_nonzero(good[:place])])
+    row, nodes = rows.iloc[0], one.model.nodes
+    plan = ProfilePlan(
+        grid=grid,
+        abundance=np.log(one.compressed.total / np.sum(nodes.ec * nodes.weight)),
+        log_dispersion=np.log([row["dispersion"]]) if one.model.family.has_dispersion else np.zeros(1),
+        phi_from_trend=np.array([bool(row.get("phi_from_trend", False))]),
+        usable=np.ones(1, dtype=bool),
+    )
+    prior = prior_of(run.prior, grid) if run.prior and good[place] else None
+    made = profile_all(one.model, one.result, plan, contrasts)
+    return moderate(one.model, one.result, plan, made, known=(prior, np.array([rank])))

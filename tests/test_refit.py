@@ -1,0 +1,251 @@
+"""tl.refit: one gene of a run as a model of its own has the numbers of the table."""
+
+from __future__ import annotations
+
+import warnings
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+
+import sc_glmm
+from sc_glmm import InputError
+from sc_glmm._results import CONTRAST_COLUMNS
+
+FORMULA = "counts ~ disease + (1|sample)"
+CTL = {"disease": "ctl"}
+
+
+def simulate(n_genes=60, seed=3, n_cells=640, **kwargs):
+    adata = sc_glmm.datasets.simulate(n_samples=8, n_cells=n_cells, n_genes=n_genes, seed=seed, **kwargs)
+    rng = np.random.default_rng(seed)
+    adata.obs["mito"] = rng.normal(size=adata.n_obs)
+    adata.obs["cell_type"] = np.where(rng.random(adata.n_obs) < 0.4, "B cells", "T/NK")
+    return adata
+
+
+def log_layer(adata):
+    counts = adata.layers["counts"]
+    adata.layers["log1p"] = counts.copy()
+    adata.layers["log1p"].data = np.log1p(counts.data.astype(np.float64))
+
+
+def run(adata, formula=FORMULA, **kwargs):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", sc_glmm.ScGlmmWarning)
+        sc_glmm.tl.test(adata, formula, **kwargs)
+
+
+def check(adata, gene, rtol=1e-7, **kwargs):
+    """The model of a gene against its rows of the table."""
+    model = sc_glmm.tl.refit(adata, gene, **kwargs)
+    table = sc_glmm.get.results(adata, key=kwargs.get("key", "glmm"))
+    table = table[table["variable"] == gene]
+    if "group" in kwargs:
+        table = table[table["cell_type"] == kwargs["group"]]
+    row = table.iloc[0]
+    close = {"rtol": rtol, "atol": 1e-9}
+    np.testing.assert_allclose(model.loglik(), row["loglik"], **close)
+    for name, value, se in zip(model.names, model.beta, model.bse, strict=True):
+        np.testing.assert_allclose(value, row[f"coef_{name}"], **close)
+        np.testing.assert_allclose(se, row[f"se_{name}"], **close)
+    if "dispersion" in row and not row.get("phi_from_trend", False):
+        phi = model.sigma**2 if model.family == "gaussian" else model.dispersion
+        np.testing.assert_allclose(phi, row["dispersion"], **close)
+    for grouping, lam in zip(model.prepared.groupings, model.Lambda, strict=True):
+        sds = np.sqrt(np.sum(lam**2, axis=1))
+        for column, sd in zip(grouping.columns, sds, strict=True):
+            name = f"sd_{grouping.name}" if len(sds) == 1 else f"sd_{grouping.name}_{column}"
+            np.testing.assert_allclose(sd, row[name], **close)
+    assert model.is_singular() == row["singular"]
+    assert model.converged == row["converged"]
+    wanted = table.set_index("contrast")
+    wanted.index = wanted.index.astype(str)
+    assert list(model.test.index) == list(wanted.index)
+    assert list(model.test.columns) == list(CONTRAST_COLUMNS)
+    assert list(model.test["status"].astype(str)) == list(wanted["status"].astype(str))
+    for name in CONTRAST_COLUMNS:
+        if name != "status":
+            np.testing.assert_allclose(
+                model.test[name].astype(float), wanted[name].astype(float), rtol=max(rtol, 1e-6), atol=1e-9
+            )
+    return model
+
+
+def some_genes(adata, key="glmm"):
+    """A rich gene, a poor one, and a singular one."""
+    info = sc_glmm.get.fit_info(adata, key=key)
+    good = info[info["status"].isin(["ok", "singular"])].sort_values("mean")
+    singular = good.loc[good["status"] == "singular", "variable"]
+    return [*good["variable"].iloc[[0, -1]], *singular.iloc[:1]]
+
+
+@pytest.mark.parametrize(
+    ("family", "options"),
+    [
+        ("nb", {}),
+        ("nb", {"test": "eb_wald", "method": "ml"}),
+        ("nb", {"test": "hk"}),
+        ("nb", {"test": "ql"}),
+        ("poisson", {"test": "satterthwaite"}),
+        ("poisson", {"test": "t", "method": "ml", "n_agq": 5}),
+        ("poisson", {"test": "lrt"}),
+        ("gaussian", {}),
+        ("gaussian", {"method": "ml", "test": "t"}),
+    ],
+    ids=lambda x: x if isinstance(x, str) else "-".join(map(str, x.values())),
+)
+def test_a_refitted_gene_has_the_numbers_of_the_table(family, options):
+    adata = simulate()
+    formula = FORMULA
+    if family == "gaussian":
+        log_layer(adata)
+        formula = "log1p ~ disease + (1|sample)"
+    run(adata, formula, family=family, reference=CTL, **options)
+    for gene in some_genes(adata):
+        model = check(adata, gene)
+        assert model.reml == (options.get("method", "reml") == "reml")
+
+
+def test_after_a_file_and_with_an_effect_within_samples(tmp_path):
+    """The formula as fitted, size factors that were given, and the prior come back from disk."""
+    adata = simulate()
+    adata.obs["phase"] = np.where(np.arange(adata.n_obs) % 3 == 0, "S", "G1")
+    depth = np.asarray(adata.layers["counts"].sum(axis=1)).ravel() + 1.0
+    run(adata, "counts ~ disease + phase + (1|sample)", reference=CTL, size_factors=depth / depth.mean())
+    genes = some_genes(adata)
+    for form in ("h5ad", "zarr"):
+        getattr(adata, f"write_{form}")(tmp_path / f"a.{form}")
+        back = getattr(ad, f"read_{form}")(tmp_path / f"a.{form}")
+        model = check(back, genes[1], rtol=1e-6)
+    assert "(1 | sample:phase)" in model.formula
+    assert {"sample", "sample:phase"} == {place.name for place in model.prepared.places}
+
+
+def test_a_covariate_of_cells_on_its_grid():
+    adata = simulate(n_genes=4, n_cells=4000)
+    run(adata, "counts ~ disease + mito + (1|sample)", reference=CTL, test="t")
+    assert adata.uns["glmm"]["params"]["compression"] == "tensor"
+    model = check(adata, some_genes(adata)[1])
+    assert "(0 + mito | sample)" in model.formula
+
+
+def test_groups(tmp_path):
+    adata = simulate(n_genes=60)
+    run(adata, groupby="cell_type", reference=CTL)
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    back = ad.read_h5ad(tmp_path / "a.h5ad")
+    info = sc_glmm.get.fit_info(back)
+    gene = info.loc[info["status"].eq("ok") & info["cell_type"].eq("T/NK"), "variable"].iloc[0]
+    for group in ("T/NK", "B cells"):
+        assert check(back, gene, group=group).nobs == (back.obs["cell_type"] == group).sum()
+    with pytest.raises(InputError, match="name one of \\['B cells', 'T/NK'\\]"):
+        sc_glmm.tl.refit(back, gene)
+    with pytest.raises(InputError, match="name one of"):
+        sc_glmm.tl.refit(back, gene, group="monocytes")
+
+
+def test_gaussian_genes_with_a_covariate_of_cells():
+    adata = simulate(n_genes=20)
+    log_layer(adata)
+    run(adata, "log1p ~ disease + mito + (1 + mito|sample)", family="gaussian", reference=CTL)
+    for gene in some_genes(adata):
+        check(adata, gene, rtol=1e-6)
+
+
+def test_the_model_does_what_models_do():
+    adata = simulate()
+    run(adata, reference=CTL)
+    gene = some_genes(adata)[1]
+    model = sc_glmm.tl.refit(adata, gene)
+    text = str(model.summary())
+    assert "restricted maximum likelihood" in text
+    assert "REML criterion at convergence" in text
+    assert model.fitted().shape == (adata.n_obs,)
+    assert model.ranef(cond_var=True)["sample"].shape == (8, 2)
+    at = model.predict(adata.obs.iloc[:3], re_form="NA", offset=np.zeros(3))
+    assert np.isfinite(at).all()
+    # the same response on the same design is the same fit, and the public door finds it too
+    np.testing.assert_allclose(model.refit(model.y).beta, model.beta, rtol=1e-4, atol=1e-5)
+    again = model.update()
+    np.testing.assert_allclose(again.loglik(), model.loglik(), atol=1e-4)
+    np.testing.assert_allclose(again.beta, model.beta, atol=1e-4)
+    # restricted likelihoods compare no fixed effects
+    small = model.update("~ . - disease")
+    table = sc_glmm.lrtest(small, model)
+    assert "refitting model(s) with ML (instead of REML)" in table.notes
+    ml = 2.0 * (model.refit_ml().loglik() - small.refit_ml().loglik())
+    np.testing.assert_allclose(table.table["Chisq"].iloc[1], ml, rtol=1e-6)
+
+
+def test_data_that_changed_are_refused():
+    adata = simulate(n_genes=60)
+    run(adata, reference=CTL)
+    gene = some_genes(adata)[1]
+    refuse = {
+        "there are 600 cells and were 640": lambda a: a[:600].copy(),
+        "there are 50 genes and were 60": lambda a: a[:, :50].copy(),
+    }
+    for words, change in refuse.items():
+        with pytest.raises(InputError, match=words):
+            sc_glmm.tl.refit(change(adata), adata.var_names[0])
+    other = adata.copy()
+    column = other.layers["counts"][:, [other.var_names.get_loc(gene)]]
+    first = int(np.flatnonzero(column.toarray().ravel())[0])
+    other.layers["counts"][first, other.var_names.get_loc(gene)] += 1
+    with pytest.raises(InputError, match="add up to"):
+        sc_glmm.tl.refit(other, gene)
+    other = adata.copy()
+    other.obs["sample"] = other.obs["sample"].to_numpy()[::-1].copy()
+    with pytest.raises(InputError, match="the log likelihood of|the fixed effects are"):
+        sc_glmm.tl.refit(other, gene)
+    other = adata.copy()
+    other.obs.loc[other.obs_names[:5], "disease"] = np.nan
+    with pytest.raises(InputError, match="635 cells can be used and were 640"):
+        sc_glmm.tl.refit(other, gene)
+
+
+def test_genes_without_a_model_are_refused_with_the_reason():
+    adata = simulate(n_genes=60)
+    counts = adata.layers["counts"].toarray()
+    counts[:, 0] = 0
+    counts[(adata.obs["disease"] == "ctl").to_numpy(), 1] = 0
+    adata.layers["counts"] = sp.csr_matrix(counts)
+    run(adata, reference=CTL)
+    zero, separated = adata.var_names[:2]
+    with pytest.raises(InputError, match="'all_zero'.*no counts"):
+        sc_glmm.tl.refit(adata, zero)
+    with pytest.raises(InputError, match="'separated'.*infinite"):
+        sc_glmm.tl.refit(adata, separated)
+    with pytest.raises(InputError, match="is not among the 60 gene names"):
+        sc_glmm.tl.refit(adata, "no such gene")
+    with pytest.raises(InputError, match="there are no results under key='other'"):
+        sc_glmm.tl.refit(adata, zero, key="other")
+    with pytest.raises(InputError, match="has no groups"):
+        sc_glmm.tl.refit(adata, zero, group="B cells")
+    del adata.uns["glmm"]["params"]["contrast_rows"]
+    with pytest.raises(InputError, match="older version"):
+        sc_glmm.tl.refit(adata, zero)
+
+
+def test_few_genes_have_no_prior_and_are_refitted_all_the_same():
+    adata = simulate(n_genes=10)
+    run(adata, reference=CTL)
+    assert adata.uns["glmm"]["params"]["test"] == "hk"
+    assert isinstance(adata.uns["glmm"]["grids"], dict)
+    for gene in some_genes(adata):
+        check(adata, gene)
+
+
+def test_frames_are_small_enough_to_pickle():
+    import pickle
+
+    adata = simulate(n_genes=60)
+    run(adata, reference=CTL)
+    model = sc_glmm.tl.refit(adata, some_genes(adata)[1])
+    assert set(model.data.columns) == {"disease", "sample", "counts"}
+    back = pickle.loads(pickle.dumps(model))
+    pd.testing.assert_frame_equal(back.test, model.test)
+    np.testing.assert_array_equal(back.fitted(), model.fitted())
