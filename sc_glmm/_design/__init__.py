@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 from .build import Design, build_design
+from .cond import Condition, cond
 from .contrasts import Contrast, build_contrasts
 from .ddf import residual_df
 from .fixed import Factor, FixedDesign
 from .random import ReTerm
 
-__all__ = ["Contrast", "Design", "Factor", "FixedDesign", "ReTerm", "build_contrasts", "build_design", "residual_df"]
+__all__ = [
+    "Condition",
+    "Contrast",
+    "Design",
+    "Factor",
+    "FixedDesign",
+    "ReTerm",
+    "build_contrasts",
+    "build_design",
+    "cond",
+    "residual_df",
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,19 +12,14 @@ import pandas as pd
 
 from .._errors import DesignError
 from .build import Design
+from .cells import estimable
 from .coding import FloatArray
+from .cond import Condition, cond, condition_contrast, parse_conditions
 from .names import list_some
-from .words import (
-    codes_every_level,
-    column_words,
-    combination_words,
-    compared_levels,
-    term_of,
-    term_words,
-    triple_words,
-)
+from .words import codes_every_level, column_words, combination_words, compared_levels, term_of, term_words
 
-ESTIMABLE_TOLERANCE = 1e-8
+# What is one contrast by itself; lists may be several.
+_SINGLE = (str, np.ndarray, Condition, pd.Series, pd.DataFrame)
 
 
 @dataclass(frozen=True)
@@ -62,15 +58,21 @@ def build_contrasts(design: Design, contrasts: Any = None) -> tuple[Contrast, ..
         None
             One for each term but the intercept, jointly where a term has several columns.
         a string
-            A term (``"disease"``) or a column of X (``"disease[T.AD]"``).
+            A term (``"disease"``), a column of X (``"disease[T.AD]"``), a level (``"AD"``: against its base), a
+            comparison in words (``"AD vs ctl"``, ``"disease: AD vs ctl"``), or an expression of conditions
+            (``"cond(disease='AD') - cond(disease='ctl')"``).
         a triple
             ``(factor, level, base)``: level against base, with all other factors at their base (or first) level and
             numbers at their mean.
+        a sum of conditions
+            ``cond(disease="AD", sex="M") - cond(disease="ctl", sex="M")``, see :func:`sc_glmm.cond`.
+        a Series or DataFrame
+            Weights by name of column, as ``formulaic_contrasts.FormulaicContrasts.cond`` gives them.
         a list
             Several of these.
         a dictionary
-            Name -> one of these, or an array of length p or (q, p), or a list of strings and triples that are
-            tested jointly.
+            Name -> one of these, or an array of length p or (q, p), or a list of strings, triples and
+            conditions that are tested jointly.
         an array or a list of numbers
             Weights of the p columns of X.
 
@@ -92,14 +94,14 @@ def build_contrasts(design: Design, contrasts: Any = None) -> tuple[Contrast, ..
             )
     elif isinstance(contrasts, Mapping) and contrasts:
         made = [replace(_from_any(design, value), name=_key(str(name))) for name, value in contrasts.items()]
-    elif isinstance(contrasts, str | np.ndarray) or _is_triple(design, contrasts) or _is_numbers(contrasts):
+    elif isinstance(contrasts, _SINGLE) or _is_triple(design, contrasts) or _is_numbers(contrasts):
         made = [_from_any(design, contrasts)]
     elif isinstance(contrasts, Sequence) and len(contrasts):
         made = [_from_any(design, value) for value in contrasts]
     else:
         raise DesignError(
-            f"contrasts={contrasts!r} cannot be read: pass a term or column, a triple (factor, level, base), a list of "
-            "these, or a dictionary from names to these or to arrays"
+            f"contrasts={contrasts!r} cannot be read: pass a term or column, a triple (factor, level, base), a "
+            "difference of cond(...), a list of these, or a dictionary from names to these or to arrays"
         )
     return _distinct(made)
 
@@ -109,7 +111,11 @@ def _from_any(design: Design, value: Any) -> Contrast:
         return _from_text(design, value)
     if _is_triple(design, value):
         return _from_triple(design, *value)
-    if isinstance(value, list | tuple) and value and all(isinstance(part, str | tuple) for part in value):
+    if isinstance(value, Condition):
+        return _from_condition(design, value)
+    if isinstance(value, pd.Series | pd.DataFrame):
+        return _from_labelled(design, value)
+    if isinstance(value, list | tuple) and value and all(isinstance(part, str | tuple | Condition) for part in value):
         parts = [_from_any(design, part) for part in value]
         name = "_and_".join(part.name for part in parts)
         return _checked(design, name, np.vstack([part.L for part in parts]), "; ".join(part.words for part in parts))
@@ -143,9 +149,14 @@ def _from_text(design: Design, text: str) -> Contrast:
         why = [note for note in design.notes if f"column {text!r}" in note]
         reason = why[0] if why else "all its columns were dropped from the design, because they depend on other terms"
         raise DesignError(f"the contrast {text!r} cannot be estimated: {reason}")
+    if re.match(r"[\s\d(.*/+-]*cond\(", text):
+        return _from_condition(design, parse_conditions(text))
+    compared = _from_levels(design, text)
+    if compared is not None:
+        return compared
     raise DesignError(
         f"there is no term or column {text!r} to test; terms: {list_some(t for t in fixed.terms if t != '1')}; "
-        f"columns: {list_some(fixed.names, 20)}"
+        f"columns: {list_some(fixed.names, 20)}; or name a level, or two as in 'AD vs ctl'"
     )
 
 
@@ -166,47 +177,65 @@ def _from_triple(design: Design, name: str, level: object, base: object) -> Cont
             )
     if places[0] == places[1]:
         raise DesignError(f"{asked} compares a level with itself")
-    typical = _typical_values(design)
-    two = {key: [value, value] for key, value in typical.items()}
-    two[name] = [column.categories[place] for place in places if place is not None]
-    rows = pd.DataFrame({key: pd.Series(values, dtype=object) for key, values in two.items()})
-    frame = design.convert(rows, [atom for term in design.formula.fixed_terms for atom in term])
-    both = design.fixed.all_columns(frame)
-    words = triple_words(design, name, level, base, typical)
-    L = _estimable(design, both[:1] - both[1:], words)
-    made = _checked(design, f"{name}_{level}_vs_{base}", L, words)
-    return replace(made, levels=(name, str(level), str(base)))
+    return _from_condition(design, cond(**{name: level}) - cond(**{name: base}))
 
 
-def _typical_values(design: Design) -> dict[str, object]:
-    """Each column of the design: factors at their base (or first) level, numbers at their mean, booleans False."""
-    values: dict[str, object] = {}
-    for name, column in design.columns.items():
-        factor = design.fixed.factors.get(name)
-        if column.kind == "factor":
-            place = column.find([factor.base])[0] if factor is not None and factor.base is not None else 0
-            values[name] = column.categories[place or 0]
-        elif column.kind == "bool":
-            values[name] = False
-        else:
-            # a number that the formula also makes a factor must be one that occurs
-            values[name] = design.means[name] if factor is None else float(factor.levels[0])
-    return values
+def _from_condition(design: Design, condition: Condition) -> Contrast:
+    L, name, words, levels = condition_contrast(design, condition)
+    return replace(_checked(design, name, L, words), levels=levels)
 
 
-def _estimable(design: Design, full: FloatArray, words: str) -> FloatArray:
-    """From all columns of the recipe to those in X; an error if the dropped ones say something else."""
-    fixed = design.fixed
-    aliased = [j for j in range(full.shape[1]) if j not in fixed.keep]
-    kept = full[:, list(fixed.keep)]
-    gap = np.abs(full[:, aliased] - kept @ fixed.alias_weights)
-    bad = np.flatnonzero(gap.max(axis=0, initial=0.0) > ESTIMABLE_TOLERANCE * max(np.abs(full).max(), 1.0))
-    if bad.size:
+def _from_labelled(design: Design, value: pd.Series | pd.DataFrame) -> Contrast:
+    """Weights by name of column, such as the vectors of formulaic-contrasts; columns without a name have weight 0."""
+    rows = value.to_frame().T if isinstance(value, pd.Series) else value
+    names = list(design.fixed.spec.column_names)
+    unknown = [str(name) for name in rows.columns if name not in names and rows[name].astype(bool).any()]
+    if unknown:
         raise DesignError(
-            f"the contrast {words!r} cannot be estimated: it needs {list_some(fixed.aliased[i] for i in bad)}, which "
-            "the data cannot tell from the other columns"
+            f"a contrast weighs {list_some(unknown)}, and the columns of the design are {list_some(names, 20)}"
         )
-    return kept
+    full = rows.reindex(columns=names, fill_value=0.0).to_numpy(dtype=np.float64)
+    words = "the contrast" if design.fixed.aliased else ""
+    L = estimable(design, full, words)
+    j = _only_one(L)
+    made = _checked(design, "contrast", L, combination_words(design, L))
+    if j is None:
+        return made
+    return replace(made, words=column_words(design, j), levels=compared_levels(design, term_of(design, j), j))
+
+
+def _only_one(L: FloatArray) -> int | None:
+    """The column if a single row picks a single coefficient, with weight 1."""
+    used = np.flatnonzero(L)
+    return int(used[0]) if len(L) == 1 and len(used) == 1 and L[0, used[0]] == 1.0 else None
+
+
+def _from_levels(design: Design, text: str) -> Contrast | None:
+    """``disease: AD vs ctl``, ``AD vs ctl``, or ``AD`` (against its base); None if the text is nothing of these."""
+    match = re.fullmatch(r"(?:(?P<factor>.+?)\s*:\s+)?(?P<level>.+?)\s+vs\s+(?P<base>.+?)", text.strip())
+    if match is not None and match["factor"] is not None:
+        return _from_triple(design, match["factor"], match["level"], match["base"])
+    level, base = (match["level"], match["base"]) if match is not None else (text.strip(), None)
+    wanted = [level] if base is None else [level, base]
+    having = [
+        factor
+        for name, factor in design.fixed.factors.items()
+        if name in design.columns and None not in design.columns[name].find(list(wanted)) and (base or factor.base)
+    ]
+    if not having:
+        return None
+    if len(having) > 1:
+        raise DesignError(
+            f"the contrast {text!r} fits several factors: {list_some(factor.name for factor in having)}; say which, "
+            f"as in {(having[0].name, level, base or having[0].base)!r}"
+        )
+    (factor,) = having
+    if base is None and level == factor.base:
+        raise DesignError(
+            f"the contrast {text!r} names the base level of {factor.name!r}, with which the others are compared: "
+            f"{list_some(name for name in factor.levels if name != level)}; reference= chooses another base"
+        )
+    return _from_triple(design, factor.name, level, base or factor.base)
 
 
 def _checked(design: Design, name: str, L: FloatArray, words: str) -> Contrast:
@@ -227,16 +256,18 @@ def _key(name: str) -> str:
 
 
 def _distinct(contrasts: list[Contrast]) -> tuple[Contrast, ...]:
-    """Number the names that come twice."""
+    """Number the names that come twice; words that come twice get the name beside them."""
     taken: set[str] = set()
-    made = []
+    made: list[Contrast] = []
+    words = [contrast.words for contrast in contrasts]
     for contrast in contrasts:
         name, count = contrast.name, 1
         while name in taken:
             count += 1
             name = f"{contrast.name}_{count}"
         taken.add(name)
-        made.append(replace(contrast, name=name))
+        told = contrast.words if words.count(contrast.words) == 1 else f"{contrast.words} [{name}]"
+        made.append(replace(contrast, name=name, words=told))
     return tuple(made)
 
 

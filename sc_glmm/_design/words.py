@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from .._formula import Term, term_label
@@ -19,9 +21,9 @@ def term_words(design: Design, label: str) -> str:
     factor = main_effect(design, label)
     whole = codes_every_level(design, label)
     if factor is not None and whole and len(columns) == 2:
-        return f"{factor.name}: {factor.levels[1]} vs {factor.levels[0]}{_elsewhere(design, factor.name)}"
+        return f"{factor.name}: {factor.levels[1]} vs {factor.levels[0]}{elsewhere(design, factor.name)}"
     if factor is not None and (whole or factor.base is not None and len(columns) == len(factor.levels) - 1):
-        return f"{factor.name}: any difference between {list_some(factor.levels)}{_elsewhere(design, factor.name)}"
+        return f"{factor.name}: any difference between {list_some(factor.levels)}{elsewhere(design, factor.name)}"
     return f"{label}: all {len(columns)} columns"
 
 
@@ -33,15 +35,37 @@ def column_words(design: Design, j: int) -> str:
     if factor is not None:
         if factor.base is not None and "[T." in name:
             level = name[name.rindex("[T.") + 3 : -1]
-            return f"{factor.name}: {level} vs {factor.base}{_elsewhere(design, factor.name)}"
+            return f"{factor.name}: {level} vs {factor.base}{elsewhere(design, factor.name)}"
         return name
     if label == "1":
         return "Intercept"
     if len(_term(design, label)) > 1:
-        return f"{name}: interaction"
+        return f"{_interaction_words(design, label, name) or name} (interaction)"
     if name in design.columns:
-        return f"{name}: per unit{_elsewhere(design, name)}"
+        return f"{name}: per unit{elsewhere(design, name)}"
     return name
+
+
+def _interaction_words(design: Design, label: str, name: str) -> str | None:
+    """What each factor of an interaction compares, from the name of its column; None where the coding has no base."""
+    rest, words = name, []
+    for atom in _term(design, label):
+        factor = main_effect(design, atom.text) if (atom,) in design.formula.fixed_terms else None
+        factor = factor or design.fixed.factors.get(atom.text)
+        parts = {atom.text: f"per unit of {atom.text}"}
+        if factor is not None and factor.base is not None:
+            parts = {
+                f"{atom.text}[T.{level}]": f"{factor.name}: {level} vs {factor.base}"
+                for level in factor.levels
+                if level != factor.base
+            }
+        found = [part for part in parts if rest == part or rest.startswith(f"{part}:")]
+        if not found:
+            return None
+        longest = max(found, key=len)
+        words.append(parts[longest])
+        rest = rest[len(longest) + 1 :]
+    return ", ".join(words) if not rest else None
 
 
 def term_of(design: Design, j: int) -> str:
@@ -60,11 +84,6 @@ def compared_levels(design: Design, label: str, j: int | None = None) -> tuple[s
     if "[T." not in name:
         return None
     return factor.name, name[name.rindex("[T.") + 3 : -1], factor.base
-
-
-def triple_words(design: Design, factor: str, level: object, base: object, typical: dict[str, object]) -> str:
-    """One level against another, the other variables at their typical values."""
-    return f"{factor}: {level} vs {base}{_elsewhere(design, factor, typical)}"
 
 
 def combination_words(design: Design, L: FloatArray) -> str:
@@ -99,7 +118,7 @@ def _term(design: Design, label: str) -> Term:
     return next(term for term in design.formula.fixed_terms if term_label(term) == label)
 
 
-def _elsewhere(design: Design, name: str, typical: dict[str, object] | None = None) -> str:
+def elsewhere(design: Design, name: str, typical: Mapping[str, object] | None = None) -> str:
     """Where the partners of `name` in interactions stand: `` (at sex = F, age = 0)``."""
     partners: dict[str, object] = {}
     for term in design.formula.fixed_terms:
@@ -119,10 +138,13 @@ def _elsewhere(design: Design, name: str, typical: dict[str, object] | None = No
                     partners[other] = 0
                 elif factor is not None and factor.base is not None:
                     partners[other] = factor.base
-    listed = ", ".join(
-        f"{key} = {value:.4g}" if isinstance(value, float) else f"{key} = {value}" for key, value in partners.items()
-    )
+    listed = ", ".join(f"{key} = {value_words(value)}" for key, value in partners.items())
     return f" (at {listed})" if listed else ""
+
+
+def value_words(value: object) -> str:
+    """A level or number as it is written in words."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _times(weight: float) -> str:

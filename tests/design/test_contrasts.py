@@ -151,7 +151,7 @@ def test_words_of_main_effects_say_where_the_other_factor_stands() -> None:
     assert made == {
         "sex": "sex: M vs F (at age = 0)",
         "age": "age: per unit (at sex = F)",
-        "sex:age": "sex[T.M]:age: interaction",
+        "sex:age": "sex: M vs F, per unit of age (interaction)",
     }
 
 

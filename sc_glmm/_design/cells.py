@@ -1,0 +1,56 @@
+"""Cells of a design: the row of X at given values of the variables, all others at typical ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from .._errors import DesignError
+from .build import Design
+from .coding import FloatArray
+from .names import list_some
+
+ESTIMABLE_TOLERANCE = 1e-8
+
+
+def typical_values(design: Design) -> dict[str, object]:
+    """Each column of the design: factors at their base (or first) level, numbers at their mean, booleans False."""
+    values: dict[str, object] = {}
+    for name, column in design.columns.items():
+        factor = design.fixed.factors.get(name)
+        if column.kind == "factor":
+            place = column.find([factor.base])[0] if factor is not None and factor.base is not None else 0
+            values[name] = column.categories[place or 0]
+        elif column.kind == "bool":
+            values[name] = False
+        else:
+            # a number that the formula also makes a factor must be one that occurs
+            values[name] = design.means[name] if factor is None else float(factor.levels[0])
+    return values
+
+
+def rows_at(design: Design, cells: Sequence[Mapping[str, object]]) -> FloatArray:
+    """Rows of all columns of the recipe, the aliased ones too: one for each cell, which says every variable."""
+    typical = typical_values(design)
+    frame = pd.DataFrame(
+        {name: pd.Series([cell.get(name, typical[name]) for cell in cells], dtype=object) for name in typical}
+    )
+    converted = design.convert(frame, [atom for term in design.formula.fixed_terms for atom in term])
+    return design.fixed.all_columns(converted)
+
+
+def estimable(design: Design, full: FloatArray, words: str) -> FloatArray:
+    """From all columns of the recipe to those in X; an error if the dropped ones say something else."""
+    fixed = design.fixed
+    aliased = [j for j in range(full.shape[1]) if j not in fixed.keep]
+    kept = full[:, list(fixed.keep)]
+    gap = np.abs(full[:, aliased] - kept @ fixed.alias_weights)
+    bad = np.flatnonzero(gap.max(axis=0, initial=0.0) > ESTIMABLE_TOLERANCE * max(np.abs(full).max(), 1.0))
+    if bad.size:
+        raise DesignError(
+            f"the contrast {words!r} cannot be estimated: it needs {list_some(fixed.aliased[i] for i in bad)}, which "
+            "the data cannot tell from the other columns"
+        )
+    return kept

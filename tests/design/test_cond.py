@@ -1,0 +1,194 @@
+"""Differences of conditions: the numbers, against formulaic-contrasts and by hand; words, names and errors."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from formulaic_contrasts import FormulaicContrasts
+
+import sc_glmm
+from sc_glmm import cond
+from sc_glmm._design import Contrast, Design, build_contrasts, build_design
+from sc_glmm._design.cond import parse_conditions
+from sc_glmm._errors import DesignError
+from sc_glmm._formula import parse_formula
+
+RNG = np.random.default_rng(8)
+N = 90
+DATA = pd.DataFrame(
+    {
+        "disease": pd.Categorical(RNG.choice(["ctl", "AD", "MCI"], N), categories=["ctl", "AD", "MCI"]),
+        "sex": pd.Categorical(RNG.choice(["F", "M"], N)),
+        "age": RNG.uniform(40, 90, N),
+        "year": RNG.integers(2020, 2023, N),
+        "flag": RNG.random(N) < 0.5,
+    }
+)
+WOMEN = cond(disease="AD", sex="F") - cond(disease="ctl", sex="F")
+MEN = cond(disease="AD", sex="M") - cond(disease="ctl", sex="M")
+
+
+def design_of(source: str) -> Design:
+    return build_design(parse_formula(source), DATA)
+
+
+def one(source: str, contrast: Any) -> Contrast:
+    (made,) = build_contrasts(design_of(source), contrast)
+    return made
+
+
+@pytest.mark.parametrize("source", ["~ disease*sex", "~ disease + sex", "~ 0 + disease*sex", "~ disease*sex + age"])
+@pytest.mark.parametrize(
+    ("plus", "minus"),
+    [
+        ({"disease": "AD", "sex": "M"}, {"disease": "ctl", "sex": "M"}),
+        ({"disease": "AD", "sex": "M"}, {"disease": "MCI", "sex": "F"}),
+    ],
+)
+def test_the_same_numbers_as_formulaic_contrasts(source: str, plus: dict, minus: dict) -> None:
+    model = FormulaicContrasts(DATA, source)
+    theirs = model.cond(**plus) - model.cond(**minus)
+    made = one(source, cond(**plus) - cond(**minus))
+    np.testing.assert_allclose(made.L, [theirs], atol=1e-12)
+    np.testing.assert_allclose(one(source, theirs).L, made.L, atol=1e-12)  # its vectors are contrasts as they are
+
+
+def test_variables_that_are_not_named_stand_where_a_triple_leaves_them() -> None:
+    for source in ("~ disease*age + sex*disease", "~ 0 + sex + disease*age", "~ disease*flag"):
+        made = one(source, cond(disease="AD") - cond(disease="ctl"))
+        triple = one(source, ("disease", "AD", "ctl"))
+        np.testing.assert_allclose(made.L, triple.L, atol=1e-12)
+        assert (made.name, made.words, made.levels) == (triple.name, triple.words, triple.levels)
+
+
+@pytest.mark.parametrize(
+    ("source", "contrast", "words", "L"),
+    [
+        ("~ disease*sex", WOMEN, "disease: AD vs ctl (at sex = F)", [0, 1, 0, 0, 0, 0]),
+        ("~ disease*sex", MEN, "disease: AD vs ctl (at sex = M)", [0, 1, 0, 0, 1, 0]),
+        ("~ disease*sex", MEN - WOMEN, "disease: AD vs ctl, sex: M vs F (interaction)", [0, 0, 0, 0, 1, 0]),
+        ("~ disease + sex", MEN, "disease: AD vs ctl", [0, 1, 0, 0]),
+        ("~ disease + age", cond(age=80) - cond(age=60), "age: 80 vs 60", [0, 0, 0, 20]),
+        (
+            "~ disease + sex",
+            cond(disease="AD", sex="M") - cond(disease="ctl", sex="F"),
+            "disease = AD, sex = M vs disease = ctl, sex = F",
+            [0, 1, 0, 1],
+        ),
+        (
+            "~ disease",
+            (cond(disease="AD") + cond(disease="MCI")) / 2 - cond(disease="ctl"),
+            "0.5 * [disease = AD] + 0.5 * [disease = MCI] - [disease = ctl]",
+            [0, 0.5, 0.5],
+        ),
+        ("~ C(year)", cond(year=2022) - cond(year=2021), "year: 2022 vs 2021", [0, -1, 1]),
+        ("~ flag", cond(flag=True) - cond(flag=False), "flag: True vs False", [0, 1]),
+        ("~ disease", 2 * cond(disease="AD") - cond(disease="AD") - cond(), "disease: AD vs ctl", [0, 1, 0]),
+    ],
+)
+def test_words_and_weights(source: str, contrast: Any, words: str, L: list) -> None:
+    made = one(source, contrast)
+    assert made.words == words
+    np.testing.assert_allclose(made.L, [L], atol=1e-12)
+    # the same as text, as on a command line
+    again = one(source, repr(contrast))
+    assert again.words == words
+    np.testing.assert_array_equal(again.L, made.L)
+
+
+def test_which_levels_are_compared() -> None:
+    assert one("~ disease*sex", MEN).levels == ("disease", "AD", "ctl")
+    assert one("~ disease*sex", MEN - WOMEN).levels is None
+    assert one("~ disease + age", cond(age=80) - cond(age=60)).levels is None
+
+
+def test_many_named_contrasts_and_joint_tests() -> None:
+    asked = {"women": WOMEN, "men": MEN, "any": [WOMEN, MEN], "sexes": MEN - WOMEN}
+    made = {c.name: c for c in build_contrasts(design_of("~ disease*sex"), asked)}
+    assert list(made) == list(asked)
+    np.testing.assert_allclose(made["any"].L, np.vstack([made["women"].L, made["men"].L]))
+    assert made["any"].words == "disease: AD vs ctl (at sex = F); disease: AD vs ctl (at sex = M)"
+
+
+def test_words_that_come_twice_carry_the_name() -> None:
+    made = build_contrasts(design_of("~ disease"), {"a": ("disease", "AD", "ctl"), "b": "AD"})
+    assert [c.words for c in made] == ["disease: AD vs ctl [a]", "disease: AD vs ctl [b]"]
+
+
+@pytest.mark.parametrize("text", ["AD", "AD vs ctl", "disease: AD vs ctl", " disease :  AD  vs  ctl "])
+def test_levels_by_their_names(text: str) -> None:
+    made = one("~ disease + sex", text)
+    assert made.levels == ("disease", "AD", "ctl")
+    assert made.words == "disease: AD vs ctl"
+    assert one("~ 0 + disease + sex", text).levels == ("disease", "AD", "ctl") if " vs " in text else True
+
+
+def test_the_term_goes_before_a_level_of_the_same_name() -> None:
+    data = DATA.assign(kind=np.where(DATA["age"] > 60, "sex", "other"))
+    (made,) = build_contrasts(build_design(parse_formula("~ sex + kind"), data), "sex")
+    assert made.words == "sex: M vs F"
+
+
+def test_a_level_of_two_factors_must_be_qualified() -> None:
+    data = DATA.assign(father=DATA["disease"].iloc[::-1].to_numpy())
+    design = build_design(parse_formula("~ disease + father"), data)
+    with pytest.raises(DesignError, match=r"fits several factors: disease, father; .*\('disease', 'AD', 'ctl'\)"):
+        build_contrasts(design, "AD")
+    (made,) = build_contrasts(design, "father: AD vs MCI")
+    assert made.levels == ("father", "AD", "MCI")
+
+
+def test_interactions_say_which_way_is_up() -> None:
+    assert one("~ disease*sex", "disease[T.AD]:sex[T.M]").words == "disease: AD vs ctl, sex: M vs F (interaction)"
+    assert one("~ sex*flag", "sex:flag").words == "sex: M vs F, flag: True vs False (interaction)"
+    assert one("~ C(year)*sex", "C(year)[T.2021]:sex[T.M]").words == "year: 2021 vs 2020, sex: M vs F (interaction)"
+
+
+@pytest.mark.parametrize(
+    ("contrast", "message"),
+    [
+        (cond(disease="AD"), "add up to 1; those of a comparison add up to 0"),
+        (cond(disease="AD") + cond(disease="ctl"), "add up to 2"),
+        (cond(disease="AD") - cond(disease="AD"), "is zero, so it compares nothing"),
+        (cond(disease="XX") - cond(disease="ctl"), "no level 'XX' in the rows used; the levels are ctl, AD, MCI"),
+        (cond(dose=1) - cond(dose=0), "names 'dose', which is no variable of the fixed part: disease, age"),
+        (cond(age="old") - cond(age="young"), "'age' holds numbers in this formula, so give a number"),
+        ("cond(disease='AD') - 1", "cannot be read: write a difference"),
+        ("cond('AD') - cond('ctl')", "cannot be read"),
+        ("cond(disease=disease) - cond()", "cannot be read"),
+        ("cond(disease='AD') / 0 - cond()", "cannot be read"),
+        ("cond(disease='AD' - cond()", "cannot be read"),
+        ("ctl", "names the base level of 'disease', with which the others are compared: AD, MCI"),
+        (pd.Series({"disease[T.XX]": 1.0}), r"weighs disease\[T.XX\], and the columns of the design are Intercept"),
+    ],
+)
+def test_what_is_refused(contrast: Any, message: str) -> None:
+    with pytest.raises(DesignError, match=message):
+        build_contrasts(design_of("~ disease + age"), contrast)
+
+
+def test_nothing_but_conditions_is_read() -> None:
+    for text in ("__import__('os').getcwd()", "cond(a=__import__('os'))", "cond.__class__", "cond(**cond)"):
+        with pytest.raises(DesignError, match="cannot be read"):
+            parse_conditions(text)
+
+
+def test_names_with_spaces() -> None:
+    assert parse_conditions("cond(**{'cell type': 'B'}, age=-1)").parts == ((1.0, {"cell type": "B", "age": -1}),)
+
+
+def test_python_refuses_other_arithmetic() -> None:
+    for wrong in (lambda: WOMEN + 1, lambda: WOMEN * "a", lambda: WOMEN * MEN, lambda: WOMEN / True):
+        with pytest.raises(TypeError):
+            wrong()
+
+
+def test_the_docstring_and_the_door() -> None:
+    assert sc_glmm.cond is cond
+    module = importlib.import_module("sc_glmm._design.cond")
+    assert doctest.testmod(module).failed == 0
