@@ -277,7 +277,7 @@ def read_results(adata: AnnData, key: str) -> pd.DataFrame:
     if not isinstance(entry, Mapping) or "params" not in entry:
         raise InputError(f"there are no results under key={key!r}; run sc_glmm.tl.test(adata, ..., key_added={key!r})")
     if f"{key}_results" in adata.uns:
-        return adata.uns[f"{key}_results"].reset_index(drop=True)
+        return _indexed_by_gene(adata.uns[f"{key}_results"])
     varm: Mapping[str, Any] = adata.varm
     genes = varm[key].drop(columns=["status"])
     parts = []
@@ -286,7 +286,12 @@ def read_results(adata: AnnData, key: str) -> pd.DataFrame:
         parts.append(table[["variable", "contrast", *CONTRAST_COLUMNS]].join(genes))
     frame = pd.concat(parts, ignore_index=True)
     frame["contrast"] = pd.Categorical(frame["contrast"], categories=list(dict.fromkeys(frame["contrast"].astype(str))))
-    return frame
+    return _indexed_by_gene(frame)
+
+
+def _indexed_by_gene(frame: pd.DataFrame) -> pd.DataFrame:
+    """With the genes as index, so that columns align with those of `var`, and decoupler finds its labels."""
+    return frame.set_axis(pd.Index([str(gene) for gene in frame["variable"]]), axis=0)
 
 
 def read_run(adata: AnnData, key: str, group: str | None) -> StoredRun:
@@ -335,7 +340,7 @@ def read_fit_info(adata: AnnData, key: str) -> pd.DataFrame:
     frame = read_results(adata, key)
     first = frame[frame["contrast"] == frame["contrast"].cat.categories[0]]
     drop = [c for c in ("contrast", *CONTRAST_COLUMNS) if c in first and c != "status"]
-    return first.drop(columns=drop).reset_index(drop=True)
+    return first.drop(columns=drop)
 
 
 def read_prior(adata: AnnData, key: str, group: str | None) -> tuple[dict[str, FloatArray], list[str]]:

@@ -69,7 +69,8 @@ def test_table_is_complete_and_in_order(tested):
     assert list(table.columns[: len(first)]) == first
     assert set(table["contrast"]) == {"disease: AD vs ctl"}
     assert (table["df"] == 6).all()  # eight samples, two coefficients: nothing that grows with the cells
-    assert table["p_value"].idxmin() == 0
+    assert table["p_value"].idxmin() == "g0"
+    assert list(table.index) == list(table["variable"])
     np.testing.assert_allclose(table["log_fc"], table["coef"] / np.log(2))
     np.testing.assert_allclose((table["ci_low"] + table["ci_high"]) / 2, table["log_fc"])
     assert ((table["ci_low"] > 0) | (table["ci_high"] < 0)).equals(table["p_value"] < 0.05)

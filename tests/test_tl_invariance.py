@@ -162,7 +162,7 @@ def test_group_is_the_subset(adata: ad.AnnData) -> None:
     grouped = run(adata, groupby="kind")
     for kind in ("B", "T"):
         part = run(adata[adata.obs["kind"] == kind].copy())
-        same(part, grouped[grouped["kind"] == kind].reset_index(drop=True))
+        same(part, grouped[grouped["kind"] == kind])
 
 
 def test_reference_level(adata: ad.AnnData, table: pd.DataFrame) -> None:

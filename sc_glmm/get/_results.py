@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def results(adata: AnnData, key: str = "glmm", contrast: str | None = None) -> pd.DataFrame:
-    """One row per gene and contrast, in the order of the genes.
+    """One row per gene and contrast, in the order of the genes, which are also the index.
 
     Parameters
     ----------
@@ -61,4 +61,4 @@ def results(adata: AnnData, key: str = "glmm", contrast: str | None = None) -> p
                 f"there is no contrast {contrast!r} under key={key!r}; there are {words} (keys: {list(names)})"
             )
         chosen = words[names[contrast]]
-    return frame[frame["contrast"] == chosen].reset_index(drop=True)
+    return frame[frame["contrast"] == chosen]
