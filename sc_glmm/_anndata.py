@@ -227,7 +227,7 @@ def write_results(
             varm.append(name)
     else:
         adata.uns[f"{key}_results"] = results_by_group(tests, groupby)
-    entry: dict[str, Any] = dict(mirror_of(tests, groupby, recipe))
+    entry: dict[str, Any] = dict(mirror_of(tests, groupby, recipe, _levels(adata)))
     entry["params"] = {**entry.get("params", {}), **_plain(recipe), "varm": varm}
     entry["contrasts"] = [contrast.words for contrast in tests[0].contrasts] if tests else []
     if details is not None:
@@ -241,6 +241,16 @@ def write_results(
     if sizes is not None:
         entry["log_sizes"] = sizes
     adata.uns[key] = entry
+
+
+def _levels(adata: AnnData) -> dict[str, list[str]]:
+    """Levels that occur in the columns of obs that hold text or categories."""
+    texts = adata.obs.select_dtypes(exclude=["number", "bool", "datetime", "timedelta"])
+    out: dict[str, list[str]] = {}
+    for name in texts.columns:
+        column = texts[name].astype("category").cat.remove_unused_categories()
+        out[str(name)] = [str(level) for level in column.cat.categories]
+    return out
 
 
 def results_by_group(tests: Sequence[GeneTests], groupby: str) -> pd.DataFrame:

@@ -2,7 +2,9 @@
 
 Only contrasts of two levels of a factor fit into it. Genes without a result are put last with the neutral values
 score 0, log fold change 0, p-value 1, because scanpy draws a missing log fold change as 1 and cannot set axes for a
-missing score.
+missing score. Levels without a contrast (the base, groups that were skipped) have a field of neutral values, because
+some of scanpy's plots want one for every category; the genes of such a field are ordered from the most negative score
+elsewhere, so that plots of its first genes show those that are highest in it.
 """
 
 from __future__ import annotations
@@ -16,31 +18,48 @@ import pandas as pd
 from ._results import ContrastTable, GeneTests
 
 
-def mirror_of(tests: Sequence[GeneTests], groupby: str | None, recipe: Mapping[str, Any]) -> dict[str, Any]:
+def mirror_of(
+    tests: Sequence[GeneTests], groupby: str | None, recipe: Mapping[str, Any], levels: Mapping[str, Sequence[str]]
+) -> dict[str, Any]:
     """The mirror: one field per level of the tested factor, or with `groupby` one per group.
 
     Without a contrast of two levels it is empty.
+
+    Parameters
+    ----------
+    tests
+        The results.
+    groupby
+        Column whose levels were fitted separately.
+    recipe
+        What was done.
+    levels
+        Levels that occur in each column of ``obs`` that holds categories or text.
     """
     if groupby is None:
         chosen = _same_factor(tests[0].contrasts) if tests else []
-        fields = [(c.levels[1], c) for c in chosen if c.levels is not None]
+        fields = {c.levels[1]: c for c in chosen if c.levels is not None}
         if not fields:
             return {}
         factor, _, base = chosen[0].levels or ("", "", "")
         params: dict[str, Any] = {"groupby": factor, "reference": base}
     else:
         firsts = [(t.group, next((c for c in t.contrasts if c.levels is not None), None)) for t in tests]
-        fields = [(group, c) for group, c in firsts if c is not None]
+        fields = {group: c for group, c in firsts if c is not None}
         if not fields:
             return {}
-        params = {"groupby": groupby, "reference": fields[0][1].words}
+        factor = groupby
+        params = {"groupby": groupby, "reference": next(iter(fields.values())).words}
     params |= {
         "method": str(recipe.get("test", "")),
         "use_raw": False,
         "layer": None,
         "corr_method": "benjamini-hochberg",
     }
-    columns = {name: _ranked(contrast) for name, contrast in fields}
+    ranked = {name: _ranked(contrast) for name, contrast in fields.items()}
+    neutral = _neutral(ranked)
+    named = [*levels.get(factor, ()), *(name for name in ranked if name not in levels.get(factor, ()))]
+    columns = {name: ranked.get(name, neutral) for name in named}
     return {"params": params, **{slot: _records(columns, slot, kind) for slot, kind in _SLOTS.items()}}
 
 
@@ -53,9 +72,10 @@ def _same_factor(contrasts: Sequence[ContrastTable]) -> list[ContrastTable]:
     if not comparisons or comparisons[0].levels is None:
         return []
     factor, _, base = comparisons[0].levels
-    chosen = {
-        c.levels[1]: c for c in comparisons if c.levels is not None and (c.levels[0], c.levels[2]) == (factor, base)
-    }
+    chosen: dict[str, ContrastTable] = {}
+    for contrast in comparisons:
+        if contrast.levels is not None and (contrast.levels[0], contrast.levels[2]) == (factor, base):
+            chosen.setdefault(contrast.levels[1], contrast)  # the first, where one stands at several other values
     return list(chosen.values())
 
 
@@ -73,6 +93,13 @@ def _ranked(contrast: ContrastTable) -> pd.DataFrame:
         }
     )
     return frame.sort_values(["untested", "scores"], ascending=[True, False], kind="stable", ignore_index=True)
+
+
+def _neutral(ranked: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """The field of a level that has no contrast."""
+    scores = pd.concat([table.set_index("names")["scores"] for table in ranked.values()], axis=1).mean(axis=1)
+    names = scores.sort_values(kind="stable").index.to_numpy(dtype=object)
+    return pd.DataFrame({"names": names, "scores": 0.0, "logfoldchanges": 0.0, "pvals": 1.0, "pvals_adj": 1.0})
 
 
 def _records(columns: Mapping[str, pd.DataFrame], slot: str, kind: str) -> Any:
