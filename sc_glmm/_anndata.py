@@ -163,7 +163,7 @@ def obs_numbers(adata: AnnData, value: Any, what: str) -> FloatArray:
             raise InputError(f"{what} is a Series that does not name every cell once; index it by adata.obs_names")
         value = value.reindex(adata.obs_names)
     try:
-        numbers = pd.to_numeric(pd.Series(np.asarray(value).ravel())).to_numpy(dtype=np.float64)
+        numbers = np.asarray(pd.to_numeric(pd.Series(np.asarray(value).ravel())), dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise InputError(f"{what} does not hold numbers: {error}") from error
     if len(numbers) != adata.n_obs:
@@ -229,7 +229,7 @@ def write_results(
         adata.uns[f"{key}_results"] = results_by_group(tests, groupby)
     entry: dict[str, Any] = dict(mirror_of(tests, groupby, recipe, _levels(adata)))
     entry["params"] = {**entry.get("params", {}), **_plain(recipe), "varm": varm}
-    entry["contrasts"] = [contrast.words for contrast in tests[0].contrasts] if tests else []
+    entry["contrasts"] = list(dict.fromkeys(contrast.words for group in tests for contrast in group.contrasts))
     if details is not None:
         entry["details"] = details
     priors = {str(i): {"group": group.group, **group.arrays} for i, group in enumerate(tests) if group.arrays}
@@ -245,7 +245,8 @@ def write_results(
 
 def _levels(adata: AnnData) -> dict[str, list[str]]:
     """Levels that occur in the columns of obs that hold text or categories."""
-    texts = adata.obs.select_dtypes(exclude=["number", "bool", "datetime", "timedelta"])
+    obs: pd.DataFrame = adata.obs  # type: ignore[assignment]
+    texts = obs.select_dtypes(exclude=["number", "bool", "datetime", "timedelta"])
     out: dict[str, list[str]] = {}
     for name in texts.columns:
         column = texts[name].astype("category").cat.remove_unused_categories()
@@ -345,10 +346,21 @@ def read_run(adata: AnnData, key: str, group: str | None) -> StoredRun:
     )
 
 
+def read_details(adata: AnnData, key: str) -> pd.DataFrame:
+    """The table of details of the groups under `key`."""
+    entry = adata.uns.get(key)
+    if not isinstance(entry, Mapping) or "details" not in entry:
+        raise InputError(
+            f"there are no details under key={key!r}; run sc_glmm.tl.test(adata, ..., groupby=..., key_added={key!r})"
+        )
+    return entry["details"].reset_index(drop=True)
+
+
 def read_fit_info(adata: AnnData, key: str) -> pd.DataFrame:
     """One row per gene and group, without what belongs to a contrast."""
     frame = read_results(adata, key)
-    first = frame[frame["contrast"] == frame["contrast"].cat.categories[0]]
+    group = adata.uns[key]["params"].get("cells_grouped_by")
+    first = frame[~frame.duplicated(["variable", *([group] if group else [])])]
     drop = [c for c in ("contrast", *CONTRAST_COLUMNS) if c in first and c != "status"]
     return first.drop(columns=drop)
 

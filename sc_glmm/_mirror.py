@@ -44,8 +44,10 @@ def mirror_of(
         factor, _, base = chosen[0].levels or ("", "", "")
         params: dict[str, Any] = {"groupby": factor, "reference": base}
     else:
-        firsts = [(t.group, next((c for c in t.contrasts if c.levels is not None), None)) for t in tests]
-        fields = {group: c for group, c in firsts if c is not None}
+        # a group may lack some contrasts: all fields are of the one that comes first
+        first = next((c.levels for t in tests for c in t.contrasts if c.levels is not None), None)
+        having = [(t.group, next((c for c in t.contrasts if first and c.levels == first), None)) for t in tests]
+        fields = {group: c for group, c in having if c is not None}
         if not fields:
             return {}
         factor = groupby

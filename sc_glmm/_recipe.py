@@ -28,8 +28,9 @@ def make_recipe(*, tests: Sequence[GeneTests], notes: Sequence[str], **choices: 
     recipe: dict[str, Any] = dict(choices)
     grouped = recipe.pop("groupby", None)
     recipe["cells_grouped_by"] = grouped  # scanpy has a use of its own for "groupby"
-    recipe["contrast_keys"] = [contrast.name for contrast in tests[0].contrasts]
-    recipe["contrast_words"] = [contrast.words for contrast in tests[0].contrasts]
+    pairs = list(dict.fromkeys((contrast.name, contrast.words) for group in tests for contrast in group.contrasts))
+    recipe["contrast_keys"] = [name for name, _ in pairs]
+    recipe["contrast_words"] = [words for _, words in pairs]  # of one name, they may differ between groups
     recipe["test"] = str(tests[0].recipe.get("test", ""))
     if grouped is None:
         recipe.update(tests[0].recipe)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 from .._design import Contrast, Design, build_contrasts, build_design
 from .._errors import DesignError, InputError
-from .._formula import MixedFormula, parse_formula
+from .._formula import MixedFormula, parse_formula, term_label
 from .compress import CellGroup
+from .constant import drop_constant
+from .details import count_samples
 from .model import check_method
 from .sizes import CellSizes
 from .tests import contrast_df
@@ -36,6 +38,8 @@ class Choices:
     method: str
     n_agq: int
     within: str
+    min_cells: int = 0
+    min_samples: int = 0
 
 
 @dataclass(frozen=True)
@@ -50,12 +54,18 @@ class Plan:
         The hypotheses, and their degrees of freedom between samples.
     reml
         Whether fixed effects are integrated out.
+    dropped
+        Terms of the formula that are constant in the group.
+    not_tested
+        Contrast as asked for -> why the group has not got it.
     """
 
     cells: CellGroup
     contrasts: tuple[Contrast, ...]
     dfs: tuple[float, ...]
     reml: bool
+    dropped: tuple[str, ...] = ()
+    not_tested: Mapping[str, str] = field(default_factory=dict)
 
 
 def plan_groups(
@@ -94,8 +104,8 @@ def plan_groups(
         except DesignError as error:
             if groupby is None:
                 raise
-            skipped[name] = str(error)
-            notes.append(f"{groupby} {name!r} was skipped: {error}")
+            skipped[name] = str(error).partition("\n")[0]
+            notes.append(f"{groupby} {name!r} was skipped: {skipped[name]}")
             continue
         plans.append(plan)
         notes += [f"{name}: {note}" if name else note for note in more]
@@ -103,6 +113,9 @@ def plan_groups(
         raise DesignError(
             f"no level of {groupby!r} can be tested; the first says: {next(iter(skipped.values()), 'none')}"
         )
+    for asked, reason in plans[0].not_tested.items():
+        if all(asked in plan.not_tested for plan in plans):
+            raise DesignError(f"the contrast {asked} can be tested in no level of {groupby!r}: {reason}")
     return plans, skipped, notes
 
 
@@ -130,10 +143,29 @@ def plan_group(
         raise InputError(f"within={choices.within!r}: allowed are 'heterogeneous' and 'homogeneous'")
     if len(frame) == 0:
         raise DesignError("no cell with counts is left")
+    if len(frame) < choices.min_cells:
+        raise DesignError(f"{len(frame)} cells, fewer than min_cells={choices.min_cells}")
+    everywhere = formula
+    dropped: tuple[str, ...] = ()
+    if name:
+        formula, dropped = drop_constant(everywhere, frame)
+        if dropped and all(not term for term in formula.fixed_terms):
+            build_design(everywhere, frame, reference=choices.reference)  # says what is constant, if it is a factor
+            raise DesignError(f"nothing can be compared: {', '.join(dropped)} does not vary here")
+        if not formula.random:
+            raise DesignError(f"no random effect is left: {', '.join(dropped)} does not vary here")
+    if dropped and choices.reference:
+        gone = _names(everywhere) - _names(formula)
+        choices = replace(choices, reference={k: v for k, v in choices.reference.items() if k not in gone})
     design = build_design(formula, frame, reference=choices.reference)
-    contrasts = build_contrasts(design, choices.contrasts)
+    asked, not_tested = _available(design, choices.contrasts) if name else (choices.contrasts, {})
+    contrasts = build_contrasts(design, asked)
     design, notes = _with_own_variance(design, contrasts, frame, choices)
-    contrasts = build_contrasts(design, choices.contrasts)
+    contrasts = build_contrasts(design, asked)
+    _check_samples(design, contrasts, frame, choices.min_samples)
+    if dropped:
+        notes.append(f"{', '.join(dropped)} does not vary here and was dropped from the formula")
+    notes += [f"the contrast {text} is not tested: {reason}" for text, reason in not_tested.items()]
     reml = check_method(choices.method, choices.n_agq, design.random)
     dfs = contrast_df(contrasts, design)
     notes = [*design.notes, *notes]
@@ -144,7 +176,53 @@ def plan_group(
     ]
     log = log_size[design.kept] + (design.offset if design.offset is not None else 0.0)
     kept_frame = frame.loc[design.kept].reset_index(drop=True)
-    return Plan(CellGroup(name, cells[design.kept], design, kept_frame, log), contrasts, tuple(dfs), reml), notes
+    group = CellGroup(name, cells[design.kept], design, kept_frame, log)
+    return Plan(group, contrasts, tuple(dfs), reml, dropped, not_tested), notes
+
+
+def _names(formula: MixedFormula) -> set[str]:
+    return {name.name for term in formula.fixed_terms for atom in term for name in atom.names}
+
+
+def _available(design: Design, contrasts: Any) -> tuple[Any, dict[str, str]]:
+    """Of several contrasts those that the cells of a group can tell, and why not the others; a single one must do."""
+    several = isinstance(contrasts, Mapping | list) and len(contrasts) > 1
+    if not several or all(isinstance(value, int | float | np.number) for value in contrasts):
+        return contrasts, {}
+    items = contrasts.items() if isinstance(contrasts, Mapping) else [(None, value) for value in contrasts]
+    kept, missing, first = [], {}, None
+    for key, value in items:
+        try:
+            build_contrasts(design, [value] if key is None else {key: value})
+        except DesignError as error:
+            first = first or error
+            missing[repr(value if key is None else key)] = str(error)
+        else:
+            kept.append((key, value))
+    if first is not None and not kept:
+        raise first
+    return (dict(kept) if isinstance(contrasts, Mapping) else [value for _, value in kept]), missing
+
+
+def _check_samples(design: Design, contrasts: Sequence[Contrast], frame: pd.DataFrame, least: int) -> None:
+    """Refuse a tested factor with fewer than `least` samples in an arm; for numbers, fewer samples in all."""
+    if least <= 0:
+        return
+    counts = count_samples(design.formula, frame.loc[design.kept])
+    finest = next(iter(counts))
+    tested = {column for contrast in contrasts for column in contrast.columns}
+    factors = {
+        name.name
+        for term in design.formula.fixed_terms
+        if {design.fixed.names[j] for j in design.fixed.terms.get(term_label(term), ())} & tested
+        for atom in term
+        for name in atom.names
+    }
+    for what, n in counts.items():
+        factor, _, arm = what.partition("[")[2].partition(": ")
+        if n < least and (what == finest or factor in factors):
+            where = f"{factor}: {arm[:-1]} has {n} levels of {finest[2:]}" if factor else f"{n} levels of {finest[2:]}"
+            raise DesignError(f"{where}, fewer than min_samples={least}")
 
 
 def _with_own_variance(
@@ -166,8 +244,10 @@ def _with_own_variance(
         )
         return design, notes
     source = " + ".join([design.formula.source, *terms])
+    added = parse_formula(source).random[-len(terms) :]
     notes.append(
         f"tested effects within samples may differ between them, so {', '.join(terms)} was added to the formula; "
         "within='homogeneous' leaves it out"
     )
-    return build_design(parse_formula(source), frame, reference=choices.reference), notes
+    formula = replace(design.formula, source=source, random=(*design.formula.random, *added))
+    return build_design(formula, frame, reference=choices.reference), notes

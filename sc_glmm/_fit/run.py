@@ -269,6 +269,8 @@ def _recipe_of(
         "groups": {g.name: len(g.levels) for g in model.groupings},
         "df": dict(zip([c.name for c in plan.contrasts], plan.dfs, strict=True)),
         "design_rank": len(design.fixed.names),
+        "dropped_terms": list(plan.dropped),
+        "contrasts_not_tested": [f"{asked}: {reason}" for asked, reason in plan.not_tested.items()],
         **told,
     }
     if moderation is not None:

@@ -53,12 +53,12 @@ def results(adata: AnnData, key: str = "glmm", contrast: str | None = None) -> p
     if contrast is None:
         return frame
     words = list(frame["contrast"].cat.categories)
-    chosen = contrast
-    if contrast not in words:
-        names = {str(name): i for i, name in enumerate(adata.uns[key]["params"]["contrast_keys"])}
-        if contrast not in names:
-            raise InputError(
-                f"there is no contrast {contrast!r} under key={key!r}; there are {words} (keys: {list(names)})"
-            )
-        chosen = words[names[contrast]]
-    return frame[frame["contrast"] == chosen]
+    params = adata.uns[key]["params"]
+    chosen = [contrast] if contrast in words else []
+    if not chosen:
+        named = list(zip(params["contrast_keys"], params["contrast_words"], strict=True))
+        chosen = [str(told) for name, told in named if str(name) == contrast]
+    if not chosen:
+        keys = list(dict.fromkeys(str(name) for name in params["contrast_keys"]))
+        raise InputError(f"there is no contrast {contrast!r} under key={key!r}; there are {words} (keys: {keys})")
+    return frame[frame["contrast"].isin(chosen)]

@@ -12,6 +12,8 @@ import pandas as pd
 from .._anndata import check_object, find_response, groups_of, write_results
 from .._display import logger, warn_notes
 from .._errors import InputError
+from .._fit.adjust import adjust_over_groups, check_adjust
+from .._fit.details import details_table
 from .._fit.model import get_family
 from .._fit.plan import Choices, plan_groups
 from .._fit.run import Task, run_groups
@@ -19,7 +21,6 @@ from .._fit.tests import check_test, default_test
 from .._formula import parse_formula
 from .._parallel import resolve_n_jobs
 from .._recipe import announce_compilation, make_recipe, summary_line
-from .._results import GeneTests
 from ._sizes import find_sizes
 
 if TYPE_CHECKING:
@@ -54,7 +55,10 @@ def test(
     n_boot: int = 999,
     seed: int = 0,
     within: Literal["heterogeneous", "homogeneous"] = "heterogeneous",
+    min_cells: int = 0,
+    min_samples: int = 0,
     min_counts: int = 0,
+    adjust: Literal["group", "global"] = "group",
     method: Literal["reml", "ml"] = "reml",
     n_agq: int = 1,
     n_jobs: int | None = None,
@@ -93,11 +97,13 @@ def test(
     reference
         Base level of factors: ``{"disease": "ctl"}``.
     contrasts
-        What to test: a term or column, a triple ``(factor, level, base)``, a list of these, or a dictionary from
-        names to these or to arrays of weights. Default: every term but the intercept, jointly where it has several
-        columns.
+        What to test: a term or column, a level (``"AD"``, ``"AD vs ctl"``), a triple ``(factor, level, base)``, a
+        difference of :func:`sc_glmm.cond`, or weights of the columns (an array, or a Series by name); a list of these;
+        or a dictionary from names to these, where a list within is tested jointly. Default: every term but the
+        intercept, jointly where it has several columns.
     groupby
-        Column of ``obs``: each of its levels is fitted by itself.
+        Column of ``obs``: each of its levels is fitted by itself. Terms that are constant in a level are dropped there,
+        and a level that cannot be tested is skipped; :func:`sc_glmm.get.details` says what and why.
     test
         ``"eb_lr"`` (default for counts): the modified root of the likelihood ratio, averaged over the gene's
         posterior of the variances. ``"eb_wald"``: the same with Wald's statistic. ``"hk"``: Hartung and Knapp, each
@@ -112,8 +118,15 @@ def test(
         What to do about tested effects within samples, such as that of a covariate of cells. ``"heterogeneous"``
         (default): they may differ between samples, so a missing ``(0 + x | sample)`` or, for a factor,
         ``(1 | sample:x)`` is added, and said. ``"homogeneous"``: the formula as it is; cells count as replicates then.
+    min_cells, min_samples
+        Levels of `groupby` with fewer cells, or with fewer samples in an arm of a tested factor (levels of the finest
+        grouping factor; in all, for numbers), are skipped. Default 0: whatever can be tested is.
     min_counts
-        Genes with fewer counts in all are not tested (status ``low_count``). Default 0: every gene is.
+        Genes with fewer counts in all (of the level of `groupby`) are not tested (status ``low_count``). Default 0:
+        every gene is.
+    adjust
+        What p-values are adjusted over (Benjamini and Hochberg): ``"group"``, the tested genes of each contrast and
+        level of `groupby`; ``"global"``, those of all levels together, for each contrast.
     method
         ``"reml"`` or ``"ml"``.
     n_agq
@@ -190,6 +203,7 @@ def test(
             "column names the samples, as in 'counts ~ disease + (1|sample)'"
         )
     check_test(test, spec)
+    check_adjust(adjust)
     if (test == "bootstrap") != (genes is not None):
         raise InputError("test='bootstrap' and genes= go together: name the genes to be tested by many simulated fits")
     unknown = [gene for gene in genes or () if gene not in adata.var_names]
@@ -198,7 +212,7 @@ def test(
     adata = adata.copy() if copy else adata
     response = find_response(adata, parsed, spec.counts)
     sizes = find_sizes(adata, response.matrix, parsed, spec, size_factors, offset)
-    choices = Choices(reference, contrasts, method, n_agq, within)
+    choices = Choices(reference, contrasts, method, n_agq, within, min_cells, min_samples)
     groups, ungrouped = groups_of(adata, groupby)
     obs: pd.DataFrame = adata.obs  # type: ignore[assignment]
     plans, skipped, planned = plan_groups(obs, groups, parsed, sizes, choices, groupby)
@@ -216,6 +230,8 @@ def test(
     )
     tests, told = run_groups(response.matrix, plans, task, adata.var_names, n_jobs=jobs, progress=progress)
     notes += told
+    if adjust == "global":
+        tests = adjust_over_groups(tests)
     recipe = make_recipe(
         formula=formula,
         response=response.name,
@@ -226,12 +242,16 @@ def test(
         size_factors=sizes.source,
         reference=dict(reference or {}),
         within=within,
+        adjust=adjust,
         n_obs=adata.n_obs,
         n_vars=adata.n_vars,
         tests=tests,
         notes=notes,
     )
-    details = _details(tests, skipped, groupby) if groupby is not None else None
+    details = None
+    if groupby is not None:
+        used = [(name, mask & sizes.used) for name, mask in groups]
+        details = details_table(tests, skipped, obs, used, parsed, groupby)
     given = sizes.log if size_factors is not None or offset is not None else None
     write_results(adata, key_added, tests, recipe, groupby=groupby, details=details, sizes=given)
     logger.info(summary_line(tests, time.perf_counter() - start, key_added, groupby))
@@ -240,26 +260,3 @@ def test(
 
 # pytest collects functions by this name
 test.__test__ = False  # type: ignore[attr-defined]
-
-
-def _details(tests: list[GeneTests], skipped: dict[str, str], groupby: str) -> pd.DataFrame:
-    """One row per group: cells, samples, genes by status, or why it was skipped."""
-    rows = []
-    for group in tests:
-        counts = group.genes["status"].value_counts()
-        rows.append(
-            {
-                groupby: group.group,
-                "n_cells": group.recipe["n_cells"],
-                **{f"n_{name}": n for name, n in group.recipe["groups"].items()},
-                **{f"n_{word}": int(counts.get(word, 0)) for word in group.genes["status"].cat.categories},
-                "skipped": "",
-            }
-        )
-    rows += [{groupby: name, "n_cells": 0, "skipped": reason} for name, reason in skipped.items()]
-    frame = pd.DataFrame(rows)
-    numbers = frame.columns.difference([groupby, "skipped"])
-    frame[numbers] = frame[numbers].fillna(0).astype(np.int64)
-    frame.columns = [str(column).replace("/", "|") for column in frame.columns]
-    frame.index = frame.index.astype(str)
-    return frame

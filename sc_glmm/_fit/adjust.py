@@ -1,0 +1,42 @@
+"""Multiple testing over groups of cells."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from .._errors import InputError
+from .._inference.multiple import benjamini_hochberg
+from .._results import GeneTests
+
+ADJUST = ("group", "global")
+
+
+def check_adjust(adjust: str) -> None:
+    """Refuse what is no way to adjust."""
+    if adjust not in ADJUST:
+        raise InputError(
+            f"adjust={adjust!r}: allowed are 'group' (over the genes of each contrast and group) and 'global' (over "
+            "the genes of all groups together, for each contrast)"
+        )
+
+
+def adjust_over_groups(tests: Sequence[GeneTests]) -> list[GeneTests]:
+    """The p-values of each contrast adjusted over the tested genes of all groups together (Benjamini and Hochberg)."""
+    adjusted: dict[tuple[str, str], np.ndarray] = {}
+    for name in dict.fromkeys(contrast.name for group in tests for contrast in group.contrasts):
+        mine = [(group.group, c) for group in tests for c in group.contrasts if c.name == name]
+        p_values = [c.table["p_value"].to_numpy(dtype=np.float64) for _, c in mine]
+        parts = np.split(benjamini_hochberg(np.concatenate(p_values)), np.cumsum([len(p) for p in p_values])[:-1])
+        adjusted |= {(group, name): part for (group, _), part in zip(mine, parts, strict=True)}
+    return [
+        replace(
+            group,
+            contrasts=tuple(
+                replace(c, table=c.table.assign(adj_p_value=adjusted[group.group, c.name])) for c in group.contrasts
+            ),
+        )
+        for group in tests
+    ]

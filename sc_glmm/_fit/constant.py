@@ -1,0 +1,64 @@
+"""A formula without what does not vary in one group of cells."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pandas as pd
+
+from .._formula import Atom, MixedFormula, RandomTerm, Term, term_label, term_text
+
+
+def drop_constant(formula: MixedFormula, frame: pd.DataFrame) -> tuple[MixedFormula, tuple[str, ...]]:
+    """Leave out terms that are constant in `frame`, and say which.
+
+    A factor that does not vary is taken out of the interactions that it stands in; grouping factors with one level
+    take their random terms with them. Rows with a missing value in any column of the formula do not count.
+
+    Parameters
+    ----------
+    formula
+        The formula for all cells.
+    frame
+        ``obs`` of the cells of one group.
+
+    Returns
+    -------
+    The formula for these cells, and the terms left out, as the user would write them.
+    """
+    atoms = [atom for term in formula.fixed_terms for atom in term]
+    atoms += [atom for random in formula.random for term in random.terms for atom in term]
+    names = {name.name for atom in (*atoms, *formula.offset_atoms) for name in atom.names}
+    names |= {name for random in formula.random for name in random.group}
+    used = frame[[name for name in frame.columns if name in names]].dropna()
+    constant = {str(name) for name in used.columns if used[name].nunique() <= 1}
+    columns = {str(name) for name in used.columns}
+
+    def is_constant(atom: Atom) -> bool:
+        mine = {name.name for name in atom.names} & columns
+        return bool(mine) and mine <= constant
+
+    def varying(terms: tuple[Term, ...]) -> tuple[Term, ...]:
+        return tuple(dict.fromkeys(tuple(atom for atom in term if not is_constant(atom)) for term in terms))
+
+    fixed = varying(formula.fixed_terms)
+    dropped = [term_label(term) for term in formula.fixed_terms if term not in fixed]
+    random = []
+    for term in formula.random:
+        basis = varying(term.terms)
+        if set(term.group) <= constant or not basis or (basis == ((),) and () not in term.terms):
+            dropped.append(term.label)
+        elif basis != term.terms:
+            dropped.append(term.label)
+            random.append(_with_basis(term, basis))
+        else:
+            random.append(term)
+    if not dropped:
+        return formula, ()
+    text = " + ".join(["1" if () in fixed else "0", *(term_text(term) for term in fixed if term)])
+    return replace(formula, fixed=text, fixed_terms=fixed, random=tuple(random)), tuple(dropped)
+
+
+def _with_basis(term: RandomTerm, terms: tuple[Term, ...]) -> RandomTerm:
+    basis = " + ".join(["1" if () in terms else "0", *(term_text(part) for part in terms if part)])
+    return replace(term, terms=terms, basis=basis, label=f"({basis} | {term.group_name})")

@@ -1,0 +1,127 @@
+"""What there is in each group of cells, and what became of it: the table of details."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from .._formula import MixedFormula
+from .._results import GeneTests
+from .genes import STATUS
+
+BoolArray = NDArray[np.bool_]
+
+# What becomes of genes that give no estimates although they have counts.
+FAILED = ("error", "not_converged")
+
+
+def samples_of(formula: MixedFormula, frame: pd.DataFrame) -> dict[str, pd.Series]:
+    """Name of each grouping factor -> the level of every row, the factor with the most levels first."""
+    levels = {
+        term.group_name: frame[list(term.group)].astype(str).agg("\0".join, axis=1).where(_complete(frame, term.group))
+        for term in formula.random
+        if set(term.group) <= set(frame.columns)
+    }
+    return dict(sorted(levels.items(), key=lambda item: -item[1].nunique()))
+
+
+def arms_of(formula: MixedFormula, frame: pd.DataFrame) -> dict[str, pd.Series]:
+    """The columns of the fixed part that hold text, categories or booleans."""
+    names = dict.fromkeys(name.name for term in formula.fixed_terms for atom in term for name in atom.names)
+    categorical = {}
+    for name in names:
+        if name in frame.columns and (
+            not pd.api.types.is_numeric_dtype(frame[name]) or pd.api.types.is_bool_dtype(frame[name])
+        ):
+            categorical[name] = frame[name].astype("category").cat.remove_unused_categories()
+    return categorical
+
+
+def count_samples(formula: MixedFormula, frame: pd.DataFrame) -> dict[str, int]:
+    """Levels of every grouping factor, and samples (levels of the finest one) in each arm, by name of their column.
+
+    ``n_sample`` and ``n_sample[disease: AD]``: samples with a cell in the arm.
+    """
+    samples = samples_of(formula, frame)
+    counts = {f"n_{name}": int(levels.nunique()) for name, levels in samples.items()}
+    if not samples:
+        return counts
+    finest, levels = next(iter(samples.items()))
+    for name, arms in arms_of(formula, frame).items():
+        for arm, inside in levels.groupby(arms, observed=True):
+            counts[f"n_{finest}[{name}: {arm}]"] = int(inside.nunique())
+    return counts
+
+
+def details_table(
+    tests: Sequence[GeneTests],
+    skipped: dict[str, str],
+    obs: pd.DataFrame,
+    groups: Sequence[tuple[str, BoolArray]],
+    formula: MixedFormula,
+    groupby: str,
+) -> pd.DataFrame:
+    """One row per group, tested or not.
+
+    Columns: the group; ``n_cells``; ``n_<group>`` levels of each grouping factor; ``n_<sample>[<factor>: <level>]``
+    samples in each arm; ``n_tested`` genes with a p-value; ``n_failed``; ``n_<status>`` genes of each status;
+    ``dropped`` terms that are constant in the group; ``not_tested`` contrasts that its data do not have; ``skipped``
+    the reason if it was not fitted.
+
+    Parameters
+    ----------
+    tests
+        The groups that were fitted.
+    skipped
+        Group -> reason.
+    obs
+        One row per cell.
+    groups
+        Name and ``(n_obs,)`` mask of the cells used of every group.
+    formula
+        The model for all cells.
+    groupby
+        Name of the first column.
+    """
+    tested = {group.group: group for group in tests}
+    rows: list[dict[str, Any]] = []
+    words: list[str] = []
+    for name, mask in groups:
+        counts = count_samples(formula, obs.loc[mask])
+        words += [word for word in counts if word not in words]
+        row = {groupby: name, "n_cells": int(mask.sum()), **counts}
+        if name in tested:
+            row |= {"n_cells": tested[name].recipe["n_cells"], **_genes(tested[name])}
+        row["skipped"] = skipped.get(name, "")
+        rows.append(row)
+    frame = pd.DataFrame(rows)
+    numbers = ["n_cells", *words, "n_tested", "n_failed", *(f"n_{status}" for status in STATUS)]
+    texts = ["dropped", "not_tested", "skipped"]
+    frame = frame.reindex(columns=[groupby, *dict.fromkeys(numbers), *texts])
+    frame[numbers] = frame[numbers].fillna(0).astype(np.int64)
+    frame[texts] = frame[texts].fillna("")
+    frame.columns = pd.Index([str(column).replace("/", "|") for column in frame.columns])
+    frame.index = frame.index.astype(str)
+    return frame
+
+
+def _genes(group: GeneTests) -> dict[str, Any]:
+    counts = group.genes["status"].value_counts()
+    found = np.zeros(len(group.genes), dtype=bool)
+    for contrast in group.contrasts:
+        found |= np.isfinite(contrast.table["p_value"].to_numpy(dtype=np.float64))
+    return {
+        "n_tested": int(found.sum()),
+        "n_failed": int(sum(counts.get(word, 0) for word in FAILED)),
+        **{f"n_{word}": int(counts.get(word, 0)) for word in STATUS},
+        "dropped": "; ".join(group.recipe.get("dropped_terms", ())),
+        "not_tested": "; ".join(group.recipe.get("contrasts_not_tested", ())),
+    }
+
+
+def _complete(frame: pd.DataFrame, columns: Sequence[str]) -> pd.Series:
+    return frame[list(columns)].notna().all(axis=1)

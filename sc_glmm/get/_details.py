@@ -1,0 +1,53 @@
+"""What became of each group of cells."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from .._anndata import read_details
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+def details(adata: AnnData, key: str = "glmm") -> pd.DataFrame:
+    """One row per group of cells, tested or not.
+
+    Parameters
+    ----------
+    adata
+        After :func:`sc_glmm.tl.test` with `groupby`.
+    key
+        Its `key_added`.
+
+    Returns
+    -------
+    A frame with
+
+    the column of `groupby`
+        The group.
+    ``n_cells``
+        Cells used.
+    ``n_<group>``
+        Levels of each grouping factor, such as ``n_sample``.
+    ``n_<sample>[<factor>: <level>]``
+        Samples (levels of the finest grouping factor) with cells in each arm: ``n_sample[disease: AD]``.
+    ``n_tested``, ``n_failed``
+        Genes with a p-value for some contrast; genes with counts whose fit failed.
+    ``n_ok``, ``n_singular``, ...
+        Genes of each status.
+    ``dropped``
+        Terms of the formula that are constant in the group, and were left out.
+    ``not_tested``
+        Contrasts that the group does not have, and why.
+    ``skipped``
+        Why the group was not fitted; empty if it was.
+
+    Raises
+    ------
+    InputError
+        If there are no results of groups under `key`.
+    """
+    return read_details(adata, key)
