@@ -175,7 +175,7 @@ def cut_note(adata: AnnData, library: FloatArray) -> str | None:
     """A note if the library sizes are far below those that obs remembers: a matrix cut to some genes."""
     for column in TOTAL_COLUMNS:
         if column in adata.obs and pd.api.types.is_numeric_dtype(adata.obs[column]):
-            known = adata.obs[column].to_numpy(dtype=np.float64)
+            known = np.asarray(adata.obs[column], dtype=np.float64)
             good = (known > 0) & np.isfinite(known)
             share = float(np.median(library[good] / known[good])) if good.any() else 1.0
             if share < CUT_SHARE:

@@ -212,7 +212,8 @@ def demo(
         tl.test(adata, formula, n_jobs=n_jobs, progress=sys.stderr.isatty())
         seconds = time.perf_counter() - start
         results = get.results(adata)
-        results["true_log_fc"] = adata.var["true_log_fc"].reindex(results["variable"]).to_numpy()
+        truth: pd.DataFrame = adata.var  # type: ignore[assignment]
+        results["true_log_fc"] = truth["true_log_fc"].reindex(results["variable"]).to_numpy()
 
         _write(adata, results, out / "demo.h5ad")
         _write(adata, results, out / "results.csv")
