@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pandas as pd
 
-from .._formula import Atom, MixedFormula, RandomTerm, Term, term_label, term_text
+from .._formula import Atom, MixedFormula, Term, parse_formula, term_label, term_text
 
 
 def drop_constant(formula: MixedFormula, frame: pd.DataFrame) -> tuple[MixedFormula, tuple[str, ...]]:
@@ -43,22 +41,25 @@ def drop_constant(formula: MixedFormula, frame: pd.DataFrame) -> tuple[MixedForm
 
     fixed = varying(formula.fixed_terms)
     dropped = [term_label(term) for term in formula.fixed_terms if term not in fixed]
-    random = []
+    random: list[str] = []
     for term in formula.random:
         basis = varying(term.terms)
         if set(term.group) <= constant or not basis or (basis == ((),) and () not in term.terms):
             dropped.append(term.label)
         elif basis != term.terms:
             dropped.append(term.label)
-            random.append(_with_basis(term, basis))
+            random.append(f"({_basis(basis)} |{term.label.partition('|')[2]}")
         else:
-            random.append(term)
+            random.append(term.label)
     if not dropped:
         return formula, ()
-    text = " + ".join(["1" if () in fixed else "0", *(term_text(term) for term in fixed if term)])
-    return replace(formula, fixed=text, fixed_terms=fixed, random=tuple(random)), tuple(dropped)
+    left = "" if formula.response is None else f"{formula.response} "
+    parts = ["1" if () in fixed else "0", *(term_text(term) for term in fixed if term), *random]
+    # read again, so that places in error messages are those in the formula that is fitted
+    return parse_formula(f"{left}~ {' + '.join([*parts, *(f'offset({text})' for text in formula.offsets)])}"), tuple(
+        dropped
+    )
 
 
-def _with_basis(term: RandomTerm, terms: tuple[Term, ...]) -> RandomTerm:
-    basis = " + ".join(["1" if () in terms else "0", *(term_text(part) for part in terms if part)])
-    return replace(term, terms=terms, basis=basis, label=f"({basis} | {term.group_name})")
+def _basis(terms: tuple[Term, ...]) -> str:
+    return " + ".join(["1" if () in terms else "0", *(term_text(part) for part in terms if part)])

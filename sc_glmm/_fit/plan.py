@@ -244,10 +244,8 @@ def _with_own_variance(
         )
         return design, notes
     source = " + ".join([design.formula.source, *terms])
-    added = parse_formula(source).random[-len(terms) :]
     notes.append(
         f"tested effects within samples may differ between them, so {', '.join(terms)} was added to the formula; "
         "within='homogeneous' leaves it out"
     )
-    formula = replace(design.formula, source=source, random=(*design.formula.random, *added))
-    return build_design(formula, frame, reference=choices.reference), notes
+    return build_design(parse_formula(source), frame, reference=choices.reference), notes

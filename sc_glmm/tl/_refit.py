@@ -151,8 +151,10 @@ def _cells(
     response: str | None,
 ) -> tuple[CellGroup, pd.DataFrame]:
     """The cells of the run with their design, and what of `obs` the design uses, with the response beside it."""
-    reference = params.get("reference") or None
     fitted = str(params["formula_fitted"])
+    inside = {name.name for term in parse_formula(fitted).fixed_terms for atom in term for name in atom.names}
+    # terms that are constant in a group were dropped, and base levels of theirs with them
+    reference = {name: base for name, base in (params.get("reference") or {}).items() if name in inside}
     frame: pd.DataFrame = obs.iloc[places]
     design = build_design(parse_formula(fitted), frame, reference=reference)
     cells = places[design.kept]

@@ -74,6 +74,8 @@ def test_what_is_constant_is_dropped(formula: str, left: str, dropped: tuple) ->
     assert gone == dropped
     assert short.fixed == left
     assert len(short.random) == 1
+    assert short.offsets == parse_formula(formula).offsets
+    assert ("batch" in short.source) == ("batch:sample" in formula)
     assert drop_constant(parse_formula(formula), obs)[1] == ()
 
 
@@ -102,6 +104,17 @@ def test_a_type_without_a_term_is_that_type_with_the_shorter_formula() -> None:
         warnings.simplefilter("ignore", ScGlmmWarning)
         sc_glmm.tl.test(adata, "X ~ disease*batch + (1|sample)", groupby="kind", contrasts=["disease"], test="t")
     assert set(sc_glmm.get.results(adata, contrast="disease")["kind"]) == {"all", "one batch", "small"}
+
+
+def test_a_gene_of_such_a_type_can_be_looked_at() -> None:
+    adata = make()
+    run("X ~ disease + batch + (1|sample)", adata, contrasts="disease", reference={"batch": "y"})
+    rows = sc_glmm.get.results(adata)
+    for kind in ("all", "one batch"):
+        model = sc_glmm.tl.refit(adata, "g1", group=kind)
+        expected = rows.loc[rows["kind"] == kind, "coef"]["g1"]
+        assert model.fixef()["disease[T.AD]"] == pytest.approx(expected, abs=1e-6)
+        assert ("batch[T.x]" in model.fixef()) == (kind == "all")
 
 
 def test_contrasts_that_a_type_does_not_have() -> None:
