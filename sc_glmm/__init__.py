@@ -14,6 +14,7 @@ from ._errors import DesignError, FormulaError, InputError, ScGlmmError, ScGlmmW
 
 if TYPE_CHECKING:
     from . import datasets, get, models, pl, pp, tl
+    from ._io.store import recover
     from .models import anova, emmeans, glmer, lmer, lrtest
 
     __version__: str
@@ -35,6 +36,7 @@ __all__ = [
     "models",
     "pl",
     "pp",
+    "recover",
     "tl",
 ]
 
@@ -47,6 +49,8 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(f"{__name__}.{name}")
     if name in _MODELS:
         return getattr(importlib.import_module(f"{__name__}.models"), name)
+    if name == "recover":
+        return importlib.import_module(f"{__name__}._io.store").recover
     if name == "__version__":
         from importlib.metadata import version
 
