@@ -19,7 +19,7 @@ from ._compress.source import Source
 from ._errors import FormulaError, InputError
 from ._formula import MixedFormula
 from ._io.sources import lazy_source
-from ._io.store import Store
+from ._io.store import Store, results_of
 from ._mirror import mirror_of
 from ._results import CONTRAST_COLUMNS, GeneTests, long_frame
 
@@ -131,6 +131,17 @@ def open_data(data: AnnData | str | os.PathLike[str], key: str) -> Opened:
     held_layers: Any = data.layers
     layers = tuple(str(name) for name in held_layers if name is not None)
     return Opened(_with_tables(data), layers, matrix, None)
+
+
+def hand_over(opened: Opened, data: Any, key: str) -> None:
+    """Take the results under `key` to where the user looks for them: the file, or an AnnData whose tables are lazy."""
+    if opened.store is not None:
+        opened.store.write_results(opened.adata, key)
+    elif opened.adata is not data:
+        remove_results(data, key)
+        for place, value in results_of(opened.adata, key).items():
+            group, _, name = place.partition("/")
+            getattr(data, group)[name] = value
 
 
 def _with_tables(adata: AnnData) -> AnnData:

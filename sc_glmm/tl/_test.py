@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from .._anndata import find_response, groups_of, open_data, write_results
+from .._anndata import find_response, groups_of, hand_over, open_data, write_results
 from .._compress.source import Source
 from .._display import logger, warn_notes
 from .._errors import InputError
@@ -192,7 +192,7 @@ def test(
     (60, 3)
     """
     start = time.perf_counter()
-    opened = open_data(adata, key_added)
+    data, opened = adata, open_data(adata, key_added)
     spec, parsed, jobs = get_family(family), parse_formula(formula), resolve_n_jobs(n_jobs)
     if not parsed.random:
         raise InputError(
@@ -248,8 +248,8 @@ def test(
     details = _details(tests, skipped, groupby) if groupby is not None else None
     given = sizes.log if size_factors is not None or offset is not None else None
     write_results(adata, key_added, tests, recipe, groupby=groupby, details=details, sizes=given)
-    if opened.store is not None and not copy:
-        opened.store.write_results(adata, key_added)
+    if not copy:
+        hand_over(opened, data, key_added)
     logger.info(summary_line(tests, time.perf_counter() - start, key_added, groupby))
     return adata if copy else None
 
