@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -207,7 +208,9 @@ def _move_in(path: Path) -> None:
             target.parent.mkdir(exist_ok=True)
             (stage / name).rename(target)
     if (path / ".zmetadata").exists() or _consolidated(path):
-        zarr.consolidate_metadata(str(path))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # zarr says that other programs may not read what this store has already
+            zarr.consolidate_metadata(str(path))
     _sync_tree(path / "varm")
     _sync_tree(path / "uns")
     shutil.rmtree(stage)
