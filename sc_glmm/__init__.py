@@ -15,6 +15,7 @@ from ._errors import DesignError, FormulaError, InputError, ScGlmmError, ScGlmmW
 if TYPE_CHECKING:
     from . import datasets, get, models, pl, pp, tl
     from ._design import cond
+    from ._io.store import recover
     from .models import anova, emmeans, glmer, lmer, lrtest
 
     __version__: str
@@ -37,6 +38,7 @@ __all__ = [
     "models",
     "pl",
     "pp",
+    "recover",
     "tl",
 ]
 
@@ -51,6 +53,8 @@ def __getattr__(name: str) -> Any:
         return getattr(importlib.import_module(f"{__name__}.models"), name)
     if name == "cond":
         return importlib.import_module(f"{__name__}._design").cond
+    if name == "recover":
+        return importlib.import_module(f"{__name__}._io.store").recover
     if name == "__version__":
         from importlib.metadata import version
 

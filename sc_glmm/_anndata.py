@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
@@ -14,8 +15,11 @@ from numpy.typing import NDArray
 
 from ._compress.guards import count_problem
 from ._compress.matrix import Matrix
+from ._compress.source import Source
 from ._errors import FormulaError, InputError
 from ._formula import MixedFormula
+from ._io.sources import lazy_source
+from ._io.store import Store, results_of
 from ._mirror import mirror_of
 from ._results import CONTRAST_COLUMNS, GeneTests, long_frame
 
@@ -64,16 +68,90 @@ class Response:
     Attributes
     ----------
     matrix
-        ``(n_obs, n_vars)`` sparse or dense, in memory.
+        ``(n_obs, n_vars)`` sparse or dense, in memory or a source that reads it chunk by chunk.
     name
         As the user would write it: ``layers['counts']`` or ``X``.
     notes
         What the user should know.
     """
 
-    matrix: Matrix
+    matrix: Matrix | Source
     name: str
     notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Opened:
+    """An AnnData, wherever it is.
+
+    Attributes
+    ----------
+    adata
+        `obs` and `var` in memory; the results are put here.
+    layers
+        Names of its layers.
+    matrix
+        A layer by its name, or X (None): as it is in memory, else a source that reads it chunk by chunk. None if there
+        is no X.
+    store
+        The file that results go to, if a path was given.
+    """
+
+    adata: AnnData
+    layers: tuple[str, ...]
+    matrix: Callable[[str | None], Matrix | Source | None]
+    store: Store | None
+
+
+def open_data(data: AnnData | str | os.PathLike[str], key: str) -> Opened:
+    """An AnnData in memory, backed or lazy, or the path of one; no matrix is read.
+
+    Raises
+    ------
+    InputError
+        If it is none, is empty, or has gene names that do not tell the genes apart.
+    """
+    if isinstance(data, str | os.PathLike):
+        store = Store(data)
+        adata = store.tables()
+        check_object(adata, key)
+        return Opened(
+            adata, store.layers, lambda name: store.matrix(name) if name is not None or store.has_x else None, store
+        )
+    check_object(data, key)
+
+    def matrix(name: str | None) -> Matrix | Source | None:
+        held = data.X if name is None else data.layers[name]
+        if held is None:
+            return None
+        source = lazy_source(held, "X" if name is None else f"layers[{name!r}]")
+        return _in_memory(held) if source is None else source
+
+    # anndata 0.13 lists X among the layers, as None
+    held_layers: Any = data.layers
+    layers = tuple(str(name) for name in held_layers if name is not None)
+    return Opened(_with_tables(data), layers, matrix, None)
+
+
+def hand_over(opened: Opened, data: Any, key: str) -> None:
+    """Take the results under `key` to where the user looks for them: the file, or an AnnData whose tables are lazy."""
+    if opened.store is not None:
+        opened.store.write_results(opened.adata, key)
+    elif opened.adata is not data:
+        remove_results(data, key)
+        for place, value in results_of(opened.adata, key).items():
+            group, _, name = place.partition("/")
+            getattr(data, group)[name] = value
+
+
+def _with_tables(adata: AnnData) -> AnnData:
+    """Itself, or if its tables are lazy an AnnData with these tables read."""
+    if isinstance(adata.obs, pd.DataFrame) and isinstance(adata.var, pd.DataFrame):
+        return adata
+    from anndata import AnnData
+
+    obs, var = (table if isinstance(table, pd.DataFrame) else table.to_memory() for table in (adata.obs, adata.var))
+    return AnnData(obs=obs, var=var)
 
 
 def check_object(adata: Any, key: str) -> None:
@@ -89,7 +167,7 @@ def check_object(adata: Any, key: str) -> None:
         raise InputError(f"key_added={key!r}: it must be a non-empty string without '/', which AnnData cannot write")
 
 
-def find_response(adata: AnnData, formula: MixedFormula, counts: bool) -> Response:
+def find_response(opened: Opened, formula: MixedFormula, counts: bool) -> Response:
     """The matrix to model: the layer that the left side names, else X.
 
     Raises
@@ -97,7 +175,8 @@ def find_response(adata: AnnData, formula: MixedFormula, counts: bool) -> Respon
     FormulaError
         If the left side is an expression.
     InputError
-        If counts are needed and the matrix holds something else.
+        If counts are needed and the matrix holds something else. Of a matrix on disk only the first chunk is looked at
+        here.
     """
     notes: tuple[str, ...] = ()
     wanted = formula.response_name
@@ -108,33 +187,28 @@ def find_response(adata: AnnData, formula: MixedFormula, counts: bool) -> Respon
             formula.source,
             formula.response_span or (0, len(formula.source)),
         )
-    if wanted is not None and wanted in adata.layers:
-        matrix, name = adata.layers[wanted], f"layers[{wanted!r}]"
+    if wanted is not None and wanted in opened.layers:
+        matrix, name = opened.matrix(wanted), f"layers[{wanted!r}]"
     else:
-        matrix, name = adata.X, "X"
+        matrix, name = opened.matrix(None), "X"
         if matrix is None:
-            raise InputError(f"there is no layer {wanted!r} and no X; layers: {list(adata.layers)}")
+            raise InputError(f"there is no layer {wanted!r} and no X; layers: {list(opened.layers)}")
         if wanted not in (None, "X"):
-            notes = (f"there is no layer {wanted!r} (layers: {_some(list(adata.layers))}): X is used",)
-    matrix = _in_memory(matrix)
+            notes = (f"there is no layer {wanted!r} (layers: {_some(list(opened.layers))}): X is used",)
     if counts:
-        problem = count_problem(matrix)
+        problem = count_problem(matrix, probe=isinstance(matrix, Source))
         if problem is not None:
             raise InputError(
                 f"{name} {problem}. Raw counts are needed; layers that hold them: "
-                f"{_some([k for k, v in adata.layers.items() if count_problem(_in_memory(v)) is None])}. Put that "
+                f"{_some([k for k in opened.layers if count_problem(opened.matrix(k), probe=True) is None])}. Put that "
                 "layer's name on the left side of the formula, or use family='gaussian' for log-normalised values"
             )
     return Response(matrix, name, notes)
 
 
 def _in_memory(matrix: Any) -> Matrix:
-    """What is behind a backed, lazy or dask matrix; matrices in memory as they are."""
-    if hasattr(matrix, "to_memory"):
-        return matrix.to_memory()
-    if hasattr(matrix, "compute") and hasattr(matrix, "dask"):
-        return matrix.compute()
-    return matrix
+    """What is behind a view or a lazy matrix of some other kind; matrices in memory as they are."""
+    return matrix.to_memory() if hasattr(matrix, "to_memory") else matrix
 
 
 def _some(names: Sequence[object], n: int = 8) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
@@ -36,6 +37,50 @@ def resolve_n_jobs(n_jobs: int | None) -> int:
     if not isinstance(n_jobs, int) or isinstance(n_jobs, bool) or n_jobs < 1:
         raise InputError(f"n_jobs={n_jobs!r}: allowed are positive whole numbers, and -1 or None for all CPUs")
     return n_jobs
+
+
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
+
+
+def resolve_memory(limit: int | str | None, on_disk: bool) -> int | None:
+    """Bytes that statistics may take: as asked; None for half of what is available if the data are on disk.
+
+    Raises
+    ------
+    InputError
+        If it is no positive number of bytes, nor one with a unit such as ``"4 GB"``.
+    """
+    if limit is None:
+        return available_memory() // 2 if on_disk else None
+    if isinstance(limit, str):
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?i?)B?\s*", limit, re.IGNORECASE)
+        value = float(match[1]) * _UNITS[match[2].upper()] if match else 0.0
+    else:
+        value = float(limit) if isinstance(limit, int | float) and not isinstance(limit, bool) else 0.0
+    if not 1.0 <= value < 1e18:
+        raise InputError(f"memory_limit={limit!r}: allowed are a positive number of bytes, or words such as '4 GB'")
+    return int(value)
+
+
+def available_memory() -> int:
+    """Bytes that this process may still take: what the system has, capped by the cgroup's limit."""
+    free = 1 << 62
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:
+            free = next(int(line.split()[1]) << 10 for line in file if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):
+        if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+            free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        with open("/sys/fs/cgroup/memory.max", encoding="ascii") as file:
+            limit = file.read().strip()
+        with open("/sys/fs/cgroup/memory.current", encoding="ascii") as file:
+            current = int(file.read())
+        if limit != "max":
+            free = min(free, max(int(limit) - current, 0))
+    except (OSError, ValueError):
+        pass  # no cgroup v2 here: nothing caps the memory of the system
+    return max(free if free < 1 << 62 else 1 << 32, 1 << 26)
 
 
 def run_blocks(work: Callable[..., T], blocks: Sequence[tuple[object, ...]], n_jobs: int) -> Iterator[T]:

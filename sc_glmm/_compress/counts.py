@@ -13,20 +13,17 @@ from .kernels import N_TAIL
 from .matrix import (
     Genes,
     Matrix,
-    as_readable,
     cells_of_rows,
     gene_index,
     group_rows,
-    is_csc,
     map_genes,
+    rank_of_cells,
     rows_of_cells,
 )
 from .nodes import NodeTable
-from .passes import split_rows
-from .spread import Sums, empty_sums, spread_by_columns, spread_by_rows
-
-# A block of rows is to hold so many stored counts for each bin of its histogram that adding the histogram costs little.
-VALUES_PER_BIN = 8
+from .passes import CellPlaces
+from .source import Source, as_source
+from .spread import Sums, empty_sums, merge_over, spread_by_columns, spread_by_rows
 
 
 @dataclass(frozen=True)
@@ -86,7 +83,7 @@ class CountStats:
 
 
 def compress_counts(
-    matrix: Matrix,
+    matrix: Matrix | Source,
     node_table: NodeTable,
     offset: FloatArray,
     *,
@@ -95,14 +92,16 @@ def compress_counts(
     group_of: IntArray | None = None,
     n_groups: int | None = None,
     n_jobs: int = 1,
+    progress: bool | None = False,
 ) -> CountStats:
     """Compress counts onto the nodes of their design rows, without loss for the likelihoods of the table's kind.
 
     Parameters
     ----------
     matrix
-        Counts, cells x genes: scipy CSR or CSC matrix or array, or dense array, of any real type. It is neither made
-        dense nor cast; memory beyond the result is one block of rows (dense input) and a few numbers per cell.
+        Counts, cells x genes: scipy CSR or CSC matrix or array, or dense array, of any real type, or a
+        :class:`~sc_glmm._compress.source.Source`, which may lie on disk. It is neither made dense nor cast; memory
+        beyond the result is a few chunks of the matrix and a few numbers per cell.
     node_table
         Nodes of the cells. Cells of row -1 are skipped.
     offset
@@ -118,24 +117,26 @@ def compress_counts(
         Number of groups; by default as many as `group_of` names.
     n_jobs
         Number of threads. The result does not depend on it, to the last bit.
+    progress
+        Show a bar while a matrix on disk is read; None for a terminal or notebook only.
     """
-    matrix = as_readable(matrix)
+    source = as_source(matrix)
     n_obs, order, order_ptr = node_table.n_obs, node_table.order, node_table.order_ptr
     offset = np.ascontiguousarray(offset, dtype=np.float64)
     if offset.shape != (n_obs,):
         raise InputError(f"offset has shape {offset.shape}, the node table {n_obs} cells; give one value per cell.")
-    matrix_row = rows_of_cells(obs_index, n_obs, matrix.shape[0])
-    columns = gene_index(genes, matrix.shape[1])
-    groups, row_group, n_all = group_rows(group_of, n_groups, order, order_ptr, n_obs)
+    matrix_row = rows_of_cells(obs_index, n_obs, source.shape[0])
+    columns = gene_index(genes, source.shape[1])
+    groups, _, n_all = group_rows(group_of, n_groups, order, order_ptr, n_obs)
 
     sums = empty_sums(n_all, len(columns), node_table.n_nodes)
-    if is_csc(matrix):
-        cell_of = cells_of_rows(order, matrix_row, matrix.shape[0])
-        spread_by_columns(matrix, cell_of, columns, groups, node_table, offset, sums, n_jobs)
+    cell_of = cells_of_rows(order, matrix_row, source.shape[0])
+    gene_map = map_genes(columns, source.shape[1])
+    if source.form == "csc":
+        spread_by_columns(source, cell_of, gene_map, groups, node_table, offset, sums, n_jobs, progress)
     else:
-        block_size = VALUES_PER_BIN * len(columns) * (N_TAIL + 1)
-        blocks = split_rows(matrix, matrix_row, order, order_ptr, row_group, block_size)
-        spread_by_rows(blocks, node_table, offset, map_genes(columns, matrix.shape[1]), sums, n_jobs)
+        places = CellPlaces(cell_of, rank_of_cells(order, n_obs))
+        spread_by_rows(source, places, columns, gene_map, groups, node_table, offset, sums, n_jobs, progress)
     stats = _finish(sums)
     return stats.group(0) if group_of is None else stats
 
@@ -147,11 +148,11 @@ def add_counts(first: CountStats, second: CountStats) -> CountStats:
             f"the statistics have shapes {first.A.shape}, {first.tail.shape} and {second.A.shape}, "
             f"{second.tail.shape}; only those of one node table, the same genes and groups can be added."
         )
-    slots = [np.repeat(np.arange(stats.total.size), _lengths(stats)) for stats in (first, second)]
-    over = _merge_over(
-        np.concatenate(slots),
-        np.concatenate([first.over_value, second.over_value]),
-        np.concatenate([first.over_count, second.over_count]),
+    over = merge_over(
+        [
+            (np.repeat(np.arange(stats.total.size), _lengths(stats)), stats.over_value, stats.over_count)
+            for stats in (first, second)
+        ]
     )
     return CountStats(
         A=first.A + second.A,
@@ -179,34 +180,31 @@ def _over_ptr(slot: IntArray, shape: tuple[int, ...]) -> IntArray:
     return ends[starts[:, None] + np.arange(n_genes + 1)].reshape(*shape[:-1], n_genes + 1)
 
 
-def _merge_over(slot: IntArray, value: FloatArray, count: FloatArray) -> tuple[IntArray, FloatArray, FloatArray]:
-    """Sort entries by slot and value and add up the counts of equal ones."""
-    order = np.lexsort((value, slot))
-    slot, value, count = slot[order], value[order], count[order]
-    first = np.flatnonzero((np.diff(slot, prepend=-1) != 0) | (np.diff(value, prepend=0.0) != 0))
-    return slot[first], value[first], np.add.reduceat(count, first) if len(first) else count
-
-
 def _finish(sums: Sums) -> CountStats:
     """Turn histograms into tails and constants, and the overflowing counts into a list per group and gene."""
     n_groups, n_genes, _ = sums.hist.shape
     shape = (n_groups, n_genes)
-    slots = np.concatenate([np.zeros(0, np.int64), *(group * n_genes + gene for group, gene, _ in sums.over)])
-    values = np.concatenate([np.zeros(0), *(part for _, _, part in sums.over)])
-    slot, over_value, over_count = _merge_over(slots, values, np.ones(len(values)))
+    slot, over_value, over_count = merge_over([part for block in sums.over for part in block.parts])
     n_over, over_total, over_lgamma = (
-        np.bincount(slot, over_count * x, n_groups * n_genes).reshape(shape)
+        np.bincount(slot, over_count * x, n_groups * n_genes).reshape(shape).astype(np.float64)
         for x in (np.ones_like(over_value), over_value, gammaln(over_value + 1.0))
     )
     y = np.arange(N_TAIL + 1.0)
-    tail = np.cumsum(sums.hist[:, :, :0:-1], axis=2, dtype=np.float64)[:, :, ::-1] + n_over[:, :, None]
+    log_factorial = gammaln(y + 1.0)
+    tail = np.empty((*shape, N_TAIL))
+    const, total = sums.offset - over_lgamma, over_total
+    # group by group: the histograms of all as floating-point numbers would be large
+    for group, hist in enumerate(sums.hist):
+        tail[group] = np.cumsum(hist[:, :0:-1], axis=1, dtype=np.float64)[:, ::-1] + n_over[group, :, None]
+        const[group] -= hist @ log_factorial
+        total[group] += hist @ y
     return CountStats(
         A=sums.A,
-        tail=np.ascontiguousarray(tail),
+        tail=tail,
         over_ptr=_over_ptr(slot, shape),
         over_value=over_value,
         over_count=over_count,
-        const=sums.offset - sums.hist @ gammaln(y + 1.0) - over_lgamma,
-        total=sums.hist @ y + over_total,
+        const=const,
+        total=total,
         n_nonzero=tail[:, :, 0].astype(np.int64),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -13,18 +14,26 @@ from .chebyshev import sort_by_row
 from .matrix import (
     Genes,
     Matrix,
-    as_readable,
     cells_of_rows,
     gene_index,
     group_rows,
-    is_csc,
     map_genes,
+    rank_of_cells,
     rows_of_cells,
-    stored_arrays,
 )
 from .nodes import check_values
-from .passes import gene_blocks, run_blocks, split_rows
+from .passes import (
+    CellPlaces,
+    GenePiece,
+    RowPiece,
+    cells_in,
+    chunks_with_progress,
+    column_ranges,
+    genes_in,
+    workers,
+)
 from .rows import DesignRows, StackedRows
+from .source import Chunk, Source, as_source
 
 
 @dataclass(frozen=True)
@@ -50,7 +59,7 @@ class GaussianStats:
 
 
 def compress_gaussian(
-    matrix: Matrix,
+    matrix: Matrix | Source,
     rows: DesignRows | StackedRows,
     offset: FloatArray | None = None,
     *,
@@ -58,6 +67,7 @@ def compress_gaussian(
     genes: Genes = slice(None),
     n_groups: int | None = None,
     n_jobs: int = 1,
+    progress: bool | None = False,
 ) -> GaussianStats:
     """Sum values and squares over design rows, in one pass over the stored values.
 
@@ -69,43 +79,44 @@ def compress_gaussian(
         Design rows of the cells; those of several groups (:func:`stack_rows`) give `sum_yy` a group axis.
     offset
         Subtracted from the values of a cell, shape (n_obs,).
-    obs_index, genes, n_groups, n_jobs
+    obs_index, genes, n_groups, n_jobs, progress
         As for :func:`compress_counts`.
     """
     row_of, n_rows = rows.row_of, rows.n_rows
     group_of = rows.group_of if isinstance(rows, StackedRows) else None
     shift = np.zeros(len(row_of)) if offset is None else offset
     row_of, shift = check_values(row_of, shift, "offset")
-    matrix = as_readable(matrix)
-    matrix_row = rows_of_cells(obs_index, len(row_of), matrix.shape[0])
-    columns = gene_index(genes, matrix.shape[1])
+    source = as_source(matrix)
+    matrix_row = rows_of_cells(obs_index, len(row_of), source.shape[0])
+    columns = gene_index(genes, source.shape[1])
     order, order_ptr = sort_by_row(row_of, n_rows)
-    groups, row_group, n_all = group_rows(group_of, n_groups, order, order_ptr, len(row_of))
+    groups, _, n_all = group_rows(group_of, n_groups, order, order_ptr, len(row_of))
 
     sum_y = np.zeros((len(columns), n_rows))
     sums = np.zeros((n_all, 3, len(columns)))
-    if is_csc(matrix):
-        stored = stored_arrays(matrix)
-        cell_of = cells_of_rows(order, matrix_row, matrix.shape[0])
-        parts = gene_blocks(len(columns))
+    cell_of = cells_of_rows(order, matrix_row, source.shape[0])
+    gene_map = map_genes(columns, source.shape[1])
+    places, ranges = CellPlaces(cell_of, rank_of_cells(order, len(row_of))), column_ranges(columns)
 
-        def add_genes(block: int) -> None:
-            chosen, first = columns[parts[block]], parts[block].start
-            moments.add_moments_by_columns(stored, chosen, first, cell_of, groups, row_of, shift, sum_y, sums)
+    def add_rows(chunk: Chunk, piece: RowPiece, block: int) -> None:
+        moments.add_moments_by_rows(
+            chunk.stored, piece.rows, piece.cells, *ranges[block], gene_map, groups, row_of, shift, sum_y, sums
+        )
 
-        run_blocks(add_genes, len(parts), n_jobs)
-    else:
-        gene_map = map_genes(columns, matrix.shape[1])
-        blocks = split_rows(matrix, matrix_row, order, order_ptr, row_group, 16 * len(columns))
-        block_sums = np.zeros((len(blocks), 3, len(columns)))
+    def add_genes(chunk: Chunk, piece: GenePiece, block: int) -> None:
+        moments.add_moments_by_columns(
+            chunk.stored, piece.columns[block], piece.genes[block], cell_of, groups, row_of, shift, sum_y, sums
+        )
 
-        def add_rows(block: int) -> None:
-            for stored, places, cells in blocks.pieces(block):
-                moments.add_moments_by_rows(stored, places, cells, gene_map, row_of, shift, sum_y, block_sums[block])
-
-        run_blocks(add_rows, len(blocks), n_jobs)
-        for group, part in zip(blocks.groups, block_sums, strict=True):
-            sums[group] += part
+    by_genes = source.form == "csc"
+    spans = source.spans(gene_map >= 0 if by_genes else cell_of >= 0)
+    with workers(n_jobs) as run:
+        for chunk in chunks_with_progress(source, spans, n_jobs, "adding up", progress):
+            if by_genes:
+                genes_here = genes_in(chunk, gene_map)
+                run(partial(add_genes, chunk, genes_here), len(genes_here.columns))
+            else:
+                run(partial(add_rows, chunk, cells_in(places, chunk.first, chunk.last)), len(ranges))
 
     sum_yy, sum_yo, n_nonzero = sums[:, 0], sums[:, 1], sums[:, 2].astype(np.int64)
     bad = np.flatnonzero(~np.isfinite(sum_yy).all(axis=0))

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import scipy.sparse as sp
 
 from .arrays import AnyArray
-from .kernels import TOO_LARGE
+from .kernels import TOO_LARGE, Stored, scan_values
 from .matrix import Matrix
+from .source import Source, as_source, read_chunk_values
 
-BLOCK = 1 << 18
 # Cells looked at, and how closely their totals must agree, to recognise a normalised matrix.
 PROBE_CELLS = 200
 PROBE_TOLERANCE = 0.01
@@ -19,49 +17,40 @@ PROBE_TOLERANCE = 0.01
 LOG_MAX = 16.0
 
 
-def count_problem(matrix: Matrix) -> str | None:
+def count_problem(matrix: Matrix | Source, *, probe: bool = False) -> str | None:
     """Say why a matrix cannot hold raw counts, or None if it can.
 
-    Scans the stored values in blocks and stops at the first that is negative, not finite or not whole.
+    Scans the stored values chunk by chunk and stops at the first that is negative, not finite or not whole.
 
     Parameters
     ----------
     matrix
-        Sparse or dense, cells x genes.
+        Sparse or dense, cells x genes, or a source.
+    probe
+        Look at the first chunk only: for matrices on disk, whose other values are looked at where they are read anyway.
 
     Returns
     -------
     A clause to follow the name of the matrix, such as "holds 1.386 (row 0, column 12), which is not a whole number; it
     looks log-normalised: exp(x) - 1 adds up to 10000 in every cell".
     """
-    if sp.issparse(matrix) and matrix.format not in ("csr", "csc"):
-        matrix = matrix.tocsr()
-    if matrix.dtype.kind in "bu":
-        return None
-    for first, block in _blocks(matrix):
-        good = (block >= 0) & (block < TOO_LARGE)
-        if block.dtype.kind == "f":
-            good &= block == np.floor(block)
-        if not good.all():
-            place = first + int(np.argmin(good))
-            return _describe(matrix, float(block[place - first]), place)
+    source = as_source(matrix)
+    spans = source.spans()
+    for first, last, values, _ in read_chunk_values(source, spans[:1] if probe else spans):
+        problem = problem_of_values(source, first, last, values)
+        if problem is not None:
+            return problem
     return None
 
 
-def _blocks(matrix: Matrix) -> Iterator[tuple[int, AnyArray]]:
-    """Stored values, a bounded number at a time, and the place of the first; a dense matrix row after row."""
-    if sp.issparse(matrix):
-        for first in range(0, len(matrix.data), BLOCK):
-            yield first, matrix.data[first : first + BLOCK]
-        return
-    n_vars = max(matrix.shape[1], 1)
-    step = max(BLOCK // n_vars, 1)
-    for row in range(0, matrix.shape[0], step):
-        yield row * n_vars, np.asarray(matrix[row : row + step]).reshape(-1)
+def problem_of_values(source: Source, first: int, last: int, values: AnyArray) -> str | None:
+    """As :func:`count_problem`, of the stored values of a chunk that have been read."""
+    _, bad = scan_values(values)
+    return None if bad < 0 else _describe(source, first, last, bad, float(values[bad]))
 
 
-def _describe(matrix: Matrix, value: float, place: int) -> str:
-    row, column = _position(matrix, place)
+def _describe(source: Source, first: int, last: int, place: int, value: float) -> str:
+    row, column = _position(source, first, last, place)
     if not np.isfinite(value):
         reason = "which is not finite"
     elif value < 0:
@@ -69,21 +58,37 @@ def _describe(matrix: Matrix, value: float, place: int) -> str:
     elif value >= TOO_LARGE:
         reason = "which is too large for a count"
     else:
-        reason = "which is not a whole number" + _normalisation(matrix)
+        reason = "which is not a whole number" + _normalisation(source)
     return f"holds {value:.6g} (row {row}, column {column}), {reason}"
 
 
-def _position(matrix: Matrix, place: int) -> tuple[int, int]:
-    if not sp.issparse(matrix):
-        return divmod(place, matrix.shape[1])
-    major = int(np.searchsorted(matrix.indptr, place, side="right")) - 1
-    minor = int(matrix.indices[place])
-    return (major, minor) if matrix.format == "csr" else (minor, major)
+def _position(source: Source, first: int, last: int, place: int) -> tuple[int, int]:
+    if source.form == "dense":
+        row, column = divmod(place, source.shape[1])
+        return first + row, column
+    stored = source.read(first, last)
+    line = first + int(np.searchsorted(stored.indptr, place, side="right")) - 1
+    minor = int(stored.indices[place])
+    return (line, minor) if source.form == "csr" else (minor, line)
 
 
-def _normalisation(matrix: Matrix) -> str:
+def _first_cells(source: Source) -> sp.csr_matrix:
+    """The first cells as floating-point numbers; of a CSC matrix the first chunk of genes must do."""
+    n_cells, n_genes = min(source.shape[0], PROBE_CELLS), source.shape[1]
+
+    def parts(stored: Stored) -> tuple[AnyArray, AnyArray, AnyArray]:
+        return np.asarray(stored.data, dtype=np.float64), stored.indices, stored.indptr
+
+    if source.form != "csc":
+        return sp.csr_matrix(parts(source.read(0, n_cells)), shape=(n_cells, n_genes))
+    blocks = [source.read(*span) for span in (source.spans() if source.in_memory else source.spans()[:1])]
+    columns = [sp.csc_matrix(parts(b), shape=(source.shape[0], len(b.indptr) - 1))[:n_cells] for b in blocks]
+    return sp.csr_matrix(sp.hstack(columns))
+
+
+def _normalisation(source: Source) -> str:
     """Recognise the usual transformations by the totals and the largest value of the first cells."""
-    probe = sp.csr_matrix(matrix[:PROBE_CELLS], dtype=np.float64)
+    probe = _first_cells(source)
     if not np.isfinite(probe.data).all() or probe.data.min(initial=0.0) < 0:
         return ""
     largest = probe.data.max(initial=0.0)

@@ -53,12 +53,24 @@ def _kind(y: float) -> int:
 
 
 @njit(cache=True, nogil=True)
-def scan_rows(stored: Stored, matrix_row: IntArray, gene_map: IntArray) -> tuple[int, int]:
-    """Number of counts for the overflow list, and place of the first value that is no count (-1: none)."""
+def scan_values(data: AnyArray) -> tuple[int, int]:
+    """Number of values for the overflow list, and place of the first value that is no count (-1: none)."""
     n_over = 0
-    for row in matrix_row:
-        for p in range(stored.indptr[row], stored.indptr[row + 1]):
-            if gene_map[stored.indices[p]] >= 0:
+    for p in range(data.shape[0]):
+        kind = _kind(np.float64(data[p]))
+        if kind == 2:
+            return n_over, p
+        n_over += kind
+    return n_over, -1
+
+
+@njit(cache=True, nogil=True)
+def scan_lines(stored: Stored, lines: IntArray, minor_map: IntArray) -> tuple[int, int]:
+    """As :func:`scan_values`, for some rows (CSR) or columns (CSC) and what `minor_map` does not map below zero."""
+    n_over = 0
+    for line in lines:
+        for p in range(stored.indptr[line], stored.indptr[line + 1]):
+            if minor_map[stored.indices[p]] >= 0:
                 kind = _kind(np.float64(stored.data[p]))
                 if kind == 2:
                     return n_over, p
@@ -67,17 +79,31 @@ def scan_rows(stored: Stored, matrix_row: IntArray, gene_map: IntArray) -> tuple
 
 
 @njit(cache=True, nogil=True)
-def scan_columns(stored: Stored, genes: IntArray, cell_of: IntArray) -> tuple[int, int]:
-    """As :func:`scan_rows`, for columns of a CSC matrix; `cell_of` is negative for rows that are not used."""
-    n_over = 0
-    for column in genes:
-        for p in range(stored.indptr[column], stored.indptr[column + 1]):
-            if cell_of[stored.indices[p]] >= 0:
-                kind = _kind(np.float64(stored.data[p]))
-                if kind == 2:
-                    return n_over, p
-                n_over += kind
-    return n_over, -1
+def check_lines(stored: Stored, n_minor: int) -> int:
+    """0 if the indices ascend in every line, 1 if they do not, 2 if some are outside of ``0 ... n_minor - 1``."""
+    ascending = True
+    for line in range(stored.indptr.shape[0] - 1):
+        last = -1
+        for p in range(stored.indptr[line], stored.indptr[line + 1]):
+            index = stored.indices[p]
+            if index < 0 or index >= n_minor:
+                return 2
+            if index <= last:
+                ascending = False
+            last = index
+    return 0 if ascending else 1
+
+
+@njit(cache=True, nogil=True)
+def _first_from(indices: AnyArray, start: int, end: int, column: int) -> int:
+    """First place from `start` on whose index is `column` or more."""
+    while start < end:
+        middle = (start + end) // 2
+        if indices[middle] < column:
+            start = middle + 1
+        else:
+            end = middle
+    return start
 
 
 @njit(cache=True, nogil=True)
@@ -85,71 +111,82 @@ def spread_rows(
     stored: Stored,
     matrix_row: IntArray,
     cells: IntArray,
+    first_column: int,
+    end_column: int,
     gene_map: IntArray,
+    group_of: IntArray,
     writes: Writes,
     A: FloatArray,
     hist_out: AnyArray,
     offset_out: FloatArray,
-    over_gene_out: IntArray,
+    over_slot_out: IntArray,
     over_value_out: FloatArray,
-) -> None:
-    """Add the counts of `cells`, held by the rows `matrix_row` of a CSR matrix."""
+) -> int:
+    """Add the counts of `cells` in the columns from `first_column` to before `end_column`.
+
+    The rows `matrix_row` of a CSR matrix hold the cells; indices must ascend within a row. Counts for the overflow list
+    go to slot ``group * n_genes + gene``; returned is how many these are.
+    """
     n_over = 0
     for c in range(cells.shape[0]):
         i = cells[c]
+        group = group_of[i]
         weight = writes.weight[writes.ptr[i] : writes.ptr[i + 1]]
         first = writes.first[i]
         stride = writes.stride[i]
         x0 = writes.x_ptr[i]
         n_x = writes.x_ptr[i + 1] - x0
-        for p in range(stored.indptr[matrix_row[c]], stored.indptr[matrix_row[c] + 1]):
+        end = stored.indptr[matrix_row[c] + 1]
+        p = _first_from(stored.indices, stored.indptr[matrix_row[c]], end, first_column)
+        while p < end and stored.indices[p] < end_column:
             g = gene_map[stored.indices[p]]
             y = np.float64(stored.data[p])
+            p += 1
             if g < 0 or y == 0.0:
                 continue
             if y <= N_TAIL:
-                hist_out[g, int(y)] += 1
+                hist_out[group, g, int(y)] += 1
             else:
-                over_gene_out[n_over] = g
+                over_slot_out[n_over] = group * A.shape[0] + g
                 over_value_out[n_over] = y
                 n_over += 1
-            offset_out[g] += y * writes.offset[i]
+            offset_out[group, g] += y * writes.offset[i]
             for q in range(n_x):
                 yx = y * writes.x_weight[x0 + q]
                 target = A[g, first + q * stride : first + q * stride + weight.shape[0]]
                 for k in range(weight.shape[0]):
                     target[k] += yx * weight[k]
+    return n_over
 
 
 @njit(cache=True, nogil=True)
 def spread_columns(
     stored: Stored,
+    columns: IntArray,
     genes: IntArray,
-    gene_first: int,
     cell_of: IntArray,
     group_of: IntArray,
     writes: Writes,
     A: FloatArray,
     hist_out: AnyArray,
     offset_out: FloatArray,
-    over_group_out: IntArray,
-    over_gene_out: IntArray,
+    over_slot_out: IntArray,
     over_value_out: FloatArray,
-) -> None:
-    """Add the columns `genes` of a CSC matrix; they are genes `gene_first`, `gene_first` + 1, ... of the results.
+) -> int:
+    """Add `columns` of a CSC matrix, which are `genes` of the results; as :func:`spread_rows` otherwise.
 
     The genes advance together through blocks of cells whose weights stay in the processor's cache; row indices must
     ascend within a column.
     """
     n_over = 0
-    cursor = np.empty(genes.shape[0], dtype=np.int64)
-    for j in range(genes.shape[0]):
-        cursor[j] = stored.indptr[genes[j]]
+    cursor = np.empty(columns.shape[0], dtype=np.int64)
+    for j in range(columns.shape[0]):
+        cursor[j] = stored.indptr[columns[j]]
     for block in range(0, cell_of.shape[0], CELLS_PER_BLOCK):
-        for j in range(genes.shape[0]):
-            g = gene_first + j
+        for j in range(columns.shape[0]):
+            g = genes[j]
             p = cursor[j]
-            end = stored.indptr[genes[j] + 1]
+            end = stored.indptr[columns[j] + 1]
             while p < end and stored.indices[p] < block + CELLS_PER_BLOCK:
                 i = cell_of[stored.indices[p]]
                 y = np.float64(stored.data[p])
@@ -160,8 +197,7 @@ def spread_columns(
                 if y <= N_TAIL:
                     hist_out[group, g, int(y)] += 1
                 else:
-                    over_group_out[n_over] = group
-                    over_gene_out[n_over] = g
+                    over_slot_out[n_over] = group * A.shape[0] + g
                     over_value_out[n_over] = y
                     n_over += 1
                 offset_out[group, g] += y * writes.offset[i]
@@ -174,6 +210,7 @@ def spread_columns(
                         target[k] += yx * weight[k]
                     first += writes.stride[i]
             cursor[j] = p
+    return n_over
 
 
 @njit(cache=True, nogil=True)

@@ -10,7 +10,6 @@ import scipy.sparse as sp
 
 from .._errors import InputError
 from .arrays import AnyArray, IntArray
-from .kernels import Stored
 
 # Anything with `shape`: scipy sparse matrices and arrays, numpy arrays.
 Matrix: TypeAlias = Any
@@ -58,16 +57,6 @@ def as_readable(matrix: Matrix) -> Matrix:
     return dense
 
 
-def is_csc(matrix: Matrix) -> bool:
-    """Whether a readable matrix is stored gene by gene."""
-    return not isinstance(matrix, np.ndarray) and matrix.format == "csc"
-
-
-def stored_arrays(matrix: Matrix) -> Stored:
-    """The arrays of a CSR or CSC matrix."""
-    return Stored(matrix.data, matrix.indices, matrix.indptr)
-
-
 def gene_index(genes: Genes, n_vars: int) -> IntArray:
     """Columns that `genes` selects."""
     index = np.arange(n_vars, dtype=np.int64)[genes]
@@ -106,6 +95,13 @@ def cells_of_rows(order: IntArray, matrix_row: IntArray, n_matrix: int) -> IntAr
     present = order[matrix_row[order] >= 0]
     cell_of[matrix_row[present]] = present
     return cell_of
+
+
+def rank_of_cells(order: IntArray, n_obs: int) -> IntArray:
+    """Place of each cell in `order`, -1 for cells that are not in it."""
+    rank = np.full(n_obs, -1, dtype=np.int64)
+    rank[order] = np.arange(len(order))
+    return rank
 
 
 def map_genes(genes: IntArray, n_vars: int) -> IntArray:

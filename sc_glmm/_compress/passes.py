@@ -1,99 +1,86 @@
-"""How a pass over a matrix is cut into blocks of rows (CSR, dense) or of genes (CSC) that threads can share.
+"""How a pass over a matrix is cut into blocks that threads can share.
 
-Blocks are a matter of the data alone, never of the number of threads, and every number is added up in one order: no
-result depends on the number of threads.
+A pass goes through the chunks of its source one after the other. Within a chunk of rows (CSR, dense) every block owns
+a range of genes, within a chunk of genes (CSC) some of these genes. So no two blocks write to the same number, each
+number is added up in the order of the cells, and no result depends on the number of threads, on the memory or on where
+the matrix lies.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import NamedTuple
+from contextlib import contextmanager
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from .._display import wants_progress
 from .._errors import InputError
 from .arrays import IntArray
-from .kernels import Stored, sparse_block
-from .matrix import Matrix, stored_arrays, stored_values
+from .source import Chunk, Source, read_chunks
 
-MAX_BLOCKS = 32
-GENES_PER_BLOCK = 64
-DENSE_ROWS = 1024
+# Blocks of genes of a chunk of rows, and genes that a block has at least: each block looks up where its genes begin in
+# every row, which costs about as much as adding two counts.
+MAX_RANGES = 32
+GENES_PER_RANGE = 64
+# Blocks of a chunk of genes.
+MAX_BLOCKS = 16
 
-
-class Piece(NamedTuple):
-    """CSR arrays, and cells with the rows of these arrays that hold them."""
-
-    stored: Stored
-    places: IntArray
-    cells: IntArray
-
-    def row_and_column(self, position: int, matrix_row: IntArray) -> tuple[int, int]:
-        """Where in the matrix a stored value is."""
-        place = int(np.searchsorted(self.stored.indptr, position, side="right")) - 1
-        cell = self.cells[np.flatnonzero(self.places == place)[0]]
-        return int(matrix_row[cell]), int(self.stored.indices[position])
+Run: TypeAlias = Callable[[Callable[[int], None], int], None]
 
 
-@dataclass(frozen=True)
-class RowBlocks:
-    """Cells of a CSR or dense matrix in blocks of whole design rows; no block has rows of two groups.
+class CellPlaces(NamedTuple):
+    """Which cell each row of a matrix holds, and in which order cells are added up.
 
     Attributes
     ----------
-    matrix
-        The matrix.
-    matrix_row
-        Row of the matrix that holds each cell, -1 for none.
-    groups
-        Group of each block.
-    cells
-        Cells of each block, sorted by design row.
+    cell_of
+        Cell that each row of the matrix holds, -1 for none, shape (n_matrix_rows,).
+    rank
+        Place of each cell in the order of their design rows, shape (n_obs,).
     """
 
-    matrix: Matrix
-    matrix_row: IntArray
-    groups: tuple[int, ...]
-    cells: tuple[IntArray, ...]
-
-    def __len__(self) -> int:
-        return len(self.groups)
-
-    def pieces(self, block: int) -> Iterator[Piece]:
-        """The cells of a block: at once from CSR; from a dense matrix a bounded number at a time."""
-        cells = self.cells[block]
-        if not isinstance(self.matrix, np.ndarray):
-            yield Piece(stored_arrays(self.matrix), self.matrix_row[cells], cells)
-            return
-        for first in range(0, len(cells), DENSE_ROWS):
-            part = cells[first : first + DENSE_ROWS]
-            dense = np.ascontiguousarray(stored_values(self.matrix[self.matrix_row[part]]))
-            yield Piece(Stored(*sparse_block(dense)), np.arange(len(part), dtype=np.int64), part)
+    cell_of: IntArray
+    rank: IntArray
 
 
-def split_rows(
-    matrix: Matrix, matrix_row: IntArray, order: IntArray, order_ptr: IntArray, row_group: IntArray, block_size: int
-) -> RowBlocks:
-    """Cut the cells in `order` (sorted by design row) into blocks of about `block_size` stored values or more."""
-    present = matrix_row[order] >= 0
-    ptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(present)])[order_ptr]
-    order = order[present]
-    if isinstance(matrix, np.ndarray):
-        cell_size = np.full(len(order), matrix.shape[1], dtype=np.int64)
-    else:
-        cell_size = np.diff(matrix.indptr)[matrix_row[order]].astype(np.int64)
-    ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(cell_size)])
-    row_size = ends[ptr[1:]] - ends[ptr[:-1]]
-    groups, cells = [], []
-    for group in range(int(row_group.max(initial=-1)) + 1):
-        rows = np.flatnonzero(row_group == group)
-        n_blocks = min(max(int(row_size[rows].sum()) // max(block_size, 1), 1), MAX_BLOCKS)
-        for part in split_evenly(row_size[rows], n_blocks):
-            groups.append(group)
-            cells.append(np.concatenate([order[:0], *(order[ptr[row] : ptr[row + 1]] for row in rows[part])]))
-    return RowBlocks(matrix, matrix_row, tuple(groups), tuple(cells))
+class RowPiece(NamedTuple):
+    """Cells of a chunk, sorted by design row, and the rows of the chunk that hold them."""
+
+    rows: IntArray
+    cells: IntArray
+
+
+class GenePiece(NamedTuple):
+    """Columns of a chunk in blocks: places in the chunk, and genes of the results."""
+
+    columns: list[IntArray]
+    genes: list[IntArray]
+
+
+def cells_in(places: CellPlaces, first: int, last: int) -> RowPiece:
+    """The cells that rows `first` to before `last` of a matrix hold."""
+    cells = places.cell_of[first:last]
+    rows = np.flatnonzero(cells >= 0)
+    rows = rows[np.argsort(places.rank[cells[rows]], kind="stable")]
+    return RowPiece(rows, cells[rows])
+
+
+def column_ranges(columns: IntArray) -> list[tuple[int, int]]:
+    """Ranges ``(first, end)`` of columns with about as many of the chosen ones each."""
+    n_ranges = min(max(len(columns) // GENES_PER_RANGE, 1), MAX_RANGES)
+    ascending = np.sort(columns)
+    parts = [part for part in np.array_split(ascending, n_ranges) if len(part)]
+    return [(int(part[0]), int(part[-1]) + 1) for part in parts]
+
+
+def genes_in(chunk: Chunk, gene_map: IntArray) -> GenePiece:
+    """The chosen columns of a chunk of a CSC matrix, in blocks of about the same size."""
+    columns = np.flatnonzero(gene_map[chunk.first : chunk.last] >= 0)
+    sizes = np.diff(chunk.stored.indptr)[columns]
+    parts = [columns[part] for part in split_evenly(sizes, MAX_BLOCKS)]
+    return GenePiece(parts, [gene_map[chunk.first + part] for part in parts])
 
 
 def split_evenly(sizes: IntArray, n_blocks: int) -> list[slice]:
@@ -105,22 +92,57 @@ def split_evenly(sizes: IntArray, n_blocks: int) -> list[slice]:
     return [slice(int(a), int(b)) for a, b in zip(edges[:-1], edges[1:], strict=True)]
 
 
-def gene_blocks(n_genes: int) -> list[slice]:
-    """Blocks of consecutive genes."""
-    return [slice(first, min(first + GENES_PER_BLOCK, n_genes)) for first in range(0, n_genes, GENES_PER_BLOCK)]
-
-
-def run_blocks(work: Callable[[int], None], n_blocks: int, n_jobs: int) -> None:
-    """Call ``work(0)``, ..., ``work(n_blocks - 1)``, on `n_jobs` threads.
+@contextmanager
+def workers(n_jobs: int) -> Iterator[Run]:
+    """A function that calls ``work(0)``, ..., ``work(n - 1)`` on `n_jobs` threads and waits for all of them.
 
     Always threads, whatever joblib's backend is: blocks write into arrays that they share.
     """
     if n_jobs < 1:
         raise InputError(f"n_jobs is {n_jobs}; the number of threads must be 1 or more.")
-    if n_jobs == 1 or n_blocks <= 1:
-        for block in range(n_blocks):
-            work(block)
+    if n_jobs == 1:
+
+        def alone(work: Callable[[int], None], n_blocks: int) -> None:
+            for block in range(n_blocks):
+                work(block)
+
+        yield alone
         return
-    with ThreadPoolExecutor(min(n_jobs, n_blocks)) as pool:
-        for _ in pool.map(work, range(n_blocks)):
-            pass
+    with ThreadPoolExecutor(n_jobs) as pool:
+
+        def together(work: Callable[[int], None], n_blocks: int) -> None:
+            for _ in pool.map(work, range(n_blocks)):
+                pass
+
+        yield together
+
+
+def chunks_with_progress(
+    source: Source, spans: list[tuple[int, int]], n_jobs: int, desc: str, progress: bool | None
+) -> Iterator[Chunk]:
+    """The chunks of a pass, with a bar that counts cells (or genes) and says how long it will take."""
+    bar = chunk_bar(source, spans, desc, progress)
+    for chunk in read_chunks(source, spans, n_readers=readers(n_jobs)):
+        yield chunk
+        if bar is not None:
+            bar.update(chunk.last - chunk.first)
+    if bar is not None:
+        bar.close()
+
+
+def readers(n_jobs: int) -> int:
+    """Threads that read: two keep a disk busy, more help where values must be decompressed."""
+    return min(max(n_jobs, 2), 8)
+
+
+def chunk_bar(source: Source, spans: list[tuple[int, int]], desc: str, progress: bool | None) -> Any:
+    """A progress bar over the lines of the chunks, or None; a matrix in memory is through before a bar is read."""
+    if source.in_memory or not wants_progress(progress):
+        return None
+    import sys
+
+    from tqdm.auto import tqdm
+
+    total = sum(last - first for first, last in spans)
+    unit = "gene" if source.form == "csc" else "cell"
+    return tqdm(total=total, desc=desc, unit=unit, unit_scale=True, file=sys.stderr)

@@ -10,11 +10,14 @@ from scipy.stats import rankdata
 
 from .._errors import InputError
 from . import moments
-from .arrays import FloatArray, IntArray
+from .arrays import AnyArray, FloatArray, IntArray
 from .composition import pooled_factors
 from .gaussian import compress_gaussian
-from .matrix import Matrix, as_readable, is_csc, stored_arrays
+from .guards import problem_of_values
+from .matrix import Matrix
+from .passes import chunk_bar, readers
 from .rows import StackedRows
+from .source import Source, as_source, read_chunk_values, read_chunks
 
 # Trimmed mean of M values: the shares of genes cut off at both ends by log ratio and by abundance.
 TRIM_RATIO = 0.3
@@ -23,20 +26,52 @@ TRIM_ABUNDANCE = 0.05
 DOMINANT_SHARE = 0.05
 
 
-def library_size(matrix: Matrix) -> FloatArray:
-    """Sum of the counts of each cell over all genes, shape (n_obs,)."""
-    matrix = as_readable(matrix)
-    total = np.zeros(matrix.shape[0])
-    if isinstance(matrix, np.ndarray):
-        return np.asarray(matrix.sum(axis=1, dtype=np.float64))
-    if is_csc(matrix):
-        moments.total_over_columns(stored_arrays(matrix), total)
+def library_size(
+    matrix: Matrix | Source, *, check: bool = False, n_jobs: int = 1, progress: bool | None = False
+) -> FloatArray:
+    """Sum of the counts of each cell over all genes, shape (n_obs,).
+
+    Of a CSR matrix on disk only the values are read, not the indices; of a CSC matrix everything.
+
+    Parameters
+    ----------
+    matrix
+        Counts, cells x genes.
+    check
+        Refuse values that are no counts, as :func:`~sc_glmm._compress.guards.count_problem` finds them.
+    n_jobs, progress
+        Threads that read a matrix on disk, and whether a bar is shown meanwhile.
+    """
+    source = as_source(matrix)
+    total = np.zeros(source.shape[0])
+    spans = source.spans()
+    bar = chunk_bar(source, spans, "adding up the cells", progress)
+    if source.form == "csc":
+        for chunk in read_chunks(source, spans, readers(n_jobs)):
+            if check:
+                _refuse(source, chunk.first, chunk.last, chunk.stored.data)
+            moments.total_over_columns(chunk.stored, total)
+            if bar is not None:
+                bar.update(chunk.last - chunk.first)
     else:
-        moments.total_of_rows(stored_arrays(matrix), total)
+        for first, last, values, indptr in read_chunk_values(source, spans, readers(n_jobs)):
+            if check:
+                _refuse(source, first, last, values)
+            moments.total_of_rows(values, indptr, total[first:last])
+            if bar is not None:
+                bar.update(last - first)
+    if bar is not None:
+        bar.close()
     return total
 
 
-def pseudobulk(matrix: Matrix, codes: IntArray, n_levels: int, *, n_jobs: int = 1) -> FloatArray:
+def _refuse(source: Source, first: int, last: int, values: AnyArray) -> None:
+    problem = problem_of_values(source, first, last, values)
+    if problem is not None:
+        raise InputError(f"{source.name} {problem}. Raw counts are needed; name the layer that holds them")
+
+
+def pseudobulk(matrix: Matrix | Source, codes: IntArray, n_levels: int, *, n_jobs: int = 1) -> FloatArray:
     """Sum of the counts of each gene over the cells of each sample, shape (n_levels, n_genes).
 
     Parameters
@@ -166,13 +201,13 @@ class SizeFactors:
         return float(np.abs(np.log(self.sample_factor)).max(initial=0.0))
 
 
-def total_size_factors(matrix: Matrix) -> SizeFactors:
+def total_size_factors(matrix: Matrix | Source) -> SizeFactors:
     """Size factors proportional to the library size."""
     return _scaled(library_size(matrix), np.ones(1), np.zeros((1, matrix.shape[1])), None)
 
 
 def sample_size_factors(
-    matrix: Matrix,
+    matrix: Matrix | Source,
     codes: IntArray,
     n_levels: int,
     *,

@@ -2,17 +2,57 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from threading import Lock
+from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
 from .._errors import InputError
 from . import kernels
 from .arrays import AnyArray, FloatArray, IntArray
-from .matrix import Matrix, stored_arrays
 from .nodes import NodeTable
-from .passes import RowBlocks, gene_blocks, run_blocks
+from .passes import (
+    CellPlaces,
+    GenePiece,
+    RowPiece,
+    cells_in,
+    chunks_with_progress,
+    column_ranges,
+    genes_in,
+    workers,
+)
+from .source import Chunk, Source
+
+# Entries of the overflow list of a block of genes that are kept before equal ones are counted.
+OVER_PENDING = 1 << 18
+
+
+@dataclass
+class Overflow:
+    """Counts above 64 as entries (slot, value, number of cells); slot is ``group * n_genes + gene``."""
+
+    parts: list[tuple[IntArray, FloatArray, FloatArray]] = field(default_factory=list)
+    n_pending: int = 0
+
+    def add(self, slot: IntArray, value: FloatArray) -> None:
+        """Add counts of one cell each."""
+        if len(slot) == 0:
+            return
+        self.parts.append((slot, value, np.ones(len(value))))
+        self.n_pending += len(slot)
+        if self.n_pending > OVER_PENDING:
+            self.parts, self.n_pending = [merge_over(self.parts)], 0
+
+
+def merge_over(parts: list[tuple[IntArray, FloatArray, FloatArray]]) -> tuple[IntArray, FloatArray, FloatArray]:
+    """Sort entries by slot and value and add up the numbers of cells of equal ones."""
+    slot = np.concatenate([np.zeros(0, np.int64), *(part[0] for part in parts)])
+    value = np.concatenate([np.zeros(0), *(part[1] for part in parts)])
+    count = np.concatenate([np.zeros(0), *(part[2] for part in parts)])
+    order = np.lexsort((value, slot))
+    slot, value, count = slot[order], value[order], count[order]
+    first = np.flatnonzero((np.diff(slot, prepend=-1) != 0) | (np.diff(value, prepend=0.0) != 0))
+    return slot[first], value[first], np.add.reduceat(count, first) if len(first) else count
 
 
 @dataclass(frozen=True)
@@ -28,13 +68,13 @@ class Sums:
     offset
         Sum of count times offset, shape (n_groups, n_genes).
     over
-        Group, gene and value of every count above 64, in parts.
+        Counts above 64, in parts that each belong to other genes.
     """
 
     A: FloatArray
     hist: AnyArray
     offset: FloatArray
-    over: list[tuple[IntArray, IntArray, FloatArray]]
+    over: list[Overflow]
 
 
 def empty_sums(n_groups: int, n_genes: int, n_nodes: int) -> Sums:
@@ -47,10 +87,10 @@ def empty_sums(n_groups: int, n_genes: int, n_nodes: int) -> Sums:
     )
 
 
-def refuse_value(value: float, row: int, column: int) -> None:
+def refuse_value(name: str, value: float, row: int, column: int) -> None:
     """Raise for a stored value that is no count."""
     raise InputError(
-        f"the matrix holds {value} in row {row}, column {column}, which is no count; only whole numbers from 0 on can "
+        f"{name} holds {value} in row {row}, column {column}, which is no count; only whole numbers from 0 on can "
         "be used. Give the raw counts, not normalised or log-transformed values."
     )
 
@@ -60,87 +100,98 @@ def _writes(table: NodeTable, offset: FloatArray) -> kernels.Writes:
     return kernels.Writes(offset, *cell, table.cell_stride, table.cell_x_ptr, table.cell_x_weight)
 
 
+def _n_over(source: Source, chunk: Chunk, lines: IntArray, minor_map: IntArray) -> int:
+    """Upper bound of the counts for the overflow list in a chunk; values that are no counts are refused if used."""
+    n_over, bad = kernels.scan_values(chunk.stored.data)
+    if bad >= 0:
+        n_over, bad = kernels.scan_lines(chunk.stored, lines, minor_map)
+        if bad >= 0:
+            line = chunk.first + int(np.searchsorted(chunk.stored.indptr, bad, side="right")) - 1
+            minor = int(chunk.stored.indices[bad])
+            row, column = (minor, line) if source.form == "csc" else (line, minor)
+            refuse_value(source.name, chunk.stored.data[bad], row, column)
+    return n_over
+
+
 def spread_by_rows(
-    blocks: RowBlocks, table: NodeTable, offset: FloatArray, gene_map: IntArray, sums: Sums, n_jobs: int
-) -> None:
-    """Add the cells of a CSR or dense matrix; each block owns the nodes of its rows."""
-    n_genes = len(sums.A)
-    offset_parts = np.zeros((len(blocks), n_genes))
-    over_parts: list[list[tuple[IntArray, IntArray, FloatArray]]] = [[] for _ in range(len(blocks))]
-    writes = _writes(table, offset)
-    lock = Lock()
-
-    def work(block: int) -> None:
-        group = blocks.groups[block]
-        hist = np.zeros(sums.hist.shape[1:], dtype=sums.hist.dtype)
-        for piece in blocks.pieces(block):
-            n_over, bad = kernels.scan_rows(piece.stored, piece.places, gene_map)
-            if bad >= 0:
-                refuse_value(piece.stored.data[bad], *piece.row_and_column(bad, blocks.matrix_row))
-            over_gene, over_value = np.empty(n_over, dtype=np.int64), np.empty(n_over)
-            kernels.spread_rows(
-                piece.stored,
-                piece.places,
-                piece.cells,
-                gene_map,
-                writes,
-                sums.A,
-                hist,
-                offset_parts[block],
-                over_gene,
-                over_value,
-            )
-            over_parts[block].append((np.full(n_over, group), over_gene, over_value))
-        # Whole numbers: the order in which the blocks arrive does not matter.
-        with lock:
-            sums.hist[group] += hist
-
-    run_blocks(work, len(blocks), n_jobs)
-    for group, part in zip(blocks.groups, offset_parts, strict=True):
-        sums.offset[group] += part
-    for parts in over_parts:
-        sums.over.extend(parts)
-
-
-def spread_by_columns(
-    matrix: Matrix,
-    cell_of: IntArray,
-    genes: IntArray,
+    source: Source,
+    places: CellPlaces,
+    columns: IntArray,
+    gene_map: IntArray,
     group_of: IntArray,
     table: NodeTable,
     offset: FloatArray,
     sums: Sums,
     n_jobs: int,
+    progress: bool | None,
+) -> None:
+    """Add the cells of a CSR or dense matrix; each block of a chunk owns a range of genes."""
+    writes, ranges = _writes(table, offset), column_ranges(columns)
+    over = [Overflow() for _ in ranges]
+    sums.over.extend(over)
+
+    def add(chunk: Chunk, piece: RowPiece, n_over: int, block: int) -> None:
+        slot, value = np.empty(n_over, dtype=np.int64), np.empty(n_over)
+        n = kernels.spread_rows(
+            chunk.stored,
+            piece.rows,
+            piece.cells,
+            *ranges[block],
+            gene_map,
+            group_of,
+            writes,
+            sums.A,
+            sums.hist,
+            sums.offset,
+            slot,
+            value,
+        )
+        over[block].add(slot[:n].copy(), value[:n].copy())
+
+    spans = source.spans(places.cell_of >= 0)
+    with workers(n_jobs) as run:
+        for chunk in chunks_with_progress(source, spans, n_jobs, "compressing", progress):
+            piece = cells_in(places, chunk.first, chunk.last)
+            n_over = _n_over(source, chunk, piece.rows, gene_map)
+            run(partial(add, chunk, piece, n_over), len(ranges))
+
+
+def spread_by_columns(
+    source: Source,
+    cell_of: IntArray,
+    gene_map: IntArray,
+    group_of: IntArray,
+    table: NodeTable,
+    offset: FloatArray,
+    sums: Sums,
+    n_jobs: int,
+    progress: bool | None,
 ) -> None:
     """Add the genes of a CSC matrix; each block owns its genes."""
-    blocks = gene_blocks(len(genes))
-    stored, writes = stored_arrays(matrix), _writes(table, offset)
-    over_parts: list[list[tuple[IntArray, IntArray, FloatArray]]] = [[] for _ in blocks]
+    writes = _writes(table, offset)
 
-    def work(block: int) -> None:
-        columns = genes[blocks[block]]
-        n_over, bad = kernels.scan_columns(stored, columns, cell_of)
-        if bad >= 0:
-            column = int(np.searchsorted(matrix.indptr, bad, side="right")) - 1
-            refuse_value(matrix.data[bad], int(matrix.indices[bad]), column)
-        over_group, over_gene = np.empty((2, n_over), dtype=np.int64)
-        over_value = np.empty(n_over)
-        kernels.spread_columns(
-            stored,
-            columns,
-            blocks[block].start,
+    def add(chunk: Chunk, piece: GenePiece, n_over: int, over: list[Overflow], block: int) -> None:
+        slot, value = np.empty(n_over, dtype=np.int64), np.empty(n_over)
+        n = kernels.spread_columns(
+            chunk.stored,
+            piece.columns[block],
+            piece.genes[block],
             cell_of,
             group_of,
             writes,
             sums.A,
             sums.hist,
             sums.offset,
-            over_group,
-            over_gene,
-            over_value,
+            slot,
+            value,
         )
-        over_parts[block].append((over_group, over_gene, over_value))
+        over[block].add(slot[:n].copy(), value[:n].copy())
 
-    run_blocks(work, len(blocks), n_jobs)
-    for parts in over_parts:
-        sums.over.extend(parts)
+    spans = source.spans(gene_map >= 0)
+    with workers(n_jobs) as run:
+        for chunk in chunks_with_progress(source, spans, n_jobs, "compressing", progress):
+            piece = genes_in(chunk, gene_map)
+            n_over = _n_over(source, chunk, np.concatenate(piece.columns), cell_of)
+            over = [Overflow() for _ in piece.columns]
+            run(partial(add, chunk, piece, n_over, over), len(piece.columns))
+            sums.over.append(Overflow([merge_over([part for block in over for part in block.parts])]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -25,6 +25,7 @@ from .._compress import (
     tensor_error,
 )
 from .._compress.matrix import Matrix, gene_index
+from .._compress.source import Source
 from .._design import Design
 from .._engine.fit import GeneStats, Nodes
 from .._errors import InputError
@@ -32,6 +33,7 @@ from .._families.registry import Family
 from .model import count_stats, engine_nodes, gaussian_nodes, gaussian_stats
 from .orthogonal import OrthogonalRows, orthogonal_rows
 from .rows import Grid, ModelRows, design_rows, find_grid, plain_rows
+from .slabs import gene_slabs, join_stats, scratch_array
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -147,7 +149,13 @@ class Pass:
     basis: OrthogonalRows | None = None
 
     def add_up(
-        self, matrix: Matrix, *, first_row: int = 0, genes: slice | IntArray = slice(None), n_jobs: int = 1
+        self,
+        matrix: Matrix | Source,
+        *,
+        first_row: int = 0,
+        genes: slice | IntArray = slice(None),
+        n_jobs: int = 1,
+        progress: bool | None = False,
     ) -> CountStats | GaussianStats:
         """Statistics of the cells in `matrix`, which holds the rows from `first_row` on of the whole matrix.
 
@@ -155,7 +163,7 @@ class Pass:
         """
         where = self._where(first_row, matrix.shape[0])
         if self.table is None and self.rows is not None:
-            return self._sums(matrix, self.rows, where, gene_index(genes, matrix.shape[1]), n_jobs)
+            return self._sums(matrix, self.rows, where, gene_index(genes, matrix.shape[1]), n_jobs, progress)
         if self.table is None:
             raise RuntimeError("a pass has either a node table or rows")
         return compress_counts(
@@ -167,20 +175,32 @@ class Pass:
             group_of=self.group_of,
             n_groups=None if self.group_of is None else len(self.groups),
             n_jobs=n_jobs,
+            progress=progress,
         )
 
     def _sums(
-        self, matrix: Matrix, rows: DesignRows, where: IntArray | None, genes: IntArray, n_jobs: int
+        self,
+        matrix: Matrix | Source,
+        rows: DesignRows,
+        where: IntArray | None,
+        genes: IntArray,
+        n_jobs: int,
+        progress: bool | None,
     ) -> GaussianStats:
         """Sums of a Gaussian response over the rows; with a basis over that, and of all cells in a last column."""
+
+        def sums(chosen: IntArray) -> GaussianStats:
+            return compress_gaussian(
+                matrix, rows, self.offset, obs_index=where, genes=chosen, n_jobs=n_jobs, progress=progress
+            )
+
         if self.basis is None:
-            return compress_gaussian(matrix, rows, self.offset, obs_index=where, genes=genes, n_jobs=n_jobs)
+            return sums(genes)
         at_a_time, parts = max(_MAX_SUMS // max(rows.n_rows, 1), 1), []
         for start in range(0, max(len(genes), 1), at_a_time):
-            some = genes[start : start + at_a_time]
-            made = compress_gaussian(matrix, rows, self.offset, obs_index=where, genes=some, n_jobs=n_jobs)
-            sums = np.column_stack([(self.basis.projection @ made.sum_y.T).T, made.sum_y.sum(axis=1)])
-            parts.append(replace(made, sum_y=sums))
+            made = sums(genes[start : start + at_a_time])
+            projected = np.column_stack([(self.basis.projection @ made.sum_y.T).T, made.sum_y.sum(axis=1)])
+            parts.append(replace(made, sum_y=projected))
         return GaussianStats(
             sum_y=np.concatenate([part.sum_y for part in parts]),
             sum_yy=np.concatenate([part.sum_yy for part in parts]),
@@ -225,19 +245,49 @@ def _with_stats(layout: Layout, stats: GeneStats, total: FloatArray, n_nonzero: 
 
 
 def compress_groups(
-    matrix: Matrix,
+    matrix: Matrix | Source,
     groups: Sequence[CellGroup],
     family: Family,
     *,
     genes: slice | IntArray = slice(None),
     n_jobs: int = 1,
+    memory_limit: int | None = None,
+    progress: bool | None = False,
 ) -> list[Compressed]:
-    """Compress the cells of all groups; those without a covariate's grid share one pass over `matrix`."""
+    """Compress the cells of all groups; those without a covariate's grid share one pass over `matrix`.
+
+    Statistics that need more than `memory_limit` bytes are made in several passes, by genes, and kept in a file.
+    """
     done: dict[int, Compressed] = {}
+    chosen = gene_index(genes, matrix.shape[1])
     for each in plan_passes(groups, family, matrix.shape[0]):
-        made = each.by_group(each.add_up(matrix, genes=genes, n_jobs=n_jobs))
-        done.update(zip(each.groups, made, strict=True))
+        slabs = gene_slabs(chosen, np.diff(each.first_node).tolist(), memory_limit)
+        made = (each.by_group(each.add_up(matrix, genes=slab, n_jobs=n_jobs, progress=progress)) for slab in slabs)
+        joined = next(made) if len(slabs) == 1 else _join_slabs(each.layouts, len(chosen), made)
+        done.update(zip(each.groups, joined, strict=True))
     return [done[i] for i in range(len(groups))]
+
+
+def _join_slabs(layouts: Sequence[Layout], n_genes: int, slabs: Iterable[list[Compressed]]) -> list[Compressed]:
+    """All genes from consecutive sets of them, the statistics on the nodes in temporary files."""
+    A = [scratch_array((n_genes, layout.n_nodes)) for layout in layouts]
+    parts: list[list[Compressed]] = [[] for _ in layouts]
+    start = 0
+    for slab in slabs:
+        stop = start + len(slab[0].total)
+        for i, mine in enumerate(slab):
+            A[i][start:stop] = mine.stats.A
+            parts[i].append(replace(mine, stats=replace(mine.stats, A=mine.stats.A[:0].copy())))
+        start = stop
+    return [
+        _with_stats(
+            layout,
+            join_stats([part.stats for part in mine], A[i]),
+            np.concatenate([part.total for part in mine]),
+            np.concatenate([part.n_nonzero for part in mine]),
+        )
+        for i, (layout, mine) in enumerate(zip(layouts, parts, strict=True))
+    ]
 
 
 def plan_passes(groups: Sequence[CellGroup], family: Family, n_cells: int) -> list[Pass]:

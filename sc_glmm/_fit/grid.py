@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from .._compress import chebyshev_nodes, compress_counts
 from .._compress.matrix import Matrix
+from .._compress.source import Source
 from .compress import CellGroup, Compressed
 from .genes import AllFits, GeneModel, fit_all, prepare_genes
 from .model import count_stats, engine_nodes
@@ -29,7 +30,7 @@ def steep_genes(compressed: Compressed, result: AllFits) -> NDArray[np.int64]:
 
 
 def refit_outside_grid(
-    matrix: Matrix, group: CellGroup, compressed: Compressed, model: GeneModel, result: AllFits, n_jobs: int
+    matrix: Matrix | Source, group: CellGroup, compressed: Compressed, model: GeneModel, result: AllFits, n_jobs: int
 ) -> AllFits:
     """Replace the fits of genes with steep slopes by fits on the cells; all others stay as they are."""
     genes = steep_genes(compressed, result)

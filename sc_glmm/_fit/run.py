@@ -24,6 +24,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from .._compress.matrix import Matrix
+from .._compress.source import Source
 from .._display import logger, warn_notes
 from .._engine.fit import GeneStats
 from .._families.registry import Family
@@ -74,12 +75,13 @@ class Task:
 
 
 def run_groups(
-    matrix: Matrix,
+    matrix: Matrix | Source,
     plans: Sequence[Plan],
     task: Task,
     genes: pd.Index,
     *,
     n_jobs: int = 1,
+    memory_limit: int | None = None,
     progress: bool | None = False,
 ) -> tuple[list[GeneTests], list[str]]:
     """Run all stages in this process; gives the tables of each group, and notes (which have been told).
@@ -87,17 +89,24 @@ def run_groups(
     Parameters
     ----------
     matrix
-        ``(n_obs, n_genes)`` response.
+        ``(n_obs, n_genes)`` response, in memory or read chunk by chunk.
     plans
         The groups, with places in `matrix`.
     task
         What to do.
     genes
         Names of the genes.
-    n_jobs, progress
+    n_jobs, memory_limit, progress
         As for :func:`sc_glmm.tl.test`.
     """
-    compressed = compress_groups(matrix, [plan.cells for plan in plans], task.family, n_jobs=n_jobs)
+    compressed = compress_groups(
+        matrix,
+        [plan.cells for plan in plans],
+        task.family,
+        n_jobs=n_jobs,
+        memory_limit=memory_limit,
+        progress=progress,
+    )
     tests, notes = [], []
     for plan, cells in zip(plans, compressed, strict=True):
         model, factors = normalise(model_of(plan, cells, cells.stats, task), task)
@@ -147,7 +156,7 @@ def normalise(model: GeneModel, task: Task, bulk: FloatArray | None = None) -> t
 
 
 def fit_range(
-    matrix: Matrix,
+    matrix: Matrix | Source,
     plan: Plan,
     cells: Compressed,
     model: GeneModel,

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from .._anndata import StoredRun, find_response, groups_of, read_run
+from .._anndata import StoredRun, find_response, groups_of, open_data, read_run
+from .._compress.source import one_column
 from .._design import Contrast, Design, build_design
 from .._errors import InputError
 from .._fit.compress import CellGroup
@@ -90,8 +91,9 @@ def refit(adata: AnnData, gene: str, *, key: str = "glmm", group: str | None = N
     rows = _rows_of(adata, run, gene, key)
     params, spec = run.params, get_family(str(run.params["family"]))
     parsed = parse_formula(str(params["formula"]))
-    response = find_response(adata, parsed, spec.counts)
-    column = response.matrix[:, [adata.var_names.get_loc(gene)]]
+    opened = open_data(adata, key)
+    response = find_response(opened, parsed, spec.counts)
+    column = one_column(response.matrix, int(adata.var_names.get_indexer(pd.Index([gene]))[0]))
     if run.log_sizes is None:
         sizes = find_sizes(adata, response.matrix, parsed, spec, None, None)
         log_sizes, used = sizes.log, sizes.used

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._anndata import cut_note, obs_numbers
+from .._compress.matrix import Matrix
 from .._compress.size_factors import library_size
+from .._compress.source import Source
 from .._errors import InputError
 from .._families.registry import Family
 from .._fit.sizes import CellSizes, check_offset, check_size_factors, library_sizes
@@ -18,9 +20,17 @@ if TYPE_CHECKING:
 
 
 def find_sizes(
-    adata: AnnData, matrix: Any, formula: MixedFormula, family: Family, size_factors: Any, offset: Any
+    adata: AnnData,
+    matrix: Matrix | Source,
+    formula: MixedFormula,
+    family: Family,
+    size_factors: Any,
+    offset: Any,
+    *,
+    n_jobs: int = 1,
+    progress: bool | None = False,
 ) -> CellSizes:
-    """Size factors as given or by default."""
+    """Size factors as given or by default; only the default looks at the matrix."""
     if size_factors is not None and offset is not None:
         raise InputError(
             "size_factors and offset were both given; size_factors are linear, offset is their natural log: pass one"
@@ -43,6 +53,6 @@ def find_sizes(
         return CellSizes(check_offset(values, everything, True), everything, False, source, ())
     if formula.offsets:
         return CellSizes(np.zeros(adata.n_obs), everything, False, "offset(...) in the formula", ())
-    library = library_size(matrix)
+    library = library_size(matrix, check=isinstance(matrix, Source), n_jobs=n_jobs, progress=progress)
     note = cut_note(adata, library)
     return library_sizes(library, () if note is None else (note,))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
-from .._anndata import check_object, find_response, groups_of, write_results
+from .._anndata import find_response, groups_of, hand_over, open_data, write_results
+from .._compress.source import Source
 from .._display import logger, warn_notes
 from .._errors import InputError
 from .._fit.adjust import adjust_over_groups, check_adjust
@@ -18,7 +20,7 @@ from .._fit.plan import Choices, plan_groups
 from .._fit.run import Task, run_groups
 from .._fit.tests import check_test, default_test
 from .._formula import parse_formula
-from .._parallel import resolve_n_jobs
+from .._parallel import resolve_memory, resolve_n_jobs
 from .._recipe import announce_compilation, make_recipe, summary_line
 from ._sizes import find_sizes
 
@@ -40,7 +42,7 @@ TestName = Literal[
 
 
 def test(
-    adata: AnnData,
+    adata: AnnData | str | os.PathLike[str],
     formula: str,
     *,
     family: Literal["nb", "poisson", "gaussian"] = "nb",
@@ -61,6 +63,7 @@ def test(
     method: Literal["reml", "ml"] = "reml",
     n_agq: int = 1,
     n_jobs: int | None = None,
+    memory_limit: int | str | None = None,
     key_added: str = "glmm",
     copy: bool = False,
     progress: bool | None = None,
@@ -81,7 +84,8 @@ def test(
     Parameters
     ----------
     adata
-        Annotated data with raw counts, all genes.
+        Annotated data with raw counts, all genes. In memory, backed, lazy, or the path of an ``.h5ad`` file or a zarr
+        store: a matrix that is not in memory is read chunk by chunk, never as a whole.
     formula
         In lme4's syntax, such as ``"counts ~ disease + (1|sample)"``. The left side names a layer, else X is used.
         Nested, crossed and several terms, random slopes, interactions, splines and ``offset(...)`` are understood.
@@ -132,17 +136,23 @@ def test(
         Nodes of adaptive Gauss-Hermite quadrature, with ``method="ml"`` and one scalar random effect; 1 is Laplace.
     n_jobs
         Threads; None for the CPUs that this process may use. Results do not depend on it.
+    memory_limit
+        Bytes that the statistics of the genes may take, or words such as ``"4 GB"``. If they need more, they are made
+        in several passes over the matrix and kept in a temporary file. Default: for a matrix that is not in memory half
+        of the memory that is available, else no limit. Results do not depend on it.
     key_added
         Name of the results.
     copy
-        Return a copy with the results instead of writing to `adata`.
+        Return a copy with the results instead of writing to `adata`. For a path: an AnnData with the results and
+        without a matrix; the file is not touched.
     progress
         Show a bar; None for a terminal or notebook only.
 
     Returns
     -------
     AnnData or None
-        The copy, with `copy`. Written are
+        The copy, with `copy`. With a path the results are written into the file, whose matrices are not rewritten;
+        a process that is killed meanwhile loses neither (see :func:`sc_glmm.recover`). Written are
 
         ``.varm[key_added]``
             One row per gene: ``status``, ``message``, ``converged``, ``singular``, ``separated``, ``n_iter``, ``mean``
@@ -194,7 +204,7 @@ def test(
     (60, 3)
     """
     start = time.perf_counter()
-    check_object(adata, key_added)
+    data, opened = adata, open_data(adata, key_added)
     spec, parsed, jobs = get_family(family), parse_formula(formula), resolve_n_jobs(n_jobs)
     if not parsed.random:
         raise InputError(
@@ -205,12 +215,14 @@ def test(
     check_adjust(adjust)
     if (test == "bootstrap") != (genes is not None):
         raise InputError("test='bootstrap' and genes= go together: name the genes to be tested by many simulated fits")
+    adata = opened.adata
     unknown = [gene for gene in genes or () if gene not in adata.var_names]
     if unknown:
         raise InputError(f"genes: {unknown[0]!r} is not among the gene names ({len(unknown)} such names)")
-    adata = adata.copy() if copy else adata
-    response = find_response(adata, parsed, spec.counts)
-    sizes = find_sizes(adata, response.matrix, parsed, spec, size_factors, offset)
+    response = find_response(opened, parsed, spec.counts)
+    adata = adata.copy() if copy and opened.store is None else adata
+    limit = resolve_memory(memory_limit, isinstance(response.matrix, Source))
+    sizes = find_sizes(adata, response.matrix, parsed, spec, size_factors, offset, n_jobs=jobs, progress=progress)
     choices = Choices(reference, contrasts, method, n_agq, within, min_cells, min_samples)
     groups, ungrouped = groups_of(adata, groupby)
     obs: pd.DataFrame = adata.obs  # type: ignore[assignment]
@@ -227,7 +239,9 @@ def test(
         normalise=sizes.default,
         bootstrap=(named, n_boot, seed) if test == "bootstrap" else None,
     )
-    tests, told = run_groups(response.matrix, plans, task, adata.var_names, n_jobs=jobs, progress=progress)
+    tests, told = run_groups(
+        response.matrix, plans, task, adata.var_names, n_jobs=jobs, memory_limit=limit, progress=progress
+    )
     notes += told
     if adjust == "global":
         tests = adjust_over_groups(tests)
@@ -253,6 +267,8 @@ def test(
         details = details_table(tests, skipped, obs, used, parsed, groupby)
     given = sizes.log if size_factors is not None or offset is not None else None
     write_results(adata, key_added, tests, recipe, groupby=groupby, details=details, sizes=given)
+    if not copy:
+        hand_over(opened, data, key_added)
     logger.info(summary_line(tests, time.perf_counter() - start, key_added, groupby))
     return adata if copy else None
 

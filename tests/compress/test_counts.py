@@ -7,9 +7,9 @@ from sc_glmm._compress import (
     add_counts,
     chebyshev_nodes,
     compress_counts,
-    counts,
     passes,
     poisson_nodes,
+    source,
     stack_rows,
     unique_rows,
 )
@@ -97,28 +97,34 @@ def test_large_counts_keep_the_likelihood(rng, largest):
         np.testing.assert_array_less(error.astype(float), [1e-11, 1e-11, 1e-10, 1e-9, 1e-11])
 
 
-def test_blocks_cover_every_cell_once(rng):
+@pytest.mark.parametrize("n_genes", [1, 63, 128, 1000, 20_011])
+def test_ranges_cover_every_gene_once(rng, n_genes):
+    columns = rng.permutation(25_000)[:n_genes]
+    ranges = passes.column_ranges(columns)
+    assert 1 <= len(ranges) <= passes.MAX_RANGES
+    covered = np.concatenate([np.arange(*pair) for pair in ranges])
+    assert len(np.unique(covered)) == len(covered), "two blocks would write to the same gene"
+    assert np.isin(columns, covered).all()
+
+
+@pytest.mark.parametrize("form", ["csr", "csc", "dense"])
+def test_chunks_cover_every_line_once(monkeypatch, form):
+    monkeypatch.setattr(source, "CHUNK_VALUES", 500)
     matrix = sp.random(2000, 15, density=0.2, format="csr", random_state=1)
-    row_of = rng.integers(0, 50, 2000)
-    order = np.argsort(row_of, kind="stable")
-    order_ptr = np.searchsorted(row_of[order], np.arange(51))
-    matrix_row = np.where(rng.random(2000) < 0.1, -1, rng.permutation(2000))
-    row_group = np.arange(50) // 25
-    for form in (matrix, matrix.toarray()):
-        blocks = passes.split_rows(form, matrix_row, order, order_ptr, row_group, 500)
-        assert 5 < len(blocks) <= 2 * passes.MAX_BLOCKS
-        cells = np.concatenate(blocks.cells)
-        np.testing.assert_array_equal(np.sort(cells), np.flatnonzero(matrix_row >= 0))
-        rows = [set(row_of[part]) for part in blocks.cells]
-        assert sum(map(len, rows)) == len(set().union(*rows)), "a design row is in two blocks"
-        for group, part in zip(blocks.groups, blocks.cells, strict=True):
-            assert (row_group[row_of[part]] == group).all()
+    ours = source.as_source(FORMS[form](matrix.toarray()))
+    spans = ours.spans()
+    assert len(spans) > 5
+    assert [first for first, _ in spans] == [0, *(last for _, last in spans[:-1])] and spans[-1][1] == ours.n_lines
+    assert sum(ours.n_values(*span) for span in spans) == (30_000 if form == "dense" else matrix.nnz)
+    wanted = np.zeros(ours.n_lines, dtype=bool)
+    wanted[7] = True
+    assert [first <= 7 < last for first, last in ours.spans(wanted)] == [True]
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_threads_change_no_bit(rng, monkeypatch, form):
-    monkeypatch.setattr(passes, "GENES_PER_BLOCK", 3)
-    monkeypatch.setattr(counts, "VALUES_PER_BIN", 1)
+    monkeypatch.setattr(passes, "GENES_PER_RANGE", 3)
+    monkeypatch.setattr(source, "CHUNK_VALUES", 2000)
     y, row_of, offset = simulate(rng, n_obs=3000, n_rows=30)
     y[rng.integers(0, 3000, 50), rng.integers(0, 12, 50)] = rng.integers(60, 3000, 50)
     table = chebyshev_nodes(row_of, 30, offset)

@@ -3,7 +3,7 @@ import pytest
 import scipy.sparse as sp
 
 from sc_glmm import InputError
-from sc_glmm._compress import compress_gaussian, passes, stack_rows, unique_rows
+from sc_glmm._compress import compress_gaussian, passes, source, stack_rows, unique_rows
 from tests.compress.plain import FORMS
 
 
@@ -65,7 +65,8 @@ def test_groups_genes_and_rows_of_a_larger_matrix(rng, data, form):
 
 @pytest.mark.parametrize("form", FORMS)
 def test_threads_change_no_bit(rng, monkeypatch, form):
-    monkeypatch.setattr(passes, "GENES_PER_BLOCK", 2)
+    monkeypatch.setattr(passes, "GENES_PER_RANGE", 2)
+    monkeypatch.setattr(source, "CHUNK_VALUES", 2000)
     y = rng.normal(0, 1, (3000, 9)) * (rng.random((3000, 9)) < 0.4)
     rows = unique_rows(np.ones((3000, 1)), [], [rng.integers(0, 40, 3000)])
     one, four = (compress_gaussian(FORMS[form](y), rows, rng.normal(0, 1, 3000) * 0 + 0.3, n_jobs=n) for n in (1, 4))

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from sc_glmm._compress import count_problem, guards
+from sc_glmm._compress import count_problem, source
 from tests.compress.plain import FORMS
 
 
@@ -30,7 +30,7 @@ def test_counts_of_any_type_are_fine(counts, form, dtype):
     ],
 )
 def test_a_single_bad_value_is_found(monkeypatch, counts, form, block, value, words):
-    monkeypatch.setattr(guards, "BLOCK", block)
+    monkeypatch.setattr(source, "CHUNK_VALUES", block)
     counts[211, 33] = value
     assert count_problem(FORMS[form](counts)) == words
 

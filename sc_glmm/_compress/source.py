@@ -1,0 +1,211 @@
+"""Where a pass gets its cells from: a matrix in memory, or one that lies on disk and comes in chunks.
+
+A source is a matrix of *lines*: the rows of a CSR or dense matrix, the columns of a CSC matrix. It is read in chunks of
+consecutive lines, whose bounds are a matter of the data alone, so that sums over chunks have the same bits wherever the
+matrix is, however much memory there is and however many threads add them up. Every dense chunk is turned into CSR.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+
+from .._errors import InputError
+from . import kernels
+from .arrays import AnyArray, BoolArray, IntArray
+from .kernels import Stored, sparse_block
+from .matrix import Matrix, as_readable, stored_values
+
+Form = Literal["csr", "csc", "dense"]
+
+# Stored values (or elements of a dense matrix) of a chunk: 32 MB of float32 values and int32 indices.
+CHUNK_VALUES = 1 << 22
+# Chunks that are read ahead of the one that is being added up.
+CHUNKS_AHEAD = 3
+
+
+class Chunk(NamedTuple):
+    """Consecutive lines of a source, with their own `indptr`."""
+
+    first: int
+    last: int
+    stored: Stored
+
+
+class Source(ABC):
+    """A matrix of cells x genes that is read in chunks of consecutive lines.
+
+    Attributes
+    ----------
+    shape
+        Cells, genes.
+    form
+        How it is stored. The lines of a CSC matrix are genes, those of the others cells.
+    name
+        What messages call it.
+    line_ptr
+        Where each line begins among the stored values, shape (n_lines + 1,); None for a dense matrix.
+    in_memory
+        Whether reading costs nothing, so that there is no point in reading ahead.
+    """
+
+    shape: tuple[int, int]
+    form: Form
+    name: str = "the matrix"
+    line_ptr: IntArray | None
+    in_memory: bool = False
+
+    @abstractmethod
+    def read(self, first: int, last: int) -> Stored:
+        """The lines from `first` to before `last`; indices ascend within a line and none is repeated."""
+
+    @abstractmethod
+    def read_values(self, first: int, last: int) -> tuple[AnyArray, AnyArray]:
+        """Only the stored values of these lines, in the order of the lines, and where each line begins among them."""
+
+    @property
+    def n_lines(self) -> int:
+        """Rows of a CSR or dense matrix, columns of a CSC matrix."""
+        return self.shape[1] if self.form == "csc" else self.shape[0]
+
+    def bounds(self) -> IntArray:
+        """First line of every chunk and, at the end, the number of lines."""
+        if self.line_ptr is None:
+            step = max(CHUNK_VALUES // max(self.shape[1], 1), 1)
+            cuts = np.arange(step, self.n_lines, step)
+        else:
+            cuts = np.searchsorted(self.line_ptr, np.arange(CHUNK_VALUES, int(self.line_ptr[-1]), CHUNK_VALUES))
+        return np.unique(np.concatenate([[0], np.minimum(cuts, self.n_lines), [self.n_lines]])).astype(np.int64)
+
+    def n_values(self, first: int, last: int) -> int:
+        """Stored values (or elements) of the lines from `first` to before `last`."""
+        if self.line_ptr is None:
+            return (last - first) * self.shape[1]
+        return int(self.line_ptr[last] - self.line_ptr[first])
+
+    def spans(self, wanted: BoolArray | None = None) -> list[tuple[int, int]]:
+        """The chunks as ``(first, last)``; only those with a line of `wanted`."""
+        edges = self.bounds().tolist()
+        spans = [span for span in zip(edges[:-1], edges[1:], strict=True) if span[0] < span[1]]
+        return spans if wanted is None else [(a, b) for a, b in spans if wanted[a:b].any()]
+
+
+class MemorySource(Source):
+    """A scipy CSR or CSC matrix or a numpy array; nothing is copied but blocks of a dense matrix."""
+
+    in_memory = True
+
+    def __init__(self, matrix: Matrix) -> None:
+        self._matrix = as_readable(matrix)
+        self.shape = (int(self._matrix.shape[0]), int(self._matrix.shape[1]))
+        dense = isinstance(self._matrix, np.ndarray)
+        self.form = "dense" if dense else self._matrix.format
+        self.line_ptr = None if dense else np.asarray(self._matrix.indptr, dtype=np.int64)
+
+    def read(self, first: int, last: int) -> Stored:
+        """The lines from `first` to before `last`."""
+        if self.line_ptr is None:
+            return sparse_rows(self._matrix[first:last])
+        lo, hi = self.line_ptr[first], self.line_ptr[last]
+        return Stored(self._matrix.data[lo:hi], self._matrix.indices[lo:hi], self.line_ptr[first : last + 1] - lo)
+
+    def read_values(self, first: int, last: int) -> tuple[AnyArray, AnyArray]:
+        """Only the stored values of these lines."""
+        if self.line_ptr is None:
+            block = stored_values(np.ascontiguousarray(self._matrix[first:last]))
+            return block.reshape(-1), np.arange(last - first + 1, dtype=np.int64) * self.shape[1]
+        lo, hi = self.line_ptr[first], self.line_ptr[last]
+        return self._matrix.data[lo:hi], self.line_ptr[first : last + 1] - lo
+
+
+def as_source(matrix: Matrix | Source) -> Source:
+    """A source for any matrix that can be read; sources stay what they are."""
+    return matrix if isinstance(matrix, Source) else MemorySource(matrix)
+
+
+def sparse_rows(dense: AnyArray) -> Stored:
+    """Rows of a dense matrix as CSR arrays."""
+    return Stored(*sparse_block(np.ascontiguousarray(stored_values(dense))))
+
+
+def checked_lines(stored: Stored, n_minor: int, name: str, first: int) -> Stored:
+    """Lines that come from outside: refused if an index is impossible, put in order if indices do not ascend.
+
+    Raises
+    ------
+    InputError
+        If an index is out of range, which only a damaged file has.
+    """
+    state = kernels.check_lines(stored, n_minor)
+    if state == 2:
+        raise InputError(
+            f"{name} is damaged: beyond line {first} it names an index outside of 0 to {n_minor - 1}; get a sound copy "
+            "of the file"
+        )
+    if state == 0:
+        return Stored(stored_values(stored.data), stored.indices, stored.indptr)
+    n_lines = len(stored.indptr) - 1
+    matrix = sp.csr_matrix((stored.data, stored.indices, stored.indptr), shape=(n_lines, n_minor), copy=True)
+    matrix.sum_duplicates()
+    return Stored(stored_values(matrix.data), matrix.indices, np.asarray(matrix.indptr, dtype=np.int64))
+
+
+def read_chunks(source: Source, spans: Sequence[tuple[int, int]], n_readers: int = 2) -> Iterator[Chunk]:
+    """The chunks in order, some of them read ahead in threads."""
+    if source.in_memory:
+        for first, last in spans:
+            yield Chunk(first, last, source.read(first, last))
+        return
+    for (first, last), stored in _ahead(source.read, spans, n_readers):
+        yield Chunk(first, last, stored)
+
+
+def read_chunk_values(
+    source: Source, spans: Sequence[tuple[int, int]], n_readers: int = 2
+) -> Iterator[tuple[int, int, AnyArray, AnyArray]]:
+    """As :func:`read_chunks`, with values and `indptr` only."""
+    if source.in_memory:
+        for first, last in spans:
+            yield first, last, *source.read_values(first, last)
+        return
+    for (first, last), (values, indptr) in _ahead(source.read_values, spans, n_readers):
+        yield first, last, values, indptr
+
+
+def _ahead(read: Any, spans: Sequence[tuple[int, int]], n_readers: int) -> Iterator[tuple[tuple[int, int], Any]]:
+    """Results of ``read(first, last)`` in order, a few of them in the making while one is being used."""
+    with ThreadPoolExecutor(max(n_readers, 1), thread_name_prefix="sc-glmm-read") as pool:
+        pending: deque[tuple[tuple[int, int], Future[Any]]] = deque()
+        rest = iter(spans)
+        try:
+            for span in rest:
+                pending.append((span, pool.submit(read, *span)))
+                if len(pending) > max(CHUNKS_AHEAD, n_readers):
+                    done, future = pending.popleft()
+                    yield done, future.result()
+            while pending:
+                done, future = pending.popleft()
+                yield done, future.result()
+        finally:
+            for _, future in pending:
+                future.cancel()
+
+
+def one_column(matrix: Matrix | Source, column: int) -> Matrix:
+    """One gene of any matrix, as a sparse or dense column in memory."""
+    if not isinstance(matrix, Source):
+        return matrix[:, [column]]
+    if matrix.form == "csc":
+        stored = matrix.read(column, column + 1)
+        return sp.csc_matrix(tuple(stored), shape=(matrix.shape[0], 1))
+    parts = []
+    for chunk in read_chunks(matrix, matrix.spans()):
+        shape = (chunk.last - chunk.first, matrix.shape[1])
+        parts.append(sp.csr_matrix(tuple(chunk.stored), shape=shape)[:, [column]])
+    return sp.vstack(parts).tocsc()

@@ -1,0 +1,100 @@
+"""Statistics larger than the memory they may take: made in several passes, kept in a temporary file."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._compress.kernels import N_TAIL
+from .._display import logger
+from .._engine.fit import GeneStats
+from .._errors import InputError
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+_GB = 1e9
+
+
+def gene_slabs(genes: IntArray, nodes: Sequence[int], memory_limit: int | None) -> list[IntArray]:
+    """Sets of consecutive genes whose statistics fit in the memory that they may take; one pass each.
+
+    Parameters
+    ----------
+    genes
+        Columns of the matrix.
+    nodes
+        Number of nodes of each group.
+    memory_limit
+        Bytes; None for no limit.
+    """
+    if memory_limit is None:
+        return [genes]
+    # groups are copied out of the array of all; histogram (int32), tail and the list of large counts
+    of_gene = 8 * sum(nodes) * (1 if len(nodes) == 1 else 2) + len(nodes) * (12 * N_TAIL + 64)
+    n_passes = min(max(-(-of_gene * len(genes) // memory_limit), 1), max(len(genes), 1))
+    if n_passes > 1:
+        logger.info(
+            "the statistics of %s genes need %.2g GB, memory_limit is %.2g GB: %d passes over the matrix; they are "
+            "kept in a temporary file",
+            f"{len(genes):,}",
+            of_gene * len(genes) / _GB,
+            memory_limit / _GB,
+            n_passes,
+        )
+    return [part for part in np.array_split(genes, n_passes) if len(part)] or [genes]
+
+
+def scratch_array(shape: tuple[int, int]) -> FloatArray:
+    """Zeros in a temporary file, which vanishes with the array or the process.
+
+    Raises
+    ------
+    InputError
+        If there is no room for it.
+    """
+    n_bytes = 8 * shape[0] * shape[1]
+    folder = tempfile.gettempdir()
+    with tempfile.TemporaryFile(prefix="sc-glmm-", dir=folder) as file:
+        try:
+            # writing to a hole of a full disk kills the process, so that the room is taken now
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, max(n_bytes, 1))
+            else:
+                file.truncate(n_bytes)
+        except OSError as error:
+            raise InputError(
+                f"memory_limit asks for {n_bytes / _GB:.2g} GB of statistics in a temporary file, and {folder} has no "
+                f"room for them ({error.strerror}); raise memory_limit, or set TMPDIR to a larger disk"
+            ) from error
+        return np.asarray(np.memmap(file, dtype=np.float64, mode="r+", shape=shape))
+
+
+def join_stats(parts: Sequence[GeneStats], A: FloatArray) -> GeneStats:
+    """Statistics of all genes from those of consecutive sets of them; `A` holds theirs already."""
+    spans = [(int(part.over_ptr[0]), int(part.over_ptr[-1])) for part in parts]
+    starts = np.cumsum([0, *(last - first for first, last in spans)]).astype(np.int64)
+    ptr = [
+        part.over_ptr[:-1] - first + start
+        for part, (first, _), start in zip(parts, spans, starts[:-1].tolist(), strict=True)
+    ]
+
+    def joined(name: str) -> FloatArray:
+        return np.concatenate([getattr(part, name) for part in parts])
+
+    def joined_over(name: str) -> FloatArray:
+        return np.concatenate([getattr(part, name)[slice(*span)] for part, span in zip(parts, spans, strict=True)])
+
+    return GeneStats(
+        A=A,
+        tail=joined("tail"),
+        over_ptr=np.concatenate([*ptr, starts[-1:]]),
+        over_value=joined_over("over_value"),
+        over_count=joined_over("over_count"),
+        extra=joined("extra"),
+        const=joined("const"),
+    )

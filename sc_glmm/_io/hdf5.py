@@ -1,0 +1,214 @@
+"""Slices of HDF5 datasets, read past the library: without its lock, from many threads at once.
+
+h5py holds one lock for all files and Python's own while it copies. For plain numbers neither is needed: HDF5 says where
+in the file the bytes of a dataset are, the operating system reads them, and zlib unpacks what gzip has packed.
+Everything else (other filters, several dimensions in chunks) goes through h5py, one thread at a time.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import zlib
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._errors import InputError
+
+AnyArray = NDArray[Any]
+IntArray = NDArray[np.int64]
+
+_DEFLATE, _SHUFFLE = 1, 2
+# Holes between neighbouring chunks up to this many bytes are read over rather than jumped over.
+_GAP = 1 << 12
+
+
+class Reader(Protocol):
+    """A slice along the first axis of an array that lies somewhere else; safe to call from several threads."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    def read(self, first: int, last: int) -> AnyArray:
+        """The elements from `first` to before `last`."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Where the bytes of a dataset are: at one offset, or in chunks of `chunk` elements (`size` bytes each)."""
+
+    offset: int | None
+    chunk: int
+    starts: IntArray
+    sizes: IntArray
+    masks: IntArray
+    filters: tuple[int, ...]
+
+
+class H5Reader:
+    """A dataset of an HDF5 file. Pickles as a path and a name, and opens the file where it is used.
+
+    Parameters
+    ----------
+    path
+        The file.
+    name
+        The dataset.
+    """
+
+    def __init__(self, path: str, name: str) -> None:
+        self.path, self.name = path, name
+        self._open()
+
+    def __getstate__(self) -> dict[str, str]:
+        return {"path": self.path, "name": self.name}
+
+    def __setstate__(self, state: dict[str, str]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
+
+    def __del__(self) -> None:
+        descriptor = self.__dict__.pop("_descriptor", None)
+        if descriptor is not None:
+            os.close(descriptor)
+
+    def _open(self) -> None:
+        import h5py
+
+        with readable(self.path), h5py.File(self.path, "r") as file:
+            dataset = file[self.name]
+            self.shape, self.dtype = tuple(dataset.shape), np.dtype(dataset.dtype)
+            self._layout = None if file.userblock_size else _layout(dataset)
+        self._descriptor = os.open(self.path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        self._lock = threading.Lock()
+        self._row = int(np.prod(self.shape[1:], dtype=np.int64)) * self.dtype.itemsize
+
+    def read(self, first: int, last: int) -> AnyArray:
+        """The elements (rows) from `first` to before `last`."""
+        first, last = max(first, 0), min(last, self.shape[0])
+        if self._layout is None:
+            return self._through_h5py(first, last)
+        if self._layout.offset is not None:
+            out = np.empty((last - first, *self.shape[1:]), dtype=self.dtype)
+            self._fill(out.reshape(-1).view(np.uint8), self._layout.offset + first * self._row)
+            return out
+        return self._from_chunks(self._layout, first, last)
+
+    def _through_h5py(self, first: int, last: int) -> AnyArray:
+        import h5py
+
+        with self._lock, readable(self.path), h5py.File(self.path, "r") as file:
+            return np.asarray(file[self.name][first:last])
+
+    def _from_chunks(self, layout: _Layout, first: int, last: int) -> AnyArray:
+        """Chunks that follow each other in the file are read at once."""
+        out = np.zeros(last - first, dtype=self.dtype)
+        if last <= first:
+            return out
+        numbers = np.arange(first // layout.chunk, (last - 1) // layout.chunk + 1)
+        numbers = numbers[layout.sizes[numbers] > 0]  # a chunk that was never written holds zeros
+        starts, ends = layout.starts[numbers], layout.starts[numbers] + layout.sizes[numbers]
+        hole = starts[1:] - ends[:-1]
+        for run in np.split(np.arange(len(numbers)), np.flatnonzero((hole < 0) | (hole > _GAP)) + 1):
+            if len(run) == 0:
+                continue
+            start = int(starts[run[0]])
+            raw = np.empty(int(ends[run[-1]]) - start, dtype=np.uint8)
+            self._fill(raw, start)
+            for i in run.tolist():
+                number = int(numbers[i])
+                packed = raw[int(starts[i]) - start : int(ends[i]) - start]
+                values = self._unpack(packed, layout, number)
+                lo = number * layout.chunk
+                a, b = max(lo, first), min(lo + layout.chunk, last)
+                if len(values) < b - lo:
+                    raise self._damaged(f"chunk {number} holds {len(values)} values instead of {layout.chunk}")
+                out[a - first : b - first] = values[a - lo : b - lo]
+        return out
+
+    def _unpack(self, packed: AnyArray, layout: _Layout, number: int) -> AnyArray:
+        mask = int(layout.masks[number])
+        data: Any = packed
+        for place in reversed(range(len(layout.filters))):
+            if mask >> place & 1:
+                continue
+            if layout.filters[place] == _DEFLATE:
+                try:
+                    data = zlib.decompress(data)
+                except zlib.error as error:
+                    raise self._damaged(f"chunk {number} cannot be unpacked ({error})") from error
+            else:
+                size = self.dtype.itemsize
+                block = np.frombuffer(data, dtype=np.uint8)
+                whole = len(block) // size * size
+                data = np.ascontiguousarray(block[:whole].reshape(size, -1).T).reshape(-1)
+        n = len(data) // self.dtype.itemsize
+        return np.frombuffer(data, dtype=self.dtype, count=n)
+
+    def _fill(self, buffer: AnyArray, offset: int) -> None:
+        """Read as many bytes as `buffer` holds; the lock of Python is free meanwhile."""
+        view, done = memoryview(buffer), 0
+        while done < len(view):
+            try:
+                n = os.preadv(self._descriptor, [view[done : done + (1 << 30)]], offset + done)
+            except OSError as error:
+                raise self._damaged(f"reading at byte {offset + done:,} failed ({error.strerror})") from error
+            if n == 0:
+                size = os.fstat(self._descriptor).st_size
+                raise self._damaged(f"it needs bytes up to {offset + len(view):,}, the file has {size:,}")
+            done += n
+
+    def _damaged(self, what: str) -> InputError:
+        return InputError(
+            f"{self.path} is damaged or cut off: {self.name}: {what}. Nothing was written; get a sound copy of the file"
+        )
+
+
+def _layout(dataset: Any) -> _Layout | None:
+    """Where the bytes are, or None if they cannot be read past the library."""
+    import h5py
+
+    if dataset.dtype.kind not in "biuf" or dataset.id.get_type().get_class() not in (h5py.h5t.INTEGER, h5py.h5t.FLOAT):
+        return None
+    plist = dataset.id.get_create_plist()
+    nothing = np.zeros(0, dtype=np.int64)
+    if plist.get_layout() == h5py.h5d.CONTIGUOUS and plist.get_external_count() == 0:
+        offset = dataset.id.get_offset()
+        return None if offset is None else _Layout(int(offset), 0, nothing, nothing, nothing, ())
+    if dataset.chunks is None or dataset.ndim != 1 or dataset.fillvalue != 0:
+        return None
+    filters = tuple(int(plist.get_filter(i)[0]) for i in range(plist.get_nfilters()))
+    if not set(filters) <= {_DEFLATE, _SHUFFLE} or not hasattr(dataset.id, "chunk_iter"):
+        return None
+    chunk = int(dataset.chunks[0])
+    found: list[tuple[int, int, int, int]] = []
+
+    def note(info: Any) -> None:
+        found.append((info.chunk_offset[0] // chunk, info.byte_offset, info.size, info.filter_mask))
+
+    dataset.id.chunk_iter(note)
+    starts, sizes, masks = (np.zeros(-(-dataset.shape[0] // chunk), dtype=np.int64) for _ in range(3))
+    if found:
+        table = np.array(found, dtype=np.int64)
+        starts[table[:, 0]], sizes[table[:, 0]], masks[table[:, 0]] = table[:, 1], table[:, 2], table[:, 3]
+    return _Layout(None, chunk, starts, sizes, masks, filters)
+
+
+class readable:
+    """A context in which h5py's errors about a file become ours."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        if isinstance(error, OSError | KeyError | RuntimeError) and not isinstance(error, FileNotFoundError):
+            raise InputError(
+                f"{self._path} cannot be read as an AnnData: {error}. It must be a whole file that AnnData.write_h5ad "
+                "wrote; if it is cut off or damaged, get a sound copy"
+            ) from error

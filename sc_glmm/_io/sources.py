@@ -1,0 +1,213 @@
+"""Sources for the matrices that files, backed AnnData and dask arrays hold."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from .._compress.kernels import Stored
+from .._compress.matrix import stored_values
+from .._compress.source import Form, Source, checked_lines, sparse_rows
+from .._errors import InputError
+from .hdf5 import H5Reader, Reader
+
+AnyArray = NDArray[Any]
+IntArray = NDArray[np.int64]
+
+
+class ZarrReader:
+    """An array of a zarr store. Pickles as a path and a name.
+
+    Parameters
+    ----------
+    path
+        The store.
+    name
+        The array.
+    """
+
+    def __init__(self, path: str, name: str) -> None:
+        import zarr
+
+        self.path, self.name = path, name
+        self._array: Any = zarr.open_group(path, mode="r")[name]
+        self.shape, self.dtype = tuple(self._array.shape), np.dtype(self._array.dtype)
+
+    def __getstate__(self) -> dict[str, str]:
+        return {"path": self.path, "name": self.name}
+
+    def __setstate__(self, state: dict[str, str]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
+
+    def read(self, first: int, last: int) -> AnyArray:
+        """The elements (rows) from `first` to before `last`."""
+        try:
+            return np.asarray(self._array[first:last])
+        except (OSError, RuntimeError, ValueError) as error:
+            raise InputError(
+                f"{self.path} is damaged: {self.name} cannot be read ({error}). Get a sound copy of it"
+            ) from error
+
+
+class SparseSource(Source):
+    """A CSR or CSC matrix whose values and indices are read slice by slice.
+
+    Parameters
+    ----------
+    shape, form, name
+        As for :class:`~sc_glmm._compress.source.Source`.
+    values, indices
+        The stored values and their indices.
+    indptr
+        Where each line begins.
+    """
+
+    def __init__(
+        self, shape: tuple[int, int], form: Form, name: str, values: Reader, indices: Reader, indptr: AnyArray
+    ) -> None:
+        self.shape, self.form, self.name = shape, form, name
+        self._values, self._indices = values, indices
+        self.line_ptr = np.ascontiguousarray(indptr, dtype=np.int64)
+        n = int(self.line_ptr[-1]) if len(self.line_ptr) else -1
+        if (
+            len(self.line_ptr) != self.n_lines + 1
+            or self.line_ptr[0] != 0
+            or (np.diff(self.line_ptr) < 0).any()
+            or n > values.shape[0]
+            or n > indices.shape[0]
+        ):
+            raise InputError(
+                f"{name} is damaged: its indptr ({len(self.line_ptr)} numbers, the last {n:,}) does not fit its shape "
+                f"{shape} and its {values.shape[0]:,} values and {indices.shape[0]:,} indices; get a sound copy of it"
+            )
+        stored_values(np.zeros(0, dtype=values.dtype))
+
+    def read(self, first: int, last: int) -> Stored:
+        """The lines from `first` to before `last`."""
+        lo, hi = int(self.line_ptr[first]), int(self.line_ptr[last])  # type: ignore[index]
+        indptr = self.line_ptr[first : last + 1] - lo  # type: ignore[index]
+        stored = Stored(self._values.read(lo, hi), self._indices.read(lo, hi), indptr)
+        return checked_lines(stored, self.shape[0 if self.form == "csc" else 1], self.name, first)
+
+    def read_values(self, first: int, last: int) -> tuple[AnyArray, AnyArray]:
+        """Only the stored values of these lines."""
+        lo, hi = int(self.line_ptr[first]), int(self.line_ptr[last])  # type: ignore[index]
+        return stored_values(self._values.read(lo, hi)), self.line_ptr[first : last + 1] - lo  # type: ignore[index]
+
+
+class DenseSource(Source):
+    """A dense matrix, read by rows."""
+
+    form = "dense"
+    line_ptr = None
+
+    def __init__(self, name: str, rows: Reader) -> None:
+        if len(rows.shape) != 2:
+            raise InputError(f"{name} has {len(rows.shape)} dimensions; cells x genes is needed")
+        self.shape, self.name, self._rows = (int(rows.shape[0]), int(rows.shape[1])), name, rows
+        stored_values(np.zeros(0, dtype=rows.dtype))
+
+    def read(self, first: int, last: int) -> Stored:
+        """The rows from `first` to before `last`, as CSR arrays."""
+        return sparse_rows(self._rows.read(first, last))
+
+    def read_values(self, first: int, last: int) -> tuple[AnyArray, AnyArray]:
+        """All elements of these rows."""
+        block = stored_values(np.ascontiguousarray(self._rows.read(first, last)))
+        return block.reshape(-1), np.arange(last - first + 1, dtype=np.int64) * self.shape[1]
+
+
+class DaskSource(Source):
+    """A dask array in blocks of whole rows (or, if it has but one block of rows, of columns); one block is a chunk."""
+
+    line_ptr = None
+
+    def __init__(self, array: Any, name: str) -> None:
+        if np.isnan(np.array(array.shape, dtype=float)).any():
+            raise InputError(f"{name} is a dask array of unknown shape {array.shape}; call compute_chunk_sizes() first")
+        self._array, self.name = array, name
+        self.shape = (int(array.shape[0]), int(array.shape[1]))
+        by_columns = len(array.chunks[0]) == 1 and len(array.chunks[1]) > 1 and sp.issparse(array._meta)
+        self.form = "csc" if by_columns else "csr"
+
+    def bounds(self) -> IntArray:
+        """First line of every block."""
+        sizes = self._array.chunks[1 if self.form == "csc" else 0]
+        return np.unique(np.concatenate([[0], np.cumsum(sizes)])).astype(np.int64)
+
+    def read(self, first: int, last: int) -> Stored:
+        """The lines from `first` to before `last`."""
+        part = self._array[:, first:last] if self.form == "csc" else self._array[first:last]
+        block = part.compute()
+        if not sp.issparse(block):
+            return sparse_rows(np.asarray(block))
+        matrix = sp.csc_matrix(block) if self.form == "csc" else sp.csr_matrix(block)
+        stored = Stored(matrix.data, matrix.indices, np.asarray(matrix.indptr, dtype=np.int64))
+        return checked_lines(stored, self.shape[0 if self.form == "csc" else 1], self.name, first)
+
+    def read_values(self, first: int, last: int) -> tuple[AnyArray, AnyArray]:
+        """Only the stored values of these lines."""
+        stored = self.read(first, last)
+        return stored.data, stored.indptr
+
+
+def source_in_file(group: Any, path: str, key: str, name: str) -> Source:
+    """The matrix under `key` of an open HDF5 file or zarr store, to be read in chunks.
+
+    Parameters
+    ----------
+    group
+        The open root group.
+    path
+        Where it is, to be opened again by threads and processes.
+    key
+        Such as ``"X"`` or ``"layers/counts"``.
+    name
+        What messages call it.
+    """
+    element = group[key]
+    reader: Any = ZarrReader if os.path.isdir(path) else H5Reader
+    if not hasattr(element, "keys"):
+        return DenseSource(name, reader(path, key))
+    form, shape = _sparse_form(element, name)
+    indptr = np.asarray(element["indptr"][...])
+    return SparseSource(shape, form, name, reader(path, f"{key}/data"), reader(path, f"{key}/indices"), indptr)
+
+
+def _sparse_form(element: Any, name: str) -> tuple[Form, tuple[int, int]]:
+    attrs = element.attrs
+    form = str(attrs.get("encoding-type", attrs.get("h5sparse_format", "")))
+    shape = attrs.get("shape", attrs.get("h5sparse_shape"))
+    if form.startswith("csr") and shape is not None:
+        return "csr", (int(shape[0]), int(shape[1]))
+    if form.startswith("csc") and shape is not None:
+        return "csc", (int(shape[0]), int(shape[1]))
+    raise InputError(f"{name} is stored as {form or 'something unknown'!r}; CSR, CSC and dense matrices can be read")
+
+
+def is_dask(matrix: Any) -> bool:
+    """Whether a matrix is a dask array."""
+    return hasattr(matrix, "dask") and hasattr(matrix, "compute")
+
+
+def lazy_source(matrix: Any, name: str) -> Source | None:
+    """A source for what a backed or lazy AnnData holds; None for matrices in memory."""
+    if is_dask(matrix):
+        return DaskSource(matrix, name)
+    # anndata's CSRDataset and CSCDataset have a group, h5py's and zarr's arrays are their own
+    held = getattr(matrix, "group", matrix)
+    if type(held).__module__.startswith("h5py"):
+        if held.file.mode != "r":
+            held.file.flush()
+        return source_in_file(held.file, str(held.file.filename), held.name.lstrip("/"), name)
+    if type(held).__module__.startswith("zarr"):
+        root = str(getattr(held.store, "root", ""))
+        if os.path.isdir(root):
+            import zarr
+
+            return source_in_file(zarr.open_group(root, mode="r"), root, held.path, name)
+    return None

@@ -1,0 +1,381 @@
+"""Matrices on disk give the numbers of those in memory; results go into the file, and damage is said."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import anndata as ad
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+
+import sc_glmm
+from sc_glmm import InputError
+from sc_glmm._compress import count_problem, library_size, source
+from sc_glmm._io import journal
+from sc_glmm._io.store import Store
+
+FORMULA = "counts ~ disease + (1|sample)"
+DISK = {"reference": {"disease": "ctl"}, "progress": False}
+
+
+@pytest.fixture(scope="module")
+def adata():
+    made = sc_glmm.datasets.simulate(n_samples=8, n_cells=600, n_genes=80, seed=3)
+    counts = made.layers["counts"].tolil()
+    counts[5, 7] = 700
+    counts = counts.tocsr().astype(np.float32)
+    made.layers["counts"], made.layers["csc"], made.layers["dense"] = counts, counts.tocsc(), counts.toarray()
+    made.obs["half"] = np.where(np.arange(600) % 3 == 0, "a", "b")
+    made.X = counts.copy()
+    return made
+
+
+@pytest.fixture(scope="module")
+def expected(adata):
+    return sc_glmm.get.results(sc_glmm.tl.test(adata, FORMULA, copy=True, **DISK))
+
+
+@pytest.fixture(scope="module")
+def folder(adata, tmp_path_factory):
+    """The data in every kind of file."""
+    made = tmp_path_factory.mktemp("files")
+    adata.write_h5ad(made / "plain.h5ad")
+    adata.write_h5ad(made / "gzip.h5ad", compression="gzip")
+    adata.write_h5ad(made / "lzf.h5ad", compression="lzf")
+    adata.write_zarr(made / "store.zarr")
+    with h5py.File(made / "plain.h5ad", "r") as old, h5py.File(made / "contiguous.h5ad", "w") as new:
+        for key in old:
+            old.copy(key, new)
+        new.attrs.update(old.attrs)
+        for name in ("data", "indices"):
+            values = old[f"layers/counts/{name}"][:]
+            del new[f"layers/counts/{name}"]
+            new["layers/counts"].create_dataset(name, data=values)
+            del new[f"layers/csc/{name}"]
+            values = old[f"layers/csc/{name}"][:]
+            new["layers/csc"].create_dataset(name, data=values, chunks=(1000,), compression="gzip", shuffle=True)
+    return made
+
+
+@pytest.fixture
+def file(folder, tmp_path):
+    return Path(shutil.copy(folder / "plain.h5ad", tmp_path / "data.h5ad"))
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch):
+    monkeypatch.setattr(source, "CHUNK_VALUES", 700)
+
+
+@pytest.mark.parametrize("name", ["plain.h5ad", "contiguous.h5ad", "gzip.h5ad", "lzf.h5ad", "store.zarr"])
+@pytest.mark.parametrize("layer", ["counts", "csc", "dense"])
+def test_every_kind_of_file_is_read_as_it_was_written(adata, folder, name, layer):
+    ours = pickle.loads(pickle.dumps(Store(folder / name).matrix(layer)))
+    matrix = sp.csc_matrix(adata.layers[layer]) if ours.form == "csc" else sp.csr_matrix(adata.layers[layer])
+    assert ours.shape == matrix.shape and len(ours.spans()) > 3
+    for first, last in [*ours.spans(), (0, 1), (3, 3), (0, ours.n_lines)]:
+        stored = ours.read(first, last)
+        lo, hi = matrix.indptr[[first, last]]
+        np.testing.assert_array_equal(stored.data, matrix.data[lo:hi])
+        np.testing.assert_array_equal(stored.indices, matrix.indices[lo:hi])
+        np.testing.assert_array_equal(stored.indptr, matrix.indptr[first : last + 1] - lo)
+        values, indptr = ours.read_values(first, last)
+        assert values.sum() == stored.data.sum() and len(indptr) == last - first + 1
+    np.testing.assert_array_equal(library_size(ours, check=True), library_size(adata.layers["counts"]))
+    assert count_problem(ours) is None
+
+
+@pytest.mark.parametrize("name", ["plain.h5ad", "store.zarr"])
+@pytest.mark.parametrize("layer", ["counts", "csc", "dense"])
+def test_a_file_gives_the_numbers_of_memory_to_the_last_bit(folder, tmp_path, expected, name, layer, monkeypatch):
+    monkeypatch.undo()  # chunks as in memory: the sums of counts and offsets are added up in the same order
+    path = tmp_path / name
+    (shutil.copytree if name.endswith("zarr") else shutil.copy)(folder / name, path)
+    sc_glmm.tl.test(path, FORMULA.replace("counts", layer), **DISK)
+    read = ad.read_zarr(path) if name.endswith("zarr") else ad.read_h5ad(path)
+    pd.testing.assert_frame_equal(sc_glmm.get.results(read), expected, check_exact=True)
+    assert read.uns["glmm"]["params"]["response"] == f"layers['{layer}']"
+    np.testing.assert_array_equal(read.layers["dense"], read.layers["csc"].toarray())
+
+
+@pytest.mark.parametrize("limit", [None, 60_000])
+def test_memory_limit_and_groups(adata, file, limit, caplog):
+    whole = sc_glmm.tl.test(adata, FORMULA, groupby="half", copy=True, **DISK)
+    ours = sc_glmm.tl.test(file, FORMULA, groupby="half", memory_limit=limit, copy=True, **DISK)
+    assert ("passes over the matrix" in caplog.text) == (limit is not None)
+    pd.testing.assert_frame_equal(sc_glmm.get.results(ours), sc_glmm.get.results(whole), rtol=1e-9)
+    assert ours.X is None and "glmm" not in ad.read_h5ad(file).uns, "copy=True leaves the file alone"
+
+
+def test_gaussian_and_a_covariate_of_cells_from_a_file(adata, file):
+    adata = adata.copy()
+    adata.obs["depth"] = np.log(adata.X.sum(axis=1))
+    with h5py.File(file, "r+") as opened:
+        opened["obs"].attrs["column-order"] = [*opened["obs"].attrs["column-order"], "depth"]
+        ad.io.write_elem(opened["obs"], "depth", adata.obs["depth"].to_numpy())
+    for formula, options in [
+        ("csc ~ disease + (1|sample)", {"family": "gaussian", "memory_limit": "20 kB"}),
+        ("counts ~ disease + depth + (1|sample)", {"test": "t", "memory_limit": "100 kB"}),
+    ]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", sc_glmm.ScGlmmWarning)  # that depth varies within samples
+            whole = sc_glmm.tl.test(
+                adata, formula, copy=True, within="homogeneous", **{**options, "memory_limit": None}
+            )
+            ours = sc_glmm.tl.test(file, formula, copy=True, within="homogeneous", **options)
+        pd.testing.assert_frame_equal(sc_glmm.get.results(ours), sc_glmm.get.results(whole), rtol=1e-7)
+
+
+def test_backed_and_lazy_objects(file, expected):
+    opened = ad.read_h5ad(file, backed="r")
+    sc_glmm.tl.test(opened, "X ~ disease + (1|sample)", **DISK)
+    pd.testing.assert_frame_equal(sc_glmm.get.results(opened), expected, rtol=1e-9)
+    opened.file.close()
+    pytest.importorskip("xarray")
+    lazy = ad.experimental.read_lazy(file)
+    sc_glmm.tl.test(lazy, FORMULA, **DISK)
+    pd.testing.assert_frame_equal(sc_glmm.get.results(lazy), expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["csr", "csc", "dense"])
+def test_dask_arrays(adata, expected, kind):
+    da = pytest.importorskip("dask.array")
+    held = da.from_array(adata.layers["dense"], chunks=(600, 30) if kind == "csc" else (170, 50))
+    if kind != "dense":
+        held = held.map_blocks(sp.csr_matrix if kind == "csr" else sp.csc_matrix)
+    lazy = ad.AnnData(obs=adata.obs, var=adata.var, layers={"counts": held})
+    sc_glmm.tl.test(lazy, FORMULA, **DISK)
+    pd.testing.assert_frame_equal(sc_glmm.get.results(lazy), expected, rtol=1e-9)
+    assert hasattr(lazy.layers["counts"], "dask"), "the layer was read"
+
+
+def test_results_go_into_the_file_and_replace_older_ones(file, expected):
+    before = ad.read_h5ad(file)
+    with pytest.warns(sc_glmm.ScGlmmWarning, match="effects within samples"):
+        sc_glmm.tl.test(file, "counts ~ disease + half + (1|sample)", within="homogeneous", **DISK)
+    assert {"glmm", "glmm_disease", "glmm_half"} <= {name.split("[")[0] for name in ad.read_h5ad(file).varm}
+    sc_glmm.tl.test(file, FORMULA, **DISK)
+    sc_glmm.tl.test(file, FORMULA, groupby="half", key_added="halves", **DISK)
+    after = ad.read_h5ad(file)
+    assert not any("half" in name for name in after.varm)
+    pd.testing.assert_frame_equal(sc_glmm.get.results(after), expected, rtol=1e-9)
+    assert set(sc_glmm.get.results(after, key="halves")["half"]) == {"a", "b"}
+    pd.testing.assert_frame_equal(before.obs, after.obs)
+    np.testing.assert_array_equal(before.X.toarray(), after.X.toarray())
+    assert sorted(os.listdir(file.parent)) == ["data.h5ad"]
+
+
+def test_what_is_no_anndata_is_refused(tmp_path, file):
+    with pytest.raises(InputError, match="there is no file"):
+        sc_glmm.tl.test(tmp_path / "none.h5ad", FORMULA)
+    (tmp_path / "text.h5ad").write_text("no HDF5")
+    with pytest.raises(InputError, match=r"text\.h5ad cannot be read as an AnnData"):
+        sc_glmm.tl.test(tmp_path / "text.h5ad", FORMULA)
+    with h5py.File(tmp_path / "other.h5ad", "w") as other:
+        other["x"] = 1
+    with pytest.raises(InputError, match=r"holds \['x'\] and no 'obs'"):
+        sc_glmm.tl.test(tmp_path / "other.h5ad", FORMULA)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(InputError, match="is a folder and no zarr store"):
+        sc_glmm.tl.test(tmp_path / "folder", FORMULA)
+    with pytest.raises(InputError, match="memory_limit='lots'"):
+        sc_glmm.tl.test(file, FORMULA, memory_limit="lots")
+
+
+def test_counts_that_are_none_are_found_on_disk(file):
+    with h5py.File(file, "r+") as opened:
+        opened["layers/counts/data"][-1] = 0.5
+        opened["X/data"][0] = -1
+    with pytest.raises(InputError, match=r"layers\['counts'\] holds 0.5 \(row 599"):
+        sc_glmm.tl.test(file, FORMULA, **DISK)
+    with pytest.raises(InputError, match=r"layers\['counts'\] holds 0.5 in row 599"):
+        sc_glmm.tl.test(file, FORMULA, size_factors=np.ones(600), **DISK)
+    with pytest.raises(InputError, match=r"X holds -1 .*layers that hold them: 'counts', 'csc', 'dense'"):
+        sc_glmm.tl.test(file, "X ~ disease + (1|sample)", **DISK)
+
+
+@pytest.mark.parametrize("name", ["plain.h5ad", "gzip.h5ad", "contiguous.h5ad"])
+def test_a_file_that_is_cut_off_is_said_to_be(folder, tmp_path, name):
+    path = tmp_path / "cut.h5ad"
+    path.write_bytes((folder / name).read_bytes()[:-4000])
+    with pytest.raises(InputError, match=r"cut\.h5ad cannot be read as an AnnData.*truncated"):
+        sc_glmm.tl.test(path, FORMULA, **DISK)
+
+
+def test_a_file_that_shrinks_while_it_is_read(folder, tmp_path):
+    path = Path(shutil.copy(folder / "contiguous.h5ad", tmp_path / "shrunk.h5ad"))
+    ours = Store(path).matrix("counts")
+    os.truncate(path, path.stat().st_size // 8)
+    with pytest.raises(InputError, match=r"shrunk\.h5ad is damaged or cut off: .*/data: it needs bytes"):
+        library_size(ours)
+
+
+def _raw_chunk(path: Path, name: str, number: int) -> tuple[int, int]:
+    with h5py.File(path) as opened:
+        info = opened[name].id.get_chunk_info(number)
+    return info.byte_offset, info.size
+
+
+def test_unreadable_and_impossible_chunks_are_named(folder, tmp_path):
+    path = Path(shutil.copy(folder / "gzip.h5ad", tmp_path / "packed.h5ad"))
+    offset, size = _raw_chunk(path, "layers/counts/data", 1)
+    with path.open("r+b") as opened:
+        opened.seek(offset)
+        opened.write(b"\0" * size)
+    with pytest.raises(InputError, match=r"packed\.h5ad is damaged .*layers/counts/data: chunk 1 cannot be unpacked"):
+        sc_glmm.tl.test(path, FORMULA, **DISK)
+    path = Path(shutil.copy(folder / "plain.h5ad", tmp_path / "wild.h5ad"))
+    offset, _ = _raw_chunk(path, "layers/counts/indices", 2)
+    with path.open("r+b") as opened:
+        opened.seek(offset)
+        opened.write(b"\x7f" * 4)
+    with pytest.raises(InputError, match=r"layers\['counts'\] is damaged: .* an index outside of 0 to 79"):
+        sc_glmm.tl.test(path, FORMULA, **DISK)
+    with h5py.File(path, "r+") as opened:
+        opened["layers/counts/indptr"][-1] = 10**6
+    with pytest.raises(InputError, match=r"layers\['counts'\] is damaged: its indptr"):
+        sc_glmm.tl.test(path, FORMULA, **DISK)
+
+
+def test_unsorted_and_repeated_indices_are_put_in_order(adata, tmp_path, expected):
+    counts = adata.layers["counts"]
+    parts = np.column_stack([counts.data - 1, np.ones(counts.nnz, dtype=np.float32)]).ravel()
+    doubled = sp.csr_matrix((parts, np.repeat(counts.indices, 2), 2 * counts.indptr), shape=counts.shape)
+    ad.AnnData(doubled, obs=adata.obs, var=adata.var).write_h5ad(tmp_path / "doubled.h5ad")
+    made = sc_glmm.tl.test(tmp_path / "doubled.h5ad", FORMULA.replace("counts", "X"), copy=True, **DISK)
+    pd.testing.assert_frame_equal(sc_glmm.get.results(made), expected, rtol=1e-9)
+
+
+# Processes that write the results and are killed when they call a function of the operating system once too often; the
+# bytes of a write that is interrupted are half written.
+KILLED = """
+import os, pickle, sys
+from sc_glmm._io.store import Store
+
+made = pickle.load(open(sys.argv[1], "rb"))
+
+def dying(name, left):
+    real = getattr(os, name)
+    def call(*args, **kwargs):
+        nonlocal left
+        if left == 0:
+            if name == "pwrite":
+                real(args[0], args[1][: len(args[1]) // 2], args[2])
+            os.kill(os.getpid(), 9)
+        left -= 1
+        return real(*args, **kwargs)
+    setattr(os, name, call)
+
+for job in sys.argv[2:]:
+    path, name, left = job.split(":")
+    child = os.fork()
+    if child == 0:
+        if name:
+            dying(name, int(left))
+        Store(path).write_results(made, "glmm")
+        os._exit(0)
+    print(os.waitpid(child, 0)[1], flush=True)
+"""
+MOMENTS = {
+    "plain.h5ad": {
+        "old": ["fsync:0", "replace:0"],
+        "new": ["posix_fallocate:0", "pwrite:0", "pwrite:2", "ftruncate:0", "unlink:1"],
+    },
+    "store.zarr": {"old": ["fsync:0", "rename:0"], "new": ["rename:1", "rename:3"]},
+}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that can be forked")
+@pytest.mark.parametrize("kind", MOMENTS)
+def test_a_process_killed_while_it_writes_loses_nothing(folder, tmp_path, adata, expected, kind):
+    made = sc_glmm.tl.test(adata, FORMULA, copy=True, **DISK)
+    (tmp_path / "results.pickle").write_bytes(pickle.dumps(made))
+    read = ad.read_zarr if kind.endswith("zarr") else ad.read_h5ad
+    copy = shutil.copytree if kind.endswith("zarr") else shutil.copy
+    cases = [(moment, state) for state, moments in MOMENTS[kind].items() for moment in moments] + [(":0", "done")]
+    paths = []
+    for moment, _ in cases:
+        paths.append(tmp_path / moment.replace(":", "_") / kind)
+        paths[-1].parent.mkdir()
+        copy(folder / kind, paths[-1])
+    jobs = [f"{path}:{moment}" for path, (moment, _) in zip(paths, cases, strict=True)]
+    run = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", KILLED, tmp_path / "results.pickle", *jobs],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(sc_glmm.__file__).parents[1],
+    )
+    for path, (moment, state), status in zip(paths, cases, run.stdout.split(), strict=True):
+        assert status == ("0" if state == "done" else "9"), f"{moment}: {run.stderr}"
+        assert sc_glmm.recover(path) == (state == "new"), moment
+        assert not sc_glmm.recover(path)
+        after = read(path)
+        np.testing.assert_array_equal(after.layers["counts"].toarray(), adata.layers["counts"].toarray())
+        pd.testing.assert_frame_equal(after.obs, adata.obs)
+        assert ("glmm" in after.uns) == (state != "old"), moment
+        if state != "old":
+            pd.testing.assert_frame_equal(sc_glmm.get.results(after), expected)
+
+
+def test_a_full_disk_leaves_the_file_as_it_was(file, adata, monkeypatch):
+    made = sc_glmm.tl.test(adata, FORMULA, copy=True, **DISK)
+    before = file.read_bytes()
+    real = os.fsync
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(InputError, match=r"could not be written into .*No space left on device.*it is as it was"):
+        Store(file).write_results(made, "glmm")
+    monkeypatch.setattr(os, "fsync", real)
+    assert file.read_bytes() == before and sorted(os.listdir(file.parent)) == [file.name]
+    monkeypatch.setattr(os, "posix_fallocate", full_at_second_step)
+    with pytest.raises(InputError, match=r"No space left on device.*the results lie beside it"):
+        Store(file).write_results(made, "glmm")
+    assert file.read_bytes() == before
+    monkeypatch.undo()
+    assert sc_glmm.recover(file) and "glmm" in ad.read_h5ad(file).uns
+
+
+def full_at_second_step(*_):
+    raise OSError(28, "No space left on device")
+
+
+def test_a_file_changed_by_others_is_not_touched(file, adata, monkeypatch):
+    made = sc_glmm.tl.test(adata, FORMULA, copy=True, **DISK)
+    monkeypatch.setattr(os, "posix_fallocate", full_at_second_step)
+    with pytest.raises(InputError, match="the results lie beside it"):
+        Store(file).write_results(made, "glmm")
+    monkeypatch.undo()
+    kept = journal.journal_path(file).read_bytes()
+    with h5py.File(file, "r+") as opened:
+        opened.create_group("uns/mine")
+        opened["uns/mine"]["x"] = np.arange(50_000)
+    before = file.read_bytes()
+    with pytest.raises(InputError, match="was changed after the results of an interrupted run"):
+        sc_glmm.tl.test(file, FORMULA, **DISK)
+    assert file.read_bytes() == before
+    journal.journal_path(file).write_bytes(kept[:-5])
+    with pytest.raises(InputError, match="is no whole journal"):
+        sc_glmm.recover(file)
+
+
+def test_a_file_that_others_hold_open_keeps_the_results_beside_it(file, adata):
+    fcntl = pytest.importorskip("fcntl")
+    made = sc_glmm.tl.test(adata, FORMULA, copy=True, **DISK)
+    with file.open("rb") as other:
+        fcntl.flock(other, fcntl.LOCK_SH)
+        with pytest.raises(InputError, match="is open somewhere else"):
+            Store(file).write_results(made, "glmm")
+    assert sc_glmm.recover(file) and "glmm" in ad.read_h5ad(file).uns
