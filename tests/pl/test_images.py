@@ -19,7 +19,7 @@ from matplotlib.testing.compare import compare_images
 from matplotlib.text import Text
 
 from sc_glmm import pl
-from tests.pl.frames import facts, grouped_results
+from tests.pl.frames import facts, grouped_results, one_model
 
 BASELINE = Path(__file__).parent / "baseline"
 # Root mean square of the differences of the colours, of 255. Antialiasing differs between versions by less than 1.
@@ -36,6 +36,8 @@ FIGURES = {
     "heatmap": lambda r: pl.heatmap(r, n_genes=15),
     "forest": lambda r: pl.forest(r, "GENE23"),
     "counts": lambda r: pl.counts(r),
+    "samples": lambda r: pl.samples(one_model()),
+    "caterpillar": lambda r: pl.caterpillar(one_model()),
     "dispersion": lambda r: pl.dispersion(facts()),
     "dispersion_sample": lambda r: pl.dispersion(facts(), what="sample"),
 }
