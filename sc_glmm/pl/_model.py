@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,7 +30,8 @@ def model_and_title(
         # Here, not above: a fitted model can be drawn without loading what reads an AnnData.
         from ..tl import refit
 
-        fit, title = refit(data, gene, key=key, group=group), gene if group is None else f"{gene}, {group}"
+        adata: Any = data
+        fit, title = refit(adata, gene, key=key, group=group), gene if group is None else f"{gene}, {group}"
     return fit, title, evidence(fit)
 
 
