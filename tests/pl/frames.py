@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+import sc_glmm as sg
+
 TYPES = ("B cells", "CD4 T cells", "NK cells", "Monocytes")
 
 
@@ -61,3 +63,19 @@ def facts(n_genes: int = 600, seed: int = 6) -> pd.DataFrame:
             "more_variable": rng.random(n_genes) < 0.03,
         }
     )
+
+
+def one_model() -> sg.models.LmmFit:
+    """Ten samples of two arms; one stands apart."""
+    rng = np.random.default_rng(2)
+    sample = np.repeat(np.arange(10), rng.integers(5, 60, 10))
+    effect = 0.4 * rng.standard_normal(10)
+    effect[7] = 3.0
+    frame = pd.DataFrame(
+        {
+            "y": effect[sample] + 0.8 * (sample >= 5) + rng.standard_normal(len(sample)),
+            "arm": np.where(sample < 5, "ctl", "AD"),
+            "sample": [f"s{i}" for i in sample],
+        }
+    )
+    return sg.lmer("y ~ arm + (1|sample)", frame, reference={"arm": "ctl"})

@@ -233,3 +233,64 @@ def test_given_axes_are_used_and_no_figure_is_made(results, name):
 def test_alpha_is_a_level(results, name):
     with pytest.raises(sg.InputError, match="alpha=5"):
         getattr(pl, name)(results, *(["GENE5"] if name == "forest" else []), alpha=5)
+
+
+# --- one gene --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def model():
+    rng = np.random.default_rng(1)
+    n = rng.integers(10, 90, 10)
+    sample = np.repeat(np.arange(10), n)
+    effect = 0.2 * rng.standard_normal(10)
+    effect[7] = 2.0
+    y = rng.poisson(np.exp(0.4 * (sample >= 5) + effect[sample] - 0.5)).astype(float)
+    y[sample == 2] = 0.0
+    frame = pd.DataFrame({"y": y, "arm": np.where(sample < 5, "ctl", "AD"), "sample": [f"s{i}" for i in sample]})
+    return sg.glmer("y ~ arm + (1|sample)", frame, family="poisson", reference={"arm": "ctl"}), frame
+
+
+def test_samples_shows_the_outlier_and_the_sample_without_counts(model):
+    fit, frame = model
+    ax = pl.samples(fit, labels=["s7"])
+    assert ax.get_yscale() == "log"
+    dots = [c for c in ax.collections if isinstance(c, PathCollection)]
+    means = frame.groupby("sample")["y"].mean()
+    hollow = [c for c in dots if len(c.get_facecolors()) == 0]
+    assert len(dots) == 10 and len(hollow) == 1
+    drawn = np.array([c.get_offsets()[0, 1] for c in dots if c not in hollow])
+    np.testing.assert_allclose(np.sort(drawn), np.sort(means[means > 0]))
+    assert hollow[0].get_offsets()[0, 1] > ax.get_ylim()[0]
+    # The larger sample has the larger dot.
+    sizes = {round(float(c.get_offsets()[0, 1]), 9): c.get_sizes()[0] for c in dots}
+    cells = frame.groupby("sample").size()[means > 0]
+    by_cells = [sizes[round(float(means[name]), 9)] for name in cells.sort_values().index]
+    assert by_cells == sorted(by_cells)
+    assert "s7" in [t.get_text() for t in ax.texts]
+    arrows = [t for t in ax.texts if getattr(t, "arrow_patch", None) is not None]
+    assert len(arrows) == 10
+    with pytest.raises(sg.InputError, match="labels names samples.*'s99'"):
+        pl.samples(fit, labels=["s99"])
+
+
+def test_caterpillar_rows(model):
+    fit, _ = model
+    ax = pl.caterpillar(fit)
+    frame = fit.ranef(cond_var=True)["sample"].sort_values("Intercept")
+    np.testing.assert_array_equal(_marks(ax)[:, 0], frame["Intercept"])
+    names = [label.get_text() for label in ax.get_yticklabels()]
+    assert names == list(frame.index) and names[-1] == "s7"
+    [bars] = [c for c in ax.collections if not isinstance(c, PathCollection)]
+    widths = [np.ptp(path.vertices[:, 0]) for path in bars.get_paths()]
+    np.testing.assert_allclose(widths, 2 * 1.959964 * frame["sd(Intercept)"], rtol=1e-6)
+    _no_overlap(ax, ax.get_yticklabels())
+
+
+def test_one_gene_must_be_named(model):
+    adata = sg.datasets.simulate(n_samples=4, n_cells=40, n_genes=5)
+    for plot in (pl.samples, pl.caterpillar):
+        with pytest.raises(sg.InputError, match="one gene of an AnnData: pass its name"):
+            plot(adata)
+        with pytest.raises(sg.InputError, match="fitted model, which is of one response"):
+            plot(model[0], "GENE1")

@@ -1,0 +1,272 @@
+"""One gene sample by sample: what was observed, what the model makes of it, and the means that it compares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.stats import norm
+from scipy.stats import t as student_t
+
+from .._errors import InputError
+from ..models.emmeans import emmeans
+
+if TYPE_CHECKING:
+    from .._design import ReTerm
+    from ..models.fitted import MixedFit
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+# Places along a numeric covariate at which the fitted mean is evaluated.
+_N_LINE = 40
+_LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class SampleMeans:
+    """The samples of one gene.
+
+    Attributes
+    ----------
+    by
+        The column on the horizontal axis.
+    levels
+        Its levels if it is a factor; empty for numbers.
+    samples
+        ``(n,)`` names. A sample with cells of several levels stands here once for each of them.
+    at
+        ``(n,)`` place of the level, or mean of the covariate over the sample's cells.
+    n_cells
+        ``(n,)``.
+    observed
+        ``(n,)`` counts over size factors; for a Gaussian response the mean.
+    fixed, conditional
+        ``(n,)`` the same of the model, without and with the random effects.
+    pair
+        ``(n,)`` code of what joins samples of different levels, such as the donor, or -1.
+    line_at, mean, low, high
+        Fitted mean at each level (or along the covariate), other factors averaged and other numbers at their mean,
+        with a 95 % interval given the variances.
+    log
+        Whether the model is multiplicative.
+    """
+
+    by: str
+    levels: tuple[str, ...]
+    samples: tuple[str, ...]
+    at: FloatArray
+    n_cells: IntArray
+    observed: FloatArray
+    fixed: FloatArray
+    conditional: FloatArray
+    pair: IntArray
+    line_at: FloatArray
+    mean: FloatArray
+    low: FloatArray
+    high: FloatArray
+    log: bool
+
+
+@dataclass(frozen=True)
+class Intercepts:
+    """Random effects of one grouping factor.
+
+    Attributes
+    ----------
+    group, column
+        The factor; which of its effects.
+    names
+        ``(n,)`` levels, smallest effect first.
+    mode, sd
+        ``(n,)`` conditional mode and standard deviation, natural log for counts.
+    level
+        ``(n,)`` place of the level of a factor that is the same for all cells of the group, -1 without.
+    by, levels
+        That factor and its levels; empty without.
+    """
+
+    group: str
+    column: str
+    names: tuple[str, ...]
+    mode: FloatArray
+    sd: FloatArray
+    level: IntArray
+    by: str
+    levels: tuple[str, ...]
+
+
+def sample_means(fit: MixedFit, *, by: str | None, sample: str | None) -> SampleMeans:
+    """Observed and fitted means of the samples of one model.
+
+    Parameters
+    ----------
+    fit
+        A model of counts or of a Gaussian response.
+    by
+        Column on the horizontal axis; by default the first factor of the fixed part, else its first number.
+    sample
+        Grouping factor of the samples; by default the one with most levels.
+    """
+    by = by or default_column(fit)
+    term = grouping_term(fit, sample)
+    values, levels = column_values(fit, by)
+    arm = values if levels else np.zeros(len(values))
+    pairs, unit = np.unique(np.column_stack([term.codes, arm]).astype(np.int64), axis=0, return_inverse=True)
+    unit = np.asarray(unit).reshape(-1)
+    n_cells = np.bincount(unit)
+    log = fit.family != "gaussian"
+    offset = fit.prepared.offset
+    # Counts are compared per unit of size factor; what an offset of a Gaussian response says was subtracted.
+    exposure = np.exp(offset) if log else np.ones(len(offset))
+    total = np.bincount(unit, exposure)
+    y = fit.y if log else fit.y - offset
+    eta_fixed = fit.prepared.design.fixed.X @ fit.beta
+    eta = fit.linear_predictor() - offset
+    to_mean = np.exp if log else np.asarray
+    conditional = np.bincount(unit, to_mean(eta) * exposure) / total
+    fixed = np.bincount(unit, to_mean(eta_fixed) * exposure) / total
+    line_at, mean, low, high = fitted_line(fit, by, values, levels)
+    return SampleMeans(
+        by=by,
+        levels=levels,
+        samples=tuple(term.levels[i] for i, _ in pairs),
+        at=pairs[:, 1].astype(np.float64) if levels else np.bincount(unit, values) / n_cells,
+        n_cells=n_cells,
+        observed=np.bincount(unit, y) / total,
+        fixed=fixed,
+        conditional=conditional,
+        pair=_pairs(fit, term, pairs, unit) if levels else np.full(len(pairs), -1),
+        line_at=line_at,
+        mean=to_mean(mean),
+        low=to_mean(low),
+        high=to_mean(high),
+        log=log,
+    )
+
+
+def fitted_line(
+    fit: MixedFit, by: str, values: FloatArray, levels: tuple[str, ...]
+) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """Places, means and both ends of their intervals on the scale of the linear predictor."""
+    if levels:
+        at, made = np.arange(len(levels), dtype=np.float64), emmeans(fit, by)
+    else:
+        at = np.linspace(values.min(), values.max(), _N_LINE)
+        made = emmeans(fit, by, at={by: list(at)})
+    mean = made.L @ fit.beta
+    se = np.sqrt(np.einsum("ij,jk,ik->i", made.L, fit.cov_beta, made.L))
+    half = quantile(fit) * se
+    return at, mean, mean - half, mean + half
+
+
+def quantile(fit: MixedFit) -> float:
+    """Of t with the degrees of freedom between samples of the gene's test, or normal for a model without one."""
+    test = getattr(fit, "test", None)
+    df = test["df"].to_numpy(float) if test is not None and "df" in test else np.empty(0)
+    df = df[np.isfinite(df)]
+    probability = 0.5 + _LEVEL / 2
+    return float(student_t.ppf(probability, df.min())) if len(df) else float(norm.ppf(probability))
+
+
+def default_column(fit: MixedFit) -> str:
+    """The first factor of the fixed part, else its first number."""
+    design = fit.prepared.design
+    if design.fixed.factors:
+        return next(iter(design.fixed.factors))
+    for term in design.formula.fixed_terms:
+        for atom in term:
+            for name in atom.names:
+                if name.name in design.columns:
+                    return name.name
+    raise InputError(f"the formula {fit.formula!r} has no fixed effect but an intercept: there is nothing to compare.")
+
+
+def grouping_term(fit: MixedFit, group: str | None) -> ReTerm:
+    """The first random term of that grouping factor, by default of the one with most levels."""
+    terms = fit.prepared.design.random
+    if group is None:
+        return max(terms, key=lambda term: len(term.levels))
+    known = list(dict.fromkeys(term.group for term in terms))
+    if group not in known:
+        raise InputError(f"{group!r} is no grouping factor of {fit.formula!r}; there are {known}.")
+    return next(term for term in terms if term.group == group)
+
+
+def column_values(fit: MixedFit, name: str) -> tuple[FloatArray, tuple[str, ...]]:
+    """``(n_obs,)`` values of a column of the fixed part (places of its levels), and its levels (empty for numbers)."""
+    design = fit.prepared.design
+    if name not in design.columns:
+        raise InputError(
+            f"by={name!r} is no column of the fixed part of {fit.formula!r}; there are {list(design.columns)}."
+        )
+    column = design.columns[name]
+    converted = column.convert(fit.data.loc[design.kept, name].reset_index(drop=True))
+    if column.kind == "factor":
+        codes = np.asarray(converted.cat.codes, dtype=np.float64)
+        return codes, tuple(str(level) for level in column.categories)
+    return np.asarray(converted, dtype=np.float64), ("False", "True") if column.kind == "bool" else ()
+
+
+def _pairs(fit: MixedFit, term: ReTerm, pairs: IntArray, unit: IntArray) -> IntArray:
+    """Code of the coarser grouping factor that has samples on several levels, -1 where nothing joins them."""
+    first = np.zeros(len(pairs), dtype=np.int64)
+    first[unit[::-1]] = np.arange(len(unit))[::-1]
+    for other in fit.prepared.design.random:
+        codes = other.codes[first]
+        one_each = pd.Series(other.codes).groupby(unit).nunique().max() == 1
+        arms = pd.Series(pairs[:, 1]).groupby(codes).nunique()
+        if one_each and (arms > 1).any() and len(arms) > 1:
+            return codes
+    return np.full(len(pairs), -1, dtype=np.int64)
+
+
+def random_intercepts(fit: MixedFit, *, group: str | None, column: str | None, by: str | None) -> Intercepts:
+    """Random effects of one grouping factor, smallest first.
+
+    Parameters
+    ----------
+    fit
+        The model.
+    group
+        Grouping factor; by default the one with most levels.
+    column
+        Which of its effects, such as a slope; by default the first.
+    by
+        A factor of the fixed part to tell the levels apart; by default the first that is the same for all
+        observations of each level.
+    """
+    term = grouping_term(fit, group)
+    frame = fit.ranef(cond_var=True)[term.group]
+    effects = [str(c) for c in frame.columns if not str(c).startswith("sd(")]
+    column = effects[0] if column is None else column
+    if column not in effects:
+        raise InputError(f"column={column!r} is no random effect of {term.group!r}; there are {effects}.")
+    frame = frame.reindex(list(term.levels))
+    order = np.argsort(frame[column].to_numpy(float), kind="stable")
+    name, levels, level = _level_of(fit, term, by)
+    return Intercepts(
+        group=term.group,
+        column=column,
+        names=tuple(term.levels[i] for i in order),
+        mode=frame[column].to_numpy(float)[order],
+        sd=frame[f"sd({column})"].to_numpy(float)[order],
+        level=level[order],
+        by=name,
+        levels=levels,
+    )
+
+
+def _level_of(fit: MixedFit, term: ReTerm, by: str | None) -> tuple[str, tuple[str, ...], IntArray]:
+    """The factor that tells the levels of `term` apart, its levels, and which of them each has."""
+    for name in [by] if by is not None else list(fit.prepared.design.fixed.factors):
+        values, levels = column_values(fit, name)
+        per_level = pd.Series(values).groupby(term.codes)
+        if levels and per_level.nunique().max() == 1:
+            return name, levels, np.asarray(per_level.first().reindex(range(len(term.levels))), dtype=np.int64)
+        if by is not None:
+            raise InputError(f"by={by!r} differs within the levels of {term.group!r}; name a factor that does not.")
+    return "", (), np.full(len(term.levels), -1, dtype=np.int64)

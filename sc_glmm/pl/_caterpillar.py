@@ -1,0 +1,114 @@
+"""Random effects of one model in order, with their intervals."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.lines import Line2D
+from scipy.stats import norm
+
+from .._figures.samples import random_intercepts
+from ._model import model_and_title
+from ._style import COLUMN, PALETTE, axes_to_draw, plain
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+
+    from ..models.fitted import MixedFit
+
+_ROW = 0.13  # inches: a row of small letters
+_MOST_NAMES = 60
+
+
+def caterpillar(
+    data: AnnData | MixedFit,
+    gene: str | None = None,
+    *,
+    key: str = "glmm",
+    group: str | None = None,
+    term: str | None = None,
+    column: str | None = None,
+    by: str | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Random effects of one gene, smallest first, with 95 % intervals.
+
+    The intervals are those of the effects given the parameters (mode plus and minus 1.96 conditional standard
+    deviations). One level far from all others is a sample to look at.
+
+    Parameters
+    ----------
+    data
+        An AnnData after :func:`sc_glmm.tl.test`, from which the gene is fitted again
+        (:func:`sc_glmm.tl.refit`), or a fitted model of :func:`sc_glmm.glmer` or :func:`sc_glmm.lmer`.
+    gene
+        Its name, for an AnnData.
+    key
+        The `key_added` of the test, for an AnnData.
+    group
+        Which level of the test's `groupby`, such as a cell type.
+    term
+        Grouping factor; by default the one with most levels.
+    column
+        Which of its effects, such as a slope; by default the first.
+    by
+        Factor of the fixed part that colours the levels; by default the first that does not differ within them.
+    ax
+        Axes to draw in; by default those of a new figure, as wide as a column of a journal page.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes.
+
+    Examples
+    --------
+    >>> import pandas as pd, sc_glmm
+    >>> frame = pd.DataFrame({"y": [3.1, 4.2, 5.0, 6.3, 1.2, 2.5, 8.1, 7.7], "block": list("aabbccdd")})
+    >>> fit = sc_glmm.lmer("y ~ 1 + (1|block)", frame)
+    >>> [label.get_text() for label in sc_glmm.pl.caterpillar(fit).get_yticklabels()]
+    ['c', 'a', 'b', 'd']
+    """
+    fit, title, _ = model_and_title(data, gene, key, group, plot="caterpillar")
+    shape = random_intercepts(fit, group=term, column=column, by=by)
+    n = len(shape.names)
+    ax, base = axes_to_draw(ax, (COLUMN, 0.75 + min(_ROW * n, 6.0)))
+    half = float(norm.ppf(0.975)) * shape.sd
+    colors = np.array([PALETTE[i % len(PALETTE)] if i >= 0 else PALETTE[0] for i in shape.level])
+    rows = np.arange(n)
+    ax.axvline(0.0, color="0.6", linewidth=0.6, zorder=1)
+    ax.hlines(rows, shape.mode - half, shape.mode + half, colors=list(colors), linewidth=0.9, zorder=2)
+    ax.scatter(shape.mode, rows, s=12.0, c=colors, linewidths=0, zorder=3)
+    ax.set_ylim(-0.8, n - 0.2)
+    if n <= _MOST_NAMES:
+        ax.set_yticks(rows, [plain(name) for name in shape.names], fontsize=0.75 * base)
+    else:
+        ax.set_yticks([])
+    ax.tick_params(axis="y", length=0)
+    ax.spines["left"].set_visible(False)
+    what = f"{shape.group} effect" if shape.column == "Intercept" else f"{shape.group} effect, {shape.column}"
+    scale = {"gaussian": "", "binomial": " (log odds)"}.get(fit.family, " (natural log)")
+    ax.set_xlabel(plain(what) + scale, fontsize=base)
+    ax.set_title(plain(title), fontsize=base, fontstyle="italic" if gene else "normal", loc="left")
+    if shape.levels:
+        handles = [
+            Line2D(
+                [], [], linestyle="none", marker="o", ms=3.5, mew=0, color=PALETTE[i % len(PALETTE)], label=plain(level)
+            )
+            for i, level in enumerate(shape.levels)
+            if (shape.level == i).any()
+        ]
+        ax.legend(
+            handles=handles,
+            loc="lower right",
+            bbox_to_anchor=(1.0, 1.0),
+            ncols=min(len(handles), 4),
+            frameon=False,
+            fontsize=0.8 * base,
+            handletextpad=0.1,
+            columnspacing=1.0,
+            borderaxespad=0.1,
+        )
+    return ax

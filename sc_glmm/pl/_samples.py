@@ -1,0 +1,268 @@
+"""One gene sample by sample: the plot that shows whether a finding rests on one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullFormatter
+
+from .._errors import InputError
+from .._figures.samples import SampleMeans, sample_means
+from ._labels import place_labels
+from ._model import model_and_title
+from ._style import COLUMN, PALETTE, axes_to_draw, plain
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+
+    from ..models.fitted import MixedFit
+
+FloatArray = npt.NDArray[np.float64]
+
+_WIDTH = 0.36  # of the distance between two levels: half of what their samples spread over
+_AREA = (4.0, 70.0)  # points squared: area of the dots of the smallest and largest samples
+
+
+def samples(
+    data: AnnData | MixedFit,
+    gene: str | None = None,
+    *,
+    key: str = "glmm",
+    group: str | None = None,
+    by: str | None = None,
+    sample: str | None = None,
+    labels: Sequence[str] | None = None,
+    log: bool | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Observed and fitted means of one gene, one dot a sample.
+
+    The area of a dot is the number of its cells. Bars are the fitted means of the levels with their 95 % intervals
+    (given the variances). An arrow leads from what the fixed effects say of a sample to what the model believes of it:
+    its random effects. The rest of the way to the dot is what the model takes for noise of few counts. A finding that
+    rests on one sample shows as one dot away from all others of its level. Samples that share a donor are joined.
+
+    Parameters
+    ----------
+    data
+        An AnnData after :func:`sc_glmm.tl.test`, from which the gene is fitted again
+        (:func:`sc_glmm.tl.refit`), or a fitted model of :func:`sc_glmm.glmer` or :func:`sc_glmm.lmer`.
+    gene
+        Its name, for an AnnData.
+    key
+        The `key_added` of the test, for an AnnData.
+    group
+        Which level of the test's `groupby`, such as a cell type.
+    by
+        Column of the fixed part on the horizontal axis; by default its first factor, else its first number, along
+        which a line is drawn.
+    sample
+        Grouping factor whose levels are the dots; by default the one with most levels.
+    labels
+        Names of samples to write beside their dots.
+    log
+        Logarithmic vertical axis; by default for counts whose sample means span more than a factor of four. A sample
+        without a count stands on the lower border as an open triangle.
+    ax
+        Axes to draw in; by default those of a new figure, as wide as a column of a journal page.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes.
+
+    Examples
+    --------
+    >>> import sc_glmm
+    >>> adata = sc_glmm.datasets.simulate(n_samples=8, n_cells=400, n_genes=50, seed=0)
+    >>> frame = adata.obs.assign(y=adata.layers["counts"][:, [4]].toarray().ravel())
+    >>> fit = sc_glmm.glmer("y ~ disease + (1|sample)", frame, family="poisson")
+    >>> [label.get_text() for label in sc_glmm.pl.samples(fit).get_xticklabels()]
+    ['ctl', 'AD']
+    """
+    fit, title, evidence = model_and_title(data, gene, key, group, plot="samples")
+    shape = sample_means(fit, by=by, sample=sample)
+    ax, base = axes_to_draw(ax, (COLUMN, 2.7))
+    positive = shape.observed[shape.observed > 0]
+    if log is None:
+        log = shape.log and len(positive) > 0 and bool(positive.max() > 4.0 * positive.min())
+    floor = _floor(shape) if log else -np.inf
+    x = _places(shape)
+    _draw_means(ax, shape, floor)
+    _draw_pairs(ax, shape, x, floor)
+    _draw_samples(ax, shape, x, floor)
+    if log:
+        ax.set_yscale("log")
+        ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        ax.yaxis.set_minor_formatter(NullFormatter())
+        top = float(np.nanmax(np.concatenate([shape.observed, shape.conditional, shape.mean])))
+        ax.set_ylim(0.85 * floor, 1.6 * top)
+    if shape.levels:
+        ax.set_xlim(-0.55, len(shape.levels) - 0.45)
+        ax.tick_params(axis="x", length=0)
+        ax.set_xticks(range(len(shape.levels)), [plain(level) for level in shape.levels], fontsize=0.875 * base)
+    ax.set_xlabel(plain(shape.by), fontsize=base)
+    ax.set_ylabel("mean count per cell" if shape.log else "mean", fontsize=base)
+    ax.set_title(plain(title), fontsize=base, fontstyle="italic" if gene else "normal", loc="left")
+    ax.set_title(evidence, fontsize=0.8 * base, color="0.3", loc="right")
+    _draw_legend(ax, shape, base)
+    _name_samples(ax, shape, x, floor, labels, base)
+    return ax
+
+
+def dot_area(n_cells: npt.NDArray[np.int64] | FloatArray, largest: float) -> FloatArray:
+    """Area of dots in points squared, proportional to cells but for the smallest."""
+    return np.maximum(_AREA[1] * np.asarray(n_cells, dtype=np.float64) / largest, _AREA[0])
+
+
+def _color(shape: SampleMeans, i: int) -> str:
+    return PALETTE[int(shape.at[i]) % len(PALETTE)] if shape.levels else PALETTE[0]
+
+
+def _floor(shape: SampleMeans) -> float:
+    """Lower border of a logarithmic axis, where samples without a count stand."""
+    values = np.concatenate([shape.observed, shape.conditional, shape.mean])
+    none = bool((shape.observed <= 0).any())
+    return (0.6 if none else 0.9) * float(values[values > 0].min())
+
+
+def _places(shape: SampleMeans) -> FloatArray:
+    """Horizontal places: samples of a level side by side; those of one donor at the same place of every level."""
+    if not shape.levels:
+        return shape.at
+    x = shape.at.copy()
+    joined = (shape.pair >= 0).all()
+    donors = list(dict.fromkeys(shape.pair[np.argsort(shape.conditional, kind="stable")])) if joined else []
+    for level in np.unique(shape.at):
+        mine = np.flatnonzero(shape.at == level)
+        if joined:
+            rank = np.array([donors.index(p) for p in shape.pair[mine]], dtype=np.float64)
+            count = len(donors)
+        else:
+            rank = np.argsort(np.argsort(shape.observed[mine], kind="stable"), kind="stable").astype(np.float64)
+            count = len(mine)
+        x[mine] = level + _WIDTH * (2.0 * (rank + 0.5) / count - 1.0)
+    return x
+
+
+def _draw_means(ax: Axes, shape: SampleMeans, floor: float) -> None:
+    low, high = np.maximum(shape.low, floor), shape.high
+    if not shape.levels:
+        ax.fill_between(shape.line_at, low, high, color=PALETTE[0], alpha=0.15, linewidth=0, zorder=1)
+        ax.plot(shape.line_at, shape.mean, color=PALETTE[0], linewidth=1.4, zorder=2)
+        return
+    for at, mean, lower, upper in zip(shape.line_at, shape.mean, low, high, strict=True):
+        color = PALETTE[int(at) % len(PALETTE)]
+        ends = [at - 1.2 * _WIDTH, at + 1.2 * _WIDTH]
+        if np.isfinite(mean):
+            ax.fill_between(ends, lower, upper, color=color, alpha=0.15, linewidth=0, zorder=1)
+            ax.plot(ends, [mean, mean], color=color, linewidth=1.4, solid_capstyle="butt", zorder=2)
+
+
+def _draw_pairs(ax: Axes, shape: SampleMeans, x: FloatArray, floor: float) -> None:
+    for pair in np.unique(shape.pair[shape.pair >= 0]):
+        mine = np.flatnonzero(shape.pair == pair)
+        mine = mine[np.argsort(shape.at[mine], kind="stable")]
+        ax.plot(x[mine], np.maximum(shape.observed[mine], floor), color="0.75", linewidth=0.5, zorder=1.5)
+
+
+def _draw_samples(ax: Axes, shape: SampleMeans, x: FloatArray, floor: float) -> None:
+    area = dot_area(shape.n_cells, float(shape.n_cells.max()))
+    for i in range(len(x)):
+        color = _color(shape, i)
+        none = shape.observed[i] <= floor
+        ax.scatter(
+            x[i],
+            max(float(shape.observed[i]), floor),
+            s=max(float(area[i]), 14.0) if none else float(area[i]),
+            marker="v" if none else "o",
+            facecolor="none" if none else color,
+            edgecolor=color if none else "white",
+            linewidth=0.8 if none else 0.4,
+            zorder=4,
+            clip_on=not none,
+        )
+        if abs(shape.conditional[i] - shape.fixed[i]) > 1e-3 * abs(shape.fixed[i]):
+            ax.annotate(
+                "",
+                xy=(x[i], shape.conditional[i]),
+                xytext=(x[i], shape.fixed[i]),
+                arrowprops={
+                    "arrowstyle": "-|>,head_width=0.11,head_length=0.2",
+                    "color": "0.2",
+                    "linewidth": 0.6,
+                    "shrinkA": 0.0,
+                    "shrinkB": 0.0,
+                },
+                zorder=5,
+            )
+
+
+def _draw_legend(ax: Axes, shape: SampleMeans, base: float) -> None:
+    """Sizes of dots in numbers of cells."""
+    largest = float(shape.n_cells.max())
+    shown = sorted({_round(float(q)) for q in (shape.n_cells.min(), np.sqrt(shape.n_cells.min() * largest), largest)})
+    handles: list[Line2D] = [
+        Line2D(
+            [],
+            [],
+            linestyle="none",
+            marker="o",
+            ms=float(np.sqrt(dot_area(np.array([n]), largest)[0])),
+            mfc="0.55",
+            mec="white",
+            mew=0.4,
+            label=f"{int(n):,}",
+        )
+        for n in shown
+    ]
+    legend = ax.legend(
+        handles=handles,
+        title="cells",
+        loc="center left",
+        bbox_to_anchor=(1.0, 0.5),
+        frameon=False,
+        fontsize=0.8 * base,
+        title_fontsize=0.8 * base,
+        handletextpad=0.3,
+        borderaxespad=0.2,
+        alignment="left",
+    )
+    legend.set_zorder(6)
+
+
+def _round(n: float) -> float:
+    """One leading digit, as people read sizes."""
+    power = 10.0 ** np.floor(np.log10(max(n, 1.0)))
+    return float(max(round(n / power) * power, 1.0))
+
+
+def _name_samples(
+    ax: Axes, shape: SampleMeans, x: FloatArray, floor: float, labels: Sequence[str] | None, base: float
+) -> None:
+    if not labels:
+        return
+    unknown = sorted(set(labels) - set(shape.samples))
+    if unknown:
+        raise InputError(f"labels names samples that are not in the plot: {unknown}; there are {list(shape.samples)}.")
+    figure = ax.get_figure(root=True)
+    if figure is None:
+        return
+    figure.draw_without_rendering()
+    chosen = [i for i, name in enumerate(shape.samples) if name in set(labels)]
+    y = np.maximum(shape.observed, floor)
+    place_labels(
+        ax,
+        x[chosen],
+        y[chosen],
+        [plain(shape.samples[i]) for i in chosen],
+        crowd=np.column_stack([x, y]),
+        fontsize=0.8 * base,
+        colors=["0.15"] * len(chosen),
+    )
