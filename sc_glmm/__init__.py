@@ -11,6 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from ._errors import DesignError, FormulaError, InputError, ScGlmmError, ScGlmmWarning
+from ._register import register_with_anndata
 
 if TYPE_CHECKING:
     from . import datasets, get, models, pl, pp, tl
@@ -64,3 +65,6 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
+
+
+register_with_anndata()

@@ -103,8 +103,10 @@ class Opened:
     store: Store | None
 
 
-def open_data(data: AnnData | str | os.PathLike[str], key: str) -> Opened:
+def open_data(data: AnnData | str | os.PathLike[str], key: str, obs: pd.DataFrame | None = None) -> Opened:
     """An AnnData in memory, backed or lazy, or the path of one; no matrix is read.
+
+    With `obs`, the columns of cells are these, and the results are still to be handed over.
 
     Raises
     ------
@@ -130,7 +132,7 @@ def open_data(data: AnnData | str | os.PathLike[str], key: str) -> Opened:
     # anndata 0.13 lists X among the layers, as None
     held_layers: Any = data.layers
     layers = tuple(str(name) for name in held_layers if name is not None)
-    return Opened(_with_tables(data), layers, matrix, None)
+    return Opened(_with_tables(data, obs), layers, matrix, None)
 
 
 def hand_over(opened: Opened, data: Any, key: str) -> None:
@@ -144,12 +146,14 @@ def hand_over(opened: Opened, data: Any, key: str) -> None:
             getattr(data, group)[name] = value
 
 
-def _with_tables(adata: AnnData) -> AnnData:
-    """Itself, or if its tables are lazy an AnnData with these tables read."""
-    if isinstance(adata.obs, pd.DataFrame) and isinstance(adata.var, pd.DataFrame):
+def _with_tables(adata: AnnData, obs: pd.DataFrame | None = None) -> AnnData:
+    """Itself, or if its tables are lazy (or `obs` takes their place) an AnnData with nothing but tables."""
+    if obs is None and isinstance(adata.obs, pd.DataFrame) and isinstance(adata.var, pd.DataFrame):
         return adata
     from anndata import AnnData
 
+    if obs is not None:
+        return AnnData(obs=obs, var=pd.DataFrame(index=adata.var_names))
     obs, var = (table if isinstance(table, pd.DataFrame) else table.to_memory() for table in (adata.obs, adata.var))
     return AnnData(obs=obs, var=var)
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from ._errors import InputError
@@ -20,14 +23,45 @@ def available_cpus() -> int:
         if share.isdigit() and int(share) > 0:
             cpus = min(cpus, int(share))
             break
+    quota = cgroup_quota()
+    return max(1, cpus if quota is None else min(cpus, math.ceil(quota)))
+
+
+def cgroup_quota(own: str = "/proc/self/cgroup", root: str = "/sys/fs/cgroup") -> float | None:
+    """CPUs that the cgroup of this process, or one that holds it, grants; None without a limit.
+
+    Parameters
+    ----------
+    own
+        The file that says which cgroup the process is in: ``0::/path`` (version 2), ``4:cpu,cpuacct:/path`` (1).
+    root
+        Where cgroups are mounted.
+    """
     try:
-        with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as file:
-            quota, period = file.read().split()[:2]
-        if quota != "max":
-            cpus = min(cpus, max(1, -(-int(quota) // int(period))))
+        lines = Path(own).read_text(encoding="ascii").splitlines()
     except (OSError, ValueError):
-        pass  # no cgroup v2 here: nothing caps the affinity
-    return max(cpus, 1)
+        lines = ["0::/"]
+    quotas = []
+    for line in lines:
+        number, controllers, path = (*line.split(":", 2), "", "", "")[:3]
+        inside = PurePosixPath(path.lstrip("/") or ".")
+        for folder in (inside, *inside.parents):
+            if number == "0" and not controllers:
+                quotas.append(_numbers(Path(root) / folder / "cpu.max"))
+            elif "cpu" in controllers.split(","):
+                base = Path(root) / controllers / folder
+                quotas.append(_numbers(base / "cpu.cfs_quota_us") + _numbers(base / "cpu.cfs_period_us"))
+    granted = [quota[0] / quota[1] for quota in quotas if len(quota) == 2 and min(quota) > 0]
+    return min(granted, default=None)
+
+
+def _numbers(path: Path) -> list[int]:
+    """The whole numbers in a file; none if there is no such file. ``max``, which is no limit, counts as -1."""
+    try:
+        words = path.read_text(encoding="ascii").split()
+        return [-1 if word == "max" else int(word) for word in words]
+    except (OSError, ValueError):
+        return []
 
 
 def resolve_n_jobs(n_jobs: int | None) -> int:
@@ -84,12 +118,33 @@ def available_memory() -> int:
 
 
 def run_blocks(work: Callable[..., T], blocks: Sequence[tuple[object, ...]], n_jobs: int) -> Iterator[T]:
-    """``work(*block)`` for each block; results come in the order of the blocks, whatever the backend."""
-    if n_jobs == 1 or len(blocks) < 2:
-        for block in blocks:
-            yield work(*block)
-        return
-    from joblib import Parallel, delayed
+    """``work(*block)`` for each block; results come in the order of the blocks, whatever the backend.
 
-    parallel = Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")
-    yield from parallel(delayed(work)(*block) for block in blocks)
+    BLAS has one thread meanwhile: two of them would change the last bits, and together with the workers they would
+    take more CPUs than `n_jobs`.
+    """
+    with one_blas_thread():
+        if n_jobs == 1 or len(blocks) < 2:
+            for block in blocks:
+                yield work(*block)
+            return
+        from joblib import Parallel, delayed
+
+        parallel = Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")
+        here = os.getpid()
+        yield from parallel(delayed(_work_in)(here, work, *block) for block in blocks)
+
+
+def _work_in(caller: int, work: Callable[..., T], *block: object) -> T:
+    """The work; a process of its own has a BLAS of its own, while threads share the limit and must not touch it."""
+    if os.getpid() == caller:
+        return work(*block)
+    with one_blas_thread():
+        return work(*block)
+
+
+def one_blas_thread() -> AbstractContextManager[object]:
+    """BLAS has one thread in this process until the context ends."""
+    from threadpoolctl import threadpool_limits
+
+    return threadpool_limits(limits=1, user_api="blas")

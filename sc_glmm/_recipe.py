@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
+import pandas as pd
+
 from ._display import logger
 from ._results import GeneTests
 
@@ -46,24 +48,30 @@ def make_recipe(*, tests: Sequence[GeneTests], notes: Sequence[str], **choices: 
 
 
 def summary_line(tests: Sequence[GeneTests], seconds: float, key: str, groupby: str | None) -> str:
-    """How many genes ended with which status, where the results are, how long it took."""
-    lines = []
-    for group in tests:
-        counts = group.genes["status"].value_counts()
-        tested = int(counts.get("ok", 0) + counts.get("singular", 0))
-        others = [
-            f"{int(counts[word]):,} {word.replace('_', ' ')}"
-            for word in ("singular", "separated", "not_converged", "low_count", "all_zero", "error")
-            if counts.get(word, 0)
-        ]
-        where = f"{groupby} {group.group}: " if groupby else ""
-        tail = f" ({', '.join(others)})" if others else ""
-        lines.append(f"{where}{tested:,} of {len(group.genes):,} genes tested{tail}")
-    slots = f".uns['{key}_results']" if groupby else f".varm['{key}*']"
-    lines.append(
-        f"finished in {seconds:.1f} s; see sc_glmm.get.results(adata, key={key!r}), stored in {slots}, .uns['{key}']"
-    )
-    return "\n".join(lines)
+    """One line: how many genes were tested, how many ended with which status, how long it took, where the results are.
+
+    With groups, a gene counts once for each of them; the table of details has the counts of each.
+    """
+    statuses = pd.concat([group.genes["status"].astype(str) for group in tests]).value_counts()
+    tested = sum(int(_has_p_value(group).sum()) for group in tests)
+    counts = [
+        f"{int(statuses[word]):,} {word.replace('_', ' ')}"
+        for word in ("singular", "separated", "low_count", "all_zero")
+        if word in statuses
+    ]
+    failed = sum(int(statuses.get(word, 0)) for word in ("not_converged", "error"))
+    counts.append(f"{failed:,} failed")
+    n_genes = len(tests[0].genes)
+    what = f"{tested:,} of {n_genes:,} genes"
+    if groupby is not None:
+        levels = f"{len(tests)} level{'s' if len(tests) != 1 else ''}"
+        what = f"{tested:,} of {len(tests) * n_genes:,} genes in {levels} of {groupby!r}"
+    default = "" if key == "glmm" else f", key={key!r}"
+    return f"tested {what} in {seconds:.1f} s ({', '.join(counts)}): sc_glmm.get.results(adata{default})"
+
+
+def _has_p_value(group: GeneTests) -> pd.Series:
+    return pd.concat([contrast.table["p_value"].notna() for contrast in group.contrasts], axis=1).any(axis=1)
 
 
 def announce_compilation() -> None:

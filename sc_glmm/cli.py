@@ -35,6 +35,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+# What a shell reports for a command that Ctrl-C ended.
+_INTERRUPTED = 130
 _ALPHA = 0.05
 _TOP = 10
 _KERNELS_COMPILE = "Compiling the kernels, once after installation; this takes about a minute ..."
@@ -252,6 +254,9 @@ def _told_to_the_user() -> Iterator[None]:
             yield
         except ScGlmmError as error:
             _fail(str(error))
+        except KeyboardInterrupt:
+            typer.echo("interrupted: nothing was written", err=True)
+            raise typer.Exit(_INTERRUPTED) from None
         except OSError as error:
             _fail(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))
         finally:

@@ -20,6 +20,7 @@ from .._fit.plan import Choices, plan_groups
 from .._fit.run import Task, run_groups
 from .._fit.tests import check_test, default_test
 from .._formula import parse_formula
+from .._mudata import modality_of
 from .._parallel import resolve_memory, resolve_n_jobs
 from .._recipe import announce_compilation, make_recipe, summary_line
 from ._sizes import find_sizes
@@ -65,6 +66,7 @@ def test(
     n_jobs: int | None = None,
     memory_limit: int | str | None = None,
     key_added: str = "glmm",
+    modality: str | None = None,
     copy: bool = False,
     progress: bool | None = None,
 ) -> AnnData | None:
@@ -142,6 +144,9 @@ def test(
         of the memory that is available, else no limit. Results do not depend on it.
     key_added
         Name of the results.
+    modality
+        With a MuData: which of its modalities. Columns are looked up in its ``obs``, then in that of the MuData, and
+        the results are written to the modality: ``sc_glmm.get.results(mdata["rna"])``.
     copy
         Return a copy with the results instead of writing to `adata`. For a path: an AnnData with the results and
         without a matrix; the file is not touched.
@@ -204,7 +209,8 @@ def test(
     (60, 3)
     """
     start = time.perf_counter()
-    data, opened = adata, open_data(adata, key_added)
+    data, obs_above = modality_of(adata, modality, copy)
+    opened = open_data(data, key_added, obs_above)
     spec, parsed, jobs = get_family(family), parse_formula(formula), resolve_n_jobs(n_jobs)
     if not parsed.random:
         raise InputError(

@@ -1,0 +1,79 @@
+"""``adata.glmm``: the functions of the package as methods of an AnnData."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pandas as pd
+from anndata import AnnData
+
+NAME = "glmm"
+
+
+class Figures:
+    """The functions of :mod:`sc_glmm.pl`, with the AnnData in the first place."""
+
+    def __init__(self, adata: AnnData) -> None:
+        self._adata = adata
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        from . import pl
+
+        if name not in pl.__all__:
+            raise AttributeError(f"sc_glmm.pl has no function {name!r}; it has {', '.join(pl.__all__)}")
+        return partial(getattr(pl, name), self._adata)
+
+    def __dir__(self) -> list[str]:
+        from . import pl
+
+        return list(pl.__all__)
+
+
+class GlmmAccessor:
+    """What ``adata.glmm`` is, once :mod:`sc_glmm` has been imported.
+
+    Parameters
+    ----------
+    adata
+        The AnnData.
+    """
+
+    def __init__(self, adata: AnnData) -> None:
+        self._adata = adata
+
+    def test(self, formula: str, **kwargs: Any) -> AnnData | None:
+        """As :func:`sc_glmm.tl.test`."""
+        from . import tl
+
+        return tl.test(self._adata, formula, **kwargs)
+
+    def refit(self, gene: str, **kwargs: Any) -> Any:
+        """As :func:`sc_glmm.tl.refit`."""
+        from . import tl
+
+        return tl.refit(self._adata, gene, **kwargs)
+
+    def results(self, key: str = NAME, contrast: str | None = None) -> pd.DataFrame:
+        """As :func:`sc_glmm.get.results`."""
+        from . import get
+
+        return get.results(self._adata, key, contrast)
+
+    def fit_info(self, key: str = NAME) -> pd.DataFrame:
+        """As :func:`sc_glmm.get.fit_info`."""
+        from . import get
+
+        return get.fit_info(self._adata, key)
+
+    def details(self, key: str = NAME) -> pd.DataFrame:
+        """As :func:`sc_glmm.get.details`."""
+        from . import get
+
+        return get.details(self._adata, key)
+
+    @property
+    def pl(self) -> Figures:
+        """The figures: ``adata.glmm.pl.volcano()``."""
+        return Figures(self._adata)
