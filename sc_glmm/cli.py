@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import re
-import shutil
 import sys
 import time
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ._errors import InputError, ScGlmmError, ScGlmmWarning
+from ._commands import info, plot
+from ._console import atomically as _atomically
+from ._console import told_to_the_user as _told_to_the_user
+from ._errors import InputError
+from ._yaml import CONTRASTS, parse_contrast, read_contrasts, read_options
 
 # numpy, pandas, anndata and numba are loaded by the commands that use them: `--help` answers at once.
 if TYPE_CHECKING:
@@ -35,8 +33,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-# What a shell reports for a command that Ctrl-C ended.
-_INTERRUPTED = 130
 _ALPHA = 0.05
 _TOP = 10
 _KERNELS_COMPILE = "Compiling the kernels, once after installation; this takes about a minute ..."
@@ -71,6 +67,13 @@ class Test(StrEnum):
     lrt = "lrt"
 
 
+class Adjust(StrEnum):
+    """What p-values are adjusted over."""
+
+    group = "group"
+    everything = "global"
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         from . import __version__
@@ -90,6 +93,7 @@ def main(
 
 @app.command("test")
 def run_test(
+    context: typer.Context,
     source: Annotated[
         Path, typer.Argument(metavar="IN.h5ad", exists=True, dir_okay=False, help="AnnData with raw counts.")
     ],
@@ -130,21 +134,47 @@ def run_test(
         list[str] | None,
         typer.Option(
             metavar="CONTRAST",
-            help="'disease: AD vs ctl', or the name of a term or column. May be repeated; default: every term.",
+            help="'disease: AD vs ctl', a level, the name of a term or column, or \"cond(disease='AD') - cond(...)\". "
+            "May be repeated; default: every term.",
         ),
+    ] = None,
+    contrasts: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.yaml", exists=True, dir_okay=False, help="Named contrasts, such as AD: AD vs ctl."),
     ] = None,
     groupby: Annotated[
         str | None, typer.Option(metavar="COLUMN", help="obs column; each of its levels is tested separately.")
     ] = None,
+    min_cells: Annotated[int, typer.Option(min=0, help="Levels of --groupby with fewer cells are skipped.")] = 0,
+    min_samples: Annotated[
+        int, typer.Option(min=0, help="Levels of --groupby with fewer samples in an arm are skipped.")
+    ] = 0,
+    adjust: Annotated[
+        Adjust, typer.Option(help="Adjust p-values over the genes of each level of --groupby, or of all together.")
+    ] = Adjust.group,
     n_jobs: Annotated[int | None, typer.Option(help="Threads; default: the cores this process may use.")] = None,
     key: Annotated[str, typer.Option(help="Name under which the results are stored.")] = "glmm",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no table.")] = False,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.yaml",
+            exists=True,
+            dir_okay=False,
+            is_eager=True,
+            callback=read_options,
+            help="Options and arguments by name, such as groupby: cell_type; those of the command line go before.",
+        ),
+    ] = None,
 ) -> None:
     """Fit one mixed model to every gene and test the contrasts."""
     with _told_to_the_user():
         _check_output(out)
         references = _parse_references(reference or [])
-        contrasts = [_parse_contrast(text) for text in contrast or []]
+        named = read_contrasts(contrasts) if contrasts is not None else context.meta.get(CONTRASTS)
+        if named and contrast:
+            raise InputError("Contrasts were given twice, by --contrast and in a file; keep one.")
+        asked: Any = named or [parse_contrast(text) for text in contrast or []] or None
         adata = _read(source)
 
         from . import get, tl
@@ -163,7 +193,10 @@ def run_test(
             size_factors=size_factors,
             offset=offset,
             reference=references or None,
-            contrasts=contrasts or None,
+            contrasts=asked,
+            adjust=adjust.value,
+            min_cells=min_cells,
+            min_samples=min_samples,
             groupby=groupby,
             n_jobs=n_jobs,
             key_added=key,
@@ -178,6 +211,10 @@ def run_test(
         for line in _summary(results, seconds, groupby):
             typer.echo(line)
     typer.echo(f"Written to {out}")
+
+
+app.command()(plot)
+app.command()(info)
 
 
 @app.command()
@@ -236,47 +273,10 @@ def demo(
     typer.echo(f'  sc-glmm test {out / "demo.h5ad"} "{formula}" --reference disease=ctl -o {out / "again.csv"}')
 
 
-@contextmanager
-def _told_to_the_user() -> Iterator[None]:
-    """Turn our errors into a message and exit code 2, and our warnings into notes; a bug keeps its traceback."""
-    from ._display import logger
-
-    level = logger.level
-    # The log speaks of slots of an AnnData; the commands say in their own words what was done.
-    logger.setLevel(logging.WARNING)
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", ScGlmmWarning)
-        # Other packages' plans for the future are no matter for someone at a prompt.
-        for plan in (DeprecationWarning, PendingDeprecationWarning, FutureWarning):
-            warnings.simplefilter("ignore", plan)
-        warnings.showwarning = _show_warning
-        try:
-            yield
-        except ScGlmmError as error:
-            _fail(str(error))
-        except KeyboardInterrupt:
-            typer.echo("interrupted: nothing was written", err=True)
-            raise typer.Exit(_INTERRUPTED) from None
-        except OSError as error:
-            _fail(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))
-        finally:
-            logger.setLevel(level)
-
-
-def _show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
-    word = "note" if issubclass(category, ScGlmmWarning) else "warning"
-    typer.echo(f"{word}: {message}", err=True)
-
-
 def _must_compile() -> bool:
     from ._engine.entry import is_compiled
 
     return not is_compiled()
-
-
-def _fail(message: str) -> NoReturn:
-    typer.echo(f"error: {message}", err=True)
-    raise typer.Exit(2)
 
 
 def _read(path: Path) -> AnnData:
@@ -318,15 +318,6 @@ def _parse_references(texts: list[str]) -> dict[str, str]:
     return references
 
 
-def _parse_contrast(text: str) -> str | tuple[str, str, str]:
-    """A triple from words as the results show them, ``disease: AD vs ctl``; anything else is a name."""
-    match = re.fullmatch(r"\s*(.+?)\s*:\s+(.+?)\s+vs\s+(.+?)\s*", text)
-    if match is None:
-        return text.strip()
-    factor, level, base = match.groups()
-    return factor, level, base
-
-
 def _write_h5ad(adata: AnnData, _: pd.DataFrame, path: Path) -> None:
     adata.write_h5ad(path)
 
@@ -345,20 +336,6 @@ _WRITERS = {".h5ad": _write_h5ad, ".csv": _write_csv, ".parquet": _write_parquet
 def _write(adata: AnnData, results: pd.DataFrame, out: Path) -> None:
     with _atomically(out) as path:
         _WRITERS[out.suffix](adata, results, path)
-
-
-@contextmanager
-def _atomically(out: Path) -> Iterator[Path]:
-    """A path beside `out` that becomes `out` when all went well; whatever was there before stays whole until then."""
-    target = out.resolve()  # a link stays a link, its target is replaced
-    temporary = target.with_name(f".{target.stem}.{os.getpid()}.tmp{target.suffix}")
-    try:
-        yield temporary
-        if target.exists():
-            shutil.copymode(target, temporary)
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _top(results: pd.DataFrame, groupby: str | None = None) -> str:

@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 
 import sc_glmm
 from sc_glmm import cli
+from sc_glmm._yaml import parse_contrast
 
 FORMULA = "counts ~ disease + (1|sample)"
 
@@ -256,7 +257,7 @@ def test_a_bug_keeps_its_traceback(source, tmp_path, monkeypatch):
     ],
 )
 def test_contrasts_in_words(text, expected):
-    assert cli._parse_contrast(text) == expected
+    assert parse_contrast(text) == expected
 
 
 def test_demo(tmp_path):

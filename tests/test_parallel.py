@@ -107,9 +107,9 @@ import numpy as np
 import sc_glmm
 
 if __name__ == "__main__":
-    adata = sc_glmm.datasets.simulate(n_samples=8, n_cells=3000, n_genes=1500, seed=1)
+    adata = sc_glmm.datasets.simulate(n_samples=8, n_cells=800, n_genes=1500, seed=1)
     rng = np.random.default_rng(0)
-    adata.obs["u"], adata.obs["v"] = rng.normal(size=(2, 3000))
+    adata.obs["u"], adata.obs["v"] = rng.normal(size=(2, 800))
     formula = "counts ~ disease + u + v + (1|sample)"  # two covariates of cells: every cell is a row
     try:
         sc_glmm.tl.test(adata, formula, reference={"disease": "ctl"}, contrasts="disease", n_jobs=int(sys.argv[1]),

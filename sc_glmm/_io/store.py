@@ -79,11 +79,21 @@ class Store:
     def tables(self) -> AnnData:
         """An AnnData with `obs` and `var` and no matrix."""
         from anndata import AnnData
+
+        return AnnData(**self._read_elements("obs", "var"))
+
+    def with_results(self) -> AnnData:
+        """The same with `varm` and `uns`, which hold the results."""
+        from anndata import AnnData
+
+        return AnnData(**self._read_elements("obs", "var", "varm", "uns"))
+
+    def _read_elements(self, *keys: str) -> dict[str, Any]:
         from anndata.io import read_elem
 
         frames: dict[str, Any] = {}
         with self._open() as root:
-            for key in ("obs", "var"):
+            for key in keys:
                 try:
                     frames[key] = read_elem(root[key])
                 # what anndata raises for damaged tables depends on what it finds there
@@ -91,7 +101,7 @@ class Store:
                     raise InputError(
                         f"{self.path}: {key} cannot be read: {error}. Get a sound copy of the file"
                     ) from error
-        return AnnData(obs=frames["obs"], var=frames["var"])
+        return frames
 
     def matrix(self, layer: str | None) -> Source:
         """A layer, or X: a source that reads it chunk by chunk."""

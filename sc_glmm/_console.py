@@ -1,0 +1,70 @@
+"""What the commands share: how they speak to the user, and how they write files."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+import typer
+
+from ._errors import ScGlmmError, ScGlmmWarning
+
+# What a shell reports for a command that Ctrl-C ended.
+INTERRUPTED = 130
+
+
+@contextmanager
+def told_to_the_user() -> Iterator[None]:
+    """Turn our errors into a message and exit code 2, and our warnings into notes; a bug keeps its traceback."""
+    from ._display import logger
+
+    level = logger.level
+    # The log speaks of slots of an AnnData; the commands say in their own words what was done.
+    logger.setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", ScGlmmWarning)
+        # Other packages' plans for the future are no matter for someone at a prompt.
+        for plan in (DeprecationWarning, PendingDeprecationWarning, FutureWarning):
+            warnings.simplefilter("ignore", plan)
+        warnings.showwarning = _show_warning
+        try:
+            yield
+        except ScGlmmError as error:
+            fail(str(error))
+        except KeyboardInterrupt:
+            typer.echo("interrupted: nothing was written", err=True)
+            raise typer.Exit(INTERRUPTED) from None
+        except OSError as error:
+            fail(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))
+        finally:
+            logger.setLevel(level)
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
+    word = "note" if issubclass(category, ScGlmmWarning) else "warning"
+    typer.echo(f"{word}: {message}", err=True)
+
+
+def fail(message: str) -> NoReturn:
+    typer.echo(f"error: {message}", err=True)
+    raise typer.Exit(2)
+
+
+@contextmanager
+def atomically(out: Path) -> Iterator[Path]:
+    """A path beside `out` that becomes `out` when all went well; whatever was there before stays whole until then."""
+    target = out.resolve()  # a link stays a link, its target is replaced
+    temporary = target.with_name(f".{target.stem}.{os.getpid()}.tmp{target.suffix}")
+    try:
+        yield temporary
+        if target.exists():
+            shutil.copymode(target, temporary)
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)

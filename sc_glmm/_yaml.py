@@ -1,0 +1,117 @@
+"""Options and contrasts of the commands from YAML files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from ._console import told_to_the_user
+from ._errors import InputError
+
+# Where a file of options leaves the contrasts in it for the command.
+CONTRASTS = "sc_glmm.contrasts"
+
+_EXAMPLE = "AD: [disease, AD, ctl], or AD: \"cond(disease='AD') - cond(disease='ctl')\""
+
+
+def read_yaml(path: Path) -> Any:
+    """What is in the file.
+
+    Raises
+    ------
+    InputError
+        If it is no YAML; the message says where.
+    """
+    import yaml  # type: ignore[import-untyped]
+
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read as YAML: {error}") from error
+
+
+def read_options(context: typer.Context, path: Path | None) -> Path | None:
+    """Make the options in the file defaults of the command; those on the command line go before.
+
+    Keys are the long names of options and arguments, with - or _; a value of a repeated option is a list, and that of
+    ``reference`` may be a mapping. ``contrasts`` may hold contrasts as in a file of them.
+    """
+    if path is None:
+        return None
+    with told_to_the_user():
+        options = read_yaml(path)
+        if not isinstance(options, Mapping):
+            raise InputError(f"{path} holds no options; write one on each line, such as groupby: cell_type")
+        known = {str(parameter.name) for parameter in context.command.params} - {"config"}
+        defaults: dict[str, Any] = {}
+        for key, value in options.items():
+            name = str(key).replace("-", "_")
+            if name == "contrasts" and not isinstance(value, str):
+                context.meta[CONTRASTS] = as_contrasts(value, path)
+                continue
+            if name not in known:
+                raise InputError(f"{path} holds {key!r}, which is no option; options are {', '.join(sorted(known))}")
+            if name == "reference" and isinstance(value, Mapping):
+                value = [f"{factor}={level}" for factor, level in value.items()]
+            if name in ("reference", "contrast") and isinstance(value, str):
+                value = [value]
+            defaults[name] = value
+        context.default_map = {**(context.default_map or {}), **defaults}
+    return path
+
+
+def read_contrasts(path: Path) -> dict[str, Any]:
+    """Named contrasts from a file, see :func:`as_contrasts`."""
+    return as_contrasts(read_yaml(path), path)
+
+
+def as_contrasts(value: Any, path: Path) -> dict[str, Any]:
+    """Contrasts as ``tl.test`` takes them.
+
+    Two forms are read: a mapping from names to ``"AD vs ctl"``, ``[disease, AD, ctl]``, an expression of conditions, a
+    list of weights, or ``joint:`` with a list of these; and that of nf-core, a list of entries with ``id`` and
+    ``comparison: [variable, reference, target]``, which may stand under ``contrasts``.
+    """
+    if isinstance(value, Mapping) and set(value) == {"contrasts"}:
+        value = value["contrasts"]
+    made: dict[str, Any] = {}
+    if isinstance(value, list):
+        for entry in value:
+            comparison = entry.get("comparison") if isinstance(entry, Mapping) else None
+            if not (isinstance(comparison, list) and len(comparison) == 3 and "id" in entry):
+                raise InputError(
+                    f"{path}: {entry!r} is no contrast; write id: and comparison: [variable, reference, target], or a "
+                    f"mapping from names to contrasts such as {_EXAMPLE}"
+                )
+            factor, base, level = comparison
+            made[str(entry["id"])] = (str(factor), level, base)
+    elif isinstance(value, Mapping):
+        made = {str(name): _contrast(entry, path) for name, entry in value.items()}
+    if not made:
+        raise InputError(f"{path} holds no contrasts; write one on each line, such as {_EXAMPLE}")
+    return made
+
+
+def _contrast(value: Any, path: Path) -> Any:
+    if isinstance(value, str):
+        return parse_contrast(value)
+    if isinstance(value, Mapping) and set(value) == {"joint"} and isinstance(value["joint"], list):
+        return [_contrast(part, path) for part in value["joint"]]
+    if isinstance(value, list) and value and all(isinstance(part, int | float) for part in value):
+        return value
+    if isinstance(value, list) and len(value) == 3:
+        return (str(value[0]), value[1], value[2])
+    raise InputError(f"{path}: {value!r} is no contrast; write for example {_EXAMPLE}")
+
+
+def parse_contrast(text: str) -> str | tuple[str, str, str]:
+    """A triple from words as the results show them, ``disease: AD vs ctl``; anything else is a name."""
+    match = re.fullmatch(r"\s*(.+?)\s*:\s+(.+?)\s+vs\s+(.+?)\s*", text)
+    if match is None:
+        return text.strip()
+    factor, level, base = match.groups()
+    return factor, level, base
