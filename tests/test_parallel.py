@@ -102,11 +102,13 @@ def test_the_same_bits_for_any_number_of_jobs_and_backend() -> None:
 
 
 _LONG = """
+import signal
 import sys
 import numpy as np
 import sc_glmm
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests may have it ignored
     adata = sc_glmm.datasets.simulate(n_samples=8, n_cells=800, n_genes=1500, seed=1)
     rng = np.random.default_rng(0)
     adata.obs["u"], adata.obs["v"] = rng.normal(size=(2, 800))
