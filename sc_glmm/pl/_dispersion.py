@@ -86,11 +86,11 @@ def dispersion(
             ax.scatter([], [], s=9.0, color=UP, linewidths=0, label=f"more variable ({n:,})")
         ax.set_ylim(0.0, 1.12 * float(max(np.quantile(shape.sd, 0.999), shape.centre.max(initial=0.0))))
         ax.set_ylabel(f"SD of {plain(shape.group)} effects (natural log)", fontsize=base)
-        _legend(ax, base)
     ax.set_xscale("log")
     ax.set_xlabel("mean count per cell", fontsize=base)
+    raised = _legend(ax, base)
     if group is not None:
-        ax.set_title(plain(group), fontsize=base, loc="left")
+        ax.set_title(plain(group), fontsize=base, loc="left", pad=2.0 * base if raised else None)
     return ax
 
 
@@ -117,13 +117,26 @@ def _draw_dispersion(ax: Axes, info: pd.DataFrame, base: float) -> None:
     low, high = np.quantile(shape.dispersion, [0.02, 1.0])
     ax.set_ylim(0.5 * low, 1.6 * high)
     ax.set_ylabel(r"dispersion $\phi$", fontsize=base)
-    _legend(ax, base)
 
 
-def _legend(ax: Axes, base: float) -> None:
+def _legend(ax: Axes, base: float) -> bool:
+    """Above the axes, where it covers no gene; whether there is one."""
     handles, names = ax.get_legend_handles_labels()
     if handles:
-        ax.legend(handles, names, loc="upper right", frameon=False, fontsize=0.8 * base, handlelength=1.6)
+        ax.legend(
+            handles,
+            names,
+            loc="lower center",
+            bbox_to_anchor=(0.5, 1.0),
+            ncols=len(handles),
+            frameon=False,
+            fontsize=0.8 * base,
+            handlelength=1.5,
+            handletextpad=0.4,
+            columnspacing=1.0,
+            borderaxespad=0.1,
+        )
+    return bool(handles)
 
 
 def _facts(

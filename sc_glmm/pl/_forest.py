@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib.ticker import MaxNLocator
 
 from .._figures.frames import one_contrast, require_columns, require_level, results_frame
 from .._figures.sets import GeneAcrossSets, gene_across_sets
@@ -90,6 +91,7 @@ def forest(
     for row, i in enumerate(order):
         _draw_row(ax, row, shape, int(i), left, right, 0.75 * base)
     ax.set_xlim(left, right)
+    ax.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
     ax.set_ylim(len(order) - 0.4, -0.6)
     names = [plain(shape.sets[i]) or plain(gene) for i in order]
     ax.set_yticks(range(len(order)), names, fontsize=0.875 * base)

@@ -100,7 +100,7 @@ def draw_title(ax: Axes, words: Sequence[str | None], base: float, *, above: Seq
     """What the figure is of, above the legend if there is one."""
     said = ", ".join(plain(word) for word in words if word)
     if said:
-        ax.set_title(said, fontsize=base, loc="left", pad=1.6 * base if above else None)
+        ax.set_title(said, fontsize=base, loc="left", pad=2.0 * base if above else None)
 
 
 def draw_labels(
