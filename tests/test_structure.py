@@ -17,6 +17,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pytest
+import yaml
 
 import sc_glmm
 
@@ -154,6 +155,17 @@ def test_the_readme_holds_the_two_commands_that_ci_runs():
     assert commands[1].endswith("-m pytest")
     if (ROOT / ".ci").is_dir():
         assert os.access(ROOT / ".ci" / "run", os.X_OK)
+
+
+def test_what_a_listing_asks_for(pyproject):
+    if not (ROOT / "CITATION.cff").exists():
+        pytest.skip("the tests lie beside a wheel, not in the project")
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert cited["version"] == pyproject["project"]["version"]
+    assert cited["license"] == pyproject["project"]["license"]
+    for name in ("CONTRIBUTING.md", "CODE_OF_CONDUCT.md"):
+        links = re.findall(r"\]\(([^)#]+)\)", (ROOT / name).read_text())
+        assert [link for link in links if not (ROOT / link).exists()] == []
 
 
 def test_the_version_is_in_the_changelog(pyproject):
