@@ -35,7 +35,7 @@ class Influence:
         ``(n_groups, p)`` change that the group makes, ``beta - beta_without``, over the standard error without it.
     cooks_distance
         ``(n_groups,)`` squared length of that change in the metric of the covariance of the fixed effects, over p.
-        About one and more is large.
+        About one and more is large. (lme4's is smaller by the factor ``(n_groups - p) / n_groups``.)
     sd
         Standard deviations of the random effects (and sigma) without each group.
     n_obs
@@ -86,7 +86,7 @@ def influence(fit: MixedFit, group: str | None = None) -> Influence:
     names, p = list(fit.names), len(fit.beta)
     estimates, dfbetas = np.full((len(levels), p), np.nan), np.full((len(levels), p), np.nan)
     cooks, messages = np.full(len(levels), np.nan), [""] * len(levels)
-    sds = []
+    sds: list[dict[str, float]] = []
     precision = np.linalg.pinv(fit.cov_beta, hermitian=True)
     for i, level in enumerate(levels):
         try:

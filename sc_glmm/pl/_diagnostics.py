@@ -24,6 +24,8 @@ _SIZE = (COLUMN, 2.4)
 _SQUARE = (2.6, 2.6)
 # Dots of a quantile plot, beyond which those of the middle lie on each other.
 _MOST_DOTS = 3000
+# Normal quantiles by which the intervals of several effects stand beside each other.
+_DODGE = 0.05
 _LABELS = {
     "scaled": "scaled residual",
     "quantile": "quantile residual",
@@ -217,7 +219,7 @@ def random_effect_qq(
         if not sds[effect] > 0.0:
             continue
         mode, half = own["mode"].to_numpy() / sds[effect], 1.96 * own["sd"].to_numpy() / sds[effect]
-        x = stats.norm.ppf((np.arange(len(own)) + 0.5) / len(own))
+        x = stats.norm.ppf((np.arange(len(own)) + 0.5) / len(own)) + _DODGE * (i - (len(effects) - 1) / 2)
         color = PALETTE[i % len(PALETTE)]
         ax.vlines(x, mode - half, mode + half, color=color, linewidth=0.6, alpha=0.5, zorder=2)
         ax.scatter(x, mode, s=10.0, color=color, linewidths=0, zorder=3, label=plain(effect))

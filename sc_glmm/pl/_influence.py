@@ -39,7 +39,8 @@ def influence(
     group
         A grouping factor of the model (by default the one with most levels), or any column of its data.
     effect
-        A fixed effect: its estimate without each group, beside that of all data and its 95 % interval (the band). By default Cook's distance is drawn.
+        A fixed effect: its estimate without each group, beside that of all data and its 95 % interval (the band).
+        By default Cook's distance is drawn.
     ax
         Axes to draw in; by default those of a new figure, as wide as a column of a journal page.
 
@@ -86,7 +87,7 @@ def influence(
         ax.hlines(rows, whole, without, color=DOWN, linewidth=0.9, zorder=2)
         ax.scatter(without, rows, s=12.0, c=np.where(np.abs(change) > LARGE, UP, DOWN), linewidths=0, zorder=3)
         ax.set_xlabel(plain(f"{effect} without each {found.group}"), fontsize=base)
-    for row, level in zip(rows, order, strict=True):
+    for row, level in enumerate(order):
         if found.message[level]:
             ax.text(
                 0.02, row, "no model without it", transform=ax.get_yaxis_transform(), fontsize=0.75 * base, va="center"
