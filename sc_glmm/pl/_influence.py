@@ -56,7 +56,7 @@ def influence(
     >>> frame = pd.DataFrame({"y": [3.1, 4.2, 5.0, 6.3, 1.2, 2.5, 8.1, 7.7], "block": list("aabbccdd")})
     >>> ax = sc_glmm.pl.influence(sc_glmm.lmer("y ~ 1 + (1|block)", frame))
     >>> [label.get_text() for label in ax.get_yticklabels()]
-    ['b', 'a', 'd', 'c']
+    ['b', 'a', 'c', 'd']
     """
     if isinstance(data, Influence):
         found = data
