@@ -79,4 +79,4 @@ def announce_compilation() -> None:
     from ._engine.entry import is_compiled
 
     if not is_compiled():
-        logger.info("compiling the kernels; this happens once after installation and takes about a minute")
+        logger.info("compiling the kernels; this happens once after installation and takes about half a minute")

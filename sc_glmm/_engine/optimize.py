@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sc_glmm._engine.dense import saddle_free, solve_spd
-from sc_glmm._families.jit import kernel
+from sc_glmm._families.jit import allocating, kernel
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -80,7 +80,7 @@ class Opt(NamedTuple):
     ctl: IntArray
 
 
-@kernel
+@allocating
 def new_opt(n, n_aux):
     """Buffers for n parameters."""
     return Opt(

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sc_glmm._families.jit import kernel
+from sc_glmm._families.jit import allocating
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -60,7 +60,7 @@ class Work(NamedTuple):
     out: FloatArray
 
 
-@kernel
+@allocating
 def new_work(ar):
     """Buffers for the larger of the two borders (with beta)."""
     n_rows = ar.XZ.shape[0]

@@ -13,7 +13,8 @@ from .._engine.lmm_fit import one_blas_thread
 from .._errors import InputError
 from .glmm import GlmmFit
 from .lmm import LmmFit
-from .profile import profile_fixed, profile_fixed_glmm, profile_variances
+from .profile import profile_fixed, profile_variances
+from .profile_glmm import profile_glmm
 from .simulate import draw
 from .varcorr import term_variances
 from .wald import ddf_method, single_tests
@@ -106,8 +107,7 @@ def _profile(fit: MixedFit, level: float) -> FloatArray:
         return np.vstack([profile_variances(best, cutoff), profile_fixed(best, cutoff)])
     if not isinstance(best, GlmmFit):
         raise InputError(f"profiles are defined for fitted mixed models, not for {type(fit).__name__}")
-    nothing = np.full((len(variance_names(fit)), 2), np.nan)
-    return np.vstack([nothing, profile_fixed_glmm(best, cutoff)])
+    return profile_glmm(best, cutoff)
 
 
 def _bootstrap(fit: MixedFit, level: float, nsim: int, seed: int | np.random.Generator | None) -> FloatArray:

@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING, Any, cast
 import pandas as pd
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from .emmeans import Means
     from .fitted import MixedFit
+    from .influence import Influence
     from .summary import Summary
     from .table import Table
 
@@ -76,6 +80,18 @@ class Doors:
         from .lrt import drop1
 
         return drop1(self._fit, **options)
+
+    def influence(self, group: str | None = None) -> Influence:
+        """What each group of observations does to the estimates; see :func:`~sc_glmm.models.influence`."""
+        from .influence import influence
+
+        return influence(self._fit, group)
+
+    def quantile_residuals(self, **options: Any) -> NDArray[np.float64]:
+        """Standard normal if the model is right; see :func:`~sc_glmm.models.quantile_residuals`."""
+        from .diagnostics import quantile_residuals
+
+        return quantile_residuals(self._fit, **options)
 
     def tidy(self, **options: Any) -> pd.DataFrame:
         """One row per parameter; see :func:`~sc_glmm.models.tidy.tidy`."""

@@ -12,11 +12,11 @@ from scipy.special import gammaln
 
 from .._compress import chebyshev_nodes, compress_counts, poisson_nodes
 from .._engine import entry
-from .._engine.fit import GeneFits, GeneStats, Nodes, build_structure, fit_genes
+from .._engine.fit import GeneFits, GeneStats, Nodes, Structure, build_structure, fit_genes
 from .._engine.lmm import LmmWork, build_problem, conditional_blocks
 from .._engine.lmm_fit import one_blas_thread
 from .._errors import InputError
-from .._families.registry import FAMILIES
+from .._families.registry import FAMILIES, Family
 from .._fit.model import count_stats, engine_nodes
 from .fitted import MixedFit
 from .means import deviance_parts, inverse_link, slope_of_mean, variance_of_mean, weight_of_row
@@ -166,14 +166,7 @@ def fit_response(
 ) -> GlmmFit:
     """Compress the response, fit, and bring the numbers to the user's scale."""
     spec = FAMILIES[family]
-    if spec.trials:
-        nodes, stats = _trial_stats(prepared, y, np.ones_like(y) if trials is None else trials)
-    else:
-        make = chebyshev_nodes if spec.has_dispersion else poisson_nodes
-        table = make(prepared.row_of, len(prepared.X), prepared.offset)
-        nodes, stats = engine_nodes(table), count_stats(compress_counts(y[:, None], table, prepared.offset))
-    cells = np.bincount(prepared.row_of, minlength=len(prepared.X)).astype(np.float64)
-    structure = build_structure(prepared.X, prepared.blocks, cells)
+    structure, nodes, stats = build_counts(prepared, y, trials, spec)
     fits = fit_genes(structure, nodes, stats, spec, reml=reml, n_agq=n_agq, full=True)
     _check_status(fits, prepared, family)
     vcov, notes = fits.vcov[0], list(prepared.design.notes)
@@ -206,6 +199,20 @@ def fit_response(
         cov_given_variances=fits.vcov[0],
         reml=reml,
     )
+
+
+def build_counts(
+    prepared: Prepared, y: FloatArray, trials: FloatArray | None, family: Family
+) -> tuple[Structure, Nodes, GeneStats]:
+    """What the engine takes."""
+    if family.trials:
+        nodes, stats = _trial_stats(prepared, y, np.ones_like(y) if trials is None else trials)
+    else:
+        make = chebyshev_nodes if family.has_dispersion else poisson_nodes
+        table = make(prepared.row_of, len(prepared.X), prepared.offset)
+        nodes, stats = engine_nodes(table), count_stats(compress_counts(y[:, None], table, prepared.offset))
+    cells = np.bincount(prepared.row_of, minlength=len(prepared.X)).astype(np.float64)
+    return build_structure(prepared.X, prepared.blocks, cells), nodes, stats
 
 
 def _trial_stats(prepared: Prepared, share: FloatArray, trials: FloatArray) -> tuple[Nodes, GeneStats]:

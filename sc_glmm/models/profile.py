@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,11 +11,11 @@ from scipy.optimize import brentq, minimize
 
 from .._engine.lmm import LmmWork, build_problem, evaluate
 from .._engine.lmm_fit import fit_lmm, one_blas_thread
-from .._errors import InputError
 
 if TYPE_CHECKING:
-    from .glmm import GlmmFit
+    from .._engine.structure import Arrow
     from .lmm import LmmFit
+    from .prepare import Prepared
 
 FloatArray = NDArray[np.float64]
 
@@ -64,7 +63,42 @@ def profile_variances(fit: LmmFit, cutoff: float) -> FloatArray:
             return float(found.fun) - minimum - cutoff
 
         scale = 0.5 if names[i].startswith("cor_") else 0.3 * max(best[i], 0.1 * best[-1])
-        out[i] = _bounds(above, best[i], scale, lower[i], upper[i])
+        out[i] = find_bounds(above, best[i], scale, lower[i], upper[i])
+    return out
+
+
+def engine_places(prepared: Prepared, arrow: Arrow, order: Sequence[int]) -> tuple[list[int], list[int]]:
+    """Place of each theta of the user (term by term, column by column) among the engine's, and columns of each term."""
+    places: list[int] = []
+    sizes: list[int] = []
+    for term in prepared.places:
+        f = order.index(term.block)
+        sizes.append(term.columns.stop - term.columns.start)
+        for c in range(term.columns.start, term.columns.stop):
+            for r in range(c, term.columns.stop):
+                same = (arrow.theta_fac == f) & (arrow.theta_row == r) & (arrow.theta_col == c)
+                places.append(int(np.flatnonzero(same)[0]))
+    return places, sizes
+
+
+def factor_entries(values: FloatArray, sizes: Sequence[int]) -> FloatArray | None:
+    """Lower triangles of Lambda, term by term and column by column, from standard deviations and correlations.
+
+    None where the correlations are impossible.
+    """
+    out = np.empty(len(values))
+    start = 0
+    for k in sizes:
+        n = k * (k + 1) // 2
+        rows, cols = np.triu_indices(k)
+        square = np.zeros((k, k))
+        square[cols, rows] = values[start : start + n]
+        sd = np.diagonal(square).copy()
+        lam = _semidefinite_cholesky(np.tril(square, -1) + np.tril(square, -1).T + np.eye(k))
+        if lam is None:
+            return None
+        out[start : start + n] = (sd[:, None] * lam)[cols, rows]
+        start += n
     return out
 
 
@@ -74,37 +108,15 @@ class VarianceDeviance:
     def __init__(self, fit: LmmFit) -> None:
         self.fit = fit
         self.work = LmmWork(fit.problem)
-        prepared = fit.prepared
-        arrow = fit.problem.arrow
-        # place of each user theta (term by term, column by column) among the engine's
-        self.engine: list[int] = []
-        self.sizes: list[int] = []
-        for place in prepared.places:
-            f = fit.problem.scaling.order.index(place.block)
-            k = place.columns.stop - place.columns.start
-            self.sizes.append(k)
-            for c in range(place.columns.start, place.columns.stop):
-                for r in range(c, place.columns.stop):
-                    same = (arrow.theta_fac == f) & (arrow.theta_row == r) & (arrow.theta_col == c)
-                    self.engine.append(int(np.flatnonzero(same)[0]))
+        self.engine, self.sizes = engine_places(fit.prepared, fit.problem.arrow, fit.problem.scaling.order)
 
     def theta(self, psi: FloatArray) -> FloatArray | None:
         """The engine's theta; None where the correlations are impossible."""
+        entries = factor_entries(psi[:-1], self.sizes)
+        if entries is None:
+            return None
         out = np.empty(len(psi) - 1)
-        start = 0
-        for k in self.sizes:
-            n = k * (k + 1) // 2
-            rows, cols = np.triu_indices(k)
-            square = np.zeros((k, k))
-            square[cols, rows] = psi[start : start + n]
-            sd = np.diagonal(square).copy()
-            corr = np.tril(square, -1) + np.tril(square, -1).T + np.eye(k)
-            lam = _semidefinite_cholesky(corr)
-            if lam is None:
-                return None
-            lam = sd[:, None] * lam / psi[-1]
-            out[self.engine[start : start + n]] = lam[cols, rows]
-            start += n
+        out[self.engine] = entries / psi[-1]
         return self.fit.problem.scale_theta(out)
 
     def _moved(self, psi: FloatArray, j: int, step: float) -> FloatArray | None:
@@ -153,44 +165,24 @@ def profile_fixed(fit: LmmFit, cutoff: float) -> FloatArray:
             held = problem.with_response(y - value * column, prepared.row_of, fit.weights)
             return 2.0 * fit_lmm(held, reml=False, start=fit.solution.theta + 1e-3).point.value - minimum - cutoff
 
-        out[j] = _bounds(above, fit.beta[j], 2.0 * se[j], -np.inf, np.inf)
+        out[j] = find_bounds(above, fit.beta[j], 2.0 * se[j], -np.inf, np.inf)
     return out
 
 
-def profile_fixed_glmm(fit: GlmmFit, cutoff: float) -> FloatArray:
-    """``(p, 2)`` bounds of the fixed effects of a GLMM (its variances have none by profile here)."""
-    from .glmm import fit_response
-
-    if len(fit.beta) == 1:
-        raise InputError("the profile of a model's only fixed effect is not available for GLMMs: use 'wald' or 'boot'")
-    prepared = fit.prepared
-    minimum = -2.0 * fit.loglik()
-    out = np.empty((len(fit.beta), 2))
-    se = np.sqrt(np.diagonal(fit.cov_beta))
-    for j in range(len(fit.beta)):
-        column = prepared.design.fixed.X[:, j]
-        X = np.ascontiguousarray(np.delete(prepared.X, j, axis=1))
-
-        def above(value: float, column: FloatArray = column, X: FloatArray = X) -> float:
-            held = replace(prepared, X=X, offset=prepared.offset + value * column)
-            new = fit_response(held, fit.data, fit.y, fit.weights, fit.family, fit.n_agq, fit.options)
-            return -2.0 * new.loglik() - minimum - cutoff
-
-        out[j] = _bounds(above, fit.beta[j], 2.0 * se[j], -np.inf, np.inf)
-    return out
-
-
-def _bounds(
-    above: Callable[[float], float], best: float, scale: float, lower: float, upper: float
+def find_bounds(
+    above: Callable[[float], float], best: float, scale: float, lower: float, upper: float, relative: float = 1e-7
 ) -> tuple[float, float]:
-    """Where `above` changes sign on both sides of `best`; the end of the range if it does not."""
+    """Where `above` changes sign on both sides of `best`; the end of the range if it does not.
+
+    `relative` is the accuracy of the place, of `best` or `scale`.
+    """
     ends = []
     for sign, limit in ((-1.0, lower), (1.0, upper)):
         inside, step = best, scale
         while True:
             outside = max(best - step, limit) if sign < 0 else min(best + step, limit)
             if above(outside) > 0.0:
-                tolerance = 1e-7 * max(abs(best), scale)
+                tolerance = relative * max(abs(best), scale)
                 ends.append(float(brentq(above, inside, outside, xtol=tolerance, rtol=1e-9)))
                 break
             if outside == limit or step > 1e6 * scale:

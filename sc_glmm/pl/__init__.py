@@ -1,11 +1,14 @@
-"""Figures: an AnnData with results, or a frame of them, in; matplotlib Axes out."""
+"""Figures: an AnnData with results, a frame of them, or a fitted model in; matplotlib Axes out."""
 
 from ._caterpillar import caterpillar
 from ._counts import counts
+from ._diagnostics import random_effect_qq, residual_histogram, residual_qq, residuals
 from ._dispersion import dispersion
 from ._forest import forest
 from ._heatmap import heatmap
+from ._influence import influence
 from ._ma import ma
+from ._model_check import diagnostics
 from ._p_values import p_values, qq
 from ._samples import samples
 from ._volcano import volcano
@@ -13,12 +16,18 @@ from ._volcano import volcano
 __all__ = [
     "caterpillar",
     "counts",
+    "diagnostics",
     "dispersion",
     "forest",
     "heatmap",
+    "influence",
     "ma",
     "p_values",
     "qq",
+    "random_effect_qq",
+    "residual_histogram",
+    "residual_qq",
+    "residuals",
     "samples",
     "volcano",
 ]

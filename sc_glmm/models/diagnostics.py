@@ -1,0 +1,101 @@
+"""Residuals that have a known distribution if the model is right, and random effects beside it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+
+from .._errors import InputError
+from .simulate import draw
+
+if TYPE_CHECKING:
+    from .fitted import MixedFit
+
+FloatArray = NDArray[np.float64]
+
+# Probabilities are kept this far from 0 and 1, where the normal quantile is infinite.
+_EDGE = 1e-15
+# A dispersion below this is Poisson to the last digit.
+_POISSON = 1e-9
+
+
+def quantile_residuals(
+    fit: MixedFit, *, marginal: bool = False, nsim: int = 250, seed: int | np.random.Generator | None = 0
+) -> FloatArray:
+    """Randomised quantile residuals: standard normal if the model is right, for counts as well.
+
+    A count y has probability ``F(y - 1)`` to ``F(y)`` at its place; the residual is the normal quantile of a uniform
+    number between them (Dunn and Smyth 1996).
+
+    Parameters
+    ----------
+    fit
+        The model.
+    marginal
+        Conditional residuals (default) are taken at the fitted means with the random effects that the data chose;
+        few observations per group let them look better than the model is. Marginal ones compare with `nsim` data sets
+        simulated with new random effects: they show a wrong distribution of the random effects too, but those of one
+        group move together.
+    nsim
+        Number of simulated data sets, for marginal residuals.
+    seed
+        Seed or generator of the random numbers.
+
+    Returns
+    -------
+    ``(n_obs,)``.
+    """
+    rng = np.random.default_rng(seed)
+    if marginal:
+        if nsim < 20:
+            raise InputError(f"nsim={nsim}: ranks among so few simulations say little; use 100 or more")
+        below, equal = np.zeros(fit.nobs), np.ones(fit.nobs)
+        for _ in range(nsim):
+            simulated = draw(fit, rng)
+            below += simulated < fit.y
+            equal += simulated == fit.y
+        u = (below + rng.random(fit.nobs) * equal) / (nsim + 1.0)
+    elif fit.family == "gaussian":
+        return fit.residuals("pearson", scaled=True)
+    else:
+        low, high = _bounds(fit)
+        u = low + rng.random(fit.nobs) * (high - low)
+    return np.asarray(stats.norm.ppf(np.clip(u, _EDGE, 1.0 - _EDGE)), dtype=np.float64)
+
+
+def _bounds(fit: MixedFit) -> tuple[FloatArray, FloatArray]:
+    """Probability of less than each count, and of no more than it."""
+    mu, y = fit.fitted(), fit.y
+    if fit.family == "binomial":
+        trials = np.ones(fit.nobs) if fit.weights is None else np.round(fit.weights)
+        law, y = stats.binom(trials, mu), np.round(y * trials)
+    else:
+        phi = float(getattr(fit, "dispersion", 0.0)) if fit.family == "nb" else 0.0
+        law = stats.nbinom(1.0 / phi, 1.0 / (1.0 + phi * mu)) if phi > _POISSON else stats.poisson(mu)
+    return np.asarray(law.cdf(y - 1.0)), np.asarray(law.cdf(y))
+
+
+def effects_frame(fit: MixedFit) -> pd.DataFrame:
+    """Random effects one per row: ``group, level, effect, mode, sd``.
+
+    `sd` is the conditional standard deviation, given the data and the parameters.
+    """
+    parts = []
+    for group, frame in fit.ranef(cond_var=True).items():
+        for effect in [c for c in frame.columns if not str(c).startswith("sd(")]:
+            parts.append(
+                pd.DataFrame(
+                    {
+                        "group": group,
+                        "level": frame.index.astype(str),
+                        "effect": effect,
+                        "mode": frame[effect].to_numpy(),
+                        "sd": frame[f"sd({effect})"].to_numpy(),
+                    }
+                )
+            )
+    return pd.concat(parts, ignore_index=True)

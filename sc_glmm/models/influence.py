@@ -1,0 +1,163 @@
+"""Leave one group out: how much each group of observations moves the estimates. Every refit is exact."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from .._errors import DesignError, InputError, ScGlmmWarning
+
+if TYPE_CHECKING:
+    from .fitted import MixedFit
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Influence:
+    """What happens to a model without each group.
+
+    Attributes
+    ----------
+    group
+        What the observations were grouped by.
+    whole, se
+        Fixed effects from all observations, and their standard errors.
+    estimates
+        Fixed effects without each group, ``(n_groups, p)``; NaN where the model cannot be fitted without it.
+    dfbetas
+        ``(n_groups, p)`` change that the group makes, ``beta - beta_without``, over the standard error without it.
+    cooks_distance
+        ``(n_groups,)`` squared length of that change in the metric of the covariance of the fixed effects, over p.
+        About one and more is large. (lme4's is smaller by the factor ``(n_groups - p) / n_groups``.)
+    sd
+        Standard deviations of the random effects (and sigma) without each group.
+    n_obs
+        Observations of each group.
+    message
+        Why a model without the group cannot be fitted; empty if it can.
+    """
+
+    group: str
+    whole: pd.Series
+    se: pd.Series
+    estimates: pd.DataFrame
+    dfbetas: pd.DataFrame
+    cooks_distance: pd.Series
+    sd: pd.DataFrame
+    n_obs: pd.Series
+    message: pd.Series
+
+    def __repr__(self) -> str:
+        top = self.cooks_distance.sort_values(ascending=False).head(3)
+        named = ", ".join(f"{name} {value:.2g}" for name, value in top.items())
+        return f"<Influence of {len(self.n_obs)} levels of {self.group!r}; largest Cook's distances: {named}>"
+
+
+def influence(fit: MixedFit, group: str | None = None) -> Influence:
+    """Fit the model again without each group of observations.
+
+    Parameters
+    ----------
+    fit
+        The model.
+    group
+        A grouping factor of the model (by default the first, with most levels), or any column of its data.
+
+    Returns
+    -------
+    The changes, group by group.
+
+    Raises
+    ------
+    InputError
+        If there is no such group, or only one level of it.
+    """
+    name, labels = _labels(fit, group)
+    levels = list(dict.fromkeys(sorted(labels)))
+    if len(levels) < 2:
+        raise InputError(f"group={name!r} has one level only, and nothing is left without it")
+    names, p = list(fit.names), len(fit.beta)
+    estimates, dfbetas = np.full((len(levels), p), np.nan), np.full((len(levels), p), np.nan)
+    cooks, messages = np.full(len(levels), np.nan), [""] * len(levels)
+    sds: list[dict[str, float]] = []
+    precision = np.linalg.pinv(fit.cov_beta, hermitian=True)
+    for i, level in enumerate(levels):
+        try:
+            without = _refit(fit, labels != level)
+        except (DesignError, InputError) as error:
+            messages[i] = str(error)
+            sds.append({})
+            continue
+        sds.append(_standard_deviations(without))
+        if set(without.names) != set(names):
+            gone = ", ".join(sorted(set(names) - set(without.names)))
+            messages[i] = f"without this group there is no effect {gone}"
+            continue
+        place = [without.names.index(one) for one in names]
+        estimates[i] = without.beta[place]
+        change = fit.beta - estimates[i]
+        dfbetas[i] = change / np.sqrt(np.diagonal(without.cov_beta))[place]
+        cooks[i] = change @ precision @ change / p
+    index = pd.Index(levels, name=name)
+    sd = pd.DataFrame(sds, index=index).reindex(columns=list(_standard_deviations(fit)))
+    return Influence(
+        group=name,
+        whole=fit.fixef(),
+        se=fit.bse,
+        estimates=pd.DataFrame(estimates, index=index, columns=names),
+        dfbetas=pd.DataFrame(dfbetas, index=index, columns=names),
+        cooks_distance=pd.Series(cooks, index=index, name="cooks_distance"),
+        sd=sd.astype(np.float64),
+        n_obs=pd.Series([int((labels == level).sum()) for level in levels], index=index, name="n_obs"),
+        message=pd.Series(messages, index=index, name="message"),
+    )
+
+
+def _labels(fit: MixedFit, group: str | None) -> tuple[str, NDArray[np.object_]]:
+    """The name of the group, and its level for each row used."""
+    design = fit.prepared.design
+    own = {term.group: term for term in design.random}
+    name = fit.prepared.groupings[fit.prepared.places[0].block].name if group is None else group
+    if name in own:
+        term = own[name]
+        return name, np.array([str(level) for level in term.levels], dtype=object)[term.codes]
+    if name not in fit.data.columns:
+        raise InputError(
+            f"group={name!r} is neither a grouping factor of the model ({', '.join(own)}) nor a column of its data"
+        )
+    return name, fit.data.loc[design.kept, name].astype(str).to_numpy(dtype=object)
+
+
+def _refit(fit: MixedFit, rows: NDArray[np.bool_]) -> MixedFit:
+    """The same formula on some of the rows used, with the same base levels."""
+    from .glmer import glmer
+    from .lmer import lmer
+
+    make: Any = lmer if fit.family == "gaussian" else glmer
+    design = fit.prepared.design
+    options = {name: fit.options[name] for name in inspect.signature(make).parameters if name in fit.options}
+    for name in ("weights", "offset"):
+        value = options.get(name)
+        if value is not None and not isinstance(value, str):
+            values = np.asarray(value, dtype=np.float64)
+            options[name] = (values[design.kept] if len(values) == len(design.kept) else values)[rows]
+    bases = {name: factor.base for name, factor in design.fixed.factors.items() if factor.base is not None}
+    options["reference"] = {**bases, **(options.get("reference") or {})}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ScGlmmWarning)
+        out: MixedFit = make(fit.formula, fit.data.loc[design.kept].loc[rows], **options)
+    return out
+
+
+def _standard_deviations(fit: MixedFit) -> dict[str, float]:
+    from .confint import variance_names, variance_values
+
+    pairs = zip(variance_names(fit), variance_values(fit), strict=True)
+    return {name: float(value) for name, value in pairs if not name.startswith("cor_")}

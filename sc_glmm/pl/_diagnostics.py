@@ -1,0 +1,286 @@
+"""Residuals and random effects of one fitted model, beside what they should be."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from .._errors import InputError
+from ..models.diagnostics import effects_frame, quantile_residuals
+from ._style import COLUMN, DOWN, PALETTE, RASTER_FROM, UP, axes_to_draw, plain
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from ..models.fitted import MixedFit
+
+FloatArray = npt.NDArray[np.float64]
+Kind = Literal["scaled", "quantile", "marginal"]
+
+_SIZE = (COLUMN, 2.4)
+_SQUARE = (2.6, 2.6)
+# Dots of a quantile plot, beyond which those of the middle lie on each other.
+_MOST_DOTS = 3000
+# Normal quantiles by which the intervals of several effects stand beside each other.
+_DODGE = 0.05
+_LABELS = {
+    "scaled": "scaled residual",
+    "quantile": "quantile residual",
+    "marginal": "quantile residual, marginal",
+}
+
+
+def residuals(data: MixedFit, *, kind: Kind | None = None, seed: int = 0, ax: Axes | None = None) -> Axes:
+    """Residuals against fitted values.
+
+    They should scatter around zero with the same width everywhere. The line joins their medians in slices of equally
+    many observations: a bend says that the mean is wrong, a width that changes that the variance is.
+
+    Parameters
+    ----------
+    data
+        A fitted model: of :func:`sc_glmm.lmer`, :func:`sc_glmm.glmer` or :func:`sc_glmm.tl.refit`.
+    kind
+        ``"scaled"`` (default for Gaussian models): Pearson residuals over sigma. ``"quantile"`` (default for counts
+        and trials): randomised quantile residuals at the fitted random effects. ``"marginal"``: the same against data
+        simulated with new ones; see :func:`sc_glmm.models.quantile_residuals`.
+    seed
+        Seed of the random numbers in quantile residuals.
+    ax
+        Axes to draw in; by default those of a new figure, as wide as a column of a journal page.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes.
+
+    Examples
+    --------
+    >>> import pandas as pd, sc_glmm
+    >>> frame = pd.DataFrame({"y": [3.1, 4.2, 5.0, 6.3, 1.2, 2.5, 8.1, 7.7], "block": list("aabbccdd")})
+    >>> sc_glmm.pl.residuals(sc_glmm.lmer("y ~ 1 + (1|block)", frame)).get_ylabel()
+    'scaled residual'
+    """
+    kind, values = _residuals(data, kind, seed)
+    ax, base = axes_to_draw(ax, _SIZE)
+    x = data.fitted()
+    log = data.family in ("poisson", "nb")
+    ax.axhline(0.0, color="0.4", linewidth=0.7, zorder=1)
+    ax.scatter(
+        x,
+        values,
+        s=max(2.0, min(9.0, 2000.0 / len(x))),
+        color=DOWN,
+        alpha=0.5 if len(x) > 100 else 0.8,
+        linewidths=0,
+        zorder=2,
+        rasterized=len(x) > RASTER_FROM,
+    )
+    middle, height = _running_median(np.log(np.maximum(x, 1e-300)) if log else x, values)
+    if len(middle) > 2:
+        ax.plot(np.exp(middle) if log else middle, height, color=UP, linewidth=1.2, zorder=3)
+    if log and x.max() > 20.0 * max(x.min(), 1e-300):
+        ax.set_xscale("log")
+    ax.set_xlabel(
+        {"binomial": "fitted probability", "gaussian": "fitted value"}.get(data.family, "fitted mean"), fontsize=base
+    )
+    ax.set_ylabel(_LABELS[kind], fontsize=base)
+    return ax
+
+
+def residual_histogram(
+    data: MixedFit, *, kind: Kind | None = None, bins: int | None = None, seed: int = 0, ax: Axes | None = None
+) -> Axes:
+    """Histogram of the residuals, with the normal curve that they should follow.
+
+    Parameters
+    ----------
+    data
+        A fitted model.
+    kind, seed
+        Which residuals, see :func:`residuals`.
+    bins
+        Number of bins; by default the root of the number of observations, at most 50.
+    ax
+        Axes to draw in.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes.
+
+    Examples
+    --------
+    >>> import pandas as pd, sc_glmm
+    >>> frame = pd.DataFrame({"y": [3.1, 4.2, 5.0, 6.3, 1.2, 2.5, 8.1, 7.7], "block": list("aabbccdd")})
+    >>> ax = sc_glmm.pl.residual_histogram(sc_glmm.lmer("y ~ 1 + (1|block)", frame), bins=4)
+    >>> len(ax.lines)
+    1
+    """
+    kind, values = _residuals(data, kind, seed)
+    ax, base = axes_to_draw(ax, _SIZE)
+    n = int(np.clip(np.sqrt(len(values)), 5, 50)) if bins is None else bins
+    heights, edges = np.histogram(values, n, density=True)
+    ax.stairs(heights, edges, fill=True, color=DOWN, alpha=0.35)
+    ax.stairs(heights, edges, color=DOWN, linewidth=0.8)
+    ends = max(3.2, float(np.abs(edges).max()))
+    x = np.linspace(-ends, ends, 201)
+    ax.plot(x, stats.norm.pdf(x), color=UP, linewidth=1.2)
+    ax.set_ylim(0.0, None)
+    ax.set_xlabel(_LABELS[kind], fontsize=base)
+    ax.set_ylabel("density", fontsize=base)
+    return ax
+
+
+def residual_qq(data: MixedFit, *, kind: Kind | None = None, seed: int = 0, ax: Axes | None = None) -> Axes:
+    """Quantiles of the residuals against those of the normal distribution.
+
+    The band holds 95 % of each order statistic of as many independent normal numbers.
+
+    Parameters
+    ----------
+    data
+        A fitted model.
+    kind, seed
+        Which residuals, see :func:`residuals`.
+    ax
+        Axes to draw in.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes.
+
+    Examples
+    --------
+    >>> import pandas as pd, sc_glmm
+    >>> frame = pd.DataFrame({"y": [3.1, 4.2, 5.0, 6.3, 1.2, 2.5, 8.1, 7.7], "block": list("aabbccdd")})
+    >>> sc_glmm.pl.residual_qq(sc_glmm.lmer("y ~ 1 + (1|block)", frame)).get_xlabel()
+    'normal quantile'
+    """
+    kind, values = _residuals(data, kind, seed)
+    ax, base = axes_to_draw(ax, _SQUARE)
+    _quantiles(ax, np.sort(values), 1.0, DOWN)
+    ax.set_xlabel("normal quantile", fontsize=base)
+    ax.set_ylabel(_LABELS[kind], fontsize=base)
+    return ax
+
+
+def random_effect_qq(
+    data: MixedFit, *, term: str | None = None, column: str | None = None, ax: Axes | None = None
+) -> Axes:
+    """Quantiles of the random effects against those of the normal distribution, with conditional intervals.
+
+    Effects are shrunken, so that they spread less than the standard deviation of the model (the line): what should be
+    straight is their course, and what should not be is one level far from all others.
+
+    Parameters
+    ----------
+    data
+        A fitted model.
+    term
+        Grouping factor; by default the one with most levels.
+    column
+        Which of its effects, such as a slope; by default all of them, in units of their standard deviations.
+    ax
+        Axes to draw in.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes.
+
+    Examples
+    --------
+    >>> import pandas as pd, sc_glmm
+    >>> frame = pd.DataFrame({"y": [3.1, 4.2, 5.0, 6.3, 1.2, 2.5, 8.1, 7.7], "block": list("aabbccdd")})
+    >>> sc_glmm.pl.random_effect_qq(sc_glmm.lmer("y ~ 1 + (1|block)", frame)).get_ylabel()
+    'block effect / SD'
+    """
+    frame = effects_frame(data)
+    groups = list(dict.fromkeys(frame["group"]))
+    group = groups[0] if term is None else term
+    if group not in groups:
+        raise InputError(f"term={term!r}: the model has random effects of {groups}")
+    frame = frame[frame["group"] == group]
+    effects = list(dict.fromkeys(frame["effect"]))
+    if column is not None:
+        if column not in effects:
+            raise InputError(f"column={column!r}: the random effects of {group!r} are {effects}")
+        effects = [column]
+    ax, base = axes_to_draw(ax, _SQUARE)
+    sds = _model_sds(data, group)
+    drawn = 0
+    for i, effect in enumerate(effects):
+        own = frame[frame["effect"] == effect].sort_values("mode")
+        if not sds[effect] > 0.0:
+            continue
+        mode, half = own["mode"].to_numpy() / sds[effect], 1.96 * own["sd"].to_numpy() / sds[effect]
+        x = stats.norm.ppf((np.arange(len(own)) + 0.5) / len(own)) + _DODGE * (i - (len(effects) - 1) / 2)
+        color = PALETTE[i % len(PALETTE)]
+        ax.vlines(x, mode - half, mode + half, color=color, linewidth=0.6, alpha=0.5, zorder=2)
+        ax.scatter(x, mode, s=10.0, color=color, linewidths=0, zorder=3, label=plain(effect))
+        drawn += 1
+    ax.axline((0.0, 0.0), slope=1.0, color="0.4", linewidth=0.7, zorder=1)
+    if drawn == 0:
+        ax.text(0.5, 0.5, "the variance is zero", transform=ax.transAxes, ha="center", va="bottom", fontsize=base)
+    if len(effects) > 1 and drawn:
+        ax.legend(frameon=False, fontsize=0.8 * base, loc="upper left", handletextpad=0.1, borderaxespad=0.1)
+    ax.set_xlabel("normal quantile", fontsize=base)
+    ax.set_ylabel(plain(f"{group} effect / SD"), fontsize=base)
+    return ax
+
+
+def _residuals(data: MixedFit, kind: Kind | None, seed: int) -> tuple[Kind, FloatArray]:
+    check_model(data)
+    chosen: Any = ("scaled" if data.family == "gaussian" else "quantile") if kind is None else kind
+    if chosen not in _LABELS:
+        raise InputError(f"kind={kind!r}: allowed are {', '.join(map(repr, _LABELS))}")
+    if chosen == "scaled":
+        return chosen, data.residuals("pearson", scaled=True)
+    return chosen, quantile_residuals(data, marginal=chosen == "marginal", seed=seed)
+
+
+def check_model(data: Any) -> None:
+    """Refuse what is no fitted model."""
+    if not hasattr(data, "residuals") or not hasattr(data, "prepared"):
+        raise InputError(
+            f"data is {type(data).__name__}; this draws a fitted model of sc_glmm.lmer or sc_glmm.glmer, or one gene: "
+            "sc_glmm.tl.refit(adata, gene)"
+        )
+
+
+def _running_median(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Medians of y in slices of x with equally many observations; slices of equal values are one."""
+    slices = np.array_split(np.argsort(x, kind="stable"), int(np.clip(len(x) // 12, 1, 20)))
+    middle = np.array([np.median(x[one]) for one in slices])
+    height = np.array([np.median(y[one]) for one in slices])
+    kept = np.concatenate([[True], np.diff(middle) > 0.0])
+    return middle[kept], height[kept]
+
+
+def _quantiles(ax: Axes, ordered: FloatArray, slope: float, color: str) -> None:
+    """Ordered values against normal quantiles, with the band of independent ones."""
+    n = len(ordered)
+    rank = np.arange(1, n + 1)
+    if n > _MOST_DOTS:
+        # all of the tails, and enough of the middle
+        tail = _MOST_DOTS // 3
+        rank = np.unique(
+            np.concatenate([rank[:tail], np.linspace(tail, n - tail, tail).astype(np.int64), rank[-tail:]])
+        )
+    x = stats.norm.ppf((rank - 0.5) / n)
+    low, high = (stats.norm.ppf(stats.beta.ppf(q, rank, n + 1 - rank)) for q in (0.025, 0.975))
+    ax.fill_between(x, slope * low, slope * high, color="0.85", linewidth=0, zorder=1)
+    ax.axline((0.0, 0.0), slope=slope, color="0.4", linewidth=0.7, zorder=2)
+    ax.scatter(x, ordered[rank - 1], s=6.0, color=color, linewidths=0, zorder=3, rasterized=len(rank) > RASTER_FROM)
+
+
+def _model_sds(data: MixedFit, group: str) -> dict[str, float]:
+    """Standard deviation of each effect of a grouping factor under the model."""
+    place = [g.name for g in data.prepared.groupings].index(group)
+    sd = np.sqrt(np.sum(data.Lambda[place] ** 2, axis=1))
+    return dict(zip(data.prepared.groupings[place].columns, sd.tolist(), strict=True))

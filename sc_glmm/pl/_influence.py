@@ -1,0 +1,103 @@
+"""What each group of observations does to a model, one without the other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .._errors import InputError
+from ..models.influence import Influence
+from ..models.influence import influence as leave_one_out
+from ._diagnostics import check_model
+from ._style import COLUMN, DOWN, UP, axes_to_draw, plain
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from ..models.fitted import MixedFit
+
+_ROW = 0.13  # inches: a row of small letters
+_MOST_ROWS = 40
+# A squared change of about one in the metric of the covariance is a change of all effects by their standard errors.
+LARGE = 1.0
+
+
+def influence(
+    data: MixedFit | Influence,
+    *,
+    group: str | None = None,
+    effect: str | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Influence of each group: Cook's distance, or the estimate of one effect without it.
+
+    Parameters
+    ----------
+    data
+        A fitted model, which is fitted again without each group, or what its ``influence()`` returned.
+    group
+        A grouping factor of the model (by default the one with most levels), or any column of its data.
+    effect
+        A fixed effect: its estimate without each group, beside that of all data and its 95 % interval (the band).
+        By default Cook's distance is drawn.
+    ax
+        Axes to draw in; by default those of a new figure, as wide as a column of a journal page.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes; the groups with the largest change are on top. Of more than 40 groups the first 40 are drawn, and this
+        is said.
+
+    Examples
+    --------
+    >>> import pandas as pd, sc_glmm
+    >>> frame = pd.DataFrame({"y": [3.1, 4.2, 5.0, 6.3, 1.2, 2.5, 8.1, 7.7], "block": list("aabbccdd")})
+    >>> ax = sc_glmm.pl.influence(sc_glmm.lmer("y ~ 1 + (1|block)", frame))
+    >>> [label.get_text() for label in ax.get_yticklabels()]
+    ['b', 'a', 'c', 'd']
+    """
+    if isinstance(data, Influence):
+        found = data
+    else:
+        check_model(data)
+        found = leave_one_out(data, group)
+    names = list(found.estimates.columns)
+    if effect is not None and effect not in names:
+        raise InputError(f"effect={effect!r}: the fixed effects are {names}")
+    values = found.cooks_distance if effect is None else found.dfbetas[effect].abs()
+    order = values.sort_values(ascending=False, na_position="first").index[:_MOST_ROWS][::-1]
+    ax, base = axes_to_draw(ax, (COLUMN, 0.75 + _ROW * len(order)))
+    rows = np.arange(len(order))
+    if effect is None:
+        cooks = found.cooks_distance.loc[order].to_numpy(dtype=np.float64)
+        ax.hlines(rows, 0.0, cooks, color=DOWN, linewidth=0.9, zorder=2)
+        ax.scatter(cooks, rows, s=12.0, c=np.where(cooks > LARGE, UP, DOWN), linewidths=0, zorder=3)
+        ax.set_xlim(0.0, 1.08 * max(float(np.nanmax(cooks)) if np.isfinite(cooks).any() else 1.0, 1e-12))
+        if ax.get_xlim()[1] > LARGE:
+            ax.axvline(LARGE, color="0.6", linewidth=0.6, linestyle=(0, (4, 3)), zorder=1)
+        ax.set_xlabel("Cook's distance", fontsize=base)
+    else:
+        without = found.estimates[effect].loc[order].to_numpy(dtype=np.float64)
+        change = found.dfbetas[effect].loc[order].to_numpy(dtype=np.float64)
+        whole, half = float(found.whole[effect]), 1.96 * float(found.se[effect])
+        ax.axvspan(whole - half, whole + half, color="0.9", linewidth=0, zorder=0)
+        ax.axvline(whole, color="0.4", linewidth=0.7, zorder=1)
+        ax.hlines(rows, whole, without, color=DOWN, linewidth=0.9, zorder=2)
+        ax.scatter(without, rows, s=12.0, c=np.where(np.abs(change) > LARGE, UP, DOWN), linewidths=0, zorder=3)
+        ax.set_xlabel(plain(f"{effect} without each {found.group}"), fontsize=base)
+    for row, level in enumerate(order):
+        if found.message[level]:
+            ax.text(
+                0.02, row, "no model without it", transform=ax.get_yaxis_transform(), fontsize=0.75 * base, va="center"
+            )
+    ax.set_yticks(rows, [plain(str(level)) for level in order], fontsize=0.75 * base)
+    ax.set_ylim(-0.8, len(order) - 0.2)
+    ax.tick_params(axis="y", length=0)
+    ax.set_ylabel(plain(found.group), fontsize=base)
+    if len(order) < len(found.n_obs):
+        ax.set_title(
+            f"the {len(order)} largest of {len(found.n_obs)}", fontsize=0.875 * base, loc="right", color="0.35"
+        )
+    return ax

@@ -1,0 +1,197 @@
+"""Influence, quantile residuals and profile intervals: against lme4 (make_checks.R) and against what must hold."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from sc_glmm import InputError, ScGlmmWarning
+from sc_glmm.models import glmer, influence, lmer, quantile_residuals
+from sc_glmm.models.diagnostics import effects_frame
+from sc_glmm.models.profile_glmm import GlmmDeviance
+from tests.reference import load
+
+REFERENCE = json.loads((Path(load.__file__).parent / "checks_lme4.json").read_text())
+BINOMIAL = "cbind(incidence, size - incidence) ~ period + (1 | herd)"
+
+
+@cache
+def sleepstudy():
+    return lmer("Reaction ~ Days + (Days | Subject)", load.frame("sleepstudy"))
+
+
+@cache
+def cbpp():
+    return glmer(BINOMIAL, load.frame("cbpp"), family="binomial")
+
+
+@cache
+def counts(family="nb"):
+    """Counts from the model itself."""
+    rng = np.random.default_rng(8)
+    group = np.repeat(np.arange(20), 30)
+    x = rng.normal(size=600)
+    mu = np.exp(0.5 + 0.3 * x + 0.5 * rng.normal(size=20)[group])
+    y = rng.poisson(mu * rng.gamma(2.0, 0.5, 600) if family == "nb" else mu)
+    frame = pd.DataFrame({"y": y, "x": x, "group": [f"g{i:02d}" for i in group], "depth": rng.normal(size=600) * 0.0})
+    return glmer("y ~ x + (1 | group)", frame, family=family, offset="depth")
+
+
+# --- influence --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "fit", "tolerance", "close"),
+    [("sleepstudy", sleepstudy, 1e-4, 1e-3), ("cbpp", cbpp, 2e-3, 0.04)],
+    ids=["lmm", "glmm"],
+)
+def test_influence_is_that_of_lme4(name, fit, tolerance, close):
+    ref = REFERENCE[f"influence_{name}"]
+    made = influence(fit())
+    np.testing.assert_allclose(made.estimates.loc[ref["levels"]], ref["fixef"], rtol=tolerance, atol=tolerance)
+    # lme4 has one factor more, and for GLMMs a covariance of its own
+    n, p = made.estimates.shape
+    np.testing.assert_allclose(made.cooks_distance.loc[ref["levels"]] * (n - p) / n, ref["cooks"], rtol=close)
+
+
+def test_influence_by_another_column_with_offset_and_weights():
+    fit = counts()
+    frame = fit.data.assign(half=np.where(np.arange(600) % 3 == 0, "a", "b"))
+    fit = glmer("y ~ x + (1 | group)", frame, family="nb", offset=np.linspace(-0.5, 0.5, 600))
+    made = fit.influence("half")
+    assert list(made.n_obs) == [200, 400]
+    rows = frame["half"] == "a"
+    alone = glmer("y ~ x + (1 | group)", frame[rows], family="nb", offset=np.linspace(-0.5, 0.5, 600)[rows])
+    np.testing.assert_allclose(made.estimates.loc["b"], alone.beta)
+    np.testing.assert_allclose(made.dfbetas.loc["b"], (fit.beta - alone.beta) / alone.bse)
+    np.testing.assert_allclose(made.sd.loc["b"], [np.sqrt(alone.varcorr()["vcov"][0])])
+    weighted = lmer("y ~ x + (1 | group)", frame, weights=np.linspace(1.0, 2.0, 600))
+    again = lmer("y ~ x + (1 | group)", frame[rows], weights=np.linspace(1.0, 2.0, 600)[rows])
+    np.testing.assert_allclose(influence(weighted, "half").estimates.loc["b"], again.beta)
+
+
+def test_a_group_without_which_there_is_no_model_has_a_reason():
+    frame = load.frame("sleepstudy")
+    frame["arm"] = np.where(frame["Subject"] == frame["Subject"].iloc[0], "one", "other")
+    fit = lmer("Reaction ~ Days + arm + (1 | Subject)", frame, reference={"arm": "other"})
+    made = influence(fit)
+    first = str(frame["Subject"].iloc[0])
+    assert made.message[first]
+    assert np.isnan(made.cooks_distance[first])
+    assert (made.message.drop(first) == "").all()
+    assert np.isfinite(made.cooks_distance.drop(first)).all()
+    assert "largest Cook" in repr(made)
+    with pytest.raises(InputError, match="neither a grouping factor"):
+        influence(fit, "nonsense")
+    with pytest.raises(InputError, match="one level only"):
+        influence(lmer("Reaction ~ Days + (1 | Subject)", frame.assign(all="x")), "all")
+
+
+# --- quantile residuals -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("family", ["poisson", "nb"])
+@pytest.mark.parametrize("marginal", [False, True])
+def test_quantile_residuals_of_the_true_model_are_standard_normal(family, marginal):
+    made = quantile_residuals(counts(family), marginal=marginal)
+    assert made.shape == (600,)
+    assert np.isfinite(made).all()
+    np.testing.assert_allclose([made.mean(), made.std()], [0.0, 1.0], atol=0.12)
+    if not marginal:  # marginal ones of a group belong together
+        assert stats.kstest(made, "norm").pvalue > 0.01
+    np.testing.assert_array_equal(made, quantile_residuals(counts(family), marginal=marginal))
+
+
+def test_quantile_residuals_show_a_wrong_distribution():
+    frame = counts("nb").data
+    poisson = glmer("y ~ x + (1 | group)", frame, family="poisson")
+    assert quantile_residuals(poisson).std() > 1.2
+    assert quantile_residuals(poisson, marginal=True).std() > 1.1
+    with pytest.raises(InputError, match="nsim=5"):
+        quantile_residuals(poisson, marginal=True, nsim=5)
+
+
+def test_quantile_residuals_are_in_their_steps():
+    """The residual of a count lies between the quantiles of less than it and of no more."""
+    fit = cbpp()
+    made, trials = stats.norm.cdf(quantile_residuals(fit)), fit.weights
+    law = stats.binom(trials, fit.fitted())
+    y = np.round(fit.y * trials)
+    assert ((made >= law.cdf(y - 1) - 1e-12) & (made <= law.cdf(y) + 1e-12)).all()
+    gaussian = sleepstudy()
+    np.testing.assert_array_equal(gaussian.quantile_residuals(), gaussian.residuals("pearson", scaled=True))
+
+
+def test_effects_in_a_frame():
+    frame = effects_frame(sleepstudy())
+    assert list(frame.columns) == ["group", "level", "effect", "mode", "sd"]
+    assert list(dict.fromkeys(frame["effect"])) == ["Intercept", "Days"]
+    own = sleepstudy().ranef(cond_var=True)["Subject"]
+    np.testing.assert_array_equal(frame.loc[frame["effect"] == "Days", "sd"], own["sd(Days)"])
+
+
+# --- profiles ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "formula", "family", "tolerance"),
+    [
+        ("cbpp", BINOMIAL, "binomial", 1e-4),
+        # lme4's Laplace deviance is off by up to 1e-3 (tests/reference/README.md), and with it the crossing
+        ("grouseticks", "TICKS ~ YEAR + (1 | BROOD) + (1 | LOCATION)", "poisson", 2e-3),
+        ("epil2_slope", "y ~ trt + Visit + (Visit | subject)", "poisson", 5e-4),
+    ],
+)
+def test_profile_intervals_are_those_of_lme4(name, formula, family, tolerance):
+    fit = glmer(formula, load.frame(name.partition("_")[0]), family=family)
+    made, ref = fit.confint(method="profile"), REFERENCE[f"profile_{name}"]
+    np.testing.assert_allclose(made, ref["values"], atol=tolerance)
+
+
+def test_profile_of_the_negative_binomial_and_of_a_lone_intercept():
+    fit = counts()
+    made = fit.confint(method="profile")
+    inside = np.concatenate([[np.sqrt(fit.varcorr()["vcov"][0])], fit.beta])
+    assert ((made["low"] < inside) & (inside < made["high"])).all()
+    # the bounds of x are where holding it costs 3.84: held by moving it to the offset
+    for bound in made.loc["x"]:
+        held = glmer("y ~ 1 + (1 | group)", fit.data, family="nb", offset=bound * fit.data["x"])
+        np.testing.assert_allclose(2.0 * (fit.loglik() - held.loglik()), stats.chi2.ppf(0.95, 1), atol=1e-3)
+    alone = glmer("y ~ 1 + (1 | group)", fit.data, family="nb")
+    low, high = alone.confint(method="profile").loc["Intercept"]
+    wald = alone.confint(method="wald").loc["Intercept"]
+    np.testing.assert_allclose([low, high], wald, atol=0.05)
+    assert low < wald["low"]  # twenty groups: the profile knows that their variance is not known
+
+
+def test_the_profiled_deviance_has_the_gradient_it_says():
+    fit = glmer("y ~ trt + Visit + (Visit | subject)", load.frame("epil2"), family="nb")
+    deviance = GlmmDeviance(fit)
+    psi = np.concatenate([[0.5, 0.2, 0.3], fit.beta + 0.05, [np.log(fit.dispersion) + 0.3]])
+    _, grad = deviance(psi)
+    for j in range(len(psi)):
+        ends = []
+        for sign in (1.0, -1.0):
+            moved = psi.copy()
+            moved[j] += sign * 1e-5
+            ends.append(deviance(moved)[0])
+        np.testing.assert_allclose(grad[j], (ends[0] - ends[1]) / 2e-5, rtol=1e-4, atol=1e-4)
+
+
+def test_a_singular_variance_has_the_bound_zero():
+    y = np.tile([1, 2, 3, 4, 5], 12)  # less spread between groups than within them
+    data = pd.DataFrame({"y": y, "g": np.repeat([f"g{i}" for i in range(12)], 5)})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ScGlmmWarning)
+        fit = glmer("y ~ 1 + (1 | g)", data, family="poisson")
+    assert fit.is_singular()
+    low, high = fit.confint(method="profile").loc["sd_Intercept|g"]
+    assert low == 0.0
+    assert 0.0 < high < 1.0
