@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -301,8 +302,8 @@ def _finest(model: GeneModel) -> Grouping:
     return max(model.groupings, key=lambda grouping: len(grouping.levels))
 
 
-def _extreme(model: GeneModel, fits: GeneFits) -> tuple[pd.Categorical, FloatArray]:
-    """The sample (level of the finest grouping factor) farthest from the others, and by how many standard deviations.
+def _extreme(model: GeneModel, fits: GeneFits) -> tuple[Any, FloatArray]:
+    """The sample (level of the finest grouping factor) farthest from the others, a Categorical, and by how many deviations.
 
     Missing where the variance is zero.
     """
@@ -314,7 +315,8 @@ def _extreme(model: GeneModel, fits: GeneFits) -> tuple[pd.Categorical, FloatArr
     known = np.isfinite(z).all(axis=1)
     place = np.argmax(np.abs(np.nan_to_num(z)), axis=1)
     values = np.where(known, np.take_along_axis(z, place[:, None], axis=1)[:, 0], np.nan)
-    return pd.Categorical.from_codes(np.where(known, place, -1), categories=list(finest.levels)), values
+    codes: NDArray[np.int64] = np.where(known, place, -1).astype(np.int64)
+    return pd.Categorical.from_codes(codes, categories=pd.Index(finest.levels)), values
 
 
 def _determined(fits: GeneFits, result: AllFits, fitted: BoolArray) -> tuple[FloatArray, FloatArray]:
