@@ -30,6 +30,12 @@ PUBLIC = [
     for room in ("tl", "pp", "get", "pl", "datasets")
     for name in importlib.import_module(f"sc_glmm.{room}").__all__
 ]
+# The room of models also has the classes that its functions return.
+PUBLIC += [
+    ("models", name)
+    for name in importlib.import_module("sc_glmm.models").__all__
+    if inspect.isfunction(getattr(importlib.import_module("sc_glmm.models"), name))
+]
 
 
 def _ids(values):

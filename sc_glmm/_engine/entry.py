@@ -31,7 +31,7 @@ from sc_glmm._engine.optimize import FAILED as OPT_FAILED
 from sc_glmm._engine.workspace import Gene, new_work
 from sc_glmm._families.registry import start_values
 
-KERNEL_DIGEST = "9457ef184c6c60de"
+KERNEL_DIGEST = "e390f7aacd825597"
 
 # Status of a fit, as the kernel reports it.
 OK = 0

@@ -122,8 +122,8 @@ class GeneFits:
     Lambda
         Per block of the caller ``(n_genes, k, k)``, lower triangular with non-negative diagonal: the random effects of
         one level have covariance ``Lambda Lambda'``.
-    log_dispersion
-        ``(n_genes,)``.
+    log_dispersion, log_dispersion_se
+        ``(n_genes,)`` estimate, and its standard error from the Hessian in the outer parameters; NaN at a bound.
     ranef
         Per block ``(n_genes, n_levels, k)`` modes of the random effects ``b = Lambda u``.
     loglik
@@ -142,6 +142,7 @@ class GeneFits:
     vcov: FloatArray
     Lambda: tuple[FloatArray, ...]
     log_dispersion: FloatArray
+    log_dispersion_se: FloatArray
     ranef: tuple[FloatArray, ...]
     loglik: FloatArray
     n_iter: IntArray
@@ -234,6 +235,7 @@ def fit_genes(
         vcov=scaling.vcov(vcov),
         Lambda=Lambda,
         log_dispersion=log_phi,
+        log_dispersion_se=_log_dispersion_se(hess, log_phi, status, family),
         ranef=ranef,
         loglik=fit[:, 0] + stats.const - (scaling.log_det if reml else 0.0),
         n_iter=np.nan_to_num(fit[:, 1]).astype(np.int64),
@@ -263,6 +265,19 @@ def _random_effects(
         Lambda[block] = lam
         ranef[block] = np.einsum("gij,glj->gli", lam, u * sign[:, None, :])
     return tuple(Lambda), tuple(ranef)
+
+
+def _log_dispersion_se(hess: FloatArray, log_phi: FloatArray, status: IntArray, family: Family) -> FloatArray:
+    """Standard error of the last outer parameter, NaN where it stands at a bound or the fit has not arrived."""
+    out = np.full(len(hess), np.nan)
+    if not family.has_dispersion:
+        return out
+    low, high = family.log_dispersion_bounds
+    with np.errstate(invalid="ignore"):
+        good = np.flatnonzero((status == entry.OK) & (log_phi > low) & (log_phi < high))
+    if len(good):
+        out[good] = np.sqrt(np.linalg.inv(hess[good])[:, -1, -1])
+    return out
 
 
 def _full_vcov(vcov: FloatArray, hess: FloatArray, dbeta: FloatArray, reml: bool) -> FloatArray:

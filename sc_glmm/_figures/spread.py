@@ -115,7 +115,9 @@ def variance_spread(
         Which factor; by default the first that has a prior, or the first there is.
     """
     moderated = [name for name in names if f"sd_{name}_eb" in info]
-    known = [str(c)[3:] for c in info if str(c).startswith("sd_") and not str(c).endswith("_eb")]
+    known = [
+        str(c)[3:] for c in info if str(c).startswith("sd_") and not str(c).endswith(("_eb", "_eb_low", "_eb_high"))
+    ]
     if group is None:
         group = (moderated or known or [""])[0]
     column = f"sd_{group}_eb" if f"sd_{group}_eb" in info else f"sd_{group}"

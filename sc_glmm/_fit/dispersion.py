@@ -1,6 +1,8 @@
-"""Dispersions of genes whose counts cannot tell: from the trend over abundance."""
+"""Dispersions that the moderated tests hold: a gene's own, the trend over abundance, or something between."""
 
 from __future__ import annotations
+
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,16 +10,25 @@ from numpy.typing import NDArray
 from .._engine.fit import GeneFits
 
 FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
+
+Dispersion = Literal["ml", "shrunken"]
 
 # Cells with two counts or more that a gene needs for a dispersion of its own.
 MIN_CELLS = 5
 # Genes on each side in the running median.
 _REACH = 75
 _DEFAULT = 0.5
+# Fewer genes say too little about how dispersions scatter around the trend.
+_MIN_GENES = 20
+# Median of chi-square with one degree of freedom.
+_MEDIAN_CHI2 = 0.454936
 
 
-def dispersion_or_trend(fits: GeneFits, n_two: FloatArray, abundance: FloatArray) -> tuple[FloatArray, BoolArray]:
+def dispersion_or_trend(
+    fits: GeneFits, n_two: FloatArray, abundance: FloatArray, kind: Dispersion = "ml"
+) -> tuple[FloatArray, BoolArray]:
     """Log dispersions, and which of them come from the trend.
 
     Only a cell with two counts or more says anything about overdispersion within samples.
@@ -30,18 +41,60 @@ def dispersion_or_trend(fits: GeneFits, n_two: FloatArray, abundance: FloatArray
         ``(n_genes,)`` cells with two counts or more.
     abundance
         ``(n_genes,)`` log mean per unit of size factor.
+    kind
+        ``"ml"``: informed genes keep their estimates. ``"shrunken"``: these are drawn to the trend by
+        :func:`shrink_to_trend`.
     """
     own = np.isfinite(fits.log_dispersion)
     informed = own & (n_two >= MIN_CELLS) & (fits.status == 0)
     from_trend = own & ~informed
     out = fits.log_dispersion.copy()
-    if not from_trend.any():
-        return out, from_trend
     order = np.flatnonzero(informed)[np.argsort(abundance[informed], kind="stable")]
-    if len(order) == 0:
-        out[from_trend] = np.log(_DEFAULT)
-        return out, from_trend
-    place = np.searchsorted(abundance[order], abundance[from_trend])
-    values = fits.log_dispersion[order]
-    out[from_trend] = [np.median(values[max(i - _REACH, 0) : i + _REACH + 1]) for i in place]
+    if from_trend.any():
+        out[from_trend] = _trend(fits, order, abundance, np.flatnonzero(from_trend))
+    if kind == "shrunken" and len(order) >= _MIN_GENES:
+        trend = _trend(fits, order, abundance, order)
+        out[order] = shrink_to_trend(fits.log_dispersion[order], fits.log_dispersion_se[order], trend)
     return out, from_trend
+
+
+def shrink_to_trend(log_phi: FloatArray, se: FloatArray, trend: FloatArray) -> FloatArray:
+    """Posterior means of log dispersions that scatter normally around a trend.
+
+    The variance of the scatter is the one at which the median of the squared residuals, each over the sum of scatter
+    and squared standard error, is that of a chi-square: genes far off do not count. Those far above the trend (two
+    standard deviations) keep their estimates, as in DESeq2, and so do those without a standard error, which stand at
+    a bound.
+
+    Parameters
+    ----------
+    log_phi, se, trend
+        ``(n_genes,)`` natural logs.
+    """
+    known = np.isfinite(se)
+    residual = log_phi - trend
+    r2, v = residual[known] ** 2, se[known] ** 2
+    if not len(r2):
+        return log_phi
+    low, high = 0.0, float(np.max(r2)) / _MEDIAN_CHI2
+    for _ in range(60):
+        middle = 0.5 * (low + high)
+        if np.median(r2 / (middle + v)) > _MEDIAN_CHI2:
+            low = middle
+        else:
+            high = middle
+    scatter = 0.5 * (low + high)
+    spread = scatter + np.where(known, se, 0.0) ** 2
+    moved = known & (residual <= 2.0 * np.sqrt(spread))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        weight = np.where(spread > 0.0, scatter / spread, 0.0)
+    return np.where(moved, trend + weight * residual, log_phi)
+
+
+def _trend(fits: GeneFits, order: IntArray, abundance: FloatArray, genes: IntArray) -> FloatArray:
+    """Running medians of the informed genes in `order` of abundance, at `genes`."""
+    if len(order) == 0:
+        return np.full(len(genes), np.log(_DEFAULT))
+    place = np.searchsorted(abundance[order], abundance[genes])
+    values = fits.log_dispersion[order]
+    return np.array([np.median(values[max(i - _REACH, 0) : i + _REACH + 1]) for i in place])

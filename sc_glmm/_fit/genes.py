@@ -152,6 +152,7 @@ def join_genes(parts: Sequence[GeneFits]) -> GeneFits:
         vcov=joined("vcov"),
         Lambda=tuple(np.concatenate([part.Lambda[i] for part in parts]) for i in range(n_blocks)),
         log_dispersion=joined("log_dispersion"),
+        log_dispersion_se=joined("log_dispersion_se"),
         ranef=tuple(np.concatenate([part.ranef[i] for part in parts]) for i in range(n_blocks)),
         loglik=joined("loglik"),
         n_iter=joined("n_iter").astype(np.int64),
@@ -208,6 +209,7 @@ def _refit_in_limit(model: GeneModel, gene: int, separation: Separation, fits: G
         fits.Lambda[i][gene] = fit.Lambda[i][0]
         fits.ranef[i][gene] = fit.ranef[i][0]
     fits.log_dispersion[gene] = fit.log_dispersion[0]
+    fits.log_dispersion_se[gene] = fit.log_dispersion_se[0]
     fits.loglik[gene] = fit.loglik[0]
     fits.n_iter[gene] = fit.n_iter[0]
     fits.decrement[gene] = fit.decrement[0]

@@ -43,6 +43,8 @@ class Moderation:
         The profiles.
     log_dispersion, phi_from_trend, n_agq
         ``(n_genes,)`` how each gene was profiled.
+    information
+        ``(n_genes,)`` median over samples of the information on their effects.
     variance_mean
         ``(n_genes, n_chosen)`` posterior means of the variances, for columns of Z as they are.
     surprising
@@ -60,6 +62,7 @@ class Moderation:
     log_dispersion: FloatArray
     phi_from_trend: BoolArray
     n_agq: IntArray
+    information: FloatArray
     variance_mean: FloatArray
     surprising: BoolArray
     eigen_ratio: float
@@ -107,6 +110,7 @@ def moderate(
         log_dispersion=plan.log_dispersion,
         phi_from_trend=plan.phi_from_trend,
         n_agq=made.n_agq,
+        information=made.information,
         variance_mean=variance_mean,
         surprising=surprising,
         eigen_ratio=_eigen_ratio(model, result),
@@ -181,6 +185,19 @@ def has_quasi(model: GeneModel) -> bool:
     """Whether each row of the design is one level of the finest factor, so that residuals are between samples."""
     finest = max(b.n_levels for b in model.structure.blocks)
     return len(model.rows.X) == finest and len(model.rows.X) > model.rows.X.shape[1]
+
+
+def variance_interval(moderation: Moderation, k: int) -> tuple[FloatArray, FloatArray]:
+    """``(n_genes,)`` 5 and 95 % points of each gene's posterior of variance k, to the resolution of the grid."""
+    of_node = moderation.grid.variance[:, k]
+    values = np.unique(of_node)
+    mass = np.stack([moderation.weights[:, of_node == value].sum(axis=1) for value in values], axis=1)
+    known = np.isfinite(mass).all(axis=1)
+    reached = np.cumsum(np.nan_to_num(mass), axis=1)
+    unit = moderation.grid.unit[k]
+    low = np.where(known, values[np.argmax(reached >= 0.05, axis=1)] * unit, np.nan)
+    high = np.where(known, values[np.argmax(reached >= 0.95 - 1e-12, axis=1)] * unit, np.nan)
+    return low, high
 
 
 def _surprising(weights: FloatArray, prior: FloatArray, grid: VarianceGrid) -> BoolArray:

@@ -13,7 +13,7 @@ from .._display import progress_over
 from .._engine import entry
 from .._engine.fit import GeneStats, Profiles, profile_genes
 from .._parallel import run_blocks
-from .dispersion import dispersion_or_trend
+from .dispersion import Dispersion, dispersion_or_trend
 from .genes import BLOCK, AllFits, GeneModel
 from .grid_choice import VarianceGrid, choose_grid
 from .totals import GeneTotals
@@ -67,6 +67,7 @@ def plan_profiles(
     totals: GeneTotals,
     contrasts: Sequence[FloatArray],
     pick: Callable[[IntArray], GeneStats],
+    dispersion: Dispersion = "ml",
 ) -> ProfilePlan | None:
     """Trend of the dispersions and grid of the variances, from the fits of all genes; None if none can be profiled.
 
@@ -80,6 +81,8 @@ def plan_profiles(
         Contrast matrices.
     pick
         Gives the statistics of a few genes (those that probe what the contrasts depend on).
+    dispersion
+        Whether informed genes keep their dispersions or are drawn to the trend.
     """
     fits = result.fits
     usable = np.isin(fits.status, (entry.OK, entry.NOT_CONVERGED)) & (totals.total > 0.0)
@@ -89,7 +92,7 @@ def plan_profiles(
         # from whole numbers, so that ties are ties
         abundance = np.log(totals.raw_total / np.sum(model.nodes.ec * model.nodes.weight))
     if model.family.has_dispersion:
-        log_phi, from_trend = dispersion_or_trend(fits, totals.n_two, abundance)
+        log_phi, from_trend = dispersion_or_trend(fits, totals.n_two, abundance, dispersion)
     else:
         log_phi, from_trend = np.zeros(len(usable)), np.zeros(len(usable), dtype=bool)
     grid = choose_grid(model, fits, totals.total, log_phi, contrasts, pick)
@@ -106,10 +109,13 @@ class GeneProfiles:
         The profiles, NaN for genes that are not usable.
     n_agq
         ``(n_genes,)`` quadrature nodes they were made with; 1 is Laplace.
+    information
+        ``(n_genes,)`` median over the levels of the first factor of the information on its effect.
     """
 
     profiles: Profiles
     n_agq: IntArray
+    information: FloatArray
 
 
 def profile_all(
@@ -125,8 +131,11 @@ def profile_all(
     n_genes = len(model.stats)
     stats, beta = _with_firth_counts(model, result, plan)
     n_agq = np.ones(n_genes, dtype=np.int64)
+    information = np.full(n_genes, np.nan)
+    if model.family.counts:
+        information = median_information(model, result, plan.log_dispersion)
     if _can_integrate(model):
-        n_agq[median_information(model, result, plan.log_dispersion) < LAPLACE_INFORMATION] = N_AGQ
+        n_agq[information < LAPLACE_INFORMATION] = N_AGQ
     usable = np.flatnonzero(plan.usable)
     blocks: list[tuple[Any, ...]] = []
     for n in np.unique(n_agq[usable]):
@@ -143,7 +152,7 @@ def profile_all(
     for genes, profiles in progress_over(results(), len(usable), "variance profiles", progress):
         for name in PROFILE_FIELDS:
             getattr(out, name)[genes] = getattr(profiles, name)
-    return GeneProfiles(out, n_agq)
+    return GeneProfiles(out, n_agq, information)
 
 
 # Arrays of a profile, the first axis of all of them being genes.

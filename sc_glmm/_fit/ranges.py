@@ -70,6 +70,7 @@ def join_profiles(parts: Sequence[GeneProfiles]) -> GeneProfiles:
     return GeneProfiles(
         profiles=_joined(Profiles, [part.profiles for part in parts]),
         n_agq=np.concatenate([part.n_agq for part in parts]),
+        information=np.concatenate([part.information for part in parts]),
     )
 
 

@@ -31,6 +31,7 @@ from .._families.registry import Family
 from .._results import GeneTests
 from .bootstrap import bootstrap_p_values
 from .compress import Compressed, Layout, compress_groups
+from .dispersion import Dispersion
 from .gaussian import finish_gaussian
 from .genes import GeneModel, fit_all, prepare_genes, rescale
 from .grid import refit_outside_grid
@@ -60,6 +61,8 @@ class Task:
         How genes are fitted, as :func:`sc_glmm.tl.test` takes them.
     test
         Name of the test.
+    dispersion
+        Whether the moderated tests hold a gene's own dispersion or one drawn to the trend over abundance.
     normalise
         Whether size factors are to be corrected for the composition of the samples.
     bootstrap
@@ -70,6 +73,7 @@ class Task:
     test: str
     n_agq: int = 1
     min_counts: int = 0
+    dispersion: Dispersion = "ml"
     normalise: bool = True
     bootstrap: tuple[tuple[int, ...], int, int] | None = None
 
@@ -114,7 +118,9 @@ def run_groups(
         contrasts = [c.L for c in plan.contrasts]
         profile_plan = made = None
         if is_moderated(task.test, task.family):
-            profile_plan = plan_profiles(model, fitted.result, fitted.totals, contrasts, model.stats.pick)
+            profile_plan = plan_profiles(
+                model, fitted.result, fitted.totals, contrasts, model.stats.pick, task.dispersion
+            )
         if profile_plan is not None:
             made = profile_all(model, fitted.result, profile_plan, contrasts, n_jobs=n_jobs, progress=progress)
         bootstrap = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,7 +25,8 @@ from .._inference.wald import interval, wald_test
 from .._results import CONTRAST_COLUMNS, ContrastTable
 from .gaussian import GaussianParts
 from .genes import STATUS, AllFits, GeneModel, singular_genes, status_words
-from .moderated import Moderation, moderated_test, quasi_tests, variance_test
+from .model import Grouping
+from .moderated import Moderation, moderated_test, quasi_tests, variance_interval, variance_test
 from .totals import GeneTotals
 
 FloatArray = NDArray[np.float64]
@@ -233,7 +235,9 @@ def gene_table(
     Columns: status, message, flags (singular, separated, converged, phi_at_bound), n_iter, mean and baseMean (mean
     response per cell), pct (share of cells with a response other than zero, in percent), total, loglik, dispersion,
     `sd_<group>` (standard deviations of the random effects; `sd_<group>_<column>` for several columns,
-    `corr_<group>_<a>_<b>`), `coef_<name>` and `se_<name>` for every fixed effect (natural log).
+    `corr_<group>_<a>_<b>`), `extreme_<group>` and `extreme_<group>_z` (the sample farthest from the others, in standard
+    deviations), `n_empty_<group>` (samples without a count), `coef_<name>` and `se_<name>` for every fixed
+    effect (natural log).
     """
     fits, words = result.fits, status_words(model, result)
     n_cells = float(len(model.design.fixed.X))
@@ -256,6 +260,7 @@ def gene_table(
     if model.family.has_dispersion:
         low, high = model.family.log_dispersion_bounds
         columns["dispersion"] = np.exp(fits.log_dispersion)
+        columns["log_dispersion_se"] = fits.log_dispersion_se
         with np.errstate(invalid="ignore"):
             columns["dispersion_at_bound"] = (fits.log_dispersion <= low) | (fits.log_dispersion >= high)
     for grouping, lam in zip(model.groupings, fits.Lambda, strict=True):
@@ -267,22 +272,51 @@ def gene_table(
             for j in range(i):
                 with np.errstate(invalid="ignore", divide="ignore"):
                     columns[_safe(f"corr_{grouping.name}_{names[j]}_{name}")] = cov[:, i, j] / (sd[:, i] * sd[:, j])
+    level, z = _extreme(model, fits)
+    finest = _finest(model)
+    columns[_safe(f"extreme_{finest.name}")], columns[_safe(f"extreme_{finest.name}_z")] = level, z
+    if model.family.counts:
+        columns[_safe(f"n_empty_{finest.name}")] = totals.n_empty
     if moderation is not None:
         if model.family.has_dispersion:
             columns["dispersion"] = np.exp(moderation.log_dispersion)
             columns["phi_from_trend"] = moderation.phi_from_trend
         columns["n_agq"] = moderation.n_agq
+        columns["information"] = moderation.information
         columns["more_variable"] = moderation.surprising
         p_variance = variance_test(model, moderation)
         if p_variance is not None:
             columns[_safe(f"p_sd_{moderation.grid.names[0]}")] = p_variance
         for k, name in enumerate(moderation.grid.names):
             columns[_safe(f"sd_{name}_eb")] = np.sqrt(moderation.variance_mean[:, k])
+            low_sd, high_sd = (np.sqrt(limit) for limit in variance_interval(moderation, k))
+            columns[_safe(f"sd_{name}_eb_low")], columns[_safe(f"sd_{name}_eb_high")] = low_sd, high_sd
     beta, se = _determined(fits, result, fitted)
     for j, name in enumerate(model.design.fixed.names):
         columns[_safe(f"coef_{name}")] = beta[:, j]
         columns[_safe(f"se_{name}")] = se[:, j]
     return pd.DataFrame(columns, index=genes)
+
+
+def _finest(model: GeneModel) -> Grouping:
+    return max(model.groupings, key=lambda grouping: len(grouping.levels))
+
+
+def _extreme(model: GeneModel, fits: GeneFits) -> tuple[Any, FloatArray]:
+    """The sample (level of the finest grouping factor) farthest from the others, a Categorical, and by how many deviations.
+
+    Missing where the variance is zero.
+    """
+    finest = _finest(model)
+    i = model.groupings.index(finest)
+    effects, sd = fits.ranef[i][:, :, 0], fits.Lambda[i][:, 0, 0]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        z = np.where((sd > 0.0)[:, None], effects / sd[:, None], np.nan)
+    known = np.isfinite(z).all(axis=1)
+    place = np.argmax(np.abs(np.nan_to_num(z)), axis=1)
+    values = np.where(known, np.take_along_axis(z, place[:, None], axis=1)[:, 0], np.nan)
+    codes: NDArray[np.int64] = np.where(known, place, -1).astype(np.int64)
+    return pd.Categorical.from_codes(codes, categories=pd.Index(finest.levels)), values
 
 
 def _determined(fits: GeneFits, result: AllFits, fitted: BoolArray) -> tuple[FloatArray, FloatArray]:

@@ -38,9 +38,18 @@ def fit_info(adata: AnnData, key: str = "glmm") -> pd.DataFrame:
     ``dispersion``, ``dispersion_at_bound``, ``phi_from_trend``
         phi of ``mu + phi mu^2``; whether it is at the end of its range; whether it was taken from the trend over
         abundance.
-    ``sd_<group>``, ``sd_<group>_eb``, ``p_sd_<group>``
+    ``log_dispersion_se``
+        Standard error of the natural log of the estimated dispersion; NaN at a bound.
+    ``sd_<group>``, ``sd_<group>_eb``, ``sd_<group>_eb_low``, ``sd_<group>_eb_high``, ``p_sd_<group>``
         Standard deviation of the random effects (natural log) by restricted maximum likelihood; its posterior mean
-        under the prior from all genes; p-value of no variance between samples (Cochran's Q).
+        under the prior from all genes, with the 5 and 95 % points of the posterior; p-value of no variance between
+        samples (Cochran's Q).
+    ``extreme_<group>``, ``extreme_<group>_z``, ``n_empty_<group>``
+        The sample whose random effect is the largest, and how large in standard deviations: one sample that carries a
+        result; the number of samples without a count.
+    ``information``
+        Median over samples of the information that counts hold on a sample's effect: about the counts of a sample,
+        less what overdispersion takes.
     ``more_variable``
         More variable between samples than genes of this abundance: p-values of such genes are liberal.
     ``n_agq``

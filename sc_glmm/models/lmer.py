@@ -72,7 +72,7 @@ def lmer(
     ...     }
     ... )
     >>> sc_glmm.lmer("Weight ~ Dose + (1 | Strain)", mice).fixef().round(2).to_dict()
-    {'Intercept': 18.49, 'Dose': 1.98}
+    {'Intercept': 18.37, 'Dose': 2.06}
     """
     with one_blas_thread():
         prepared = prepare(formula, data, offset=offset, reference=reference, na_action=na_action)

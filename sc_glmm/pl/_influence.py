@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _ROW = 0.13  # inches: a row of small letters
 _MOST_ROWS = 40
+_FEWEST_ROWS = 5
 # A squared change of about one in the metric of the covariance is a change of all effects by their standard errors.
 LARGE = 1.0
 
@@ -47,8 +48,8 @@ def influence(
     Returns
     -------
     matplotlib.axes.Axes
-        The axes; the groups with the largest change are on top. Of more than 40 groups the first 40 are drawn, and this
-        is said.
+        The axes; the groups with the largest change are on top. Of more than 40 groups, or than have room in the given
+        axes, the first are drawn, and this is said.
 
     Examples
     --------
@@ -67,8 +68,12 @@ def influence(
     if effect is not None and effect not in names:
         raise InputError(f"effect={effect!r}: the fixed effects are {names}")
     values = found.cooks_distance if effect is None else found.dfbetas[effect].abs()
-    order = values.sort_values(ascending=False, na_position="first").index[:_MOST_ROWS][::-1]
-    ax, base = axes_to_draw(ax, (COLUMN, 0.75 + _ROW * len(order)))
+    n_rows = min(_MOST_ROWS, len(values))
+    given = ax is not None
+    ax, base = axes_to_draw(ax, (COLUMN, 0.75 + _ROW * n_rows))
+    if given:
+        n_rows = min(n_rows, max(_room(ax, 0.75 * base), _FEWEST_ROWS))
+    order = values.sort_values(ascending=False, na_position="first").index[:n_rows][::-1]
     rows = np.arange(len(order))
     if effect is None:
         cooks = found.cooks_distance.loc[order].to_numpy(dtype=np.float64)
@@ -101,3 +106,12 @@ def influence(
             f"the {len(order)} largest of {len(found.n_obs)}", fontsize=0.875 * base, loc="right", color="0.35"
         )
     return ax
+
+
+def _room(ax: Axes, fontsize: float) -> int:
+    """How many lines of small letters have room in the height of the axes, which a layout may still make smaller."""
+    figure = ax.get_figure(root=True)
+    if figure is None:
+        return _MOST_ROWS
+    height = ax.get_position().height * figure.get_size_inches()[1] * 72.0
+    return int(height / (1.15 * fontsize))

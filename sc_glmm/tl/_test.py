@@ -60,6 +60,7 @@ def test(
     min_cells: int = 0,
     min_samples: int = 0,
     min_counts: int = 0,
+    dispersion: Literal["ml", "shrunken"] = "ml",
     adjust: Literal["group", "global"] = "group",
     method: Literal["reml", "ml"] = "reml",
     n_agq: int = 1,
@@ -129,6 +130,10 @@ def test(
     min_counts
         Genes with fewer counts in all (of the level of `groupby`) are not tested (status ``low_count``). Default 0:
         every gene is.
+    dispersion
+        Which dispersions the moderated tests hold: ``"ml"`` (default), a gene's own estimate; ``"shrunken"``, the
+        estimates drawn to their trend over abundance, as far as they are uncertain. With twenty cells a sample or
+        fewer, own estimates are noisy and low.
     adjust
         What p-values are adjusted over (Benjamini and Hochberg): ``"group"``, the tested genes of each contrast and
         level of `groupby`; ``"global"``, those of all levels together, for each contrast.
@@ -219,6 +224,8 @@ def test(
         )
     check_test(test, spec)
     check_adjust(adjust)
+    if dispersion not in ("ml", "shrunken"):
+        raise InputError(f"dispersion={dispersion!r} is not known; it is 'ml' or 'shrunken'")
     if (test == "bootstrap") != (genes is not None):
         raise InputError("test='bootstrap' and genes= go together: name the genes to be tested by many simulated fits")
     adata = opened.adata
@@ -242,6 +249,7 @@ def test(
         test=test or default_test(spec),
         n_agq=n_agq,
         min_counts=min_counts,
+        dispersion=dispersion,
         normalise=sizes.default,
         bootstrap=(named, n_boot, seed) if test == "bootstrap" else None,
     )
