@@ -303,7 +303,7 @@ def _finest(model: GeneModel) -> Grouping:
 
 
 def _extreme(model: GeneModel, fits: GeneFits) -> tuple[Any, FloatArray]:
-    """The sample (level of the finest grouping factor) farthest from the others, a Categorical, and by how many deviations.
+    """The sample (level of the finest grouping factor) farthest from the others, and by how many deviations.
 
     Missing where the variance is zero.
     """
