@@ -53,6 +53,15 @@ class Method(StrEnum):
     ml = "ml"
 
 
+class Stage(StrEnum):
+    """What a chunk goes through."""
+
+    prepare = "prepare"
+    compress = "compress"
+    fit = "fit"
+    profile = "profile"
+
+
 class Test(StrEnum):
     """How contrasts are tested."""
 
@@ -109,7 +118,8 @@ def run_test(
             "--out",
             "-o",
             metavar="OUT",
-            help="Ends in .h5ad (data and results; may be the input), .csv or .parquet (the table of results).",
+            help="Ends in .h5ad (data and results; may be the input), .csv or .parquet (the table of results). "
+            "With --n-chunks the folder of the parts.",
         ),
     ],
     family: Annotated[Family, typer.Option(help="Distribution of the counts.")] = Family.nb,
@@ -154,6 +164,14 @@ def run_test(
     ] = Adjust.group,
     n_jobs: Annotated[int | None, typer.Option(help="Threads; default: the cores this process may use.")] = None,
     key: Annotated[str, typer.Option(help="Name under which the results are stored.")] = "glmm",
+    n_chunks: Annotated[
+        int | None, typer.Option(min=1, help="Run in so many chunks, one per process; see 'sc-glmm combine'.")
+    ] = None,
+    chunk: Annotated[int | None, typer.Option(min=0, help="The chunk of this process, from 0 on.")] = None,
+    stage: Annotated[
+        Stage | None,
+        typer.Option(help="What to do with the chunk; default: its part of the first stage, which reads the matrix."),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no table.")] = False,
     config: Annotated[
         Path | None,
@@ -168,19 +186,44 @@ def run_test(
     ] = None,
 ) -> None:
     """Fit one mixed model to every gene and test the contrasts."""
+    in_chunks = n_chunks is not None or chunk is not None or stage is not None
     with _told_to_the_user():
-        _check_output(out)
+        if not in_chunks:
+            _check_output(out)
         references = _parse_references(reference or [])
         named = read_contrasts(contrasts) if contrasts is not None else context.meta.get(CONTRASTS)
         if named and contrast:
             raise InputError("Contrasts were given twice, by --contrast and in a file; keep one.")
         asked: Any = named or [parse_contrast(text) for text in contrast or []] or None
+        if _must_compile():
+            typer.echo(_KERNELS_COMPILE, err=True)
+        if in_chunks:
+            from ._chunks import run_one_chunk
+
+            options = {
+                "formula": formula,
+                "family": family.value,
+                "method": method.value,
+                "test": None if test is None else test.value,
+                "min_counts": min_counts,
+                "n_agq": n_agq,
+                "size_factors": size_factors,
+                "offset": offset,
+                "reference": references or None,
+                "contrasts": asked,
+                "adjust": adjust.value,
+                "min_cells": min_cells,
+                "min_samples": min_samples,
+                "groupby": groupby,
+            }
+            which = (n_chunks, chunk, None if stage is None else stage.value)
+            progress = not quiet and sys.stderr.isatty()
+            typer.echo(run_one_chunk(source, out, options, which, key=key, n_jobs=n_jobs, progress=progress))
+            return
         adata = _read(source)
 
         from . import get, tl
 
-        if _must_compile():
-            typer.echo(_KERNELS_COMPILE, err=True)
         start = time.perf_counter()
         tl.test(
             adata,
@@ -205,6 +248,51 @@ def run_test(
         seconds = time.perf_counter() - start
         results = get.results(adata, key=key)
         _write(adata, results, out)
+    if not quiet:
+        typer.echo(_top(results, groupby))
+        typer.echo("")
+        for line in _summary(results, seconds, groupby):
+            typer.echo(line)
+    typer.echo(f"Written to {out}")
+
+
+@app.command("combine")
+def run_combine(
+    parts: Annotated[
+        Path, typer.Argument(metavar="PARTS", exists=True, file_okay=False, help="Folder that the chunks wrote to.")
+    ],
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", metavar="OUT", help="As for 'sc-glmm test': ends in .h5ad, .csv or .parquet."),
+    ],
+    data: Annotated[
+        Path | None, typer.Option(metavar="IN.h5ad", dir_okay=False, help="The input, if it was moved.")
+    ] = None,
+    key: Annotated[
+        str | None, typer.Option(help="Name under which the results are stored; default: as for the chunks.")
+    ] = None,
+    n_jobs: Annotated[int | None, typer.Option(help="Threads; default: the cores this process may use.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no table.")] = False,
+) -> None:
+    """Put the parts of all chunks together: prior, p-values over all genes, tables. Refuses gaps and mixtures."""
+    with _told_to_the_user():
+        _check_output(out)
+        from . import get
+        from ._chunks import write_into_copy
+        from ._parallel import resolve_n_jobs
+        from ._parts.combine import combine
+
+        start = time.perf_counter()
+        progress = not quiet and sys.stderr.isatty()
+        run = combine(parts, data, key=key, n_jobs=resolve_n_jobs(n_jobs), progress=progress)
+        seconds = time.perf_counter() - start
+        results = get.results(run.opened.adata, key=run.manifest.key)
+        if out.suffix != ".h5ad":
+            _write(run.opened.adata, results, out)
+        elif not run.writes_to(out):
+            with _atomically(out) as path:
+                write_into_copy(run, path)
+    groupby = run.manifest.options.groupby
     if not quiet:
         typer.echo(_top(results, groupby))
         typer.echo("")

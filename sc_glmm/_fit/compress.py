@@ -153,15 +153,17 @@ class Pass:
         matrix: Matrix | Source,
         *,
         first_row: int = 0,
+        rows: tuple[int, int] | None = None,
         genes: slice | IntArray = slice(None),
         n_jobs: int = 1,
         progress: bool | None = False,
     ) -> CountStats | GaussianStats:
         """Statistics of the cells in `matrix`, which holds the rows from `first_row` on of the whole matrix.
 
-        Those of disjoint sets of cells add up (:func:`add_stats`).
+        Those of disjoint sets of cells add up (:func:`add_stats`). With `rows` only cells in the rows from the first
+        to before the second of the whole matrix are looked at.
         """
-        where = self._where(first_row, matrix.shape[0])
+        where = self._where(first_row, matrix.shape[0], rows)
         if self.table is None and self.rows is not None:
             return self._sums(matrix, self.rows, where, gene_index(genes, matrix.shape[1]), n_jobs, progress)
         if self.table is None:
@@ -208,13 +210,13 @@ class Pass:
             n_nonzero=np.concatenate([part.n_nonzero for part in parts]),
         )
 
-    def _where(self, first_row: int, n_rows: int) -> IntArray | None:
+    def _where(self, first_row: int, n_rows: int, rows: tuple[int, int] | None) -> IntArray | None:
         """Row of the matrix at hand that holds each cell, -1 for none."""
-        if self.cells is None and first_row == 0 and n_rows == len(self.offset):
+        if self.cells is None and first_row == 0 and n_rows == len(self.offset) and rows is None:
             return None
         cells = np.arange(len(self.offset), dtype=np.int64) if self.cells is None else self.cells
-        place = cells - first_row
-        return np.where((place >= 0) & (place < n_rows), place, -1)
+        first, last = (first_row, first_row + n_rows) if rows is None else rows
+        return np.where((cells >= first) & (cells < last), cells - first_row, -1)
 
     def by_group(self, stats: CountStats | GaussianStats) -> list[Compressed]:
         """The statistics of all cells, group by group."""

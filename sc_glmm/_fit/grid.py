@@ -30,9 +30,18 @@ def steep_genes(compressed: Compressed, result: AllFits) -> NDArray[np.int64]:
 
 
 def refit_outside_grid(
-    matrix: Matrix | Source, group: CellGroup, compressed: Compressed, model: GeneModel, result: AllFits, n_jobs: int
+    matrix: Matrix | Source,
+    group: CellGroup,
+    compressed: Compressed,
+    model: GeneModel,
+    result: AllFits,
+    n_jobs: int,
+    first_gene: int = 0,
 ) -> AllFits:
-    """Replace the fits of genes with steep slopes by fits on the cells; all others stay as they are."""
+    """Replace the fits of genes with steep slopes by fits on the cells; all others stay as they are.
+
+    The genes of `model` are the columns of `matrix` from `first_gene` on.
+    """
     genes = steep_genes(compressed, result)
     if len(genes) == 0 or compressed.grid is None:
         return result
@@ -40,7 +49,7 @@ def refit_outside_grid(
     # the size factors of the model: those of the cells, times the factors of their samples
     offset = cell_offsets(group, compressed, model)
     table = chebyshev_nodes(rows.row_of, rows.n_rows, offset)
-    stats = compress_counts(matrix, table, offset, obs_index=group.cells, genes=genes, n_jobs=n_jobs)
+    stats = compress_counts(matrix, table, offset, obs_index=group.cells, genes=genes + first_gene, n_jobs=n_jobs)
     cells = prepare_genes(
         group.design,
         plain_rows(rows),

@@ -33,11 +33,11 @@ FEW_DF = 4.0
 class Choices:
     """The user's choices that shape a plan, as :func:`sc_glmm.tl.test` takes them."""
 
-    reference: Mapping[str, str] | None
-    contrasts: Any
-    method: str
-    n_agq: int
-    within: str
+    reference: Mapping[str, str] | None = None
+    contrasts: Any = None
+    method: str = "reml"
+    n_agq: int = 1
+    within: str = "heterogeneous"
     min_cells: int = 0
     min_samples: int = 0
 

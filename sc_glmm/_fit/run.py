@@ -168,17 +168,18 @@ def fit_range(
     model: GeneModel,
     task: Task,
     *,
+    first_gene: int = 0,
     n_jobs: int = 1,
     progress: bool | None = False,
 ) -> RangeFit:
-    """Fit the genes of `cells`, those of `matrix`, which is read only for genes with steep slopes in a covariate.
+    """Fit the genes of `cells`, the columns of `matrix` from `first_gene` on.
 
-    `model` is what :func:`normalise` made of them.
+    `model` is what :func:`normalise` made of them; `matrix` is read only for genes with steep slopes in a covariate.
     """
     desc = plan.cells.name or "genes"
     result = fit_all(model, n_jobs=n_jobs, progress=progress, desc=desc, min_counts=task.min_counts)
     if cells.grid is not None:
-        result = refit_outside_grid(matrix, plan.cells, cells, model, result, n_jobs)
+        result = refit_outside_grid(matrix, plan.cells, cells, model, result, n_jobs, first_gene)
     ratios = None
     if task.test == "lrt":
         ratios = np.column_stack([likelihood_ratios(model, result, c.L, n_jobs=n_jobs) for c in plan.contrasts])

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from .._anndata import StoredRun, find_response, groups_of, open_data, read_run
+from .._compress.size_factors import library_size
 from .._compress.source import one_column
 from .._design import Contrast, Design, build_design
 from .._errors import InputError
@@ -24,8 +25,8 @@ from .._fit.tests import contrast_df, test_contrasts
 from .._fit.totals import gene_totals
 from .._formula import parse_formula
 from .._inference.prior import abundance_rank
+from .._job import find_sizes
 from .._results import CONTRAST_COLUMNS
-from ._sizes import find_sizes
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -95,7 +96,7 @@ def refit(adata: AnnData, gene: str, *, key: str = "glmm", group: str | None = N
     response = find_response(opened, parsed, spec.counts)
     column = one_column(response.matrix, int(adata.var_names.get_indexer(pd.Index([gene]))[0]))
     if run.log_sizes is None:
-        sizes = find_sizes(adata, response.matrix, parsed, spec, None, None)
+        sizes = find_sizes(adata, parsed, spec, None, None, lambda: library_size(response.matrix))
         log_sizes, used = sizes.log, sizes.used
     else:
         log_sizes, used = run.log_sizes, np.ones(adata.n_obs, dtype=bool)

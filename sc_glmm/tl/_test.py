@@ -7,23 +7,16 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-import pandas as pd
-
-from .._anndata import find_response, groups_of, hand_over, open_data, write_results
+from .._anndata import hand_over, open_data
+from .._compress.size_factors import library_size
 from .._compress.source import Source
 from .._display import logger, warn_notes
-from .._errors import InputError
-from .._fit.adjust import adjust_over_groups, check_adjust
-from .._fit.details import details_table
-from .._fit.model import get_family
-from .._fit.plan import Choices, plan_groups
-from .._fit.run import Task, run_groups
-from .._fit.tests import check_test, default_test
-from .._formula import parse_formula
+from .._fit.plan import Choices
+from .._fit.run import run_groups
+from .._job import Request, plan_job, put_results, understand
 from .._mudata import modality_of
 from .._parallel import resolve_memory, resolve_n_jobs
-from .._recipe import announce_compilation, make_recipe, summary_line
-from ._sizes import find_sizes
+from .._recipe import announce_compilation, summary_line
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -216,71 +209,34 @@ def test(
     start = time.perf_counter()
     data, obs_above = modality_of(adata, modality, copy)
     opened = open_data(data, key_added, obs_above)
-    spec, parsed, jobs = get_family(family), parse_formula(formula), resolve_n_jobs(n_jobs)
-    if not parsed.random:
-        raise InputError(
-            f"the formula {formula!r} has no random effect: cells of one sample are not independent, so say which "
-            "column names the samples, as in 'counts ~ disease + (1|sample)'"
-        )
-    check_test(test, spec)
-    check_adjust(adjust)
-    if dispersion not in ("ml", "shrunken"):
-        raise InputError(f"dispersion={dispersion!r} is not known; it is 'ml' or 'shrunken'")
-    if (test == "bootstrap") != (genes is not None):
-        raise InputError("test='bootstrap' and genes= go together: name the genes to be tested by many simulated fits")
-    adata = opened.adata
-    unknown = [gene for gene in genes or () if gene not in adata.var_names]
-    if unknown:
-        raise InputError(f"genes: {unknown[0]!r} is not among the gene names ({len(unknown)} such names)")
-    response = find_response(opened, parsed, spec.counts)
-    adata = adata.copy() if copy and opened.store is None else adata
-    limit = resolve_memory(memory_limit, isinstance(response.matrix, Source))
-    sizes = find_sizes(adata, response.matrix, parsed, spec, size_factors, offset, n_jobs=jobs, progress=progress)
-    choices = Choices(reference, contrasts, method, n_agq, within, min_cells, min_samples)
-    groups, ungrouped = groups_of(adata, groupby)
-    obs: pd.DataFrame = adata.obs  # type: ignore[assignment]
-    plans, skipped, planned = plan_groups(obs, groups, parsed, sizes, choices, groupby)
-    notes = [*response.notes, *sizes.notes, *ungrouped, *planned]
-    warn_notes(notes)
-    announce_compilation()
-    named = tuple(int(place) for place in adata.var_names.get_indexer(pd.Index(list(genes or ()))))
-    task = Task(
-        family=spec,
-        test=test or default_test(spec),
-        n_agq=n_agq,
+    jobs = resolve_n_jobs(n_jobs)
+    request = Request(
+        formula=formula,
+        family=family,
+        size_factors=size_factors,
+        offset=offset,
+        groupby=groupby,
+        test=test,
+        genes=genes,
+        n_boot=n_boot,
+        seed=seed,
         min_counts=min_counts,
         dispersion=dispersion,
-        normalise=sizes.default,
-        bootstrap=(named, n_boot, seed) if test == "bootstrap" else None,
-    )
-    tests, told = run_groups(
-        response.matrix, plans, task, adata.var_names, n_jobs=jobs, memory_limit=limit, progress=progress
-    )
-    notes += told
-    if adjust == "global":
-        tests = adjust_over_groups(tests)
-    recipe = make_recipe(
-        formula=formula,
-        response=response.name,
-        family=spec.name,
-        method=method,
-        n_agq=n_agq,
-        groupby=groupby,
-        size_factors=sizes.source,
-        reference=dict(reference or {}),
-        within=within,
         adjust=adjust,
-        n_obs=adata.n_obs,
-        n_vars=adata.n_vars,
-        tests=tests,
-        notes=notes,
+        choices=Choices(reference, contrasts, method, n_agq, within, min_cells, min_samples),
     )
-    details = None
-    if groupby is not None:
-        used = [(name, mask & sizes.used) for name, mask in groups]
-        details = details_table(tests, skipped, obs, used, parsed, groupby)
-    given = sizes.log if size_factors is not None or offset is not None else None
-    write_results(adata, key_added, tests, recipe, groupby=groupby, details=details, sizes=given)
+    question = understand(opened, request)
+    adata = opened.adata.copy() if copy and opened.store is None else opened.adata
+    matrix = question.response.matrix
+    on_disk = isinstance(matrix, Source)
+    limit = resolve_memory(memory_limit, on_disk)
+    job = plan_job(adata, question, lambda: library_size(matrix, check=on_disk, n_jobs=jobs, progress=progress))
+    warn_notes(job.notes)
+    announce_compilation()
+    tests, told = run_groups(
+        matrix, job.plans, job.task, adata.var_names, n_jobs=jobs, memory_limit=limit, progress=progress
+    )
+    tests = put_results(adata, key_added, job, tests, told)
     if not copy:
         hand_over(opened, data, key_added)
     logger.info(summary_line(tests, time.perf_counter() - start, key_added, groupby))

@@ -1,0 +1,121 @@
+"""From the parts of a run to its tables: what needs all genes, and the refusal of what is incomplete."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from .._display import logger, warn_notes
+from .._errors import InputError
+from .._fit.ranges import join_profiles
+from .._fit.run import finish, model_of, normalise
+from .._fit.tests import is_moderated
+from .._job import put_results
+from .._results import GeneTests
+from .context import PREPARED, Run, listed, open_run
+from .manifest import MANIFEST, check_same_run, current_versions, read_manifest
+from .stages import has_profiles, plan_of_profiles, read_fits, read_profiles, run_chunk, stats_of
+
+# What a part says of who made it.
+_BY = "combine"
+
+
+def combine(
+    folder: Path,
+    data: Path | None = None,
+    *,
+    key: str | None = None,
+    n_jobs: int = 1,
+    progress: bool | None = False,
+) -> Run:
+    """Put the parts of a run together: the results are in ``run.opened.adata`` then, under ``run.manifest.key``.
+
+    Stages that no chunk has begun are done here, with all threads; they leave parts, so that it can be interrupted.
+
+    Parameters
+    ----------
+    folder
+        The parts.
+    data
+        The file they were made from, if it was moved.
+    key
+        Name under which the results are stored; by default the one given with the chunks.
+    n_jobs, progress
+        As for :func:`sc_glmm.tl.test`.
+
+    Raises
+    ------
+    InputError
+        If a part is missing, damaged, or of another run; the message names it.
+    """
+    found = read_manifest(folder)
+    if found is None:
+        raise InputError(f"{folder} holds no {MANIFEST}, so it is no folder of parts; run the chunks with -o {folder}")
+    # before the data are looked at: other versions may read them in another way
+    check_same_run(folder, found, replace(found, versions=current_versions()))
+    path = Path(found.data) if data is None else data
+    if not path.exists():
+        raise InputError(f"{path}, from which {folder} was made, is not there; say with --data where it is now")
+    run = open_run(folder, path, found.options, found.n_chunks, key=key or found.key, n_jobs=n_jobs, progress=progress)
+    run = replace(run, manifest=replace(run.manifest, key=key or found.key))
+    _check_stages(run)
+    warn_notes(run.prepared.job.notes)
+    for stage in run.stages[run.stages.index("fit") :]:
+        if stage == "profile" and not has_profiles(run):
+            break
+        _complete(run, stage)
+    tests, told = _finish_groups(run)
+    put_results(run.opened.adata, run.manifest.key, run.prepared.job, tests, told)
+    return run
+
+
+def _check_stages(run: Run) -> None:
+    """Refuse gaps and strangers before any work is done."""
+    known = {run.path(stage, chunk).name for stage in run.stages for chunk in range(run.manifest.n_chunks)}
+    strange = sorted(path.name for path in run.folder.glob("*.npz") if path.name not in {*known, PREPARED})
+    if strange:
+        raise InputError(
+            f"{run.folder} holds {strange[0]}, which is no part of this run in {run.manifest.n_chunks} chunks; "
+            "remove it"
+        )
+    first = run.stages[0]
+    if first == "fit" or run.missing("fit"):
+        run.need(first)
+    for stage in run.stages:
+        for chunk in range(run.manifest.n_chunks):
+            if run.path(stage, chunk).exists():
+                with run.open_part(stage, chunk) as part:
+                    by = part.header.get("by")
+                    part.verify()
+                if by != _BY and run.missing(stage) and stage != "compress":
+                    run.need(stage)
+
+
+def _complete(run: Run, stage: str) -> None:
+    """Do a stage that no chunk has begun."""
+    missing = run.missing(stage)
+    if missing:
+        logger.info("stage %r was not run in chunks: %s is done here", stage, listed(missing))
+    for chunk in missing:
+        run_chunk(run, stage, chunk, _BY)
+
+
+def _finish_groups(run: Run) -> tuple[list[GeneTests], Sequence[str]]:
+    job, genes = run.prepared.job, run.opened.adata.var_names
+    tests, told = [], []
+    none = np.zeros(0, dtype=np.int64)
+    for i, group in enumerate(read_fits(run)):
+        plan, layout = job.plans[i], run.prepared.layouts[i]
+        profile_plan = made = None
+        if is_moderated(job.task.test, job.task.family):
+            profile_plan = plan_of_profiles(run, i, group)
+        if profile_plan is not None:
+            made = join_profiles(read_profiles(run, i, profile_plan))
+        model, factors = normalise(model_of(plan, layout, stats_of(run, i, none), job.task), job.task, group.bulk)
+        table, notes = finish(plan, layout, model, job.task, genes, factors, group.fitted, profile_plan, made)
+        tests.append(table)
+        told += notes
+    return tests, told

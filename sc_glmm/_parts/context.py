@@ -1,0 +1,248 @@
+"""One process of a run in chunks: the data, the manifest, and what is planned."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._anndata import Opened, open_data
+from .._compress.size_factors import library_size, pseudobulk
+from .._compress.source import Source
+from .._display import logger
+from .._errors import InputError
+from .._fit.compress import Layout, Pass, plan_passes
+from .._fit.genes import BLOCK
+from .._fit.plan import Plan
+from .._job import Job, Question, leaves_sizes_to_us, plan_job, understand
+from .files import Part, write_part
+from .fingerprint import matrix_fingerprint, plan_fingerprint
+from .manifest import (
+    MANIFEST,
+    Manifest,
+    Options,
+    check_part,
+    check_same_run,
+    current_versions,
+    read_manifest,
+    write_manifest,
+)
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+PREPARED = "prepared.npz"
+# The stages of a run, by what its chunks are cut from first.
+STAGES = {"cells": ("compress", "fit", "profile"), "genes": ("fit", "profile")}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run in chunks, as one of its processes sees it.
+
+    Attributes
+    ----------
+    folder
+        Where the parts are.
+    manifest
+        What all processes agree in.
+    opened, question, source
+        The data, what was asked for, and the matrix.
+    n_jobs, progress
+        Threads of this process, and whether it shows a bar.
+    """
+
+    folder: Path
+    manifest: Manifest
+    opened: Opened
+    question: Question
+    source: Source
+    n_jobs: int
+    progress: bool | None
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The stages of this run, in their order."""
+        return STAGES[self.manifest.layout]
+
+    def writes_to(self, out: Path) -> bool:
+        """Write the results into the input, if that is what `out` is."""
+        store = self.opened.store
+        if store is None or not out.exists() or not out.samefile(store.path):
+            return False
+        store.write_results(self.opened.adata, self.manifest.key)
+        return True
+
+    def path(self, stage: str, chunk: int) -> Path:
+        """File of a part."""
+        return self.folder / f"{stage}-{chunk:04d}.npz"
+
+    def missing(self, stage: str) -> list[int]:
+        """Chunks of a stage that are not there."""
+        return [chunk for chunk in range(self.manifest.n_chunks) if not self.path(stage, chunk).exists()]
+
+    def need(self, stage: str) -> None:
+        """Refuse to go on while chunks of a stage are missing."""
+        missing = self.missing(stage)
+        if missing:
+            raise InputError(
+                f"{self.folder}: {listed(missing)} of stage {stage!r} {'is' if len(missing) == 1 else 'are'} missing "
+                f"(of {self.manifest.n_chunks}); {again(stage, missing[0])}, then this again"
+            )
+
+    def open_part(self, stage: str, chunk: int) -> Part:
+        """A part of this run, checked to be one."""
+        part = Part(self.path(stage, chunk), again(stage, chunk))
+        check_part(part, self.manifest, stage, chunk)
+        return part
+
+    def cell_range(self, chunk: int) -> tuple[int, int]:
+        """Rows of a chunk of cells."""
+        n, n_chunks = self.source.shape[0], self.manifest.n_chunks
+        return chunk * n // n_chunks, (chunk + 1) * n // n_chunks
+
+    def gene_range(self, chunk: int) -> tuple[int, int]:
+        """Columns of a chunk of genes: whole blocks of the engine where there are enough, so that bits are the same."""
+        n, n_chunks = self.source.shape[1], self.manifest.n_chunks
+        step = BLOCK if n >= BLOCK * n_chunks else 1
+        n_steps = -(-n // step)
+        return chunk * n_steps // n_chunks * step, min((chunk + 1) * n_steps // n_chunks * step, n)
+
+    @cached_property
+    def prepared(self) -> Prepared:
+        """What all chunks share: made by the first process that needs it, read by the others."""
+        path = self.folder / PREPARED
+        if not path.exists():
+            _prepare(self, path)
+        with Part(path, f"run --stage prepare again (or any chunk) in {self.folder}") as part:
+            check_part(part, self.manifest, "prepare", None)
+            library = part["library"] if "library" in part else np.zeros(0)
+            job = plan_job(self.opened.adata, self.question, lambda: library)
+            if part.header.get("plan") != plan_fingerprint(job.plans):
+                raise InputError(
+                    f"{self.manifest.data}: the columns of obs that the formula uses are not those that {path} was "
+                    "made from; restore them, or remove the folder and run all chunks again"
+                )
+            bulk = [part[f"{i}/bulk"] if f"{i}/bulk" in part else None for i in range(len(job.plans))]
+        passes = plan_passes([plan.cells for plan in job.plans], job.task.family, self.source.shape[0])
+        return Prepared(job, library, bulk, passes)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What all chunks share.
+
+    Attributes
+    ----------
+    job
+        Plans of all groups.
+    library
+        ``(n_obs,)`` library sizes, if size factors were left to us; else empty.
+    bulk
+        Per plan ``(n_levels, n_genes)`` counts of the samples, if they were needed and no stage adds them up.
+    passes
+        Where the counts of the cells go.
+    """
+
+    job: Job
+    library: FloatArray
+    bulk: list[FloatArray | None]
+    passes: list[Pass]
+
+    @cached_property
+    def layouts(self) -> dict[int, Layout]:
+        """Layout of each plan, by its place."""
+        return {i: layout for each in self.passes for i, layout in zip(each.groups, each.layouts, strict=True)}
+
+
+def open_run(
+    folder: Path,
+    data: Path,
+    options: Options,
+    n_chunks: int,
+    *,
+    key: str = "glmm",
+    n_jobs: int = 1,
+    progress: bool | None = False,
+) -> Run:
+    """Open the data and join a run, or begin it.
+
+    Raises
+    ------
+    InputError
+        If the data cannot be used, or the folder holds another run.
+    """
+    opened = open_data(data, key)
+    question = understand(opened, options.request())
+    if question.request.test == "bootstrap":
+        raise InputError("test='bootstrap' is for a few genes and does not run in chunks; use tl.test")
+    source = question.response.matrix
+    if not isinstance(source, Source):
+        raise InputError(f"{data} is not read from disk; give the path of an .h5ad file or a zarr store")
+    limit = min(source.shape)
+    if not 1 <= n_chunks <= limit:
+        raise InputError(f"n_chunks={n_chunks}: allowed are 1 to {limit}, the smaller one of {source.shape}")
+    manifest = Manifest(
+        options=options,
+        fingerprint=matrix_fingerprint(source, opened.adata.obs_names, opened.adata.var_names),
+        shape=source.shape,
+        layout="genes" if source.form == "csc" else "cells",
+        n_chunks=n_chunks,
+        versions=current_versions(),
+        data=str(data.resolve()),
+        key=key,
+    )
+    found = read_manifest(folder)
+    if found is None:
+        folder.mkdir(parents=True, exist_ok=True)
+        foreign = sorted(path.name for path in folder.glob("*.npz"))
+        if foreign:
+            raise InputError(
+                f"{folder} holds {foreign[0]} and no {MANIFEST}; give the run a folder of its own, or remove what is "
+                "in this one"
+            )
+        write_manifest(folder, manifest)
+    else:
+        check_same_run(folder, found, manifest)
+    return Run(folder, manifest, opened, question, source, n_jobs, progress)
+
+
+def _prepare(run: Run, path: Path) -> None:
+    """Read the matrix once, where size factors are left to us; once more if genes are cut first, for the samples."""
+    arrays: dict[str, FloatArray] = {}
+    library = np.zeros(0)
+    if leaves_sizes_to_us(run.question):
+        logger.info("reading the matrix for the library sizes")
+        library = library_size(run.source, check=True, n_jobs=run.n_jobs, progress=run.progress)
+        arrays["library"] = library
+    job = plan_job(run.opened.adata, run.question, lambda: library)
+    if job.task.normalise and run.manifest.layout == "genes":
+        arrays |= {f"{i}/bulk": bulk for i, bulk in enumerate(_bulk(run, job.plans))}
+    write_part(path, run.manifest.header("prepare", plan=plan_fingerprint(job.plans)), arrays)
+
+
+def _bulk(run: Run, plans: list[Plan]) -> list[FloatArray]:
+    """Per plan the counts of the levels of its finest grouping factor, all from one pass."""
+    codes = np.full(run.source.shape[0], -1, dtype=np.int64)
+    edges = [0]
+    for plan in plans:
+        finest = max(plan.cells.design.random, key=lambda term: len(term.levels))
+        codes[plan.cells.cells] = edges[-1] + finest.codes
+        edges.append(edges[-1] + len(finest.levels))
+    bulk = pseudobulk(run.source, codes, edges[-1], n_jobs=run.n_jobs)
+    return [bulk[first:last] for first, last in zip(edges[:-1], edges[1:], strict=True)]
+
+
+def listed(chunks: list[int], most: int = 10) -> str:
+    """``chunk 3``, ``chunks 3, 4, 7 ... (20 in all)``."""
+    shown = ", ".join(map(str, chunks[:most]))
+    tail = "" if len(chunks) <= most else f", ... ({len(chunks)} in all)"
+    return f"chunk{'' if len(chunks) == 1 else 's'} {shown}{tail}"
+
+
+def again(stage: str, chunk: int) -> str:
+    """What to do about a missing or damaged part."""
+    return f"run it with --chunk {chunk} --stage {stage}"

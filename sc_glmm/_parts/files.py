@@ -1,0 +1,164 @@
+"""Files that are whole or not there: arrays with a header, written beside, synced, and renamed into place."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from .._errors import InputError
+
+# Deflate at its fastest: statistics are mostly zeros, and a file system is slower than this.
+_LEVEL = 1
+_HEADER = "header"
+# What zipfile and numpy raise for a file that is damaged, in the directory, in the stream or in a header.
+_DAMAGED = (zipfile.BadZipFile, zlib.error, ValueError, EOFError, KeyError, NotImplementedError)
+
+
+def write_atomically(path: Path, fill: Callable[[IO[bytes]], None]) -> None:
+    """Write a file that appears under its name only when all of it is on disk.
+
+    Parameters
+    ----------
+    path
+        Where; what is there is replaced.
+    fill
+        Writes the content.
+
+    Raises
+    ------
+    InputError
+        If it cannot be written, as on a full disk; nothing is left then.
+    """
+    temporary = path.with_name(f"{_prefix(path)}{socket.gethostname()}-{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            fill(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise InputError(
+            f"{path} could not be written ({error.strerror or error}); nothing of it was kept, and files that were "
+            "finished before are whole. Make room (or a folder that can be written to) and run the same command again"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what processes that were killed while they wrote `path` have left beside it."""
+    for leftover in path.parent.glob(f"{_prefix(path)}*.tmp"):
+        leftover.unlink(missing_ok=True)
+
+
+def _prefix(path: Path) -> str:
+    return f".{path.name}."
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename last; file systems that cannot sync a folder have nothing to sync."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        pass
+    finally:
+        os.close(descriptor)
+
+
+def write_part(path: Path, header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write arrays (of numbers; no pickles) with a header of plain values."""
+    text = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
+
+    def fill(file: IO[bytes]) -> None:
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=_LEVEL) as archive:
+            for name, array in {_HEADER: text, **arrays}.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    npy.write_array(member, np.ascontiguousarray(array), allow_pickle=False)
+
+    write_atomically(path, fill)
+
+
+class Part:
+    """A part opened for reading; arrays are read, and their checksums verified, when they are asked for.
+
+    Parameters
+    ----------
+    path
+        The file.
+    again
+        What to do if it is damaged: ``"run chunk 3 again"``.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged, by name.
+    """
+
+    def __init__(self, path: Path, again: str) -> None:
+        self.path = path
+        self._again = again
+        try:
+            self._archive = zipfile.ZipFile(path)
+        except FileNotFoundError:
+            raise
+        except (OSError, *_DAMAGED) as error:
+            raise self._damaged(error) from error
+        self.header: dict[str, Any] = self._read_header()
+
+    def __enter__(self) -> Part:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._archive.close()
+
+    def __contains__(self, name: str) -> bool:
+        return f"{name}.npy" in self._archive.NameToInfo
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        try:
+            with self._archive.open(f"{name}.npy") as member:
+                array: NDArray[Any] = npy.read_array(member, allow_pickle=False)
+                # the checksum is compared at the end of the member
+                if member.read(1):
+                    raise ValueError(f"{name} is longer than it says")
+            return array
+        except (OSError, *_DAMAGED) as error:
+            raise self._damaged(error) from error
+
+    def verify(self) -> None:
+        """Read all of it and compare the checksums."""
+        try:
+            bad = self._archive.testzip()
+        except (OSError, *_DAMAGED) as error:
+            raise self._damaged(error) from error
+        if bad is not None:
+            raise self._damaged(ValueError(f"wrong checksum of {bad}"))
+
+    def _read_header(self) -> dict[str, Any]:
+        try:
+            header = json.loads(self[_HEADER].tobytes())
+        except ValueError as error:
+            if isinstance(error, InputError):
+                raise
+            raise self._damaged(error) from error
+        if not isinstance(header, dict):
+            raise self._damaged(ValueError("the header holds no names"))
+        return header
+
+    def _damaged(self, error: BaseException) -> InputError:
+        return InputError(
+            f"{self.path} is damaged or cut off ({type(error).__name__}: {error}); remove it and {self._again}"
+        )

@@ -1,0 +1,49 @@
+"""Digests that tell one data set, or one plan, from another."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from .._compress.source import Source
+from .._fit.plan import Plan
+
+# Lines of the matrix whose values go into its digest, spread evenly.
+_PROBES = 32
+
+
+def matrix_fingerprint(source: Source, cells: pd.Index, genes: pd.Index) -> str:
+    """Digest of a matrix and its names.
+
+    Names, form, the number of stored values of every line, and all values of 32 lines go in: a look at an atlas must
+    not cost a pass over it. What escapes it is caught where chunks are read (:func:`.stages.check_sums`).
+    """
+    digest = hashlib.sha256(repr((source.shape, source.form)).encode())
+    for names in (cells, genes):
+        digest.update("\n".join(map(str, names)).encode() + b"\0")
+    if source.line_ptr is not None:
+        digest.update(np.ascontiguousarray(source.line_ptr, dtype=np.int64).tobytes())
+    for line in np.unique(np.linspace(0, max(source.n_lines - 1, 0), _PROBES).astype(np.int64)):
+        if source.n_lines:
+            stored = source.read(int(line), int(line) + 1)
+            digest.update(np.asarray(stored.indices, dtype=np.int64).tobytes())
+            digest.update(np.asarray(stored.data, dtype=np.float64).tobytes())
+    return digest.hexdigest()[:32]
+
+
+def plan_fingerprint(plans: Sequence[Plan]) -> str:
+    """Digest of the designs, contrasts and size factors: of all that was taken from `obs`."""
+    digest = hashlib.sha256()
+    for plan in plans:
+        group, design = plan.cells, plan.cells.design
+        digest.update(repr((group.name, design.fixed.names, [c.name for c in plan.contrasts], plan.dfs)).encode())
+        arrays = [group.cells, group.offset, design.fixed.X, *(c.L for c in plan.contrasts)]
+        for term in design.random:
+            digest.update(repr((term.label, term.levels)).encode())
+            arrays += [term.codes, term.Z]
+        for array in arrays:
+            digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:32]

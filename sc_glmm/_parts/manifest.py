@@ -1,0 +1,214 @@
+"""What all parts of a run have in common, and the refusal of those that have not."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import IO, Any
+
+from .._errors import InputError
+from .._fit.dispersion import Dispersion
+from .._fit.plan import Choices
+from .._job import Request
+from .files import Part, write_atomically
+
+MANIFEST = "manifest.json"
+# Version of the layout of the folder.
+FORMAT = 1
+# Packages whose version may change a number.
+PACKAGES = ("sc-glmm", "numpy", "scipy", "numba", "formulaic")
+
+
+@dataclass(frozen=True)
+class Options:
+    """The arguments of :func:`sc_glmm.tl.test` that shape its numbers, as plain values."""
+
+    formula: str
+    family: str = "nb"
+    method: str = "reml"
+    test: str | None = None
+    min_counts: int = 0
+    n_agq: int = 1
+    size_factors: str | None = None
+    offset: str | None = None
+    reference: Mapping[str, str] | None = None
+    contrasts: Any = None
+    groupby: str | None = None
+    within: str = "heterogeneous"
+    min_cells: int = 0
+    min_samples: int = 0
+    dispersion: Dispersion = "ml"
+    adjust: str = "group"
+
+    def request(self) -> Request:
+        """The same for :mod:`sc_glmm._job`."""
+        return Request(
+            formula=self.formula,
+            family=self.family,
+            size_factors=self.size_factors,
+            offset=self.offset,
+            groupby=self.groupby,
+            test=self.test,
+            min_counts=self.min_counts,
+            dispersion=self.dispersion,
+            adjust=self.adjust,
+            choices=Choices(
+                self.reference,
+                self.contrasts,
+                self.method,
+                self.n_agq,
+                self.within,
+                self.min_cells,
+                self.min_samples,
+            ),
+        )
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Options:
+        """The options again; JSON makes lists of the triples among the contrasts."""
+        return cls(**{**values, "contrasts": _with_triples(values.get("contrasts"))})
+
+
+def _with_triples(contrasts: Any) -> Any:
+    """Contrasts as a list or dictionary whose lists of words are tuples."""
+    if isinstance(contrasts, Mapping):
+        return {name: _with_triples([one])[0] for name, one in contrasts.items()}
+    if not isinstance(contrasts, list):
+        return contrasts
+    return [tuple(c) if isinstance(c, list) and all(isinstance(w, str) for w in c) else c for c in contrasts]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A run in chunks.
+
+    Attributes
+    ----------
+    options
+        What is fitted and tested.
+    fingerprint
+        Digest of the matrix and its names (:func:`.fingerprint.matrix_fingerprint`).
+    shape
+        Cells, genes.
+    layout
+        ``"cells"``: chunks are cut from the cells first, and from the genes after; ``"genes"``: from the genes.
+    n_chunks
+        Number of chunks.
+    versions
+        Of everything that may change a number.
+    data
+        Path of the file; not part of what must agree.
+    key
+        Name under which the results are stored; not part of what must agree.
+    """
+
+    options: Options
+    fingerprint: str
+    shape: tuple[int, int]
+    layout: str
+    n_chunks: int
+    versions: Mapping[str, str]
+    data: str
+    key: str
+
+    def facts(self) -> dict[str, Any]:
+        """What parts must agree in, in words that a message can use."""
+        return {
+            "format of the folder": FORMAT,
+            **{f"version of {name}": number for name, number in self.versions.items()},
+            **{_WORDS.get(name, name): value for name, value in json.loads(json.dumps(asdict(self.options))).items()},
+            "fingerprint of the data": self.fingerprint,
+            "number of chunks": self.n_chunks,
+        }
+
+    def digest(self) -> str:
+        """A short name of the run, the same for runs that agree in :meth:`facts`."""
+        return hashlib.sha256(json.dumps(self.facts(), sort_keys=True).encode()).hexdigest()[:16]
+
+    def header(self, stage: str, chunk: int | None = None, **more: Any) -> dict[str, Any]:
+        """Header of a part."""
+        return {"run": self.digest(), "stage": stage, "chunk": chunk, "facts": self.facts(), **more}
+
+
+_WORDS = {"n_agq": "number of quadrature nodes", "min_counts": "least number of counts"}
+
+
+def current_versions() -> dict[str, str]:
+    """Versions of this process."""
+    from .._engine.entry import KERNEL_DIGEST
+
+    found = {name.replace("-", "_"): version(name) for name in PACKAGES}
+    return {**found, "the kernels": KERNEL_DIGEST[:16], "Python": ".".join(platform.python_version_tuple()[:2])}
+
+
+def differences(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
+    """In what two runs differ: ``formula 'a' and not 'b'``, at most three of them."""
+    names = [name for name in dict.fromkeys([*theirs, *ours]) if theirs.get(name) != ours.get(name)]
+    return "; ".join(f"{name}: {theirs.get(name)!r} and not {ours.get(name)!r}" for name in names[:3])
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write the manifest of a run; several processes may do so at once, with the same content."""
+    content = {"run": manifest.digest(), **asdict(manifest)}
+
+    def fill(file: IO[bytes]) -> None:
+        file.write(json.dumps(content, indent=2).encode() + b"\n")
+
+    write_atomically(folder / MANIFEST, fill)
+
+
+def read_manifest(folder: Path) -> Manifest | None:
+    """The manifest of a folder, None if it has none.
+
+    Raises
+    ------
+    InputError
+        If it is damaged.
+    """
+    path = folder / MANIFEST
+    try:
+        values = json.loads(path.read_bytes())
+        written = values.pop("run")
+        options = Options.from_json(values.pop("options"))
+        manifest = Manifest(options=options, **{**values, "shape": tuple(values["shape"])})
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{path} is damaged ({type(error).__name__}: {error}); remove the folder {folder} and run all chunks again"
+        ) from error
+    if manifest.digest() != written:
+        raise InputError(
+            f"{path} was changed by hand, or comes from another version of sc_glmm: its content does not fit its "
+            f"digest; remove the folder {folder} and run all chunks again"
+        )
+    return manifest
+
+
+def check_same_run(folder: Path, found: Manifest, wanted: Manifest) -> None:
+    """Refuse a folder that holds another run."""
+    if found.digest() != wanted.digest():
+        raise InputError(
+            f"{folder} holds the parts of another run, with {differences(found.facts(), wanted.facts())}; give this "
+            "run a folder of its own, or remove that one"
+        )
+
+
+def check_part(part: Part, manifest: Manifest, stage: str, chunk: int | None) -> None:
+    """Refuse a part of another run, or one that is not what its name says."""
+    header = part.header
+    if header.get("run") != manifest.digest():
+        told = differences(header.get("facts", {}), manifest.facts()) or "an unknown origin"
+        raise InputError(
+            f"{part.path} is a part of another run, with {told}; remove it and run its chunk again, in this run"
+        )
+    if (header.get("stage"), header.get("chunk")) != (stage, chunk):
+        raise InputError(
+            f"{part.path} holds chunk {header.get('chunk')} of stage {header.get('stage')!r}, not what its name says: "
+            "it was renamed or copied; remove it and run its chunk again"
+        )

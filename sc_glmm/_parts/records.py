@@ -1,0 +1,115 @@
+"""Records of the stages as named arrays, and back."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._compress import CountStats, GaussianStats
+from .._engine.fit import GeneFits, GeneStats, Profiles
+from .._fit.gaussian import GaussianParts
+from .._fit.genes import AllFits
+from .._fit.profiles import GeneProfiles
+from .._fit.ranges import RangeFit
+from .._fit.totals import GeneTotals
+from .._inference.separation import Separation
+
+Arrays = dict[str, NDArray[Any]]
+T = TypeVar("T")
+
+
+class Readable(Protocol):
+    """What arrays are read from."""
+
+    def __getitem__(self, name: str, /) -> NDArray[Any]:
+        """The array of that name."""
+
+    def __contains__(self, name: str, /) -> bool:
+        """Whether there is one."""
+
+
+def arrays_of(record: Any, prefix: str) -> Arrays:
+    """The fields of a record whose fields are all arrays."""
+    return {f"{prefix}{field.name}": np.asarray(getattr(record, field.name)) for field in fields(record)}
+
+
+def record_from(kind: type[T], part: Readable, prefix: str) -> T:
+    """The record again."""
+    return kind(**{field.name: part[f"{prefix}{field.name}"] for field in fields(kind)})  # type: ignore[arg-type]
+
+
+def stats_from(part: Readable, prefix: str) -> CountStats | GaussianStats:
+    """Statistics of counts or of a Gaussian response, whichever they are."""
+    if f"{prefix}tail" in part:
+        return record_from(CountStats, part, prefix)
+    return record_from(GaussianStats, part, prefix)
+
+
+def gene_stats_from(part: Readable, prefix: str) -> GeneStats:
+    """Statistics as the engine takes them."""
+    return record_from(GeneStats, part, prefix)
+
+
+# Arrays of the fits, but for those of each grouping factor.
+_FITS = tuple(field.name for field in fields(GeneFits) if field.name not in ("Lambda", "ranef", "vcov_full"))
+_OF_PROFILES = tuple(field.name for field in fields(GeneProfiles) if field.name != "profiles")
+
+
+def arrays_of_fit(fitted: RangeFit, prefix: str) -> Arrays:
+    """Fits of a range of genes as arrays."""
+    fits, separations = fitted.result.fits, fitted.result.separations
+    out: Arrays = {f"{prefix}{name}": getattr(fits, name) for name in _FITS}
+    for i, (lam, b) in enumerate(zip(fits.Lambda, fits.ranef, strict=True)):
+        out[f"{prefix}Lambda{i}"], out[f"{prefix}ranef{i}"] = lam, b
+    out[f"{prefix}low_count"] = fitted.result.low_count
+    out |= arrays_of(fitted.totals, f"{prefix}totals_")
+    if fitted.ratios is not None:
+        out[f"{prefix}ratios"] = fitted.ratios
+    if fitted.parts is not None:
+        out |= arrays_of(fitted.parts, f"{prefix}parts_")
+    out[f"{prefix}separated"] = np.array(list(separations), dtype=np.int64)
+    for i, separation in enumerate(separations.values()):
+        out[f"{prefix}separation{i}_directions"] = separation.directions
+        out[f"{prefix}separation{i}_rows"] = separation.rows
+        out[f"{prefix}separation{i}_columns"] = np.array(separation.columns, dtype=np.int64)
+    return out
+
+
+def fit_from(part: Readable, prefix: str) -> RangeFit:
+    """The fits again."""
+    n_factors = next(i for i in range(10**6) if f"{prefix}Lambda{i}" not in part)
+    fits = GeneFits(
+        **{name: part[f"{prefix}{name}"] for name in _FITS},
+        Lambda=tuple(part[f"{prefix}Lambda{i}"] for i in range(n_factors)),
+        ranef=tuple(part[f"{prefix}ranef{i}"] for i in range(n_factors)),
+        vcov_full=None,
+    )
+    separations = {
+        int(gene): Separation(
+            directions=part[f"{prefix}separation{i}_directions"],
+            rows=part[f"{prefix}separation{i}_rows"],
+            columns=tuple(int(c) for c in part[f"{prefix}separation{i}_columns"]),
+        )
+        for i, gene in enumerate(part[f"{prefix}separated"])
+    }
+    return RangeFit(
+        result=AllFits(fits, separations, part[f"{prefix}low_count"]),
+        totals=record_from(GeneTotals, part, f"{prefix}totals_"),
+        ratios=part[f"{prefix}ratios"] if f"{prefix}ratios" in part else None,
+        parts=record_from(GaussianParts, part, f"{prefix}parts_") if f"{prefix}parts_vcov" in part else None,
+    )
+
+
+def arrays_of_profiles(made: GeneProfiles, prefix: str) -> Arrays:
+    """Profiles of a range of genes as arrays."""
+    return {**arrays_of(made.profiles, prefix), **{f"{prefix}{name}": getattr(made, name) for name in _OF_PROFILES}}
+
+
+def profiles_from(part: Readable, prefix: str) -> GeneProfiles:
+    """The profiles again."""
+    return GeneProfiles(
+        profiles=record_from(Profiles, part, prefix), **{name: part[f"{prefix}{name}"] for name in _OF_PROFILES}
+    )

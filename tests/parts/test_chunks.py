@@ -1,0 +1,298 @@
+"""Runs in chunks: the numbers of one process, and the refusal of whatever does not belong together."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+from typer.testing import CliRunner
+
+import sc_glmm
+from sc_glmm import cli
+from sc_glmm._errors import InputError
+from sc_glmm._parts import manifest
+from sc_glmm._parts.combine import combine
+from sc_glmm._parts.context import open_run
+from sc_glmm._parts.files import Part, write_part
+from sc_glmm._parts.manifest import Options
+from sc_glmm._parts.stages import run_chunk
+
+FORMULA = "counts ~ disease + (1|sample)"
+N = 2
+
+
+def simulated() -> ad.AnnData:
+    adata = sc_glmm.datasets.simulate(n_samples=8, n_cells=480, n_genes=90, seed=6)
+    counts = adata.layers["counts"].toarray()
+    counts[:, 3] = 0
+    counts[(adata.obs["disease"] == adata.obs["disease"].iloc[0]).to_numpy(), 70] = 0
+    counts[0, 71] = 700
+    adata.layers["counts"] = sp.csr_matrix(counts)
+    adata.obs["kind"] = np.where(np.arange(adata.n_obs) % 3 == 0, "a", "b")
+    adata.obs["depth"] = np.log(counts.sum(axis=1))
+    del adata.uns["truth"]
+    return adata
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory) -> dict[str, Path]:
+    folder, adata = tmp_path_factory.mktemp("data"), simulated()
+    paths = {form: folder / f"{form}.h5ad" for form in ("csr", "csc")}
+    for form, path in paths.items():
+        adata.layers["counts"] = adata.layers["counts"].asformat(form)
+        adata.layers["logs"] = adata.layers["counts"].log1p()
+        adata.write_h5ad(path)
+    return paths
+
+
+def chunks(folder: Path, data: Path, options: Options, stages=(None,), n_chunks=N):
+    for stage in stages:
+        for chunk in range(n_chunks):
+            run = open_run(folder, data, options, n_chunks)
+            run_chunk(run, stage or run.stages[0], chunk)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def done(files, tmp_path_factory) -> Path:
+    """A folder in which every chunk of every stage is done."""
+    folder = tmp_path_factory.mktemp("done")
+    return chunks(folder, files["csr"], Options(FORMULA), ("compress", "fit", "profile"))
+
+
+@pytest.fixture
+def parts(done, tmp_path) -> Path:
+    """A copy of it to be damaged."""
+    return Path(shutil.copytree(done, tmp_path / "parts"))
+
+
+def assert_same(mine: pd.DataFrame, theirs: pd.DataFrame, exact: bool) -> None:
+    assert list(mine.columns) == list(theirs.columns)
+    for name in mine:
+        if mine[name].dtype.kind != "f" or exact:
+            pd.testing.assert_series_equal(mine[name], theirs[name], check_exact=True)
+        else:
+            # relative to the size of what is added up, not to what is left of it
+            np.testing.assert_allclose(mine[name], theirs[name], rtol=1e-8, atol=1e-9, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("form", "options", "stages"),
+    [
+        ("csc", {}, (None,)),
+        ("csr", {}, ("compress", "fit", "profile")),
+        ("csr", {"formula": "counts ~ disease + depth + (1|sample)", "contrasts": ["disease"]}, (None,)),
+        ("csr", {"groupby": "kind", "test": "lrt", "min_counts": 5}, ("compress", "fit")),
+        ("csc", {"family": "gaussian", "formula": "logs ~ disease + (1|sample)"}, (None,)),
+        ("csc", {"family": "poisson", "groupby": "kind", "offset": "depth"}, ("fit", "profile")),
+    ],
+)  # fmt: skip
+def test_chunks_give_the_numbers_of_one_process(files, tmp_path, form, options, stages, recwarn):
+    options = Options(**{"formula": FORMULA, **options})
+    folder = chunks(tmp_path, files[form], options, stages)
+    run = combine(folder)
+    whole = ad.read_h5ad(files[form])
+    arguments = {
+        name: getattr(options, name)
+        for name in ("family", "test", "groupby", "reference", "min_counts", "offset")
+    }  # fmt: skip
+    sc_glmm.tl.test(whole, options.formula, contrasts=options.contrasts, **arguments)
+    assert_same(sc_glmm.get.results(run.opened.adata), sc_glmm.get.results(whole), exact=form == "csc")
+    mine, theirs = run.opened.adata.uns["glmm"]["params"], whole.uns["glmm"]["params"]
+    assert set(mine) == set(theirs)
+    for name in ("formula", "notes", "contrast_words", "varm", "size_factors", "test"):
+        assert str(mine[name]) == str(theirs[name]), name
+
+
+def test_several_variances_are_probed_with_the_statistics_of_the_parts(files, tmp_path):
+    options = Options("counts ~ disease + (1|sample) + (0 + depth|sample)", contrasts=["disease"])
+    run = combine(chunks(tmp_path, files["csc"], options))
+    whole = ad.read_h5ad(files["csc"])
+    sc_glmm.tl.test(whole, options.formula, contrasts=["disease"])
+    assert len(json.loads(run.opened.adata.uns["glmm"]["params"]["elasticities"])) == 2
+    assert_same(sc_glmm.get.results(run.opened.adata), sc_glmm.get.results(whole), exact=True)
+
+
+def test_a_finished_chunk_is_skipped_and_a_damaged_one_is_made_again(files, parts, caplog):
+    path = parts / "compress-0001.npz"
+    before = path.read_bytes()
+    run = open_run(parts, files["csr"], Options(FORMULA), N)
+    assert run_chunk(run, "compress", 1).skipped
+    path.write_bytes(before[: len(before) // 2])
+    leftover = parts / ".compress-0001.npz.node7-123.tmp"
+    leftover.write_bytes(b"half")
+    with caplog.at_level("WARNING", logger="sc_glmm"):
+        assert not run_chunk(run, "compress", 1).skipped
+    assert "compress-0001.npz is damaged or cut off" in caplog.text
+    assert path.read_bytes() == before
+    assert not leftover.exists()
+
+
+def test_gaps_are_refused_by_name(parts):
+    (parts / "profile-0001.npz").unlink()
+    with pytest.raises(InputError, match=r"chunk 1 of stage 'profile' is missing \(of 2\); run it with --chunk 1"):
+        combine(parts)
+    for path in parts.glob("profile-*.npz"):
+        path.unlink()
+    (parts / "fit-0000.npz").unlink()
+    with pytest.raises(InputError, match="chunk 0 of stage 'fit' is missing"):
+        combine(parts)
+    (parts / "fit-0001.npz").unlink()
+    (parts / "compress-0000.npz").unlink()
+    with pytest.raises(InputError, match="chunk 0 of stage 'compress' is missing"):
+        combine(parts)
+
+
+def test_a_stage_waits_for_the_one_before(files, tmp_path):
+    run = open_run(tmp_path, files["csr"], Options(FORMULA), N)
+    run_chunk(run, "compress", 1)
+    with pytest.raises(InputError, match="chunk 0 of stage 'compress' is missing"):
+        run_chunk(run, "fit", 1)
+    with pytest.raises(InputError, match="chunks 0, 1 of stage 'fit' are missing"):
+        run_chunk(run, "profile", 0)
+    assert [path.name for path in tmp_path.glob("fit-*")] == []
+
+
+@pytest.mark.parametrize("damage", ["truncated", "one byte", "empty", "no archive"])
+def test_damaged_parts_are_refused_by_name(parts, damage):
+    path = parts / "fit-0001.npz"
+    content = bytearray(path.read_bytes())
+    if damage == "truncated":
+        content = content[:-100]
+    elif damage == "one byte":
+        content[len(content) // 2] ^= 0xFF
+    path.write_bytes({"empty": b"", "no archive": b"a" * 1000}.get(damage, bytes(content)))
+    with pytest.raises(InputError, match=r"fit-0001\.npz is damaged or cut off .*--chunk 1 --stage fit"):
+        combine(parts)
+
+
+def test_parts_of_another_run_are_refused_by_name(files, parts, tmp_path):
+    other = chunks(tmp_path / "other", files["csr"], Options(FORMULA, min_counts=3), ("compress",))
+    shutil.copy(other / "compress-0000.npz", parts / "compress-0000.npz")
+    with pytest.raises(
+        InputError, match=r"compress-0000\.npz is a part of another run, with least number of counts: 3"
+    ):
+        combine(parts)
+
+
+def test_a_part_under_another_name_is_refused(parts):
+    shutil.copy(parts / "fit-0000.npz", parts / "fit-0001.npz")
+    with pytest.raises(InputError, match=r"fit-0001\.npz holds chunk 0 of stage 'fit', not what its name says"):
+        combine(parts)
+    shutil.copy(parts / "fit-0000.npz", parts / "fit-0007.npz")
+    with pytest.raises(InputError, match=r"holds fit-0007\.npz, which is no part of this run in 2 chunks"):
+        combine(parts)
+
+
+def test_parts_of_another_version_are_refused(files, parts, monkeypatch):
+    versions = {**manifest.current_versions(), "sc_glmm": "0.0.1"}
+    with Part(parts / "fit-0001.npz", "") as part:
+        header, arrays = part.header, {name[:-4]: part[name[:-4]] for name in part._archive.NameToInfo}
+    facts = {**header["facts"], "version of sc_glmm": "0.0.1"}
+    del arrays["header"]
+    write_part(parts / "fit-0001.npz", {**header, "facts": facts, "run": "0123456789abcdef"}, arrays)
+    with pytest.raises(InputError, match=r"fit-0001\.npz is a part of another run, with version of sc_glmm: '0\.0\.1'"):
+        combine(parts)
+    from sc_glmm._parts import context
+
+    monkeypatch.setattr(context, "current_versions", lambda: versions)
+    with pytest.raises(InputError, match=r"holds the parts of another run, with version of sc_glmm: .* not '0\.0\.1'"):
+        open_run(parts, files["csr"], Options(FORMULA), N)
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"formula": "counts ~ (1|sample)"}, "formula: "),
+        ({"groupby": "kind"}, "groupby: None and not 'kind'"),
+        ({"n_chunks": 3}, "number of chunks: 2 and not 3"),
+    ],
+)
+def test_a_folder_belongs_to_one_run(files, parts, changed, told):
+    n_chunks = changed.pop("n_chunks", N)
+    with pytest.raises(InputError, match=f"holds the parts of another run, with {told}"):
+        open_run(parts, files["csr"], replace(Options(FORMULA), **changed), n_chunks)
+
+
+def test_changed_data_are_noticed(files, parts, tmp_path):
+    adata = ad.read_h5ad(files["csr"])
+    # one count more, in a line that the fingerprint does not look at, with as many stored values as before
+    adata.layers["counts"].data[adata.layers["counts"].indptr[1]] += 1
+    moved = tmp_path / "moved.h5ad"
+    adata.write_h5ad(moved)
+    run = open_run(parts, moved, Options(FORMULA), N)
+    (parts / "compress-0000.npz").unlink()
+    with pytest.raises(InputError, match="cells 0 to 239 have .* the data have changed"):
+        run_chunk(run, "compress", 0)
+    adata.obs["disease"] = adata.obs["disease"].to_numpy()[::-1]
+    adata.write_h5ad(moved)
+    with pytest.raises(InputError, match="the columns of obs that the formula uses are not those"):
+        run_chunk(open_run(parts, moved, Options(FORMULA), N), "compress", 0)
+    adata[:-1].write_h5ad(moved)
+    with pytest.raises(InputError, match="with fingerprint of the data"):
+        open_run(parts, moved, Options(FORMULA), N)
+
+
+def test_a_damaged_manifest_is_refused(parts, tmp_path):
+    path = parts / "manifest.json"
+    values = json.loads(path.read_text())
+    path.write_text(json.dumps({**values, "n_chunks": 1}))
+    with pytest.raises(InputError, match="was changed by hand"):
+        combine(parts)
+    path.write_text("{")
+    with pytest.raises(InputError, match=r"manifest\.json is damaged"):
+        combine(parts)
+    with pytest.raises(InputError, match=r"holds no manifest\.json"):
+        combine(tmp_path)
+
+
+def sc(*arguments: object):
+    return CliRunner().invoke(cli.app, [str(a) for a in arguments])
+
+
+def test_the_commands(files, tmp_path):
+    data, folder = shutil.copy(files["csc"], tmp_path / "in.h5ad"), tmp_path / "parts"
+    test = ("test", data, FORMULA, "--n-chunks", 2, "-o", folder)
+    result = sc(*test, "--stage", "prepare")
+    assert result.exit_code == 0, result.output
+    assert "stages: fit, profile" in result.output
+    for chunk in (1, 0):
+        assert sc(*test, "--chunk", chunk).exit_code == 0
+    assert "was finished before" in sc(*test, "--chunk", 0).output
+    for out in ("out.csv", "out.h5ad", "in.h5ad"):
+        result = sc("combine", folder, "-o", tmp_path / out)
+        assert result.exit_code == 0, result.output
+    table = pd.read_csv(tmp_path / "out.csv")
+    assert len(table) == 90
+    for out in ("out.h5ad", "in.h5ad"):
+        stored = ad.read_h5ad(tmp_path / out)
+        np.testing.assert_allclose(sc_glmm.get.results(stored)["p_value"], table["p_value"])
+        assert (stored.layers["counts"] != ad.read_h5ad(files["csc"]).layers["counts"]).nnz == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--chunk", 0), "--n-chunks None"),
+        (("--n-chunks", 2), "a chunk needs both"),
+        (("--n-chunks", 2, "--chunk", 0, "--stage", "prepare"), "only --stage prepare goes without --chunk"),
+        (("--n-chunks", 2, "--chunk", 2), "allowed are 0 to 1"),
+        (("--n-chunks", 2, "--chunk", 0, "--stage", "compress"), "cut by genes first"),
+        (("--n-chunks", 91, "--chunk", 0), "allowed are 1 to 90"),
+    ],
+)
+def test_wrong_chunks_are_refused(files, tmp_path, arguments, told):
+    result = sc("test", files["csc"], FORMULA, "-o", tmp_path / "parts", *arguments)
+    assert result.exit_code == 2
+    assert told in result.output.replace("\n", " ")
+    assert (
+        "must be a folder"
+        in sc("test", files["csc"], FORMULA, "-o", tmp_path / "a.csv", "--n-chunks", 2, "--chunk", 0).output
+    )

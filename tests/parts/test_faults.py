@@ -1,0 +1,101 @@
+"""Faults of real processes: killed while they write, out of disk space; and the same answer after a restart."""
+
+from __future__ import annotations
+
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import sc_glmm
+
+FORMULA = "counts ~ disease + (1|sample)"
+COMMAND = "from sc_glmm.cli import app; app()"
+# The process is killed by the operating system at the moment when all is written and nothing is synced or renamed.
+KILLED = "import os, signal; os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)\n"
+# ... and in the middle of a write
+HALF = """
+import os, signal, zipfile
+write = zipfile._ZipWriteFile.write
+def half(self, data):
+    if self._file_size > 2000:
+        self._fileobj.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return write(self, data)
+zipfile._ZipWriteFile.write = half
+"""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "in.h5ad"
+    adata = sc_glmm.datasets.simulate(n_samples=6, n_cells=240, n_genes=70, seed=8)
+    adata.layers["counts"] = adata.layers["counts"].tocsc()
+    del adata.uns["truth"]
+    adata.write_h5ad(path)
+    return path
+
+
+def run(code: str, *arguments: object, limit: int | None = None) -> subprocess.CompletedProcess[str]:
+    def restrict() -> None:
+        if limit is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, preexec_fn=restrict)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(data, tmp_path_factory) -> pd.DataFrame:
+    adata = __import__("anndata").read_h5ad(data)
+    sc_glmm.tl.test(adata, FORMULA)
+    return sc_glmm.get.results(adata)
+
+
+def test_kills_and_a_full_disk_leave_no_half_file_and_a_restart_the_same_answer(data, undisturbed, tmp_path):
+    folder = tmp_path / "parts"
+    chunk = ("test", data, FORMULA, "--n-chunks", 2, "-o", folder, "--chunk")
+    killed = run(KILLED + COMMAND, *chunk, 0)
+    assert killed.returncode == -signal.SIGKILL
+    # not even the manifest got its name
+    assert [path.name for path in folder.iterdir() if not path.name.endswith(".tmp")] == []
+
+    first = run(COMMAND, *chunk, 0)
+    assert first.returncode == 0, first.stderr
+    before = (folder / "fit-0000.npz").read_bytes()
+
+    half = run(HALF + COMMAND, *chunk, 1)
+    assert half.returncode == -signal.SIGKILL
+    (torn,) = folder.glob(".fit-0001.npz.*.tmp")
+    assert torn.stat().st_size > 0
+    assert not (folder / "fit-0001.npz").exists()
+
+    full = run(COMMAND, *chunk, 1, limit=20_000)
+    assert full.returncode == 2
+    assert "fit-0001.npz could not be written" in full.stderr
+    assert "run the same command again" in full.stderr
+    assert not list(folder.glob(".fit-0001*"))
+
+    gap = run(COMMAND, "combine", folder, "-o", tmp_path / "out.csv")
+    assert gap.returncode == 2
+    assert "chunk 1 of stage 'fit' is missing" in gap.stderr
+    assert not (tmp_path / "out.csv").exists()
+
+    again = run(COMMAND, *chunk, 1)
+    assert again.returncode == 0, again.stderr
+    assert (folder / "fit-0000.npz").read_bytes() == before
+
+    # combine is killed in the middle of a stage that it does itself, and goes on with it
+    interrupted = run(KILLED + COMMAND, "combine", folder, "-o", tmp_path / "out.csv")
+    assert interrupted.returncode == -signal.SIGKILL
+    finished = run(COMMAND, "combine", folder, "-o", tmp_path / "out.csv")
+    assert finished.returncode == 0, finished.stderr
+    table = pd.read_csv(tmp_path / "out.csv", index_col=False)
+    for name in ("log_fc", "p_value", "adj_p_value", "loglik"):
+        pd.testing.assert_series_equal(
+            table[name], undisturbed[name].reset_index(drop=True), check_exact=False, rtol=1e-12
+        )
