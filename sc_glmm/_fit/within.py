@@ -31,7 +31,8 @@ def missing_terms(design: Design, contrasts: Sequence[Contrast]) -> tuple[list[s
         if not _varies_within(design, int(j)):
             continue
         label = next(label for label, columns in design.fixed.terms.items() if j in columns)
-        names = label.split(":")
+        # a partner that is constant within samples needs no term: (0 + x | sample) holds disease:x as well as x
+        names = [name for name in label.split(":") if _may_vary(design, name)]
         if any(_allows(term, names) for term in design.random):
             continue
         column = design.columns.get(label)
@@ -42,6 +43,12 @@ def missing_terms(design: Design, contrasts: Sequence[Contrast]) -> tuple[list[s
         else:
             terms.append(f"(1 | {group}:{_quoted(label)})")
     return list(dict.fromkeys(terms)), list(dict.fromkeys(unclear))
+
+
+def _may_vary(design: Design, name: str) -> bool:
+    """Whether a variable varies within samples, as far as its main effect tells; without one it may."""
+    columns = design.fixed.terms.get(name, ())
+    return not columns or any(_varies_within(design, j) for j in columns)
 
 
 def _varies_within(design: Design, j: int) -> bool:
