@@ -1,4 +1,4 @@
-"""On a Dask cluster of two processes, and with joblib's processes: the numbers of one process."""
+"""On a Dask cluster of two processes: the numbers of one process."""
 
 from __future__ import annotations
 
@@ -94,16 +94,6 @@ def _fail(x):
 def test_errors_of_workers_are_ours(client):
     with pytest.raises(sc_glmm.InputError, match="block 3 cannot be read"):
         list(run_blocks(_fail, (), [(3,)], 1))
-
-
-def test_processes_of_joblib_give_the_same_bits(file, monkeypatch):
-    joblib = pytest.importorskip("joblib")
-    monkeypatch.setattr("sc_glmm._parallel.dask_client", lambda: None)
-    monkeypatch.setattr("sc_glmm._fit.cluster.dask_client", lambda: None)
-    alone = results(file)
-    with joblib.parallel_config(backend="loky", n_jobs=2):
-        ours = results(file, n_jobs=2)
-    pd.testing.assert_frame_equal(ours, alone, check_exact=True)
 
 
 @pytest.mark.parametrize("kind", ["chebyshev", "tensor"])
