@@ -228,7 +228,6 @@ def test(
     question = understand(opened, request)
     adata = opened.adata.copy() if copy and opened.store is None else opened.adata
     matrix = question.response.matrix
-    on_disk = isinstance(matrix, Source)
     limit = resolve_memory(memory_limit, isinstance(matrix, Source))
     job = plan_job(adata, question, lambda: library_sums(matrix, n_jobs=jobs, progress=progress))
     warn_notes(job.notes)
