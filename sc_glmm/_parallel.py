@@ -1,18 +1,23 @@
-"""Blocks of work over joblib's ambient backend: threads unless somebody set another, results in order."""
+"""Blocks of work over threads, joblib's ambient backend or an ambient Dask client, results in order."""
 
 from __future__ import annotations
 
 import math
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path, PurePosixPath
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ._errors import InputError
 
 T = TypeVar("T")
+
+# Blocks per thread of a Dask cluster that are under way at a time.
+_AHEAD = 3
 
 
 def available_cpus() -> int:
@@ -117,22 +122,31 @@ def available_memory() -> int:
     return max(free if free < 1 << 62 else 1 << 32, 1 << 26)
 
 
-def run_blocks(work: Callable[..., T], blocks: Sequence[tuple[object, ...]], n_jobs: int) -> Iterator[T]:
-    """``work(*block)`` for each block; results come in the order of the blocks, whatever the backend.
+def run_blocks(
+    work: Callable[..., T], shared: tuple[object, ...], blocks: Iterable[tuple[object, ...]], n_jobs: int
+) -> Iterator[T]:
+    """``work(*shared, *block)`` for each block; results come in the order of the blocks, whatever does the work.
+
+    Threads of this process do, unless somebody set another backend of joblib or there is a Dask client: then blocks
+    travel to other processes, so that `shared` should be small and a block hold what it needs of large arrays.
 
     BLAS has one thread meanwhile: two of them would change the last bits, and together with the workers they would
     take more CPUs than `n_jobs`.
     """
+    client = dask_client()
+    if client is not None:
+        yield from _on_dask(client, work, shared, blocks)
+        return
     with one_blas_thread():
-        if n_jobs == 1 or len(blocks) < 2:
+        if n_jobs == 1:
             for block in blocks:
-                yield work(*block)
+                yield work(*shared, *block)
             return
         from joblib import Parallel, delayed
 
         parallel = Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")
         here = os.getpid()
-        yield from parallel(delayed(_work_in)(here, work, *block) for block in blocks)
+        yield from parallel(delayed(_work_in)(here, work, *shared, *block) for block in blocks)
 
 
 def _work_in(caller: int, work: Callable[..., T], *block: object) -> T:
@@ -148,3 +162,78 @@ def one_blas_thread() -> AbstractContextManager[object]:
     from threadpoolctl import threadpool_limits
 
     return threadpool_limits(limits=1, user_api="blas")
+
+
+def run_threads(work: Callable[..., T], blocks: Sequence[tuple[object, ...]], n_jobs: int) -> Iterator[T]:
+    """As :func:`run_blocks`, always in threads: for work that writes into arrays of this process."""
+    with one_blas_thread():
+        if n_jobs == 1 or len(blocks) < 2:
+            for block in blocks:
+                yield work(*block)
+            return
+        from joblib import Parallel, delayed
+
+        parallel = Parallel(n_jobs=n_jobs, require="sharedmem", return_as="generator")
+        yield from parallel(delayed(work)(*block) for block in blocks)
+
+
+def dask_client() -> Any:
+    """The Dask client that is around, or None; inside a task of Dask there is none, the task is one of many."""
+    distributed = sys.modules.get("distributed")
+    if distributed is None:
+        return None
+    try:
+        distributed.get_worker()
+        return None
+    except ValueError:
+        pass
+    try:
+        client = distributed.default_client()
+    except ValueError:
+        return None
+    return None if client.asynchronous else client
+
+
+def _on_dask(
+    client: Any, work: Callable[..., T], shared: tuple[object, ...], blocks: Iterable[tuple[object, ...]]
+) -> Iterator[T]:
+    """A few blocks per thread of the cluster are under way at a time; blocks of a lost worker are done again."""
+    pending: deque[Any] = deque()
+    here = os.getpid()
+    try:
+        for block in blocks:
+            pending.append(client.submit(_work_in, here, work, *shared, *block, pure=False))
+            if len(pending) > _AHEAD * max(sum(client.nthreads().values()), 1):
+                yield _result(pending.popleft())
+        while pending:
+            yield _result(pending.popleft())
+    finally:
+        client.cancel(list(pending))
+
+
+def sum_blocks(
+    client: Any, work: Callable[..., T], add: Callable[[T, T], T], blocks: Sequence[tuple[object, ...]]
+) -> T:
+    """The sum of ``work(*block)`` over blocks, added up on the workers of a Dask client, pair by pair.
+
+    Which are added to which is a matter of their number alone.
+    """
+    level = [client.submit(work, *block, pure=False) for block in blocks]
+    while len(level) > 1:
+        pairs = [level[i : i + 2] for i in range(0, len(level), 2)]
+        level = [client.submit(add, *pair, pure=False) if len(pair) == 2 else pair[0] for pair in pairs]
+    total: T = _result(level[0])
+    return total
+
+
+def _result(future: Any) -> Any:
+    try:
+        return future.result()
+    # what a lost worker raises depends on Dask's version
+    except Exception as error:
+        if type(error).__name__ in ("KilledWorker", "FutureCancelledError", "CancelledError"):
+            raise InputError(
+                f"Dask gave up a piece of the work: {error}. Workers that die again and again mostly lack memory: give "
+                "them more (memory= of the cluster), or less to do (memory_limit=)"
+            ) from error
+        raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 from enum import StrEnum
@@ -104,7 +105,12 @@ def main(
 def run_test(
     context: typer.Context,
     source: Annotated[
-        Path, typer.Argument(metavar="IN.h5ad", exists=True, dir_okay=False, help="AnnData with raw counts.")
+        Path,
+        typer.Argument(
+            metavar="IN",
+            exists=True,
+            help="AnnData with raw counts: an .h5ad file or a zarr store, read chunk by chunk.",
+        ),
     ],
     formula: Annotated[
         str,
@@ -118,7 +124,7 @@ def run_test(
             "--out",
             "-o",
             metavar="OUT",
-            help="Ends in .h5ad (data and results; may be the input), .csv or .parquet (the table of results). "
+            help="Ends in .h5ad (data and results), .csv or .parquet (the table of results); or the input itself. "
             "With --n-chunks the folder of the parts.",
         ),
     ],
@@ -163,6 +169,12 @@ def run_test(
         Adjust, typer.Option(help="Adjust p-values over the genes of each level of --groupby, or of all together.")
     ] = Adjust.group,
     n_jobs: Annotated[int | None, typer.Option(help="Threads; default: the cores this process may use.")] = None,
+    memory_limit: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE", help="What the statistics may take, such as '4 GB'; default: half of what is free."
+        ),
+    ] = None,
     key: Annotated[str, typer.Option(help="Name under which the results are stored.")] = "glmm",
     n_chunks: Annotated[
         int | None, typer.Option(min=1, help="Run in so many chunks, one per process; see 'sc-glmm combine'.")
@@ -189,7 +201,7 @@ def run_test(
     in_chunks = n_chunks is not None or chunk is not None or stage is not None
     with _told_to_the_user():
         if not in_chunks:
-            _check_output(out)
+            _check_output(out, source)
         references = _parse_references(reference or [])
         named = read_contrasts(contrasts) if contrasts is not None else context.meta.get(CONTRASTS)
         if named and contrast:
@@ -220,13 +232,12 @@ def run_test(
             progress = not quiet and sys.stderr.isatty()
             typer.echo(run_one_chunk(source, out, options, which, key=key, n_jobs=n_jobs, progress=progress))
             return
-        adata = _read(source)
 
         from . import get, tl
 
         start = time.perf_counter()
-        tl.test(
-            adata,
+        adata: Any = tl.test(
+            source,
             formula,
             family=family.value,
             test=None if test is None else test.value,
@@ -242,12 +253,14 @@ def run_test(
             min_samples=min_samples,
             groupby=groupby,
             n_jobs=n_jobs,
+            memory_limit=memory_limit,
             key_added=key,
+            copy=True,
             progress=not quiet and sys.stderr.isatty(),
         )
         seconds = time.perf_counter() - start
         results = get.results(adata, key=key)
-        _write(adata, results, out)
+        _write_beside(source, adata, key, results, out)
     if not quiet:
         typer.echo(_top(results, groupby))
         typer.echo("")
@@ -367,20 +380,16 @@ def _must_compile() -> bool:
     return not is_compiled()
 
 
-def _read(path: Path) -> AnnData:
-    import anndata
-
-    try:
-        return anndata.read_h5ad(path)
-    # What anndata raises for a file that is no AnnData depends on what it finds there.
-    except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(
-            f"{path} cannot be read as an AnnData: {error}. The input must be a file that AnnData.write_h5ad wrote."
-        ) from error
-
-
-def _check_output(out: Path) -> None:
+def _check_output(out: Path, source: Path | None = None) -> None:
     """Refuse before the work what could not be written after it."""
+    if source is not None and _is_same(out, source):
+        if not os.access(source, os.W_OK):
+            raise InputError(f"The input {source} cannot be written to; give another output.")
+        return
+    if source is not None and out.suffix == ".h5ad" and source.is_dir():
+        raise InputError(
+            f"The input {source} is a zarr store, the output {out} ends in .h5ad; give it itself, or .csv."
+        )
     if out.suffix not in _WRITERS:
         raise InputError(f"The output {out} ends in {out.suffix!r}; it must end in .h5ad, .csv or .parquet.")
     folder = out.resolve().parent
@@ -419,6 +428,24 @@ def _write_parquet(_: AnnData, results: pd.DataFrame, path: Path) -> None:
 
 
 _WRITERS = {".h5ad": _write_h5ad, ".csv": _write_csv, ".parquet": _write_parquet}
+
+
+def _is_same(out: Path, source: Path) -> bool:
+    return out.exists() and out.samefile(source)
+
+
+def _write_beside(source: Path, adata: AnnData, key: str, results: pd.DataFrame, out: Path) -> None:
+    """Write what a run on a file gave: into this file, a copy of it, or a table."""
+    from ._io.store import Store
+
+    if _is_same(out, source):
+        Store(source).write_results(adata, key)
+    elif out.suffix == ".h5ad":
+        with _atomically(out) as path:
+            shutil.copyfile(source, path)
+            Store(path).write_results(adata, key)
+    else:
+        _write(adata, results, out)
 
 
 def _write(adata: AnnData, results: pd.DataFrame, out: Path) -> None:

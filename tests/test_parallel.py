@@ -83,7 +83,7 @@ def blas_threads(_: object = None) -> list[int]:
 def test_blas_has_one_thread_in_workers_and_its_own_afterwards(backend: str, n_jobs: int) -> None:
     with threadpool_limits(limits=2, user_api="blas"), joblib.parallel_config(backend):
         before = blas_threads()
-        seen = list(run_blocks(blas_threads, [(i,) for i in range(4)], n_jobs))
+        seen = list(run_blocks(blas_threads, (), [(i,) for i in range(4)], n_jobs))
         assert blas_threads() == before
     assert len(seen) == 4
     assert seen[0]

@@ -413,3 +413,10 @@ def test_results_that_are_not_there():
     run(adata, FORMULA)
     with pytest.raises(InputError, match="no contrast 'sex'"):
         sc_glmm.get.results(adata, contrast="sex")
+
+
+def test_a_factor_is_fixed_or_random_but_not_both():
+    adata = sc_glmm.datasets.simulate(n_samples=8, n_cells=240, n_genes=5, design="paired", seed=0)
+    formula = "counts ~ donor + stim + (1|donor) + (1|sample)"
+    with pytest.raises(DesignError, match=r"tell all 4 levels of 'donor' apart.*drop one of the two"):
+        sc_glmm.tl.test(adata, formula, contrasts="stim", reference={"stim": "ctrl"})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -254,6 +254,57 @@ def chebyshev_nodes(
         cell_x_ptr=x_ptr,
         cell_x_weight=x_weight,
     )
+
+
+def restrict_table(table: NodeTable, cells: IntArray) -> tuple[NodeTable, IntArray]:
+    """The table of some cells, with the nodes that they write to, and the places of these nodes in `table`.
+
+    Statistics on it are those of these cells on the places that it names; weights stay those of all cells.
+
+    Parameters
+    ----------
+    table
+        Nodes of all cells.
+    cells
+        Some of them, ascending; cell i of the result is ``cells[i]``.
+    """
+    width, n_x = np.diff(table.cell_ptr)[cells], np.diff(table.cell_x_ptr)[cells]
+    used = (width > 0) & (n_x > 0)
+    first = table.cell_first[cells]
+    last = (first + (n_x - 1) * table.cell_stride[cells] + width).astype(np.int64)
+    marks = np.zeros(table.n_nodes + 1, dtype=np.int64)
+    np.add.at(marks, first[used], 1)
+    np.add.at(marks, last[used], -1)
+    nodes = np.flatnonzero(np.cumsum(marks)[:-1] > 0)
+    place = np.searchsorted(nodes, np.arange(table.n_nodes + 1))
+
+    rank = np.full(table.n_obs, -1, dtype=np.int64)
+    rank[cells] = np.arange(len(cells))
+    chosen = rank[table.order] >= 0
+    kept = np.concatenate([np.zeros(1, np.int64), np.cumsum(chosen)])
+
+    def pieces(ptr: IntArray, weight: FloatArray) -> tuple[IntArray, FloatArray]:
+        sizes = np.diff(ptr)[cells]
+        starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
+        return starts, weight[np.repeat(ptr[:-1][cells] - starts[:-1], sizes) + np.arange(starts[-1])]
+
+    cell_ptr, cell_weight = pieces(table.cell_ptr, table.cell_weight)
+    cell_x_ptr, cell_x_weight = pieces(table.cell_x_ptr, table.cell_x_weight)
+    part = replace(
+        table,
+        ptr=place[table.ptr],
+        ec=table.ec[nodes],
+        weight=table.weight[nodes],
+        cell_first=np.where(used, place[np.where(used, first, 0)], 0),
+        cell_ptr=cell_ptr,
+        cell_weight=cell_weight,
+        order=rank[table.order[chosen]],
+        order_ptr=kept[table.order_ptr],
+        cell_stride=table.cell_stride[cells],
+        cell_x_ptr=cell_x_ptr,
+        cell_x_weight=cell_x_weight,
+    )
+    return part, nodes
 
 
 def no_covariate(n_obs: int) -> tuple[IntArray, IntArray, FloatArray]:

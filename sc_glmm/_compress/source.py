@@ -69,6 +69,16 @@ class Source(ABC):
     def read_values(self, first: int, last: int) -> tuple[AnyArray, AnyArray]:
         """Only the stored values of these lines, in the order of the lines, and where each line begins among them."""
 
+    def part(self, first: int, last: int) -> Source:
+        """The lines from `first` to before `last` as a source of their own, which pickles small.
+
+        Raises
+        ------
+        InputError
+            If the matrix is in memory (of this process), or others have it in parts already.
+        """
+        raise InputError(f"{self.name} is no matrix on disk, of which processes can read parts by themselves")
+
     @property
     def n_lines(self) -> int:
         """Rows of a CSR or dense matrix, columns of a CSC matrix."""
@@ -80,7 +90,8 @@ class Source(ABC):
             step = max(CHUNK_VALUES // max(self.shape[1], 1), 1)
             cuts = np.arange(step, self.n_lines, step)
         else:
-            cuts = np.searchsorted(self.line_ptr, np.arange(CHUNK_VALUES, int(self.line_ptr[-1]), CHUNK_VALUES))
+            start, end = (int(self.line_ptr[0]), int(self.line_ptr[-1])) if len(self.line_ptr) else (0, 0)
+            cuts = np.searchsorted(self.line_ptr, np.arange(start + CHUNK_VALUES, end, CHUNK_VALUES))
         return np.unique(np.concatenate([[0], np.minimum(cuts, self.n_lines), [self.n_lines]])).astype(np.int64)
 
     def n_values(self, first: int, last: int) -> int:

@@ -30,6 +30,7 @@ from .._design import Design
 from .._engine.fit import GeneStats, Nodes
 from .._errors import InputError
 from .._families.registry import Family
+from .cluster import client_for, counts_on_cluster, sums_on_cluster
 from .model import count_stats, engine_nodes, gaussian_nodes, gaussian_stats
 from .orthogonal import OrthogonalRows, orthogonal_rows
 from .rows import Grid, ModelRows, design_rows, find_grid, plain_rows
@@ -168,6 +169,10 @@ class Pass:
             return self._sums(matrix, self.rows, where, gene_index(genes, matrix.shape[1]), n_jobs, progress)
         if self.table is None:
             raise RuntimeError("a pass has either a node table or rows")
+        client = client_for(matrix)
+        if client is not None:
+            chosen, n_groups = gene_index(genes, matrix.shape[1]), None if self.group_of is None else len(self.groups)
+            return counts_on_cluster(client, matrix, self.table, self.offset, where, chosen, self.group_of, n_groups)
         return compress_counts(
             matrix,
             self.table,
@@ -192,6 +197,9 @@ class Pass:
         """Sums of a Gaussian response over the rows; with a basis over that, and of all cells in a last column."""
 
         def sums(chosen: IntArray) -> GaussianStats:
+            client = client_for(matrix)
+            if client is not None:
+                return sums_on_cluster(client, matrix, rows.row_of, rows.n_rows, self.offset, where, chosen)
             return compress_gaussian(
                 matrix, rows, self.offset, obs_index=where, genes=chosen, n_jobs=n_jobs, progress=progress
             )

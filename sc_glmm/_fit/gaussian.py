@@ -18,7 +18,7 @@ from .._engine.lmm import LmmPoint, LmmProblem, LmmWork, build_problem, evaluate
 from .._engine.lmm_fit import one_blas_thread
 from .._inference.ddf import SatterthwaiteParts, satterthwaite
 from .._inference.variances import residual_sd, satterthwaite_parts
-from .._parallel import run_blocks
+from .._parallel import run_threads
 from .genes import BLOCK, AllFits, GeneModel
 
 FloatArray = NDArray[np.float64]
@@ -120,7 +120,7 @@ def finish_gaussian(model: GeneModel, result: AllFits, *, n_jobs: int = 1) -> tu
             parts.vcov[gene], parts.vcov_varpar[gene], parts.jacobian[gene] = own.vcov, own.vcov_varpar, own.jacobian
 
     with one_blas_thread():
-        for _ in run_blocks(finish, [(first,) for first in range(0, len(usable), BLOCK)], n_jobs):
+        for _ in run_threads(finish, [(first,) for first in range(0, len(usable), BLOCK)], n_jobs):
             pass
     return replace(result, fits=fits), parts
 

@@ -116,28 +116,24 @@ def fit_all(
         # a gene without counts is not fitted
         model = replace(model, stats=replace(model.stats, A=np.where(low_count[:, None], 0.0, model.stats.A)))
     separations = _find_separations(model) if model.family.counts else {}
-    blocks = [(model, start, min(start + BLOCK, n_genes)) for start in range(0, n_genes, BLOCK)]
+    shared = (model.structure, model.nodes, model.family, model.reml, model.n_agq)
+    ranges = [np.arange(start, min(start + BLOCK, n_genes)) for start in range(0, n_genes, BLOCK)]
 
     def results() -> Iterator[tuple[int, GeneFits]]:
-        for fits in run_blocks(_fit_block, blocks, n_jobs):
+        for fits in run_blocks(_fit_block, shared, ((model.stats.pick(genes),) for genes in ranges), n_jobs):
             yield len(fits.status), fits
 
     parts = list(progress_over(results(), n_genes, desc, progress))
-    fits = join_genes(parts) if parts else _fit_block(model, 0, 0)
+    fits = join_genes(parts) if parts else _fit_block(*shared, model.stats)
     for gene, separation in separations.items():
         _refit_in_limit(model, gene, separation, fits)
     return AllFits(fits, separations, low_count)
 
 
-def _fit_block(model: GeneModel, start: int, stop: int) -> GeneFits:
-    return fit_genes(
-        model.structure,
-        model.nodes,
-        model.stats.take(start, stop),
-        model.family,
-        reml=model.reml,
-        n_agq=model.n_agq,
-    )
+def _fit_block(
+    structure: Structure, nodes: Nodes, family: Family, reml: bool, n_agq: int, stats: GeneStats
+) -> GeneFits:
+    return fit_genes(structure, nodes, stats, family, reml=reml, n_agq=n_agq)
 
 
 def join_genes(parts: Sequence[GeneFits]) -> GeneFits:

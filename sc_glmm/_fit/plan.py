@@ -168,6 +168,7 @@ def plan_group(
     notes += [f"the contrast {text} is not tested: {reason}" for text, reason in not_tested.items()]
     reml = check_method(choices.method, choices.n_agq, design.random)
     dfs = contrast_df(contrasts, design)
+    _check_absorbed(design)
     notes = [*design.notes, *notes]
     notes += [
         f"{contrast.words}: only {df:g} degrees of freedom between samples; p-values from so few samples are fragile"
@@ -202,6 +203,23 @@ def _available(design: Design, contrasts: Any) -> tuple[Any, dict[str, str]]:
     if first is not None and not kept:
         raise first
     return (dict(kept) if isinstance(contrasts, Mapping) else [value for _, value in kept]), missing
+
+
+def _check_absorbed(design: Design) -> None:
+    """Refuse a random effect that fixed effects stand for already: its variance could be anything."""
+    X = design.fixed.X
+    for term in design.random:
+        n_levels, k = len(term.levels), term.Z.shape[1]
+        if n_levels * k > X.shape[1]:
+            continue
+        effects = np.zeros((len(X), n_levels * k))
+        effects[np.arange(len(X))[:, None], term.codes[:, None] * k + np.arange(k)] = term.Z
+        fitted, *_ = np.linalg.lstsq(X, effects, rcond=None)
+        if np.allclose(X @ fitted, effects, rtol=0.0, atol=1e-8 * np.abs(effects).max(initial=1.0)):
+            raise DesignError(
+                f"the fixed effects tell all {n_levels} levels of {term.group!r} apart, so that nothing is left for "
+                f"{term.label}; a grouping factor is either fixed or random: drop one of the two"
+            )
 
 
 def _check_samples(design: Design, contrasts: Sequence[Contrast], frame: pd.DataFrame, least: int) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .._display import progress_over
 from .._engine import entry
-from .._engine.fit import GeneStats, Profiles, profile_genes
+from .._engine.fit import GeneStats, Nodes, Profiles, Structure, profile_genes
+from .._families.registry import Family
 from .._parallel import run_blocks
 from .dispersion import Dispersion, dispersion_or_trend
 from .genes import BLOCK, AllFits, GeneModel
@@ -129,7 +129,7 @@ def profile_all(
 ) -> GeneProfiles:
     """Profile the genes of `model`, whose fits are `result`; `plan` is that of the same genes."""
     n_genes = len(model.stats)
-    stats, beta = _with_firth_counts(model, result, plan)
+    firth = _with_firth_counts(model, result, plan)
     n_agq = np.ones(n_genes, dtype=np.int64)
     information = np.full(n_genes, np.nan)
     if model.family.counts:
@@ -137,15 +137,17 @@ def profile_all(
     if _can_integrate(model):
         n_agq[information < LAPLACE_INFORMATION] = N_AGQ
     usable = np.flatnonzero(plan.usable)
-    blocks: list[tuple[Any, ...]] = []
-    for n in np.unique(n_agq[usable]):
-        genes = usable[n_agq[usable] == n]
-        for start in range(0, len(genes), BLOCK):
-            part = genes[start : start + BLOCK]
-            blocks.append((model, stats, part, plan.log_dispersion, beta, plan.grid, contrasts, int(n)))
+    shared = (model.structure, model.nodes, model.family, plan.grid, contrasts)
+
+    def blocks() -> Iterator[tuple[object, ...]]:
+        for n in np.unique(n_agq[usable]):
+            chosen = usable[n_agq[usable] == n]
+            for start in range(0, len(chosen), BLOCK):
+                genes = chosen[start : start + BLOCK]
+                yield genes, firth.pick(genes), plan.log_dispersion[genes], firth.beta[genes], int(n)
 
     def results() -> Iterator[tuple[int, tuple[IntArray, Profiles]]]:
-        for genes, profiles in run_blocks(_profile_block, blocks, n_jobs):
+        for genes, profiles in run_blocks(_profile_block, shared, blocks(), n_jobs):
             yield len(genes), (genes, profiles)
 
     out = _empty_profiles(n_genes, len(plan.grid.theta), len(contrasts), model.rows.X.shape[1])
@@ -200,14 +202,32 @@ def _can_integrate(model: GeneModel) -> bool:
     return len(model.structure.blocks) == 1 and model.structure.blocks[0].Z.shape[1] == 1
 
 
-def _with_firth_counts(model: GeneModel, result: AllFits, plan: ProfilePlan) -> tuple[GeneStats, FloatArray]:
+@dataclass(frozen=True)
+class _Firth:
     """Statistics in which separated genes have half a count more per coefficient, spread by leverage (Firth).
 
     Their coefficients are finite then, and r* has the right size (the likelihood ratio alone is too large).
     """
+
+    stats: GeneStats
+    beta: FloatArray
+    added: dict[int, FloatArray]
+
+    def pick(self, genes: IntArray) -> GeneStats:
+        """The statistics of some genes; they are a copy."""
+        some = self.stats.pick(genes)
+        for place, gene in enumerate(genes.tolist()):
+            if gene in self.added:
+                some.A[place] += self.added[gene]
+        return some
+
+
+def _with_firth_counts(model: GeneModel, result: AllFits, plan: ProfilePlan) -> _Firth:
+    """Statistics and starting values of all genes."""
     if not result.separations:
-        return model.stats, result.fits.beta
-    A, beta = model.stats.A.copy(), result.fits.beta.copy()
+        return _Firth(model.stats, result.fits.beta, {})
+    beta = result.fits.beta.copy()
+    added: dict[int, FloatArray] = {}
     nodes, X = model.nodes, model.rows.X
     sizes = np.diff(nodes.ptr)
     exposure = np.add.reduceat(nodes.weight, nodes.ptr[:-1])
@@ -220,28 +240,30 @@ def _with_firth_counts(model: GeneModel, result: AllFits, plan: ProfilePlan) -> 
         information = np.add.reduceat(nodes.weight * mu / (1.0 + phi * mu), nodes.ptr[:-1])
         W = information / (1.0 + between * information)
         leverage = W * np.einsum("ri,ij,rj->r", X, np.linalg.inv((X.T * W) @ X), X)
-        A[gene] += 0.5 * np.repeat(leverage, sizes) * share
+        added[gene] = 0.5 * np.repeat(leverage, sizes) * share
         beta[gene] = one * plan.abundance[gene]
-    return replace(model.stats, A=A), beta
+    return _Firth(model.stats, beta, added)
 
 
 def _profile_block(
-    model: GeneModel,
-    stats: GeneStats,
-    genes: IntArray,
-    log_phi: FloatArray,
-    beta: FloatArray,
+    structure: Structure,
+    nodes: Nodes,
+    family: Family,
     grid: VarianceGrid,
     contrasts: Sequence[FloatArray],
+    genes: IntArray,
+    stats: GeneStats,
+    log_dispersion: FloatArray,
+    beta: FloatArray,
     n_agq: int,
 ) -> tuple[IntArray, Profiles]:
     profiles = profile_genes(
-        model.structure,
-        model.nodes,
-        stats.pick(genes),
-        model.family,
-        log_dispersion=log_phi[genes],
-        beta=beta[genes],
+        structure,
+        nodes,
+        stats,
+        family,
+        log_dispersion=log_dispersion,
+        beta=beta,
         grid=grid.theta,
         contrasts=contrasts,
         idle=grid.idle,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -98,6 +99,13 @@ class SparseSource(Source):
         lo, hi = int(self.line_ptr[first]), int(self.line_ptr[last])  # type: ignore[index]
         return stored_values(self._values.read(lo, hi)), self.line_ptr[first : last + 1] - lo  # type: ignore[index]
 
+    def part(self, first: int, last: int) -> Source:
+        """The lines from `first` to before `last`."""
+        made = copy(self)
+        made.line_ptr = self.line_ptr[first : last + 1].copy()  # type: ignore[index]
+        made.shape = (self.shape[0], last - first) if self.form == "csc" else (last - first, self.shape[1])
+        return made
+
 
 class DenseSource(Source):
     """A dense matrix, read by rows."""
@@ -108,16 +116,22 @@ class DenseSource(Source):
     def __init__(self, name: str, rows: Reader) -> None:
         if len(rows.shape) != 2:
             raise InputError(f"{name} has {len(rows.shape)} dimensions; cells x genes is needed")
-        self.shape, self.name, self._rows = (int(rows.shape[0]), int(rows.shape[1])), name, rows
+        self.shape, self.name, self._rows, self._first = (int(rows.shape[0]), int(rows.shape[1])), name, rows, 0
         stored_values(np.zeros(0, dtype=rows.dtype))
 
     def read(self, first: int, last: int) -> Stored:
         """The rows from `first` to before `last`, as CSR arrays."""
-        return sparse_rows(self._rows.read(first, last))
+        return sparse_rows(self._rows.read(self._first + first, self._first + last))
+
+    def part(self, first: int, last: int) -> Source:
+        """The rows from `first` to before `last`."""
+        made = copy(self)
+        made._first, made.shape = self._first + first, (last - first, self.shape[1])
+        return made
 
     def read_values(self, first: int, last: int) -> tuple[AnyArray, AnyArray]:
         """All elements of these rows."""
-        block = stored_values(np.ascontiguousarray(self._rows.read(first, last)))
+        block = stored_values(np.ascontiguousarray(self._rows.read(self._first + first, self._first + last)))
         return block.reshape(-1), np.arange(last - first + 1, dtype=np.int64) * self.shape[1]
 
 

@@ -50,8 +50,8 @@ class Store:
             missing = [key for key in ("obs", "var") if key not in root]
             if missing:
                 raise InputError(
-                    f"{self.path} holds {sorted(root)} and no {missing[0]!r}: it is no AnnData; give a file that "
-                    "AnnData.write_h5ad or write_zarr wrote"
+                    f"{self.path} cannot be read as an AnnData: it holds {sorted(root)} and no {missing[0]!r}; "
+                    "give a file that AnnData.write_h5ad or write_zarr wrote"
                 )
             self.layers = tuple(root["layers"]) if "layers" in root else ()
             self.has_x = "X" in root and self._is_matrix(root["X"])

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from .._anndata import hand_over, open_data
-from .._compress.size_factors import library_size
 from .._compress.source import Source
 from .._display import logger, warn_notes
+from .._fit.cluster import library_sums
 from .._fit.plan import Choices
 from .._fit.run import run_groups
 from .._job import Request, plan_job, put_results, understand
@@ -228,9 +228,8 @@ def test(
     question = understand(opened, request)
     adata = opened.adata.copy() if copy and opened.store is None else opened.adata
     matrix = question.response.matrix
-    on_disk = isinstance(matrix, Source)
-    limit = resolve_memory(memory_limit, on_disk)
-    job = plan_job(adata, question, lambda: library_size(matrix, check=on_disk, n_jobs=jobs, progress=progress))
+    limit = resolve_memory(memory_limit, isinstance(matrix, Source))
+    job = plan_job(adata, question, lambda: library_sums(matrix, n_jobs=jobs, progress=progress))
     warn_notes(job.notes)
     announce_compilation()
     tests, told = run_groups(

@@ -182,7 +182,7 @@ def test_what_is_no_anndata_is_refused(tmp_path, file):
         sc_glmm.tl.test(tmp_path / "text.h5ad", FORMULA)
     with h5py.File(tmp_path / "other.h5ad", "w") as other:
         other["x"] = 1
-    with pytest.raises(InputError, match=r"holds \['x'\] and no 'obs'"):
+    with pytest.raises(InputError, match=r"cannot be read as an AnnData: it holds \['x'\] and no 'obs'"):
         sc_glmm.tl.test(tmp_path / "other.h5ad", FORMULA)
     (tmp_path / "folder").mkdir()
     with pytest.raises(InputError, match="is a folder and no zarr store"):

@@ -1,0 +1,169 @@
+"""Sums over cells on the workers of a Dask client: each reads its own rows of the file, sums are added up in a tree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._compress import CountStats, GaussianStats, NodeTable, add_counts, add_sums, compress_counts, compress_gaussian
+from .._compress.matrix import Matrix
+from .._compress.nodes import restrict_table
+from .._compress.rows import StackedRows
+from .._compress.size_factors import library_size
+from .._compress.source import Source
+from .._parallel import dask_client, run_blocks, sum_blocks
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+# Rows of a task are to hold so many stored values for each number of its result that sending this is worth while; a
+# task has no more than so many values, so that many workers have something to do.
+VALUES_PER_NUMBER = 4
+MOST_VALUES = 1 << 28
+
+
+def client_for(matrix: Any) -> Any:
+    """The Dask client that is around, if workers can read the matrix by themselves: rows of a file."""
+    if isinstance(matrix, Source) and matrix.form != "csc" and not matrix.in_memory:
+        client = dask_client()
+        return client if client is not None and type(matrix).part is not Source.part else None
+    return None
+
+
+def row_spans(source: Source, least: int) -> list[tuple[int, int]]:
+    """Runs of whole chunks with `least` values or more each; a matter of the data alone."""
+    spans: list[tuple[int, int]] = []
+    start = None
+    for first, last in source.spans():
+        start = first if start is None else start
+        if source.n_values(start, last) >= least:
+            spans.append((start, last))
+            start = None
+    if start is not None:
+        spans.append((start, source.n_lines))
+    return spans
+
+
+def library_sums(matrix: Matrix | Source, *, n_jobs: int = 1, progress: bool | None = False) -> FloatArray:
+    """Sum of the counts of each cell; of a matrix that is not in memory the values are checked meanwhile."""
+    if isinstance(matrix, Source) and client_for(matrix) is not None:
+        blocks = ((matrix.part(first, last),) for first, last in row_spans(matrix, 1 << 24))
+        return np.concatenate(list(run_blocks(_library, (), blocks, 1)))
+    return library_size(matrix, check=isinstance(matrix, Source), n_jobs=n_jobs, progress=progress)
+
+
+def _library(source: Source) -> FloatArray:
+    return library_size(source, check=True)
+
+
+@dataclass(frozen=True)
+class Some:
+    """Counts of some cells on the nodes that they write to."""
+
+    stats: CountStats
+    nodes: IntArray
+
+
+def counts_on_cluster(
+    client: Any,
+    source: Source,
+    table: NodeTable,
+    offset: FloatArray,
+    row_of_cell: IntArray | None,
+    genes: IntArray,
+    group_of: IntArray | None,
+    n_groups: int | None,
+) -> CountStats:
+    """As :func:`compress_counts`, `row_of_cell` being the row of the matrix that holds each cell (None: its number)."""
+    rows = np.arange(table.n_obs, dtype=np.int64) if row_of_cell is None else row_of_cell
+    least = min(VALUES_PER_NUMBER * len(genes) * (table.n_nodes + 130), MOST_VALUES)
+    blocks = []
+    for first, last in row_spans(source, least):
+        cells = np.flatnonzero((rows >= first) & (rows < last))
+        if len(cells) == 0:
+            continue
+        part, nodes = restrict_table(table, cells)
+        groups = None if group_of is None else group_of[cells]
+        blocks.append(
+            (
+                source.part(first, last),
+                part,
+                nodes,
+                offset[cells],
+                rows[cells] - first,
+                _compact(genes),
+                groups,
+                n_groups,
+            )
+        )
+    total = sum_blocks(client, _count_some, add_some, blocks)
+    return _on_all_nodes(total, np.arange(table.n_nodes))
+
+
+def _compact(genes: IntArray) -> slice | IntArray:
+    """A slice where there is one."""
+    if len(genes) and np.array_equal(genes, np.arange(genes[0], genes[0] + len(genes))):
+        return slice(int(genes[0]), int(genes[0]) + len(genes))
+    return genes
+
+
+def _count_some(
+    source: Source,
+    table: NodeTable,
+    nodes: IntArray,
+    offset: FloatArray,
+    obs_index: IntArray,
+    genes: slice | IntArray,
+    group_of: IntArray | None,
+    n_groups: int | None,
+) -> Some:
+    stats = compress_counts(
+        source, table, offset, obs_index=obs_index, genes=genes, group_of=group_of, n_groups=n_groups
+    )
+    return Some(stats, nodes)
+
+
+def add_some(first: Some, second: Some) -> Some:
+    """Counts of two disjoint sets of cells, on the nodes of either."""
+    nodes = np.union1d(first.nodes, second.nodes)
+    return Some(add_counts(_on_all_nodes(first, nodes), _on_all_nodes(second, nodes)), nodes)
+
+
+def _on_all_nodes(some: Some, nodes: IntArray) -> CountStats:
+    if len(some.nodes) == len(nodes):
+        return some.stats
+    A = np.zeros((len(some.stats.A), len(nodes)))
+    A[:, np.searchsorted(nodes, some.nodes)] = some.stats.A
+    return replace(some.stats, A=A)
+
+
+def sums_on_cluster(
+    client: Any,
+    source: Source,
+    row_of: IntArray,
+    n_rows: int,
+    offset: FloatArray,
+    row_of_cell: IntArray | None,
+    genes: IntArray,
+) -> GaussianStats:
+    """As :func:`compress_gaussian`."""
+    rows = np.arange(len(row_of), dtype=np.int64) if row_of_cell is None else row_of_cell
+    least = min(VALUES_PER_NUMBER * len(genes) * (n_rows + 3), MOST_VALUES)
+    blocks = []
+    for first, last in row_spans(source, least):
+        cells = np.flatnonzero((rows >= first) & (rows < last))
+        if len(cells):
+            where = rows[cells] - first
+            blocks.append((source.part(first, last), row_of[cells], n_rows, offset[cells], where, _compact(genes)))
+    return sum_blocks(client, _sum_some, add_sums, blocks)
+
+
+def _sum_some(
+    source: Source, row_of: IntArray, n_rows: int, offset: FloatArray, obs_index: IntArray, genes: slice | IntArray
+) -> GaussianStats:
+    rows = StackedRows(row_of, np.where(row_of < 0, -1, 0), np.array([0, n_rows]))
+    made = compress_gaussian(source, rows, offset, obs_index=obs_index, genes=genes, n_groups=1)
+    return replace(made, sum_yy=made.sum_yy[0], n_nonzero=made.n_nonzero[0])

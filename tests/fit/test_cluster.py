@@ -1,0 +1,118 @@
+"""On a Dask cluster of two processes: the numbers of one process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import sc_glmm
+from sc_glmm._compress import add_counts, chebyshev_nodes, compress_counts, source, tensor_nodes
+from sc_glmm._compress.nodes import restrict_table
+from sc_glmm._fit import cluster
+from sc_glmm._parallel import dask_client, run_blocks
+
+FORMULA = "counts ~ disease + (1|sample)"
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    adata = sc_glmm.datasets.simulate(n_samples=8, n_cells=900, n_genes=130, seed=5)
+    adata.layers["dense"] = adata.layers["counts"].toarray()
+    adata.obs["half"] = np.where(np.arange(900) % 3 == 0, "a", "b")
+    path = tmp_path_factory.mktemp("cluster") / "data.h5ad"
+    adata.write_h5ad(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def client():
+    distributed = pytest.importorskip("distributed")
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as made,
+        distributed.Client(made) as ours,
+    ):
+        yield ours
+
+
+@pytest.fixture(autouse=True)
+def small_tasks(monkeypatch):
+    monkeypatch.setattr(source, "CHUNK_VALUES", 4000)
+    monkeypatch.setattr(cluster, "MOST_VALUES", 9000)
+
+
+def results(path, formula=FORMULA, **options):
+    made = sc_glmm.tl.test(path, formula, copy=True, progress=False, **options)
+    return sc_glmm.get.results(made)
+
+
+@pytest.mark.parametrize(
+    ("formula", "options"),
+    [
+        (FORMULA, {}),
+        ("dense ~ disease + (1|sample)", {"groupby": "half", "test": "hk"}),
+        (FORMULA, {"family": "gaussian"}),
+    ],
+)
+def test_a_cluster_gives_the_numbers_of_one_process(file, client, formula, options):
+    with client.as_current():
+        assert dask_client() is client
+        ours = results(file, formula, **options)
+    # the client of the fixture is around here as well
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sc_glmm._parallel.dask_client", lambda: None)
+        patch.setattr("sc_glmm._fit.cluster.dask_client", lambda: None)
+        alone = results(file, formula, **options)
+    pd.testing.assert_frame_equal(ours, alone, rtol=1e-8, atol=1e-12)
+
+
+def _square(shared, x):
+    time.sleep(0.05)
+    return shared + x**2, os.getpid()
+
+
+def test_blocks_come_in_order_and_survive_the_death_of_a_worker(client):
+    victim = client.run(os.getpid)
+    pid = next(iter(victim.values()))
+    timer = threading.Timer(0.3, os.kill, (pid, signal.SIGKILL))
+    timer.start()
+    made = list(run_blocks(_square, (10,), ((x,) for x in range(40)), 1))
+    timer.join()
+    assert [value for value, _ in made] == [10 + x**2 for x in range(40)]
+    assert os.getpid() not in {worker for _, worker in made}
+
+
+def _fail(x):
+    raise sc_glmm.InputError(f"block {x} cannot be read")
+
+
+def test_errors_of_workers_are_ours(client):
+    with pytest.raises(sc_glmm.InputError, match="block 3 cannot be read"):
+        list(run_blocks(_fail, (), [(3,)], 1))
+
+
+@pytest.mark.parametrize("kind", ["chebyshev", "tensor"])
+def test_a_table_of_some_cells_gives_their_statistics(rng, kind):
+    y = rng.poisson(0.8, (600, 7)).astype(float)
+    row_of, offset = rng.integers(-1, 5, 600), rng.normal(0, 0.5, 600)
+    x = rng.normal(0, 1, 600)
+    table = chebyshev_nodes(row_of, 5, offset) if kind == "chebyshev" else tensor_nodes(row_of, 5, x, offset).table
+    whole = compress_counts(y, table, offset)
+    total = None
+    for cells in (np.flatnonzero(row_of == 2), np.flatnonzero(row_of != 2)[:100], np.flatnonzero(row_of != 2)[100:]):
+        part, nodes = restrict_table(table, cells)
+        assert part.n_nodes == len(nodes) and part.n_obs == len(cells)
+        np.testing.assert_array_equal(part.ec, table.ec[nodes])
+        some = cluster.Some(compress_counts(y[cells], part, offset[cells]), nodes)
+        total = some if total is None else cluster.add_some(total, some)
+    assert (
+        len(total.nodes) == table.n_nodes or not whole.A[:, np.setdiff1d(np.arange(table.n_nodes), total.nodes)].any()
+    )
+    np.testing.assert_allclose(total.stats.A, whole.A[:, total.nodes], rtol=1e-12, atol=1e-10)
+    np.testing.assert_array_equal(total.stats.tail, whole.tail)
+    assert add_counts(whole, whole).total.sum() == 2 * whole.total.sum()
