@@ -12,7 +12,7 @@ from ._io.store import Store
 from ._parallel import resolve_n_jobs
 from ._parts.context import Run, open_run
 from ._parts.manifest import Options
-from ._parts.stages import run_chunk
+from ._parts.stages import has_profiles, run_chunk
 
 
 def run_one_chunk(
@@ -52,7 +52,8 @@ def run_one_chunk(
     )
     if chunk is None:
         notes = "".join(f"note: {note}\n" for note in run.prepared.job.notes)
-        return f"{notes}Prepared {folder} for {n_chunks} chunks; stages: {', '.join(run.stages)}"
+        stages = [name for name in run.stages if name != "profile" or has_profiles(run)]
+        return f"{notes}Prepared {folder} for {n_chunks} chunks; stages: {', '.join(stages)}"
     name = stage or run.stages[0]
     done = run_chunk(run, name, chunk)
     if done.skipped:

@@ -244,7 +244,9 @@ def stats_of(run: Run, i: int, genes: IntArray) -> GeneStats:
 
 
 def _profile(run: Run, chunk: int) -> Arrays:
-    """Profiles of a chunk of genes."""
+    """Profiles of a chunk of genes; nothing if the test needs none."""
+    if not has_profiles(run):
+        return {}
     first, last = run.gene_range(chunk)
     job = run.prepared.job
     out: Arrays = {}
