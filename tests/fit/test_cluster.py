@@ -68,7 +68,10 @@ def test_a_cluster_gives_the_numbers_of_one_process(file, client, formula, optio
         patch.setattr("sc_glmm._parallel.dask_client", lambda: None)
         patch.setattr("sc_glmm._fit.cluster.dask_client", lambda: None)
         alone = results(file, formula, **options)
-    pd.testing.assert_frame_equal(ours, alone, rtol=1e-8, atol=1e-12)
+    # from differences of the likelihood, which enlarge the rounding of sums
+    enlarged = [column for column in alone if column.startswith("log_dispersion_se")]
+    pd.testing.assert_frame_equal(ours[enlarged], alone[enlarged], rtol=1e-5)
+    pd.testing.assert_frame_equal(ours.drop(columns=enlarged), alone.drop(columns=enlarged), rtol=1e-8, atol=1e-12)
 
 
 def _square(shared, x):
