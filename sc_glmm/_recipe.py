@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from ._display import logger
+from ._parallel import available_cpus
 from ._results import GeneTests
 
 PACKAGES = ("numpy", "scipy", "numba", "pandas", "anndata", "formulaic")
@@ -74,9 +75,17 @@ def _has_p_value(group: GeneTests) -> pd.Series:
     return pd.concat([contrast.table["p_value"].notna() for contrast in group.contrasts], axis=1).any(axis=1)
 
 
-def announce_compilation() -> None:
-    """Say that the kernels are about to be compiled, if they are not in numba's cache."""
-    from ._engine.entry import is_compiled
+def prepare_kernels(moderated: bool) -> None:
+    """Say that the kernels are about to be compiled, if they are not in numba's cache, and begin with half of them.
 
-    if not is_compiled():
+    Parameters
+    ----------
+    moderated
+        Whether the profiles are needed as well as the fits; with two CPUs both are compiled at the same time.
+    """
+    from ._engine import entry, profile, warm
+
+    if not warm.is_compiled(entry.fit_block):
         logger.info("compiling the kernels; this happens once after installation and takes about half a minute")
+        if moderated and not warm.is_compiled(profile.profile_block) and available_cpus() > 1:
+            warm.start()

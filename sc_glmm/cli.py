@@ -36,7 +36,7 @@ app = typer.Typer(
 
 _ALPHA = 0.05
 _TOP = 10
-_KERNELS_COMPILE = "Compiling the kernels, once after installation; this takes about a minute ..."
+_KERNELS_COMPILE = "Compiling the kernels, once after installation; this takes about half a minute ..."
 
 
 class Family(StrEnum):
@@ -375,9 +375,9 @@ def demo(
 
 
 def _must_compile() -> bool:
-    from ._engine.entry import is_compiled
+    from ._engine import entry, warm
 
-    return not is_compiled()
+    return not warm.is_compiled(entry.fit_block)
 
 
 def _check_output(out: Path, source: Path | None = None) -> None:

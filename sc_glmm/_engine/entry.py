@@ -8,8 +8,6 @@ rewrites it).
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 from numba import njit
 
@@ -31,7 +29,7 @@ from sc_glmm._engine.optimize import FAILED as OPT_FAILED
 from sc_glmm._engine.workspace import Gene, new_work
 from sc_glmm._families.registry import start_values
 
-KERNEL_DIGEST = "e390f7aacd825597"
+KERNEL_DIGEST = "f60edbbe2d02f6b2"
 
 # Status of a fit, as the kernel reports it.
 OK = 0
@@ -262,11 +260,3 @@ def open_optimiser(psi, cap, B, zero_ok, snap_below):
 def tell_optimiser(opt, f, ok, nothing):
     """Tell it the value at ``opt.trial``, whose gradient is in ``opt.trial_grad``; returns whether it was accepted."""
     return tell(opt, f, ok, nothing, nothing)
-
-
-def is_compiled() -> bool:
-    """Whether :func:`fit_block` is loaded, or lies in numba's cache on disk."""
-    if fit_block.signatures:
-        return True
-    folder = Path(fit_block.stats.cache_path)
-    return any(folder.glob(f"{Path(__file__).stem}.fit_block-*.nbi"))

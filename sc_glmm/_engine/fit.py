@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
-from sc_glmm._engine import entry, profile
+from sc_glmm._engine import entry, profile, warm
 from sc_glmm._engine.structure import Arrow, Block, Scaling, build_arrow
 from sc_glmm._engine.workspace import Nodes
-from sc_glmm._families.registry import Family
+from sc_glmm._families.nb import N_TAIL
+from sc_glmm._families.registry import FAMILIES, Family
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -368,6 +369,7 @@ def profile_genes(
     n_agq
         Quadrature nodes; more than one only for one block of one column.
     """
+    warm.wait()
     arrow, scaling, p, n_genes, n_grid = structure.arrow, structure.scaling, structure.n_beta, len(stats), len(grid)
     bases = np.stack([np.eye(p), *(_coordinates(L, scaling.R) for L in contrasts)])
     shape = (n_genes, len(contrasts), n_grid)
@@ -418,6 +420,31 @@ def profile_genes(
     for array in (ell, log_det, beta_out, delta, var, root, star, rss):
         array[~done] = np.nan
     return Profiles(ell, log_det, scaling.beta(beta_out), delta, var, root, star, rss, done)
+
+
+def compile_profiles() -> None:
+    """Compile (or load) the profiles, by profiling four cells of one gene."""
+    X = np.array([[1.0, 0.0], [1.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+    block = Block(np.arange(4, dtype=np.int64), 4, np.ones((4, 1)), (1,))
+    stats = GeneStats(
+        A=np.array([[2.0, 3.0, 1.0, 4.0]]),
+        tail=np.zeros((1, N_TAIL)),
+        over_ptr=np.zeros(2, dtype=np.int64),
+        over_value=np.zeros(0),
+        over_count=np.zeros(0),
+        extra=np.zeros((1, 2)),
+        const=np.zeros(1),
+    )
+    profile_genes(
+        build_structure(X, (block,), np.ones(4)),
+        Nodes(np.arange(5, dtype=np.int64), np.ones(4), np.ones(4)),
+        stats,
+        FAMILIES["nb"],
+        log_dispersion=np.zeros(1),
+        beta=np.array([[0.5, 0.3]]),
+        grid=np.array([[0.3], [0.0]]),
+        contrasts=[np.array([[0.0, 1.0]])],
+    )
 
 
 def _coordinates(L: FloatArray, R: FloatArray) -> FloatArray:

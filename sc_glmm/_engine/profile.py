@@ -21,7 +21,7 @@ from sc_glmm._engine.workspace import Gene, Nodes, new_work
 from sc_glmm._families.jit import kernel
 from sc_glmm._families.registry import TABLE
 
-KERNEL_DIGEST = "e390f7aacd825597"
+KERNEL_DIGEST = "f60edbbe2d02f6b2"
 
 # Squared length of a Newton step, in the metric of the information, after which beta stands.
 CLOSE = 1e-9

@@ -150,7 +150,7 @@ class H5Reader:
 
     def _fill(self, buffer: AnyArray, offset: int) -> None:
         """Read as many bytes as `buffer` holds; the lock of Python is free meanwhile."""
-        view, done = memoryview(buffer), 0
+        view, done = buffer.data, 0
         while done < len(view):
             try:
                 n = os.preadv(self._descriptor, [view[done : done + (1 << 30)]], offset + done)

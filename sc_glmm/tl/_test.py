@@ -13,10 +13,11 @@ from .._display import logger, warn_notes
 from .._fit.cluster import library_sums
 from .._fit.plan import Choices
 from .._fit.run import run_groups
+from .._fit.tests import is_moderated
 from .._job import Request, plan_job, put_results, understand
 from .._mudata import modality_of
 from .._parallel import resolve_memory, resolve_n_jobs
-from .._recipe import announce_compilation, summary_line
+from .._recipe import prepare_kernels, summary_line
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -231,7 +232,7 @@ def test(
     limit = resolve_memory(memory_limit, isinstance(matrix, Source))
     job = plan_job(adata, question, lambda: library_sums(matrix, n_jobs=jobs, progress=progress))
     warn_notes(job.notes)
-    announce_compilation()
+    prepare_kernels(is_moderated(job.task.test, job.task.family))
     tests, told = run_groups(
         matrix, job.plans, job.task, adata.var_names, n_jobs=jobs, memory_limit=limit, progress=progress
     )
