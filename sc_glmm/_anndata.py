@@ -35,7 +35,7 @@ CUT_SHARE = 0.8
 
 
 # Entries of a recipe that are stored as JSON.
-_AS_JSON = ("reference", "groups", "contrast_rows", "log_sample_factors", "df")
+_AS_JSON = ("given_reference", "groups", "contrast_rows", "log_sample_factors", "df")
 
 
 @dataclass(frozen=True)

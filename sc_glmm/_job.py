@@ -175,7 +175,7 @@ def put_results(adata: AnnData, key: str, job: Job, tests: list[GeneTests], told
         n_agq=choices.n_agq,
         groupby=request.groupby,
         size_factors=sizes.source,
-        reference=dict(choices.reference or {}),
+        given_reference=dict(choices.reference or {}),
         within=choices.within,
         adjust=request.adjust,
         n_obs=adata.n_obs,

@@ -73,7 +73,7 @@ def test_info_says_what_is_in_a_file(source, tmp_path) -> None:
     ],
 )
 def test_plot_draws_a_figure(source, tmp_path, figure: str, options: list, form: str) -> None:
-    out = tmp_path / f"figure.{form}"
+    out, open_before = tmp_path / f"figure.{form}", plt.get_fignums()
     result = run("plot", source, figure, "-o", out, *options)
     assert result.exit_code == 0, result.output
     assert result.stdout == f"Written to {out}\n"
@@ -81,7 +81,7 @@ def test_plot_draws_a_figure(source, tmp_path, figure: str, options: list, form:
     assert out.read_bytes().startswith(start)
     if "--width" in options:
         assert b'width="216pt" height="144pt"' in out.read_bytes()
-    assert not plt.get_fignums()
+    assert plt.get_fignums() == open_before
 
 
 @pytest.mark.parametrize(

@@ -117,7 +117,7 @@ def refit(adata: AnnData, gene: str, *, key: str = "glmm", group: str | None = N
         raise _changed(key, f"the log likelihood of {gene!r} is {now:.8g} and was {before:.8g}")
     from ..models.gene import model_of_gene
 
-    made: Any = model_of_gene(one, data, _tests(one, run, rows, gene), params.get("reference"))
+    made: Any = model_of_gene(one, data, _tests(one, run, rows, gene), params.get("given_reference"))
     return made
 
 
@@ -157,7 +157,7 @@ def _cells(
     fitted = str(params["formula_fitted"])
     inside = {name.name for term in parse_formula(fitted).fixed_terms for atom in term for name in atom.names}
     # terms that are constant in a group were dropped, and base levels of theirs with them
-    reference = {name: base for name, base in (params.get("reference") or {}).items() if name in inside}
+    reference = {name: base for name, base in (params.get("given_reference") or {}).items() if name in inside}
     frame: pd.DataFrame = obs.iloc[places]
     design = build_design(parse_formula(fitted), frame, reference=reference)
     cells = places[design.kept]
