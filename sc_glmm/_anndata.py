@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -340,7 +341,10 @@ def results_by_group(tests: Sequence[GeneTests], groupby: str) -> pd.DataFrame:
         frame["contrast"] = frame["contrast"].astype(str)
         frame.insert(0, groupby, group.group)
         parts.append(frame)
-    out = pd.concat(parts, ignore_index=True)
+    with warnings.catch_warnings():
+        # pandas 2 announces what pandas 3 does with columns that are missing throughout a group; they are floats anyway
+        warnings.filterwarnings("ignore", "The behavior of DataFrame concatenation", FutureWarning)
+        out = pd.concat(parts, ignore_index=True)
     for column in (groupby, "contrast"):
         out[column] = pd.Categorical(out[column], categories=list(dict.fromkeys(out[column])))
     out.index = out.index.astype(str)

@@ -11,6 +11,7 @@ from pathlib import Path
 import joblib
 import numpy as np
 import pytest
+from joblib.externals.loky import get_reusable_executor
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import sc_glmm
@@ -95,6 +96,8 @@ def test_the_same_bits_for_any_number_of_jobs_and_backend() -> None:
     formula = "counts ~ disease + (1|sample)"
     sc_glmm.tl.test(adata, formula, reference={"disease": "ctl"}, n_jobs=1)
     one = sc_glmm.get.results(adata)
+    # workers of an earlier test may be on their way out
+    get_reusable_executor().shutdown(wait=True)
     with joblib.parallel_config("loky"):
         sc_glmm.tl.test(adata, formula, reference={"disease": "ctl"}, n_jobs=2)
     other = sc_glmm.get.results(adata)

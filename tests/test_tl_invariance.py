@@ -269,10 +269,14 @@ def test_random_models_give_a_table_or_an_error_of_ours(problem: tuple[ad.AnnDat
     table = sc_glmm.get.results(adata)
     assert len(table) % adata.n_vars == 0
     assert table["p_value"].dropna().between(0.0, 1.0).all()
-    assert (table["p_value"].isna() | table["status"].isin(["ok", "singular", "separated"])).all()
+    # the moderated tests and those that stand in for them look at profiles, not at the joint fit
+    excused = ["ok", "singular", "separated", *(["not_converged"] if options["test"] is None else [])]
+    assert (table["p_value"].isna() | table["status"].isin(excused)).all()
     settled = table[table["status"].isin(["ok", "singular"])]
     assert settled["p_value"].notna().all()
-    assert np.isfinite(settled.filter(regex="^coef_")).all(axis=None)
+    # a group has no coefficients of terms that were dropped from its formula
+    for _, own in settled.groupby(options["groupby"]) if options["groupby"] else [("", settled)]:
+        assert np.isfinite(own.filter(regex="^coef_").dropna(axis=1, how="all")).all(axis=None)
 
 
 def test_kang8_against_glmmtmb() -> None:

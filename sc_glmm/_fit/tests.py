@@ -116,8 +116,12 @@ def test_contrasts(
     for i, (contrast, df) in enumerate(zip(contrasts, dfs, strict=True)):
         ratio = None if ratios is None else ratios[:, i]
         made = _one_contrast(model, result, totals, contrast, i, df, test, moderation, ratio, words, parts)
+        shown = words
         if bootstrap is not None:
             made = replace(made, p_value=bootstrap(contrast.L))
+        elif moderation is not None:
+            # a fit may stand where a profile over the variances does not
+            shown = np.where(np.isin(words, TRUSTED) & np.isnan(made.p_value), "not_converged", words)
         columns = {
             "coef": made.coef,
             "se": made.se,
@@ -130,7 +134,7 @@ def test_contrasts(
             "p_value": made.p_value,
             "adj_p_value": benjamini_hochberg(made.p_value),
             "p_hk": _hk(model, totals, moderation, i, len(contrast.L), df),
-            "status": _categorical(words),
+            "status": _categorical(shown),
             **_shrunken(moderation, i, len(contrast.L), len(genes)),
         }
         table = pd.DataFrame({name: columns[name] for name in CONTRAST_COLUMNS}, index=genes)
