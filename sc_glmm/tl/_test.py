@@ -13,7 +13,7 @@ from .._display import logger, warn_notes
 from .._fit.cluster import library_sums
 from .._fit.plan import Choices
 from .._fit.run import run_groups
-from .._fit.tests import is_moderated
+from .._fit.tests import default_test, is_moderated
 from .._job import Request, plan_job, put_results, understand
 from .._mudata import modality_of
 from .._parallel import resolve_memory, resolve_n_jobs
@@ -227,12 +227,12 @@ def test(
         choices=Choices(reference, contrasts, method, n_agq, within, min_cells, min_samples),
     )
     question = understand(opened, request)
+    prepare_kernels(is_moderated(test or default_test(question.family), question.family))
     adata = opened.adata.copy() if copy and opened.store is None else opened.adata
     matrix = question.response.matrix
     limit = resolve_memory(memory_limit, isinstance(matrix, Source))
     job = plan_job(adata, question, lambda: library_sums(matrix, n_jobs=jobs, progress=progress))
     warn_notes(job.notes)
-    prepare_kernels(is_moderated(job.task.test, job.task.family))
     tests, told = run_groups(
         matrix, job.plans, job.task, adata.var_names, n_jobs=jobs, memory_limit=limit, progress=progress
     )
