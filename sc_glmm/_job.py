@@ -20,7 +20,7 @@ from ._fit.model import get_family
 from ._fit.plan import Choices, Plan, plan_groups
 from ._fit.run import Task
 from ._fit.sizes import CellSizes, check_offset, check_size_factors, library_sizes
-from ._fit.tests import check_test, default_test
+from ._fit.tests import check_test, default_test, is_moderated
 from ._formula import MixedFormula, parse_formula
 from ._recipe import make_recipe
 from ._results import GeneTests
@@ -73,6 +73,11 @@ class Question:
     response: Response
     genes: tuple[int, ...]
 
+    @property
+    def test(self) -> str:
+        """The test that was asked for, or the family's own."""
+        return self.request.test or default_test(self.family)
+
 
 @dataclass(frozen=True)
 class Job:
@@ -115,6 +120,12 @@ def understand(opened: Opened, request: Request) -> Question:
     check_adjust(request.adjust)
     if request.dispersion not in ("ml", "shrunken"):
         raise InputError(f"dispersion={request.dispersion!r} is not known; it is 'ml' or 'shrunken'")
+    test = request.test or default_test(family)
+    if request.dispersion == "shrunken" and not (family.name == "nb" and is_moderated(test, family)):
+        raise InputError(
+            f"dispersion='shrunken' with family={family.name!r} and test={test!r}: dispersions are drawn to their "
+            "trend for the moderated tests of family='nb' only (such as 'eb_lr'); leave it out, or choose one of these"
+        )
     if (request.test == "bootstrap") != (request.genes is not None):
         raise InputError("test='bootstrap' and genes= go together: name the genes to be tested by many simulated fits")
     names = opened.adata.var_names
@@ -144,7 +155,7 @@ def plan_job(adata: AnnData, question: Question, library: Callable[[], FloatArra
     plans, skipped, planned = plan_groups(obs, groups, question.formula, sizes, request.choices, request.groupby)
     task = Task(
         family=question.family,
-        test=request.test or default_test(question.family),
+        test=question.test,
         n_agq=request.choices.n_agq,
         min_counts=request.min_counts,
         dispersion=request.dispersion,
@@ -177,6 +188,8 @@ def put_results(adata: AnnData, key: str, job: Job, tests: list[GeneTests], told
         size_factors=sizes.source,
         given_reference=dict(choices.reference or {}),
         within=choices.within,
+        min_counts=request.min_counts,
+        dispersions=request.dispersion,
         adjust=request.adjust,
         n_obs=adata.n_obs,
         n_vars=adata.n_vars,

@@ -77,6 +77,20 @@ class Test(StrEnum):
     lrt = "lrt"
 
 
+class Dispersion(StrEnum):
+    """Which dispersions the moderated tests hold."""
+
+    ml = "ml"
+    shrunken = "shrunken"
+
+
+class Within(StrEnum):
+    """What is assumed of effects within samples."""
+
+    heterogeneous = "heterogeneous"
+    homogeneous = "homogeneous"
+
+
 class Adjust(StrEnum):
     """What p-values are adjusted over."""
 
@@ -132,8 +146,14 @@ def run_test(
     method: Annotated[Method, typer.Option(help="How variances are estimated.")] = Method.reml,
     test: Annotated[
         Test | None,
-        typer.Option(help="The test; default: eb_lr, moderated over genes (Gaussian: t)."),
+        typer.Option(help="The test; default: eb_lr, moderated over genes (Gaussian: satterthwaite)."),
     ] = None,
+    dispersion: Annotated[
+        Dispersion, typer.Option(help="Dispersions of the moderated tests: a gene's own, or drawn to their trend.")
+    ] = Dispersion.ml,
+    within: Annotated[
+        Within, typer.Option(help="Whether effects within samples may differ between them; cells count if not.")
+    ] = Within.heterogeneous,
     min_counts: Annotated[int, typer.Option(min=0, help="Genes with fewer counts in all are not tested.")] = 0,
     n_agq: Annotated[
         int, typer.Option(min=1, help="Nodes of adaptive Gauss-Hermite quadrature; 1 is the Laplace approximation.")
@@ -209,25 +229,32 @@ def run_test(
         asked: Any = named or [parse_contrast(text) for text in contrast or []] or None
         if _must_compile():
             typer.echo(_KERNELS_COMPILE, err=True)
+        options: dict[str, Any] = {
+            "formula": formula,
+            "family": family.value,
+            "method": method.value,
+            "test": None if test is None else test.value,
+            "dispersion": dispersion.value,
+            "within": within.value,
+            "min_counts": min_counts,
+            "n_agq": n_agq,
+            "size_factors": size_factors,
+            "offset": offset,
+            "reference": references or None,
+            "contrasts": asked,
+            "adjust": adjust.value,
+            "min_cells": min_cells,
+            "min_samples": min_samples,
+            "groupby": groupby,
+        }
         if in_chunks:
             from ._chunks import run_one_chunk
 
-            options = {
-                "formula": formula,
-                "family": family.value,
-                "method": method.value,
-                "test": None if test is None else test.value,
-                "min_counts": min_counts,
-                "n_agq": n_agq,
-                "size_factors": size_factors,
-                "offset": offset,
-                "reference": references or None,
-                "contrasts": asked,
-                "adjust": adjust.value,
-                "min_cells": min_cells,
-                "min_samples": min_samples,
-                "groupby": groupby,
-            }
+            if memory_limit is not None:
+                raise InputError(
+                    f"--memory-limit {memory_limit} does not go with chunks, whose statistics are as large as their "
+                    "share of the data; take more chunks to make them smaller"
+                )
             which = (n_chunks, chunk, None if stage is None else stage.value)
             progress = not quiet and sys.stderr.isatty()
             typer.echo(run_one_chunk(source, out, options, which, key=key, n_jobs=n_jobs, progress=progress))
@@ -238,20 +265,7 @@ def run_test(
         start = time.perf_counter()
         adata: Any = tl.test(
             source,
-            formula,
-            family=family.value,
-            test=None if test is None else test.value,
-            min_counts=min_counts,
-            method=method.value,
-            n_agq=n_agq,
-            size_factors=size_factors,
-            offset=offset,
-            reference=references or None,
-            contrasts=asked,
-            adjust=adjust.value,
-            min_cells=min_cells,
-            min_samples=min_samples,
-            groupby=groupby,
+            **options,
             n_jobs=n_jobs,
             memory_limit=memory_limit,
             key_added=key,

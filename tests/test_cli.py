@@ -280,3 +280,16 @@ def test_demo(tmp_path):
     assert again.exit_code == 0, again.output
     first, second = pd.read_csv(out / "results.csv"), pd.read_csv(out / "again.csv")
     np.testing.assert_allclose(first["p_value"], second["p_value"])
+
+
+def test_options_of_the_model_reach_it(source, tmp_path):
+    out = tmp_path / "out.h5ad"
+    result = run("test", source, FORMULA, "-o", out, "-q", "--within", "homogeneous", "--dispersion", "shrunken")
+    assert result.exit_code == 0, result.output
+    params = ad.read_h5ad(out).uns["glmm"]["params"]
+    assert (params["within"], params["dispersions"]) == ("homogeneous", "shrunken")
+    assert "moderated tests" in refused(
+        "test", source, FORMULA, "-o", out, "-q", "--dispersion", "shrunken", "--test", "t"
+    )
+    said = refused("test", source, FORMULA, "-o", tmp_path, "--n-chunks", 2, "--chunk", 0, "--memory-limit", "1 GB")
+    assert "does not go with chunks" in said

@@ -13,7 +13,7 @@ from .._display import logger, warn_notes
 from .._fit.cluster import library_sums
 from .._fit.plan import Choices
 from .._fit.run import run_groups
-from .._fit.tests import default_test, is_moderated
+from .._fit.tests import is_moderated
 from .._job import Request, plan_job, put_results, understand
 from .._mudata import modality_of
 from .._parallel import resolve_memory, resolve_n_jobs
@@ -127,7 +127,7 @@ def test(
     dispersion
         Which dispersions the moderated tests hold: ``"ml"`` (default), a gene's own estimate; ``"shrunken"``, the
         estimates drawn to their trend over abundance, as far as they are uncertain. With twenty cells a sample or
-        fewer, own estimates are noisy and low.
+        fewer, own estimates are noisy and low. With ``family="nb"``.
     adjust
         What p-values are adjusted over (Benjamini and Hochberg): ``"group"``, the tested genes of each contrast and
         level of `groupby`; ``"global"``, those of all levels together, for each contrast.
@@ -227,7 +227,7 @@ def test(
         choices=Choices(reference, contrasts, method, n_agq, within, min_cells, min_samples),
     )
     question = understand(opened, request)
-    prepare_kernels(is_moderated(test or default_test(question.family), question.family))
+    prepare_kernels(is_moderated(question.test, question.family))
     adata = opened.adata.copy() if copy and opened.store is None else opened.adata
     matrix = question.response.matrix
     limit = resolve_memory(memory_limit, isinstance(matrix, Source))

@@ -83,3 +83,10 @@ def test_extreme_sample_empty_samples_and_posterior_limits():
     assert np.all(low[known] <= high[known])
     assert np.mean((low[known] <= mean[known]) & (mean[known] <= high[known])) > 0.95
     assert info["information"][known].gt(0.0).all()
+
+
+@pytest.mark.parametrize("options", [{"family": "poisson"}, {"test": "t"}, {"test": "lrt"}])
+def test_shrinkage_is_refused_where_nothing_is_shrunk(options):
+    adata = sc_glmm.datasets.simulate(n_samples=4, n_cells=40, n_genes=3, seed=0)
+    with pytest.raises(sc_glmm.InputError, match="moderated tests of family='nb' only"):
+        sc_glmm.tl.test(adata, "counts ~ disease + (1|sample)", dispersion="shrunken", **options)
