@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -17,7 +18,7 @@ FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class MixedFit(Doors):
+class MixedFit(Doors, ABC):
     """A fitted mixed model; frozen, and small enough to be pickled.
 
     Attributes
@@ -72,38 +73,38 @@ class MixedFit(Doors):
     # --- what the two kinds of model do differently -------------------------------------------------------------
 
     @property
+    @abstractmethod
     def sigma(self) -> float:
         """Residual standard deviation; one for counts and trials."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def n_par(self) -> int:
         """Number of parameters, as R counts them."""
-        raise NotImplementedError
 
+    @abstractmethod
     def loglik(self) -> float:
         """Log likelihood."""
-        raise NotImplementedError
 
+    @abstractmethod
     def fitted(self) -> FloatArray:
         """``(n_obs,)`` conditional means."""
-        raise NotImplementedError
 
+    @abstractmethod
     def residuals(self, type: str | None = None, *, scaled: bool = False) -> FloatArray:
         """``(n_obs,)`` residuals."""
-        raise NotImplementedError
 
+    @abstractmethod
     def conditional_cov(self) -> tuple[FloatArray, ...]:
         """Per block ``(n_levels, k, k)`` covariance of the random effects given the data and the parameters."""
-        raise NotImplementedError
 
+    @abstractmethod
     def refit(self, y: Any) -> MixedFit:
         """The same model on another response."""
-        raise NotImplementedError
 
+    @abstractmethod
     def refit_ml(self) -> MixedFit:
         """The same model by maximum likelihood."""
-        raise NotImplementedError
 
     # --- estimates ----------------------------------------------------------------------------------------------
 
