@@ -8,12 +8,12 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 from scipy import stats
-from scipy.optimize import minimize_scalar
+from scipy.optimize import minimize, minimize_scalar
 from scipy.special import gammaln, logsumexp
 
 import sc_glmm
 from sc_glmm import InputError, ScGlmmWarning
-from sc_glmm._engine.fit import build_structure, profile_genes
+from sc_glmm._engine.fit import GeneStats, Nodes, build_structure, profile_genes
 from sc_glmm._engine.structure import Block
 from sc_glmm._families.registry import FAMILIES
 from sc_glmm._fit.compress import CellGroup, compress_groups
@@ -119,7 +119,6 @@ def independent_profile(y, size, sample, arm, phi, s2, n_quad=None):
 @pytest.mark.parametrize("n_agq", [1, 7])
 def test_profile_agrees_with_dense_integrals(n_agq):
     """Log likelihood differences between nodes, estimate, r and r* of one gene against a direct computation."""
-    from scipy.optimize import minimize
 
     adata = simulate(n_samples=6, cells=8, n_genes=3, means=(0.6,), variances=(0.1,), seed=3)
     y = np.asarray(adata.layers["counts"][:, 1].todense()).ravel().astype(float)
@@ -181,8 +180,6 @@ def test_quadrature_where_laplace_fails():
             value = logsumexp(h + 0.5 * nodes[0] ** 2, b=nodes[1]) + np.log(sd) - 0.5 * np.log(2 * np.pi * variance)
             out += weight * value
         return out
-
-    from scipy.optimize import minimize
 
     def pseudo_true(n):
         found = minimize(
@@ -315,3 +312,30 @@ def test_prior_and_moderation_survive_a_file(tmp_path):
 def test_moderated_results_do_not_depend_on_the_number_of_jobs():
     one, two = simulate(n_genes=150), simulate(n_genes=150)
     pd.testing.assert_frame_equal(p_values(one, "eb_lr", n_jobs=1), p_values(two, "eb_lr", n_jobs=2), check_exact=True)
+
+
+def test_a_profile_starts_anywhere():
+    """From the mean of all samples to an arm of half a count, the information changes a hundredfold on the way."""
+    exposure = np.array([12.2, 37.5, 16.7, 11.9, 10.6, 37.9, 26.7, 17.5])
+    counts = np.array([[0.088, 0.217, 0.117, 0.072, 0.077, 13.183, 2.139, 0.106]])
+    arm = np.array([0.0, 0.0, 0.0, 1.0, 0.0, 1.0, 1.0, 1.0])
+    structure = build_structure(
+        np.column_stack([np.ones(8), arm]), [Block(np.arange(8), 8, np.ones((8, 1)), (1,))], exposure
+    )
+    stats_ = GeneStats(
+        counts, np.zeros((1, 64)), np.zeros(2, int), np.zeros(0), np.zeros(0), np.zeros((1, 2)), np.zeros(1)
+    )
+    mean = np.log(counts.sum() / exposure.sum())
+    made = profile_genes(
+        structure, Nodes(np.arange(9), np.ones(8), exposure), stats_, FAMILIES["nb"], log_dispersion=np.log([2.02]),
+        beta=np.array([[mean, 0.0]]), grid=np.array([[1e-3]]), contrasts=[np.array([[0.0, 1.0]])],
+    )  # fmt: skip
+    assert made.ok[0]
+    phi = 2.02
+
+    def minus(beta):
+        mu = np.exp(beta[0] + beta[1] * arm)
+        return -np.sum(counts[0] * np.log(mu) - (counts[0] + exposure / phi) * np.log1p(phi * mu))
+
+    best = minimize(minus, [mean, 0.0], method="Nelder-Mead", options={"xatol": 1e-9, "fatol": 1e-12, "maxiter": 4000})
+    np.testing.assert_allclose(made.beta[0, 0], best.x, atol=1e-4)

@@ -21,10 +21,12 @@ from sc_glmm._engine.workspace import Gene, Nodes, new_work
 from sc_glmm._families.jit import kernel
 from sc_glmm._families.registry import TABLE
 
-KERNEL_DIGEST = "f60edbbe2d02f6b2"
+KERNEL_DIGEST = "15c88daebde1eee5"
 
 # Squared length of a Newton step, in the metric of the information, after which beta stands.
 CLOSE = 1e-9
+# A step that shortens the next by less than this was taken in a metric that is out of date.
+SLOW = 0.1
 # A node whose restricted log likelihood is this far below the gene's best has no posterior mass to speak of (1e-6).
 IRRELEVANT = 14.0
 # Below this the signed root is used as it is: r* is a ratio of two small numbers there.
@@ -244,6 +246,8 @@ def profile_block(
                 f = 1e300
                 length = 1.0
                 halvings = 0
+                last = 1e300
+                fresh = False
                 what = np.int64(EVALUATE)
                 final = False
                 for _it in range(80):
@@ -260,12 +264,14 @@ def profile_block(
                             for j in range(p):
                                 V[i, j] = wk.vS[(first + i) * nb_joint + first + j]
                         have_metric = True
+                        fresh = True
                         if final:
                             break
                         what = np.int64(EVALUATE)
                     elif ok and ft <= f + 1e-13 * abs(ft) + 1e-11:
                         f = ft
                         halvings = 0
+                        fresh = False
                         for i in range(n):
                             psi[i] = trial[i]
                             grad[i] = new_grad[i]
@@ -304,6 +310,13 @@ def profile_block(
                             for i in range(n):
                                 trial[i] = psi[i]
                             continue
+                        if dec > SLOW * last and not fresh:
+                            # the information has changed on the way here, as it does where groups separate
+                            what = np.int64(COVARIANCE)
+                            for i in range(n):
+                                trial[i] = psi[i]
+                            continue
+                        last = dec
                         for i in range(p):
                             s = 0.0
                             for j in range(p):
