@@ -6,13 +6,13 @@ import os
 import shutil
 import sys
 import time
-from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ._choices import Adjust, Dispersion, Family, Method, Stage, Test, Within
 from ._commands import info, plot
 from ._console import atomically as _atomically
 from ._console import told_to_the_user as _told_to_the_user
@@ -37,65 +37,6 @@ app = typer.Typer(
 _ALPHA = 0.05
 _TOP = 10
 _KERNELS_COMPILE = "Compiling the kernels, once after installation; this takes about half a minute ..."
-
-
-class Family(StrEnum):
-    """Distribution of the counts."""
-
-    nb = "nb"
-    poisson = "poisson"
-    gaussian = "gaussian"
-
-
-class Method(StrEnum):
-    """How variances are estimated."""
-
-    reml = "reml"
-    ml = "ml"
-
-
-class Stage(StrEnum):
-    """What a chunk goes through."""
-
-    prepare = "prepare"
-    compress = "compress"
-    fit = "fit"
-    profile = "profile"
-
-
-class Test(StrEnum):
-    """How contrasts are tested."""
-
-    eb_lr = "eb_lr"
-    eb_wald = "eb_wald"
-    hk = "hk"
-    ql = "ql"
-    satterthwaite = "satterthwaite"
-    satterthwaite_moderated = "satterthwaite_moderated"
-    t = "t"
-    wald = "wald"
-    lrt = "lrt"
-
-
-class Dispersion(StrEnum):
-    """Which dispersions the moderated tests hold."""
-
-    ml = "ml"
-    shrunken = "shrunken"
-
-
-class Within(StrEnum):
-    """What is assumed of effects within samples."""
-
-    heterogeneous = "heterogeneous"
-    homogeneous = "homogeneous"
-
-
-class Adjust(StrEnum):
-    """What p-values are adjusted over."""
-
-    group = "group"
-    everything = "global"
 
 
 def _version(wanted: bool) -> None:
