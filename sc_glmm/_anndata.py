@@ -154,9 +154,13 @@ def _with_tables(adata: AnnData, obs: pd.DataFrame | None = None) -> AnnData:
     from anndata import AnnData
 
     if obs is not None:
-        return AnnData(obs=obs, var=pd.DataFrame(index=adata.var_names))
-    obs, var = (table if isinstance(table, pd.DataFrame) else table.to_memory() for table in (adata.obs, adata.var))
-    return AnnData(obs=obs, var=var)
+        return AnnData(obs=obs, var=_in_memory_table(adata.var))
+    return AnnData(obs=_in_memory_table(adata.obs), var=_in_memory_table(adata.var))
+
+
+def _in_memory_table(table: Any) -> pd.DataFrame:
+    made: pd.DataFrame = table if isinstance(table, pd.DataFrame) else table.to_memory()
+    return made
 
 
 def check_object(adata: Any, key: str) -> None:

@@ -41,6 +41,7 @@ class Test(StrEnum):
     t = "t"
     wald = "wald"
     lrt = "lrt"
+    bootstrap = "bootstrap"
 
 
 class Dispersion(StrEnum):

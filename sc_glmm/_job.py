@@ -19,6 +19,7 @@ from ._fit.dispersion import Dispersion
 from ._fit.model import get_family
 from ._fit.plan import Choices, Plan, plan_groups
 from ._fit.run import Task
+from ._fit.selection import describe_selection, select_genes
 from ._fit.sizes import CellSizes, check_offset, check_size_factors, library_sizes
 from ._fit.tests import check_test, default_test, is_moderated
 from ._formula import MixedFormula, parse_formula
@@ -42,7 +43,7 @@ class Request:
     offset: Any = None
     groupby: str | None = None
     test: str | None = None
-    genes: Sequence[str] | None = None
+    genes: Any = None
     n_boot: int = 999
     seed: int = 0
     min_counts: int = 0
@@ -63,15 +64,15 @@ class Question:
         The model.
     response
         The matrix that is modelled.
-    genes
-        Places of the named genes.
+    selected
+        ``(n_vars,)`` genes that are tested; None for all.
     """
 
     request: Request
     formula: MixedFormula
     family: Family
     response: Response
-    genes: tuple[int, ...]
+    selected: BoolArray | None
 
     @property
     def test(self) -> str:
@@ -126,14 +127,11 @@ def understand(opened: Opened, request: Request) -> Question:
             f"dispersion='shrunken' with family={family.name!r} and test={test!r}: dispersions are drawn to their "
             "trend for the moderated tests of family='nb' only (such as 'eb_lr'); leave it out, or choose one of these"
         )
-    if (request.test == "bootstrap") != (request.genes is not None):
-        raise InputError("test='bootstrap' and genes= go together: name the genes to be tested by many simulated fits")
-    names = opened.adata.var_names
-    unknown = [gene for gene in request.genes or () if gene not in names]
-    if unknown:
-        raise InputError(f"genes: {unknown[0]!r} is not among the gene names ({len(unknown)} such names)")
-    places = tuple(int(place) for place in names.get_indexer(pd.Index(list(request.genes or ()))))
-    return Question(request, formula, family, find_response(opened, formula, family.counts), places)
+    if request.test == "bootstrap" and request.genes is None:
+        raise InputError("test='bootstrap' fits many simulated data sets for each gene: say for which, with genes=")
+    var: pd.DataFrame = opened.adata.var  # type: ignore[assignment]
+    selected = select_genes(var, request.genes)
+    return Question(request, formula, family, find_response(opened, formula, family.counts), selected)
 
 
 def plan_job(adata: AnnData, question: Question, library: Callable[[], FloatArray]) -> Job:
@@ -160,7 +158,8 @@ def plan_job(adata: AnnData, question: Question, library: Callable[[], FloatArra
         min_counts=request.min_counts,
         dispersion=request.dispersion,
         normalise=sizes.default,
-        bootstrap=(question.genes, request.n_boot, request.seed) if request.test == "bootstrap" else None,
+        selected=question.selected,
+        bootstrap=(request.n_boot, request.seed) if request.test == "bootstrap" else None,
     )
     notes = [*question.response.notes, *sizes.notes, *ungrouped, *planned]
     return Job(question, sizes, groups, plans, skipped, task, notes)
@@ -188,6 +187,7 @@ def put_results(adata: AnnData, key: str, job: Job, tests: list[GeneTests], told
         size_factors=sizes.source,
         given_reference=dict(choices.reference or {}),
         within=choices.within,
+        genes=describe_selection(request.genes, job.question.selected),
         min_counts=request.min_counts,
         dispersions=request.dispersion,
         adjust=request.adjust,

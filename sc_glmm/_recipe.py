@@ -57,7 +57,7 @@ def summary_line(tests: Sequence[GeneTests], seconds: float, key: str, groupby: 
     tested = sum(int(_has_p_value(group).sum()) for group in tests)
     counts = [
         f"{int(statuses[word]):,} {word.replace('_', ' ')}"
-        for word in ("singular", "separated", "low_count", "all_zero")
+        for word in ("singular", "separated", "low_count", "all_zero", "not_selected")
         if word in statuses
     ]
     failed = sum(int(statuses.get(word, 0)) for word in ("not_converged", "error"))

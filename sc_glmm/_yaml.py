@@ -1,4 +1,4 @@
-"""Options and contrasts of the commands from YAML files."""
+"""Options, contrasts and genes of the commands from files."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from ._errors import InputError
 
 # Where a file of options leaves the contrasts in it for the command.
 CONTRASTS = "sc_glmm.contrasts"
+# The same for a list of genes.
+GENES = "sc_glmm.genes"
 
 _EXAMPLE = "AD: [disease, AD, ctl], or AD: \"cond(disease='AD') - cond(disease='ctl')\""
 
@@ -38,7 +40,7 @@ def read_options(context: typer.Context, path: Path | None) -> Path | None:
     """Make the options in the file defaults of the command; those on the command line go before.
 
     Keys are the long names of options and arguments, with - or _; a value of a repeated option is a list, and that of
-    ``reference`` may be a mapping. ``contrasts`` may hold contrasts as in a file of them.
+    ``reference`` may be a mapping. ``contrasts`` may hold contrasts as in a file of them, ``genes`` a list of names.
     """
     if path is None:
         return None
@@ -53,6 +55,9 @@ def read_options(context: typer.Context, path: Path | None) -> Path | None:
             if name == "contrasts" and not isinstance(value, str):
                 context.meta[CONTRASTS] = as_contrasts(value, path)
                 continue
+            if name == "genes" and isinstance(value, list):
+                context.meta[GENES] = [str(gene) for gene in value]
+                continue
             if name not in known:
                 raise InputError(f"{path} holds {key!r}, which is no option; options are {', '.join(sorted(known))}")
             if name == "reference" and isinstance(value, Mapping):
@@ -62,6 +67,30 @@ def read_options(context: typer.Context, path: Path | None) -> Path | None:
             defaults[name] = value
         context.default_map = {**(context.default_map or {}), **defaults}
     return path
+
+
+def read_genes(value: str | None) -> str | list[str] | None:
+    """Names of genes from a file with one on each line, if there is such a file; else the name of a column.
+
+    Raises
+    ------
+    InputError
+        If the file holds none, or what looks like the name of a file is none.
+    """
+    if value is None:
+        return None
+    if not Path(value).is_file():
+        if Path(value).suffix in (".txt", ".csv", ".tsv") or "/" in value:
+            raise InputError(f"--genes {value}: there is no such file; give one with a gene on each line, or a column")
+        return value
+    try:
+        names = [line.strip() for line in Path(value).read_text(encoding="utf-8").splitlines()]
+    except UnicodeDecodeError as error:
+        raise InputError(f"{value} cannot be read as names of genes, one on each line: {error}") from error
+    genes = [name for name in names if name]
+    if not genes:
+        raise InputError(f"{value} holds no names of genes; write one on each line")
+    return genes
 
 
 def read_contrasts(path: Path) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from ._commands import info, plot
 from ._console import atomically as _atomically
 from ._console import told_to_the_user as _told_to_the_user
 from ._errors import InputError
-from ._yaml import CONTRASTS, parse_contrast, read_contrasts, read_options
+from ._yaml import CONTRASTS, GENES, parse_contrast, read_contrasts, read_genes, read_options
 
 # numpy, pandas, anndata and numba are loaded by the commands that use them: `--help` answers at once.
 if TYPE_CHECKING:
@@ -95,7 +95,16 @@ def run_test(
     within: Annotated[
         Within, typer.Option(help="Whether effects within samples may differ between them; cells count if not.")
     ] = Within.heterogeneous,
+    genes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|COLUMN",
+            help="Test these genes only: a file with one name a line, or a var column of True and False.",
+        ),
+    ] = None,
     min_counts: Annotated[int, typer.Option(min=0, help="Genes with fewer counts in all are not tested.")] = 0,
+    n_boot: Annotated[int, typer.Option(min=1, help="Simulated data sets of each gene, for --test bootstrap.")] = 999,
+    seed: Annotated[int, typer.Option(help="Seed of --test bootstrap.")] = 0,
     n_agq: Annotated[
         int, typer.Option(min=1, help="Nodes of adaptive Gauss-Hermite quadrature; 1 is the Laplace approximation.")
     ] = 1,
@@ -177,6 +186,7 @@ def run_test(
             "test": None if test is None else test.value,
             "dispersion": dispersion.value,
             "within": within.value,
+            "genes": read_genes(genes) or context.meta.get(GENES),
             "min_counts": min_counts,
             "n_agq": n_agq,
             "size_factors": size_factors,
@@ -207,6 +217,8 @@ def run_test(
         adata: Any = tl.test(
             source,
             **options,
+            n_boot=n_boot,
+            seed=seed,
             n_jobs=n_jobs,
             memory_limit=memory_limit,
             key_added=key,

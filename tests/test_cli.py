@@ -293,3 +293,42 @@ def test_options_of_the_model_reach_it(source, tmp_path):
     )
     said = refused("test", source, FORMULA, "-o", tmp_path, "--n-chunks", 2, "--chunk", 0, "--memory-limit", "1 GB")
     assert "does not go with chunks" in said
+
+
+def test_genes_from_a_file_a_column_and_a_config(adata, source, tmp_path):
+    names = list(adata.var_names[[2, 5, 9]])
+    (tmp_path / "genes.txt").write_text("\n".join(names) + "\n\n")
+    (tmp_path / "run.yaml").write_text(f"genes: [{', '.join(names)}]\n")
+    marked = ad.read_h5ad(source)
+    marked.var["mine"] = marked.var_names.isin(names)
+    marked.write_h5ad(source)
+    out = tmp_path / "out.csv"
+    for options in (["--genes", tmp_path / "genes.txt"], ["--genes", "mine"], ["--config", tmp_path / "run.yaml"]):
+        result = run("test", source, FORMULA, "-o", out, "-q", "--test", "t", *options)
+        assert result.exit_code == 0, result.output
+        found = pd.read_csv(out)
+        assert list(found.loc[found["p_value"].notna(), "variable"]) == names
+    assert "there is no such file" in refused("test", source, FORMULA, "-o", out, "--genes", "none.txt")
+    (tmp_path / "empty.txt").write_text("\n")
+    assert "holds no names" in refused("test", source, FORMULA, "-o", out, "--genes", tmp_path / "empty.txt")
+    assert "'mine'" in refused("test", source, FORMULA, "-o", out, "--genes", "mien")
+    parts = tmp_path / "parts"
+    for chunk in (0, 1):
+        options = ["--genes", tmp_path / "genes.txt", "--test", "t", "--n-chunks", 2, "--chunk", chunk]
+        assert run("test", source, FORMULA, "-o", parts, *options).exit_code == 0
+    assert run("combine", parts, "-o", tmp_path / "combined.csv", "-q").exit_code == 0
+    combined = pd.read_csv(tmp_path / "combined.csv")
+    assert list(combined.loc[combined["p_value"].notna(), "variable"]) == names
+
+
+def test_bootstrap_of_named_genes(adata, source, tmp_path):
+    (tmp_path / "genes.txt").write_text(str(adata.var_names[2]))
+    out = tmp_path / "out.csv"
+    options = ["--test", "bootstrap", "--genes", tmp_path / "genes.txt", "--n-boot", 9, "--seed", 4]
+    assert run("test", source, FORMULA, "-o", out, "-q", *options).exit_code == 0
+    found = pd.read_csv(out).set_index("variable")["p_value"].dropna()
+    expected = sc_glmm.tl.test(
+        adata, FORMULA, test="bootstrap", genes=[adata.var_names[2]], n_boot=9, seed=4, copy=True
+    )
+    assert found.to_dict() == sc_glmm.get.results(expected)["p_value"].dropna().to_dict()
+    assert "genes=" in refused("test", source, FORMULA, "-o", out, "--test", "bootstrap")

@@ -17,6 +17,7 @@ from ..models.emmeans import emmeans
 if TYPE_CHECKING:
     from .._design import ReTerm
     from ..models.fitted import MixedFit
+    from ..models.gene import GeneFit
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -50,7 +51,8 @@ class SampleMeans:
         ``(n,)`` code of what joins samples of different levels, such as the donor, or -1.
     line_at, mean, low, high
         Fitted mean at each level (or along the covariate), other factors averaged and other numbers at their mean,
-        with a 95 % interval given the variances.
+        with a 95 % interval given the variances. Of a separated gene, means of zero have no interval, and means that
+        are not determined are NaN.
     log
         Whether the model is multiplicative.
     """
@@ -83,6 +85,8 @@ class Intercepts:
         ``(n,)`` levels, smallest effect first.
     mode, sd
         ``(n,)`` conditional mode and standard deviation, natural log for counts.
+    silent
+        ``(n,)`` levels whose data say nothing of their effect: those of a separated gene whose mean is zero.
     level
         ``(n,)`` place of the level of a factor that is the same for all cells of the group, -1 without.
     by, levels
@@ -94,23 +98,25 @@ class Intercepts:
     names: tuple[str, ...]
     mode: FloatArray
     sd: FloatArray
+    silent: npt.NDArray[np.bool_]
     level: IntArray
     by: str
     levels: tuple[str, ...]
 
 
-def sample_means(fit: MixedFit, *, by: str | None, sample: str | None) -> SampleMeans:
+def sample_means(gene: GeneFit, *, by: str | None, sample: str | None) -> SampleMeans:
     """Observed and fitted means of the samples of one model.
 
     Parameters
     ----------
-    fit
+    gene
         A model of counts or of a Gaussian response.
     by
         Column on the horizontal axis; by default the first factor of the fixed part, else its first number.
     sample
         Grouping factor of the samples; by default the one with most levels.
     """
+    fit = gene.fit
     by = by or default_column(fit)
     term = grouping_term(fit, sample)
     values, levels = column_values(fit, by)
@@ -119,17 +125,17 @@ def sample_means(fit: MixedFit, *, by: str | None, sample: str | None) -> Sample
     unit = np.asarray(unit).reshape(-1)
     n_cells = np.bincount(unit)
     log = fit.family != "gaussian"
-    offset = fit.prepared.offset
+    offset = gene.offset
     # Counts are compared per unit of size factor; what an offset of a Gaussian response says was subtracted.
     exposure = np.exp(offset) if log else np.ones(len(offset))
     total = np.bincount(unit, exposure)
     y = fit.y if log else fit.y - offset
     eta_fixed = fit.prepared.design.fixed.X @ fit.beta
-    eta = fit.linear_predictor() - offset
+    eta = fit.linear_predictor() - fit.prepared.offset
     to_mean = np.exp if log else np.asarray
-    conditional = np.bincount(unit, to_mean(eta) * exposure) / total
-    fixed = np.bincount(unit, to_mean(eta_fixed) * exposure) / total
-    line_at, mean, low, high = fitted_line(fit, by, values, levels)
+    conditional = np.bincount(unit, np.where(gene.zero, 0.0, to_mean(eta) * exposure)) / total
+    fixed = np.bincount(unit, np.where(gene.zero, 0.0, to_mean(eta_fixed) * exposure)) / total
+    line_at, mean, low, high = fitted_line(gene, by, values, levels)
     return SampleMeans(
         by=by,
         levels=levels,
@@ -149,9 +155,10 @@ def sample_means(fit: MixedFit, *, by: str | None, sample: str | None) -> Sample
 
 
 def fitted_line(
-    fit: MixedFit, by: str, values: FloatArray, levels: tuple[str, ...]
+    gene: GeneFit, by: str, values: FloatArray, levels: tuple[str, ...]
 ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
     """Places, means and both ends of their intervals on the scale of the linear predictor."""
+    fit = gene.fit
     if levels:
         at, made = np.arange(len(levels), dtype=np.float64), emmeans(fit, by)
     else:
@@ -160,6 +167,11 @@ def fitted_line(
     mean = made.L @ fit.beta
     se = np.sqrt(np.einsum("ij,jk,ik->i", made.L, fit.cov_beta, made.L))
     half = quantile(fit) * se
+    if gene.separated:
+        none = gene.undetermined(made.L)
+        half[none], mean[none] = np.nan, np.nan
+        empty = [bool(levels) and bool(gene.zero[values == place].all()) for place in at]
+        mean[none & empty] = -np.inf
     return at, mean, mean - half, mean + half
 
 
@@ -224,12 +236,12 @@ def _pairs(fit: MixedFit, term: ReTerm, pairs: IntArray, unit: IntArray) -> IntA
     return np.full(len(pairs), -1, dtype=np.int64)
 
 
-def random_intercepts(fit: MixedFit, *, group: str | None, column: str | None, by: str | None) -> Intercepts:
+def random_intercepts(gene: GeneFit, *, group: str | None, column: str | None, by: str | None) -> Intercepts:
     """Random effects of one grouping factor, smallest first.
 
     Parameters
     ----------
-    fit
+    gene
         The model.
     group
         Grouping factor; by default the one with most levels.
@@ -239,6 +251,7 @@ def random_intercepts(fit: MixedFit, *, group: str | None, column: str | None, b
         A factor of the fixed part to tell the levels apart; by default the first that is the same for all
         observations of each level.
     """
+    fit = gene.fit
     term = grouping_term(fit, group)
     frame = fit.ranef(cond_var=True)[term.group]
     effects = [str(c) for c in frame.columns if not str(c).startswith("sd(")]
@@ -254,6 +267,7 @@ def random_intercepts(fit: MixedFit, *, group: str | None, column: str | None, b
         names=tuple(term.levels[i] for i in order),
         mode=frame[column].to_numpy(float)[order],
         sd=frame[f"sd({column})"].to_numpy(float)[order],
+        silent=np.bincount(term.codes, ~gene.zero, len(term.levels))[order] == 0,
         level=level[order],
         by=name,
         levels=levels,

@@ -7,7 +7,6 @@ likelihood under it), compressed like real ones, and fitted with and without it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -35,7 +34,7 @@ def bootstrap_p_values(
     compressed: Compressed,
     model: GeneModel,
     L: FloatArray,
-    genes: Sequence[int],
+    genes: IntArray,
     *,
     n_boot: int,
     seed: int,
@@ -60,8 +59,8 @@ def bootstrap_p_values(
         n_agq=model.n_agq,
     )
     p_value = np.full(len(model.stats), np.nan)
-    for gene in genes:
-        rng = np.random.default_rng([seed, int(gene)])
+    for gene in genes.tolist():
+        rng = np.random.default_rng([seed, gene])
         one = replace(model, reml=False, stats=model.stats.take(gene, gene + 1))
         null = under(one, L)
         fits = fit_all(null).fits

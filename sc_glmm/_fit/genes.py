@@ -90,13 +90,28 @@ class AllFits:
     separations
         Gene -> how it separates. Such a gene's numbers are those of its limit: contrasts that the separation does not
         touch can be read off `beta` and `vcov` as usual.
-    low_count
-        ``(n_genes,)`` genes that were left out for their few counts.
+    left_out
+        ``(n_genes,)`` why a gene was not fitted (:func:`leave_out`).
     """
 
     fits: GeneFits
     separations: dict[int, Separation]
-    low_count: BoolArray
+    left_out: IntArray
+
+
+# Why a gene is left out.
+FITTED, LOW_COUNT, NOT_SELECTED = range(3)
+
+
+def leave_out(model: GeneModel, min_counts: int, selected: BoolArray | None) -> IntArray:
+    """``(n_genes,)`` LOW_COUNT with fewer than `min_counts` counts, NOT_SELECTED outside of `selected`, else FITTED."""
+    out = np.full(len(model.stats), FITTED, dtype=np.int64)
+    if model.family.counts and min_counts > 0:
+        total = model.stats.A.sum(axis=1)
+        out[(total > 0.5) & (total < min_counts - 0.5)] = LOW_COUNT
+    if selected is not None:
+        out[~selected] = NOT_SELECTED
+    return out
 
 
 def fit_all(
@@ -105,16 +120,15 @@ def fit_all(
     n_jobs: int = 1,
     progress: bool | None = False,
     desc: str = "fitting",
-    min_counts: int = 0,
+    left_out: IntArray | None = None,
 ) -> AllFits:
-    """Fit every gene of `model` with at least `min_counts` counts; the same bits for any `n_jobs`."""
+    """Fit every gene of `model` that is not left out; the same bits for any `n_jobs`."""
     n_genes = len(model.stats)
-    low_count = np.zeros(n_genes, dtype=bool)
-    if model.family.counts and min_counts > 0:
-        total = model.stats.A.sum(axis=1)
-        low_count = (total > 0.5) & (total < min_counts - 0.5)
+    left_out = np.full(n_genes, FITTED, dtype=np.int64) if left_out is None else left_out
+    if left_out.any():
         # a gene without counts is not fitted
-        model = replace(model, stats=replace(model.stats, A=np.where(low_count[:, None], 0.0, model.stats.A)))
+        A = np.where((left_out != FITTED)[:, None], 0.0, model.stats.A)
+        model = replace(model, stats=replace(model.stats, A=A))
     separations = _find_separations(model) if model.family.counts else {}
     shared = (model.structure, model.nodes, model.family, model.reml, model.n_agq)
     ranges = [np.arange(start, min(start + BLOCK, n_genes)) for start in range(0, n_genes, BLOCK)]
@@ -127,7 +141,7 @@ def fit_all(
     fits = join_genes(parts) if parts else _fit_block(*shared, model.stats)
     for gene, separation in separations.items():
         _refit_in_limit(model, gene, separation, fits)
-    return AllFits(fits, separations, low_count)
+    return AllFits(fits, separations, left_out)
 
 
 def _fit_block(
@@ -213,7 +227,7 @@ def _refit_in_limit(model: GeneModel, gene: int, separation: Separation, fits: G
 
 
 # Words for what became of a gene, in the order of precedence: the first that applies is its status.
-STATUS = ("all_zero", "low_count", "error", "separated", "not_converged", "singular", "ok")
+STATUS = ("not_selected", "all_zero", "low_count", "error", "separated", "not_converged", "singular", "ok")
 
 
 def singular_genes(model: GeneModel, fits: GeneFits, tol: float = 1e-4) -> BoolArray:
@@ -231,8 +245,9 @@ def status_words(model: GeneModel, result: AllFits) -> NDArray[np.object_]:
     separated = np.zeros(len(fits.status), dtype=bool)
     separated[list(result.separations)] = True
     conditions = (
-        (fits.status == entry.EMPTY) & ~result.low_count,
-        result.low_count,
+        result.left_out == NOT_SELECTED,
+        (fits.status == entry.EMPTY) & (result.left_out == FITTED),
+        result.left_out == LOW_COUNT,
         fits.status == entry.FAILED,
         separated,
         fits.status == entry.NOT_CONVERGED,

@@ -27,6 +27,7 @@ def likelihood_ratios(model: GeneModel, result: AllFits, L: FloatArray, *, n_job
     A REML criterion compares no fixed effects, so that a REML model is fitted again by maximum likelihood.
     """
     free = replace(model, reml=False)
-    full = fit_all(free, n_jobs=n_jobs).fits.loglik if model.reml else result.fits.loglik
+    out = result.left_out
+    full = fit_all(free, n_jobs=n_jobs, left_out=out).fits.loglik if model.reml else result.fits.loglik
     null = under(free, L)
-    return np.maximum(2.0 * (full - fit_all(null, n_jobs=n_jobs).fits.loglik), 0.0)
+    return np.maximum(2.0 * (full - fit_all(null, n_jobs=n_jobs, left_out=out).fits.loglik), 0.0)

@@ -52,11 +52,11 @@ def join_fits(parts: Sequence[RangeFit]) -> RangeFit:
         for gene, separation in part.result.separations.items()
     }
     fits: GeneFits = join_genes([part.result.fits for part in parts])
-    low_count = np.concatenate([part.result.low_count for part in parts])
+    left_out = np.concatenate([part.result.left_out for part in parts])
     ratios = [part.ratios for part in parts if part.ratios is not None]
     gaussian = [part.parts for part in parts if part.parts is not None]
     return RangeFit(
-        result=AllFits(fits, separations, low_count),
+        result=AllFits(fits, separations, left_out),
         totals=_joined(GeneTotals, [part.totals for part in parts]),
         ratios=np.concatenate(ratios) if ratios else None,
         parts=_joined(GaussianParts, gaussian) if gaussian else None,

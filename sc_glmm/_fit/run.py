@@ -33,7 +33,7 @@ from .bootstrap import bootstrap_p_values
 from .compress import Compressed, Layout, compress_groups
 from .dispersion import Dispersion
 from .gaussian import finish_gaussian
-from .genes import GeneModel, fit_all, prepare_genes, rescale
+from .genes import GeneModel, fit_all, leave_out, prepare_genes, rescale
 from .grid import refit_outside_grid
 from .lrt import likelihood_ratios
 from .moderated import MIN_GENES, Moderation, has_quasi, moderate
@@ -46,6 +46,7 @@ from .tests import gene_table, is_moderated, test_contrasts
 from .totals import gene_totals
 
 FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
 
 # Largest over median eigenvalue of the residual covariance above which genes are called correlated.
 NOTABLE_EIGEN_RATIO = 3.0
@@ -65,8 +66,10 @@ class Task:
         Whether the moderated tests hold a gene's own dispersion or one drawn to the trend over abundance.
     normalise
         Whether size factors are to be corrected for the composition of the samples.
+    selected
+        ``(n_genes,)`` genes that are tested; None for all. Size factors come from all genes either way.
     bootstrap
-        ``(places of the genes, n_boot, seed)`` for ``test="bootstrap"``.
+        ``(n_boot, seed)`` for ``test="bootstrap"``.
     """
 
     family: Family
@@ -75,7 +78,8 @@ class Task:
     min_counts: int = 0
     dispersion: Dispersion = "ml"
     normalise: bool = True
-    bootstrap: tuple[tuple[int, ...], int, int] | None = None
+    selected: BoolArray | None = None
+    bootstrap: tuple[int, int] | None = None
 
 
 def run_groups(
@@ -124,10 +128,10 @@ def run_groups(
         if profile_plan is not None:
             made = profile_all(model, fitted.result, profile_plan, contrasts, n_jobs=n_jobs, progress=progress)
         bootstrap = None
-        if task.bootstrap is not None:
-            named, n_boot, seed = task.bootstrap
+        if task.bootstrap is not None and task.selected is not None:
+            (n_boot, seed), places = task.bootstrap, np.flatnonzero(task.selected)
             bootstrap = partial(
-                bootstrap_p_values, plan.cells, cells, model, genes=named, n_boot=n_boot, seed=seed, n_jobs=n_jobs
+                bootstrap_p_values, plan.cells, cells, model, genes=places, n_boot=n_boot, seed=seed, n_jobs=n_jobs
             )
         table, told = finish(plan, cells, model, task, genes, factors, fitted, profile_plan, made, bootstrap)
         tests.append(table)
@@ -177,7 +181,9 @@ def fit_range(
     `model` is what :func:`normalise` made of them; `matrix` is read only for genes with steep slopes in a covariate.
     """
     desc = plan.cells.name or "genes"
-    result = fit_all(model, n_jobs=n_jobs, progress=progress, desc=desc, min_counts=task.min_counts)
+    selected = None if task.selected is None else task.selected[first_gene : first_gene + len(model.stats)]
+    left_out = leave_out(model, task.min_counts, selected)
+    result = fit_all(model, n_jobs=n_jobs, progress=progress, desc=desc, left_out=left_out)
     if cells.grid is not None:
         result = refit_outside_grid(matrix, plan.cells, cells, model, result, n_jobs, first_gene)
     ratios = None

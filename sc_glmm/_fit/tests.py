@@ -286,7 +286,7 @@ def gene_table(
             columns["dispersion"] = np.exp(moderation.log_dispersion)
             columns["phi_from_trend"] = moderation.phi_from_trend
         columns["n_agq"] = moderation.n_agq
-        columns["information"] = moderation.information
+        columns["information"] = np.where(fitted, moderation.information, np.nan)
         columns["more_variable"] = moderation.surprising
         p_variance = variance_test(model, moderation)
         if p_variance is not None:
@@ -338,6 +338,7 @@ def _messages(words: NDArray[np.object_], result: AllFits) -> NDArray[np.object_
     texts = {
         "all_zero": "no counts in the cells used",
         "low_count": "fewer counts than min_counts",
+        "not_selected": "not among the genes that were to be tested",
         "error": "no start led to finite values",
         "separated": "all counts are zero where the design says so: coefficients that go to infinity are not shown",
         "singular": "a variance of the random effects is zero",

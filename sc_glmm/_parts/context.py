@@ -121,10 +121,10 @@ class Run:
             check_part(part, self.manifest, "prepare", None)
             library = part["library"] if "library" in part else np.zeros(0)
             job = plan_job(self.opened.adata, self.question, lambda: library)
-            if part.header.get("plan") != plan_fingerprint(job.plans):
+            if part.header.get("plan") != plan_fingerprint(job.plans, self.question.selected):
                 raise InputError(
-                    f"{self.manifest.data}: the columns of obs that the formula uses are not those that {path} was "
-                    "made from; restore them, or remove the folder and run all chunks again"
+                    f"{self.manifest.data}: the columns of obs that the formula uses, or the selected genes, are not "
+                    f"those that {path} was made from; restore them, or remove the folder and run all chunks again"
                 )
             bulk = [part[f"{i}/bulk"] if f"{i}/bulk" in part else None for i in range(len(job.plans))]
         passes = plan_passes([plan.cells for plan in job.plans], job.task.family, self.source.shape[0])
@@ -221,7 +221,7 @@ def _prepare(run: Run, path: Path) -> None:
     job = plan_job(run.opened.adata, run.question, lambda: library)
     if job.task.normalise and run.manifest.layout == "genes":
         arrays |= {f"{i}/bulk": bulk for i, bulk in enumerate(_bulk(run, job.plans))}
-    write_part(path, run.manifest.header("prepare", plan=plan_fingerprint(job.plans)), arrays)
+    write_part(path, run.manifest.header("prepare", plan=plan_fingerprint(job.plans, run.question.selected)), arrays)
 
 
 def _bulk(run: Run, plans: list[Plan]) -> list[FloatArray]:

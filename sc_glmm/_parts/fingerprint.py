@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from .._compress.source import Source
 from .._fit.plan import Plan
@@ -34,9 +35,9 @@ def matrix_fingerprint(source: Source, cells: pd.Index, genes: pd.Index) -> str:
     return digest.hexdigest()[:32]
 
 
-def plan_fingerprint(plans: Sequence[Plan]) -> str:
-    """Digest of the designs, contrasts and size factors: of all that was taken from `obs`."""
-    digest = hashlib.sha256()
+def plan_fingerprint(plans: Sequence[Plan], selected: NDArray[np.bool_] | None) -> str:
+    """Digest of the designs, contrasts, size factors and selected genes: of all that was taken from `obs` and `var`."""
+    digest = hashlib.sha256(b"" if selected is None else np.packbits(selected).tobytes())
     for plan in plans:
         group, design = plan.cells, plan.cells.design
         digest.update(repr((group.name, design.fixed.names, [c.name for c in plan.contrasts], plan.dfs)).encode())

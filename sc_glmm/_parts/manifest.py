@@ -6,7 +6,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any
@@ -19,7 +19,7 @@ from .files import Part, write_atomically
 
 MANIFEST = "manifest.json"
 # Version of the layout of the folder.
-FORMAT = 1
+FORMAT = 2
 # Packages whose version may change a number.
 PACKAGES = ("sc-glmm", "numpy", "scipy", "numba", "formulaic")
 
@@ -44,6 +44,7 @@ class Options:
     min_samples: int = 0
     dispersion: Dispersion = "ml"
     adjust: str = "group"
+    genes: str | list[str] | None = None
 
     def request(self) -> Request:
         """The same for :mod:`sc_glmm._job`."""
@@ -54,6 +55,7 @@ class Options:
             offset=self.offset,
             groupby=self.groupby,
             test=self.test,
+            genes=self.genes,
             min_counts=self.min_counts,
             dispersion=self.dispersion,
             adjust=self.adjust,
@@ -118,10 +120,11 @@ class Manifest:
 
     def facts(self) -> dict[str, Any]:
         """What parts must agree in, in words that a message can use."""
+        options = replace(self.options, genes=_short(self.options.genes))
         return {
             "format of the folder": FORMAT,
             **{f"version of {name}": number for name, number in self.versions.items()},
-            **{_WORDS.get(name, name): value for name, value in json.loads(json.dumps(asdict(self.options))).items()},
+            **{_WORDS.get(name, name): value for name, value in json.loads(json.dumps(asdict(options))).items()},
             "fingerprint of the data": self.fingerprint,
             "number of chunks": self.n_chunks,
         }
@@ -133,6 +136,13 @@ class Manifest:
     def header(self, stage: str, chunk: int | None = None, **more: Any) -> dict[str, Any]:
         """Header of a part."""
         return {"run": self.digest(), "stage": stage, "chunk": chunk, "facts": self.facts(), **more}
+
+
+def _short(genes: str | list[str] | None) -> str | None:
+    """A column by its name, a list of names by their number and digest: every part holds it."""
+    if genes is None or isinstance(genes, str):
+        return genes
+    return f"{len(genes)} named, {hashlib.sha256(chr(10).join(sorted(genes)).encode()).hexdigest()[:8]}"
 
 
 _WORDS = {"n_agq": "number of quadrature nodes", "min_counts": "least number of counts"}

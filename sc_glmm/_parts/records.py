@@ -64,7 +64,7 @@ def arrays_of_fit(fitted: RangeFit, prefix: str) -> Arrays:
     out: Arrays = {f"{prefix}{name}": getattr(fits, name) for name in _FITS}
     for i, (lam, b) in enumerate(zip(fits.Lambda, fits.ranef, strict=True)):
         out[f"{prefix}Lambda{i}"], out[f"{prefix}ranef{i}"] = lam, b
-    out[f"{prefix}low_count"] = fitted.result.low_count
+    out[f"{prefix}left_out"] = fitted.result.left_out
     out |= arrays_of(fitted.totals, f"{prefix}totals_")
     if fitted.ratios is not None:
         out[f"{prefix}ratios"] = fitted.ratios
@@ -96,7 +96,7 @@ def fit_from(part: Readable, prefix: str) -> RangeFit:
         for i, gene in enumerate(part[f"{prefix}separated"])
     }
     return RangeFit(
-        result=AllFits(fits, separations, part[f"{prefix}low_count"]),
+        result=AllFits(fits, separations, part[f"{prefix}left_out"]),
         totals=record_from(GeneTotals, part, f"{prefix}totals_"),
         ratios=part[f"{prefix}ratios"] if f"{prefix}ratios" in part else None,
         parts=record_from(GaussianParts, part, f"{prefix}parts_") if f"{prefix}parts_vcov" in part else None,

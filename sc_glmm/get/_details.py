@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from .._anndata import read_details
+from .._mudata import results_in
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -18,9 +19,9 @@ def details(adata: AnnData, key: str = "glmm") -> pd.DataFrame:
     Parameters
     ----------
     adata
-        After :func:`sc_glmm.tl.test` with `groupby`.
+        AnnData (or MuData) after :func:`sc_glmm.tl.test` with `groupby`.
     key
-        Its `key_added`.
+        Its `key_added`; ``"rna:glmm"`` names the modality of a MuData as well, if several have results.
 
     Returns
     -------
@@ -50,4 +51,4 @@ def details(adata: AnnData, key: str = "glmm") -> pd.DataFrame:
     InputError
         If there are no results of groups under `key`.
     """
-    return read_details(adata, key)
+    return read_details(*results_in(adata, key))

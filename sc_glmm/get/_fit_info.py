@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from .._anndata import read_fit_info
+from .._mudata import results_in
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -18,9 +19,9 @@ def fit_info(adata: AnnData, key: str = "glmm") -> pd.DataFrame:
     Parameters
     ----------
     adata
-        After :func:`sc_glmm.tl.test`.
+        AnnData (or MuData) after :func:`sc_glmm.tl.test`.
     key
-        Its `key_added`.
+        Its `key_added`; ``"rna:glmm"`` names the modality of a MuData as well, if several have results.
 
     Returns
     -------
@@ -62,4 +63,4 @@ def fit_info(adata: AnnData, key: str = "glmm") -> pd.DataFrame:
     InputError
         If there are no results under `key`.
     """
-    return read_fit_info(adata, key)
+    return read_fit_info(*results_in(adata, key))

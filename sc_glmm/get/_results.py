@@ -8,6 +8,7 @@ import pandas as pd
 
 from .._anndata import read_results
 from .._errors import InputError
+from .._mudata import results_in
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -19,9 +20,9 @@ def results(adata: AnnData, key: str = "glmm", contrast: str | None = None) -> p
     Parameters
     ----------
     adata
-        After :func:`sc_glmm.tl.test`.
+        AnnData (or MuData) after :func:`sc_glmm.tl.test`.
     key
-        Its `key_added`.
+        Its `key_added`; ``"rna:glmm"`` names the modality of a MuData as well, if several have results.
     contrast
         Only this contrast, in words (``"disease: AD vs ctl"``) or by its key (``"disease"``).
 
@@ -49,6 +50,7 @@ def results(adata: AnnData, key: str = "glmm", contrast: str | None = None) -> p
     InputError
         If there are no results under `key`, or no such contrast.
     """
+    adata, key = results_in(adata, key)
     frame = read_results(adata, key)
     if contrast is None:
         return frame

@@ -2,24 +2,89 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from .._design import Design
 from .._engine import entry
 from .._engine.lmm import LmmWork, build_problem, evaluate
 from .._engine.lmm_fit import LmmSolution, one_blas_thread
 from .._errors import InputError
 from .._fit.gaussian import theta_of
 from .._fit.one_gene import OneGene
+from .._fit.rows import design_rows
+from .._inference.separation import separate
 from .fitted import MixedFit
 from .glmm import GlmmFit
 from .lmm import solved
 from .prepare import Prepared, lay_out
 
 FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
+
+# exp(-60) is 1e-26: cells with such an offset have no counts, and say nothing.
+_SILENT = -60.0
+
+
+@dataclass(frozen=True)
+class GeneFit:
+    """A gene as a model, in the limit of infinite coefficients if it is separated.
+
+    Attributes
+    ----------
+    fit
+        The model. In the limit, coefficients that are not determined are zero, and cells whose mean is zero are silent.
+    offset
+        ``(n_obs,)`` the offset of every cell.
+    zero
+        ``(n_obs,)`` cells whose mean is zero in the limit.
+    directions
+        ``(p, m)`` directions in which the fixed effects are not determined; m is 0 if the gene is not separated.
+    """
+
+    fit: MixedFit
+    offset: FloatArray
+    zero: BoolArray
+    directions: FloatArray
+
+    @property
+    def separated(self) -> bool:
+        """Whether some coefficient is infinite."""
+        return self.directions.shape[1] > 0
+
+    def undetermined(self, L: FloatArray) -> BoolArray:
+        """``(n_rows,)`` rows of ``L beta`` that are infinite."""
+        wrong: BoolArray = np.abs(L @ self.directions).max(axis=1, initial=0.0) > 1e-9
+        return wrong
+
+
+def as_gene_fit(fit: MixedFit) -> GeneFit:
+    """A model without infinite coefficients."""
+    return GeneFit(fit, fit.prepared.offset, np.zeros(fit.nobs, dtype=bool), np.zeros((len(fit.beta), 0)))
+
+
+def limit_of_gene(one: OneGene, data: pd.DataFrame, test: pd.DataFrame, reference: Any) -> GeneFit:
+    """The model of a gene, separated or not; arguments as for :func:`model_of_gene`."""
+    separation = one.result.separations.get(0)
+    if separation is None:
+        return as_gene_fit(model_of_gene(one, data, test, reference))
+    zero = _silent_cells(one.cells.design)
+    inside = replace(one, offset=np.where(zero, one.offset + _SILENT, one.offset))
+    fit = model_of_gene(inside, data, test, reference)
+    return GeneFit(fit, one.offset, zero, separation.directions)
+
+
+def _silent_cells(design: Design) -> BoolArray:
+    """``(n_obs,)`` cells whose mean is zero in the limit, by their rows, on whatever grid the fit was made."""
+    rows, y = design_rows(design), design.response
+    if y is None:
+        raise InputError(f"the design of {design.formula.source!r} has no response")
+    found = separate(rows.X, np.bincount(rows.row_of, y, minlength=rows.n_rows) > 0.5)
+    return np.zeros(design.n_obs, dtype=bool) if found is None else ~found.rows[rows.row_of]
 
 
 def model_of_gene(one: OneGene, data: pd.DataFrame, test: pd.DataFrame, reference: Any) -> MixedFit:

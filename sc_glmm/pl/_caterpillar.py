@@ -36,7 +36,8 @@ def caterpillar(
     """Random effects of one gene, smallest first, with 95 % intervals.
 
     The intervals are those of the effects given the parameters (mode plus and minus 1.96 conditional standard
-    deviations). One level far from all others is a sample to look at.
+    deviations). One level far from all others is a sample to look at. Of a separated gene, samples that the design
+    gives a mean of zero say nothing of their effects: they are hollow, and their intervals are those of the model.
 
     Parameters
     ----------
@@ -71,8 +72,8 @@ def caterpillar(
     >>> [label.get_text() for label in sc_glmm.pl.caterpillar(fit).get_yticklabels()]
     ['c', 'a', 'b', 'd']
     """
-    fit, title, _ = model_and_title(data, gene, key, group, plot="caterpillar")
-    shape = random_intercepts(fit, group=term, column=column, by=by)
+    shown = model_and_title(data, gene, key, group, plot="caterpillar")
+    shape = random_intercepts(shown.gene, group=term, column=column, by=by)
     n = len(shape.names)
     ax, base = axes_to_draw(ax, (COLUMN, 0.75 + min(_ROW * n, 6.0)))
     half = float(norm.ppf(0.975)) * shape.sd
@@ -80,7 +81,15 @@ def caterpillar(
     rows = np.arange(n)
     ax.axvline(0.0, color="0.6", linewidth=0.6, zorder=1)
     ax.hlines(rows, shape.mode - half, shape.mode + half, colors=list(colors), linewidth=0.9, zorder=2)
-    ax.scatter(shape.mode, rows, s=12.0, c=colors, linewidths=0, zorder=3)
+    ax.scatter(
+        shape.mode,
+        rows,
+        s=12.0,
+        c=np.where(shape.silent, "white", colors),
+        edgecolors=list(colors),
+        linewidths=0.8,
+        zorder=3,
+    )
     ax.set_ylim(-0.8, n - 0.2)
     if n <= _MOST_NAMES:
         ax.set_yticks(rows, [plain(name) for name in shape.names], fontsize=0.75 * base)
@@ -89,9 +98,9 @@ def caterpillar(
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)
     what = f"{shape.group} effect" if shape.column == "Intercept" else f"{shape.group} effect, {shape.column}"
-    scale = {"gaussian": "", "binomial": " (log odds)"}.get(fit.family, " (natural log)")
+    scale = {"gaussian": "", "binomial": " (log odds)"}.get(shown.gene.fit.family, " (natural log)")
     ax.set_xlabel(plain(what) + scale, fontsize=base)
-    ax.set_title(plain(title), fontsize=base, fontstyle="italic" if gene else "normal", loc="left")
+    ax.set_title(plain(shown.title), fontsize=base, fontstyle="italic" if gene else "normal", loc="left")
     if shape.levels:
         handles = [
             Line2D(

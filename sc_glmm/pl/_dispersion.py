@@ -149,10 +149,11 @@ def _facts(
         info = data
     else:
         from .._anndata import read_prior
+        from .._mudata import results_in
         from ..get import fit_info
 
         info = fit_info(data, key=key)
-        prior, names = read_prior(data, key, group)
+        prior, names = read_prior(*results_in(data, key), group)
     column = group_column(info)
     if column is None:
         return info, prior, names

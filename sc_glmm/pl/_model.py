@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .._errors import InputError
 from ..models import GlmmFit, LmmFit
+from ..models.gene import GeneFit, as_gene_fit
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -15,29 +17,52 @@ if TYPE_CHECKING:
     from ..models.fitted import MixedFit
 
 
-def model_and_title(
-    data: AnnData | MixedFit, gene: str | None, key: str, group: str | None, *, plot: str
-) -> tuple[MixedFit, str, str]:
-    """The model, its title, and the evidence of its test in words (empty without)."""
+@dataclass(frozen=True)
+class Shown:
+    """What a figure of one gene shows.
+
+    Attributes
+    ----------
+    gene
+        The fitted model, in the limit for a separated gene.
+    title
+        The gene, and the group of cells.
+    evidence
+        What its test says, in words; empty without.
+    """
+
+    gene: GeneFit
+    title: str
+    evidence: str
+
+
+def model_and_title(data: AnnData | MixedFit, gene: str | None, key: str, group: str | None, *, plot: str) -> Shown:
+    """The model, its title, and the evidence of its test."""
     if isinstance(data, LmmFit | GlmmFit):
         if gene is not None or group is not None:
             raise InputError(f"{plot} was given a fitted model, which is of one response: leave gene and group out.")
-        fit: MixedFit = data
-        title = fit.prepared.design.formula.response_name or ""
+        made = as_gene_fit(data)
+        title = made.fit.prepared.design.formula.response_name or ""
     elif gene is None:
         raise InputError(f"{plot} draws one gene of an AnnData: pass its name, as in pl.{plot}(adata, 'ISG15').")
     else:
         # Here, not above: a fitted model can be drawn without loading what reads an AnnData.
-        from ..tl import refit
+        from ..tl._refit import refit_in_limit
 
         adata: Any = data
-        fit, title = refit(adata, gene, key=key, group=group), gene if group is None else f"{gene}, {group}"
-    return fit, title, evidence(fit)
+        made, title = refit_in_limit(adata, gene, key, group), gene if group is None else f"{gene}, {group}"
+    return Shown(made, title, evidence(made))
 
 
-def evidence(fit: MixedFit) -> str:
-    """``adjusted p = 0.002`` of the only contrast of a gene's test."""
-    test = getattr(fit, "test", None)
+def evidence(gene: GeneFit) -> str:
+    """``adjusted p = 0.002`` of the only contrast of a gene's test; for a separated gene with its interval's end."""
+    test = getattr(gene.fit, "test", None)
     if test is None or len(test) != 1 or not np.isfinite(test["adj_p_value"].iloc[0]):
-        return ""
-    return f"adjusted p = {float(test['adj_p_value'].iloc[0]):.2g}"
+        return "separated" if gene.separated else ""
+    row = test.iloc[0]
+    words = f"adjusted p = {float(row['adj_p_value']):.2g}"
+    if np.isposinf(row["ci_high"]):
+        return f"log$_2$ FC > {float(row['ci_low']):.1f} (95 %), {words}"
+    if np.isneginf(row["ci_low"]):
+        return f"log$_2$ FC < {float(row['ci_high']):.1f} (95 %), {words}"
+    return words

@@ -47,6 +47,9 @@ def samples(
     its random effects. The rest of the way to the dot is what the model takes for noise of few counts. A finding that
     rests on one sample shows as one dot away from all others of its level. Samples that share a donor are joined.
 
+    A separated gene has no counts in all of a level: the estimate of its mean is zero (a broken line), without an
+    interval, and above the figure stands the finite end of the interval of the fold change.
+
     Parameters
     ----------
     data
@@ -85,8 +88,8 @@ def samples(
     >>> [label.get_text() for label in sc_glmm.pl.samples(fit).get_xticklabels()]
     ['ctl', 'AD']
     """
-    fit, title, evidence = model_and_title(data, gene, key, group, plot="samples")
-    shape = sample_means(fit, by=by, sample=sample)
+    shown = model_and_title(data, gene, key, group, plot="samples")
+    shape = sample_means(shown.gene, by=by, sample=sample)
     ax, base = axes_to_draw(ax, (COLUMN, 2.7))
     positive = shape.observed[shape.observed > 0]
     if log is None:
@@ -109,8 +112,8 @@ def samples(
         ax.set_xticks(range(len(shape.levels)), [plain(level) for level in shape.levels], fontsize=0.875 * base)
     ax.set_xlabel(plain(shape.by), fontsize=base)
     ax.set_ylabel("mean count per cell" if shape.log else "mean", fontsize=base)
-    ax.set_title(plain(title), fontsize=base, fontstyle="italic" if gene else "normal", loc="left")
-    ax.set_title(evidence, fontsize=0.8 * base, color="0.3", loc="right")
+    ax.set_title(plain(shown.title), fontsize=base, fontstyle="italic" if gene else "normal", loc="left")
+    ax.set_title(shown.evidence, fontsize=0.8 * base, color="0.3", loc="right")
     _draw_legend(ax, shape, base)
     _name_samples(ax, shape, x, floor, labels, base)
     return ax
@@ -160,7 +163,9 @@ def _draw_means(ax: Axes, shape: SampleMeans, floor: float) -> None:
     for at, mean, lower, upper in zip(shape.line_at, shape.mean, low, high, strict=True):
         color = PALETTE[int(at) % len(PALETTE)]
         ends = [at - 1.2 * _WIDTH, at + 1.2 * _WIDTH]
-        if np.isfinite(mean):
+        if mean == 0.0:
+            ax.plot(ends, [max(0.0, floor)] * 2, color=color, linewidth=1.4, linestyle=(0, (2, 1.5)), zorder=2)
+        elif np.isfinite(mean):
             ax.fill_between(ends, lower, upper, color=color, alpha=0.15, linewidth=0, zorder=1)
             ax.plot(ends, [mean, mean], color=color, linewidth=1.4, solid_capstyle="butt", zorder=2)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
@@ -26,12 +27,14 @@ from .._fit.totals import gene_totals
 from .._formula import parse_formula
 from .._inference.prior import abundance_rank
 from .._job import find_sizes
+from .._mudata import modality_with
 from .._results import CONTRAST_COLUMNS
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
     from ..models import GlmmFit, LmmFit
+    from ..models.gene import GeneFit
 
 FloatArray = NDArray[np.float64]
 
@@ -39,6 +42,7 @@ FloatArray = NDArray[np.float64]
 _NO_MODEL = {
     "all_zero": "it has no counts in the cells used",
     "low_count": "it has fewer counts than min_counts",
+    "not_selected": "it was not among the genes= that were tested",
     "error": "no start led to finite values",
     "separated": "its counts are all zero where some combination of covariates says so, and estimates are infinite",
 }
@@ -56,11 +60,11 @@ def refit(adata: AnnData, gene: str, *, key: str = "glmm", group: str | None = N
     Parameters
     ----------
     adata
-        After :func:`sc_glmm.tl.test`, with the same matrix and ``obs``.
+        After :func:`sc_glmm.tl.test`, with the same matrix and ``obs``; or the MuData around it.
     gene
         Its name in ``var_names``.
     key
-        The `key_added` of the run.
+        The `key_added` of the run; ``"rna:glmm"`` names the modality of a MuData as well.
     group
         Level of its `groupby`, if it had one.
 
@@ -88,21 +92,42 @@ def refit(adata: AnnData, gene: str, *, key: str = "glmm", group: str | None = N
     >>> model.ngrps()["sample"]
     np.int64(8)
     """
+    one, data, test, reference = _fit_again(adata, gene, key, group, _NO_MODEL)
+    from ..models.gene import model_of_gene
+
+    made: Any = model_of_gene(one, data, test, reference)
+    return made
+
+
+def refit_in_limit(adata: AnnData, gene: str, key: str, group: str | None) -> GeneFit:
+    """As :func:`refit`, but a separated gene is fitted in the limit of its infinite coefficients, for figures."""
+    none = {status: why for status, why in _NO_MODEL.items() if status != "separated"}
+    one, data, test, reference = _fit_again(adata, gene, key, group, none)
+    from ..models.gene import limit_of_gene
+
+    return limit_of_gene(one, data, test, reference)
+
+
+def _fit_again(
+    adata: AnnData, gene: str, key: str, group: str | None, refused: Mapping[str, str]
+) -> tuple[OneGene, pd.DataFrame, pd.DataFrame, Any]:
+    """The gene fitted as in the run, what its design uses of `obs`, its tests, and the base levels that were given."""
+    adata, key, obs = modality_with(adata, key)
     run = read_run(adata, key, group)
-    rows = _rows_of(adata, run, gene, key)
+    rows = _rows_of(adata, run, gene, key, refused)
     params, spec = run.params, get_family(str(run.params["family"]))
     parsed = parse_formula(str(params["formula"]))
-    opened = open_data(adata, key)
+    opened = open_data(adata, key, obs)
     response = find_response(opened, parsed, spec.counts)
     column = one_column(response.matrix, int(adata.var_names.get_indexer(pd.Index([gene]))[0]))
     if run.log_sizes is None:
-        sizes = find_sizes(adata, parsed, spec, None, None, lambda: library_size(response.matrix))
+        sizes = find_sizes(opened.adata, parsed, spec, None, None, lambda: library_size(response.matrix))
         log_sizes, used = sizes.log, sizes.used
     else:
         log_sizes, used = run.log_sizes, np.ones(adata.n_obs, dtype=bool)
-    mask = dict(groups_of(adata, params.get("cells_grouped_by"))[0])["" if group is None else str(group)]
+    mask = dict(groups_of(opened.adata, params.get("cells_grouped_by"))[0])["" if group is None else str(group)]
     y = _dense(column)
-    cells, data = _cells(adata.obs, np.flatnonzero(mask & used), y, log_sizes, params, parsed.response_name)
+    cells, data = _cells(opened.adata.obs, np.flatnonzero(mask & used), y, log_sizes, params, parsed.response_name)
     _check_same(cells.design, y[cells.cells], rows, params, key)
     one = fit_one(
         column,
@@ -115,13 +140,12 @@ def refit(adata: AnnData, gene: str, *, key: str = "glmm", group: str | None = N
     before, now = float(rows["loglik"].iloc[0]), float(one.result.fits.loglik[0])
     if not abs(before - now) <= _SAME * (1.0 + abs(before)):
         raise _changed(key, f"the log likelihood of {gene!r} is {now:.8g} and was {before:.8g}")
-    from ..models.gene import model_of_gene
+    # the tests of a separated gene are not those of a fit
+    test = _from_table(rows) if one.result.separations else _tests(one, run, rows, gene)
+    return one, data, test, params.get("given_reference")
 
-    made: Any = model_of_gene(one, data, _tests(one, run, rows, gene), params.get("given_reference"))
-    return made
 
-
-def _rows_of(adata: AnnData, run: StoredRun, gene: str, key: str) -> pd.DataFrame:
+def _rows_of(adata: AnnData, run: StoredRun, gene: str, key: str, refused: Mapping[str, str]) -> pd.DataFrame:
     """The gene's rows of the results, after checking that the object is as large as it was."""
     if gene not in adata.var_names:
         near = get_close_matches(str(gene), list(map(str, adata.var_names)), n=1)
@@ -134,8 +158,8 @@ def _rows_of(adata: AnnData, run: StoredRun, gene: str, key: str) -> pd.DataFram
     if len(rows) == 0:
         raise _changed(key, f"the results have no gene {gene!r}")
     status = str(rows["status"].iloc[0])
-    if status in _NO_MODEL:
-        raise InputError(f"{gene!r} has status {status!r}, so there is no model of it: {_NO_MODEL[status]}")
+    if status in refused:
+        raise InputError(f"{gene!r} has status {status!r}, so there is no model of it: {refused[status]}")
     return rows
 
 
@@ -196,9 +220,7 @@ def _changed(key: str, what: str) -> InputError:
 
 def _tests(one: OneGene, run: StoredRun, rows: pd.DataFrame, gene: str) -> pd.DataFrame:
     """One row per contrast; what depends on all genes is the table's."""
-    test = str(run.params["test"])
-    table = rows.set_index("contrast")[list(CONTRAST_COLUMNS)]
-    table.index = table.index.astype(str)
+    test, table = str(run.params["test"]), _from_table(rows)
     if test in _READ:
         return table
     contrasts = _contrasts(run)
@@ -224,6 +246,12 @@ def _tests(one: OneGene, run: StoredRun, rows: pd.DataFrame, gene: str) -> pd.Da
     for name in _OF_ALL_GENES:
         out[name] = table.loc[out.index, name]
     return out
+
+
+def _from_table(rows: pd.DataFrame) -> pd.DataFrame:
+    table = rows.set_index("contrast")[list(CONTRAST_COLUMNS)]
+    table.index = table.index.astype(str)
+    return table
 
 
 def _contrasts(run: StoredRun) -> list[Contrast]:

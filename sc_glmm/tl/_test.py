@@ -47,7 +47,7 @@ def test(
     contrasts: Any = None,
     groupby: str | None = None,
     test: TestName | None = None,
-    genes: Sequence[str] | None = None,
+    genes: str | Sequence[str] | Sequence[bool] | None = None,
     n_boot: int = 999,
     seed: int = 0,
     within: Literal["heterogeneous", "homogeneous"] = "heterogeneous",
@@ -112,8 +112,13 @@ def test(
         ``"satterthwaite"`` (default for Gaussian, with the numbers of lmerTest) and ``"satterthwaite_moderated"``: t
         or F with Satterthwaite's degrees of freedom.
         ``"bootstrap"``: parametric bootstrap of the likelihood ratio, for the named `genes`. See Notes.
-    genes, n_boot, seed
-        For ``test="bootstrap"``: which genes, how many simulated data sets each, and the seed.
+    genes
+        Genes that are tested: a column of ``var`` that holds True and False, such as ``"highly_variable"``; an array or
+        Series of these; or a list of names. All others keep their rows, with status ``not_selected`` and NaN.
+        Size factors come from all genes, so that `adata` should hold them all; what tests learn from genes (the prior,
+        the trend of the dispersions), and what p-values are adjusted over, are the tested ones. Default: all.
+    n_boot, seed
+        For ``test="bootstrap"``: how many data sets are simulated for each of the `genes`, and the seed.
     within
         What to do about tested effects within samples, such as that of a covariate of cells. ``"heterogeneous"``
         (default): they may differ between samples, so a missing ``(0 + x | sample)`` or, for a factor,
@@ -180,10 +185,10 @@ def test(
 
     Notes
     -----
-    ``status`` is the first of these that applies: ``all_zero``; ``low_count``; ``error``; ``separated`` (counts are
-    all zero where some combination of covariates says so); ``not_converged``; ``singular`` (a variance is zero: an
-    answer, not a failure); ``ok``. For a separated gene the moderated tests give a penalised estimate, an interval
-    with one finite end and a p-value; the others give NaN.
+    ``status`` is the first of these that applies: ``not_selected``; ``all_zero``; ``low_count``; ``error``;
+    ``separated`` (counts are all zero where some combination of covariates says so); ``not_converged``; ``singular``
+    (a variance is zero: an answer, not a failure); ``ok``. For a separated gene
+    the moderated tests give a penalised estimate, an interval with one finite end and a p-value; the others give NaN.
 
     The moderated tests hold the dispersion at its estimate (or, for genes with fewer than five cells of two or more
     counts, at the trend over abundance: ``phi_from_trend``), profile the likelihood over a grid of the variances on

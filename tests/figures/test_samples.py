@@ -8,6 +8,7 @@ import pytest
 
 import sc_glmm as sg
 from sc_glmm._figures.samples import random_intercepts, sample_means
+from sc_glmm.models.gene import as_gene_fit
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,7 @@ def fit(cells):
 
 
 def test_sums_over_the_cells(cells, fit):
-    shape = sample_means(fit, by=None, sample=None)
+    shape = sample_means(as_gene_fit(fit), by=None, sample=None)
     assert shape.by == "stim" and shape.levels == ("ctrl", "stim") and shape.log
     expected = cells.assign(size=np.exp(cells["log_size"])).groupby("sample")[["y", "size"]].agg(["sum", "size"])
     expected = expected.loc[list(shape.samples)]
@@ -55,31 +56,31 @@ def test_sums_over_the_cells(cells, fit):
 
 
 def test_fitted_means_and_intervals(fit):
-    shape = sample_means(fit, by=None, sample=None)
+    shape = sample_means(as_gene_fit(fit), by=None, sample=None)
     np.testing.assert_allclose(shape.mean, np.exp([fit.beta[0], fit.beta.sum()]))
     se = np.sqrt([fit.cov_beta[0, 0], fit.cov_beta.sum()])
     np.testing.assert_allclose(np.log(shape.high / shape.low), 2 * 1.959964 * se, rtol=1e-6)
 
 
 def test_samples_of_a_donor_are_joined(cells, fit):
-    shape = sample_means(fit, by=None, sample=None)
+    shape = sample_means(as_gene_fit(fit), by=None, sample=None)
     donors = pd.Series(shape.pair).groupby([name[:2] for name in shape.samples])
     assert (donors.nunique() == 1).all() and len(set(shape.pair)) == 6
     # A grouping factor whose levels have cells of both arms is joined with itself.
     alone = sg.glmer("y ~ stim + offset(log_size) + (1|donor)", cells, family="poisson")
-    shape = sample_means(alone, by=None, sample=None)
+    shape = sample_means(as_gene_fit(alone), by=None, sample=None)
     assert len(shape.samples) == 12 and len(set(shape.samples)) == 6
     assert all(
         shape.pair[i] == shape.pair[j] for i in range(12) for j in range(12) if shape.samples[i] == shape.samples[j]
     )
     # Samples of one arm each are not joined.
     one_arm = sg.lmer("z ~ stim + (1|sample)", cells)
-    assert (sample_means(one_arm, by=None, sample=None).pair == -1).all()
+    assert (sample_means(as_gene_fit(one_arm), by=None, sample=None).pair == -1).all()
 
 
 def test_along_a_number(cells):
     fit = sg.lmer("z ~ stim + age + (1|sample)", cells)
-    shape = sample_means(fit, by="age", sample=None)
+    shape = sample_means(as_gene_fit(fit), by="age", sample=None)
     assert shape.levels == () and not shape.log
     means = cells.groupby("sample")[["age", "z"]].mean().loc[list(shape.samples)]
     np.testing.assert_allclose(shape.at, means["age"])
@@ -91,7 +92,7 @@ def test_along_a_number(cells):
 
 
 def test_random_effects_in_order(fit):
-    shape = random_intercepts(fit, group=None, column=None, by=None)
+    shape = random_intercepts(as_gene_fit(fit), group=None, column=None, by=None)
     frame = fit.ranef(cond_var=True)["sample"].sort_values("Intercept")
     assert shape.group == "sample" and shape.column == "Intercept"
     assert list(shape.names) == list(frame.index)
@@ -99,15 +100,15 @@ def test_random_effects_in_order(fit):
     np.testing.assert_array_equal(shape.sd, frame["sd(Intercept)"])
     assert [shape.levels[i] for i in shape.level] == ["stim" if n.endswith("1") else "ctrl" for n in shape.names]
     # Both arms of a donor are in the data: nothing tells donors apart.
-    assert (random_intercepts(fit, group="donor", column=None, by=None).level == -1).all()
+    assert (random_intercepts(as_gene_fit(fit), group="donor", column=None, by=None).level == -1).all()
 
 
 def test_names_that_are_not_there(fit):
     with pytest.raises(sg.InputError, match="by='age' is no column of the fixed part.*'stim'"):
-        sample_means(fit, by="age", sample=None)
+        sample_means(as_gene_fit(fit), by="age", sample=None)
     with pytest.raises(sg.InputError, match="'batch' is no grouping factor.*'donor', 'sample'"):
-        sample_means(fit, by=None, sample="batch")
+        sample_means(as_gene_fit(fit), by=None, sample="batch")
     with pytest.raises(sg.InputError, match="column='x' is no random effect.*'Intercept'"):
-        random_intercepts(fit, group=None, column="x", by=None)
+        random_intercepts(as_gene_fit(fit), group=None, column="x", by=None)
     with pytest.raises(sg.InputError, match="differs within the levels of 'donor'"):
-        random_intercepts(fit, group="donor", column=None, by="stim")
+        random_intercepts(as_gene_fit(fit), group="donor", column=None, by="stim")

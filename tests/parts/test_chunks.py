@@ -36,6 +36,7 @@ def simulated() -> ad.AnnData:
     counts[0, 71] = 700
     adata.layers["counts"] = sp.csr_matrix(counts)
     adata.obs["kind"] = np.where(np.arange(adata.n_obs) % 3 == 0, "a", "b")
+    adata.var["chosen"] = np.arange(90) % 3 != 1
     adata.obs["depth"] = np.log(counts.sum(axis=1))
     del adata.uns["truth"]
     return adata
@@ -90,7 +91,8 @@ def assert_same(mine: pd.DataFrame, theirs: pd.DataFrame, exact: bool) -> None:
         ("csr", {}, ("compress", "fit", "profile")),
         ("csr", {"formula": "counts ~ disease + depth + (1|sample)", "contrasts": ["disease"]}, (None,)),
         ("csr", {"groupby": "kind", "test": "lrt", "min_counts": 5}, ("compress", "fit")),
-        ("csc", {"family": "gaussian", "formula": "logs ~ disease + (1|sample)"}, (None,)),
+        ("csc", {"family": "gaussian", "formula": "logs ~ disease + (1|sample)", "genes": "chosen"}, (None,)),
+        ("csr", {"genes": "chosen"}, (None,)),
         ("csc", {"family": "poisson", "groupby": "kind", "offset": "depth"}, ("fit", "profile")),
     ],
 )  # fmt: skip
@@ -101,7 +103,7 @@ def test_chunks_give_the_numbers_of_one_process(files, tmp_path, form, options, 
     whole = ad.read_h5ad(files[form])
     arguments = {
         name: getattr(options, name)
-        for name in ("family", "test", "groupby", "reference", "min_counts", "offset")
+        for name in ("family", "test", "groupby", "reference", "min_counts", "offset", "genes")
     }  # fmt: skip
     sc_glmm.tl.test(whole, options.formula, contrasts=options.contrasts, **arguments)
     assert_same(sc_glmm.get.results(run.opened.adata), sc_glmm.get.results(whole), exact=form == "csc")
@@ -296,3 +298,21 @@ def test_wrong_chunks_are_refused(files, tmp_path, arguments, told):
         "must be a folder"
         in sc("test", files["csc"], FORMULA, "-o", tmp_path / "a.csv", "--n-chunks", 2, "--chunk", 0).output
     )
+
+
+def test_other_genes_are_another_run(files, tmp_path):
+    names = [str(name) for name in ad.read_h5ad(files["csr"]).var_names[:60]]
+    chunks(tmp_path / "named", files["csr"], Options(FORMULA, genes=names, test="t"))
+    with pytest.raises(InputError, match=r"genes: '60 named, \w+' and not '59 named"):
+        open_run(tmp_path / "named", files["csr"], Options(FORMULA, genes=names[1:], test="t"), N)
+    combined = sc_glmm.get.results(combine(tmp_path / "named").opened.adata)
+    assert set(combined.loc[combined["status"] != "not_selected", "variable"]) <= set(names)
+    # the column has the same name and another content
+    other = tmp_path / "other.h5ad"
+    shutil.copy(files["csr"], other)
+    folder = chunks(tmp_path / "column", other, Options(FORMULA, genes="chosen", test="t"))
+    changed = ad.read_h5ad(other)
+    changed.var["chosen"] = ~changed.var["chosen"]
+    changed.write_h5ad(other)
+    with pytest.raises(InputError, match="selected genes, are not those"):
+        combine(folder)

@@ -1,0 +1,118 @@
+"""Which genes are tested, from the words of the user."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from .._errors import InputError
+
+BoolArray = NDArray[np.bool_]
+
+_FORMS = "a column of var with True and False (such as 'highly_variable'), such values for all genes, or names of genes"
+
+
+def select_genes(var: pd.DataFrame, genes: Any) -> BoolArray | None:
+    """``(n_vars,)`` genes that are tested; None for all.
+
+    Parameters
+    ----------
+    var
+        One row per gene, indexed by its name.
+    genes
+        A column of `var` that holds True and False; an array or Series of these; or names of genes.
+
+    Raises
+    ------
+    InputError
+        If it is none of these, names unknown genes, or selects none.
+    """
+    if genes is None:
+        return None
+    what = "genes"
+    if isinstance(genes, str):
+        what = f"genes={genes!r}"
+        values = _column(var, genes)
+    elif isinstance(genes, pd.Series):
+        values = _aligned(var, genes)
+    else:
+        values = pd.Series(list(genes) if not isinstance(genes, np.ndarray) else genes.ravel())
+    flags = _flags(values, what)
+    if flags is not None:
+        if len(flags) != len(var):
+            raise InputError(f"genes has {len(flags)} values of True and False, and there are {len(var)} genes")
+        selected = flags
+    elif isinstance(genes, str):
+        raise InputError(
+            f"{what} is a column of var that holds {_shown(values)}, and must hold True and False: whether a gene is "
+            "tested"
+        )
+    else:
+        selected = _named(var, values)
+    if not selected.any():
+        raise InputError(f"{what} selects none of the {len(var)} genes; leave genes out to test all")
+    return selected
+
+
+def describe_selection(genes: Any, selected: BoolArray | None) -> str:
+    """The selection as the recipe shows it: ``"all"``, the column, or how many genes were named."""
+    if selected is None:
+        return "all"
+    return genes if isinstance(genes, str) else f"{int(selected.sum())} given"
+
+
+def _column(var: pd.DataFrame, name: str) -> pd.Series:
+    if name in var.columns:
+        column: pd.Series = var[name]
+        return column
+    if name in var.index:
+        raise InputError(f"genes={name!r} is the name of a gene, and no column of var; write a list, genes=[{name!r}]")
+    near = get_close_matches(name, list(map(str, var.columns)), n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise InputError(f"genes={name!r} is no column of var; it may be {_FORMS}.{hint}")
+
+
+def _aligned(var: pd.DataFrame, series: pd.Series) -> pd.Series:
+    """Flags that are indexed by gene in the order of the genes; anything else as it is."""
+    if not pd.api.types.is_bool_dtype(series.dtype):
+        return series
+    if not series.index.is_unique or not var.index.isin(series.index).all():
+        raise InputError(
+            "genes is a Series of True and False that does not name every gene once; index it by var_names"
+        )
+    return series.reindex(var.index)
+
+
+def _flags(values: pd.Series, what: str) -> BoolArray | None:
+    """True and False as an array, whatever holds them; None for anything else."""
+    known = values.dropna()
+    if len(known) == 0 or not all(isinstance(value, bool | np.bool_) for value in known):
+        return None
+    if len(known) < len(values):
+        raise InputError(
+            f"{what} is missing for {len(values) - len(known)} of {len(values)} genes; say which of them are tested, "
+            "with .fillna(False) for example"
+        )
+    return np.asarray(values, dtype=bool)
+
+
+def _named(var: pd.DataFrame, names: pd.Series) -> BoolArray:
+    numbers = [name for name in names if not isinstance(name, str)]
+    if numbers:
+        raise InputError(f"genes holds {numbers[0]!r} ({type(numbers[0]).__name__}); it may be {_FORMS}")
+    known = names.isin(var.index)
+    if not known.all():
+        first = str(names[~known].iloc[0])
+        near = get_close_matches(first, list(map(str, var.index)), n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise InputError(f"genes: {first!r} is not among the gene names ({int((~known).sum())} such names).{hint}")
+    return np.asarray(var.index.isin(names), dtype=bool)
+
+
+def _shown(values: pd.Series) -> str:
+    shown = [repr(value) for value in dict.fromkeys(values.tolist())]
+    return ", ".join(shown[:3]) + (", ..." if len(shown) > 3 else "")
