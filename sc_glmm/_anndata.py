@@ -21,6 +21,7 @@ from ._errors import FormulaError, InputError
 from ._formula import MixedFormula
 from ._io.sources import lazy_source
 from ._io.store import Store, results_of
+from ._io.tables import TOTAL_COLUMNS, Columns
 from ._mirror import mirror_of
 from ._results import CONTRAST_COLUMNS, GeneTests, long_frame
 
@@ -29,11 +30,8 @@ if TYPE_CHECKING:
 
 FloatArray = NDArray[np.float64]
 
-# Columns in which common tools leave the library size of the whole matrix.
-TOTAL_COLUMNS = ("total_counts", "n_counts", "nCount_RNA", "n_umi", "nUMI")
 # A matrix with less than this share of the library size was probably cut to some genes.
 CUT_SHARE = 0.8
-
 
 # Entries of a recipe that are stored as JSON.
 _AS_JSON = ("given_reference", "groups", "contrast_rows", "log_sample_factors", "df")
@@ -104,10 +102,24 @@ class Opened:
     store: Store | None
 
 
-def open_data(data: AnnData | str | os.PathLike[str], key: str, obs: pd.DataFrame | None = None) -> Opened:
+def open_data(
+    data: AnnData | str | os.PathLike[str],
+    key: str,
+    obs: pd.DataFrame | None = None,
+    columns: Columns | None = None,
+) -> Opened:
     """An AnnData in memory, backed or lazy, or the path of one; no matrix is read.
 
-    With `obs`, the columns of cells are these, and the results are still to be handed over.
+    Parameters
+    ----------
+    data
+        What the user gave.
+    key
+        Name of the results.
+    obs
+        Takes the place of the table of cells; the results are still to be handed over then.
+    columns
+        Columns of the table of cells that are read if it is not in memory; None for all.
 
     Raises
     ------
@@ -116,7 +128,7 @@ def open_data(data: AnnData | str | os.PathLike[str], key: str, obs: pd.DataFram
     """
     if isinstance(data, str | os.PathLike):
         store = Store(data)
-        adata = store.tables()
+        adata = store.tables(columns)
         check_object(adata, key)
         return Opened(
             adata, store.layers, lambda name: store.matrix(name) if name is not None or store.has_x else None, store
@@ -133,7 +145,7 @@ def open_data(data: AnnData | str | os.PathLike[str], key: str, obs: pd.DataFram
     # anndata 0.13 lists X among the layers, as None
     held_layers: Any = data.layers
     layers = tuple(str(name) for name in held_layers if name is not None)
-    return Opened(_with_tables(data, obs), layers, matrix, None)
+    return Opened(_with_tables(data, obs, columns), layers, matrix, None)
 
 
 def hand_over(opened: Opened, data: Any, key: str) -> None:
@@ -147,7 +159,7 @@ def hand_over(opened: Opened, data: Any, key: str) -> None:
             getattr(data, group)[name] = value
 
 
-def _with_tables(adata: AnnData, obs: pd.DataFrame | None = None) -> AnnData:
+def _with_tables(adata: AnnData, obs: pd.DataFrame | None, columns: Columns | None) -> AnnData:
     """Itself, or if its tables are lazy (or `obs` takes their place) an AnnData with nothing but tables."""
     if obs is None and isinstance(adata.obs, pd.DataFrame) and isinstance(adata.var, pd.DataFrame):
         return adata
@@ -155,7 +167,9 @@ def _with_tables(adata: AnnData, obs: pd.DataFrame | None = None) -> AnnData:
 
     if obs is not None:
         return AnnData(obs=obs, var=_in_memory_table(adata.var))
-    return AnnData(obs=_in_memory_table(adata.obs), var=_in_memory_table(adata.var))
+    held: Any = adata.obs
+    chosen = None if columns is None else columns.among([str(name) for name in held.columns])
+    return AnnData(obs=_in_memory_table(held if chosen is None else held[chosen]), var=_in_memory_table(adata.var))
 
 
 def _in_memory_table(table: Any) -> pd.DataFrame:
@@ -310,7 +324,7 @@ def write_results(
             varm.append(name)
     else:
         adata.uns[f"{key}_results"] = results_by_group(tests, groupby)
-    entry: dict[str, Any] = dict(mirror_of(tests, groupby, recipe, _levels(adata)))
+    entry: dict[str, Any] = dict(mirror_of(tests, groupby, recipe, _levels(adata, tests, groupby)))
     entry["params"] = {**entry.get("params", {}), **_plain(recipe), "varm": varm}
     entry["contrasts"] = list(dict.fromkeys(contrast.words for group in tests for contrast in group.contrasts))
     if details is not None:
@@ -326,12 +340,15 @@ def write_results(
     adata.uns[key] = entry
 
 
-def _levels(adata: AnnData) -> dict[str, list[str]]:
-    """Levels that occur in the columns of obs that hold text or categories."""
+def _levels(adata: AnnData, tests: Sequence[GeneTests], groupby: str | None) -> dict[str, list[str]]:
+    """Levels that occur in the columns of obs that hold text or categories, as far as the tests are about them."""
     obs: pd.DataFrame = adata.obs  # type: ignore[assignment]
     texts = obs.select_dtypes(exclude=["number", "bool", "datetime", "timedelta"])
+    compared = {contrast.levels[0] for group in tests for contrast in group.contrasts if contrast.levels is not None}
     out: dict[str, list[str]] = {}
     for name in texts.columns:
+        if name != groupby and name not in compared:
+            continue
         column = texts[name].astype("category").cat.remove_unused_categories()
         out[str(name)] = [str(level) for level in column.cat.categories]
     return out

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
 from ._errors import InputError
+from ._io.store import Store
 
 
 def is_mudata(data: Any) -> bool:
@@ -40,14 +42,16 @@ def modality_of(data: Any, modality: str | None, copy: bool) -> tuple[Any, pd.Da
 def results_in(data: Any, key: str) -> tuple[Any, str]:
     """The AnnData that holds the results under `key`, and their key in it.
 
-    What is no MuData is returned as it is. Of a MuData it is the modality that ``"rna:glmm"`` names, else the only
-    one that has such results.
+    Of a path it is one with these results and without a matrix, of a MuData the modality that ``"rna:glmm"`` names,
+    else the only one that has such results. Anything else is returned as it is.
 
     Raises
     ------
     InputError
         If no modality has such results, or several have.
     """
+    if isinstance(data, str | os.PathLike):
+        return Store(data).results(key), key
     if not is_mudata(data):
         return data, key
     name, colon, inner = key.partition(":")
@@ -66,8 +70,8 @@ def results_in(data: Any, key: str) -> tuple[Any, str]:
 def modality_with(data: Any, key: str) -> tuple[Any, str, pd.DataFrame | None]:
     """As :func:`results_in`, and the columns of cells as :func:`modality_of` gives them."""
     inside, inner = results_in(data, key)
-    if inside is data:
-        return data, key, None
+    if not is_mudata(data):
+        return inside, inner, None
     return inside, inner, _columns_above(data, next(name for name, mod in data.mod.items() if mod is inside))
 
 

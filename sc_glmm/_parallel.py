@@ -5,19 +5,15 @@ from __future__ import annotations
 import math
 import os
 import re
-import sys
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar
+from typing import TypeVar
 
+from ._dask import blocks_on_dask, dask_client
 from ._errors import InputError
 
 T = TypeVar("T")
-
-# Blocks per thread of a Dask cluster that are under way at a time.
-_AHEAD = 3
 
 
 def available_cpus() -> int:
@@ -135,7 +131,7 @@ def run_blocks(
     """
     client = dask_client()
     if client is not None:
-        yield from _on_dask(client, work, shared, blocks)
+        yield from blocks_on_dask(client, work, shared, blocks)
         return
     with one_blas_thread():
         if n_jobs == 1:
@@ -175,65 +171,3 @@ def run_threads(work: Callable[..., T], blocks: Sequence[tuple[object, ...]], n_
 
         parallel = Parallel(n_jobs=n_jobs, require="sharedmem", return_as="generator")
         yield from parallel(delayed(work)(*block) for block in blocks)
-
-
-def dask_client() -> Any:
-    """The Dask client that is around, or None; inside a task of Dask there is none, the task is one of many."""
-    distributed = sys.modules.get("distributed")
-    if distributed is None:
-        return None
-    try:
-        distributed.get_worker()
-        return None
-    except ValueError:
-        pass
-    try:
-        client = distributed.default_client()
-    except ValueError:
-        return None
-    return None if client.asynchronous else client
-
-
-def _on_dask(
-    client: Any, work: Callable[..., T], shared: tuple[object, ...], blocks: Iterable[tuple[object, ...]]
-) -> Iterator[T]:
-    """A few blocks per thread of the cluster are under way at a time; blocks of a lost worker are done again."""
-    pending: deque[Any] = deque()
-    here = os.getpid()
-    try:
-        for block in blocks:
-            pending.append(client.submit(_work_in, here, work, *shared, *block, pure=False))
-            if len(pending) > _AHEAD * max(sum(client.nthreads().values()), 1):
-                yield _result(pending.popleft())
-        while pending:
-            yield _result(pending.popleft())
-    finally:
-        client.cancel(list(pending))
-
-
-def sum_blocks(
-    client: Any, work: Callable[..., T], add: Callable[[T, T], T], blocks: Sequence[tuple[object, ...]]
-) -> T:
-    """The sum of ``work(*block)`` over blocks, added up on the workers of a Dask client, pair by pair.
-
-    Which are added to which is a matter of their number alone.
-    """
-    level = [client.submit(work, *block, pure=False) for block in blocks]
-    while len(level) > 1:
-        pairs = [level[i : i + 2] for i in range(0, len(level), 2)]
-        level = [client.submit(add, *pair, pure=False) if len(pair) == 2 else pair[0] for pair in pairs]
-    total: T = _result(level[0])
-    return total
-
-
-def _result(future: Any) -> Any:
-    try:
-        return future.result()
-    # what a lost worker raises depends on Dask's version
-    except Exception as error:
-        if type(error).__name__ in ("KilledWorker", "FutureCancelledError", "CancelledError"):
-            raise InputError(
-                f"Dask gave up a piece of the work: {error}. Workers that die again and again mostly lack memory: give "
-                "them more (memory= of the cluster), or less to do (memory_limit=)"
-            ) from error
-        raise

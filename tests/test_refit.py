@@ -12,6 +12,9 @@ import scipy.sparse as sp
 
 import sc_glmm
 from sc_glmm import InputError
+from sc_glmm._compress import source
+from sc_glmm._io.hdf5 import H5Reader
+from sc_glmm._io.sources import ZarrReader
 from sc_glmm._results import CONTRAST_COLUMNS
 
 FORMULA = "counts ~ disease + (1|sample)"
@@ -249,3 +252,42 @@ def test_frames_are_small_enough_to_pickle():
     back = pickle.loads(pickle.dumps(model))
     pd.testing.assert_frame_equal(back.test, model.test)
     np.testing.assert_array_equal(back.fitted(), model.fitted())
+
+
+@pytest.mark.parametrize("form", ["h5ad", "zarr"])
+@pytest.mark.parametrize("kind", ["csr", "csc", "dense"])
+def test_a_gene_is_refitted_from_the_file_it_is_in(tmp_path, monkeypatch, form, kind):
+    adata = simulate(n_genes=60)
+    counts = adata.layers["counts"]
+    adata.layers["counts"] = counts.toarray() if kind == "dense" else counts.asformat(kind)
+    adata.obs["depth"] = np.asarray(counts.sum(axis=1)).ravel() + 1.0
+    path = tmp_path / f"a.{form}"
+    del adata.uns["truth"]
+    getattr(adata, f"write_{form}")(path)
+    run(path, reference=CTL)
+    run(path, reference=CTL, groupby="cell_type", size_factors="depth", key_added="types")
+    back = getattr(ad, f"read_{form}")(path)
+    pd.testing.assert_frame_equal(sc_glmm.get.results(path), sc_glmm.get.results(back))
+    pd.testing.assert_frame_equal(sc_glmm.get.fit_info(path, key="types"), sc_glmm.get.fit_info(back, key="types"))
+    pd.testing.assert_frame_equal(sc_glmm.get.details(path, key="types"), sc_glmm.get.details(back, key="types"))
+    gene = some_genes(back)[1]
+    ours, theirs = sc_glmm.tl.refit(path, gene), check(back, gene)
+    np.testing.assert_array_equal(ours.beta, theirs.beta)
+    assert ours.loglik() == theirs.loglik()
+    pd.testing.assert_frame_equal(ours.test, theirs.test)
+
+    read = []
+    for reader in (H5Reader, ZarrReader):
+        real = reader.read
+        monkeypatch.setattr(
+            reader, "read", lambda self, a, b, real=real: read.append((self.name, b - a)) or real(self, a, b)
+        )
+    monkeypatch.setattr(source, "CHUNK_VALUES", 500)
+    ours = sc_glmm.tl.refit(path, gene, key="types", group="T/NK")
+    theirs = sc_glmm.tl.refit(back, gene, key="types", group="T/NK")
+    pd.testing.assert_frame_equal(ours.test, theirs.test)
+    indices = sum(n for name, n in read if name == "layers/counts/indices")
+    in_gene = int((back.layers["counts"][:, [back.var_names.get_loc(gene)]] != 0).sum())
+    assert indices == {"csr": counts.nnz, "csc": in_gene, "dense": 0}[kind]
+    with pytest.raises(InputError, match="no results under key='none'"):
+        sc_glmm.tl.refit(path, gene, key="none")

@@ -3,23 +3,30 @@
 #
 #   bash submit.sh IN.h5ad "counts ~ disease + (1|sample)" 50 parts results.h5ad
 #
-# Other options of sc-glmm test go into SC_GLMM_OPTIONS: export SC_GLMM_OPTIONS="--groupby cell_type".
-# A stage can be submitted again after a failure: chunks that are finished are skipped.
+# Other options of sc-glmm test go into SC_GLMM_OPTIONS, what a job gets into SC_GLMM_SBATCH:
+#
+#   export SC_GLMM_OPTIONS="--groupby cell_type" SC_GLMM_SBATCH="--partition=long --cpus-per-task=8 --mem=32G --time=4:00:00"
+#
+# After a failure submit the same again: chunks that are finished are skipped.
 set -euo pipefail
 in=$1 formula=$2 n=$3 parts=$4 out=$5
-options=${SC_GLMM_OPTIONS:-}
-test="sc-glmm test '$in' '$formula' $options --n-chunks $n -o '$parts' -q"
+read -r -a resources <<< "${SC_GLMM_SBATCH:---cpus-per-task=4 --mem=16G --time=2:00:00}"
+test="sc-glmm test $(printf '%q ' "$in" "$formula") ${SC_GLMM_OPTIONS:-} --n-chunks $n -o $(printf '%q' "$parts") -q"
 
-submit() { sbatch --parsable --kill-on-invalid-dep=yes --cpus-per-task=4 --mem=16G --time=2:00:00 "$@"; }
+submit() { sbatch --parsable --kill-on-invalid-dep=yes "${resources[@]}" "$@"; }
 
-# The first job reads the matrix once (library sizes) and says which stages the form of the matrix needs.
-sbatch --wait --cpus-per-task=4 --mem=16G --time=2:00:00 --job-name=prepare --output=prepare.log \
-    --wrap "$test --stage prepare"
+# The first job reads the matrix once (library sizes) and says which stages the form of the matrix and the test need.
+sbatch --wait "${resources[@]}" --job-name=prepare --output=prepare.log --wrap "$test --stage prepare" || {
+    cat prepare.log
+    exit 1
+}
 stages=$(sed -n 's/.*stages: //p' prepare.log | tr -d ,)
 
-after=""
+after=()
 for stage in $stages; do
-    job=$(submit $after --array=0-$((n - 1)) --job-name="$stage" --wrap "$test --stage $stage --chunk \$SLURM_ARRAY_TASK_ID")
-    after="--dependency=afterok:${job%%;*}"
+    job=$(submit ${after[@]+"${after[@]}"} --array="0-$((n - 1))" --job-name="$stage" --output="$stage-%a.log" \
+        --wrap "$test --stage $stage --chunk \$SLURM_ARRAY_TASK_ID")
+    after=(--dependency="afterok:${job%%;*}")
 done
-submit $after --job-name=combine --wrap "sc-glmm combine '$parts' -o '$out' -q"
+submit "${after[@]}" --job-name=combine --output=combine.log \
+    --wrap "sc-glmm combine $(printf '%q' "$parts") -o $(printf '%q' "$out") -q"

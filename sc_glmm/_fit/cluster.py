@@ -14,7 +14,9 @@ from .._compress.nodes import restrict_table
 from .._compress.rows import StackedRows
 from .._compress.size_factors import library_size
 from .._compress.source import Source
-from .._parallel import dask_client, run_blocks, sum_blocks
+from .._dask import dask_client, sum_on_dask
+from .._errors import InputError
+from .._parallel import run_blocks
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -61,9 +63,17 @@ def _library(source: Source) -> FloatArray:
 
 @dataclass(frozen=True)
 class Some:
-    """Counts of some cells on the nodes that they write to."""
+    """Statistics of some cells.
 
-    stats: CountStats
+    Attributes
+    ----------
+    stats
+        The statistics; of counts on the nodes that these cells write to, of a Gaussian response on all rows.
+    nodes
+        Places of these nodes among all.
+    """
+
+    stats: CountStats | GaussianStats
     nodes: IntArray
 
 
@@ -76,7 +86,7 @@ def counts_on_cluster(
     genes: IntArray,
     group_of: IntArray | None,
     n_groups: int | None,
-) -> CountStats:
+) -> CountStats | GaussianStats:
     """As :func:`compress_counts`, `row_of_cell` being the row of the matrix that holds each cell (None: its number)."""
     rows = np.arange(table.n_obs, dtype=np.int64) if row_of_cell is None else row_of_cell
     least = min(VALUES_PER_NUMBER * len(genes) * (table.n_nodes + 130), MOST_VALUES)
@@ -99,8 +109,7 @@ def counts_on_cluster(
                 n_groups,
             )
         )
-    total = sum_blocks(client, _count_some, add_some, blocks)
-    return _on_all_nodes(total, np.arange(table.n_nodes))
+    return on_nodes(sum_on_dask(client, _count_some, add_some, blocks), np.arange(table.n_nodes))
 
 
 def _compact(genes: IntArray) -> slice | IntArray:
@@ -127,17 +136,27 @@ def _count_some(
 
 
 def add_some(first: Some, second: Some) -> Some:
-    """Counts of two disjoint sets of cells, on the nodes of either."""
+    """Statistics of two disjoint sets of cells, on the nodes of either."""
     nodes = np.union1d(first.nodes, second.nodes)
-    return Some(add_counts(_on_all_nodes(first, nodes), _on_all_nodes(second, nodes)), nodes)
+    return Some(add_stats(on_nodes(first, nodes), on_nodes(second, nodes)), nodes)
 
 
-def _on_all_nodes(some: Some, nodes: IntArray) -> CountStats:
-    if len(some.nodes) == len(nodes):
+def on_nodes(some: Some, nodes: IntArray) -> CountStats | GaussianStats:
+    """The statistics on these nodes, with zeros where the cells do not write; a Gaussian response's as they are."""
+    if isinstance(some.stats, GaussianStats) or len(some.nodes) == len(nodes):
         return some.stats
     A = np.zeros((len(some.stats.A), len(nodes)))
     A[:, np.searchsorted(nodes, some.nodes)] = some.stats.A
     return replace(some.stats, A=A)
+
+
+def add_stats(first: CountStats | GaussianStats, second: CountStats | GaussianStats) -> CountStats | GaussianStats:
+    """Statistics of all cells from those of two disjoint sets of cells, made by one pass for the same genes."""
+    if isinstance(first, CountStats) and isinstance(second, CountStats):
+        return add_counts(first, second)
+    if isinstance(first, GaussianStats) and isinstance(second, GaussianStats):
+        return add_sums(first, second)
+    raise InputError("statistics of counts and of a Gaussian response cannot be added; make both by one pass.")
 
 
 def sums_on_cluster(
@@ -158,7 +177,7 @@ def sums_on_cluster(
         if len(cells):
             where = rows[cells] - first
             blocks.append((source.part(first, last), row_of[cells], n_rows, offset[cells], where, _compact(genes)))
-    return sum_blocks(client, _sum_some, add_sums, blocks)
+    return sum_on_dask(client, _sum_some, add_sums, blocks)
 
 
 def _sum_some(

@@ -14,8 +14,6 @@ from .._compress import (
     DesignRows,
     GaussianStats,
     NodeTable,
-    add_counts,
-    add_sums,
     chebyshev_nodes,
     compress_counts,
     compress_gaussian,
@@ -25,12 +23,12 @@ from .._compress import (
     tensor_error,
 )
 from .._compress.matrix import Matrix, gene_index
+from .._compress.nodes import restrict_table
 from .._compress.source import Source
 from .._design import Design
 from .._engine.fit import GeneStats, Nodes
-from .._errors import InputError
 from .._families.registry import Family
-from .cluster import client_for, counts_on_cluster, sums_on_cluster
+from .cluster import Some, client_for, counts_on_cluster, sums_on_cluster
 from .model import count_stats, engine_nodes, gaussian_nodes, gaussian_stats
 from .orthogonal import OrthogonalRows, orthogonal_rows
 from .rows import Grid, ModelRows, design_rows, find_grid, plain_rows
@@ -154,17 +152,15 @@ class Pass:
         matrix: Matrix | Source,
         *,
         first_row: int = 0,
-        rows: tuple[int, int] | None = None,
         genes: slice | IntArray = slice(None),
         n_jobs: int = 1,
         progress: bool | None = False,
     ) -> CountStats | GaussianStats:
         """Statistics of the cells in `matrix`, which holds the rows from `first_row` on of the whole matrix.
 
-        Those of disjoint sets of cells add up (:func:`add_stats`). With `rows` only cells in the rows from the first
-        to before the second of the whole matrix are looked at.
+        Those of disjoint sets of cells add up (:func:`.cluster.add_stats`).
         """
-        where = self._where(first_row, matrix.shape[0], rows)
+        where = self._where(first_row, matrix.shape[0], None)
         if self.table is None and self.rows is not None:
             return self._sums(matrix, self.rows, where, gene_index(genes, matrix.shape[1]), n_jobs, progress)
         if self.table is None:
@@ -184,6 +180,30 @@ class Pass:
             n_jobs=n_jobs,
             progress=progress,
         )
+
+    def add_up_some(
+        self, matrix: Source, rows: tuple[int, int], *, n_jobs: int = 1, progress: bool | None = False
+    ) -> Some:
+        """Statistics of the cells in the rows from the first to before the second, on the nodes that they write to."""
+        where = self._where(0, matrix.shape[0], rows)
+        if self.table is None and self.rows is not None:
+            made = self._sums(matrix, self.rows, where, gene_index(slice(None), matrix.shape[1]), n_jobs, progress)
+            return Some(made, np.arange(int(self.first_node[-1])))
+        if self.table is None or where is None:
+            raise RuntimeError("a pass has either a node table or rows")
+        cells = np.flatnonzero(where >= 0)
+        part, nodes = restrict_table(self.table, cells)
+        counts = compress_counts(
+            matrix,
+            part,
+            self.offset[cells],
+            obs_index=where[cells],
+            group_of=None if self.group_of is None else self.group_of[cells],
+            n_groups=None if self.group_of is None else len(self.groups),
+            n_jobs=n_jobs,
+            progress=progress,
+        )
+        return Some(counts, nodes)
 
     def _sums(
         self,
@@ -372,12 +392,3 @@ def _plan_sums(place: int, group: CellGroup) -> Pass:
     )
     first_node = np.array([0, len(rows.X)], dtype=np.int64)
     return Pass((place,), (layout,), None, distinct, group.offset, group.cells, None, first_node, basis)
-
-
-def add_stats(first: CountStats | GaussianStats, second: CountStats | GaussianStats) -> CountStats | GaussianStats:
-    """Statistics of all cells from those of two disjoint sets of cells, made by one pass for the same genes."""
-    if isinstance(first, CountStats) and isinstance(second, CountStats):
-        return add_counts(first, second)
-    if isinstance(first, GaussianStats) and isinstance(second, GaussianStats):
-        return add_sums(first, second)
-    raise InputError("statistics of counts and of a Gaussian response cannot be added; make both by one pass.")

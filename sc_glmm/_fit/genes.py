@@ -125,16 +125,13 @@ def fit_all(
     """Fit every gene of `model` that is not left out; the same bits for any `n_jobs`."""
     n_genes = len(model.stats)
     left_out = np.full(n_genes, FITTED, dtype=np.int64) if left_out is None else left_out
-    if left_out.any():
-        # a gene without counts is not fitted
-        A = np.where((left_out != FITTED)[:, None], 0.0, model.stats.A)
-        model = replace(model, stats=replace(model.stats, A=A))
-    separations = _find_separations(model) if model.family.counts else {}
+    separations = _find_separations(model, left_out != FITTED) if model.family.counts else {}
     shared = (model.structure, model.nodes, model.family, model.reml, model.n_agq)
     ranges = [np.arange(start, min(start + BLOCK, n_genes)) for start in range(0, n_genes, BLOCK)]
 
     def results() -> Iterator[tuple[int, GeneFits]]:
-        for fits in run_blocks(_fit_block, shared, ((model.stats.pick(genes),) for genes in ranges), n_jobs):
+        blocks = ((_emptied(model.stats.pick(genes), left_out[genes] != FITTED),) for genes in ranges)
+        for fits in run_blocks(_fit_block, shared, blocks, n_jobs):
             yield len(fits.status), fits
 
     parts = list(progress_over(results(), n_genes, desc, progress))
@@ -142,6 +139,12 @@ def fit_all(
     for gene, separation in separations.items():
         _refit_in_limit(model, gene, separation, fits)
     return AllFits(fits, separations, left_out)
+
+
+def _emptied(stats: GeneStats, genes: BoolArray) -> GeneStats:
+    """The statistics of a block, which are a copy, without the counts of some genes: they are not fitted then."""
+    stats.A[genes] = 0.0
+    return stats
 
 
 def _fit_block(
@@ -172,14 +175,14 @@ def join_genes(parts: Sequence[GeneFits]) -> GeneFits:
     )
 
 
-def _find_separations(model: GeneModel) -> dict[int, Separation]:
-    """Genes whose likelihood has no finite maximum; all-zero genes are another matter."""
+def _find_separations(model: GeneModel, left_out: BoolArray) -> dict[int, Separation]:
+    """Genes whose likelihood has no finite maximum; all-zero genes, and those left out, are another matter."""
     base = model.rows.base
     totals = np.zeros((len(model.stats), int(base.max(initial=-1)) + 1))
     np.add.at(totals.T, base, model.row_totals().T)
     positive = (totals > 0.5)[:, base]
     X = model.structure.arrow.XZ[:, -model.structure.n_beta :] if model.structure.n_beta else model.rows.X
-    suspects = np.flatnonzero(find_deficient(X, positive) & positive.any(axis=1))
+    suspects = np.flatnonzero(find_deficient(X, positive) & positive.any(axis=1) & ~left_out)
     known: dict[bytes, Separation | None] = {}
     found: dict[int, Separation] = {}
     for gene in suspects:

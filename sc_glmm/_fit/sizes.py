@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from .._compress.composition import pooled_factors
 from .._compress.size_factors import DOMINANT_SHARE
+from .._compress.sums import membership
 from .._engine.fit import Block
 from .._errors import InputError
 from .compress import CellGroup, Layout
@@ -18,6 +19,7 @@ from .rows import design_rows
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
+IntArray = NDArray[np.int64]
 
 # A shift of a sample's size factors by composition (natural log) that is worth telling.
 NOTABLE_SHIFT = 0.1
@@ -124,6 +126,13 @@ def sample_totals(model: GeneModel) -> FloatArray:
     np.add.at(bulk, finest.codes, totals.T)
     # sums over nodes are whole numbers up to rounding, and trimming must see ties as ties
     return np.round(bulk)
+
+
+def sample_totals_of(model: GeneModel, A: FloatArray, nodes: IntArray) -> FloatArray:
+    """The same from sums on some of the nodes, ``(n_genes, len(nodes))``; `model` needs no statistics."""
+    finest, _ = finest_block(model)
+    row_of_node = np.repeat(np.arange(len(model.nodes.ptr) - 1), np.diff(model.nodes.ptr))
+    return np.round(membership(finest.codes[row_of_node[nodes]], finest.n_levels) @ A.T)
 
 
 def sample_factors(model: GeneModel, bulk: FloatArray) -> SampleFactors:

@@ -150,3 +150,11 @@ class MixedFormula:
         """The left side without backticks if it is a single name, else None."""
         atom = self.response_atom
         return atom.text if atom is not None and atom.kind == "column" else None
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Every name on the right side that may be that of a column: all but those that are called."""
+        terms = [*self.fixed_terms, *(term for random in self.random for term in random.terms)]
+        atoms = [*self.offset_atoms, *(atom for term in terms for atom in term)]
+        inside = {name.name for atom in atoms for name in atom.names if not name.called}
+        return frozenset(inside.union(*(random.group for random in self.random)))

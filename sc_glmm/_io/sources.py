@@ -44,6 +44,19 @@ class ZarrReader:
     def __setstate__(self, state: dict[str, str]) -> None:
         self.__init__(**state)  # type: ignore[misc]
 
+    def check_complete(self) -> None:
+        """Refuse an array of which chunks are missing: zarr takes them for zeros.
+
+        Chunks that hold nothing but zeros are not written, but the values of a sparse matrix are not zero, and the
+        indices of a whole chunk are not either.
+        """
+        there, wanted = int(self._array.nchunks_initialized), int(self._array.nchunks)
+        if there < wanted:
+            raise InputError(
+                f"{self.path} is damaged: of {wanted:,} chunks of {self.name} {wanted - there:,} are missing, which "
+                "would be read as zeros. Get a sound copy of it"
+            )
+
     def read(self, first: int, last: int) -> AnyArray:
         """The elements (rows) from `first` to before `last`."""
         try:
@@ -189,7 +202,11 @@ def source_in_file(group: Any, path: str, key: str, name: str) -> Source:
         return DenseSource(name, reader(path, key))
     form, shape = _sparse_form(element, name)
     indptr = np.asarray(element["indptr"][...])
-    return SparseSource(shape, form, name, reader(path, f"{key}/data"), reader(path, f"{key}/indices"), indptr)
+    values, indices = reader(path, f"{key}/data"), reader(path, f"{key}/indices")
+    for array in (values, indices):
+        if isinstance(array, ZarrReader):
+            array.check_complete()
+    return SparseSource(shape, form, name, values, indices, indptr)
 
 
 def _sparse_form(element: Any, name: str) -> tuple[Form, tuple[int, int]]:

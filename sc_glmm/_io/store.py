@@ -5,21 +5,25 @@ from __future__ import annotations
 import os
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .._display import logger
 from .._errors import InputError
 from . import journal
 from .hdf5 import readable
 from .sources import source_in_file
+from .tables import Columns, read_table
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
     from .._compress.source import Source
+
+T = TypeVar("T")
 
 # Beside a zarr store: new entries that are to be moved in.
 _STAGE = ".sc-glmm-new"
@@ -76,32 +80,44 @@ class Store:
         """Anndata writes an empty element where there is no X."""
         return str(element.attrs.get("encoding-type", "")) != "null"
 
-    def tables(self) -> AnnData:
-        """An AnnData with `obs` and `var` and no matrix."""
+    def tables(self, columns: Columns | None = None) -> AnnData:
+        """An AnnData with `obs` (all of its columns, or some) and `var` and no matrix."""
         from anndata import AnnData
 
-        return AnnData(**self._read_elements("obs", "var"))
+        with self._open() as root:
+            obs = self._read("obs", lambda: read_table(root["obs"], columns))
+            return AnnData(obs=obs, var=self._read("var", lambda: read_table(root["var"])))
 
     def with_results(self) -> AnnData:
-        """The same with `varm` and `uns`, which hold the results."""
+        """The tables with `varm` and `uns`, which hold the results."""
         from anndata import AnnData
-
-        return AnnData(**self._read_elements("obs", "var", "varm", "uns"))
-
-    def _read_elements(self, *keys: str) -> dict[str, Any]:
         from anndata.io import read_elem
 
-        frames: dict[str, Any] = {}
         with self._open() as root:
-            for key in keys:
-                try:
-                    frames[key] = read_elem(root[key])
-                # what anndata raises for damaged tables depends on what it finds there
-                except (OSError, KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-                    raise InputError(
-                        f"{self.path}: {key} cannot be read: {error}. Get a sound copy of the file"
-                    ) from error
-        return frames
+            parts: dict[str, Any] = {
+                key: self._read(key, partial(read_elem, root[key])) for key in ("obs", "var", "varm", "uns")
+            }
+        return AnnData(**parts)
+
+    def results(self, key: str) -> AnnData:
+        """An AnnData with `var`, the names of the cells, and of `varm` and `uns` what a run wrote under `key`."""
+        from anndata import AnnData
+        from anndata.io import read_elem
+
+        with self._open() as root:
+            obs = self._read("obs", lambda: read_table(root["obs"], Columns(frozenset())))
+            made = AnnData(obs=obs, var=self._read("var", lambda: read_table(root["var"])))
+            for name in _results_in(root, key):
+                place, _, entry = name.partition("/")
+                getattr(made, place)[entry] = self._read(name, partial(read_elem, root[name]))
+        return made
+
+    def _read(self, what: str, read: Callable[[], T]) -> T:
+        try:
+            return read()
+        # what anndata raises for damaged tables depends on what it finds there
+        except (OSError, KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            raise InputError(f"{self.path}: {what} cannot be read: {error}. Get a sound copy of the file") from error
 
     def matrix(self, layer: str | None) -> Source:
         """A layer, or X: a source that reads it chunk by chunk."""
@@ -131,8 +147,8 @@ def results_of(adata: AnnData, key: str) -> dict[str, Any]:
     return entries
 
 
-def _old_results(root: Any, key: str) -> list[str]:
-    """Paths of what an earlier run wrote under `key`."""
+def _results_in(root: Any, key: str) -> list[str]:
+    """Paths of what a run wrote under `key`."""
     from anndata.io import read_elem
 
     old = [f"varm/{key}", f"uns/{key}", f"uns/{key}_results"]
@@ -149,7 +165,7 @@ def _write_h5ad(path: Path, entries: Mapping[str, Any], key: str) -> None:
 
     with journal.Overlay(path) as overlay:
         with readable(str(path)), h5py.File(overlay, "r+") as file:
-            for name in _old_results(file, key):
+            for name in _results_in(file, key):
                 del file[name]
             for group in ("varm", "uns"):
                 if group not in file:
@@ -190,7 +206,7 @@ def _write_zarr(path: Path, entries: Mapping[str, Any], key: str) -> None:
         for group in ("varm", "uns"):
             write_elem(root, group, {})
         _write_entries(root, entries)
-        removed = sorted(set(_old_results(old, key)) - set(entries))
+        removed = sorted(set(_results_in(old, key)) - set(entries))
         (unfinished / "sc-glmm.txt").write_text("\n".join([*(f"+{n}" for n in entries), *(f"-{n}" for n in removed)]))
         _sync_tree(unfinished)
         shutil.rmtree(stage, ignore_errors=True)  # what is left there has been moved in

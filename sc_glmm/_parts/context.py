@@ -17,6 +17,7 @@ from .._errors import InputError
 from .._fit.compress import Layout, Pass, plan_passes
 from .._fit.genes import BLOCK
 from .._fit.plan import Plan
+from .._io.tables import columns_of
 from .._job import Job, Question, leaves_sizes_to_us, plan_job, understand
 from .files import Part, write_part
 from .fingerprint import matrix_fingerprint, plan_fingerprint
@@ -175,7 +176,8 @@ def open_run(
     InputError
         If the data cannot be used, or the folder holds another run.
     """
-    opened = open_data(data, key)
+    columns = columns_of(options.formula, options.groupby, options.size_factors, options.offset)
+    opened = open_data(data, key, columns=columns)
     question = understand(opened, options.request())
     if question.request.test == "bootstrap":
         raise InputError("test='bootstrap' is for a few genes and does not run in chunks; use tl.test")

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any
 
+from .._dask import package_versions
 from .._errors import InputError
 from .._fit.dispersion import Dispersion
 from .._fit.plan import Choices
@@ -20,8 +19,6 @@ from .files import Part, write_atomically
 MANIFEST = "manifest.json"
 # Version of the layout of the folder.
 FORMAT = 2
-# Packages whose version may change a number.
-PACKAGES = ("sc-glmm", "numpy", "scipy", "numba", "formulaic")
 
 
 @dataclass(frozen=True)
@@ -152,8 +149,7 @@ def current_versions() -> dict[str, str]:
     """Versions of this process."""
     from .._engine.entry import KERNEL_DIGEST
 
-    found = {name.replace("-", "_"): version(name) for name in PACKAGES}
-    return {**found, "the kernels": KERNEL_DIGEST[:16], "Python": ".".join(platform.python_version_tuple()[:2])}
+    return {**package_versions(), "the kernels": KERNEL_DIGEST[:16]}
 
 
 def differences(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> str:

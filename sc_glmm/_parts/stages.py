@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,15 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._compress import CountStats, GaussianStats
+from .._compress.kernels import N_TAIL
 from .._compress.slices import take_genes
 from .._display import logger
 from .._engine.fit import GeneStats
 from .._errors import InputError
-from .._fit.compress import Compressed, Pass, add_stats
+from .._fit.cluster import Some, add_some, on_nodes
+from .._fit.compress import Compressed, Pass
+from .._fit.genes import GeneModel
 from .._fit.profiles import GeneProfiles, ProfilePlan, plan_profiles, profile_all
 from .._fit.ranges import RangeFit, join_fits
 from .._fit.run import fit_range, model_of, normalise
-from .._fit.sizes import sample_totals
+from .._fit.sizes import sample_totals, sample_totals_of
 from .._fit.slabs import join_stats
 from .._fit.tests import is_moderated
 from .context import Run
@@ -87,24 +90,50 @@ def run_chunk(run: Run, stage: str, chunk: int, by: str = "chunk") -> Done:
 
 
 def _compress(run: Run, chunk: int) -> Arrays:
-    """Statistics of a chunk of cells on all rows, for all genes; laid out by chunks of genes, which are read alone."""
+    """Statistics of a chunk of cells, for all genes, on the nodes that these cells write to.
+
+    They are laid out by chunks of genes, which are read alone.
+    """
     first, last = run.cell_range(chunk)
     prepared, n_counts = run.prepared, 0.0
     out: Arrays = {}
     for k, each in enumerate(prepared.passes):
-        stats = each.add_up(run.source, rows=(first, last), n_jobs=run.n_jobs, progress=run.progress)
-        n_counts += float(stats.total.sum()) if isinstance(stats, CountStats) else 0.0
+        some = each.add_up_some(run.source, (first, last), n_jobs=run.n_jobs, progress=run.progress)
+        out[f"{k}/nodes"] = some.nodes
         for j in range(run.manifest.n_chunks):
-            out.update(arrays_of(take_genes(stats, *run.gene_range(j)), f"{k}/{j}/"))
-        if prepared.job.task.normalise:
-            for i, cells in zip(each.groups, each.by_group(stats), strict=True):
-                model = model_of(prepared.job.plans[i], cells, cells.stats, prepared.job.task)
-                out[f"{i}/bulk"] = sample_totals(model)
+            out.update(arrays_of(take_genes(some.stats, *run.gene_range(j)), f"{k}/{j}/"))
+        if isinstance(some.stats, CountStats):
+            n_counts += float(some.stats.total.sum())
+            if prepared.job.task.normalise:
+                out |= {f"{i}/bulk": bulk for i, bulk in _bulk_of(run, each, some.stats.A, some.nodes)}
     if len(prepared.library):
         mine = np.concatenate([plan.cells.cells for plan in prepared.job.plans])
         expected = float(prepared.library[mine[(mine >= first) & (mine < last)]].sum())
         _check_sum(run, n_counts, expected, f"cells {first} to {last - 1}")
     return out
+
+
+def _bulk_of(run: Run, each: Pass, A: FloatArray, nodes: IntArray) -> Iterator[tuple[int, FloatArray]]:
+    """Per plan of a pass the counts of its samples, from sums on some of the nodes of all its plans."""
+    for place, i in enumerate(each.groups):
+        lo, hi = each.first_node[place : place + 2]
+        mine = (nodes >= lo) & (nodes < hi)
+        yield i, sample_totals_of(_bare_model(run, i), A[:, mine], nodes[mine] - lo)
+
+
+def _bare_model(run: Run, i: int) -> GeneModel:
+    """The model of group i, without statistics."""
+    layout, none = run.prepared.layouts[i], np.zeros(0)
+    stats = GeneStats(
+        A=np.zeros((0, layout.n_nodes)),
+        tail=np.zeros((0, N_TAIL)),
+        over_ptr=np.zeros(1, dtype=np.int64),
+        over_value=none,
+        over_count=none,
+        extra=np.zeros((0, 2)),
+        const=none,
+    )
+    return model_of(run.prepared.job.plans[i], layout, stats, run.prepared.job.task)
 
 
 def _check_sum(run: Run, found: float, expected: float, what: str) -> None:
@@ -145,16 +174,17 @@ def _all_cells(run: Run, chunk: int) -> tuple[dict[int, Compressed], list[FloatA
     """Statistics of a chunk of genes summed over all chunks of cells, and the counts of the samples in all genes."""
     run.need("compress")
     prepared = run.prepared
-    sums: list[CountStats | GaussianStats] = []
+    sums: list[Some] = []
     bulk: list[FloatArray | None] = [None] * len(prepared.job.plans)
     for c in range(run.manifest.n_chunks):
         with run.open_part("compress", c) as part:
-            mine = [stats_from(part, f"{k}/{chunk}/") for k in range(len(prepared.passes))]
-            sums = mine if c == 0 else [add_stats(a, b) for a, b in zip(sums, mine, strict=True)]
+            mine = [Some(stats_from(part, f"{k}/{chunk}/"), part[f"{k}/nodes"]) for k in range(len(prepared.passes))]
+            sums = mine if c == 0 else [add_some(a, b) for a, b in zip(sums, mine, strict=True)]
             if prepared.job.task.normalise:
                 counts = [part[f"{i}/bulk"] for i in range(len(bulk))]
                 bulk = [b if a is None else a + b for a, b in zip(bulk, counts, strict=True)]
-    return _by_plan(prepared.passes, sums), bulk
+    whole = [on_nodes(some, np.arange(p.first_node[-1])) for some, p in zip(sums, prepared.passes, strict=True)]
+    return _by_plan(prepared.passes, whole), bulk
 
 
 def _read_genes(run: Run, first: int, last: int) -> tuple[dict[int, Compressed], list[FloatArray | None]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -13,13 +14,14 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
-def fit_info(adata: AnnData, key: str = "glmm") -> pd.DataFrame:
+def fit_info(adata: AnnData | str | os.PathLike[str], key: str = "glmm") -> pd.DataFrame:
     """One row per gene (and group), in the order of the genes: what the fit says beside its tests.
 
     Parameters
     ----------
     adata
-        AnnData (or MuData) after :func:`sc_glmm.tl.test`.
+        AnnData (or MuData) after :func:`sc_glmm.tl.test`; or the path of an ``.h5ad`` file or a zarr store with
+        results.
     key
         Its `key_added`; ``"rna:glmm"`` names the modality of a MuData as well, if several have results.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -14,13 +15,14 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
-def results(adata: AnnData, key: str = "glmm", contrast: str | None = None) -> pd.DataFrame:
+def results(adata: AnnData | str | os.PathLike[str], key: str = "glmm", contrast: str | None = None) -> pd.DataFrame:
     """One row per gene and contrast, in the order of the genes, which are also the index.
 
     Parameters
     ----------
     adata
-        AnnData (or MuData) after :func:`sc_glmm.tl.test`.
+        AnnData (or MuData) after :func:`sc_glmm.tl.test`; or the path of an ``.h5ad`` file or a zarr store with
+        results.
     key
         Its `key_added`; ``"rna:glmm"`` names the modality of a MuData as well, if several have results.
     contrast

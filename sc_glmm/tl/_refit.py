@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ from .._fit.tests import contrast_df, test_contrasts
 from .._fit.totals import gene_totals
 from .._formula import parse_formula
 from .._inference.prior import abundance_rank
+from .._io.tables import columns_of
 from .._job import find_sizes
 from .._mudata import modality_with
 from .._results import CONTRAST_COLUMNS
@@ -54,13 +56,18 @@ _OF_ALL_GENES = ("adj_p_value", "log_fc_shrunk", "lfsr", "s_value")
 _SAME = 1e-6
 
 
-def refit(adata: AnnData, gene: str, *, key: str = "glmm", group: str | None = None) -> LmmFit | GlmmFit:
+def refit(
+    adata: AnnData | str | os.PathLike[str], gene: str, *, key: str = "glmm", group: str | None = None
+) -> LmmFit | GlmmFit:
     """The fitted model of one gene, with the numbers that the table of results has.
 
     Parameters
     ----------
     adata
-        After :func:`sc_glmm.tl.test`, with the same matrix and ``obs``; or the MuData around it.
+        After :func:`sc_glmm.tl.test`, with the same matrix and ``obs``; or the MuData around it. Or the path of an
+        ``.h5ad`` file or a zarr store with results in it: of its tables what the model uses is read, of the matrix this
+        gene (a CSC matrix has it in one place, any other is gone through chunk by chunk), and for the library sizes,
+        unless size factors were given to the run, the values once more.
     gene
         Its name in ``var_names``.
     key
@@ -109,15 +116,18 @@ def refit_in_limit(adata: AnnData, gene: str, key: str, group: str | None) -> Ge
 
 
 def _fit_again(
-    adata: AnnData, gene: str, key: str, group: str | None, refused: Mapping[str, str]
+    data_set: AnnData | str | os.PathLike[str], gene: str, key: str, group: str | None, refused: Mapping[str, str]
 ) -> tuple[OneGene, pd.DataFrame, pd.DataFrame, Any]:
     """The gene fitted as in the run, what its design uses of `obs`, its tests, and the base levels that were given."""
-    adata, key, obs = modality_with(adata, key)
-    run = read_run(adata, key, group)
-    rows = _rows_of(adata, run, gene, key, refused)
+    held, key, obs = modality_with(data_set, key)
+    run = read_run(held, key, group)
     params, spec = run.params, get_family(str(run.params["family"]))
     parsed = parse_formula(str(params["formula"]))
-    opened = open_data(adata, key, obs)
+    groupby = params.get("cells_grouped_by")
+    on_disk = isinstance(data_set, str | os.PathLike)
+    opened = open_data(data_set if on_disk else held, key, obs, columns_of(str(params["formula"]), groupby))
+    adata = opened.adata
+    rows = _rows_of(adata, run, gene, key, refused)
     response = find_response(opened, parsed, spec.counts)
     column = one_column(response.matrix, int(adata.var_names.get_indexer(pd.Index([gene]))[0]))
     if run.log_sizes is None:
@@ -125,9 +135,9 @@ def _fit_again(
         log_sizes, used = sizes.log, sizes.used
     else:
         log_sizes, used = run.log_sizes, np.ones(adata.n_obs, dtype=bool)
-    mask = dict(groups_of(opened.adata, params.get("cells_grouped_by"))[0])["" if group is None else str(group)]
+    mask = dict(groups_of(adata, groupby)[0])["" if group is None else str(group)]
     y = _dense(column)
-    cells, data = _cells(opened.adata.obs, np.flatnonzero(mask & used), y, log_sizes, params, parsed.response_name)
+    cells, data = _cells(adata.obs, np.flatnonzero(mask & used), y, log_sizes, params, parsed.response_name)
     _check_same(cells.design, y[cells.cells], rows, params, key)
     one = fit_one(
         column,

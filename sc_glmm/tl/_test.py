@@ -14,6 +14,7 @@ from .._fit.cluster import library_sums
 from .._fit.plan import Choices
 from .._fit.run import run_groups
 from .._fit.tests import is_moderated
+from .._io.tables import columns_of
 from .._job import Request, plan_job, put_results, understand
 from .._mudata import modality_of
 from .._parallel import resolve_memory, resolve_n_jobs
@@ -152,8 +153,8 @@ def test(
         With a MuData: which of its modalities. Columns are looked up in its ``obs``, then in that of the MuData, and
         the results are written to the modality: ``sc_glmm.get.results(mdata["rna"])``.
     copy
-        Return a copy with the results instead of writing to `adata`. For a path: an AnnData with the results and
-        without a matrix; the file is not touched.
+        Return a copy with the results instead of writing to `adata`. For a path: an AnnData with the results, ``var``
+        and the columns of ``obs`` that the run looked at, and without a matrix; the file is not touched.
     progress
         Show a bar; None for a terminal or notebook only.
 
@@ -214,7 +215,7 @@ def test(
     """
     start = time.perf_counter()
     data, obs_above = modality_of(adata, modality, copy)
-    opened = open_data(data, key_added, obs_above)
+    opened = open_data(data, key_added, obs_above, columns_of(formula, groupby, size_factors, offset))
     jobs = resolve_n_jobs(n_jobs)
     request = Request(
         formula=formula,

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 import sc_glmm
+from sc_glmm import _dask
 from sc_glmm._compress import add_counts, chebyshev_nodes, compress_counts, source, tensor_nodes
 from sc_glmm._compress.nodes import restrict_table
 from sc_glmm._fit import cluster
@@ -88,6 +89,49 @@ def test_blocks_come_in_order_and_survive_the_death_of_a_worker(client):
     timer.join()
     assert [value for value, _ in made] == [10 + x**2 for x in range(40)]
     assert os.getpid() not in {worker for _, worker in made}
+
+
+def test_a_run_survives_the_death_of_workers(file, client, monkeypatch):
+    """One dies while cells are added up, one while genes are fitted."""
+    real, seen, killed = _dask._submit, set(), []
+
+    def submit(client, work, *block):
+        future = real(client, work, *block)
+        if work.__name__ in ("_count_some", "_fit_block") and work.__name__ not in seen:
+            seen.add(work.__name__)
+            killed.append(next(iter(client.run(os.getpid).values())))
+            os.kill(killed[-1], signal.SIGKILL)
+        return future
+
+    monkeypatch.setattr(_dask, "_submit", submit)
+    with client.as_current():
+        ours = results(file)
+    assert len(set(killed)) == 2
+    monkeypatch.setattr("sc_glmm._parallel.dask_client", lambda: None)
+    monkeypatch.setattr("sc_glmm._fit.cluster.dask_client", lambda: None)
+    alone = results(file)
+    pd.testing.assert_series_equal(ours["p_value"], alone["p_value"], rtol=1e-8)
+    pd.testing.assert_series_equal(ours["coef"], alone["coef"], rtol=1e-8, atol=1e-12)
+
+
+def _another_version(number):
+    from sc_glmm import _dask
+
+    found = {**_dask.package_versions(), "sc_glmm": number}
+    _dask.package_versions = lambda: found
+
+
+def test_a_worker_of_another_version_is_refused(file, client):
+    ours = _dask.package_versions()["sc_glmm"]
+    client.run(_another_version, "0.0.1")
+    try:
+        with (
+            client.as_current(),
+            pytest.raises(sc_glmm.InputError, match=f"has sc_glmm 0.0.1 and not {ours}.*Start the workers in the"),
+        ):
+            results(file)
+    finally:
+        client.run(_another_version, ours)
 
 
 def _fail(x):

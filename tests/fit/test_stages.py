@@ -11,7 +11,8 @@ import pytest
 import sc_glmm
 from sc_glmm._errors import InputError
 from sc_glmm._families.registry import FAMILIES
-from sc_glmm._fit.compress import add_stats, plan_passes
+from sc_glmm._fit.cluster import add_stats
+from sc_glmm._fit.compress import plan_passes
 from sc_glmm._fit.plan import Choices, plan_groups
 from sc_glmm._fit.profiles import plan_profiles, profile_all
 from sc_glmm._fit.ranges import join_fits, join_profiles

@@ -246,6 +246,22 @@ def test_unreadable_and_impossible_chunks_are_named(folder, tmp_path):
         sc_glmm.tl.test(path, FORMULA, **DISK)
 
 
+def test_a_zarr_store_without_a_chunk_or_with_a_damaged_one(folder, tmp_path):
+    store = Path(shutil.copytree(folder / "store.zarr", tmp_path / "store.zarr"))
+    for name in ("data", "indices"):
+        array = store / "layers" / "counts" / name
+        (chunk,) = [path for path in array.rglob("*") if path.is_file() and path.name == "0"]
+        kept = chunk.read_bytes()
+        chunk.unlink()
+        with pytest.raises(InputError, match=rf"of 1 chunks of layers/counts/{name} 1 are missing.*sound copy"):
+            sc_glmm.tl.test(store, FORMULA, **DISK)
+        chunk.write_bytes(kept[: len(kept) // 2])
+        with pytest.raises(InputError, match=rf"store\.zarr is damaged: layers/counts/{name} cannot be read"):
+            sc_glmm.tl.test(store, FORMULA, **DISK)
+        chunk.write_bytes(kept)
+    sc_glmm.tl.test(store, FORMULA, **DISK)
+
+
 def test_unsorted_and_repeated_indices_are_put_in_order(adata, tmp_path, expected):
     counts = adata.layers["counts"]
     parts = np.column_stack([counts.data - 1, np.ones(counts.nnz, dtype=np.float32)]).ravel()

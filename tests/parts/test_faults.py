@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import resource
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import anndata as ad
+import h5py
 import pandas as pd
 import pytest
 
@@ -28,6 +31,13 @@ def half(self, data):
         os.kill(os.getpid(), signal.SIGKILL)
     return write(self, data)
 zipfile._ZipWriteFile.write = half
+"""
+
+# A process with another version of the package.
+OTHER = """
+import importlib.metadata as metadata
+version = metadata.version
+metadata.version = lambda name: "0.0.1" if name == "sc-glmm" else version(name)
 """
 
 
@@ -52,7 +62,7 @@ def run(code: str, *arguments: object, limit: int | None = None) -> subprocess.C
 
 @pytest.fixture(scope="module")
 def undisturbed(data, tmp_path_factory) -> pd.DataFrame:
-    adata = __import__("anndata").read_h5ad(data)
+    adata = ad.read_h5ad(data)
     sc_glmm.tl.test(adata, FORMULA)
     return sc_glmm.get.results(adata)
 
@@ -81,6 +91,11 @@ def test_kills_and_a_full_disk_leave_no_half_file_and_a_restart_the_same_answer(
     assert "run the same command again" in full.stderr
     assert not list(folder.glob(".fit-0001*"))
 
+    stranger = run(OTHER + COMMAND, *chunk, 1)
+    assert stranger.returncode == 2
+    assert "holds the parts of another run, with version of sc_glmm" in stranger.stderr
+    assert not (folder / "fit-0001.npz").exists()
+
     gap = run(COMMAND, "combine", folder, "-o", tmp_path / "out.csv")
     assert gap.returncode == 2
     assert "chunk 1 of stage 'fit' is missing" in gap.stderr
@@ -100,3 +115,47 @@ def test_kills_and_a_full_disk_leave_no_half_file_and_a_restart_the_same_answer(
         pd.testing.assert_series_equal(
             table[name], undisturbed[name].reset_index(drop=True), check_exact=False, rtol=1e-12
         )
+
+
+def test_a_damaged_input_stops_a_chunk_and_a_sound_copy_finishes_it(data, undisturbed, tmp_path):
+    path, folder, out = tmp_path / "in.h5ad", tmp_path / "parts", tmp_path / "out.csv"
+    ad.read_h5ad(data).write_h5ad(path, compression="gzip")
+    sound = path.read_bytes()
+    chunk = ("test", path, FORMULA, "--n-chunks", 2, "-o", folder, "--chunk")
+    first = run(COMMAND, *chunk, 0)
+    assert first.returncode == 0, first.stderr
+
+    with h5py.File(path) as file:
+        info = file["layers/counts/data"].id.get_chunk_info(0)
+    unreadable = bytearray(sound)
+    unreadable[info.byte_offset : info.byte_offset + info.size] = b"\0" * info.size
+    for content, told in ((unreadable, "chunk 0 cannot be unpacked"), (sound[: len(sound) // 2], "truncated file")):
+        path.write_bytes(content)
+        failed = run(COMMAND, *chunk, 1)
+        assert failed.returncode == 2
+        assert told in failed.stderr and "get a sound copy" in failed.stderr
+        assert "Traceback" not in failed.stderr
+        assert not list(folder.glob("*fit-0001*"))
+
+    path.write_bytes(sound)
+    assert run(COMMAND, *chunk, 1).returncode == 0
+    assert run(COMMAND, "combine", folder, "-o", out).returncode == 0
+    pd.testing.assert_series_equal(
+        pd.read_csv(out)["p_value"], undisturbed["p_value"].reset_index(drop=True), rtol=1e-12
+    )
+
+
+def test_a_disk_that_is_full_when_results_are_written_into_the_file(data, undisturbed, tmp_path):
+    path = Path(shutil.copy(data, tmp_path / "in.h5ad"))
+    test, before = ("test", path, FORMULA, "-o", path, "-q"), path.read_bytes()
+    nothing = run(COMMAND, *test, limit=1000)
+    assert nothing.returncode == 2
+    assert "could not be written into" in nothing.stderr and "it is as it was" in nothing.stderr
+    assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["in.h5ad"]
+    # what lies beside the file has room, what makes it longer has not
+    beside = run(COMMAND, *test, limit=len(before) + 100)
+    assert beside.returncode == 2
+    assert "the results lie beside it" in beside.stderr
+    assert path.read_bytes() == before
+    assert sc_glmm.recover(path)
+    pd.testing.assert_frame_equal(sc_glmm.get.results(path), undisturbed)

@@ -1,0 +1,98 @@
+"""One worker process of a Dask cluster against two, each with one thread: how much faster the compute part is.
+
+    python benchmarks/scale/workers.py FILE.h5ad [--workers 1 2] [--rounds 3] [--formula "X ~ disease + (1|sample)"]
+
+The compute part is what lies between the tables and the tests: statistics, fits, profiles, with whatever the process
+that asks for them does meanwhile. Starting the cluster and compiling (or loading) the kernels on the workers is left
+out: every worker runs a small data set first. BLAS has one thread everywhere. Rounds alternate between the numbers of
+workers, and the fastest of each counts: the machine may be busy with other things.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import time
+import warnings
+
+from dask.distributed import Client, LocalCluster
+from threadpoolctl import threadpool_limits
+
+import sc_glmm
+from sc_glmm._fit import run as stages
+
+PARTS = {"compress_groups": "statistics", "fit_range": "fits", "profile_all": "profiles"}
+
+
+def warm_up() -> float:
+    """Load or compile the kernels of this process."""
+    warnings.simplefilter("ignore")
+    adata = sc_glmm.datasets.simulate(12, 240, 60, depth=600)
+    sc_glmm.tl.test(adata, "counts ~ disease + (1|sample)", n_jobs=1, progress=False)
+    return time.perf_counter()
+
+
+def once(file: str, formula: str, n_workers: int) -> dict[str, float]:
+    """Seconds by the clock of every part, and processor seconds of this process (scheduler and client)."""
+    seconds: dict[str, float] = {}
+    kept = {name: getattr(stages, name) for name in PARTS}
+
+    def timed(name: str):
+        def call(*args, **kwargs):
+            wall, cpu = time.perf_counter(), time.process_time()
+            made = kept[name](*args, **kwargs)
+            seconds[PARTS[name]] = time.perf_counter() - wall
+            seconds["here"] = seconds.get("here", 0.0) + time.process_time() - cpu
+            return made
+
+        return call
+
+    with (
+        LocalCluster(n_workers=n_workers, threads_per_worker=1, dashboard_address=None) as cluster,
+        Client(cluster) as client,
+    ):
+        client.wait_for_workers(n_workers)
+        client.run(warm_up)
+        try:
+            for name in PARTS:
+                setattr(stages, name, timed(name))
+            sc_glmm.tl.test(file, formula, reference={"disease": "ctl"}, copy=True, progress=False)
+        finally:
+            for name, function in kept.items():
+                setattr(stages, name, function)
+    return {**seconds, "compute": sum(seconds[part] for part in PARTS.values())}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("file")
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--formula", default="X ~ disease + (1|sample)")
+    args = parser.parse_args()
+    warnings.simplefilter("ignore", sc_glmm.ScGlmmWarning)
+    logging.getLogger("sc_glmm").setLevel(logging.WARNING)
+    threadpool_limits(limits=1, user_api="blas")
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = "1"  # of the processes that are started from here
+    warm_up()
+    best: dict[int, dict[str, float]] = {}
+    for _ in range(args.rounds):
+        for n in args.workers:
+            made = once(args.file, args.formula, n)
+            print(json.dumps({"workers": n, **made}), flush=True)
+            if n not in best or made["compute"] < best[n]["compute"]:
+                best[n] = made
+    first = best[args.workers[0]]
+    print(f"\nload average {os.getloadavg()[0]:.1f} on {os.cpu_count()} CPUs\n")
+    print("| workers | " + " | ".join(first) + f" | times {args.workers[0]} |")
+    print("|---" * (len(first) + 2) + "|")
+    for n, made in best.items():
+        cells = " | ".join(f"{value:.1f}" for value in made.values())
+        print(f"| {n} | {cells} | {first['compute'] / made['compute']:.2f} |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""Pieces of work on the workers of an ambient Dask client, which must be of our own version."""
+
+from __future__ import annotations
+
+import os
+import platform
+import socket
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache
+from importlib.metadata import version
+from typing import Any, TypeVar
+
+from ._errors import InputError
+
+T = TypeVar("T")
+
+# Packages whose version may change a number.
+PACKAGES = ("sc-glmm", "numpy", "scipy", "numba", "formulaic")
+# Blocks per thread of a cluster that are under way at a time.
+_AHEAD = 3
+
+
+@cache
+def package_versions() -> Mapping[str, str]:
+    """Versions of all that may change a number, in this process."""
+    found = {name.replace("-", "_"): version(name) for name in PACKAGES}
+    return {**found, "Python": ".".join(platform.python_version_tuple()[:2])}
+
+
+def dask_client() -> Any:
+    """The Dask client that is around, or None; inside a task of Dask there is none, the task is one of many."""
+    distributed = sys.modules.get("distributed")
+    if distributed is None:
+        return None
+    try:
+        distributed.get_worker()
+        return None
+    except ValueError:
+        pass
+    try:
+        client = distributed.default_client()
+    except ValueError:
+        return None
+    return None if client.asynchronous else client
+
+
+def blocks_on_dask(
+    client: Any, work: Callable[..., T], shared: tuple[object, ...], blocks: Iterable[tuple[object, ...]]
+) -> Iterator[T]:
+    """``work(*shared, *block)`` for each block, results in order.
+
+    A few blocks per thread of the cluster are under way at a time; blocks of a lost worker are done again.
+    """
+    pending: deque[Any] = deque()
+    try:
+        for block in blocks:
+            pending.append(_submit(client, work, *shared, *block))
+            if len(pending) > _AHEAD * max(sum(client.nthreads().values()), 1):
+                yield _result(pending.popleft())
+        while pending:
+            yield _result(pending.popleft())
+    finally:
+        client.cancel(list(pending))
+
+
+def sum_on_dask(
+    client: Any, work: Callable[..., T], add: Callable[[T, T], T], blocks: Sequence[tuple[object, ...]]
+) -> T:
+    """The sum of ``work(*block)`` over blocks, added up on the workers, pair by pair.
+
+    Which are added to which is a matter of their number alone.
+    """
+    level = [_submit(client, work, *block) for block in blocks]
+    while len(level) > 1:
+        pairs = [level[i : i + 2] for i in range(0, len(level), 2)]
+        level = [_submit(client, add, *pair) if len(pair) == 2 else pair[0] for pair in pairs]
+    total: T = _result(level[0])
+    return total
+
+
+def _submit(client: Any, work: Callable[..., T], *block: object) -> Any:
+    # pure=False: what a task has read is not to be taken from memory for another call on a file of the same name
+    return client.submit(_on_worker, _place(), package_versions(), work, *block, pure=False)
+
+
+def _place() -> tuple[str, int]:
+    return socket.gethostname(), os.getpid()
+
+
+def _on_worker(caller: tuple[str, int], versions: Mapping[str, str], work: Callable[..., T], *block: object) -> T:
+    """The work with one BLAS thread; a worker in the caller's process shares its limit and must not touch it."""
+    if _place() == caller:
+        return work(*block)
+    ours = package_versions()
+    other = [
+        f"{name} {ours.get(name)} and not {number}" for name, number in versions.items() if ours.get(name) != number
+    ]
+    if other:
+        raise InputError(
+            f"a Dask worker on {socket.gethostname()} has {', '.join(other)}: its numbers might be others. Start the "
+            "workers in the environment of the process that calls them"
+        )
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(limits=1, user_api="blas"):
+        return work(*block)
+
+
+def _result(future: Any) -> Any:
+    try:
+        return future.result()
+    # what a lost worker, or one without the package, raises depends on Dask's version
+    except Exception as error:
+        if type(error).__name__ in ("KilledWorker", "FutureCancelledError", "CancelledError"):
+            raise InputError(
+                f"Dask gave up a piece of the work: {error}. Workers that die again and again mostly lack memory: give "
+                "them more (memory= of the cluster), or less to do (memory_limit=)"
+            ) from error
+        ours = isinstance(error, ImportError | AttributeError) and "sc_glmm" in str(error)
+        if ours or "deserialization" in str(error):
+            raise InputError(
+                f"a Dask worker cannot read what it is to do ({error}): it lacks sc_glmm {version('sc-glmm')}. Start "
+                "the workers in the environment of the process that calls them"
+            ) from error
+        raise

@@ -1,0 +1,77 @@
+"""Tables of an AnnData on disk, with the columns that are needed: that of an atlas may have hundreds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from .._errors import FormulaError
+from .._formula import parse_formula
+
+# Columns in which common tools leave the library size of the whole matrix.
+TOTAL_COLUMNS = ("total_counts", "n_counts", "nCount_RNA", "n_umi", "nUMI")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Columns of a table.
+
+    Attributes
+    ----------
+    needed
+        Without one of these nothing can be done. Where one is missing the whole table is read, so that a message can
+        say what there is.
+    useful
+        Read where they are there.
+    """
+
+    needed: frozenset[str]
+    useful: frozenset[str] = frozenset()
+
+    def among(self, there: Collection[str]) -> list[str] | None:
+        """Those of `there` that are to be read, in their order; None for all of them."""
+        if not self.needed <= set(there):
+            return None
+        wanted = self.needed | self.useful
+        return [name for name in there if name in wanted]
+
+
+def read_table(element: Any, columns: Columns | None = None) -> pd.DataFrame:
+    """A table that AnnData wrote, with its index; all of its columns, or some.
+
+    Parameters
+    ----------
+    element
+        The group of an HDF5 file or a zarr store (in a very old file, an array).
+    columns
+        What is needed; None for all.
+    """
+    from anndata.io import read_elem
+
+    attrs = element.attrs
+    known = attrs.get("encoding-type") == "dataframe" and attrs.get("encoding-version") == "0.2.0"
+    chosen = columns.among([str(name) for name in attrs["column-order"]]) if known and columns is not None else None
+    read: Callable[[Any], Any] = read_elem
+    if chosen is None:
+        whole: pd.DataFrame = read(element)
+        return whole
+    index = str(attrs["_index"])
+    table = pd.DataFrame({name: read(element[name]) for name in chosen}, index=read(element[index]))
+    if index != "_index":
+        table.index.name = index
+    return table
+
+
+def columns_of(formula: str, *more: Any) -> Columns | None:
+    """Columns of `obs` that a run looks at: those in the formula, and `more`, as far as these are names.
+
+    None (all) if the formula cannot be read, which is said later.
+    """
+    try:
+        names = parse_formula(formula).names
+    except FormulaError:
+        return None
+    return Columns(names | {name for name in more if isinstance(name, str)}, frozenset(TOTAL_COLUMNS))

@@ -1,0 +1,88 @@
+"""What the chunks of a run read: cells are cut first where a matrix lies by cells, genes where it lies by genes."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+import scipy.sparse as sp
+
+import sc_glmm
+from sc_glmm._compress import source
+from sc_glmm._io.hdf5 import H5Reader
+from sc_glmm._io.sources import ZarrReader
+from sc_glmm._parts import fingerprint
+from sc_glmm._parts.context import open_run
+from sc_glmm._parts.manifest import Options
+from sc_glmm._parts.stages import run_chunk
+
+FORMULA = "counts ~ disease + (1|sample)"
+N = 4
+
+
+@pytest.fixture(scope="module")
+def adata():
+    made = sc_glmm.datasets.simulate(n_samples=8, n_cells=800, n_genes=256, seed=6)
+    made.layers["csr"] = sp.csr_matrix(made.layers["counts"])
+    made.layers["csc"] = made.layers["csr"].tocsc()
+    made.layers["dense"] = made.layers["csr"].toarray()
+    del made.uns["truth"], made.layers["counts"]
+    return made
+
+
+@pytest.fixture(scope="module")
+def files(adata, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    adata.write_h5ad(folder / "a.h5ad")
+    adata.write_zarr(folder / "a.zarr")
+    return folder
+
+
+@pytest.fixture
+def read(monkeypatch):
+    """Values, indices or elements that have been read, by name of the array."""
+    count: Counter[str] = Counter()
+    for reader in (H5Reader, ZarrReader):
+        real = reader.read
+
+        def counting(self, first, last, real=real):
+            width = self.shape[1] if len(self.shape) > 1 else 1
+            count[self.name.rpartition("/")[2]] += (last - first) * width
+            return real(self, first, last)
+
+        monkeypatch.setattr(reader, "read", counting)
+    monkeypatch.setattr(source, "CHUNK_VALUES", 300)
+    monkeypatch.setattr(fingerprint, "_PROBES", 1)
+    return count
+
+
+@pytest.mark.parametrize("store", ["a.h5ad", "a.zarr"])
+@pytest.mark.parametrize("layer", ["csr", "csc", "dense"])
+def test_every_value_is_read_by_one_chunk(files, adata, tmp_path, read, store, layer):
+    options = Options(FORMULA.replace("counts", layer))
+    everything = adata.layers[layer].nnz if layer != "dense" else adata.n_obs * adata.n_vars
+    values = "data" if layer != "dense" else "dense"
+
+    def run(stage, chunk):
+        made = open_run(tmp_path, files / store, options, N)
+        if chunk is None:
+            assert made.prepared.job.plans
+        else:
+            run_chunk(made, stage, chunk)
+        done = dict(read)
+        read.clear()
+        return done
+
+    # the library sizes, once; and by genes the counts of the samples, which composition is estimated from
+    assert run("prepare", None)[values] == pytest.approx((2 if layer == "csc" else 1) * everything, rel=0.05)
+    stages = ["fit", "profile"] if layer == "csc" else ["compress", "fit", "profile"]
+    for stage in stages:
+        chunks = [run(stage, chunk) for chunk in range(N)]
+        for done in chunks:
+            if stage == stages[0]:
+                assert done[values] == pytest.approx(everything / N, rel=0.6)
+            else:
+                # fingerprint and a look whether these are counts: one line, one chunk
+                assert done[values] < 0.05 * everything
+        if stage == stages[0]:
+            assert sum(done[values] for done in chunks) == pytest.approx(everything, rel=0.2)
