@@ -52,12 +52,12 @@ def results(adata: AnnData | str | os.PathLike[str], key: str = "glmm", contrast
     InputError
         If there are no results under `key`, or no such contrast.
     """
-    adata, key = results_in(adata, key)
-    frame = read_results(adata, key)
+    held, key = results_in(adata, key)
+    frame = read_results(held, key)
     if contrast is None:
         return frame
     words = list(frame["contrast"].cat.categories)
-    params = adata.uns[key]["params"]
+    params = held.uns[key]["params"]
     chosen = [contrast] if contrast in words else []
     if not chosen:
         named = list(zip(params["contrast_keys"], params["contrast_words"], strict=True))
