@@ -235,7 +235,7 @@ def test_changed_data_are_noticed(files, parts, tmp_path):
         run_chunk(run, "compress", 0)
     adata.obs["disease"] = adata.obs["disease"].cat.rename_categories({"ctl": "AD", "AD": "ctl"})
     adata.write_h5ad(moved)
-    with pytest.raises(InputError, match="the columns of obs that the formula uses, or the selected genes, are not those"):
+    with pytest.raises(InputError, match="columns of obs that the formula uses, or the selected genes, are not those"):
         run_chunk(open_run(parts, moved, Options(FORMULA), N), "compress", 0)
     adata[:-1].write_h5ad(moved)
     with pytest.raises(InputError, match="with fingerprint of the data"):
