@@ -43,7 +43,7 @@ seconds <- list()
 for (method in methods) {
   if (!requireNamespace(package[[method]], quietly = TRUE)) next
   start <- proc.time()
-  value <- tryCatch(run[[method]](), error = function(e) {message(method, ": ", conditionMessage(e)); NULL})
+  value <- tryCatch(suppressWarnings(suppressMessages(run[[method]]())), error = function(e) {message(method, ": ", conditionMessage(e)); NULL})
   if (is.null(value)) next
   p[[method]] <- value
   # Processor seconds, of children too.

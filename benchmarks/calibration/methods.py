@@ -1,4 +1,4 @@
-"""The methods that are compared: ours on cells, those of others on pseudobulk sums of the same cells.
+"""The methods that are compared, and ours; those of others are in ``others.py``.
 
 Each takes an AnnData with ``layers["counts"]`` and ``obs["size_factor"]`` and returns p-values of all genes of it.
 """
@@ -6,10 +6,8 @@ Each takes an AnnData with ``layers["counts"]`` and ``obs["size_factor"]`` and r
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 import subprocess
-import tempfile
 import time
 import warnings
 from dataclasses import dataclass
@@ -18,19 +16,17 @@ from pathlib import Path
 
 import anndata as ad
 import numpy as np
-import pandas as pd
-from formulaic import model_matrix
-from scipy import sparse
 
 import sc_glmm
 
-HERE = Path(__file__).parent
 # The summary lines of thousands of runs tell nothing here.
 logging.getLogger("sc_glmm").setLevel(logging.WARNING)
+# On sums of the cells of each sample, in R; and those that others.py runs besides.
 R_METHODS = ("edger_ql", "limma_voom", "deseq2")
+OTHERS = (*R_METHODS, "pydeseq2", "nebula")
 # "ml_wald" is what most mixed-model tools report: maximum likelihood and a normal reference.
 OUR_METHODS = ("eb_lr", "eb_wald", "hk", "ql", "t", "wald", "lrt", "ml_wald")
-METHODS = (*OUR_METHODS, *R_METHODS, "pydeseq2")
+METHODS = (*OUR_METHODS, *OTHERS)
 LABELS = {
     "eb_lr": "sc_glmm `eb_lr` (default)",
     "p_hk": "sc_glmm `p_hk`",
@@ -45,6 +41,7 @@ LABELS = {
     "limma_voom": "limma-voom",
     "deseq2": "DESeq2",
     "pydeseq2": "PyDESeq2",
+    "nebula": "nebula (LN)",
 }
 
 
@@ -100,104 +97,3 @@ def run_ours(method: str, adata: ad.AnnData, formula: str, tested: str) -> Teste
         p_hk=table["p_hk"].to_numpy(float) if method == "eb_lr" and "p_hk" in table else None,
         notes={"status": {str(k): int(v) for k, v in table["status"].value_counts().items() if v}},
     )
-
-
-@dataclass(frozen=True)
-class Pseudobulk:
-    """Sums of cells: counts (genes, units), size factors of the units, and their design."""
-
-    counts: np.ndarray
-    size: np.ndarray
-    design: pd.DataFrame
-    tested: str
-
-
-def pseudobulk(adata: ad.AnnData, unit: str, fixed: str, tested: str) -> Pseudobulk:
-    """Sum the cells of each unit; `tested` is a term of `fixed` with one column."""
-    codes, levels = pd.factorize(adata.obs[unit], sort=True)
-    membership = sparse.csr_matrix((np.ones(len(codes)), (codes, np.arange(len(codes)))))
-    size = membership @ adata.obs["size_factor"].to_numpy()
-    table = adata.obs.iloc[[int(np.flatnonzero(codes == k)[0]) for k in range(len(levels))]]
-    for name in table.columns:
-        if isinstance(table[name].dtype, pd.CategoricalDtype):
-            table = table.assign(**{name: table[name].cat.remove_unused_categories()})
-    matrix = model_matrix(fixed, table)
-    columns = list(matrix.columns[matrix.model_spec.term_slices[tested]])
-    if len(columns) != 1:
-        raise ValueError(f"{tested!r} has the columns {columns}; pseudobulk methods are given one")
-    counts = np.asarray((membership @ adata.layers["counts"]).todense()).T
-    design = pd.DataFrame(np.asarray(matrix), columns=list(matrix.columns))
-    return Pseudobulk(counts, np.asarray(size), design, columns[0])
-
-
-def run_r(methods: list[str], bulk: Pseudobulk) -> tuple[dict[str, Tested], dict[str, str]]:
-    """Methods of R on genes with a count; those whose package is missing are left out."""
-    program = shutil.which("Rscript")
-    if program is None or not methods:
-        return {}, {}
-    some = bulk.counts.sum(axis=1) > 0
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        pd.DataFrame(bulk.counts[some].astype(int)).to_csv(folder / "counts.csv", index=False)
-        bulk.design.to_csv(folder / "design.csv", index=False)
-        pd.DataFrame({"size": bulk.size}).to_csv(folder / "library.csv", index=False)
-        done = subprocess.run(
-            [program, str(HERE / "comparators.R"), name, ",".join(methods), bulk.tested],
-            capture_output=True,
-            text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
-        if done.returncode or not (folder / "p.csv").exists():
-            raise RuntimeError(f"comparators.R failed: {done.stderr[-2000:]}")
-        values, seconds = pd.read_csv(folder / "p.csv"), pd.read_csv(folder / "seconds.csv")
-        found = pd.read_csv(folder / "versions.csv").iloc[0].astype(str).to_dict()
-    results = {}
-    for method in values.columns:
-        p = np.full(len(some), np.nan)
-        p[some] = values[method]
-        results[method] = Tested(p, float(seconds[method].iloc[0]))
-    return results, found
-
-
-def run_pydeseq2(bulk: Pseudobulk) -> tuple[Tested, str] | None:
-    """PyDESeq2 as DESeq2 above: our size factors, Wald, no filtering, outliers kept; None if it is not installed."""
-    try:
-        import pydeseq2
-        from pydeseq2.dds import DeseqDataSet
-        from pydeseq2.default_inference import DefaultInference
-        from pydeseq2.ds import DeseqStats
-    except ImportError:
-        return None
-    some = bulk.counts.sum(axis=1) > 0
-    units = [f"u{i}" for i in range(len(bulk.size))]
-    genes = [f"g{i}" for i in np.flatnonzero(some)]
-    start = time.process_time()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        data = DeseqDataSet(
-            counts=pd.DataFrame(bulk.counts[some].T.astype(int), index=units, columns=genes),
-            metadata=pd.DataFrame({"unit": units}, index=units),
-            design=bulk.design.set_axis(units),
-            refit_cooks=False,
-            inference=DefaultInference(n_cpus=1),
-            quiet=True,
-        )
-        data.fit_size_factors()
-        # Ours in their place; the later steps read these.
-        data.obs["size_factors"] = bulk.size / np.exp(np.log(bulk.size).mean())
-        data.layers["normed_counts"] = data.X / data.obs["size_factors"].to_numpy()[:, None]
-        data.var["_normed_means"] = data.layers["normed_counts"].mean(axis=0)
-        data.fit_genewise_dispersions()
-        data.fit_dispersion_trend()
-        data.fit_dispersion_prior()
-        data.fit_MAP_dispersions()
-        data.fit_LFC()
-        contrast = (bulk.design.columns == bulk.tested).astype(float)
-        stats = DeseqStats(
-            data, contrast=contrast, cooks_filter=False, independent_filter=False, quiet=True,
-            inference=DefaultInference(n_cpus=1),
-        )  # fmt: skip
-        stats.run_wald_test()
-    p = np.full(len(some), np.nan)
-    p[some] = stats.p_values.to_numpy()
-    return Tested(p, time.process_time() - start), pydeseq2.__version__

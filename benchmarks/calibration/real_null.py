@@ -1,11 +1,17 @@
 """Real data without a difference: donors of one condition are split at random into two groups.
 
     python real_null.py kang8.h5ad --donor donor --where stim=ctrl --cell-type cell_type --cells 3
+    python real_null.py kang8.h5ad --donor donor --where stim=ctrl --cell-type cell_type --without-each-donor
+    python real_null.py kang8.h5ad --donor donor --where stim=ctrl --cell-type cell_type --simulated --splits 20
     python real_null.py onek1k_40.h5ad --donor indiv --cell-type cell_type --samples 6,8,12,20 --splits 12 --cells 10
 
 Without --samples all donors are used, and with 8 of them all 35 splits in halves. Every method is given the same size
 factors: library size times the pooled factor of the donor (``sc_glmm.pp.size_factors``). The data are not part of the
 project: Kang 2018 is GSE96583, OneK1K is GSE196830.
+
+--without-each-donor runs the default test on every split without each of the donors (``donor_jackknife.py``), from
+which the interval of the mean rate follows. --simulated replaces the counts by draws from what was fitted to them
+(``simulate_like.py``): every split has new counts then.
 """
 
 from __future__ import annotations
@@ -13,23 +19,33 @@ from __future__ import annotations
 import itertools
 import json
 import time
-import warnings
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import anndata as ad
 import numpy as np
-import pandas as pd
 import typer
+from donor_jackknife import run_without_each
 from measures import measure
-from methods import R_METHODS, Tested, pseudobulk, run_ours, run_r, versions
+from methods import OTHERS, Tested, run_ours, versions
+from others import run_others
+from real_splits import FORMULA, abundance_strata, donors_with, draw_split, prepare
 from run import line, warm_up, write
 from scipy import sparse
+from simulate_like import draw, fit_null
 
-import sc_glmm
 
-MIN_TOTAL = 10
+@dataclass(frozen=True)
+class Plan:
+    """What is asked of every split."""
+
+    donor: str
+    cells: int
+    seed: int
+    methods: list[str]
+    target: Path
 
 
 def main(
@@ -45,6 +61,8 @@ def main(
     seed: Annotated[int, typer.Option(help="Seed of the splits.")] = 2026,
     out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path(__file__).parent / "results",
     until: Annotated[str, typer.Option(help="Start no new split after this time of day, HH:MM.")] = "",
+    without_each_donor: Annotated[bool, typer.Option(help="Leave out each donor in turn.")] = False,
+    simulated: Annotated[bool, typer.Option(help="Draw new counts from what was fitted.")] = False,
 ) -> None:
     """Test splits of real data; what is stored already is not run again."""
     adata = ad.read_h5ad(path)
@@ -53,82 +71,60 @@ def main(
         column, value = where.split("=")
         adata = adata[adata.obs[column].astype(str) == value].copy()
     out.mkdir(parents=True, exist_ok=True)
-    target = out / f"real-{name or path.stem}.json"
-    wanted = methods.split(",")
-    warm_up(wanted)
+    name = name or path.stem
+    target = out / (f"jackknife-{name}.csv" if without_each_donor else f"real-{name}{'-simulated' * simulated}.json")
+    plan = Plan(donor, cells, seed, methods.split(","), target)
+    warm_up(plan.methods)
+    kinds = {str(kind): adata[adata.obs[cell_type] == kind] for kind in sorted(adata.obs[cell_type].unique())}
+    kinds = {kind: data for kind, data in kinds.items() if len(donors_with(data, donor, cells)) >= 6}
+    fitted = {kind: fit_null(data, donor, donors_with(data, donor, cells)) for kind, data in kinds.items() if simulated}
     for split, kind, size in itertools.product(
-        range(splits), sorted(adata.obs[cell_type].unique()), [int(s) for s in samples.split(",") if s] or [None]
+        range(splits), kinds, [int(s) for s in samples.split(",") if s] or [None]
     ):
         if until and time.strftime("%H:%M") >= until:
             return
-        run_split(adata[adata.obs[cell_type] == kind], donor, str(kind), size, split, cells, seed, wanted, target)
+        data = kinds[kind]
+        if simulated:
+            data = draw(fitted[kind], donor, np.random.default_rng([seed, split, zlib.crc32(kind.encode()), 1]))
+        run_split(data, kind, size, split, plan, without_each_donor)
 
 
-def splits_in_halves(donors: list[str]) -> list[tuple[str, ...]]:
-    """Every way to split them in halves (or nearly), each once."""
-    half = len(donors) // 2
-    # Of two equal halves, the one without the first donor.
-    return list(itertools.combinations(donors if len(donors) % 2 else donors[1:], half))
-
-
-def draw_split(donors: list[str], size: int | None, split: int, rng: np.random.Generator) -> tuple[list[str], set[str]]:
-    """Donors of the data set, and those of group b."""
-    if size is None:
-        every = splits_in_halves(donors)
-        order = np.random.default_rng(0).permutation(len(every))
-        return donors, set(every[order[split]]) if split < len(every) else set()
-    drawn = [str(d) for d in rng.choice(donors, size, replace=False)]
-    return drawn, set(drawn[: size // 2])
-
-
-def run_split(
-    adata: ad.AnnData,
-    donor: str,
-    kind: str,
-    size: int | None,
-    split: int,
-    cells: int,
-    seed: int,
-    wanted: list[str],
-    target: Path,
-) -> None:
+def run_split(adata: ad.AnnData, kind: str, size: int | None, split: int, plan: Plan, without_each: bool) -> None:
     """Test one split of one cell type, with those methods that have not been run on it."""
-    n_cells = adata.obs[donor].astype(str).value_counts()
-    donors = sorted(n_cells.index[n_cells >= cells])
+    donors = donors_with(adata, plan.donor, plan.cells)
     if len(donors) < (size or 6):
         return
-    rng = np.random.default_rng([seed, split, size or 0, zlib.crc32(kind.encode())])
+    rng = np.random.default_rng([plan.seed, split, size or 0, zlib.crc32(kind.encode())])
     drawn, second = draw_split(donors, size, split, rng)
-    stored = json.loads(target.read_text()) if target.exists() else {"scenario": target.stem, "seed": seed, "sets": []}
+    if second and without_each:
+        run_without_each(adata, plan.donor, kind, drawn, second, split, plan.target)
+    elif second:
+        run_methods(adata, kind, drawn, second, split, plan)
+
+
+def run_methods(adata: ad.AnnData, kind: str, drawn: list[str], second: set[str], split: int, plan: Plan) -> None:
+    """Test one split by every method that is not stored."""
+    target = plan.target
+    empty = {"scenario": target.stem, "seed": plan.seed, "sets": []}
+    stored = json.loads(target.read_text()) if target.exists() else empty
     key = {"cell_type": kind, "samples": len(drawn), "rep": split}
     entry = next((e for e in stored["sets"] if all(e[k] == v for k, v in key.items())), None)
-    todo = [m for m in wanted if entry is None or m not in entry["methods"]]
-    if not todo or not second:
+    todo = [m for m in plan.methods if entry is None or m not in entry["methods"]]
+    if not todo:
         return
-    data = adata[adata.obs[donor].astype(str).isin(drawn)].copy()
-    labels = data.obs[donor].astype(str)
-    data.obs = pd.DataFrame(
-        {"donor": pd.Categorical(labels), "cond": pd.Categorical(np.where(labels.isin(second), "b", "a"))},
-        index=data.obs_names,
-    )
-    data.layers["counts"] = data.X
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", sc_glmm.ScGlmmWarning)
-        sc_glmm.pp.size_factors(data, sample_key="donor", layer="counts", key_added="size_factor")
-    # A cell without a count tells nothing and has no size factor.
-    data = data[data.obs["size_factor"] > 0, np.asarray(data.X.sum(axis=0)).ravel() >= MIN_TOTAL].copy()
+    data = prepare(adata, plan.donor, drawn, second)
     results: dict[str, Tested] = {}
-    for method in [m for m in todo if m not in R_METHODS]:
-        results[method] = run_ours(method, data, "counts ~ cond + (1|donor)", "cond")
+    for method in [m for m in todo if m not in OTHERS]:
+        results[method] = run_ours(method, data, FORMULA, "cond")
         if results[method].p_hk is not None:
             results["p_hk"] = Tested(results[method].p_hk, results[method].seconds)
-    others, found = run_r([m for m in todo if m in R_METHODS], pseudobulk(data, "donor", "1 + cond", "cond"))
+    others, found = run_others(todo, data, "donor", "1 + cond", "cond")
     results |= others
     if entry is None:
         entry = {**key, "genes": data.n_vars, "b": sorted(second), "donors": sorted(drawn), "methods": {}}
         stored["sets"].append(entry)
     entry["versions"] = {**entry.get("versions", {}), **versions(), **found}
-    effect, strata = np.zeros(data.n_vars), np.full(data.n_vars, "all")
+    effect, strata = np.zeros(data.n_vars), abundance_strata(data)
     for method, result in results.items():
         values = measure(result.p, effect, strata)
         values["ms_per_gene"] = round(1e3 * result.seconds / data.n_vars, 4)

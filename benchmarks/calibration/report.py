@@ -16,26 +16,16 @@ import matplotlib
 import numpy as np
 import typer
 from methods import LABELS
+from real_tables import abundance_table, real_names, real_table
 from scenarios import GRID, SCENARIOS
 from summary import COVERAGE_BOUNDS, Total, flat, load, totals
+from tables import COLOURS, ORDER, Stored, errors, label, markdown, ordered, percent, rates
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 HERE = Path(__file__).parent
 DOCS = HERE.parents[1] / "docs"
-COLOURS = {
-    "eb_lr": "#0b5394",
-    "p_hk": "#45a5d9",
-    "eb_wald": "#8e7cc3",
-    "edger_ql": "#e69138",
-    "limma_voom": "#6aa84f",
-    "deseq2": "#cc4125",
-    "pydeseq2": "#a64d79",
-    "ml_wald": "#777777",
-}
-ORDER = tuple(COLOURS)
-Stored = dict[str, list[dict]]
 
 
 def main(
@@ -57,7 +47,8 @@ def main(
         "design": power_table(stored, "design"),
         "sparse": null_table(stored, "sparse"),
         "coverage": coverage_table(stored),
-        "real": real_table(stored),
+        "real": real_table(stored, results),
+        "abundance": abundance_table(stored),
         "cost": cost_table(stored),
         "versions": versions_line(stored),
     }
@@ -72,39 +63,6 @@ def main(
         if not n:
             print(f"{page.name} has no place for the table {name!r}")
     page.write_text(text)
-
-
-def label(method: str) -> str:
-    """How a method is called on the page."""
-    name, _, formula = method.partition(": ")
-    return LABELS.get(name, name) + (f", {formula}" if formula else "")
-
-
-def ordered(methods: dict[str, Total]) -> list[str]:
-    """Methods in the order of the page."""
-    return sorted(methods, key=lambda m: (ORDER.index(m.split(":")[0]) if m.split(":")[0] in ORDER else 99, m))
-
-
-def percent(value: float, digits: int = 1) -> str:
-    """Without the sign."""
-    return "" if np.isnan(value) else f"{100 * value:.{digits}f}"
-
-
-def rates(total: Total) -> str:
-    """At 5, 1 and 0.1 %, in percent."""
-    return f"{percent(total.rate(0.05), 2)} / {percent(total.rate(0.01), 2)} / {percent(total.rate(0.001), 3)}"
-
-
-def errors(total: Total) -> str:
-    """Monte Carlo errors of the same."""
-    se = [total.rate_se(level) for level in (0.05, 0.01, 0.001)]
-    return f"{percent(se[0], 2)} / {percent(se[1], 2)} / {percent(se[2], 3)}"
-
-
-def markdown(head: list[str], rows: list[list[str]]) -> str:
-    """A table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def grid_table(stored: Stored) -> str:
@@ -203,50 +161,6 @@ def coverage_table(stored: Stored) -> str:
     )
 
 
-def real_table(stored: Stored) -> str:
-    """Splits of real data: mean rates, spread between splits, splits with a discovery."""
-    rows = []
-    for name in [n for n in stored if n.startswith("real-")]:
-        parts = sorted({(e["samples"], e["cell_type"]) for e in stored[name]})
-        whole = {size for size, _ in parts}
-        for size, kind in [*parts, *[(size, None) for size in sorted(whole) if sum(p[0] == size for p in parts) > 1]]:
-            found = totals(
-                stored[name], lambda e, size=size, kind=kind: e["samples"] == size and kind in (None, e["cell_type"])
-            )
-            entries = [e for e in stored[name] if e["samples"] == size and kind in (None, e["cell_type"])]
-            # Splits of n donors span n - 1 dimensions: so many of them are worth something of their own.
-            n_donors = len({d for e in entries for d in e["donors"]})
-            worth = min(len({e["rep"] for e in entries}), n_donors - 1)
-            # By cell type, the two that are compared; all of them over all types.
-            several = sum(part[0] == size for part in parts) > 1
-            brief = ("eb_lr", "edger_ql") if kind is not None and several else tuple(found)
-            for k, method in enumerate([m for m in ordered(found) if m in brief]):
-                total = found[method]
-                spread = np.std([rate[0] for rate in total.rates], ddof=1) if total.sets > 1 else np.nan
-                half = 2.0 * spread / np.sqrt(worth)
-                rows.append(
-                    [
-                        f"{name.removeprefix('real-')}, {kind or 'all types'}, {size} donors" if k == 0 else "",
-                        str(total.sets) if k == 0 else "",
-                        label(method),
-                        rates(total),
-                        f"{percent(total.rate(0.05) - half)} to {percent(total.rate(0.05) + half)}",
-                        percent(spread),
-                        f"{total.sets_with_hit} of {total.sets}",
-                    ]
-                )
-    head = [
-        "data",
-        "splits",
-        "method",
-        "rejected at 5 / 1 / 0.1 %",
-        "interval at 5 %",
-        "SD of splits",
-        "with a discovery",
-    ]
-    return markdown(head, rows) if rows else "Not run."
-
-
 def cost_table(stored: Stored) -> str:
     """Processor milliseconds per gene."""
     chosen = [n for n in ("power-S6", "power-S8", "power-S12", "power-S20", "power-paired") if n in stored]
@@ -313,7 +227,7 @@ def draw_grid(stored: Stored, path: Path) -> None:
 def draw_real(stored: Stored, path: Path) -> None:
     """One panel per real data set."""
     panels = []
-    for name in [n for n in stored if n.startswith("real-")]:
+    for name in [f"real-{n}" for n in real_names(stored)]:
         for size in sorted({e["samples"] for e in stored[name]}):
             found = totals(stored[name], lambda e, size=size: e["samples"] == size)
             panels.append((found, f"{name.removeprefix('real-')}, {size} donors"))

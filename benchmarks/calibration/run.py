@@ -19,7 +19,8 @@ import numpy as np
 import pandas as pd
 import typer
 from measures import measure
-from methods import METHODS, R_METHODS, Tested, pseudobulk, run_ours, run_pydeseq2, run_r, versions
+from methods import METHODS, OTHERS, Tested, run_ours, versions
+from others import run_others
 from scenarios import SCENARIOS
 from simulate import Scenario, simulate
 
@@ -59,7 +60,7 @@ def warm_up(wanted: list[str]) -> None:
     """Compile our kernels, so that no method is charged for it."""
     scenario = SCENARIOS["power-S6"]
     data = simulate(scenario, 300, seed=0)
-    for method in [m for m in wanted if m not in (*R_METHODS, "pydeseq2")]:
+    for method in [m for m in wanted if m not in OTHERS]:
         run_ours(method, data.adata, scenario.formula, scenario.tested)
 
 
@@ -71,7 +72,7 @@ def run_data_set(
     done = entry_of(read(path, scenario, seed), rep, genes)["methods"]
     todo = [m for m in wanted if m not in done]
     if not scenario.pseudobulk:
-        todo = [m for m in todo if m not in (*R_METHODS, "pydeseq2")]
+        todo = [m for m in todo if m not in OTHERS]
     if not todo:
         return
     data = simulate(scenario, genes, seed, rep)
@@ -119,7 +120,7 @@ def run_methods(scenario: Scenario, adata: ad.AnnData, todo: list[str]) -> tuple
     """Results by name; the default test's companion is ``p_hk``, further formulas are named after the method."""
     results: dict[str, Tested] = {}
     found: dict[str, str] = {}
-    for method in [m for m in todo if m not in (*R_METHODS, "pydeseq2")]:
+    for method in [m for m in todo if m not in OTHERS]:
         results[method] = run_ours(method, adata, scenario.formula, scenario.tested)
         if results[method].p_hk is not None:
             results["p_hk"] = Tested(results[method].p_hk, results[method].seconds)
@@ -127,13 +128,8 @@ def run_methods(scenario: Scenario, adata: ad.AnnData, todo: list[str]) -> tuple
             for label, formula in scenario.also.items():
                 results[f"{method}: {label}"] = run_ours(method, adata, formula, scenario.tested)
     if scenario.pseudobulk:
-        bulk = pseudobulk(adata, scenario.unit, scenario.fixed, scenario.tested)
-        others, found = run_r([m for m in todo if m in R_METHODS], bulk)
+        others, found = run_others(todo, adata, scenario.unit, scenario.fixed, scenario.tested)
         results |= others
-        if "pydeseq2" in todo:
-            python = run_pydeseq2(bulk)
-            if python is not None:
-                results["pydeseq2"], found["pydeseq2"] = python
     missing = sorted(set(todo) - set(results))
     if missing:
         print(f"{scenario.name}: not installed, left out: {', '.join(missing)}")

@@ -194,7 +194,6 @@ def _designs() -> list[Scenario]:
         Scenario(
             "design-slope", "design", "8 samples, covariate of cells whose slope varies (sd 0.1)", _balanced(8), slope,
             formula="counts ~ x + (x||sample)", tested="x", pseudobulk=False,
-            also={"no slope in the formula": "counts ~ x + (1|sample)"},
         ),
     ]  # fmt: skip
 
