@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -51,7 +52,8 @@ def make_recipe(*, tests: Sequence[GeneTests], notes: Sequence[str], **choices: 
 def summary_line(tests: Sequence[GeneTests], seconds: float, key: str, groupby: str | None) -> str:
     """One line: how many genes were tested, how many ended with which status, how long it took, where the results are.
 
-    With groups, a gene counts once for each of them; the table of details has the counts of each.
+    With groups, a gene counts once for each of them; the table of details has the counts of each. After a moderated
+    test it also says how correlated genes are (:func:`sc_glmm._fit.information.eigen_ratio`), at most over groups.
     """
     statuses = pd.concat([group.genes["status"].astype(str) for group in tests]).value_counts()
     tested = sum(int(_has_p_value(group).sum()) for group in tests)
@@ -62,13 +64,16 @@ def summary_line(tests: Sequence[GeneTests], seconds: float, key: str, groupby: 
     ]
     failed = sum(int(statuses.get(word, 0)) for word in ("not_converged", "error"))
     counts.append(f"{failed:,} failed")
+    ratios = [float(group.recipe.get("eigen_ratio", math.nan)) for group in tests]
+    known = [ratio for ratio in ratios if math.isfinite(ratio)]
+    told = f"{', '.join(counts)}; eigenvalue ratio {'up to ' * (len(known) > 1)}{max(known):.1f}" if known else ""
     n_genes = len(tests[0].genes)
     what = f"{tested:,} of {n_genes:,} genes"
     if groupby is not None:
         levels = f"{len(tests)} level{'s' if len(tests) != 1 else ''}"
         what = f"{tested:,} of {len(tests) * n_genes:,} genes in {levels} of {groupby!r}"
     default = "" if key == "glmm" else f", key={key!r}"
-    return f"tested {what} in {seconds:.1f} s ({', '.join(counts)}): sc_glmm.get.results(adata{default})"
+    return f"tested {what} in {seconds:.1f} s ({told or ', '.join(counts)}): sc_glmm.get.results(adata{default})"
 
 
 def _has_p_value(group: GeneTests) -> pd.Series:

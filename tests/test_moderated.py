@@ -158,38 +158,38 @@ def test_profile_agrees_with_dense_integrals(n_agq):
     assert np.diff(profiles.ell[0])[0] == pytest.approx(levels[1] - levels[0], abs=1e-6)
 
 
-def test_quadrature_where_laplace_fails():
-    """Poisson, 0.3 counts a sample, variance 0.05: Laplace finds seven times too much, seven nodes the truth."""
-    s2, m = 0.05, 0.3
-    counts = np.arange(0, 15)
-    z, w = np.polynomial.hermite_e.hermegauss(60)
-    rate = m * np.exp(np.sqrt(s2) * z)
-    p = (stats.poisson.pmf(counts[:, None], rate) * w).sum(axis=1) / w.sum()
+# pseudo-true variance over the true one, and bias of the intercept, of Laplace, 3 and 7 nodes: exact limits by enumeration
+# (methods, section 4)
+LIMITS = [
+    (0.05, 0.3, {1: (7.39, -0.151), 3: (0.983, None), 7: (1.0, 0.0)}),
+    (0.05, 1.0, {1: (1.52, -0.013), 7: (1.0, 0.0)}),
+    (0.3, 0.3, {1: (2.00, -0.134), 3: (0.916, None), 7: (1.0, 0.0)}),
+    (1.0, 0.3, {1: (1.19, -0.076), 3: (0.855, None), 7: (1.003, 0.0)}),
+    (1.0, 3.0, {1: (0.975, None), 7: (1.0, 0.0)}),
+]
 
-    def expected_loglik(intercept, variance, n):
-        out = 0.0
-        nodes = np.polynomial.hermite_e.hermegauss(n)
-        for y, weight in zip(counts, p, strict=True):
-            u = 0.0
-            for _ in range(60):
-                mu = np.exp(intercept + u)
-                u += (y - mu - u / variance) / (mu + 1 / variance)
-            sd = (np.exp(intercept + u) + 1 / variance) ** -0.5
-            at = u + sd * nodes[0]
-            h = y * (intercept + at) - np.exp(intercept + at) - gammaln(y + 1) - 0.5 * at**2 / variance
-            value = logsumexp(h + 0.5 * nodes[0] ** 2, b=nodes[1]) + np.log(sd) - 0.5 * np.log(2 * np.pi * variance)
-            out += weight * value
-        return out
 
-    def pseudo_true(n):
-        found = minimize(
-            lambda t: -expected_loglik(t[0], np.exp(t[1]), n), [np.log(m), np.log(0.1)], method="Nelder-Mead",
-            options={"xatol": 1e-4, "fatol": 1e-12, "maxiter": 600},
-        )  # fmt: skip
-        return np.exp(found.x[1]) / s2
+@pytest.mark.parametrize(("variance", "mean", "expected"), LIMITS)
+def test_quadrature_where_laplace_fails(variance, mean, expected):
+    """Thousands of samples with Poisson counts in the proportions of the law: what the engine converges to.
 
-    assert pseudo_true(1) == pytest.approx(7.39, rel=0.05)
-    assert pseudo_true(7) == pytest.approx(1.0, abs=0.01)
+    At 0.3 counts a sample and a variance of 0.05 Laplace finds seven times too much; three nodes find too little, and
+    seven the truth.
+    """
+    from sc_glmm._fit import fit_frame
+
+    n = 8000
+    z, w = np.polynomial.hermite_e.hermegauss(80)
+    counts = np.arange(0, 400)
+    law = stats.poisson.pmf(counts[:, None], mean * np.exp(np.sqrt(variance) * z)) @ w / w.sum()
+    last = np.round(n * np.cumsum(law)).astype(int)
+    y = np.repeat(counts, np.diff(last, prepend=0))
+    frame = pd.DataFrame({"y": y, "sample": np.arange(len(y)).astype(str)})
+    for n_agq, (ratio, bias) in expected.items():
+        fit = fit_frame("y ~ 1 + (1|sample)", frame, family="poisson", n_agq=n_agq)
+        assert fit.re_sd["sample"][0] ** 2 / variance == pytest.approx(ratio, rel=0.03)
+        if bias is not None:
+            assert fit.beta[0] - np.log(mean) == pytest.approx(bias, abs=0.006)
 
 
 # --- statuses, designs, small sets ------------------------------------------------------------------------------------
@@ -306,7 +306,10 @@ def test_prior_and_moderation_survive_a_file(tmp_path):
     prior = back.uns["glmm"]["priors"]["0"]
     np.testing.assert_allclose(prior["marginal_0"].sum(axis=1), 1.0)
     assert np.isfinite(table[["sd_sample_eb", "p_hk"]].to_numpy()).all()
+    # seven nodes where the median sample has an information below 10, and only there
     assert table["n_agq"].isin([1, 7]).all()
+    assert (table["n_agq"] == 7).eq(table["information"] < 10.0).all()
+    assert table["n_agq"].nunique() == 2
 
 
 def test_moderated_results_do_not_depend_on_the_number_of_jobs():

@@ -1,11 +1,13 @@
 """How far the mean rate over all splits of a few donors depends on who these donors are: each is left out in turn.
 
 All splits of the same 8 donors share the donors, so that the spread between splits says little about the error of their
-mean. Here every split is run again without each of the donors. With rates r_i without donor i,
+mean. Here a split is run again without each of the donors. With r_i the mean rate over all K splits without donor i,
 
     SE^2 = (n - 1) / n  sum_i (r_i - mean r)^2,        interval: rate +- t(0.975, n - 1) SE.
 
-The jackknife's variance is too large rather than too small on average (Efron and Stein 1981).
+The jackknife's variance is too large rather than too small on average (Efron and Stein 1981). Where only k of the K
+splits were run, r_i is known from a sample, which makes the sum larger by (n - 1) (1 - k / K) / k times the variance of
+what neither the donor nor the split explains; so much is taken off.
 """
 
 from __future__ import annotations
@@ -50,21 +52,35 @@ def run_without_each(
         print(f"{kind} S={len(donors)} split {split} without {left_out}: {rate:.4f}", flush=True)
 
 
-def donor_error(table: pd.DataFrame, method: str, column: str = "0.05") -> tuple[float, int, int]:
-    """Standard error of the mean rate over splits, degrees of freedom, and the number of splits it is from.
+def donor_error(table: pd.DataFrame, method: str, n_splits: int, column: str = "0.05") -> tuple[float, int, int]:
+    """Standard error of the mean rate over all splits, degrees of freedom, and the number of splits it is from.
 
     Only splits that were run without each of the donors count; genes of all cell types of `table` are pooled.
+
+    Parameters
+    ----------
+    table
+        From :func:`read_table`, of one number of donors.
+    method, column
+        Of whose rejections, and at which level.
+    n_splits
+        How many splits there are.
     """
     table = table[table["method"] == method]
     n = int(table["samples"].iloc[0])
-    n_kinds = table["cell_type"].nunique()
-    whole = table.groupby("rep").size() == n * n_kinds
+    whole = table.groupby("rep").size() == n * table["cell_type"].nunique()
     table = table[table["rep"].map(whole)]
-    if table.empty:
+    k = int(whole.sum())
+    if k == 0:
         return np.nan, n - 1, 0
-    sums = table.groupby("left_out")[[column, "n"]].sum()
-    rates = (sums[column] / sums["n"]).to_numpy()
-    return float(np.sqrt((n - 1) / n * np.sum((rates - rates.mean()) ** 2))), n - 1, int(whole.sum())
+    sums = table.groupby(["left_out", "rep"])[[column, "n"]].sum()
+    rates = (sums[column] / sums["n"]).unstack("rep").to_numpy()
+    donors = rates.mean(axis=1)
+    squares = float(np.sum((donors - donors.mean()) ** 2))
+    if 1 < k < n_splits:
+        rest = rates - donors[:, None] - rates.mean(axis=0) + rates.mean()
+        squares -= (n - 1) * (1.0 - k / n_splits) / k * float(np.sum(rest**2)) / ((n - 1) * (k - 1))
+    return float(np.sqrt((n - 1) / n * max(squares, 0.0))), n - 1, k
 
 
 def half_width(error: float, df: int) -> float:

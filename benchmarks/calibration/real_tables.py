@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from donor_jackknife import donor_error, half_width, read_table
-from real_splits import strata_names
+from real_splits import splits_in_halves, strata_names
 from summary import totals
 from tables import Stored, label, markdown, ordered, percent, rates
 
@@ -60,7 +60,8 @@ def over_donors(table: pd.DataFrame, method: str) -> float:
     """Half of the interval by leaving out each donor; NaN if that was not run."""
     if not (table["method"] == method).any():
         return np.nan
-    error, df, _ = donor_error(table, method)
+    donors = table["left_out"].unique().tolist()
+    error, df, _ = donor_error(table, method, len(splits_in_halves(donors)))
     return half_width(error, df)
 
 

@@ -69,8 +69,8 @@ def details_table(
 
     Columns: the group; ``n_cells``; ``n_<group>`` levels of each grouping factor; ``n_<sample>[<factor>: <level>]``
     samples in each arm; ``n_tested`` genes with a p-value; ``n_failed``; ``n_<status>`` genes of each status;
-    ``dropped`` terms that are constant in the group; ``not_tested`` contrasts that its data do not have; ``skipped``
-    the reason if it was not fitted.
+    ``eigen_ratio`` how correlated the genes are, after a moderated test; ``dropped`` terms that are constant in the
+    group; ``not_tested`` contrasts that its data do not have; ``skipped`` the reason if it was not fitted.
 
     Parameters
     ----------
@@ -101,8 +101,9 @@ def details_table(
     frame = pd.DataFrame(rows)
     numbers = ["n_cells", *words, "n_tested", "n_failed", *(f"n_{status}" for status in STATUS)]
     texts = ["dropped", "not_tested", "skipped"]
-    frame = frame.reindex(columns=[groupby, *dict.fromkeys(numbers), *texts])
+    frame = frame.reindex(columns=[groupby, *dict.fromkeys(numbers), "eigen_ratio", *texts])
     frame[numbers] = frame[numbers].fillna(0).astype(np.int64)
+    frame["eigen_ratio"] = frame["eigen_ratio"].astype(np.float64)
     frame[texts] = frame[texts].fillna("")
     frame.columns = pd.Index([str(column).replace("/", "|") for column in frame.columns])
     frame.index = frame.index.astype(str)
@@ -118,6 +119,7 @@ def _genes(group: GeneTests) -> dict[str, Any]:
         "n_tested": int(found.sum()),
         "n_failed": int(sum(counts.get(word, 0) for word in FAILED)),
         **{f"n_{word}": int(counts.get(word, 0)) for word in STATUS},
+        "eigen_ratio": group.recipe.get("eigen_ratio", np.nan),
         "dropped": "; ".join(group.recipe.get("dropped_terms", ())),
         "not_tested": "; ".join(group.recipe.get("contrasts_not_tested", ())),
     }

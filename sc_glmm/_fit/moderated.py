@@ -14,6 +14,7 @@ from .._inference.prior import VariancePrior, abundance_rank, fit_prior, posteri
 from .._inference.quasi import scaled_t, squeeze
 from .genes import AllFits, GeneModel
 from .grid_choice import VarianceGrid
+from .information import eigen_ratio
 from .profiles import GeneProfiles, ProfilePlan
 from .totals import GeneTotals
 
@@ -113,7 +114,7 @@ def moderate(
         information=made.information,
         variance_mean=variance_mean,
         surprising=surprising,
-        eigen_ratio=_eigen_ratio(model, result),
+        eigen_ratio=eigen_ratio(model, result, plan.log_dispersion),
     )
 
 
@@ -209,22 +210,3 @@ def _surprising(weights: FloatArray, prior: FloatArray, grid: VarianceGrid) -> B
         limit = values[np.argmax(np.cumsum(mass, axis=1) >= 0.95, axis=1)]
         out |= weights @ grid.variance[:, k] > limit
     return out
-
-
-def _eigen_ratio(model: GeneModel, result: AllFits) -> float:
-    """Largest over median eigenvalue of the residual covariance between the levels of the finest factor."""
-    i = int(np.argmax([b.n_levels for b in model.structure.blocks]))
-    block = model.structure.blocks[i]
-    effects = result.fits.ranef[i][:, :, 0]
-    sd = np.std(effects, axis=1)
-    usable = np.isfinite(sd) & (sd > 1e-3)
-    if usable.sum() < 10:
-        return float("nan")
-    X = np.zeros((block.n_levels, model.rows.X.shape[1]))
-    X[block.codes] = model.rows.X
-    q, r = np.linalg.qr(X)
-    q = q[:, np.abs(np.diag(r)) > 1e-9 * np.abs(r).max()]
-    rest = effects[usable] / sd[usable, None]
-    rest = rest - rest @ q @ q.T
-    eigenvalues = np.sort(np.linalg.eigvalsh(rest.T @ rest / usable.sum()))[q.shape[1] :]
-    return float(eigenvalues[-1] / np.median(eigenvalues)) if len(eigenvalues) > 1 else float("nan")

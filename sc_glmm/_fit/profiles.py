@@ -16,6 +16,7 @@ from .._parallel import run_blocks
 from .dispersion import Dispersion, dispersion_or_trend
 from .genes import BLOCK, AllFits, GeneModel
 from .grid_choice import VarianceGrid, choose_grid
+from .information import median_information
 from .totals import GeneTotals
 
 FloatArray = NDArray[np.float64]
@@ -176,26 +177,6 @@ def _empty_profiles(n_genes: int, n_grid: int, n_contrasts: int, p: int) -> Prof
         rss=missing(n_grid),
         ok=np.zeros(n_genes, dtype=bool),
     )
-
-
-def median_information(model: GeneModel, result: AllFits, log_phi: FloatArray) -> FloatArray:
-    """``(n_genes,)`` median over the levels of the factor of the information at the fit, ``sum mu / (1 + phi mu)``."""
-    block = model.structure.blocks[0]
-    nodes, rows = model.nodes, model.rows
-    phi = np.exp(log_phi) if model.family.has_dispersion else np.zeros(len(log_phi))
-    row_of_node = np.repeat(np.arange(len(rows.X)), np.diff(nodes.ptr))
-    out = np.empty(len(phi))
-    for start in range(0, len(phi), 256):
-        part = slice(start, start + 256)
-        b = np.nan_to_num(result.fits.ranef[0][part])[:, block.codes, :]
-        eta = np.nan_to_num(result.fits.beta[part]) @ rows.X.T + np.einsum("grk,rk->gr", b, block.Z)
-        mu = np.exp(np.clip(eta, -50.0, 50.0))[:, row_of_node] * nodes.ec
-        per_node = nodes.weight * mu / (1.0 + phi[part, None] * mu)
-        per_row = np.add.reduceat(per_node, nodes.ptr[:-1], axis=1)
-        per_level = np.zeros((len(per_row), block.n_levels))
-        np.add.at(per_level.T, block.codes, per_row.T)
-        out[part] = np.median(per_level, axis=1)
-    return out
 
 
 def _can_integrate(model: GeneModel) -> bool:

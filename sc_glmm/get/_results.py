@@ -44,6 +44,12 @@ def results(adata: AnnData | str | os.PathLike[str], key: str = "glmm", contrast
             One word, see :func:`sc_glmm.tl.test`.
         ``p_hk``
             p-value of Hartung and Knapp's test, which looks at the gene alone; NaN where it is not defined.
+        ``log_fc_shrunk``, ``lfsr``, ``s_value``
+            For ranking: `log_fc` shrunk towards zero by a prior for effects that is learnt from all genes (a scale
+            mixture of normals, as in ashr), on the gene's whole likelihood; the local false sign rate, which is the
+            probability that its sign is wrong or the effect zero; and the s-value, the mean `lfsr` of the gene and all
+            that are more certain: a list cut at 0.05 has 5 % wrong signs. After moderated tests with a prior, for
+            contrasts of one row; else NaN.
 
         The facts of the gene follow, as :func:`sc_glmm.get.fit_info` lists them.
 

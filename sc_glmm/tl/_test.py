@@ -170,7 +170,7 @@ def test(
             and ``coef_<name>`` and ``se_<name>`` (natural log) of every fixed effect.
         ``.varm[f"{key_added}_{contrast}"]``
             Per contrast: ``coef, se`` (natural log), ``log_fc, log_fc_se, ci_low, ci_high`` (log2), ``stat, df,
-            p_value, adj_p_value, status, p_hk``.
+            p_value, adj_p_value, status, p_hk``, and for ranking ``log_fc_shrunk`` (log2), ``lfsr, s_value``.
         ``.uns[key_added]``
             ``params`` (formula, family, levels, sizes, versions) and, for contrasts of two levels of a factor, the
             arrays that scanpy's ``rank_genes_groups`` functions read.
@@ -199,6 +199,10 @@ def test(
     between samples. ``p_hk`` beside them is right gene by gene, with less power. With 7 quadrature nodes instead of
     Laplace where the median sample has an information below 10 (``n_agq``). Fewer than 50 genes are too few for a
     prior: ``"hk"`` (or ``"t"``) is used then, and said.
+
+    How correlated the genes are is said in the last line of a run and kept as ``eigen_ratio`` in ``params``: the
+    largest over the median eigenvalue of the covariance of their residuals between samples, about 1 if they are
+    independent. The larger it is, the more the number of hits varies from one set of samples to another.
 
     Gaussian models are fitted from cross-products, so that their cost does not depend on the number of cells, and have
     the numbers of :func:`sc_glmm.lmer` for each gene. Satterthwaite's degrees of freedom of a gene with no variance

@@ -1,0 +1,112 @@
+"""What the counts say about the effect of a sample, and whether genes err together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .genes import AllFits, GeneModel
+
+FloatArray = NDArray[np.float64]
+
+# Genes at a time: predictors of all nodes are held for so many.
+_STEP = 256
+# Fewer genes say nothing about correlation.
+_MIN_GENES = 10
+# Variances below this are none: there are no effects of samples to compare.
+_MIN_VARIANCE = 1e-6
+
+
+def level_information(
+    model: GeneModel, result: AllFits, log_phi: FloatArray, place: int
+) -> Iterator[tuple[slice, FloatArray]]:
+    """Information on the effects of the levels of a factor at the fit, ``sum mu / (1 + phi mu)``, some genes at a time.
+
+    Parameters
+    ----------
+    model
+        The model; its statistics are not looked at.
+    result
+        Fits of all genes.
+    log_phi
+        ``(n_genes,)`` their dispersions.
+    place
+        Which block of random effects.
+
+    Yields
+    ------
+    The genes, and ``(n_of_these, n_levels)``.
+    """
+    block = model.structure.blocks[place]
+    nodes, rows = model.nodes, model.rows
+    phi = np.exp(log_phi) if model.family.has_dispersion else np.zeros(len(log_phi))
+    row_of_node = np.repeat(np.arange(len(rows.X)), np.diff(nodes.ptr))
+    for start in range(0, len(phi), _STEP):
+        part = slice(start, start + _STEP)
+        b = np.nan_to_num(result.fits.ranef[place][part])[:, block.codes, :]
+        eta = np.nan_to_num(result.fits.beta[part]) @ rows.X.T + np.einsum("grk,rk->gr", b, block.Z)
+        mu = np.exp(np.clip(eta, -50.0, 50.0))[:, row_of_node] * nodes.ec
+        per_node = nodes.weight * mu / (1.0 + phi[part, None] * mu)
+        per_row = np.add.reduceat(per_node, nodes.ptr[:-1], axis=1)
+        per_level = np.zeros((len(per_row), block.n_levels))
+        np.add.at(per_level.T, block.codes, per_row.T)
+        yield part, per_level
+
+
+def median_information(model: GeneModel, result: AllFits, log_phi: FloatArray) -> FloatArray:
+    """``(n_genes,)`` median over the levels of the first factor of :func:`level_information`."""
+    out = np.empty(len(log_phi))
+    for part, per_level in level_information(model, result, log_phi, 0):
+        out[part] = np.median(per_level, axis=1)
+    return out
+
+
+def eigen_ratio(model: GeneModel, result: AllFits, log_phi: FloatArray) -> float:
+    """Largest over median eigenvalue of the covariance over genes of their residuals between samples.
+
+    Each gene's residuals are whitened first: of the effect of sample s, as its counts alone would estimate it, the
+    residual has variance ``s2 + v_s`` with v_s the inverse information, and what the fixed effects explain is projected
+    out. For independent genes the covariance is then the unit matrix, whatever the numbers of cells, and the ratio
+    about 1; genes that share programmes make it larger.
+
+    Parameters
+    ----------
+    model
+        The model; its statistics are not looked at.
+    result
+        Fits of all genes.
+    log_phi
+        ``(n_genes,)`` their dispersions.
+
+    Returns
+    -------
+    NaN with fewer than 10 genes that vary between samples, or fewer than 2 degrees of freedom.
+    """
+    place = int(np.argmax([b.n_levels for b in model.structure.blocks]))
+    block = model.structure.blocks[place]
+    n_rows = np.bincount(block.codes, minlength=block.n_levels)[:, None]
+    X = np.zeros((block.n_levels, model.rows.X.shape[1]))
+    np.add.at(X, block.codes, model.rows.X)
+    left, size, _ = np.linalg.svd(X / np.maximum(n_rows, 1))
+    C = left[:, int(np.sum(size > 1e-9 * size.max())) :]
+    if C.shape[1] < 2:
+        return float("nan")
+    total, n_genes = np.zeros((C.shape[1], C.shape[1])), 0
+    for part, information in level_information(model, result, log_phi, place):
+        s2 = result.fits.Lambda[place][part][:, 0, 0] ** 2
+        modes = result.fits.ranef[place][part][:, :, 0]
+        good = (s2 > _MIN_VARIANCE) & np.isfinite(modes).all(axis=1)
+        s2, modes, v = s2[good, None], modes[good], 1.0 / np.maximum(information[good], 1e-8)
+        spread = s2 + v
+        covariance = np.einsum("sd,gs,se->gde", C, spread, C)
+        white = np.linalg.solve(np.linalg.cholesky(covariance), ((modes * spread / s2) @ C)[:, :, None])[:, :, 0]
+        length = np.sqrt(np.mean(white**2, axis=1, keepdims=True))
+        white = white / np.where(length > 0.0, length, 1.0)
+        total += white.T @ white
+        n_genes += len(white)
+    if n_genes < _MIN_GENES:
+        return float("nan")
+    eigenvalues = np.linalg.eigvalsh(total)
+    return float(eigenvalues[-1] / np.median(eigenvalues))

@@ -1,0 +1,48 @@
+"""Whether genes err together: the eigenvalue ratio of their residuals between samples."""
+
+from __future__ import annotations
+
+import logging
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+
+import sc_glmm
+
+CELLS = (6, 10, 20, 40, 60, 90, 150, 200, 250, 300)
+
+
+def unequal_samples(shared: float, n_genes: int = 300) -> ad.AnnData:
+    """Ten samples of 6 to 300 cells; a share of the variance between samples is one programme of all genes."""
+    rng = np.random.default_rng(11)
+    sample = np.repeat(np.arange(len(CELLS)), CELLS)
+    effects = rng.normal(size=(len(CELLS), n_genes)) * np.sqrt(1.0 - shared)
+    effects += np.sqrt(shared) * rng.normal(size=(len(CELLS), 1)) * rng.choice([-1.0, 1.0], n_genes)
+    counts = rng.poisson(0.6 * np.exp(0.3 * effects[sample]))
+    counts[:, 0] += 1
+    obs = pd.DataFrame({"sample": sample.astype(str), "size": 1.0}, index=[f"c{i}" for i in range(len(sample))])
+    obs["arm"] = pd.Categorical(np.array(["a", "b"])[sample % 2])
+    return ad.AnnData(sp.csr_matrix(counts), obs, pd.DataFrame(index=[f"g{i}" for i in range(n_genes)]))
+
+
+@pytest.mark.parametrize(("shared", "low", "high"), [(0.0, 1.0, 1.6), (0.6, 2.5, np.inf)])
+def test_genes_that_share_a_programme_are_told_from_samples_of_unequal_size(shared, low, high, caplog):
+    """Small samples have noisier effects; that alone must not look like correlation."""
+    adata = unequal_samples(shared)
+    with caplog.at_level(logging.INFO, "sc_glmm"):
+        sc_glmm.tl.test(adata, "X ~ arm + (1|sample)", family="poisson", size_factors="size")
+    ratio = adata.uns["glmm"]["params"]["eigen_ratio"]
+    assert low <= ratio < high
+    (said,) = [record.getMessage() for record in caplog.records if record.getMessage().startswith("tested ")]
+    assert f"; eigenvalue ratio {ratio:.1f}): " in said
+
+
+def test_the_ratio_of_each_group_is_among_its_details():
+    adata = unequal_samples(0.0, 80)
+    adata.obs["kind"] = np.array(["x", "y"])[np.arange(adata.n_obs) % 2]
+    sc_glmm.tl.test(adata, "X ~ arm + (1|sample)", family="poisson", size_factors="size", groupby="kind")
+    details = sc_glmm.get.details(adata).set_index("kind")
+    assert (details["eigen_ratio"] >= 1.0).all()
