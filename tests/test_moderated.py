@@ -9,7 +9,7 @@ import pytest
 import scipy.sparse as sp
 from scipy import stats
 from scipy.optimize import minimize, minimize_scalar
-from scipy.special import gammaln, logsumexp
+from scipy.special import logsumexp
 
 import sc_glmm
 from sc_glmm import InputError, ScGlmmWarning
@@ -158,8 +158,8 @@ def test_profile_agrees_with_dense_integrals(n_agq):
     assert np.diff(profiles.ell[0])[0] == pytest.approx(levels[1] - levels[0], abs=1e-6)
 
 
-# pseudo-true variance over the true one, and bias of the intercept, of Laplace, 3 and 7 nodes: exact limits by enumeration
-# (methods, section 4)
+# Pseudo-true variance over the true one, and bias of the intercept, by nodes (1: Laplace): exact limits by enumeration
+# over the law of the counts.
 LIMITS = [
     (0.05, 0.3, {1: (7.39, -0.151), 3: (0.983, None), 7: (1.0, 0.0)}),
     (0.05, 1.0, {1: (1.52, -0.013), 7: (1.0, 0.0)}),
