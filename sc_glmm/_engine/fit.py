@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import cho_factor, cho_solve, solve_triangular
 
 from sc_glmm._engine import entry, profile, warm
 from sc_glmm._engine.structure import Arrow, Block, Scaling, build_arrow
@@ -249,7 +249,7 @@ def fit_genes(
 def _random_effects(
     structure: Structure, theta: FloatArray, v: FloatArray
 ) -> tuple[tuple[FloatArray, ...], tuple[FloatArray, ...]]:
-    """Lambda and the modes b per block in the caller's order, columns scaled back and signs made unique."""
+    """Lambda and the modes b per block in the caller's order, for the caller's columns and with unique signs."""
     arrow, scaling = structure.arrow, structure.scaling
     n_genes = len(theta)
     Lambda: list[FloatArray] = [np.zeros(0)] * len(structure.blocks)
@@ -262,7 +262,8 @@ def _random_effects(
         u = v[:, arrow.fac_u[f] : arrow.fac_u[f + 1]].reshape(n_genes, n_levels, k)
         # the likelihood knows no sign of a column of Lambda; the reported one has a positive diagonal
         sign = np.where(np.diagonal(lam, axis1=1, axis2=2) < 0.0, -1.0, 1.0)
-        lam = lam * sign[:, None, :] / scaling.z_scale[f][None, :, None]
+        inverse = solve_triangular(scaling.basis[f], np.eye(k), lower=True)
+        lam = inverse @ (lam * sign[:, None, :])
         Lambda[block] = lam
         ranef[block] = np.einsum("gij,glj->gli", lam, u * sign[:, None, :])
     return tuple(Lambda), tuple(ranef)
@@ -361,7 +362,7 @@ def profile_genes(
     beta
         ``(n_genes, p)`` where to start; NaN for genes to be left out.
     grid
-        ``(n_grid, n_theta)`` covariance parameters for columns of Z of unit root mean square, largest variance first.
+        ``(n_grid, n_theta)`` covariance parameters of the arrow's columns, largest variance first.
     contrasts
         ``(q, p)`` each.
     idle

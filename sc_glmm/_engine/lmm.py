@@ -23,7 +23,7 @@ from scipy.linalg import lapack, solve_triangular
 from sc_glmm._engine.lmm_kernels import eliminate, finish
 from sc_glmm._engine.lmm_layout import Layout, build_layout
 from sc_glmm._engine.lmm_products import cross_products
-from sc_glmm._engine.structure import Arrow, Block, Scaling, build_arrow
+from sc_glmm._engine.structure import Arrow, Block, Scaling, build_arrow, scale_theta, unscale_theta
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -45,8 +45,6 @@ class LmmProblem:
         The cross-products of head and border.
     n_obs
         Number of observations.
-    basis
-        Per factor of the arrow ``(k, k)``: the engine's Lambda is ``basis @ Lambda``, see :func:`_orthogonal`.
     beta_ols
         ``(p,)`` least squares, taken off the response; scaled as the arrow's X.
     log_weight
@@ -61,7 +59,6 @@ class LmmProblem:
     raw: FloatArray
     S0: FloatArray
     n_obs: int
-    basis: tuple[FloatArray, ...]
     beta_ols: FloatArray
     log_weight: float
 
@@ -77,22 +74,11 @@ class LmmProblem:
 
     def scale_theta(self, theta: FloatArray) -> FloatArray:
         """From the user's relative theta, in the order of the arrow, to that of the engine's columns."""
-        return self._mapped(theta, self.basis)
+        return scale_theta(self.arrow, self.scaling, theta)
 
     def unscale_theta(self, theta: FloatArray) -> FloatArray:
         """Back to the user's scale."""
-        return self._mapped(theta, tuple(_inverse_lower(B) for B in self.basis))
-
-    def _mapped(self, theta: FloatArray, maps: tuple[FloatArray, ...]) -> FloatArray:
-        """``Lambda -> B Lambda`` per factor; B is lower triangular within each term, so this is linear in theta."""
-        arrow, out = self.arrow, np.empty(self.n_theta)
-        for f, B in enumerate(maps):
-            mine = arrow.theta_fac == f
-            place = arrow.theta_row[mine], arrow.theta_col[mine]
-            lam = np.zeros_like(B)
-            lam[place] = theta[mine]
-            out[mine] = (B @ lam)[place]
-        return out
+        return unscale_theta(self.arrow, self.scaling, theta)
 
     def with_response(self, y: FloatArray, row_of: IntArray, weights: FloatArray | None) -> LmmProblem:
         """The same design with another response ``(n_obs,)``, offsets taken off."""
@@ -190,9 +176,7 @@ def build_problem(
     """
     w = np.ones(len(y)) if weights is None else weights
     weight = np.asarray(np.bincount(row_of, w, minlength=len(X)), dtype=np.float64)
-    turned = [_orthogonal(block, weight) for block in blocks]
-    arrow, scaling = build_arrow(X, [block for block, _ in turned], weight)
-    basis = tuple(scaling.z_scale[f][:, None] * turned[i][1] for f, i in enumerate(scaling.order))
+    arrow, scaling = build_arrow(X, blocks, weight)
     layout, at = build_layout(arrow)
     empty = LmmProblem(
         arrow=arrow,
@@ -203,7 +187,6 @@ def build_problem(
         raw=np.empty(int(layout.base[-1])),
         S0=np.empty((len(layout.border_fac), len(layout.border_fac))),
         n_obs=len(y),
-        basis=basis,
         beta_ols=np.zeros(X.shape[1]),
         log_weight=float(np.log(w).sum()),
     )
@@ -274,34 +257,6 @@ def conditional_blocks(problem: LmmProblem, theta: FloatArray, work: LmmWork) ->
         else:
             own = layout.fac_u[f] - q_head + np.arange(n_levels)[:, None] * k + np.arange(k)
             out.append(work.Vb[own[:, :, None], own[:, None, :]])
-    return out
-
-
-def _orthogonal(block: Block, weight: FloatArray) -> tuple[Block, FloatArray]:
-    """The block with orthogonal columns within each term, and B (k, k), lower triangular: ``Z = Z' B``.
-
-    The optimiser then sees no covariate that is far from zero. As B is lower triangular, ``B Lambda`` is so as well,
-    and its diagonal vanishes where that of Lambda does.
-    """
-    B = np.zeros((block.Z.shape[1], block.Z.shape[1]))
-    first = 0
-    w = np.sqrt(weight / weight.sum())[:, None]
-    for size in block.terms:
-        own = slice(first, first + size)
-        # from the last column to the first, so that the factor is lower triangular
-        R = np.asarray(np.linalg.qr((w * block.Z[:, own])[:, ::-1], mode="r"))[::-1, ::-1]
-        R = R * np.where(np.diagonal(R) < 0.0, -1.0, 1.0)[:, None]
-        if R.shape[0] == size and np.abs(np.diagonal(R)).min() > 1e-10 * np.abs(R).max():
-            B[own, own] = R
-        else:  # columns that depend on each other stay as they are
-            B[own, own] = np.eye(size)
-        first += size
-    Z = solve_triangular(B, block.Z.T, trans="T", lower=True).T
-    return replace(block, Z=np.ascontiguousarray(Z)), B
-
-
-def _inverse_lower(B: FloatArray) -> FloatArray:
-    out: FloatArray = solve_triangular(B, np.eye(len(B)), lower=True)
     return out
 
 

@@ -21,7 +21,7 @@ from sc_glmm._engine.workspace import Gene, Nodes, new_work
 from sc_glmm._families.jit import kernel
 from sc_glmm._families.registry import TABLE
 
-KERNEL_DIGEST = "15c88daebde1eee5"
+KERNEL_DIGEST = "dea0a167f4511ae0"
 
 # Squared length of a Newton step, in the metric of the information, after which beta stands.
 CLOSE = 1e-9

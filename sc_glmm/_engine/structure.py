@@ -6,12 +6,13 @@ and, where they are integrated out or solved for together, the fixed effects. Te
 one block.
 
 Inside, every column is scaled: X is replaced by ``X R^-1`` with ``X' diag(n) X = R'R / N`` (so that the columns are
-orthonormal over cells) and the columns of Z have a root mean square of one. :class:`Scaling` takes results back.
+orthonormal over cells) and the columns of each term of Z by ``Z B^-1``, orthonormal as well, with B lower triangular.
+:class:`Scaling` takes results back.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -97,8 +98,9 @@ class Scaling:
     ----------
     R
         ``(p, p)`` upper triangular: scaled beta = R beta.
-    z_scale
-        Per block ``(k,)`` divisors of the Z columns.
+    basis
+        Per block ``(k, k)`` B: the columns of Z are those of the arrow times B, so that the engine's Lambda is
+        ``B Lambda``.
     order
         The block of the caller that stands at each place of the arrow.
     log_det
@@ -106,7 +108,7 @@ class Scaling:
     """
 
     R: FloatArray
-    z_scale: tuple[FloatArray, ...]
+    basis: tuple[FloatArray, ...]
     order: tuple[int, ...]
     log_det: float
 
@@ -144,6 +146,67 @@ def _order_blocks(blocks: Sequence[Block]) -> tuple[list[int], int]:
     return best + [i for i in by_size if i not in best], len(best)
 
 
+def _orthogonal(block: Block, w: FloatArray) -> FloatArray:
+    """B ``(k, k)`` such that ``Z B^-1`` has orthonormal columns within each term; `w` are roots of weights of sum one.
+
+    The optimiser then sees no covariate that is far from zero. As B is lower triangular, so is ``B Lambda``, and its
+    diagonal vanishes where that of Lambda does.
+    """
+    # from the last column to the first, so that the factor is lower triangular
+    return _bases(block, w, lambda columns: np.asarray(np.linalg.qr(columns[:, ::-1], mode="r"))[::-1, ::-1])
+
+
+def centred_basis(block: Block, weight: FloatArray) -> FloatArray:
+    """C ``(k, k)`` such that ``Z C^-1`` has orthonormal columns within each term, each with those before it taken off.
+
+    C is upper triangular: an intercept stays one, and a covariate behind it is centred. `weight` is ``(n_rows,)``.
+    """
+    return _bases(block, np.sqrt(weight / weight.sum()), lambda columns: np.asarray(np.linalg.qr(columns, mode="r")))
+
+
+def _bases(block: Block, w: FloatArray, factor: Callable[[FloatArray], FloatArray]) -> FloatArray:
+    """The triangular factors of the terms in one matrix, with positive diagonals."""
+    out = np.zeros((block.Z.shape[1], block.Z.shape[1]))
+    first = 0
+    for size in block.terms:
+        own = slice(first, first + size)
+        columns = w[:, None] * block.Z[:, own]
+        length = np.sqrt(np.sum(columns**2, axis=0))
+        length[length == 0.0] = 1.0
+        out[own, own] = np.diag(length)
+        if 1 < size <= len(columns):
+            R = factor(columns)
+            diagonal = np.diagonal(R)
+            # columns that depend on each other are only scaled
+            if np.abs(diagonal / length).min() > 1e-10:
+                out[own, own] = R * np.where(diagonal < 0.0, -1.0, 1.0)[:, None]
+        first += size
+    return out
+
+
+def scale_theta(arrow: Arrow, scaling: Scaling, theta: FloatArray) -> FloatArray:
+    """From theta of the user's columns, in the order of the arrow, to that of the engine's."""
+    return _mapped(arrow, scaling.basis, theta)
+
+
+def unscale_theta(arrow: Arrow, scaling: Scaling, theta: FloatArray) -> FloatArray:
+    """The way back."""
+    maps = [solve_triangular(B, np.eye(len(B)), lower=True) for B in scaling.basis]
+    return _mapped(arrow, maps, theta)
+
+
+def _mapped(arrow: Arrow, maps: Sequence[FloatArray], theta: FloatArray) -> FloatArray:
+    """``Lambda -> B Lambda`` per factor; B is lower triangular within each term, so that this is linear in theta."""
+    out = np.empty(len(arrow.theta_fac))
+    for f, B in enumerate(maps):
+        mine = arrow.theta_fac == f
+        place = arrow.theta_row[mine], arrow.theta_col[mine]
+        lam = np.zeros_like(B)
+        lam[place] = theta[mine]
+        out[mine] = (B @ lam)[place]
+    return out
+
+
 def build_arrow(X: FloatArray, blocks: Sequence[Block], n_cells: FloatArray) -> tuple[Arrow, Scaling]:
     """Lay out a design.
 
@@ -162,13 +225,8 @@ def build_arrow(X: FloatArray, blocks: Sequence[Block], n_cells: FloatArray) -> 
     Xs = solve_triangular(R, X.T, trans="T", lower=False).T if p else X
     order, n_head = _order_blocks(blocks)
     ordered = [blocks[i] for i in order]
-    scales = []
-    columns = []
-    for b in ordered:
-        s = np.sqrt(np.average(b.Z**2, axis=0, weights=n_cells))
-        s[s == 0.0] = 1.0
-        scales.append(s)
-        columns.append(b.Z / s)
+    basis = tuple(_orthogonal(b, w) for b in ordered)
+    columns = [solve_triangular(B, b.Z.T, trans="T", lower=True).T for b, B in zip(ordered, basis, strict=True)]
     k = np.array([b.Z.shape[1] for b in ordered], dtype=np.int64)
     n_levels = np.array([b.n_levels for b in ordered], dtype=np.int64)
     fac_z = np.concatenate([[0], np.cumsum(k)]).astype(np.int64)
@@ -219,4 +277,4 @@ def build_arrow(X: FloatArray, blocks: Sequence[Block], n_cells: FloatArray) -> 
         size=np.array([n_head, q, q_head, p, kz], dtype=np.int64),
     )
     log_det = float(np.sum(np.log(np.abs(np.diag(R))))) if p else 0.0
-    return arrow, Scaling(R=R, z_scale=tuple(scales), order=tuple(order), log_det=log_det)
+    return arrow, Scaling(R=R, basis=basis, order=tuple(order), log_det=log_det)

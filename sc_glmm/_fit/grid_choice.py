@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .._engine.fit import GeneFits, GeneStats, profile_genes
+from .._engine.fit import GeneFits, GeneStats, Structure, profile_genes
+from .._engine.structure import centred_basis
 from .genes import GeneModel
 
 FloatArray = NDArray[np.float64]
@@ -39,11 +40,13 @@ class VarianceGrid:
     theta
         ``(n_grid, n_theta)`` covariance parameters at each node, largest variances first, as the engine takes them.
     variance
-        ``(n_grid, n_chosen)`` variances at each node, for columns of unit root mean square.
+        ``(n_grid, n_chosen)`` variances at each node, for columns of unit root mean square. Within a term a column
+        has the columns before it taken off (a covariate is centred): independent effects then mean the same wherever
+        a covariate has its zero.
     shape
         Nodes of each variance.
     unit
-        ``(n_chosen,)`` factor to the variance for columns as they are.
+        ``(n_chosen,)`` factor to the variance for columns that are centred so, but not scaled.
     elasticity
         Name of every variance -> largest elasticity of a contrast's variance in it.
     idle
@@ -90,12 +93,13 @@ def choose_grid(
     """
     arrow, scaling = model.structure.arrow, model.structure.scaling
     diagonal = np.flatnonzero(arrow.theta_row == arrow.theta_col)
+    weight = np.maximum(np.asarray(model.rows.n_cells, dtype=np.float64), 1e-3)
+    centred = [centred_basis(model.structure.blocks[block], weight) for block in scaling.order]
     names, means, units = [], [], []
     for t in diagonal:
         f, r = int(arrow.theta_fac[t]), int(arrow.theta_row[t])
-        block = scaling.order[f]
-        unit = float(scaling.z_scale[f][r])
-        variance = np.sum(fits.Lambda[block][:, r, :] ** 2, axis=1) * unit**2
+        block, unit = scaling.order[f], float(centred[f][r, r])
+        variance = np.sum((fits.Lambda[block].swapaxes(1, 2) @ centred[f][r]) ** 2, axis=1)
         good = np.isfinite(variance)
         means.append(float(np.minimum(variance[good], WINSOR).mean()) if good.any() else 0.1)
         columns = model.groupings[block].columns
@@ -103,21 +107,20 @@ def choose_grid(
         names.append(group if len(columns) == 1 else f"{group}: {columns[r]}")
         units.append(unit**-2)
     mean = np.maximum(np.array(means), 1e-3)
-    base = np.zeros(len(arrow.theta_fac))
-    base[diagonal] = np.sqrt(mean)
-    by_row = _elasticities(model, fits, total, log_phi, contrasts, pick, base, diagonal)
+    turns = [scaling.basis[f] @ np.linalg.inv(C) for f, C in enumerate(centred)]
+    by_row = _elasticities(model, fits, total, log_phi, contrasts, pick, _around(mean, model.structure, turns))
     elasticity = by_row.max(axis=0)
     order = np.argsort(-elasticity, kind="stable")
     chosen = [int(k) for k in order if elasticity[k] >= MIN_ELASTICITY][:3] or [int(order[0])]
     chosen.sort()
     nodes = GRIDS[len(chosen)][::-1]
     mesh = np.stack([m.ravel() for m in np.meshgrid(*[nodes] * len(chosen), indexing="ij")], axis=1)
-    theta = np.tile(base, (len(mesh), 1))
-    theta[:, diagonal[chosen]] = np.sqrt(mesh)
+    at = np.tile(mean, (len(mesh), 1))
+    at[:, chosen] = mesh
     nearest = np.argmin(np.sum((np.log(mesh) - np.log(np.maximum(mean[chosen], nodes[-1]))) ** 2, axis=1))
     return VarianceGrid(
         names=tuple(names[k] for k in chosen),
-        theta=theta,
+        theta=_engine_theta(at, model.structure, turns),
         variance=mesh,
         shape=(len(nodes),) * len(chosen),
         unit=np.array([units[k] for k in chosen]),
@@ -134,18 +137,16 @@ def _elasticities(
     log_phi: FloatArray,
     contrasts: Sequence[FloatArray],
     pick: Callable[[IntArray], GeneStats],
-    base: FloatArray,
-    diagonal: IntArray,
+    grid: FloatArray,
 ) -> FloatArray:
     """``(n_rows of all contrasts, n_variances)`` elasticities, median over genes of all abundances."""
     usable = np.flatnonzero((fits.status == 0) & np.isfinite(fits.beta).all(axis=1))
-    if len(usable) == 0 or len(diagonal) == 1:
-        return np.ones((sum(len(L) for L in contrasts), len(diagonal)))
+    n_variances = len(grid) - 1
+    if len(usable) == 0 or n_variances == 1:
+        return np.ones((sum(len(L) for L in contrasts), n_variances))
     ranked = usable[np.argsort(total[usable], kind="stable")]
     probes = ranked[np.unique(np.linspace(0, len(ranked) - 1, _N_PROBES).astype(np.int64))]
     rows = [row[None, :] for L in contrasts for row in L]
-    grid = np.tile(base, (1 + len(diagonal), 1))
-    grid[1 + np.arange(len(diagonal)), diagonal] *= np.exp(0.5 * _LOG_STEP)
     profiles = profile_genes(
         model.structure,
         model.nodes,
@@ -159,7 +160,36 @@ def _elasticities(
     with np.errstate(divide="ignore", invalid="ignore"):
         change = np.log(profiles.var[:, :, 1:] / profiles.var[:, :, :1]) / _LOG_STEP
     change = change[profiles.ok]
-    return np.nanmedian(change, axis=0) if len(change) else np.ones((len(rows), len(diagonal)))
+    return np.nanmedian(change, axis=0) if len(change) else np.ones((len(rows), n_variances))
+
+
+def _around(mean: FloatArray, structure: Structure, turns: Sequence[FloatArray]) -> FloatArray:
+    """``(1 + n_variances, n_theta)``: the engine's theta at `mean`, then with each variance a step larger."""
+    at = np.tile(mean, (1 + len(mean), 1))
+    at[1 + np.arange(len(mean)), np.arange(len(mean))] *= np.exp(_LOG_STEP)
+    return _engine_theta(at, structure, turns)
+
+
+def _engine_theta(variance: FloatArray, structure: Structure, turns: Sequence[FloatArray]) -> FloatArray:
+    """``(n, n_theta)``: the engine's theta of independent effects of the centred columns.
+
+    `variance` is ``(n, n_variances)`` in the order of theta's diagonal; `turns` are orthogonal within terms and take
+    effects of the centred columns to those of the arrow's.
+    """
+    arrow = structure.arrow
+    out = np.empty((len(variance), len(arrow.theta_fac)))
+    owner = arrow.theta_fac[arrow.theta_row == arrow.theta_col]
+    for f, turn in enumerate(turns):
+        mine = arrow.theta_fac == f
+        own = variance[:, owner == f]
+        diagonal = not np.any(turn[~np.eye(len(turn), dtype=bool)])
+        lam = (
+            np.sqrt(own)[:, :, None] * np.eye(len(turn))
+            if diagonal
+            else np.linalg.cholesky((turn * own[:, None, :]) @ turn.T)
+        )
+        out[:, mine] = lam[:, arrow.theta_row[mine], arrow.theta_col[mine]]
+    return out
 
 
 def _idle(by_row: FloatArray, contrasts: Sequence[FloatArray]) -> tuple[bool, ...]:

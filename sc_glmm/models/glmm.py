@@ -151,6 +151,7 @@ class GlmmFit(MixedFit):
         return fit_response(self.prepared, self.data, self.y, self.weights, self.family, self.n_agq, options)
 
     logLik = loglik
+    resid = residuals
     refitML = refit_ml
 
 

@@ -166,6 +166,7 @@ class LmmFit(MixedFit):
         return 2.0 * self.point_at(self.solution.theta, reml).value
 
     logLik = loglik
+    resid = residuals
     REMLcrit = remlcrit
     refitML = refit_ml
 

@@ -13,6 +13,7 @@ from scipy.optimize import minimize
 
 from .._engine import entry
 from .._engine.fit import gauss_hermite
+from .._engine.structure import scale_theta
 from .._families.registry import FAMILIES
 from .profile import WALL, engine_places, factor_entries, find_bounds
 
@@ -32,9 +33,6 @@ class GlmmDeviance:
         self.structure, self.nodes, self.stats = build_counts(fit.prepared, fit.y, fit.weights, self.family)
         arrow, scaling = self.structure.arrow, self.structure.scaling
         self.engine, self.sizes = engine_places(fit.prepared, arrow, scaling.order)
-        self.scale = np.array(
-            [scaling.z_scale[f][r] for f, r in zip(arrow.theta_fac, arrow.theta_row, strict=True)], dtype=np.float64
-        )
         self.gh = gauss_hermite(fit.n_agq)
         self.n_variances, self.p = len(self.engine), len(fit.beta)
         self.mode = np.zeros(int(arrow.size[1]) + self.p)
@@ -47,7 +45,7 @@ class GlmmDeviance:
             return None
         out = np.empty(self.n_variances)
         out[self.engine] = entries
-        return out * self.scale
+        return scale_theta(self.structure.arrow, self.structure.scaling, out)
 
     def __call__(self, psi: FloatArray) -> tuple[float, FloatArray]:
         """Value (without constants) and gradient."""

@@ -69,7 +69,7 @@ class Compiled:
             lam = np.zeros((k, k))
             mine = np.flatnonzero(arrow.theta_fac == f)
             lam[arrow.theta_row[mine], arrow.theta_col[mine]] = psi[p + mine]
-            lam /= scaling.z_scale[f][:, None]
+            lam = np.linalg.solve(scaling.basis[f], lam)
             out += [lam[i, j] for j in columns for i in columns if i >= j]
         if self.problem.family == "nb":
             out.append(psi[-1])

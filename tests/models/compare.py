@@ -55,6 +55,12 @@ def trials(name: str) -> GlmmFit:
     return glmer(ref["formula"], data(ref), family="binomial", n_agq=ref["n_agq"])
 
 
+@cache
+def mer(name: str) -> GlmmFit:
+    ref = record(f"mer_{name}")
+    return glmer(ref["formula"], data(ref), family=ref["family"], n_agq=ref["n_agq"])
+
+
 def order(fit: LmmFit | GlmmFit, names: list[str]) -> list[int]:
     """Where each of R's coefficients stands among ours."""
     ours = [load.plain_name(n.replace(" ** ", "^")) for n in fit.names]

@@ -111,7 +111,8 @@ def test_new_random_effects_spread_more(sleep):
 def test_aliases_are_the_same_functions():
     for alias, name in {"VarCorr": "varcorr", "getME": "get_me", "isSingular": "is_singular", "AIC": "aic"}.items():
         assert getattr(LmmFit, alias) is getattr(LmmFit, name)
-    assert LmmFit.logLik is LmmFit.loglik and LmmFit.REMLcrit is LmmFit.remlcrit and LmmFit.refitML is LmmFit.refit_ml
+    assert LmmFit.resid is LmmFit.residuals and LmmFit.logLik is LmmFit.loglik
+    assert LmmFit.REMLcrit is LmmFit.remlcrit and LmmFit.refitML is LmmFit.refit_ml
 
 
 def test_tidy_glance_augment(fit):
@@ -149,6 +150,26 @@ def test_order_and_units_do_not_matter(sleep):
     assert hours.refit_ml().deviance() == pytest.approx(sleep.refit_ml().deviance(), abs=1e-6)
     assert 24.0 * hours.beta[1] == pytest.approx(sleep.beta[1], rel=1e-6)
     np.testing.assert_allclose(hours.predict().sort_index(), sleep.predict().sort_index(), rtol=1e-6)
+
+
+@pytest.mark.parametrize(("family", "correlation"), [("poisson", 0.3), ("nb", -0.6), ("binomial", 1.0)])
+def test_a_covariate_far_from_zero_changes_nothing(family, correlation):
+    """Intercepts at x = 0 then are slopes in disguise, with correlations near -1; the optimiser does not see it."""
+    rng = np.random.default_rng(11)
+    g, x = np.repeat(np.arange(25), 24), rng.normal(size=600)
+    b = rng.multivariate_normal(np.zeros(2), [[0.25, 0.15 * correlation], [0.15 * correlation, 0.09]], 25)
+    eta = 0.8 + b[g, 0] + (0.3 + b[g, 1]) * x
+    y = rng.binomial(1, 1.0 / (1.0 + np.exp(-eta))) if family == "binomial" else rng.poisson(np.exp(eta))
+    frame = pd.DataFrame({"y": y, "x": x, "g": pd.Categorical(g)})
+    for reml in (False, True):
+        near = glmer("y ~ x + (x | g)", frame, family=family, reml=reml)
+        far = glmer("y ~ x + (x | g)", frame.assign(x=x + 100.0), family=family, reml=reml)
+        assert near.converged and far.converged
+        assert far.loglik() == pytest.approx(near.loglik(), abs=1e-7)
+        assert far.beta[1] == pytest.approx(near.beta[1], abs=1e-5)
+        np.testing.assert_allclose(far.cov_beta[1, 1], near.cov_beta[1, 1], rtol=1e-3)
+        np.testing.assert_allclose(far.fitted(), near.fitted(), rtol=1e-4)
+        assert far.is_singular() == near.is_singular()
 
 
 def test_update(sleep):

@@ -9,7 +9,7 @@ digits). What is kept: fixed effects, their covariance, standard deviations, cor
 effects, log dispersion (log phi with ``var = mu + phi mu^2``), log likelihood. The log likelihood of glmer with
 nAGQ > 1 is relative to the saturated model; here the saturated log likelihood is added back, so that all are
 comparable. glmmTMB_grouseticks_poisson_ML and glmmTMB_epil2_poisson_slope came by ``--take``, and so did all that
-make_lmer.R writes (``lmer_*``, ``trials_*``, ``tests_lmer``).
+make_lmer.R writes (``lmer_*``, ``mer_*``, ``trials_*``, ``tests_lmer``).
 """
 
 from __future__ import annotations
