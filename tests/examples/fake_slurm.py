@@ -8,6 +8,7 @@ State is in the folder that ``FAKE_SLURM`` names: one JSON file per job.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import re
@@ -22,6 +23,17 @@ STATE = Path(os.environ["FAKE_SLURM"])
 
 def tell(job: int, **facts: object) -> None:
     (STATE / f"{job}.json").write_text(json.dumps(facts))
+
+
+def next_number() -> int:
+    """The first that is free; several may ask at once."""
+    for number in itertools.count(1):
+        try:
+            (STATE / f"{number}.json").touch(exist_ok=False)
+        except FileExistsError:
+            continue
+        return number
+    raise AssertionError
 
 
 def run_tasks(job: int, args: argparse.Namespace) -> int:
@@ -48,7 +60,7 @@ def sbatch() -> int:
     for option in ("--wrap", "--array", "--dependency", "--job-name", "--output"):
         parser.add_argument(option)
     args, rest = parser.parse_known_args()
-    job = 1 + len(list(STATE.glob("*.json")))
+    job = next_number()
     print(job if args.parsable else f"Submitted batch job {job}")
     if args.wrap is not None:
         code = run_tasks(job, args)
