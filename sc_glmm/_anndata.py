@@ -222,11 +222,24 @@ def find_response(opened: Opened, formula: MixedFormula, counts: bool) -> Respon
         problem = count_problem(matrix, probe=isinstance(matrix, Source))
         if problem is not None:
             raise InputError(
-                f"{name} {problem}. Raw counts are needed; layers that hold them: "
-                f"{_some([k for k in opened.layers if count_problem(opened.matrix(k), probe=True) is None])}. Put that "
-                "layer's name on the left side of the formula, or use family='gaussian' for log-normalised values"
+                f"{name} {problem}. Raw counts are needed; {_where_counts_are(opened)}, or use family='gaussian' for "
+                "log-normalised values"
             )
     return Response(matrix, name, notes)
+
+
+def _where_counts_are(opened: Opened) -> str:
+    """What to do about a response that holds no counts."""
+    layers = [name for name in opened.layers if count_problem(opened.matrix(name), probe=True) is None]
+    said = f"layers that hold them: {_some(layers)}"
+    if layers:
+        return f"{said}. Put that layer's name on the left side of the formula, as in '{layers[0]} ~ ...'"
+    raw = getattr(opened.adata, "raw", None)
+    if raw is not None and count_problem(_in_memory(raw.X), probe=True) is None:
+        return (
+            f"{said}, but adata.raw does. Test counts = adata.raw.to_adata(), which has them in X with all genes of raw"
+        )
+    return f"{said}. Keep them in one before normalising (adata.layers['counts'] = adata.X.copy())"
 
 
 def _in_memory(matrix: Any) -> Matrix:

@@ -87,7 +87,7 @@ def _relevel(column: Column, reference: object) -> Column:
     if column.kind != "factor":
         raise DesignError(
             f"{asked}: column {column.name!r} holds numbers, so it has no levels; "
-            "convert it to strings or a pandas Categorical to use it as a factor"
+            "convert it with .astype('category') to use it as a factor"
         )
     place = column.find([reference])[0]
     if place is None:

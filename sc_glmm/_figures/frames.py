@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from .._errors import InputError
+from .symbols import with_symbols
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -19,9 +20,17 @@ WELL = ("ok", "singular")
 
 
 def results_frame(
-    data: AnnData | pd.DataFrame, *, key: str, contrast: str | None = None, group: str | None = None
+    data: AnnData | pd.DataFrame,
+    *,
+    key: str,
+    contrast: str | None = None,
+    group: str | None = None,
+    gene_symbols: str | None = None,
 ) -> pd.DataFrame:
-    """Rows of one contrast and group: from an AnnData through ``get.results``, or from a frame as that returns it."""
+    """Rows of one contrast and group: from an AnnData through ``get.results``, or from a frame as that returns it.
+
+    With `gene_symbols` the genes are called by that column of ``var``.
+    """
     if isinstance(data, pd.DataFrame):
         frame = data
         if contrast is not None and "contrast" in frame:
@@ -39,7 +48,7 @@ def results_frame(
                 f"{frame.columns[0]!r}. Leave group out, or run sc_glmm.tl.test with groupby="
             )
         frame = _chosen(frame, column, group, "group")
-    return frame
+    return with_symbols(frame, data, key, gene_symbols)
 
 
 def _chosen(frame: pd.DataFrame, column: str, value: str, argument: str) -> pd.DataFrame:

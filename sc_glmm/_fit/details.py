@@ -57,6 +57,35 @@ def count_samples(formula: MixedFormula, frame: pd.DataFrame) -> dict[str, int]:
     return counts
 
 
+def samples_in_words(formula: MixedFormula, frame: pd.DataFrame) -> str:
+    """How many samples there are in each arm: ``sample: 1 in disease ctl, 1 in disease AD``; empty without arms."""
+    counts = [(what.removeprefix("n_").partition("["), n) for what, n in count_samples(formula, frame).items()]
+    arms = [(name, arm.rstrip("]").replace(": ", " "), n) for (name, _, arm), n in counts if arm]
+    return f"{arms[0][0]}: {', '.join(f'{n} in {arm}' for _, arm, n in arms)}" if arms else ""
+
+
+# Share of the samples with cells in several arms below which they look like a mistake.
+_FEW_MIXED = 0.34
+
+
+def mixed_samples(formula: MixedFormula, frame: pd.DataFrame) -> list[str]:
+    """Sentences about factors that are constant in most samples, and not in a few."""
+    samples = samples_of(formula, frame)
+    if not samples:
+        return []
+    finest, levels = next(iter(samples.items()))
+    said = []
+    for name, arms in arms_of(formula, frame).items():
+        n_arms = arms.astype(object).groupby(levels).nunique()
+        mixed = [str(level).replace("\0", ":") for level in n_arms.index[n_arms > 1]]
+        if 0 < len(mixed) < _FEW_MIXED * len(n_arms):
+            said.append(
+                f"{len(mixed)} of {len(n_arms)} levels of {finest} ({', '.join(mixed[:3])}) have cells of several "
+                f"levels of {name}, the others of one: if that is a mistake, correct obs[{name!r}]"
+            )
+    return said
+
+
 def details_table(
     tests: Sequence[GeneTests],
     skipped: dict[str, str],

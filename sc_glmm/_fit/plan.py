@@ -15,7 +15,7 @@ from .._errors import DesignError, InputError
 from .._formula import MixedFormula, parse_formula, term_label
 from .compress import CellGroup
 from .constant import drop_constant
-from .details import count_samples
+from .details import count_samples, mixed_samples, samples_in_words
 from .model import check_method
 from .sizes import CellSizes
 from .tests import contrast_df
@@ -167,7 +167,13 @@ def plan_group(
         notes.append(f"{', '.join(dropped)} does not vary here and was dropped from the formula")
     notes += [f"the contrast {text} is not tested: {reason}" for text, reason in not_tested.items()]
     reml = check_method(choices.method, choices.n_agq, design.random)
-    dfs = contrast_df(contrasts, design)
+    mixed = mixed_samples(formula, frame.loc[design.kept])
+    notes += mixed
+    try:
+        dfs = contrast_df(contrasts, design)
+    except DesignError as error:
+        there = [samples_in_words(design.formula, frame.loc[design.kept]), *mixed]
+        raise DesignError(". ".join([str(error), *(words for words in there if words)])) from None
     _check_absorbed(design)
     notes = [*design.notes, *notes]
     notes += [

@@ -223,8 +223,9 @@ def finish(
         "log_sample_factors": {} if factors is None else factors.by_level,
         "test": used,
     }
-    _tell_composition(factors, genes)
-    _tell_correlation(moderation if used == task.test else None)
+    where = f"{plan.cells.name}: " if plan.cells.name else ""
+    _tell_composition(factors, genes, where)
+    _tell_correlation(moderation if used == task.test else None, where)
     result, totals = fitted.result, fitted.totals
     contrasts = test_contrasts(
         model, result, totals, plan.contrasts, plan.dfs, genes, used, moderation, fitted.ratios, bootstrap, fitted.parts
@@ -253,21 +254,23 @@ def _used_test(model: GeneModel, moderation: Moderation | None, test: str) -> tu
     return instead, [note]
 
 
-def _tell_composition(factors: SampleFactors | None, genes: pd.Index) -> None:
+def _tell_composition(factors: SampleFactors | None, genes: pd.Index, where: str) -> None:
     if factors is not None and factors.shift > NOTABLE_SHIFT:
         named = ", ".join(str(genes[g]) for g in factors.dominant[:5])
         logger.info(
-            "composition shifts the size factors of a sample by up to %.2f (natural log)%s",
+            "%scomposition shifts the size factors of a sample by up to %.2f (natural log)%s",
+            where,
             factors.shift,
             f"; genes above 5 % of a sample's counts: {named}" if named else "",
         )
 
 
-def _tell_correlation(moderation: Moderation | None) -> None:
+def _tell_correlation(moderation: Moderation | None, where: str) -> None:
     if moderation is not None and moderation.eigen_ratio > NOTABLE_EIGEN_RATIO:
         logger.info(
-            "residuals between samples are correlated over genes (largest over median eigenvalue %.1f): counts of "
+            "%sresiduals between samples are correlated over genes (largest over median eigenvalue %.1f): counts of "
             "hits vary more from data set to data set than for independent genes",
+            where,
             moderation.eigen_ratio,
         )
 

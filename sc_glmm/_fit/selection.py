@@ -108,9 +108,20 @@ def _named(var: pd.DataFrame, names: pd.Series) -> BoolArray:
     if not known.all():
         first = str(names[~known].iloc[0])
         near = get_close_matches(first, list(map(str, var.index)), n=1)
+        column = column_with(var, first)
         hint = f" Did you mean {near[0]!r}?" if near else ""
+        if column is not None:
+            hint = f" var[{column!r}] has it: genes=adata.var[{column!r}].isin([...]) selects by that column"
         raise InputError(f"genes: {first!r} is not among the gene names ({int((~known).sum())} such names).{hint}")
     return np.asarray(var.index.isin(names), dtype=bool)
+
+
+def column_with(var: pd.DataFrame, word: str) -> str | None:
+    """The first column of `var` with text in which a word occurs, such as that of the gene symbols."""
+    for name in var.columns:
+        if not pd.api.types.is_numeric_dtype(var[name]) and (var[name].astype(object) == word).any():
+            return str(name)
+    return None
 
 
 def _shown(values: pd.Series) -> str:

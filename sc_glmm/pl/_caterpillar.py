@@ -31,6 +31,7 @@ def caterpillar(
     term: str | None = None,
     column: str | None = None,
     by: str | None = None,
+    gene_symbols: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """Random effects of one gene, smallest first, with 95 % intervals.
@@ -56,6 +57,8 @@ def caterpillar(
         Which of its effects, such as a slope; by default the first.
     by
         Factor of the fixed part that colours the levels; by default the first that does not differ within them.
+    gene_symbols
+        Column of ``var`` whose words stand for the names of the genes, for an AnnData.
     ax
         Axes to draw in; by default those of a new figure, as wide as a column of a journal page.
 
@@ -72,7 +75,7 @@ def caterpillar(
     >>> [label.get_text() for label in sc_glmm.pl.caterpillar(fit).get_yticklabels()]
     ['c', 'a', 'b', 'd']
     """
-    shown = model_and_title(data, gene, key, group, plot="caterpillar")
+    shown = model_and_title(data, gene, key, group, plot="caterpillar", gene_symbols=gene_symbols)
     shape = random_intercepts(shown.gene, group=term, column=column, by=by)
     n = len(shape.names)
     ax, base = axes_to_draw(ax, (COLUMN, 0.75 + min(_ROW * n, 6.0)))

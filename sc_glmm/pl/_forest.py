@@ -30,6 +30,7 @@ def forest(
     contrast: str | None = None,
     alpha: float = 0.05,
     sort: bool = False,
+    gene_symbols: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """Fold change of one gene with its 95 % interval in every cell type, or for every contrast.
@@ -52,6 +53,8 @@ def forest(
         Level of the adjusted p-value.
     sort
         Largest fold change on top; by default in the order of the results.
+    gene_symbols
+        Column of ``var`` whose words stand for the names of the genes, for an AnnData.
     ax
         Axes to draw in; by default those of a new figure, as wide as a column of a journal page.
 
@@ -78,7 +81,7 @@ def forest(
     ['B', 'T']
     """
     require_level(alpha)
-    frame = results_frame(data, key=key, contrast=contrast)
+    frame = results_frame(data, key=key, contrast=contrast, gene_symbols=gene_symbols)
     wanted = ["variable", "log_fc", "ci_low", "ci_high", "p_value", "adj_p_value"]
     require_columns(frame, wanted, plot="forest")
     shape = gene_across_sets(frame, gene, alpha)

@@ -31,6 +31,7 @@ def heatmap(
     alpha: float = 0.05,
     shrunken: bool = False,
     limit: float | None = None,
+    gene_symbols: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """Log-fold changes of genes (rows) in every cell type (columns), or in every contrast if there are no groups.
@@ -57,6 +58,8 @@ def heatmap(
         Draw ``log_fc_shrunk`` instead of ``log_fc``.
     limit
         Fold change (log2) at which the colours end; by default 98 % of the fold changes lie within.
+    gene_symbols
+        Column of ``var`` whose words stand for the names of the genes, for an AnnData.
     ax
         Axes to draw in; by default those of a new figure that grows with the numbers of genes and cell types.
 
@@ -81,7 +84,7 @@ def heatmap(
     ['g1']
     """
     require_level(alpha)
-    frame = results_frame(data, key=key, contrast=contrast)
+    frame = results_frame(data, key=key, contrast=contrast, gene_symbols=gene_symbols)
     require_columns(frame, ["variable", "log_fc", "p_value", "adj_p_value"], plot="heatmap")
     column = effect_column(frame, shrunken, plot="heatmap")
     grid = fold_change_grid(frame, column, genes=genes, n_genes=n_genes, alpha=alpha)

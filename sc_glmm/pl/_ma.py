@@ -44,6 +44,7 @@ def ma(
     shrunken: bool = False,
     n_labels: int = 10,
     labels: Sequence[str] | None = None,
+    gene_symbols: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """Effect against mean count for every gene of one contrast.
@@ -72,6 +73,8 @@ def ma(
         How many genes to name: the significant ones with the smallest p-values.
     labels
         Names of the genes to label instead.
+    gene_symbols
+        Column of ``var`` whose words stand for the names of the genes, for an AnnData.
     ax
         Axes to draw in; by default those of a new figure, as wide as a column of a journal page.
 
@@ -96,7 +99,7 @@ def ma(
     'log'
     """
     require_level(alpha)
-    frame = results_frame(data, key=key, contrast=contrast, group=group)
+    frame = results_frame(data, key=key, contrast=contrast, group=group, gene_symbols=gene_symbols)
     require_columns(frame, ["variable", "log_fc", "p_value", "adj_p_value", "baseMean"], plot="ma")
     require_one_row_a_gene(frame, plot="ma")
     column = effect_column(frame, shrunken, plot="ma")

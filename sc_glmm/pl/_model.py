@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._errors import InputError
+from .._figures.symbols import name_and_symbol
 from ..models import GlmmFit, LmmFit
 from ..models.gene import GeneFit, as_gene_fit
 
@@ -36,7 +37,15 @@ class Shown:
     evidence: str
 
 
-def model_and_title(data: AnnData | MixedFit, gene: str | None, key: str, group: str | None, *, plot: str) -> Shown:
+def model_and_title(
+    data: AnnData | MixedFit,
+    gene: str | None,
+    key: str,
+    group: str | None,
+    *,
+    plot: str,
+    gene_symbols: str | None = None,
+) -> Shown:
     """The model, its title, and the evidence of its test."""
     if isinstance(data, LmmFit | GlmmFit):
         if gene is not None or group is not None:
@@ -50,7 +59,8 @@ def model_and_title(data: AnnData | MixedFit, gene: str | None, key: str, group:
         from ..tl._refit import refit_in_limit
 
         adata: Any = data
-        made, title = refit_in_limit(adata, gene, key, group), gene if group is None else f"{gene}, {group}"
+        name, symbol = name_and_symbol(gene, adata, key, gene_symbols)
+        made, title = refit_in_limit(adata, name, key, group), symbol if group is None else f"{symbol}, {group}"
     return Shown(made, title, evidence(made))
 
 

@@ -38,6 +38,7 @@ def samples(
     sample: str | None = None,
     labels: Sequence[str] | None = None,
     log: bool | None = None,
+    gene_symbols: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """Observed and fitted means of one gene, one dot a sample.
@@ -71,6 +72,8 @@ def samples(
     log
         Logarithmic vertical axis; by default for counts whose sample means span more than a factor of four. A sample
         without a count stands on the lower border as an open triangle.
+    gene_symbols
+        Column of ``var`` whose words stand for the names of the genes, for an AnnData.
     ax
         Axes to draw in; by default those of a new figure, as wide as a column of a journal page.
 
@@ -88,7 +91,7 @@ def samples(
     >>> [label.get_text() for label in sc_glmm.pl.samples(fit).get_xticklabels()]
     ['ctl', 'AD']
     """
-    shown = model_and_title(data, gene, key, group, plot="samples")
+    shown = model_and_title(data, gene, key, group, plot="samples", gene_symbols=gene_symbols)
     shape = sample_means(shown.gene, by=by, sample=sample)
     ax, base = axes_to_draw(ax, (COLUMN, 2.7))
     positive = shape.observed[shape.observed > 0]

@@ -40,6 +40,7 @@ def volcano(
     alpha: float = 0.05,
     n_labels: int = 10,
     labels: Sequence[str] | None = None,
+    gene_symbols: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """Effect against evidence for every gene of one contrast.
@@ -66,6 +67,8 @@ def volcano(
         How many genes to name: the significant ones with the smallest p-values.
     labels
         Names of the genes to label instead.
+    gene_symbols
+        Column of ``var`` whose words stand for the names of the genes, for an AnnData.
     ax
         Axes to draw in; by default those of a new figure, as wide as a column of a journal page.
 
@@ -84,7 +87,7 @@ def volcano(
     'log$_2$ fold change'
     """
     require_level(alpha)
-    frame = results_frame(data, key=key, contrast=contrast, group=group)
+    frame = results_frame(data, key=key, contrast=contrast, group=group, gene_symbols=gene_symbols)
     require_columns(frame, ["variable", "log_fc", "p_value", "adj_p_value"], plot="volcano")
     require_one_row_a_gene(frame, plot="volcano")
     drawn = frame[np.isfinite(frame["log_fc"]) & np.isfinite(frame["p_value"])]

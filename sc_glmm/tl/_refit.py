@@ -22,6 +22,7 @@ from .._fit.model import get_family
 from .._fit.moderated import Moderation, moderate
 from .._fit.one_gene import OneGene, fit_one
 from .._fit.profiles import ProfilePlan, profile_all
+from .._fit.selection import column_with
 from .._fit.stored import grid_of, prior_of
 from .._fit.tests import contrast_df, test_contrasts
 from .._fit.totals import gene_totals
@@ -160,6 +161,11 @@ def _rows_of(adata: AnnData, run: StoredRun, gene: str, key: str, refused: Mappi
     if gene not in adata.var_names:
         near = get_close_matches(str(gene), list(map(str, adata.var_names)), n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
+        var: pd.DataFrame = adata.var  # type: ignore[assignment]
+        column = column_with(var, gene)
+        if column is not None:
+            name = var.index[var[column].astype(object) == gene][0]
+            hint = f" It is in var[{column!r}], of {name!r}; figures find it with gene_symbols={column!r}"
         raise InputError(f"gene={gene!r} is not among the {adata.n_vars} gene names.{hint}")
     for name, now, what in (("n_obs", adata.n_obs, "cells"), ("n_vars", adata.n_vars, "genes")):
         if int(run.params[name]) != now:

@@ -24,6 +24,7 @@ def var():
             "merged": np.array([True, np.nan, True, False], dtype=object),
             "none": np.zeros(4, dtype=bool),
             "score": [0.1, 0.2, 0.3, 0.4],
+            "symbol": ["s1", "s2", "s3", "s4"],
         },
         index=NAMES,
     )
@@ -65,12 +66,13 @@ def test_default_is_all_and_what_the_recipe_says(var):
     [
         ("highly_variabel", "Did you mean 'highly_variable'"),
         ("A", r"is the name of a gene.*genes=\['A'\]"),
-        ("score", "holds 0.1, 0.2, 0.3, ... and must hold True and False|must hold True and False"),
+        ("score", r"holds 0.1, 0.2, 0.3, \.\.\., and must hold True and False"),
         ("holes", "missing for 1 of 4"),
         ("merged", "missing for 1 of 4"),
         ("none", "selects none of the 4 genes"),
         ([], "selects none"),
         (["A", "Z"], "'Z' is not among the gene names"),
+        (["s3"], r"var\['symbol'\] has it"),
         ([0, 2], r"holds 0 \(int\)"),
         (WANTED[:3], "3 values of True and False, and there are 4 genes"),
         (pd.Series(WANTED[:3], index=NAMES[:3]), "does not name every gene once"),
