@@ -355,3 +355,44 @@ def test_a_covariate_of_cells_may_have_its_zero_anywhere():
     )
     for column in ("coef", "se", "p_value"):
         np.testing.assert_allclose(far[column], near[column], rtol=2e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("start_node", [0, 5, 9, 11])
+def test_nodes_that_are_left_out_have_no_weight(start_node):
+    """A likelihood followed from any node as far as it counts against all nodes: weights and what they average."""
+    rng = np.random.default_rng(4)
+    n, sd = 60, [0.05, 0.25, 0.9]
+    arm = np.arange(n) % 2
+    u = rng.normal(size=(3, n)) * np.array(sd)[:, None]
+    counts = rng.poisson(200.0 * np.exp(u)).astype(float)
+    structure = build_structure(
+        np.column_stack([np.ones(n), arm]), [Block(np.arange(n), n, np.ones((n, 1)), (1,))], np.full(n, 100.0)
+    )
+    stats_ = GeneStats(
+        counts, np.zeros((3, 64)), np.zeros(4, int), np.zeros(0), np.zeros(0), np.zeros((3, 2)), np.zeros(3)
+    )
+    variance = np.array([4.0, 2.0, 1.0, 0.6, 0.4, 0.2, 0.1, 0.05, 0.02, 0.01, 1e-3, 1e-6])
+
+    def profile(start):
+        return profile_genes(
+            structure, Nodes(np.arange(n + 1), np.ones(n), np.full(n, 100.0)), stats_, FAMILIES["nb"],
+            log_dispersion=np.full(3, np.log(0.1)), beta=np.tile([np.log(2.0), 0.0], (3, 1)),
+            grid=np.sqrt(variance)[:, None], contrasts=[np.array([[0.0, 1.0]])], start_node=start,
+        )  # fmt: skip
+
+    every, some = profile(None), profile(start_node)
+    assert every.ok.all()
+    assert some.ok.all()
+    restricted, followed = (made.ell - 0.5 * made.log_det for made in (every, some))
+    below = restricted - restricted.max(axis=1, keepdims=True)
+    top = below > -14.0
+    left_out = followed < followed.max(axis=1, keepdims=True) - 900.0
+    assert left_out.any()
+    assert below[left_out].max() < -40.0
+    np.testing.assert_allclose(followed[top], restricted[top], rtol=1e-10)
+    for name in ("delta", "var", "root", "star"):
+        mine, theirs = getattr(some, name)[:, 0], getattr(every, name)[:, 0]
+        assert np.isfinite(mine).all()
+        # maxima are found to some 1e-5 standard errors
+        np.testing.assert_allclose(mine[top], theirs[top], rtol=1e-4, atol=1e-4 * np.sqrt(every.var.max()))
+    np.testing.assert_allclose(some.rss[:, -1], every.rss[:, -1], rtol=1e-6)

@@ -29,7 +29,7 @@ from sc_glmm._engine.optimize import FAILED as OPT_FAILED
 from sc_glmm._engine.workspace import Gene, new_work
 from sc_glmm._families.registry import start_values
 
-KERNEL_DIGEST = "dea0a167f4511ae0"
+KERNEL_DIGEST = "92decf5068fa5b57"
 
 # Status of a fit, as the kernel reports it.
 OK = 0

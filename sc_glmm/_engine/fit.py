@@ -350,6 +350,7 @@ def profile_genes(
     contrasts: Sequence[FloatArray],
     idle: Sequence[bool] | None = None,
     n_agq: int = 1,
+    start_node: int | None = None,
 ) -> Profiles:
     """Profile every gene over a grid of covariance parameters.
 
@@ -369,6 +370,9 @@ def profile_genes(
         Contrasts that the variances on the grid do not matter for: they are tested at each gene's likeliest node.
     n_agq
         Quadrature nodes; more than one only for one block of one column.
+    start_node
+        For a grid of one variance: follow each gene's likelihood from this node as far as it counts, instead of
+        looking at all nodes. What is left out has likelihoods that round to zero, and its neighbours' numbers.
     """
     warm.wait()
     arrow, scaling, p, n_genes, n_grid = structure.arrow, structure.scaling, structure.n_beta, len(stats), len(grid)
@@ -402,6 +406,7 @@ def profile_genes(
         start,
         level,
         np.ascontiguousarray(grid),
+        -1 if start_node is None else start_node,
         bases,
         np.ascontiguousarray(np.linalg.inv(bases)),
         np.array([0, *(len(L) for L in contrasts)], dtype=np.int64),

@@ -21,7 +21,7 @@ from sc_glmm._engine.workspace import Gene, Nodes, new_work
 from sc_glmm._families.jit import kernel
 from sc_glmm._families.registry import TABLE
 
-KERNEL_DIGEST = "dea0a167f4511ae0"
+KERNEL_DIGEST = "92decf5068fa5b57"
 
 # Squared length of a Newton step, in the metric of the information, after which beta stands.
 CLOSE = 1e-9
@@ -29,6 +29,11 @@ CLOSE = 1e-9
 SLOW = 0.1
 # A node whose restricted log likelihood is this far below the gene's best has no posterior mass to speak of (1e-6).
 IRRELEVANT = 14.0
+# A node this far below the best is where a walk along the grid ends: posterior weights beyond are below 1e-17.
+NEGLIGIBLE = 40.0
+# Nodes beyond count as this much less likely than the last one looked at.
+BEYOND = 1000.0
+UNSEEN = -1e300
 # Below this the signed root is used as it is: r* is a ratio of two small numbers there.
 SMALL_ROOT = 0.1
 
@@ -73,6 +78,7 @@ def profile_block(
     v_start,
     level,
     grid,
+    start_node,
     bases,
     inverses,
     n_tested,
@@ -104,6 +110,10 @@ def profile_block(
         ``(n_genes,)`` log of the mean per unit of size factor.
     grid
         ``(n_grid, n_theta)`` scaled theta of each node, largest variance first.
+    start_node
+        The node to start from, where the grid is a line: likelihoods are followed from there in both directions until
+        they are negligible. The last node, of no variance, is always looked at; those left out take the numbers of
+        their neighbours, and count as unlikely. -1: every node is looked at, in order.
     bases, inverses
         ``(1 + n_contrasts, p, p)``: B with beta = B c, whose first coordinates are those tested; the first is the
         unit matrix. And their inverses.
@@ -198,6 +208,8 @@ def profile_block(
         if has_phi:
             psi[n - 1] = log_phi[g]
         good = True
+        for node in range(n_grid):
+            restricted[node] = UNSEEN
         for stage in range(n_stages):
             m = n_tested[stage]
             B = bases[stage]
@@ -206,11 +218,29 @@ def profile_block(
                 if stage > 0 and restricted[node] > restricted[best]:
                     best = node
             started = False
+            upward, downward = start_node + 1, start_node - 1
+            peak = -1e300
             for visit in range(n_grid):
                 # a hypothesis that the variances do not matter for is fitted at the likeliest node alone, the
                 # others where the gene's posterior can have any mass
                 node = visit
-                if stage > 0 and idle[stage]:
+                if stage == 0 and start_node >= 0:
+                    if visit == 0:
+                        node = start_node
+                    elif upward < n_grid:
+                        node = upward
+                        upward += 1
+                    elif downward >= 0:
+                        node = downward
+                        downward -= 1
+                        if node == start_node - 1:
+                            for i in range(p):
+                                psi[i] = beta_out[g, start_node, i]
+                            for i in range(q + p):
+                                v[i] = free_v[start_node, i]
+                    else:
+                        break
+                elif stage > 0 and idle[stage]:
                     if visit > 0:
                         break
                     node = best
@@ -337,6 +367,12 @@ def profile_block(
                     _information(V, B, M, work, Lw, free, e)
                     log_det_out[g, node] = log_det(M, 0, Lw)
                     restricted[node] = -f - 0.5 * log_det_out[g, node]
+                    peak = max(peak, restricted[node])
+                    if start_node >= 0 and restricted[node] < peak - NEGLIGIBLE:
+                        if node > start_node and restricted[node] < restricted[node - 1]:
+                            upward = max(upward, n_grid - 1)
+                        elif node < start_node and restricted[node] < restricted[node + 1]:
+                            downward = -1
                     rss = 0.0
                     for i in range(q):
                         rss += v[i] * v[i]
@@ -376,6 +412,24 @@ def profile_block(
                         star_out[g, stage - 1, node] = star
             if not good:
                 break
+            if stage == 0 and start_node >= 0:
+                for side in range(2):
+                    last = start_node
+                    for away in range(1, n_grid):
+                        node = start_node + away if side == 0 else start_node - away
+                        if node < 0 or node >= n_grid:
+                            break
+                        if restricted[node] != UNSEEN:
+                            last = node
+                            continue
+                        ell_out[g, node] = ell_out[g, last] - BEYOND
+                        log_det_out[g, node] = log_det_out[g, last]
+                        rss_out[g, node] = rss_out[g, last]
+                        beta_out[g, node] = beta_out[g, last]
+                        for c in range(n_stages - 1):
+                            delta_out[g, c, node] = delta_out[g, c, last]
+                            var_out[g, c, node] = var_out[g, c, last]
+                            star_out[g, c, node] = star_out[g, c, last]
             if stage > 0:
                 # nodes that were left out take the numbers of the nearest one that was not; they have no weight
                 last = best

@@ -125,10 +125,23 @@ def profile_all(
     plan: ProfilePlan,
     contrasts: Sequence[FloatArray],
     *,
+    every_node: bool = False,
     n_jobs: int = 1,
     progress: bool | None = False,
 ) -> GeneProfiles:
-    """Profile the genes of `model`, whose fits are `result`; `plan` is that of the same genes."""
+    """Profile the genes of `model`, whose fits are `result`.
+
+    Parameters
+    ----------
+    model, result, plan
+        Model, fits and plan of the same genes.
+    contrasts
+        Contrast matrices.
+    every_node
+        Whether likelihoods are wanted at all nodes, not only where a gene's posterior has any mass.
+    n_jobs, progress
+        As for :func:`sc_glmm.tl.test`.
+    """
     n_genes = len(model.stats)
     firth = _with_firth_counts(model, result, plan)
     n_agq = np.ones(n_genes, dtype=np.int64)
@@ -138,6 +151,8 @@ def profile_all(
     if _can_integrate(model):
         n_agq[information < LAPLACE_INFORMATION] = N_AGQ
     usable = np.flatnonzero(plan.usable)
+    # on a line a likelihood can be followed; in the plane there are few nodes of each variance
+    start_node = None if every_node or len(plan.grid.shape) > 1 else plan.grid.centre
     shared = (model.structure, model.nodes, model.family, plan.grid, contrasts)
 
     def blocks() -> Iterator[tuple[object, ...]]:
@@ -145,7 +160,7 @@ def profile_all(
             chosen = usable[n_agq[usable] == n]
             for start in range(0, len(chosen), BLOCK):
                 genes = chosen[start : start + BLOCK]
-                yield genes, firth.pick(genes), plan.log_dispersion[genes], firth.beta[genes], int(n)
+                yield genes, firth.pick(genes), plan.log_dispersion[genes], firth.beta[genes], int(n), start_node
 
     def results() -> Iterator[tuple[int, tuple[IntArray, Profiles]]]:
         for genes, profiles in run_blocks(_profile_block, shared, blocks(), n_jobs):
@@ -237,6 +252,7 @@ def _profile_block(
     log_dispersion: FloatArray,
     beta: FloatArray,
     n_agq: int,
+    start_node: int | None,
 ) -> tuple[IntArray, Profiles]:
     profiles = profile_genes(
         structure,
@@ -249,5 +265,6 @@ def _profile_block(
         contrasts=contrasts,
         idle=grid.idle,
         n_agq=n_agq,
+        start_node=start_node,
     )
     return genes, profiles

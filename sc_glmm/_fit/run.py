@@ -42,7 +42,7 @@ from .profiles import GeneProfiles, ProfilePlan, plan_profiles, profile_all
 from .ranges import RangeFit
 from .sizes import NOTABLE_SHIFT, SampleFactors, sample_factors, sample_totals
 from .stored import grid_arrays, prior_arrays
-from .tests import gene_table, is_moderated, test_contrasts
+from .tests import gene_table, is_moderated, needs_every_node, test_contrasts
 from .totals import gene_totals
 
 FloatArray = NDArray[np.float64]
@@ -126,7 +126,15 @@ def run_groups(
                 model, fitted.result, fitted.totals, contrasts, model.stats.pick, task.dispersion
             )
         if profile_plan is not None:
-            made = profile_all(model, fitted.result, profile_plan, contrasts, n_jobs=n_jobs, progress=progress)
+            made = profile_all(
+                model,
+                fitted.result,
+                profile_plan,
+                contrasts,
+                every_node=needs_every_node(task.test),
+                n_jobs=n_jobs,
+                progress=progress,
+            )
         bootstrap = None
         if task.bootstrap is not None and task.selected is not None:
             (n_boot, seed), places = task.bootstrap, np.flatnonzero(task.selected)

@@ -51,6 +51,11 @@ def is_moderated(test: str, family: Family) -> bool:
     return family.counts and test in MODERATED
 
 
+def needs_every_node(test: str) -> bool:
+    """Whether the test looks at the whole curve of a gene's likelihood; posterior weights need the top of it."""
+    return test.startswith("satterthwaite")
+
+
 def check_test(test: str | None, family: Family) -> None:
     """Refuse names of no test, and tests that a family has not."""
     allowed = TESTS if family.counts else GAUSSIAN_TESTS

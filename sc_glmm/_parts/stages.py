@@ -23,7 +23,7 @@ from .._fit.ranges import RangeFit, join_fits
 from .._fit.run import fit_range, model_of, normalise
 from .._fit.sizes import sample_totals, sample_totals_of
 from .._fit.slabs import join_stats
-from .._fit.tests import is_moderated
+from .._fit.tests import is_moderated, needs_every_node
 from .context import Run
 from .files import remove_leftovers, write_part
 from .records import (
@@ -290,7 +290,15 @@ def _profile(run: Run, chunk: int) -> Arrays:
         model, _ = normalise(model_of(plan, run.prepared.layouts[i], stats, job.task), job.task, group.bulk)
         mine = profile_plan.take(first, last)
         contrasts = [c.L for c in plan.contrasts]
-        made = profile_all(model, own.result, mine, contrasts, n_jobs=run.n_jobs, progress=run.progress)
+        made = profile_all(
+            model,
+            own.result,
+            mine,
+            contrasts,
+            every_node=needs_every_node(job.task.test),
+            n_jobs=run.n_jobs,
+            progress=run.progress,
+        )
         out |= arrays_of_profiles(made, f"{i}/profiles/")
         out |= {f"{i}/theta": mine.grid.theta, f"{i}/log_dispersion": mine.log_dispersion}
     return out

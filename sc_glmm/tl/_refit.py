@@ -24,7 +24,7 @@ from .._fit.one_gene import OneGene, fit_one
 from .._fit.profiles import ProfilePlan, profile_all
 from .._fit.selection import column_with
 from .._fit.stored import grid_of, prior_of
-from .._fit.tests import contrast_df, test_contrasts
+from .._fit.tests import contrast_df, needs_every_node, test_contrasts
 from .._fit.totals import gene_totals
 from .._formula import parse_formula
 from .._inference.prior import abundance_rank
@@ -299,5 +299,6 @@ def _moderation(one: OneGene, run: StoredRun, rows: pd.DataFrame, contrasts: lis
         usable=np.ones(1, dtype=bool),
     )
     prior = prior_of(run.prior, grid) if run.prior and good[place] else None
-    made = profile_all(one.model, one.result, plan, contrasts)
+    every = needs_every_node(str(run.params["test"]))
+    made = profile_all(one.model, one.result, plan, contrasts, every_node=every)
     return moderate(one.model, one.result, plan, made, known=(prior, np.array([rank])))
