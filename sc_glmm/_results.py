@@ -84,6 +84,11 @@ class GeneTests:
     grid: Mapping[str, Any] = field(default_factory=dict)
 
 
+def sd_name(variance: str) -> str:
+    """How columns call the standard deviation of a variance: ``"sample_x"`` for ``"sample: x"``, else the same."""
+    return variance.replace(": ", "_").replace("/", "|")
+
+
 def long_frame(tests: GeneTests) -> pd.DataFrame:
     """One row per contrast and gene: ``variable, contrast``, the test, then the facts of the gene."""
     parts = []

@@ -239,6 +239,28 @@ def test_shrunken_effects_and_the_test_of_the_variance():
     variable = np.tile([0.0, 0.2], 200)[1:] > 0
     assert np.mean(table["p_sd_sample"][~variable] < 0.05) < 0.09
     assert np.mean(table["p_sd_sample"][variable] < 0.05) > 0.8
+    signal = table["sd_sample_eb"] ** 2 * table["information"]
+    np.testing.assert_allclose(table["share_sample"], signal / (1.0 + signal))
+
+
+def test_each_of_two_variances_is_tested():
+    """Slopes on a covariate of cells: half of the genes have slopes that differ between samples."""
+    rng = np.random.default_rng(5)
+    n_samples, cells, n_genes = 8, 25, 60
+    sample = np.repeat(np.arange(n_samples), cells)
+    x = rng.normal(size=len(sample))
+    slope_sd = np.tile([0.0, 0.7], n_genes // 2)
+    slopes = rng.normal(size=(n_samples, n_genes)) * slope_sd
+    effects = 0.3 * rng.normal(size=(n_samples, n_genes))
+    counts = rng.poisson(3.0 * np.exp(effects[sample] + slopes[sample] * x[:, None]))
+    obs = pd.DataFrame({"sample": sample.astype(str), "x": x, "size": 1.0}, index=[f"c{i}" for i in range(len(x))])
+    adata = ad.AnnData(sp.csr_matrix(counts), obs, pd.DataFrame(index=[f"g{i}" for i in range(n_genes)]))
+    sc_glmm.tl.test(adata, "X ~ x + (x||sample)", family="poisson", size_factors="size", contrasts="x")
+    info = sc_glmm.get.fit_info(adata)
+    p = info["p_sd_sample_x"]
+    assert np.mean(p[slope_sd == 0.0] < 0.05) < 0.2
+    assert np.mean(p[slope_sd > 0.0] < 0.01) > 0.9
+    assert info.loc[slope_sd > 0.0, "sd_sample_x_eb"].median() == pytest.approx(0.7, rel=0.3)
 
 
 def test_joint_contrast_of_three_arms():
@@ -257,6 +279,10 @@ def test_few_genes_are_tested_one_by_one_and_that_is_said():
     table = sc_glmm.get.results(adata)
     assert adata.uns["glmm"]["params"]["test"] == "hk"
     np.testing.assert_allclose(table["p_value"], table["p_hk"])
+    # Satterthwaite's degrees of freedom need no other gene either
+    table = p_values(adata, "satterthwaite")
+    assert adata.uns["glmm"]["params"]["test"] == "satterthwaite"
+    assert table["p_value"].notna().all()
 
 
 def test_likelihood_ratio_is_that_of_two_fits():

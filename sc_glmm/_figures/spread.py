@@ -12,6 +12,7 @@ import pandas as pd
 
 from .._errors import InputError
 from .._inference.prior import VariancePrior, abundance_rank
+from .._results import sd_name
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -114,12 +115,12 @@ def variance_spread(
     group
         Which factor; by default the first that has a prior, or the first there is.
     """
-    moderated = [name for name in names if f"sd_{name}_eb" in info]
+    places = {sd_name(name): k for k, name in enumerate(names) if f"sd_{sd_name(name)}_eb" in info}
     known = [
         str(c)[3:] for c in info if str(c).startswith("sd_") and not str(c).endswith(("_eb", "_eb_low", "_eb_high"))
     ]
     if group is None:
-        group = (moderated or known or [""])[0]
+        group = next(iter([*places, *known, ""]))
     column = f"sd_{group}_eb" if f"sd_{group}_eb" in info else f"sd_{group}"
     if column not in info:
         raise InputError(f"what={group!r} has no variance in these results; allowed are 'dispersion' and {known}.")
@@ -132,8 +133,8 @@ def variance_spread(
     )
     at, centre, limit = np.empty(0), np.empty(0), np.empty(0)
     # The prior is one for columns of unit size: for an intercept the variance itself.
-    if prior and group in names and ":" not in group:
-        at, centre, limit = prior_line(mean[fine], prior, names.index(group))
+    if prior and group in places and ": " not in names[places[group]]:
+        at, centre, limit = prior_line(mean[fine], prior, places[group])
     return VarianceSpread(group, mean[fine], sd[fine], odd, at, centre, limit)
 
 

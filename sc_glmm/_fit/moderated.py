@@ -159,18 +159,26 @@ def quasi_tests(
     return estimate, se * np.sqrt(scale), t, df_test, p_value
 
 
-def variance_test(model: GeneModel, moderation: Moderation) -> FloatArray | None:
-    """``(n_genes,)`` p-values of no variance between samples: Cochran's Q, the residual sum of squares without one.
+def variance_tests(model: GeneModel, moderation: Moderation) -> list[FloatArray]:
+    """``(n_genes,)`` p-values that a variance is zero, for each of those on the grid.
 
-    The mixture of chi-squares that tests a variance at its boundary needs many samples; Q does not. None where
-    :func:`has_quasi` says no, or several variances are on the grid.
+    One variance whose residuals are between samples (:func:`has_quasi`) is tested by Cochran's Q, the residual sum of
+    squares without it: a chi-square, however few the samples. Else by the restricted likelihood ratio over the grid,
+    the others at their best, with half the tail of a chi-square; that is conservative with few samples, where a
+    variance of zero is estimated as zero more often than every other time.
     """
-    variance = moderation.grid.variance
-    if not has_quasi(model) or variance.shape[1] > 1:
-        return None
-    return chi2.sf(
-        moderation.profiles.rss[:, int(np.argmin(variance[:, 0]))], len(model.rows.X) - model.rows.X.shape[1]
-    )
+    profiles, variance = moderation.profiles, moderation.grid.variance
+    if variance.shape[1] == 1 and has_quasi(model):
+        df = len(model.rows.X) - model.rows.X.shape[1]
+        return [chi2.sf(profiles.rss[:, int(np.argmin(variance[:, 0]))], df)]
+    restricted = profiles.ell - 0.5 * profiles.log_det
+    best = restricted.max(axis=1)
+    found = []
+    for of_node in variance.T:
+        without = restricted[:, of_node == of_node.min()].max(axis=1)
+        ratio = 2.0 * (best - without)
+        found.append(np.where(ratio > 0.0, 0.5 * chi2.sf(ratio, 1), np.where(np.isfinite(ratio), 1.0, np.nan)))
+    return found
 
 
 def _own_node(moderation: Moderation) -> IntArray:

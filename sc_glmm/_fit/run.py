@@ -50,6 +50,8 @@ BoolArray = NDArray[np.bool_]
 
 # Largest over median eigenvalue of the residual covariance above which genes are called correlated.
 NOTABLE_EIGEN_RATIO = 3.0
+# Tests that need profiles, but no other gene.
+EACH_ALONE = ("hk", "satterthwaite")
 
 
 @dataclass(frozen=True)
@@ -252,11 +254,11 @@ def finish(
 
 def _used_test(model: GeneModel, moderation: Moderation | None, test: str) -> tuple[str, list[str]]:
     """The test that is used, which is another one if there are too few genes."""
-    if moderation is not None and (moderation.prior is not None or test == "hk"):
+    if moderation is not None and (moderation.prior is not None or test in EACH_ALONE):
         return test, []
     instead = "hk" if moderation is not None and has_quasi(model) else "t"
     note = (
-        f"test={test!r} learns the variance between samples from at least {MIN_GENES} genes, and fewer can be "
+        f"test={test!r} learns how samples vary from at least {MIN_GENES} genes, and fewer can be "
         f"fitted: test={instead!r}, which looks at each gene alone, is used instead"
     )
     return instead, [note]

@@ -22,11 +22,11 @@ from .._inference.multiple import benjamini_hochberg
 from .._inference.satterthwaite import satterthwaite
 from .._inference.shrink import shrink
 from .._inference.wald import interval, wald_test
-from .._results import CONTRAST_COLUMNS, ContrastTable
+from .._results import CONTRAST_COLUMNS, ContrastTable, sd_name
 from .gaussian import GaussianParts
 from .genes import STATUS, AllFits, GeneModel, singular_genes, status_words
 from .model import Grouping
-from .moderated import Moderation, moderated_test, quasi_tests, variance_interval, variance_test
+from .moderated import Moderation, moderated_test, quasi_tests, variance_interval, variance_tests
 from .totals import GeneTotals
 
 FloatArray = NDArray[np.float64]
@@ -70,11 +70,12 @@ def contrast_df(contrasts: Sequence[Contrast], design: Design) -> list[float]:
         df = residual_df(contrast.L, design.fixed.X, design.random)
         if df < 2.0:
             groups = ", ".join(dict.fromkeys(term.group for term in design.random))
+            what = "is confounded with the random effects" if df <= 0.0 else "has too few levels of the random effects"
             raise DesignError(
-                f"the contrast {contrast.words!r} is confounded with the random effects ({groups}): {df:g} degrees of "
-                "freedom are left to compare levels with, and 2 are the least. A contrast between samples needs "
-                "several samples on each side; drop the fixed effects that tell the samples apart, or the grouping "
-                "factor that coincides with it"
+                f"the contrast {contrast.words!r} {what} ({groups}): {max(df, 0.0):g} degree{'s' * (df != 1.0)} of "
+                "freedom left to compare levels with, and 2 are the least. A contrast between samples needs several "
+                "samples on each side: add samples, drop fixed effects that tell them apart, or a grouping factor that "
+                "coincides with it"
             )
         out.append(df)
     return out
@@ -291,15 +292,19 @@ def gene_table(
             columns["dispersion"] = np.exp(moderation.log_dispersion)
             columns["phi_from_trend"] = moderation.phi_from_trend
         columns["n_agq"] = moderation.n_agq
-        columns["information"] = np.where(fitted, moderation.information, np.nan)
+        information = np.where(fitted, moderation.information, np.nan)
+        columns["information"] = information
+        if moderation.grid.names == (model.groupings[0].name,):
+            signal = moderation.variance_mean[:, 0] * information
+            columns[f"share_{sd_name(moderation.grid.names[0])}"] = signal / (1.0 + signal)
         columns["more_variable"] = moderation.surprising
-        p_variance = variance_test(model, moderation)
-        if p_variance is not None:
-            columns[_safe(f"p_sd_{moderation.grid.names[0]}")] = p_variance
+        p_variances = variance_tests(model, moderation)
         for k, name in enumerate(moderation.grid.names):
-            columns[_safe(f"sd_{name}_eb")] = np.sqrt(moderation.variance_mean[:, k])
+            columns[f"p_sd_{sd_name(name)}"] = p_variances[k]
+            column = f"sd_{sd_name(name)}_eb"
+            columns[column] = np.sqrt(moderation.variance_mean[:, k])
             low_sd, high_sd = (np.sqrt(limit) for limit in variance_interval(moderation, k))
-            columns[_safe(f"sd_{name}_eb_low")], columns[_safe(f"sd_{name}_eb_high")] = low_sd, high_sd
+            columns[f"{column}_low"], columns[f"{column}_high"] = low_sd, high_sd
     beta, se = _determined(fits, result, fitted)
     for j, name in enumerate(model.design.fixed.names):
         columns[_safe(f"coef_{name}")] = beta[:, j]

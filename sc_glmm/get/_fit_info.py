@@ -45,14 +45,19 @@ def fit_info(adata: AnnData | str | os.PathLike[str], key: str = "glmm") -> pd.D
         Standard error of the natural log of the estimated dispersion; NaN at a bound.
     ``sd_<group>``, ``sd_<group>_eb``, ``sd_<group>_eb_low``, ``sd_<group>_eb_high``, ``p_sd_<group>``
         Standard deviation of the random effects (natural log) by restricted maximum likelihood; its posterior mean
-        under the prior from all genes, with the 5 and 95 % points of the posterior; p-value of no variance between
-        samples (Cochran's Q).
+        under the prior from all genes, with the 5 and 95 % points of the posterior; p-value of no such variance (by
+        Cochran's Q; with several variances, or covariates of cells, by the restricted likelihood ratio, which is
+        conservative with few samples). The last four after moderated tests, for the variances that matter for a tested
+        contrast; with several columns per group, ``sd_<group>_<column>_eb`` and so on.
     ``extreme_<group>``, ``extreme_<group>_z``, ``n_empty_<group>``
         The sample whose random effect is the largest, and how large in standard deviations: one sample that carries a
         result; the number of samples without a count.
     ``information``
         Median over samples of the information that counts hold on a sample's effect: about the counts of a sample,
         less what overdispersion takes.
+    ``share_<group>``
+        Of the spread of the samples' estimated effects, the share that is variation between samples and not noise of
+        their counts, in the median sample (with one variance on the grid). Near 0 more cells help, near 1 only samples.
     ``more_variable``
         More variable between samples than genes of this abundance: p-values of such genes are liberal.
     ``n_agq``

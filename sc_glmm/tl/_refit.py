@@ -31,7 +31,7 @@ from .._inference.prior import abundance_rank
 from .._io.tables import columns_of
 from .._job import find_sizes
 from .._mudata import modality_with
-from .._results import CONTRAST_COLUMNS
+from .._results import CONTRAST_COLUMNS, sd_name
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -284,7 +284,7 @@ def _moderation(one: OneGene, run: StoredRun, rows: pd.DataFrame, contrasts: lis
     grid = grid_of(run.grid)
     first = run.frame[run.frame["contrast"] == rows["contrast"].iloc[0]]
     # the genes that made the prior are those with a posterior
-    good = np.isfinite(first[f"sd_{grid.names[0]}_eb"].to_numpy(dtype=np.float64))
+    good = np.isfinite(first[f"sd_{sd_name(grid.names[0])}_eb"].to_numpy(dtype=np.float64))
     place = int(np.flatnonzero((first["variable"] == rows["variable"].iloc[0]).to_numpy())[0])
     rank = np.nan
     if good[place]:
