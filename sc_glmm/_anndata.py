@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -23,7 +22,7 @@ from ._io.sources import lazy_source
 from ._io.store import Store, results_of
 from ._io.tables import TOTAL_COLUMNS, Columns
 from ._mirror import mirror_of
-from ._results import CONTRAST_COLUMNS, GeneTests, long_frame
+from ._results import CONTRAST_COLUMNS, GeneTests, results_by_group
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -364,24 +363,6 @@ def _levels(adata: AnnData, tests: Sequence[GeneTests], groupby: str | None) -> 
             continue
         column = texts[name].astype("category").cat.remove_unused_categories()
         out[str(name)] = [str(level) for level in column.cat.categories]
-    return out
-
-
-def results_by_group(tests: Sequence[GeneTests], groupby: str) -> pd.DataFrame:
-    """One long frame over groups, with the group in the first column."""
-    parts = []
-    for group in tests:
-        frame = long_frame(group)
-        frame["contrast"] = frame["contrast"].astype(str)
-        frame.insert(0, groupby, group.group)
-        parts.append(frame)
-    with warnings.catch_warnings():
-        # pandas 2 announces what pandas 3 does with columns that are missing throughout a group; they are floats anyway
-        warnings.filterwarnings("ignore", "The behavior of DataFrame concatenation", FutureWarning)
-        out = pd.concat(parts, ignore_index=True)
-    for column in (groupby, "contrast"):
-        out[column] = pd.Categorical(out[column], categories=list(dict.fromkeys(out[column])))
-    out.index = out.index.astype(str)
     return out
 
 

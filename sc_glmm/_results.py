@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -101,3 +102,21 @@ def long_frame(tests: GeneTests) -> pd.DataFrame:
     frame = pd.concat(parts, ignore_index=True)
     frame["contrast"] = pd.Categorical(frame["contrast"], categories=list(dict.fromkeys(frame["contrast"])))
     return frame
+
+
+def results_by_group(tests: Sequence[GeneTests], groupby: str) -> pd.DataFrame:
+    """One long frame over groups, with the group in the first column."""
+    parts = []
+    for group in tests:
+        frame = long_frame(group)
+        frame["contrast"] = frame["contrast"].astype(str)
+        frame.insert(0, groupby, group.group)
+        parts.append(frame)
+    with warnings.catch_warnings():
+        # pandas 2 announces what pandas 3 does with columns that are missing throughout a group; they are floats anyway
+        warnings.filterwarnings("ignore", "The behavior of DataFrame concatenation", FutureWarning)
+        out = pd.concat(parts, ignore_index=True)
+    for column in (groupby, "contrast"):
+        out[column] = pd.Categorical(out[column], categories=list(dict.fromkeys(out[column])))
+    out.index = out.index.astype(str)
+    return out

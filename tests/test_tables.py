@@ -34,7 +34,8 @@ def test_csv_keeps_every_number_and_word(adata, tmp_path):
     for name in frame:
         mine, theirs = back[name], frame[name].reset_index(drop=True)
         if theirs.dtype.kind == "f":
-            np.testing.assert_allclose(mine, theirs, rtol=1e-15, err_msg=name)
+            # a reader of CSV may lose the last bits
+            np.testing.assert_allclose(mine, theirs, rtol=1e-13, atol=0.0, err_msg=name)
         elif theirs.dtype.kind == "b":
             assert (mine == theirs).all(), name
         else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -126,18 +126,20 @@ def fit_all(
     n_genes = len(model.stats)
     left_out = np.full(n_genes, FITTED, dtype=np.int64) if left_out is None else left_out
     separations = _find_separations(model, left_out != FITTED) if model.family.counts else {}
+    # separated genes have no maximum to search for: they are fitted in their limit
+    idle = left_out != FITTED
+    idle[list(separations)] = True
     shared = (model.structure, model.nodes, model.family, model.reml, model.n_agq)
     ranges = [np.arange(start, min(start + BLOCK, n_genes)) for start in range(0, n_genes, BLOCK)]
 
     def results() -> Iterator[tuple[int, GeneFits]]:
-        blocks = ((_emptied(model.stats.pick(genes), left_out[genes] != FITTED),) for genes in ranges)
+        blocks = ((_emptied(model.stats.pick(genes), idle[genes]),) for genes in ranges)
         for fits in run_blocks(_fit_block, shared, blocks, n_jobs):
             yield len(fits.status), fits
 
     parts = list(progress_over(results(), n_genes, desc, progress))
     fits = join_genes(parts) if parts else _fit_block(*shared, model.stats)
-    for gene, separation in separations.items():
-        _refit_in_limit(model, gene, separation, fits)
+    _fit_in_limits(model, separations, fits, n_jobs)
     return AllFits(fits, separations, left_out)
 
 
@@ -195,38 +197,65 @@ def _find_separations(model: GeneModel, left_out: BoolArray) -> dict[int, Separa
     return found
 
 
-def _refit_in_limit(model: GeneModel, gene: int, separation: Separation, fits: GeneFits) -> None:
+def _fit_in_limits(model: GeneModel, separations: Mapping[int, Separation], fits: GeneFits, n_jobs: int) -> None:
     """Fit what is left of the likelihood where coefficients are infinite, into the arrays of `fits`.
 
     The rows that drop out have mean zero and count zero; samples all of whose rows do so keep a random effect of zero.
+    Genes that lose the same rows have the same structure and go through the engine together.
     """
-    rows, columns = separation.rows, list(separation.columns)
+    alike: dict[tuple[bytes, tuple[int, ...]], list[int]] = {}
+    for gene, separation in separations.items():
+        alike.setdefault((separation.rows.tobytes(), separation.columns), []).append(gene)
+    where: list[tuple[IntArray, IntArray]] = []
+
+    def blocks() -> Iterator[tuple[object, ...]]:
+        for genes in alike.values():
+            separation = separations[genes[0]]
+            structure, nodes, kept = _in_limit(model, separation)
+            for start in range(0, len(genes), BLOCK):
+                some = np.array(genes[start : start + BLOCK], dtype=np.int64)
+                stats = model.stats.pick(some)
+                where.append((some, np.array(separation.columns, dtype=np.int64)))
+                yield structure, nodes, replace(stats, A=np.ascontiguousarray(stats.A[:, kept]))
+
+    shared = (model.family, model.reml, model.n_agq)
+    for place, fit in enumerate(run_blocks(_fit_limit_block, shared, blocks(), n_jobs)):
+        _write(fit, *where[place], fits)
+
+
+def _in_limit(model: GeneModel, separation: Separation) -> tuple[Structure, Nodes, BoolArray]:
+    """Structure and nodes without the rows that drop out, and the nodes that are kept."""
+    rows = separation.rows
     blocks = tuple(
         Block(np.ascontiguousarray(b.codes[rows]), b.n_levels, np.ascontiguousarray(b.Z[rows]), b.terms)
         for b in model.structure.blocks
     )
     n_cells = np.maximum(model.rows.n_cells[rows].astype(np.float64), 1e-3)
-    structure = build_structure(np.ascontiguousarray(model.rows.X[np.ix_(rows, np.array(columns))]), blocks, n_cells)
+    X = np.ascontiguousarray(model.rows.X[np.ix_(rows, np.array(separation.columns))])
     size = np.diff(model.nodes.ptr)
-    kept = np.repeat(rows, size)
+    kept: BoolArray = np.repeat(rows, size)
     ptr = np.concatenate([[0], np.cumsum(size[rows])]).astype(np.int64)
     nodes = Nodes(ptr, np.ascontiguousarray(model.nodes.ec[kept]), np.ascontiguousarray(model.nodes.weight[kept]))
-    one = model.stats.take(gene, gene + 1)
-    one = replace(one, A=np.ascontiguousarray(one.A[:, kept]))
-    fit = fit_genes(structure, nodes, one, model.family, reml=model.reml, n_agq=model.n_agq)
-    fits.beta[gene] = 0.0
-    fits.beta[gene, columns] = fit.beta[0]
-    fits.vcov[gene] = 0.0
-    fits.vcov[gene][np.ix_(columns, columns)] = fit.vcov[0]
-    for i in range(len(blocks)):
-        fits.Lambda[i][gene] = fit.Lambda[i][0]
-        fits.ranef[i][gene] = fit.ranef[i][0]
-    fits.log_dispersion[gene] = fit.log_dispersion[0]
-    fits.log_dispersion_se[gene] = fit.log_dispersion_se[0]
-    fits.loglik[gene] = fit.loglik[0]
-    fits.n_iter[gene] = fit.n_iter[0]
-    fits.decrement[gene] = fit.decrement[0]
-    fits.status[gene] = fit.status[0]
+    return build_structure(X, blocks, n_cells), nodes, kept
+
+
+def _fit_limit_block(
+    family: Family, reml: bool, n_agq: int, structure: Structure, nodes: Nodes, stats: GeneStats
+) -> GeneFits:
+    return fit_genes(structure, nodes, stats, family, reml=reml, n_agq=n_agq)
+
+
+def _write(fit: GeneFits, genes: IntArray, columns: IntArray, fits: GeneFits) -> None:
+    """Put fits of some genes on some columns of X into their places among all."""
+    fits.beta[genes] = 0.0
+    fits.beta[np.ix_(genes, columns)] = fit.beta
+    fits.vcov[genes] = 0.0
+    fits.vcov[np.ix_(genes, columns, columns)] = fit.vcov
+    for i in range(len(fit.Lambda)):
+        fits.Lambda[i][genes] = fit.Lambda[i]
+        fits.ranef[i][genes] = fit.ranef[i]
+    for name in ("log_dispersion", "log_dispersion_se", "loglik", "n_iter", "decrement", "status"):
+        getattr(fits, name)[genes] = getattr(fit, name)
 
 
 # Words for what became of a gene, in the order of precedence: the first that applies is its status.

@@ -97,8 +97,8 @@ def refit(
     >>> adata = sc_glmm.datasets.simulate(n_samples=8, n_cells=800, n_genes=60, seed=0)
     >>> sc_glmm.tl.test(adata, "counts ~ disease + (1|sample)", reference={"disease": "ctl"})
     >>> model = sc_glmm.tl.refit(adata, adata.var_names[0])
-    >>> model.ngrps()["sample"]
-    np.int64(8)
+    >>> int(model.ngrps()["sample"])
+    8
     """
     one, data, test, reference = _fit_again(adata, gene, key, group, _NO_MODEL)
     from ..models.gene import model_of_gene
