@@ -49,7 +49,9 @@ def make_recipe(*, tests: Sequence[GeneTests], notes: Sequence[str], **choices: 
     return recipe
 
 
-def summary_line(tests: Sequence[GeneTests], seconds: float, key: str, groupby: str | None) -> str:
+def summary_line(
+    tests: Sequence[GeneTests], seconds: float, key: str, groupby: str | None, where: str = "adata"
+) -> str:
     """One line: how many genes were tested, how many ended with which status, how long it took, where the results are.
 
     With groups, a gene counts once for each of them; the table of details has the counts of each. After a moderated
@@ -73,7 +75,7 @@ def summary_line(tests: Sequence[GeneTests], seconds: float, key: str, groupby: 
         levels = f"{len(tests)} level{'s' if len(tests) != 1 else ''}"
         what = f"{tested:,} of {len(tests) * n_genes:,} genes in {levels} of {groupby!r}"
     default = "" if key == "glmm" else f", key={key!r}"
-    return f"tested {what} in {seconds:.1f} s ({told or ', '.join(counts)}): sc_glmm.get.results(adata{default})"
+    return f"tested {what} in {seconds:.1f} s ({told or ', '.join(counts)}): sc_glmm.get.results({where}{default})"
 
 
 def _has_p_value(group: GeneTests) -> pd.Series:

@@ -107,7 +107,7 @@ def refit(
     return made
 
 
-def refit_in_limit(adata: AnnData, gene: str, key: str, group: str | None) -> GeneFit:
+def refit_in_limit(adata: AnnData | str | os.PathLike[str], gene: str, key: str, group: str | None) -> GeneFit:
     """As :func:`refit`, but a separated gene is fitted in the limit of its infinite coefficients, for figures."""
     none = {status: why for status, why in _NO_MODEL.items() if status != "separated"}
     one, data, test, reference = _fit_again(adata, gene, key, group, none)

@@ -249,7 +249,8 @@ def test(
     tests = put_results(adata, key_added, job, tests, told)
     if not copy:
         hand_over(opened, data, key_added)
-    logger.info(summary_line(tests, time.perf_counter() - start, key_added, groupby))
+    where = "adata" if copy or opened.store is None else "path"
+    logger.info(summary_line(tests, time.perf_counter() - start, key_added, groupby, where))
     return adata if copy else None
 
 

@@ -15,6 +15,10 @@ import pandas as pd
 import pytest
 
 import sc_glmm
+from sc_glmm._parts.combine import combine
+from sc_glmm._parts.context import open_run
+from sc_glmm._parts.manifest import Options
+from sc_glmm._parts.stages import run_chunk
 
 FORMULA = "counts ~ disease + (1|sample)"
 COMMAND = "from sc_glmm.cli import app; app()"
@@ -118,12 +122,10 @@ def test_kills_and_a_full_disk_leave_no_half_file_and_a_restart_the_same_answer(
 
 
 def test_a_damaged_input_stops_a_chunk_and_a_sound_copy_finishes_it(data, undisturbed, tmp_path):
-    path, folder, out = tmp_path / "in.h5ad", tmp_path / "parts", tmp_path / "out.csv"
+    path, folder = tmp_path / "in.h5ad", tmp_path / "parts"
     ad.read_h5ad(data).write_h5ad(path, compression="gzip")
     sound = path.read_bytes()
-    chunk = ("test", path, FORMULA, "--n-chunks", 2, "-o", folder, "--chunk")
-    first = run(COMMAND, *chunk, 0)
-    assert first.returncode == 0, first.stderr
+    run_chunk(open_run(folder, path, Options(FORMULA), 2), "fit", 0)
 
     with h5py.File(path) as file:
         info = file["layers/counts/data"].id.get_chunk_info(0)
@@ -131,18 +133,16 @@ def test_a_damaged_input_stops_a_chunk_and_a_sound_copy_finishes_it(data, undist
     unreadable[info.byte_offset : info.byte_offset + info.size] = b"\0" * info.size
     for content, told in ((unreadable, "chunk 0 cannot be unpacked"), (sound[: len(sound) // 2], "truncated file")):
         path.write_bytes(content)
-        failed = run(COMMAND, *chunk, 1)
+        failed = run(COMMAND, "test", path, FORMULA, "--n-chunks", 2, "-o", folder, "--chunk", 1)
         assert failed.returncode == 2
         assert told in failed.stderr and "get a sound copy" in failed.stderr
         assert "Traceback" not in failed.stderr
         assert not list(folder.glob("*fit-0001*"))
 
     path.write_bytes(sound)
-    assert run(COMMAND, *chunk, 1).returncode == 0
-    assert run(COMMAND, "combine", folder, "-o", out).returncode == 0
-    pd.testing.assert_series_equal(
-        pd.read_csv(out)["p_value"], undisturbed["p_value"].reset_index(drop=True), rtol=1e-12
-    )
+    run_chunk(open_run(folder, path, Options(FORMULA), 2), "fit", 1)
+    made = sc_glmm.get.results(combine(folder).opened.adata)
+    pd.testing.assert_series_equal(made["p_value"], undisturbed["p_value"], rtol=1e-12)
 
 
 def test_a_disk_that_is_full_when_results_are_written_into_the_file(data, undisturbed, tmp_path):
