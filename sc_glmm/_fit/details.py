@@ -22,11 +22,24 @@ FAILED = ("error", "not_converged")
 def samples_of(formula: MixedFormula, frame: pd.DataFrame) -> dict[str, pd.Series]:
     """Name of each grouping factor -> the level of every row, the factor with the most levels first."""
     levels = {
-        term.group_name: frame[list(term.group)].astype(str).agg("\0".join, axis=1).where(_complete(frame, term.group))
-        for term in formula.random
-        if set(term.group) <= set(frame.columns)
+        term.group_name: _levels(frame, term.group) for term in formula.random if set(term.group) <= set(frame.columns)
     }
     return dict(sorted(levels.items(), key=lambda item: -item[1].nunique()))
+
+
+def _levels(frame: pd.DataFrame, columns: Sequence[str]) -> pd.Series:
+    """The levels as categories, of several columns joined by a NUL; missing where one of them is."""
+    codes, names = np.zeros(len(frame), dtype=np.int64), [""]
+    for k, column in enumerate(columns):
+        held = frame[column].astype("category")
+        mine, words = held.cat.codes.to_numpy(dtype=np.int64), [str(level) for level in held.cat.categories]
+        used = (codes >= 0) & (mine >= 0)
+        present, places = np.unique(codes[used] * len(words) + mine[used], return_inverse=True)
+        joined = [f"{names[pair // len(words)]}\0{words[pair % len(words)]}" if k else words[pair] for pair in present]
+        same, unique = pd.factorize(np.array(joined, dtype=object))
+        codes, names = np.full(len(frame), -1, dtype=np.int64), [str(name) for name in unique]
+        codes[used] = same[places.reshape(-1)]
+    return pd.Series(pd.Categorical.from_codes(codes, categories=pd.Index(names, dtype=object)), index=frame.index)
 
 
 def arms_of(formula: MixedFormula, frame: pd.DataFrame) -> dict[str, pd.Series]:
@@ -76,7 +89,8 @@ def mixed_samples(formula: MixedFormula, frame: pd.DataFrame) -> list[str]:
     finest, levels = next(iter(samples.items()))
     said = []
     for name, arms in arms_of(formula, frame).items():
-        n_arms = arms.astype(object).groupby(levels).nunique()
+        codes = arms.cat.codes
+        n_arms = codes.where(codes >= 0).groupby(levels, observed=True).nunique()
         mixed = [str(level).replace("\0", ":") for level in n_arms.index[n_arms > 1]]
         if 0 < len(mixed) < _FEW_MIXED * len(n_arms):
             said.append(
@@ -152,7 +166,3 @@ def _genes(group: GeneTests) -> dict[str, Any]:
         "dropped": "; ".join(group.recipe.get("dropped_terms", ())),
         "not_tested": "; ".join(group.recipe.get("contrasts_not_tested", ())),
     }
-
-
-def _complete(frame: pd.DataFrame, columns: Sequence[str]) -> pd.Series:
-    return frame[list(columns)].notna().all(axis=1)
