@@ -59,12 +59,13 @@ def confint(
     if not 0.0 < level < 1.0:
         raise InputError(f"level={level}: must be between 0 and 1")
     names = [*variance_names(fit), *fit.names]
-    if method == "wald":
+    kind = str(method).lower()  # R writes "Wald"
+    if kind == "wald":
         bounds = np.vstack([np.full((len(names) - len(fit.names), 2), np.nan), _wald(fit, level, ddf)])
-    elif method == "profile":
+    elif kind == "profile":
         with one_blas_thread():
             bounds = _profile(fit, level)
-    elif method == "boot":
+    elif kind == "boot":
         with one_blas_thread():
             bounds = _bootstrap(fit, level, nsim, seed)
     else:

@@ -66,6 +66,12 @@ class GlmmFit(MixedFit):
         """Log likelihood (restricted, if that was maximised) by Laplace or quadrature."""
         return self.log_likelihood
 
+    def remlcrit(self) -> float:
+        """The REML criterion at convergence (Laplace)."""
+        if not self.reml:
+            raise InputError("this model was fitted by ML and has no REML criterion: fit it with reml=True")
+        return -2.0 * self.log_likelihood
+
     def deviance(self) -> float:
         """The conditional deviance, as lme4's ``deviance()``: the sum of squared deviance residuals."""
         return float(np.sum(deviance_parts(self.family, self.y, self.fitted(), self.weights, self.dispersion)))
@@ -152,6 +158,7 @@ class GlmmFit(MixedFit):
 
     logLik = loglik
     resid = residuals
+    REMLcrit = remlcrit
     refitML = refit_ml
 
 

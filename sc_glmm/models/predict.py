@@ -24,7 +24,7 @@ def predict(
     fit: MixedFit,
     newdata: pd.DataFrame | None = None,
     *,
-    re_form: str | None = None,
+    re_form: str | float | None = None,
     type: Literal["link", "response"] = "link",
     allow_new_levels: bool = False,
     offset: Any = None,
@@ -38,7 +38,7 @@ def predict(
     newdata
         Columns that the formula uses, without the response; by default the rows that were used.
     re_form
-        None: conditional on all random effects; ``"NA"`` or ``"~0"``: fixed effects only (a new, average level); a
+        None: conditional on all random effects; ``"NA"`` (or NaN) or ``"~0"``: fixed effects only (a new, average level); a
         formula such as ``"~ (1 | plate)"``: conditional on these terms.
     type
         ``"link"`` (default, as in lme4) or ``"response"``: means of counts, probabilities.
@@ -80,11 +80,15 @@ def random_part(fit: MixedFit, chosen: list[int] | None = None) -> FloatArray:
     return out
 
 
-def chosen_terms(fit: MixedFit, re_form: str | None) -> list[int]:
+def chosen_terms(fit: MixedFit, re_form: str | float | None) -> list[int]:
     """Numbers of the terms that `re_form` asks for."""
     random = fit.prepared.design.random
     if re_form is None:
         return list(range(len(random)))
+    if isinstance(re_form, float) and np.isnan(re_form):  # R's NA as Python has it
+        return []
+    if not isinstance(re_form, str):
+        raise InputError(f"re_form={re_form!r}: allowed are None, 'NA' and a formula such as '~ (1 | plate)'")
     text = "".join(re_form.split())
     if text in ("NA", "~0", "0"):
         return []

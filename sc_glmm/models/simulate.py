@@ -23,7 +23,7 @@ def simulate(
     nsim: int = 1,
     *,
     seed: int | np.random.Generator | None = None,
-    re_form: str | None = "NA",
+    re_form: str | float | None = "NA",
 ) -> pd.DataFrame:
     """Simulate responses.
 
@@ -51,7 +51,7 @@ def simulate(
     return pd.DataFrame(draws, index=fit.data.index[fit.prepared.design.kept], columns=names)
 
 
-def draw(fit: MixedFit, rng: np.random.Generator, re_form: str | None = "NA") -> FloatArray:
+def draw(fit: MixedFit, rng: np.random.Generator, re_form: str | float | None = "NA") -> FloatArray:
     """``(nobs,)`` one simulated response."""
     design = fit.prepared.design
     stay = chosen_terms(fit, re_form)

@@ -77,6 +77,7 @@ def fit():
         (lambda m: m.refit_ml().remlcrit(), r"reml=True"),
         (lambda m: m.predict(SLEEP[["Days"]]), r"lack 'Subject'.*re_form='NA'"),
         (lambda m: m.predict(re_form="(1 | Subject)"), r"it has \(Days \| Subject\)"),
+        (lambda m: m.predict(re_form=0), r"re_form=0: allowed are None, 'NA'"),
         (lambda m: m.predict(type="mean"), r"'link' and 'response'"),
         (lambda m: m.refit(np.ones(3)), r"shape \(3,\); 180 numbers"),
         (lambda m: m.update("~ . - Foo"), r"no term 'Foo'.*terms are 1, Days"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pandas as pd
 
@@ -65,6 +67,7 @@ def facts(n_genes: int = 600, seed: int = 6) -> pd.DataFrame:
     )
 
 
+@cache
 def one_model() -> sg.models.LmmFit:
     """Ten samples of two arms; one stands apart."""
     rng = np.random.default_rng(2)
@@ -79,3 +82,24 @@ def one_model() -> sg.models.LmmFit:
         }
     )
     return sg.lmer("y ~ arm + (1|sample)", frame, reference={"arm": "ctl"})
+
+
+@cache
+def slope_model() -> sg.models.LmmFit:
+    """Twelve groups with intercepts and slopes of their own."""
+    rng = np.random.default_rng(3)
+    group, x = np.repeat(np.arange(12), 10), np.tile(np.arange(10.0), 12)
+    intercept, slope = 2.0 * rng.standard_normal(12), 0.3 * rng.standard_normal(12)
+    y = intercept[group] + (0.5 + slope[group]) * x + rng.standard_normal(120)
+    return sg.lmer("y ~ x + (x|g)", pd.DataFrame({"y": y, "x": x, "g": [f"g{i:02d}" for i in group]}))
+
+
+@cache
+def count_model() -> sg.models.GlmmFit:
+    """Counts in eight samples of two arms."""
+    rng = np.random.default_rng(4)
+    sample = np.repeat(np.arange(8), 40)
+    mean = np.exp(0.5 + 0.5 * (sample >= 4) + 0.4 * rng.standard_normal(8)[sample])
+    y = rng.poisson(mean * rng.gamma(2.0, 0.5, len(mean)))
+    frame = pd.DataFrame({"y": y, "arm": np.where(sample < 4, "ctl", "AD"), "sample": [f"s{i}" for i in sample]})
+    return sg.glmer("y ~ arm + (1|sample)", frame, family="nb", reference={"arm": "ctl"})

@@ -19,7 +19,7 @@ from matplotlib.testing.compare import compare_images
 from matplotlib.text import Text
 
 from sc_glmm import pl
-from tests.pl.frames import facts, grouped_results, one_model
+from tests.pl.frames import count_model, facts, grouped_results, one_model, slope_model
 
 BASELINE = Path(__file__).parent / "baseline"
 # Root mean square of the differences of the colours, of 255. Antialiasing differs between versions by less than 1.
@@ -40,6 +40,16 @@ FIGURES = {
     "counts": lambda r: pl.counts(r),
     "samples": lambda r: pl.samples(one_model()),
     "caterpillar": lambda r: pl.caterpillar(one_model()),
+    "caterpillar_slopes": lambda r: pl.caterpillar(slope_model()),
+    "residuals": lambda r: pl.residuals(one_model()),
+    "residuals_quantile": lambda r: pl.residuals(count_model()),
+    "residual_histogram": lambda r: pl.residual_histogram(one_model()),
+    "residual_qq": lambda r: pl.residual_qq(count_model()),
+    "random_effect_qq": lambda r: pl.random_effect_qq(slope_model()),
+    "influence": lambda r: pl.influence(one_model()),
+    "influence_effect": lambda r: pl.influence(one_model(), effect="arm[T.AD]"),
+    "diagnostics": lambda r: pl.diagnostics(slope_model()),
+    "diagnostics_counts": lambda r: pl.diagnostics(count_model()),
     "dispersion": lambda r: pl.dispersion(facts()),
     "dispersion_sample": lambda r: pl.dispersion(facts(), what="sample"),
 }
