@@ -38,8 +38,8 @@ def predict(
     newdata
         Columns that the formula uses, without the response; by default the rows that were used.
     re_form
-        None: conditional on all random effects; ``"NA"`` (or NaN) or ``"~0"``: fixed effects only (a new, average level); a
-        formula such as ``"~ (1 | plate)"``: conditional on these terms.
+        None: conditional on all random effects; ``"NA"`` (or NaN) or ``"~0"``: fixed effects only (a new, average
+        level); a formula such as ``"~ (1 | plate)"``: conditional on these terms.
     type
         ``"link"`` (default, as in lme4) or ``"response"``: means of counts, probabilities.
     allow_new_levels

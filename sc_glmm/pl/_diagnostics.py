@@ -138,7 +138,8 @@ def residual_histogram(
 def residual_qq(data: MixedFit, *, kind: Kind | None = None, seed: int = 0, ax: Axes | None = None) -> Axes:
     """Quantiles of the residuals against those of the normal distribution.
 
-    The band holds 95 % of each order statistic of as many independent normal numbers.
+    The band holds 95 % of each order statistic of as many independent normal numbers. Marginal residuals of one group
+    are not independent: where groups are few, they may leave it together.
 
     Parameters
     ----------
