@@ -19,7 +19,7 @@ from .details import count_samples, mixed_samples, samples_in_words
 from .model import check_method
 from .sizes import CellSizes
 from .tests import contrast_df
-from .within import missing_terms
+from .within import far_slopes, missing_terms
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -258,6 +258,12 @@ def _with_own_variance(
         f"{label} varies within samples, and no random term lets its effect differ between them: cells count as "
         "replicates, which makes p-values too small if it does; add a random term for it"
         for label in unclear
+    ]
+    notes += [
+        f"slopes of {label} are independent of the intercepts at {label} = 0, which is no place among the data (mean "
+        f"{design.means[label]:.3g}): their variance may come out too small, and p-values with it; write "
+        f"(0 + center({label}) | ...) or, with their correlation, ({label} | ...)"
+        for label in far_slopes(design, contrasts)
     ]
     if not terms:
         return design, notes
