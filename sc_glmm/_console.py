@@ -17,6 +17,7 @@ from ._errors import ScGlmmError, ScGlmmWarning
 
 # What a shell reports for a command that Ctrl-C ended.
 INTERRUPTED = 130
+_PLANS = (DeprecationWarning, PendingDeprecationWarning, FutureWarning)
 
 
 @contextmanager
@@ -30,7 +31,7 @@ def told_to_the_user() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("always", ScGlmmWarning)
         # Other packages' plans for the future are no matter for someone at a prompt.
-        for plan in (DeprecationWarning, PendingDeprecationWarning, FutureWarning):
+        for plan in _PLANS:
             warnings.simplefilter("ignore", plan)
         warnings.showwarning = _show_warning
         try:
@@ -47,6 +48,9 @@ def told_to_the_user() -> Iterator[None]:
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
+    # some packages bring filters of their own
+    if issubclass(category, _PLANS):
+        return
     word = "note" if issubclass(category, ScGlmmWarning) else "warning"
     typer.echo(f"{word}: {message}", err=True)
 

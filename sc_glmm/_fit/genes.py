@@ -71,7 +71,8 @@ def prepare_genes(
 def rescale(model: GeneModel, log_factor: FloatArray) -> GeneModel:
     """Multiply the size factors of the cells of row d by ``exp(log_factor[d])``, exactly, after the pass over cells."""
     per_node = np.repeat(np.exp(log_factor), np.diff(model.nodes.ptr))
-    const = model.stats.const + model.row_totals() @ log_factor
+    # row by row: the bits of a product with a vector depend on how many rows there are
+    const = model.stats.const + (model.row_totals() * log_factor).sum(axis=1)
     if model.family.name == "poisson":
         nodes = Nodes(model.nodes.ptr, model.nodes.ec, model.nodes.weight * per_node)
     else:

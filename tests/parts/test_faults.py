@@ -11,6 +11,7 @@ from pathlib import Path
 
 import anndata as ad
 import h5py
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -147,6 +148,8 @@ def test_a_damaged_input_stops_a_chunk_and_a_sound_copy_finishes_it(data, undist
 
 def test_a_disk_that_is_full_when_results_are_written_into_the_file(data, undisturbed, tmp_path):
     path = Path(shutil.copy(data, tmp_path / "in.h5ad"))
+    with h5py.File(path, "a") as file:
+        file["other"] = np.arange(100_000.0)  # the file is larger than the results, whatever versions write them
     test, before = ("test", path, FORMULA, "-o", path, "-q"), path.read_bytes()
     nothing = run(COMMAND, *test, limit=1000)
     assert nothing.returncode == 2
