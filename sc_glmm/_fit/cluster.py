@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._compress import CountStats, GaussianStats, NodeTable, add_counts, add_sums, compress_counts, compress_gaussian
+from .._compress.kernels import N_TAIL
 from .._compress.matrix import Matrix
 from .._compress.nodes import restrict_table
 from .._compress.rows import StackedRows
@@ -21,10 +23,12 @@ from .._parallel import run_blocks
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
-# Rows of a task are to hold so many stored values for each number of its result that sending this is worth while; a
-# task has no more than so many values, so that many workers have something to do.
-VALUES_PER_NUMBER = 4
+# Tasks that a pass is cut into, if each has as many stored values as its result has numbers: adding a value to its
+# nodes takes longer than sending a number and adding it to another. Whatever that says, a task has no more values than
+# the first bound, and no fewer than the second.
+PIECES = (64, 16, 4)
 MOST_VALUES = 1 << 28
+LEAST_VALUES = 1 << 20
 
 
 def client_for(matrix: Any) -> Any:
@@ -47,6 +51,16 @@ def row_spans(source: Source, least: int) -> list[tuple[int, int]]:
     if start is not None:
         spans.append((start, source.n_lines))
     return spans
+
+
+def task_spans(source: Source, numbers: Callable[[int, int], int]) -> list[tuple[int, int]]:
+    """Runs of rows for tasks whose results have ``numbers(first, last)`` numbers; a matter of the data alone."""
+    total = source.n_values(0, source.n_lines)
+    for pieces in PIECES:
+        spans = row_spans(source, min(max(total // pieces, LEAST_VALUES), MOST_VALUES))
+        if all(source.n_values(*span) >= numbers(*span) for span in spans[:-1]):
+            return spans
+    return row_spans(source, MOST_VALUES)
 
 
 def library_sums(matrix: Matrix | Source, *, n_jobs: int = 1, progress: bool | None = False) -> FloatArray:
@@ -89,9 +103,17 @@ def counts_on_cluster(
 ) -> CountStats | GaussianStats:
     """As :func:`compress_counts`, `row_of_cell` being the row of the matrix that holds each cell (None: its number)."""
     rows = np.arange(table.n_obs, dtype=np.int64) if row_of_cell is None else row_of_cell
-    least = min(VALUES_PER_NUMBER * len(genes) * (table.n_nodes + 130), MOST_VALUES)
+    n_base = len(table.order_ptr) - 1
+    base = np.full(table.n_obs, n_base, dtype=np.int64)
+    base[table.order] = np.repeat(np.arange(n_base), np.diff(table.order_ptr))
+
+    def numbers(first: int, last: int) -> int:
+        """About as many as the nodes of the design rows that the cells are in, and what is there once a gene."""
+        seen = np.bincount(base[(rows >= first) & (rows < last)], minlength=n_base + 1)[:n_base]
+        return len(genes) * (table.n_nodes * int(np.count_nonzero(seen)) // max(n_base, 1) + 2 * N_TAIL)
+
     blocks = []
-    for first, last in row_spans(source, least):
+    for first, last in task_spans(source, numbers):
         cells = np.flatnonzero((rows >= first) & (rows < last))
         if len(cells) == 0:
             continue
@@ -170,9 +192,8 @@ def sums_on_cluster(
 ) -> GaussianStats:
     """As :func:`compress_gaussian`."""
     rows = np.arange(len(row_of), dtype=np.int64) if row_of_cell is None else row_of_cell
-    least = min(VALUES_PER_NUMBER * len(genes) * (n_rows + 3), MOST_VALUES)
     blocks = []
-    for first, last in row_spans(source, least):
+    for first, last in task_spans(source, lambda *_: len(genes) * (n_rows + 3)):
         cells = np.flatnonzero((rows >= first) & (rows < last))
         if len(cells):
             where = rows[cells] - first
