@@ -101,7 +101,7 @@ def main(
         save("samples")
     if groupby:
         with clock.stage("pl.heatmap"):
-            pl.heatmap(adata, contrast=contrast, n_genes=25)
+            pl.heatmap(adata, contrast=contrast, genes=list(dict.fromkeys(well["variable"]))[:25])
             save("heatmap")
         with clock.stage("pl.counts"):
             pl.counts(adata)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -115,11 +115,19 @@ def samples(
         ax.set_xticks(range(len(shape.levels)), [plain(level) for level in shape.levels], fontsize=0.875 * base)
     ax.set_xlabel(plain(shape.by), fontsize=base)
     ax.set_ylabel("mean count per cell" if shape.log else "mean", fontsize=base)
-    ax.set_title(plain(shown.title), fontsize=base, fontstyle="italic" if gene else "normal", loc="left")
-    ax.set_title(shown.evidence, fontsize=0.8 * base, color="0.3", loc="right")
+    _draw_titles(ax, shown.title, shown.evidence, base, "italic" if gene else "normal")
     _draw_legend(ax, shape, base)
     _name_samples(ax, shape, x, floor, labels, base)
     return ax
+
+
+def _draw_titles(ax: Axes, title: str, evidence: str, base: float, style: Literal["italic", "normal"]) -> None:
+    """The gene on the left and its evidence on the right, a line below where both have no room beside each other."""
+    figure = ax.get_figure(root=True)
+    room = ax.get_window_extent().width * 72.0 / (figure.dpi if figure is not None else 72.0)
+    crowded = bool(evidence) and base * (0.55 * len(title) + 0.44 * len(evidence)) > room
+    ax.set_title(plain(title) + ("\n" if crowded else ""), fontsize=base, fontstyle=style, loc="left")
+    ax.set_title(evidence, fontsize=0.8 * base, color="0.3", loc="right")
 
 
 def dot_area(n_cells: npt.NDArray[np.int64] | FloatArray, largest: float) -> FloatArray:
