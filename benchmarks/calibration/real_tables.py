@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from donor_jackknife import donor_error, half_width, read_table
-from real_splits import splits_in_halves, strata_names
+from real_splits import strata_names
 from summary import totals
 from tables import Stored, label, markdown, ordered, percent, rates
 
@@ -30,12 +30,11 @@ def real_table(stored: Stored, folder: Path) -> str:
             for k, method in enumerate([m for m in ordered(found) if m in brief]):
                 total = found[method]
                 spread = np.std([rate[0] for rate in total.rates], ddof=1) if total.sets > 1 else np.nan
-                if jackknife is None:
-                    half = over_draws(entries, method)
-                else:
+                half = over_draws(entries, method)
+                if jackknife is not None:
                     table = jackknife[jackknife["samples"] == size]
                     half = over_donors(table if kind is None else table[table["cell_type"] == kind], method)
-                limits = [percent(total.rate(0.05) + side * half) for side in (-1, 1)]
+                limits = [percent(max(total.rate(0.05) + side * half, 0.0)) for side in (-1, 1)]
                 rows.append(
                     [
                         f"{name}, {kind or 'all types'}, {size} donors" if k == 0 else "",
@@ -60,13 +59,14 @@ def over_donors(table: pd.DataFrame, method: str) -> float:
     """Half of the interval by leaving out each donor; NaN if that was not run."""
     if not (table["method"] == method).any():
         return np.nan
-    donors = table["left_out"].unique().tolist()
-    error, df, _ = donor_error(table, method, len(splits_in_halves(donors)))
+    error, df, _ = donor_error(table, method)
     return half_width(error, df)
 
 
 def over_draws(entries: list[dict], method: str) -> float:
-    """Half of the interval where every split has donors drawn anew: from the spread of the draws' rates."""
+    """Half of the interval where every split has donors drawn anew, from the spread of the draws' rates; else NaN."""
+    if len({tuple(sorted(entry["donors"])) for entry in entries}) <= len({e["cell_type"] for e in entries}):
+        return np.nan
     sums: dict[int, np.ndarray] = {}
     for entry in entries:
         if method in entry["methods"]:
