@@ -43,7 +43,7 @@ def details(adata: AnnData | str | os.PathLike[str], key: str = "glmm") -> pd.Da
         Genes of each status.
     ``eigen_ratio``
         How correlated the genes are between samples: the largest over the median eigenvalue of the covariance of their
-        residuals, 1.0 to 1.3 where they are independent. NaN after tests of each gene alone.
+        residuals, about 1 where they are independent (by chance more with few genes). NaN without a moderated test.
     ``dropped``
         Terms of the formula that are constant in the group, and were left out.
     ``not_tested``
