@@ -82,7 +82,7 @@ def abundance_table(stored: Stored) -> str:
     """Rejections at 5 % by counts a sample, in real data and in draws from what was fitted to them."""
     names = strata_names()
     rows = []
-    for name in [n for n in stored if n.startswith("real-")]:
+    for name in sorted(n for n in stored if n.startswith("real-")):
         entries = [e for e in stored[name] if "eb_lr" in e["methods"]]
         known = [e for e in entries if "all" not in e["methods"]["eb_lr"]["strata"]]
         for k, (method, total) in enumerate((m, totals(known).get(m)) for m in ("eb_lr", "p_hk")):
@@ -94,5 +94,6 @@ def abundance_table(stored: Stored) -> str:
                 for s, n in zip(names, genes, strict=True)
             ]
             words = name.removeprefix("real-").replace(SIMULATED, ", simulated from its fits")
+            words = f"{words}, {len({e['rep'] for e in known})} splits"
             rows.append([words if k == 0 else "", label(method), *cells, percent(total.rate(0.05), 2)])
     return markdown(["data", "method", *names, "all"], rows) if rows else "Not run."
