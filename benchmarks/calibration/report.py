@@ -114,6 +114,7 @@ def power_table(stored: Stored, family: str) -> str:
     for name in [n for n, s in SCENARIOS.items() if s.family == family and n in stored]:
         # On the data sets that the default was run on, so that all methods are compared on the same.
         found = totals(stored[name], lambda entry: "eb_lr" in entry["methods"])
+        found = {m: total for m, total in found.items() if total.null.get("n")}
         for k, method in enumerate(ordered(found)):
             total = found[method]
             with_effects = total.differential > 0
