@@ -47,6 +47,9 @@ def main(
     groupby: Annotated[str | None, typer.Option(help="Column of obs: each level is tested separately.")] = None,
     reference: Annotated[str | None, typer.Option(metavar="FACTOR=LEVEL", help="Base level.")] = None,
     min_cells: Annotated[int, typer.Option(help="Levels of --groupby with fewer cells are skipped.")] = 0,
+    min_counts: Annotated[
+        int, typer.Option(help="Genes with fewer counts in a level of --groupby are not tested.")
+    ] = 0,
     expressed: Annotated[
         str | None, typer.Option(metavar="SAMPLE", help="Test genes only that pp.filter_genes marks, by this column.")
     ] = None,
@@ -78,7 +81,15 @@ def main(
             sc_glmm.pp.filter_genes(adata, expressed, layer=layer)
             genes = "expressed"
     with clock.stage("tl.test"):
-        sc_glmm.tl.test(adata, formula, groupby=groupby, reference=base, min_cells=min_cells, genes=genes)
+        sc_glmm.tl.test(
+            adata,
+            formula,
+            groupby=groupby,
+            reference=base,
+            min_cells=min_cells,
+            min_counts=min_counts,
+            genes=genes,
+        )
     with clock.stage("get.results"):
         results = sc_glmm.get.results(adata)
     contrast = str(results["contrast"].iloc[0])
