@@ -15,6 +15,8 @@ from .genes import STATUS
 
 BoolArray = NDArray[np.bool_]
 
+# Between the levels of a nested factor: no text has it, and pandas 2, which compares texts up to a NUL, keeps it.
+SEPARATOR = "\x1f"
 # What becomes of genes that give no estimates although they have counts.
 FAILED = ("error", "not_converged")
 
@@ -28,14 +30,17 @@ def samples_of(formula: MixedFormula, frame: pd.DataFrame) -> dict[str, pd.Serie
 
 
 def _levels(frame: pd.DataFrame, columns: Sequence[str]) -> pd.Series:
-    """The levels as categories, of several columns joined by a NUL; missing where one of them is."""
+    """The levels as categories, of several columns joined by SEPARATOR; missing where one of them is."""
     codes, names = np.zeros(len(frame), dtype=np.int64), [""]
     for k, column in enumerate(columns):
         held = frame[column].astype("category")
         mine, words = held.cat.codes.to_numpy(dtype=np.int64), [str(level) for level in held.cat.categories]
         used = (codes >= 0) & (mine >= 0)
         present, places = np.unique(codes[used] * len(words) + mine[used], return_inverse=True)
-        joined = [f"{names[pair // len(words)]}\0{words[pair % len(words)]}" if k else words[pair] for pair in present]
+        joined = [
+            f"{names[pair // len(words)]}{SEPARATOR}{words[pair % len(words)]}" if k else words[pair]
+            for pair in present
+        ]
         same, unique = pd.factorize(np.array(joined, dtype=object))
         codes, names = np.full(len(frame), -1, dtype=np.int64), [str(name) for name in unique]
         codes[used] = same[places.reshape(-1)]
@@ -91,7 +96,7 @@ def mixed_samples(formula: MixedFormula, frame: pd.DataFrame) -> list[str]:
     for name, arms in arms_of(formula, frame).items():
         codes = arms.cat.codes
         n_arms = codes.where(codes >= 0).groupby(levels, observed=True).nunique()
-        mixed = [str(level).replace("\0", ":") for level in n_arms.index[n_arms > 1]]
+        mixed = [str(level).replace(SEPARATOR, ":") for level in n_arms.index[n_arms > 1]]
         if 0 < len(mixed) < _FEW_MIXED * len(n_arms):
             said.append(
                 f"{len(mixed)} of {len(n_arms)} levels of {finest} ({', '.join(mixed[:3])}) have cells of several "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from sc_glmm._fit.details import count_samples, samples_of
+from sc_glmm._fit.details import SEPARATOR, count_samples, samples_of
 from sc_glmm._formula import parse_formula
 
 
@@ -25,7 +25,7 @@ def test_levels_of_nested_numeric_and_missing_factors(rng):
     assert list(found) == ["a:b", "n", "b"]
     for columns, levels in ((["b", "a"], found["a:b"]), (["n"], found["n"]), (["b"], found["b"])):
         for row, level in zip(frame[columns].itertuples(index=False), levels, strict=True):
-            assert pd.isna(level) if pd.isna(list(row)).any() else level == "\0".join(map(str, row))
+            assert pd.isna(level) if pd.isna(list(row)).any() else level == SEPARATOR.join(map(str, row))
     nested = {tuple(row) for row in frame[["b", "a"]].dropna().itertuples(index=False)}
     counts = count_samples(formula, frame)
     assert counts["n_a:b"] == len(nested) and counts["n_n"] == 5
