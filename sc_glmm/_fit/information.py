@@ -66,10 +66,10 @@ def median_information(model: GeneModel, result: AllFits, log_phi: FloatArray) -
 def eigen_ratio(model: GeneModel, result: AllFits, log_phi: FloatArray) -> float:
     """Largest over median eigenvalue of the covariance over genes of their residuals between samples.
 
-    Each gene's residuals are whitened first: of the effect of sample s, as its counts alone would estimate it, the
-    residual has variance ``s2 + v_s`` with v_s the inverse information, and what the fixed effects explain is projected
-    out. For independent genes the covariance is then the unit matrix, whatever the numbers of cells, and the ratio
-    about 1; genes that share programmes make it larger.
+    Residuals of a gene are whitened first: the effect of sample s, as its counts alone would estimate it, has variance
+    ``s2 + v_s`` with v_s the inverse information; residuals of weighted least squares are divided by its root, and what
+    the fixed effects explain is projected out. For independent genes the covariance is then nearly the unit matrix,
+    whatever the numbers of cells, and the ratio about 1; genes that share programmes make it larger.
 
     Parameters
     ----------
@@ -90,7 +90,8 @@ def eigen_ratio(model: GeneModel, result: AllFits, log_phi: FloatArray) -> float
     X = np.zeros((block.n_levels, model.rows.X.shape[1]))
     np.add.at(X, block.codes, model.rows.X)
     left, size, _ = np.linalg.svd(X / np.maximum(n_rows, 1))
-    C = left[:, int(np.sum(size > 1e-9 * size.max())) :]
+    rank = int(np.sum(size > 1e-9 * size.max()))
+    X, C = left[:, :rank], left[:, rank:]
     if C.shape[1] < 2:
         return float("nan")
     total, n_genes = np.zeros((C.shape[1], C.shape[1])), 0
@@ -99,9 +100,12 @@ def eigen_ratio(model: GeneModel, result: AllFits, log_phi: FloatArray) -> float
         modes = result.fits.ranef[place][part][:, :, 0]
         good = (s2 > _MIN_VARIANCE) & np.isfinite(modes).all(axis=1)
         s2, modes, v = s2[good, None], modes[good], 1.0 / np.maximum(information[good], 1e-8)
-        spread = s2 + v
-        covariance = np.einsum("sd,gs,se->gde", C, spread, C)
-        white = np.linalg.solve(np.linalg.cholesky(covariance), ((modes * spread / s2) @ C)[:, :, None])[:, :, 0]
+        weight = 1.0 / (s2 + v)
+        alone = modes / (s2 * weight)
+        fixed = np.linalg.solve(
+            np.einsum("sp,gs,sq->gpq", X, weight, X, optimize=True), ((alone * weight) @ X)[:, :, None]
+        )
+        white = (np.sqrt(weight) * (alone - fixed[:, :, 0] @ X.T)) @ C
         length = np.sqrt(np.mean(white**2, axis=1, keepdims=True))
         white = white / np.where(length > 0.0, length, 1.0)
         total += white.T @ white
