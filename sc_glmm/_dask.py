@@ -18,8 +18,8 @@ T = TypeVar("T")
 
 # Packages whose version may change a number.
 PACKAGES = ("sc-glmm", "numpy", "scipy", "numba", "formulaic")
-# Blocks per thread of a cluster that are under way at a time.
-_AHEAD = 3
+# Blocks per thread of a cluster that are under way at a time: with three, workers waited for the one that was slow.
+_AHEAD = 8
 
 
 @cache
