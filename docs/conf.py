@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from datetime import date
 from importlib.metadata import metadata
 from pathlib import Path
 
 here = Path(__file__).parent
+sys.path.insert(0, str(here))
 
 info = metadata("sc-glmm")
 project = "sc_glmm"
@@ -18,6 +20,7 @@ version = release = info["Version"]
 
 extensions = [
     "myst_nb",
+    "pictures",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.mathjax",

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from .._errors import InputError
 from ._diagnostics import check_model, random_effect_qq, residual_histogram, residual_qq, residuals
 from ._influence import influence
-from ._style import FONT, PAGE, finish_axes, plain
+from ._style import FONT, PAGE, grid_of_axes, plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,13 +64,10 @@ def diagnostics(
             raise InputError(f"ax holds {len(given)} axes; diagnostics draws in {_N_PANELS}, or makes them itself")
         _draw(data, group, seed, given)
         return given
-    with plt.rc_context({"font.size": FONT, "axes.linewidth": 0.6}):
-        figure, grid = plt.subplots(2, 3, figsize=(PAGE, _HEIGHT), dpi=200, layout="constrained")
-        axes: npt.NDArray[np.object_] = grid.ravel()
-        for one in axes:
-            finish_axes(one)
+    axes = grid_of_axes(2, 3, (PAGE, _HEIGHT)).ravel()
+    with plt.rc_context({"font.size": FONT}):
         _draw(data, group, seed, axes)
-        figure.suptitle(plain(data.formula), fontsize=FONT, x=0.01, ha="left")
+        axes[0].figure.suptitle(plain(data.formula), fontsize=FONT, x=0.01, ha="left")
     return axes
 
 

@@ -26,31 +26,31 @@ def axes_to_draw(ax: Axes | None, size: tuple[float, float]) -> tuple[Axes, floa
     if ax is not None:
         ax.spines[["top", "right"]].set_visible(False)
         return ax, float(plt.rcParams["font.size"])
+    return grid_of_axes(1, 1, size)[0, 0], FONT
+
+
+def grid_of_axes(
+    n_rows: int, n_columns: int, size: tuple[float, float], *, sharex: bool = False
+) -> npt.NDArray[np.object_]:
+    """``(n_rows, n_columns)`` axes in a new figure of `size` inches, with our letters and lines."""
+    # pyplot loads its backend with the first figure and turns on interactive mode in a notebook. Inside rc_context
+    # that would be undone on leaving, and no later figure would be shown.
+    figure = plt.figure(figsize=size, dpi=200, layout="constrained")
     with plt.rc_context({"font.size": FONT, "axes.linewidth": 0.6}):
-        _, made = plt.subplots(figsize=size, dpi=200, layout="constrained")
-    finish_axes(made)
-    return made, FONT
+        grid: npt.NDArray[np.object_] = figure.subplots(n_rows, n_columns, squeeze=False, sharex=sharex)
+        for ax in grid.ravel():
+            finish_axes(ax)
+    return grid
 
 
 def panels(n: int, size: tuple[float, float]) -> tuple[npt.NDArray[np.object_], float]:
     """`n` panels of `size` inches, as many beside each other as the page holds, and the font size."""
     columns = min(n, max(1, int(PAGE // size[0])))
     rows = math.ceil(n / columns)
-    with plt.rc_context({"font.size": FONT, "axes.linewidth": 0.6}):
-        figure, grid = plt.subplots(
-            rows,
-            columns,
-            figsize=(columns * size[0], rows * size[1]),
-            dpi=200,
-            layout="constrained",
-            squeeze=False,
-            sharex=True,
-        )
-    for empty in grid.ravel()[n:]:
-        figure.delaxes(empty)
+    grid = grid_of_axes(rows, columns, (columns * size[0], rows * size[1]), sharex=True)
     used: npt.NDArray[np.object_] = grid.ravel()[:n]
-    for ax in used:
-        finish_axes(ax)
+    for empty in grid.ravel()[n:]:
+        empty.remove()
     for i, ax in enumerate(used):
         # A panel with nothing below it shows its own tick labels.
         if i + columns >= n:
