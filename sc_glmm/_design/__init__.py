@@ -7,7 +7,7 @@ from .cond import Condition, cond
 from .contrasts import Contrast, build_contrasts
 from .ddf import residual_df
 from .fixed import Factor, FixedDesign
-from .random import ReTerm
+from .random import ReTerm, display_names, group_levels
 
 __all__ = [
     "Condition",
@@ -19,5 +19,7 @@ __all__ = [
     "build_contrasts",
     "build_design",
     "cond",
+    "display_names",
+    "group_levels",
     "residual_df",
 ]

@@ -100,6 +100,7 @@ def build_fixed(
     full, spec = code_terms(formula.fixed_terms, frame, formula)
     names = tuple(spec.column_names)
     check_names(names, formula)
+    check_names(tuple(term_label(term) for term in formula.fixed_terms), formula, "terms")
     keep, aliased, weights = find_aliased(full)
     if not keep:
         raise DesignError("all columns of the fixed part are zero: there is nothing to estimate")
@@ -142,11 +143,11 @@ def check_levels(terms: tuple[Term, ...], columns: dict[str, Column], n_rows: in
                 )
 
 
-def check_names(names: tuple[str, ...], formula: MixedFormula) -> None:
+def check_names(names: tuple[str, ...], formula: MixedFormula, what: str = "columns") -> None:
     """Refuse two columns of one name, such as a data column called ``g[T.b]`` beside a factor g."""
     twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
     if twice is not None:
-        raise DesignError(f"{formula.source!r} makes two columns called {twice!r}: rename a column of the data")
+        raise DesignError(f"{formula.source!r} makes two {what} called {twice!r}: rename a column of the data")
 
 
 def find_aliased(X: FloatArray) -> tuple[list[int], list[int], FloatArray]:

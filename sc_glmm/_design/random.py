@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -31,11 +32,15 @@ class ReTerm:
     label
         ``"(1 | sample)"``.
     group
-        Name of the grouping factor: ``"sample"``, ``"a:b"``; ``"b:a"`` when ``a/b`` was written, as in lme4.
+        Name of the grouping factor: ``"sample"``, ``"a:b"``; ``"b:a"`` when ``a/b`` was written, as in lme4. It is
+        for display: two factors of one model never share it.
     codes
         (n_obs,) int64: level of each row.
     levels
-        Names of the levels; those of an interaction are joined by ``:`` in the order of `group`.
+        Names of the levels, for display, each different; those of an interaction are joined by ``:`` in the order of
+        `group`, quoted where they could be confused.
+    keys
+        The levels themselves: of each column of the grouping factor its level as text.
     Z
         (n_obs, k) float64, C-contiguous: value of each of the k effects of the row's level.
     names
@@ -50,10 +55,17 @@ class ReTerm:
     group: str
     codes: IntArray
     levels: tuple[str, ...]
+    keys: tuple[tuple[str, ...], ...]
     Z: FloatArray
     names: tuple[str, ...]
     term: RandomTerm = field(repr=False)
     spec: ModelSpec | None = field(default=None, repr=False)
+
+    def codes_at(self, data: pd.DataFrame) -> IntArray:
+        """Level of each row of new data, which hold the grouping columns; -1 for a level that is not known."""
+        place = {key: code for code, key in enumerate(self.keys)}
+        pieces = [[_level_name(value) for value in data[name]] for name in self.term.columns]
+        return np.array([place.get(key, -1) for key in zip(*pieces, strict=True)], dtype=np.int64)
 
     def at(self, frame: pd.DataFrame, formula: MixedFormula) -> FloatArray:
         """`Z` on new rows; `frame` holds converted columns."""
@@ -88,7 +100,8 @@ def build_random(
     factors = {name: group_levels(values) for name, values in groups.items()}
     terms: list[ReTerm] = []
     for term in formula.random:
-        codes, levels = _interaction([factors[name] for name in (term.group[::-1] if term.nested else term.group)])
+        codes, keys = _interaction([factors[name] for name in term.columns])
+        levels = display_names(keys)
         _check_group(term, codes, levels, formula, check_replication)
         if term.terms == ((),):
             Z, names, spec = np.ones((len(frame), 1)), ("Intercept",), None
@@ -99,7 +112,10 @@ def build_random(
         if not names:
             raise DesignError(f"{term.label} has no column\n{mark(formula.source, term.span)}")
         _check_overlap(term, names, terms, formula)
-        terms.append(ReTerm(term.label, term.group_name, codes, levels, Z, names, term, spec))
+        group = term.group_name
+        if any(other.group == group and other.term.columns != term.columns for other in terms):
+            group = ":".join(f"`{name}`" for name in term.columns)
+        terms.append(ReTerm(term.label, group, codes, levels, keys, Z, names, term, spec))
     return tuple(terms)
 
 
@@ -113,7 +129,9 @@ def group_levels(values: pd.Series) -> tuple[IntArray, tuple[str, ...]]:
         try:
             codes, found = pd.factorize(plain, sort=True)
         except TypeError:  # numbers and text in one column have no common order
-            codes, found = pd.factorize(np.array([str(value) for value in plain], dtype=object), sort=True)
+            codes, unsorted = pd.factorize(plain)
+            order = sorted(range(len(unsorted)), key=lambda code: str(unsorted[code]))
+            codes, found = np.argsort(order)[codes], unsorted[order]
         levels = list(found)
     names = tuple(_level_name(level) for level in levels)
     if len(set(names)) < len(names):
@@ -128,14 +146,30 @@ def _level_name(level: object) -> str:
     return str(level)
 
 
-def _interaction(factors: list[tuple[IntArray, tuple[str, ...]]]) -> tuple[IntArray, tuple[str, ...]]:
+def _interaction(factors: list[tuple[IntArray, tuple[str, ...]]]) -> tuple[IntArray, tuple[tuple[str, ...], ...]]:
     """Combinations that occur, the first factor varying slowest."""
-    codes, levels = factors[0]
+    codes, first = factors[0]
+    keys = tuple((name,) for name in first)
     for more, names in factors[1:]:
         pairs, codes = np.unique(codes * len(names) + more, return_inverse=True)
         codes = codes.reshape(-1).astype(np.int64)
-        levels = tuple(f"{levels[pair // len(names)]}:{names[pair % len(names)]}" for pair in pairs.tolist())
-    return codes, levels
+        keys = tuple((*keys[pair // len(names)], names[pair % len(names)]) for pair in pairs.tolist())
+    return codes, keys
+
+
+def display_names(keys: Sequence[tuple[str, ...]], separator: str = ":") -> tuple[str, ...]:
+    """One text per combination of levels, all different.
+
+    The levels are joined by `separator`. Where this gives the same text twice (``a:b`` with ``c``, ``a`` with
+    ``b:c``), levels that contain the separator or a quote are quoted.
+    """
+    plain = tuple(separator.join(key) for key in keys)
+    if len(set(plain)) == len(plain):
+        return plain
+    unclear = (separator, "'", '"')
+    return tuple(
+        separator.join(repr(name) if any(sign in name for sign in unclear) else name for name in key) for key in keys
+    )
 
 
 def _check_group(

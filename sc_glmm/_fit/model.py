@@ -77,7 +77,7 @@ def merge_terms(
     """One block per grouping factor; `Z` and `codes` are those of the rows, term by term."""
     blocks: list[Block] = []
     groupings: list[Grouping] = []
-    for name in dict.fromkeys(term.group for term in random):
+    for name in dict.fromkeys(term.group for term in random):  # the design gives different factors different names
         mine = [i for i, term in enumerate(random) if term.group == name]
         first = random[mine[0]]
         sizes = tuple(Z[i].shape[1] for i in mine)

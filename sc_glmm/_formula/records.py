@@ -28,7 +28,7 @@ class Name:
 
 @dataclass(frozen=True)
 class Atom:
-    """A factor of a term: a column or an expression.
+    """A factor of a term: a column or an expression. Equal wherever in a formula it stands.
 
     Attributes
     ----------
@@ -46,9 +46,9 @@ class Atom:
 
     text: str
     kind: str
-    span: Span
-    names: tuple[Name, ...]
-    braces: bool = False
+    span: Span = field(compare=False)
+    names: tuple[Name, ...] = field(compare=False)
+    braces: bool = field(default=False, compare=False)
 
     def __str__(self) -> str:
         """Write the atom so that it can be read again."""
@@ -106,9 +106,19 @@ class RandomTerm:
     nested: bool = field(default=False, repr=False)
 
     @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of `group` in the order of lme4's names: the finest first when ``a/b`` was written."""
+        return self.group[::-1] if self.nested else self.group
+
+    @property
+    def group_text(self) -> str:
+        """The grouping factor as a formula writes it."""
+        return ":".join(name if is_word(name) else f"`{name}`" for name in self.group)
+
+    @property
     def group_name(self) -> str:
         """``"sample"``, ``"a:b"``, or ``"b:a"`` when ``a/b`` was written."""
-        return ":".join(reversed(self.group) if self.nested else self.group)
+        return ":".join(self.columns)
 
 
 @dataclass(frozen=True)

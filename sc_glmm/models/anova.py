@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from .._design import Design, FixedDesign, build_design
+from .._design import Design, build_design
 from .._design.coding import factor_of
 from .._errors import InputError
-from .._formula import Atom, Term, parse_formula, term_label
+from .._formula import Atom, parse_formula, term_label
 from .lmm import LmmFit
 from .table import Table
 from .wald import METHODS, ddf_method, joint_test
@@ -106,13 +106,13 @@ def term_hypotheses(fit: MixedFit, kind: str) -> dict[str, FloatArray]:
 def _type_three(fit: MixedFit, labels: list[str]) -> dict[str, FloatArray]:
     """Rows of the map from beta to the coefficients of the same model with sum-to-zero coding."""
     design = fit.prepared.design
-    terms = {term_label(term): ":".join(_sum_atom(design, a) for a in term) for term in design.formula.fixed_terms}
+    terms = {term: ":".join(_sum_atom(design, a) for a in term) for term in design.formula.fixed_terms}
     frame = design.convert(fit.data.loc[design.kept], [atom for term in design.formula.fixed_terms for atom in term])
     group = "group_of_rows"
     while group in frame.columns:
         group += "_"
     frame[group] = np.arange(len(frame)) % 2
-    right = " + ".join([*("0" for _ in [1] if "1" not in terms), *(text or "1" for text in terms.values())])
+    right = " + ".join([*("0" for _ in [1] if () not in terms), *(text or "1" for text in terms.values())])
     summed = build_design(parse_formula(f"~ {right} + (1 | {group})"), frame, check_replication=False).fixed
     if design.fixed.aliased or summed.X.shape[1] != len(design.fixed.names):
         raise InputError(
@@ -121,10 +121,12 @@ def _type_three(fit: MixedFit, labels: list[str]) -> dict[str, FloatArray]:
         )
     C = np.linalg.lstsq(summed.X, design.fixed.X, rcond=None)[0]
     C[np.abs(C) < 1e-12] = 0.0
-    new = {term_label(term): list(columns) for term, columns in _columns(summed).items()}
-    ours = {_plain(text): label for label, text in terms.items()}
-    found = {ours[_plain(label)]: columns for label, columns in new.items() if _plain(label) in ours}
-    return {label: np.asarray(C[found[label]], dtype=np.float64) for label in labels}
+    # the terms stand in the same order in both formulas
+    found = {
+        term_label(old): summed.terms[term_label(new)]
+        for old, new in zip(terms, summed.source.fixed_terms, strict=True)
+    }
+    return {label: np.asarray(C[list(found[label])], dtype=np.float64) for label in labels}
 
 
 def _contains(design: Design, large: str, small: str) -> bool:
@@ -135,15 +137,7 @@ def _contains(design: Design, large: str, small: str) -> bool:
     return one - factors == two - factors and (one & factors) < (two & factors)
 
 
-def _columns(fixed: FixedDesign) -> dict[Term, tuple[int, ...]]:
-    return {term: fixed.terms[term_label(term)] for term in fixed.source.fixed_terms}
-
-
 def _sum_atom(design: Design, atom: Atom) -> str:
     factor = design.fixed.factors.get(atom.text)
     treated = atom.kind == "column" and factor is not None and factor.base is not None
     return f"C({atom}, contr.sum)" if treated else str(atom)
-
-
-def _plain(label: str) -> str:
-    return "".join(label.split()).replace("`", "")

@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
+from .._design import display_names
 from .._errors import InputError
 from .means import LINKS, inverse_link, slope_of_mean
 from .table import Table
@@ -102,7 +103,7 @@ def emmeans(
     tests[np.isnan(L).any(axis=1)] = np.nan
     levels = pd.DataFrame(combos, columns=names)
     means = pd.concat([levels, _means_frame(fit, tests, level, type)], axis=1)
-    labels = [" ".join(map(_text, combo)) for combo in combos]
+    labels = display_names([tuple(map(_text, combo)) for combo in combos], " ")
     pairs = list(itertools.combinations(range(len(combos)), 2))
     contrasts = _contrasts(fit, L, labels, pairs, method, adjust, type)
     notes = [f"Degrees of freedom: {METHODS[method]}"]
@@ -171,7 +172,7 @@ def _means_frame(fit: MixedFit, tests: pd.DataFrame, level: float, type: str) ->
 def _contrasts(
     fit: MixedFit,
     L: FloatArray,
-    labels: list[str],
+    labels: Sequence[str],
     pairs: list[tuple[int, int]],
     method: str,
     adjust: str,

@@ -11,12 +11,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from .._design import group_levels
 from .._errors import DesignError, InputError, ScGlmmWarning
 
 if TYPE_CHECKING:
     from .fitted import MixedFit
 
 FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,8 +81,7 @@ def influence(fit: MixedFit, group: str | None = None) -> Influence:
     InputError
         If there is no such group, or only one level of it.
     """
-    name, labels = _labels(fit, group)
-    levels = list(dict.fromkeys(sorted(labels)))
+    name, codes, levels = _groups(fit, group)
     if len(levels) < 2:
         raise InputError(f"group={name!r} has one level only, and nothing is left without it")
     names, p = list(fit.names), len(fit.beta)
@@ -88,9 +89,9 @@ def influence(fit: MixedFit, group: str | None = None) -> Influence:
     cooks, messages = np.full(len(levels), np.nan), [""] * len(levels)
     sds: list[dict[str, float]] = []
     precision = np.linalg.pinv(fit.cov_beta, hermitian=True)
-    for i, level in enumerate(levels):
+    for i in range(len(levels)):
         try:
-            without = _refit(fit, labels != level)
+            without = _refit(fit, codes != i)
         except (DesignError, InputError) as error:
             messages[i] = str(error)
             sds.append({})
@@ -115,24 +116,26 @@ def influence(fit: MixedFit, group: str | None = None) -> Influence:
         dfbetas=pd.DataFrame(dfbetas, index=index, columns=names),
         cooks_distance=pd.Series(cooks, index=index, name="cooks_distance"),
         sd=sd.astype(np.float64),
-        n_obs=pd.Series([int((labels == level).sum()) for level in levels], index=index, name="n_obs"),
+        n_obs=pd.Series(np.bincount(codes, minlength=len(levels)), index=index, name="n_obs"),
         message=pd.Series(messages, index=index, name="message"),
     )
 
 
-def _labels(fit: MixedFit, group: str | None) -> tuple[str, NDArray[np.object_]]:
-    """The name of the group, and its level for each row used."""
+def _groups(fit: MixedFit, group: str | None) -> tuple[str, IntArray, tuple[str, ...]]:
+    """The name of the group, the level of each row used, and the names of the levels."""
     design = fit.prepared.design
     own = {term.group: term for term in design.random}
     name = fit.prepared.groupings[fit.prepared.places[0].block].name if group is None else group
     if name in own:
-        term = own[name]
-        return name, np.array([str(level) for level in term.levels], dtype=object)[term.codes]
+        return name, own[name].codes, own[name].levels
     if name not in fit.data.columns:
         raise InputError(
             f"group={name!r} is neither a grouping factor of the model ({', '.join(own)}) nor a column of its data"
         )
-    return name, fit.data.loc[design.kept, name].astype(str).to_numpy(dtype=object)
+    values = fit.data.loc[design.kept, name]
+    if values.isna().any():
+        raise InputError(f"group={name!r} has missing values in the rows used: fill them in")
+    return name, *group_levels(values)
 
 
 def _refit(fit: MixedFit, rows: NDArray[np.bool_]) -> MixedFit:

@@ -16,10 +16,10 @@ from scipy import stats
 
 from .._display import logger
 from .._errors import InputError
-from .._formula import term_label, term_text
+from .._formula import term_label
 from .glmm import GlmmFit
 from .table import Table
-from .update import update, without
+from .update import reduced, term_key
 
 if TYPE_CHECKING:
     from .fitted import MixedFit
@@ -140,7 +140,7 @@ def drop1(fit: MixedFit, *, ddf: str | None = None) -> Table:
         "<none>": {"npar": np.nan, "AIC": base.aic(), "LRT": np.nan, "Pr(Chi)": np.nan}
     }
     for term in droppable:
-        small = update(base, without(base, [term_text(term)]))
+        small = reduced(base, [term_key(term)])
         lrt, df = max(2.0 * (base.loglik() - small.loglik()), 0.0), base.n_par - small.n_par
         rows[term_label(term)] = {"npar": df, "AIC": small.aic(), "LRT": lrt, "Pr(Chi)": float(stats.chi2.sf(lrt, df))}
     notes = (REFIT_NOTE,) if fit.reml else ()

@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from .._design.random import ReTerm, _level_name
+from .._design import ReTerm
 from .._errors import InputError
 from .._formula import parse_formula
 from .means import inverse_link
+from .update import term_key
 
 if TYPE_CHECKING:
     from .fitted import MixedFit
@@ -89,15 +90,17 @@ def chosen_terms(fit: MixedFit, re_form: str | float | None) -> list[int]:
         return []
     if not isinstance(re_form, str):
         raise InputError(f"re_form={re_form!r}: allowed are None, 'NA' and a formula such as '~ (1 | plate)'")
-    text = "".join(re_form.split())
-    if text in ("NA", "~0", "0"):
+    text = re_form.strip()
+    if "".join(text.split()) in ("NA", "~0", "0", "~-1"):
         return []
-    asked = parse_formula(text if "~" in text else f"~{text}").random
+    asked = parse_formula(text if "~" in text else f"~ {text}")
+    if asked.response is not None or not asked.random:
+        raise InputError(
+            f"re_form={re_form!r} has no random effect: allowed are None, 'NA' and a formula such as '~ (1 | plate)'"
+        )
     found = []
-    for term in asked:
-        same = [
-            i for i, own in enumerate(random) if own.term.basis == term.basis and set(own.term.group) == set(term.group)
-        ]
+    for term in asked.random:
+        same = [i for i, own in enumerate(random) if term_key(own.term) == term_key(term)]
         if not same:
             known = ", ".join(own.label for own in random)
             raise InputError(f"re_form={re_form!r}: the model has no term {term.label}; it has {known}")
@@ -107,22 +110,20 @@ def chosen_terms(fit: MixedFit, re_form: str | float | None) -> list[int]:
 
 def new_codes(term: ReTerm, data: pd.DataFrame, allow_new_levels: bool) -> IntArray:
     """Level of each new row, -1 for one that the model does not know."""
-    group = term.term.group[::-1] if term.term.nested else term.term.group
-    missing = [name for name in group if name not in data.columns]
+    columns = term.term.columns
+    missing = [name for name in columns if name not in data.columns]
     if missing:
         raise InputError(
             f"the new data lack {', '.join(map(repr, missing))}, which {term.label} groups by; add it, or predict with "
             "re_form='NA' (fixed effects only)"
         )
-    parts = [[_level_name(value) for value in data[name]] for name in group]
-    names = [":".join(pieces) for pieces in zip(*parts, strict=True)]
-    place = {level: i for i, level in enumerate(term.levels)}
-    codes = np.array([place.get(name, -1) for name in names], dtype=np.int64)
+    codes = term.codes_at(data)
     if (codes < 0).any() and not allow_new_levels:
-        unknown = sorted({name for name, code in zip(names, codes, strict=True) if code < 0})
+        new = data.loc[(codes < 0), list(columns)].drop_duplicates().head(5)
+        unknown = ", ".join(":".join(map(str, row)) for row in new.itertuples(index=False))
         raise InputError(
-            f"{term.group!r} has new levels: {', '.join(unknown[:5])}; pass allow_new_levels=True to predict for an "
-            "average level, or re_form='NA'"
+            f"{term.group!r} has new levels: {unknown}; pass allow_new_levels=True to predict for an average level, or "
+            "re_form='NA'"
         )
     return codes
 

@@ -10,7 +10,7 @@ from scipy import stats
 
 from .._formula import RandomTerm, term_label, term_text
 from .table import Table
-from .update import formula_terms, update
+from .update import reduced, term_key
 
 if TYPE_CHECKING:
     from .lmm import LmmFit
@@ -52,9 +52,8 @@ def ranova(fit: LmmFit) -> Table:
     loglik, n_par = fit.loglik(), fit.n_par
     rows["<none>"] = {"npar": n_par, "logLik": loglik, "AIC": fit.aic(), "LRT": np.nan, "Df": np.nan}
     for i, term in enumerate(fit.prepared.design.random):
-        for name, smaller, lost in _reductions(term.term):
-            columns = term.Z.shape[1] if smaller is None else lost
-            small_loglik, small_n = _without(fit, i, smaller)
+        for name, smaller in _reductions(term.term):
+            small_loglik, small_n, columns = _without(fit, i, smaller)
             lrt, df = max(2.0 * (loglik - small_loglik), 0.0), n_par - small_n
             label = term.label if name is None else f"{name} in {term.label}"
             rows[label] = {
@@ -73,31 +72,29 @@ def ranova(fit: LmmFit) -> Table:
     return Table(frame, f"ANOVA-like table for random-effects: Single term deletions\n\nModel:\n{fit.formula}")
 
 
-def _reductions(term: RandomTerm) -> list[tuple[str | None, str | None, int]]:
-    """What a term can lose: (name, the smaller term or None, variances lost)."""
+def _reductions(term: RandomTerm) -> list[tuple[str | None, str | None]]:
+    """What a term can lose: (name, the smaller term or None)."""
     slopes = [t for t in term.terms if t]
-    group = ":".join(term.group)
     if not slopes or len(term.terms) == 1:
-        return [(None, None, 1)]
-    out: list[tuple[str | None, str | None, int]] = []
+        return [(None, None)]
+    out: list[tuple[str | None, str | None]] = []
     for gone in slopes:
         kept = [term_text(t) for t in term.terms if t != gone]
         if () not in term.terms:
             kept = ["0", *kept]
-        out.append((term_label(gone), f"({' + '.join(kept)} | {group})", 1))
+        out.append((term_label(gone), f"({' + '.join(kept)} | {term.group_text})"))
     return out
 
 
-def _without(fit: LmmFit, number: int, smaller: str | None) -> tuple[float, int]:
-    """Log likelihood (the kind that was maximised) and number of parameters of the reduced model."""
-    formula = fit.prepared.design.formula
-    label = formula.random[number].label
-    terms = [term for term in formula_terms(formula) if term != label]
-    if smaller is None and len(formula.random) == 1:
+def _without(fit: LmmFit, number: int, smaller: str | None) -> tuple[float, int, int]:
+    """Log likelihood (the kind that was maximised), number of parameters, and variances lost by the reduced model."""
+    random = fit.prepared.design.random
+    lost = random[number].Z.shape[1]
+    if smaller is None and len(random) == 1:
         # theta = 0 is the linear model without random effects
         point = fit.point_at(np.zeros(fit.problem.n_theta), fit.reml)
-        return -point.value, fit.n_par - fit.problem.n_theta
+        return -point.value, fit.n_par - fit.problem.n_theta, lost
+    small = reduced(fit, [term_key(random[number].term)], smaller)
     if smaller is not None:
-        terms.append(smaller)
-    small = update(fit, f"{formula.response} ~ {' + '.join(terms)}")
-    return small.loglik(), small.n_par
+        lost -= small.prepared.design.random[-1].Z.shape[1]
+    return small.loglik(), small.n_par, lost

@@ -1,16 +1,25 @@
-"""``update(fit, ". ~ . - x")``: a formula in which dots stand for what was there."""
+"""``update(fit, ". ~ . - x")``: a formula in which dots stand for what was there.
+
+Terms are compared as sets of factors, never as text: `a b` and `ab`, or a column called `a:b` and the interaction of a
+and b, are different terms.
+"""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+import re
+import warnings
+from collections.abc import Hashable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from .._errors import InputError
-from .._formula import MixedFormula, parse_formula, term_text
+from .._errors import InputError, ScGlmmWarning
+from .._formula import MixedFormula, RandomTerm, Term, parse_formula, term_text
 
 if TYPE_CHECKING:
     from .fitted import MixedFit
+
+# A dot that stands alone, in or outside of brackets; text in backticks is skipped.
+_DOT = re.compile(r"`[^`]*`|(?<![\w.)\]])\.(?![\w.])")
 
 
 def update(fit: MixedFit, formula: str | None = None, **changes: Any) -> Any:
@@ -21,7 +30,7 @@ def update(fit: MixedFit, formula: str | None = None, **changes: Any) -> Any:
     fit
         The model.
     formula
-        ``"~ . - Days"``, ``". ~ . + (1 | Lab)"``, ``"log(y) ~ ."`` or a whole formula.
+        ``"~ . - Days"``, ``". ~ . + (1 | Lab)"``, ``"log(.) ~ ."`` or a whole formula.
     changes
         ``data=`` or any option of :func:`~sc_glmm.models.lmer` or :func:`~sc_glmm.models.glmer`.
 
@@ -47,45 +56,85 @@ def update(fit: MixedFit, formula: str | None = None, **changes: Any) -> Any:
     return make(new, data, **options)
 
 
+def reduced(fit: MixedFit, gone: Iterable[Hashable], added: str | None = None) -> Any:
+    """The model without the terms of these keys, with `added` instead; its notes were shown with the whole model."""
+    old = fit.prepared.design.formula
+    terms = {key: text for key, text in keyed_terms(old).items() if key not in set(gone)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ScGlmmWarning)
+        return update(fit, _written(old.response or "", {**terms, **({} if added is None else {"added": added})}))
+
+
 def _columns(formula: str) -> set[str]:
     """Columns that the fixed part of a formula uses."""
     return {name.name for term in parse_formula(formula).fixed_terms for atom in term for name in atom.names}
 
 
+def term_key(term: Term | RandomTerm) -> Hashable:
+    """What makes a term the same: its factors in any order; for a random one its effects and grouping columns."""
+    if isinstance(term, RandomTerm):
+        return "random", frozenset(map(frozenset, term.terms)), frozenset(term.group)
+    return "fixed", frozenset(term)
+
+
+def keyed_terms(formula: MixedFormula) -> dict[Hashable, str]:
+    """Key and text of each term of the right side, the intercept first if there is one."""
+    fixed = {term_key(term): term_text(term) for term in formula.fixed_terms}
+    random = {term_key(term): term.label for term in formula.random}
+    return {**fixed, **random, **{("offset", atom): f"offset({atom})" for atom in formula.offset_atoms}}
+
+
 def new_formula(old: MixedFormula, change: str) -> str:
     """The formula that `change` makes of the old one."""
+    if not isinstance(change, str) or "~" not in change:
+        raise InputError(f"update({change!r}): a formula is a string with a '~', such as '~ . - Days'")
     left, _, right = change.partition("~")
-    if "~" not in change:
-        raise InputError(f"update({change!r}): a formula has a '~', such as '~ . - Days'")
-    response = left.strip().replace(".", "", 1).strip() if left.strip() in ("", ".") else left.strip()
-    terms: list[str] = []
+    own = old.response or ""
+    response = _DOT.sub(lambda dot: own if dot.group() == "." else dot.group(), left.strip()) or own
+    intercept = term_key(())
+    terms: dict[Hashable, str] = {intercept: "1"}
     for sign, text in split_terms(right):
-        pieces = formula_terms(old) if text == "." else [text]
-        for piece in pieces:
-            same = [own for own in terms if _plain(own) == _plain(piece)]
-            if sign == "+" and not same:
-                terms.append(piece)
-            elif sign == "-" and same:
-                # without a 1 the intercept would come back
-                terms = [*("0" for own in same if own == "1"), *(own for own in terms if own not in same)]
-            elif sign == "-":
-                terms += _expanded(terms, piece, old, change)
-    return f"{response or old.response} ~ {' + '.join(terms) if terms else '1'}"
+        if text in ("0", "1"):
+            if (sign == "+") == (text == "1"):
+                terms = {intercept: "1", **terms}
+            else:
+                terms.pop(intercept, None)
+            continue
+        before = keyed_terms(old)
+        piece = before if text == "." else keyed_terms(parse_formula(f"~ 0 + {text}"))
+        if sign == "+":
+            if text == "." and intercept not in before:
+                terms.pop(intercept, None)
+            terms |= {key: written for key, written in piece.items() if key not in terms}
+            continue
+        there = [key for key in piece if key in terms]
+        if not there:
+            known = ", ".join(before.values())
+            raise InputError(f"update({change!r}): there is no term {text!r} to take out; the terms are {known}")
+        for key in there:
+            del terms[key]
+    return _written(response, terms)
 
 
-def formula_terms(old: MixedFormula) -> list[str]:
-    """The right side of a formula, term by term."""
-    fixed = [term_text(term) for term in old.fixed_terms]
-    if () not in old.fixed_terms:
-        fixed = ["0", *fixed]
-    return [*fixed, *(term.label for term in old.random), *(f"offset({text})" for text in old.offsets)]
+def _written(response: str, terms: dict[Hashable, str]) -> str:
+    """The formula; an intercept is written where nothing else says that the fixed part is not empty."""
+    intercept = term_key(())
+    texts = [text for key, text in terms.items() if key != intercept]
+    if intercept not in terms:
+        texts = ["0", *texts]
+    elif not any(isinstance(key, tuple) and key[0] == "fixed" for key in terms if key != intercept):
+        texts = ["1", *texts]
+    return f"{response} ~ {' + '.join(texts)}"
 
 
 def split_terms(text: str) -> list[tuple[str, str]]:
-    """Signed pieces of a sum, cut at plus and minus outside of brackets."""
+    """Signed pieces of a sum, cut at plus and minus outside of brackets and backticks."""
     pieces: list[tuple[str, str]] = []
-    depth, sign, start = 0, "+", 0
+    depth, sign, start, quoted = 0, "+", 0, False
     for i, char in enumerate(text):
+        quoted ^= char == "`"
+        if quoted:
+            continue
         depth += char in "([{"
         depth -= char in ")]}"
         if char in "+-" and depth == 0:
@@ -95,31 +144,3 @@ def split_terms(text: str) -> list[tuple[str, str]]:
     if text[start:].strip():
         pieces.append((sign, text[start:].strip()))
     return pieces
-
-
-def _expanded(terms: list[str], piece: str, old: MixedFormula, change: str) -> list[str]:
-    """Take out a product such as ``a * b`` by its expansion; what is not there is an error."""
-    if "|" not in piece:
-        inner = parse_formula(f"~ {piece} + (1 | g)").fixed_terms
-        names = {_plain(term_text(term)) for term in inner if term}
-        there = [own for own in terms if _plain(own) in names]
-        if there:
-            for own in there:
-                terms.remove(own)
-            return []
-    known = ", ".join(formula_terms(old))
-    raise InputError(f"update({change!r}): there is no term {piece!r} to take out; the terms are {known}")
-
-
-def _plain(text: str) -> str:
-    return "".join(text.split()).replace("`", "")
-
-
-def without(fit: MixedFit, terms: Mapping[str, None] | list[str]) -> str:
-    """The formula without some of its terms, named as :func:`formula_terms` does."""
-    old = fit.prepared.design.formula
-    gone = {_plain(term) for term in terms}
-    kept = [term for term in formula_terms(old) if _plain(term) not in gone]
-    if "1" in gone:
-        kept = ["0", *kept]
-    return f"{old.response} ~ {' + '.join(kept) if kept else '1'}"
