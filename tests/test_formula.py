@@ -144,7 +144,7 @@ def test_bars_and_offsets_come_out_of_parentheses_and_any_place() -> None:
 
 
 def test_names_and_their_places() -> None:
-    source = "y ~ np.log(`a b` + x) + C(k, contr.sum) + f(lambda u: u + v, [w for w in x])"
+    source = "y ~ np.log(`a b` + x) + C(k, contr.sum) + I(np.pi * v) + C(w, levels=['x', 'y'])"
     names = [
         (name.name, source[slice(*name.span)], name.called)
         for term in parse_formula(source).fixed_terms
@@ -152,15 +152,15 @@ def test_names_and_their_places() -> None:
         for name in atom.names
     ]
     assert names == [
-        ("np", "np", True),
+        ("np.log", "np.log", True),
         ("a b", "`a b`", False),
         ("x", "x", False),
         ("C", "C", True),
         ("k", "k", False),
-        ("contr", "contr", False),
-        ("f", "f", True),
+        ("I", "I", True),
         ("v", "v", False),
-        ("x", "x", False),
+        ("C", "C", True),
+        ("w", "w", False),
     ]
 
 

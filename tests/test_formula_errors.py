@@ -88,7 +88,7 @@ from sc_glmm._formula import MixedFormula, parse_formula
         ("y ~ log(x) + exp(x +)", ")", "not an expression"),
         ("y ~ log(x # c)", "#", "comment"),
         ("y ~ log(__import__)", "__import__", "underscores"),
-        ("y ~ x.__class__(z)", "x.__class__", "underscores"),
+        ("y ~ x.__class__(z)", "x.__class__", "no method '__class__'"),
         ("y ~ {}", None, "not an expression"),
         ("y ~ offset()", "offset()", "needs an expression"),
         ("y ~ offset(1 +)", None, "not an expression"),

@@ -13,7 +13,7 @@ import pandas as pd
 from .._errors import DesignError, mark
 from .._formula import Atom, MixedFormula
 from .coding import FloatArray, code_again, code_terms
-from .columns import Column, read_column
+from .columns import Column, native, read_column
 from .fixed import FixedDesign, build_fixed
 from .names import Use, find_columns, list_some
 from .random import ReTerm, build_random
@@ -96,6 +96,7 @@ class Design:
         """The columns that `atoms` use, converted as those of the design were."""
         names = dict.fromkeys(name.name for atom in atoms for name in atom.names if name.name in self.columns)
         missing = [name for name in names if name not in data.columns]
+        data = native(data, [name for name in names if name in data.columns])
         if missing:
             raise DesignError(f"the new data lack {list_some(missing)}; the model needs {list_some(names)}")
         lacking = [name for name in names if data[name].isna().any()]
@@ -146,6 +147,7 @@ def build_design(
     if na_action not in ("drop", "raise"):
         raise DesignError(f"na_action={na_action!r}: allowed are 'drop' and 'raise'")
     uses = find_columns(formula, data, response=response)
+    data = native(data, list(uses))
     reference = dict(reference or {})
     _check_reference(reference, uses, data)
     kept, notes = _complete_rows(formula, data, uses, na_action)
@@ -228,8 +230,7 @@ def _response(formula: MixedFormula, frame: pd.DataFrame) -> FloatArray:
     if atom is None:
         raise DesignError(f"the formula {formula.source!r} has no left side: write the response before '~'")
     if atom.text.startswith("cbind("):
-        context = {"cbind": lambda *columns: np.column_stack(columns)}
-        return code_terms(((atom,),), frame, formula, context)[0]
+        return code_terms(((atom,),), frame, formula)[0]
     return _one_column(atom, frame, formula, "the response")[0][:, 0]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +11,7 @@ import pandas as pd
 
 from .._errors import DesignError, FormulaError, mark
 from .._formula import Atom, MixedFormula, Term, term_text
+from .evaluate import State, evaluate
 from .names import list_some
 
 if TYPE_CHECKING:
@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 FloatArray = npt.NDArray[np.float64]
 
 
-def code_terms(
-    terms: tuple[Term, ...], frame: pd.DataFrame, formula: MixedFormula, context: Mapping[str, Any] | None = None
-) -> tuple[FloatArray, ModelSpec]:
+def code_terms(terms: tuple[Term, ...], frame: pd.DataFrame, formula: MixedFormula) -> tuple[FloatArray, ModelSpec]:
     """Columns of `terms` on the rows of `frame`, and the recipe to make them again.
 
     Returns
@@ -35,56 +33,70 @@ def code_terms(
     from formulaic import Formula
 
     parsed = Formula([_to_formulaic(term) for term in terms])
+    state: State = {}
 
     def build() -> Any:
-        return parsed.get_model_matrix(frame, context=dict(context or {}), na_action="raise", output="numpy")
+        values = _values(_atoms(terms), frame, state)
+        return parsed.get_model_matrix(frame, context=values, na_action="raise", output="numpy")
 
-    coded = _run(build, terms, frame, formula, context)
+    _check_texts(terms, frame, formula)
+    coded = _run(build, terms, frame, formula)
     spec = coded.model_spec
+    spec.transform_state.update(state)  # formulaic only looks values up, so that this place is ours
     matrix = _as_matrix(coded, len(frame), spec)
     check_finite(matrix, spec, terms, formula)
     if any(atom.kind == "python" for term in terms for atom in term):
-        _check_rowwise(matrix, spec, terms, frame, formula, context)
+        _check_rowwise(matrix, spec, terms, frame, formula)
     return _snap(matrix, spec, terms, frame), spec
 
 
-def code_again(
-    spec: ModelSpec,
-    terms: tuple[Term, ...],
-    frame: pd.DataFrame,
-    formula: MixedFormula,
-    context: Mapping[str, Any] | None = None,
-) -> FloatArray:
+def code_again(spec: ModelSpec, terms: tuple[Term, ...], frame: pd.DataFrame, formula: MixedFormula) -> FloatArray:
     """Columns of the stored recipe on new rows."""
-    coded = _run(
-        lambda: spec.get_model_matrix(frame, context=dict(context or {})), terms, frame, formula, context, spec=spec
-    )
+
+    def build() -> Any:
+        return spec.get_model_matrix(frame, context=_values(_atoms(terms), frame, spec.transform_state))
+
+    coded = _run(build, terms, frame, formula, spec=spec)
     matrix = _as_matrix(coded, len(frame), spec)
     check_finite(matrix, spec, terms, formula)
     return _snap(matrix, spec, terms, frame)
 
 
+def _atoms(terms: tuple[Term, ...]) -> list[Atom]:
+    return list(dict.fromkeys(atom for term in terms for atom in term))
+
+
+def _values(atoms: list[Atom], frame: pd.DataFrame, state: State) -> dict[str, Any]:
+    """Values of the expressions among `atoms`, which formulaic looks up by their text."""
+    return {atom.text: evaluate(atom, frame, state) for atom in atoms if atom.kind == "python"}
+
+
+def _check_texts(terms: tuple[Term, ...], frame: pd.DataFrame, formula: MixedFormula) -> None:
+    """Refuse an expression that is written as a column is called."""
+    for atom in _atoms(terms):
+        if atom.kind == "python" and atom.text in frame.columns:
+            raise DesignError(
+                f"{atom.text!r} is an expression here, and the name of a column elsewhere in the formula: rename the "
+                f"column\n{mark(formula.source, atom.span)}"
+            )
+
+
 def _check_rowwise(
-    matrix: FloatArray,
-    spec: ModelSpec,
-    terms: tuple[Term, ...],
-    frame: pd.DataFrame,
-    formula: MixedFormula,
-    context: Mapping[str, Any] | None,
+    matrix: FloatArray, spec: ModelSpec, terms: tuple[Term, ...], frame: pd.DataFrame, formula: MixedFormula
 ) -> None:
-    """Refuse expressions whose value in a row depends on other rows, on the order of rows or on chance.
+    """Refuse expressions whose value in a row depends on other rows.
 
     Such a column could not be made again for new data, and results would change with the order of the cells.
     """
     n_rows = len(frame)
     some = np.arange(n_rows)[:: -max(n_rows // 200, 2)]
-    again = code_again(spec, terms, frame.iloc[some].reset_index(drop=True), formula, context)
+    again = code_again(spec, terms, frame.iloc[some].reset_index(drop=True), formula)
     scale = np.abs(matrix).max(axis=0, initial=0.0)
     differs = (np.abs(again - matrix[some]) > 1e-8 * scale).any(axis=0)
     for term, columns in term_columns(spec, terms).items():
         if differs[columns].any():
             raise FormulaError(
-                f"the value of {term_text(term)!r} in a row depends on other rows or on chance: use center(), scale(), "
+                f"the value of {term_text(term)!r} in a row depends on other rows: use center(), scale(), "
                 "poly() or a spline, which remember what they saw, or add the result to the data as a column",
                 formula.source,
                 term_span(term),
@@ -95,7 +107,7 @@ def factor_of(atom: Atom) -> Any:
     """The atom as formulaic's factor."""
     from formulaic.parser.types import Factor
 
-    return Factor(atom.text, eval_method="lookup" if atom.kind == "column" else "python")
+    return Factor(atom.text, eval_method="lookup")
 
 
 def _to_formulaic(term: Term) -> Any:
@@ -131,10 +143,9 @@ def _run(
     terms: tuple[Term, ...],
     frame: pd.DataFrame,
     formula: MixedFormula,
-    context: Mapping[str, Any] | None,
     spec: ModelSpec | None = None,
 ) -> Any:
-    """Let formulaic evaluate the user's code; whatever goes wrong there is an error in the user's formula or data."""
+    """Evaluate the formula; whatever goes wrong there is an error in the user's formula or data."""
     try:
         coded = _quietly(build)
         if np.shape(coded)[0] != len(frame):
@@ -143,8 +154,8 @@ def _run(
     except (MemoryError, KeyboardInterrupt):
         raise
     except Exception as error:
-        for atom in dict.fromkeys(atom for term in terms for atom in term):
-            _explain(atom, frame, formula, context, spec)
+        for atom in _atoms(terms):
+            _explain(atom, frame, formula, spec)
         raise DesignError(f"the design matrix cannot be built: {_words(error)}") from error
 
 
@@ -157,28 +168,30 @@ def _quietly(build: Any) -> Any:
         return build()
 
 
-def _explain(
-    atom: Atom, frame: pd.DataFrame, formula: MixedFormula, context: Mapping[str, Any] | None, spec: ModelSpec | None
-) -> None:
+def _explain(atom: Atom, frame: pd.DataFrame, formula: MixedFormula, spec: ModelSpec | None) -> None:
     """Raise our error if `atom` alone is the culprit."""
     from formulaic import Formula, ModelSpec
-    from formulaic.errors import FactorEvaluationError
     from formulaic.parser.types import Term as FormulaicTerm
 
     one = Formula([FormulaicTerm([factor_of(atom)])])
-    state = {} if spec is None else {"transform_state": spec.transform_state, "encoder_state": spec.encoder_state}
+    state = {} if spec is None else {"encoder_state": spec.encoder_state}
+    try:
+        values = _values([atom], frame, {} if spec is None else spec.transform_state)
+    except Exception as error:
+        message = f"{atom.text!r} cannot be evaluated: {_words(error)}{_levels(atom, frame)}"
+        raise FormulaError(message, formula.source, atom.span) from error
 
     def build(na_action: str) -> Any:
-        recipe = ModelSpec.from_spec(one, na_action=na_action, output="numpy", **state)
-        return recipe.get_model_matrix(frame, context=dict(context or {}))
+        return ModelSpec.from_spec(one, na_action=na_action, output="numpy", **state).get_model_matrix(
+            frame, context=values
+        )
 
     try:
         coded = _quietly(lambda: build("ignore"))
         if np.shape(coded)[0] != len(frame):
             raise ValueError(f"it gives {np.shape(coded)[0]} values for {len(frame)} rows")
     except Exception as error:
-        what = "cannot be evaluated" if isinstance(error, FactorEvaluationError) else "is no value for each row"
-        message = f"{atom.text!r} {what}: {_words(error)}{_levels(atom, frame)}"
+        message = f"{atom.text!r} does not give a value for each row: {_words(error)}{_levels(atom, frame)}"
         raise FormulaError(message, formula.source, atom.span) from error
     try:
         _quietly(lambda: build("raise"))

@@ -98,6 +98,16 @@ def _relevel(column: Column, reference: object) -> Column:
     return Column(column.name, "factor", reordered, "given", column.unused)
 
 
+def native(data: pd.DataFrame, names: list[str]) -> pd.DataFrame:
+    """The columns `names` in the machine's byte order, which pandas needs; files may bring the other one."""
+    dtypes = {name: data[name].dtype for name in names}
+    foreign = {name: dtype for name, dtype in dtypes.items() if isinstance(dtype, np.dtype) and not dtype.isnative}
+    if not foreign:
+        return data
+    swapped = {name: np.asarray(data[name]).astype(dtype.newbyteorder("=")) for name, dtype in foreign.items()}
+    return data.assign(**swapped)
+
+
 def _plain(values: pd.Series, name: str) -> tuple[str, pd.Categorical | np.ndarray]:
     """What a column holds (``factor``, ``text``, ``bool`` or ``number``), and its values in a plain form."""
     dtype = values.dtype
@@ -111,7 +121,10 @@ def _plain(values: pd.Series, name: str) -> tuple[str, pd.Categorical | np.ndarr
     if pd.api.types.is_complex_dtype(dtype):
         raise DesignError(f"column {name!r} holds complex numbers, which no model here can use")
     if pd.api.types.is_integer_dtype(dtype):
-        return "number", values.to_numpy(dtype=np.int64)
+        # beyond 2^53 a double cannot hold every integer; R reads such numbers as doubles too
+        doubles = values.to_numpy(dtype=np.float64)
+        exact = np.abs(doubles).max(initial=0.0) < 2.0**53
+        return "number", values.to_numpy(dtype=np.int64) if exact else doubles
     if pd.api.types.is_float_dtype(dtype):
         return "number", values.to_numpy(dtype=np.float64)
     inferred = pd.api.types.infer_dtype(values, skipna=True)

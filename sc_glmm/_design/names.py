@@ -11,10 +11,6 @@ import pandas as pd
 from .._errors import DesignError, FormulaError, mark
 from .._formula import Atom, MixedFormula, Name
 
-# what Python itself may add to formulaic's functions; nothing that reads files or runs code
-_BUILTINS = frozenset("abs bool dict divmod float int len list max min pow range round set slice str sum tuple".split())
-_RESPONSE_FUNCTIONS = frozenset({"cbind"})
-
 
 @dataclass
 class Use:
@@ -47,25 +43,24 @@ def find_columns(formula: MixedFormula, data: pd.DataFrame, *, response: bool = 
     Raises
     ------
     FormulaError
-        If a name is neither a column nor a function.
+        If a name is not a column.
     DesignError
         If two columns have the name.
     """
     uses: dict[str, Use] = {}
-    called: list[Name] = []
     for atom, is_term in _atoms(formula, response):
-        functions = _functions() | (_RESPONSE_FUNCTIONS if atom is formula.response_atom else frozenset())
-        columns = [name for name in atom.names if _is_column(name, atom, data, functions, formula.source)]
+        columns = [name for name in atom.names if not name.called]
         if not columns:
             raise FormulaError(f"{atom.text!r} uses no column of the data", formula.source, atom.span)
-        called += [name for name in atom.names if name not in columns]
         for name in columns:
+            if name.name not in data.columns:
+                raise _missing(name, data, formula.source)
             use = uses.setdefault(name.name, Use(name.span))
             if not is_term:
                 use.computed = True
             elif atom.kind == "column":
                 use.bare = True
-            elif atom.text.startswith("C("):
+            elif atom.factor_column == name.name:
                 use.categorical = True
             else:
                 use.computed = True
@@ -74,10 +69,6 @@ def find_columns(formula: MixedFormula, data: pd.DataFrame, *, response: bool = 
             if column not in data.columns:
                 raise _missing(Name(column, span), data, formula.source)
             uses.setdefault(column, Use(span)).group = True
-    for name in called:
-        if name.name in uses:
-            message = f"{name.name!r} is a function here and a column elsewhere in the formula: rename the column"
-            raise FormulaError(message, formula.source, name.span)
     for column, use in uses.items():
         if isinstance(data[column], pd.DataFrame):
             raise DesignError(
@@ -99,34 +90,12 @@ def _atoms(formula: MixedFormula, response: bool) -> Iterator[tuple[Atom, bool]]
         yield atom, False
 
 
-def _functions() -> frozenset[str]:
-    from formulaic.transforms import TRANSFORMS  # formulaic is slow to import
-
-    return frozenset(TRANSFORMS) | _BUILTINS
-
-
-def _is_column(name: Name, atom: Atom, data: pd.DataFrame, functions: frozenset[str], source: str) -> bool:
-    """Whether the name is a column (True) or a function (False)."""
-    if atom.kind == "python" and name.called and name.name in functions:
-        return False
-    if name.name in data.columns:
-        return True
-    if atom.kind == "python" and name.name in functions:
-        return False
-    raise _missing(name, data, source, functions if name.called else None)
-
-
-def _missing(name: Name, data: pd.DataFrame, source: str, functions: frozenset[str] | None = None) -> FormulaError:
+def _missing(name: Name, data: pd.DataFrame, source: str) -> FormulaError:
     columns = [column for column in data.columns if isinstance(column, str)]
-    kind, known = ("column", columns) if functions is None else ("function", sorted(functions))
-    folded = [candidate for candidate in known if candidate.casefold() == name.name.casefold()]
-    close = folded or difflib.get_close_matches(name.name, known, n=1)
-    dotted = [column for column in columns if column.startswith(f"{name.name}.")]
-    if dotted and not folded:
-        hint = f"; a name with a dot needs backticks inside a function: `{dotted[0]}`"
-    else:
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-    return FormulaError(f"no {kind} {name.name!r}{hint} (available: {list_some(known, 20)})", source, name.span)
+    folded = [candidate for candidate in columns if candidate.casefold() == name.name.casefold()]
+    close = folded or difflib.get_close_matches(name.name, columns, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    return FormulaError(f"no column {name.name!r}{hint} (available: {list_some(columns, 20)})", source, name.span)
 
 
 def list_some(items: Iterable[object], most: int = 8) -> str:

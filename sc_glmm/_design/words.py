@@ -105,7 +105,7 @@ def main_effect(design: Design, label: str) -> Factor | None:
     keys = [atom.text] if atom.kind == "column" else [atom.text, *(n.name for n in atom.names)]
     factor = next((design.fixed.factors[key] for key in keys if key in design.fixed.factors), None)
     number = atom.text in design.columns and design.columns[atom.text].kind != "factor"
-    return factor if not number and (atom.kind == "column" or atom.text.startswith("C(")) else None
+    return factor if not number and (atom.kind == "column" or atom.makes_factor) else None
 
 
 def codes_every_level(design: Design, label: str) -> bool:
@@ -126,7 +126,7 @@ def elsewhere(design: Design, name: str, typical: Mapping[str, object] | None = 
         if len(term) < 2 or name not in inside or not design.fixed.terms[term_label(term)]:
             continue
         for atom in term:
-            if typical is None and atom.kind == "python" and not atom.text.startswith("C("):
+            if typical is None and atom.kind == "python" and not atom.makes_factor:
                 if all(n.name != name for n in atom.names):
                     partners[atom.text] = 0
                 continue

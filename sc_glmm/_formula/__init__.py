@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
+from .language import NUMPY, dotted, quoted_column
 from .parse import parse_formula
 from .records import Atom, MixedFormula, Name, RandomTerm, Term, term_label, term_text
 
-__all__ = ["Atom", "MixedFormula", "Name", "RandomTerm", "Term", "parse_formula", "term_label", "term_text"]
+__all__ = [
+    "NUMPY",
+    "Atom",
+    "MixedFormula",
+    "Name",
+    "RandomTerm",
+    "Term",
+    "dotted",
+    "parse_formula",
+    "quoted_column",
+    "term_label",
+    "term_text",
+]

@@ -58,7 +58,7 @@ class Parser:
             raise self.fail("a number cannot be the response", left[0].span)
         if len(left) == 1 and left[0].kind in ("name", "quoted", "braces"):
             return self.atom(left[0])
-        return self.python(left[0].start, left[-1].stop)
+        return self.python(left[0].start, left[-1].stop, response=True)
 
     def right_side(self) -> Piece:
         """Everything after ``~``."""
@@ -219,13 +219,13 @@ class Parser:
         inner = 1 if token.kind == "braces" else 0
         return self.python(token.start + inner, token.stop - inner, token.span)
 
-    def python(self, start: int, stop: int, span: Span | None = None) -> Atom:
+    def python(self, start: int, stop: int, span: Span | None = None, *, response: bool = False) -> Atom:
         """Python code, or a name if there is nothing else."""
-        text, names = read_python(self.source, start, stop)
+        text, names, tree = read_python(self.source, start, stop, response=response)
         span = span or (start, stop)
         if len(names) == 1 and text in (names[0].name, f"`{names[0].name}`"):
             return Atom(names[0].name, "column", span, names)
-        return Atom(text, "python", span, names, self.source[span[0]] == "{")
+        return Atom(text, "python", span, names, self.source[span[0]] == "{", tree)
 
     def need_terms(self, piece: Piece, operator: Token) -> None:
         """Refuse 0, 1, bars and offsets as operands of anything but plus and minus."""

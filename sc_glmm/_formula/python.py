@@ -1,40 +1,55 @@
-"""The Python code inside a formula: is it valid, how does Python write it, which names does it use."""
+"""The Python code inside a formula: is it allowed, how does Python write it, which names does it use."""
 
 from __future__ import annotations
 
 import ast
-import keyword
+import re
 import warnings
+from collections.abc import Callable
 
 from .._errors import FormulaError
+from .language import ELSEWHERE, RefusedError, check_language, dotted, is_coding, quoted_column, unknown_function
 from .records import Name
 from .tokens import skip_backticks, skip_string
 
 
-def read_python(source: str, start: int, stop: int) -> tuple[str, tuple[Name, ...]]:
+def read_python(
+    source: str, start: int, stop: int, *, response: bool = False
+) -> tuple[str, tuple[Name, ...], ast.expr]:
     """Check the code at ``source[start:stop]``.
 
     Returns
     -------
-    The code in Python's own spacing, backticks kept, and the names in it in the order of the source. Names that
-    the code binds itself (arguments of a lambda, variables of a comprehension) are not among them.
+    The code in Python's own spacing, backticks kept; the names of columns and functions in it, in the order of the
+    source; and its tree, in which names are those of columns, whatever characters they have.
     """
     code, where, quoted = _replace_backticks(source, start, stop)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # such as an odd escape in a string: formulaic's own reading decides
+            warnings.simplefilter("ignore")  # such as an odd escape in a string
             tree = ast.parse(code, mode="eval")
-            text = ast.unparse(tree).replace("\n", " ")
     except SyntaxError as error:
+        called = re.match(r"\s*([\w.]+)\s*\(", source[start:stop])
+        if called is not None and called[1] in ELSEWHERE:  # R's names may hold words of Python: as.factor, is.na
+            raise FormulaError(unknown_function(called[1]), source, (start, start + called.end(1))) from None
         spot = where[min(max((error.offset or 1) - 1, 0), len(where) - 1)]
         shown = source[start:stop].strip()
         raise FormulaError(f"{shown!r} is not an expression: {error.msg}", source, (spot, spot + 1)) from None
     except (ValueError, RecursionError, MemoryError) as error:
         raise FormulaError(f"this expression cannot be read: {error}", source, (start, stop)) from None
-    names = _names(tree, code, source, where, quoted)
+    place = _places(code, source, where)
+    try:
+        check_language(tree, quoted.__contains__, response=response)
+    except RefusedError as error:
+        raise FormulaError(str(error), source, place(error.node)) from None
+    text = ast.unparse(tree).replace("\n", " ")
+    names = _names(tree, place, quoted)
     for alias, name in quoted.items():
         text = text.replace(alias, f"`{name}`")
-    return text, names
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name):
+            node.id = quoted.get(node.id, node.id)
+    return text, names, tree.body
 
 
 def _replace_backticks(source: str, start: int, stop: int) -> tuple[str, list[int], dict[str, str]]:
@@ -51,9 +66,6 @@ def _replace_backticks(source: str, start: int, stop: int) -> tuple[str, list[in
         if char == "`":
             end = skip_backticks(source, pos)
             name = source[pos + 1 : end - 1]
-            if keyword.iskeyword(name):  # formulaic takes the backticks off such a name
-                message = f"{name!r} is a word of Python, which cannot stand inside an expression: rename the column"
-                raise FormulaError(message, source, (pos, end))
             piece = aliases.setdefault(name, f"{prefix}{len(aliases)}q_")
             where += [pos] * len(piece)
         elif char in "\"'":
@@ -73,47 +85,39 @@ def _replace_backticks(source: str, start: int, stop: int) -> tuple[str, list[in
     return text[blank:], [*where[blank:], stop], {alias: name for name, alias in aliases.items()}
 
 
-def _names(tree: ast.Expression, code: str, source: str, where: list[int], quoted: dict[str, str]) -> tuple[Name, ...]:
-    nodes = list(ast.walk(tree))
-    bound = {node.arg for node in nodes if isinstance(node, ast.arg)}
-    bound |= {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
-    called = {id(_root(node.func)) for node in nodes if isinstance(node, ast.Call)}
+def _places(code: str, source: str, where: list[int]) -> Callable[[ast.AST], tuple[int, int]]:
+    """The function that finds the place of a node in the formula."""
     encoded = code.encode()
 
-    def place(node: ast.expr) -> tuple[int, int]:
+    def place(node: ast.AST) -> tuple[int, int]:
         # Python counts bytes
-        first, last = (len(encoded[:n].decode()) for n in (node.col_offset, node.end_col_offset or node.col_offset + 1))
+        start, end = getattr(node, "col_offset", 0), getattr(node, "end_col_offset", None)
+        first, last = len(encoded[:start].decode()), len(encoded[: end or start + 1].decode())
         stop = where[last - 1]
         return where[first], skip_backticks(source, stop) if source[stop] == "`" else stop + 1
 
+    return place
+
+
+def _names(
+    tree: ast.Expression, place: Callable[[ast.AST], tuple[int, int]], quoted: dict[str, str]
+) -> tuple[Name, ...]:
+    """Names of columns, and those of functions and codings as `called`."""
     found: list[Name] = []
-    for node in nodes:
-        if isinstance(node, ast.Name | ast.Attribute):
-            own = node.id if isinstance(node, ast.Name) else node.attr
-            if own.startswith("__"):
-                raise FormulaError("names that begin with two underscores cannot be used", source, place(node))
-        if isinstance(node, ast.Name) and node.id not in bound:
-            found.append(Name(quoted.get(node.id, node.id), place(node), id(node) in called))
-        elif _is_quote_call(node):
-            argument = node.args[0]  # type: ignore[attr-defined]
-            found.append(Name(argument.value, place(argument)))
+    passed: set[int] = set()
+    for node in ast.walk(tree):  # parents come before their children
+        if isinstance(node, ast.Call):
+            passed.add(id(node.func))
+            found.append(Name(str(dotted(node.func)), place(node.func), called=True))
+            passed.update(id(inner) for inner in ast.walk(node.func))
+            column = quoted_column(node)
+            if column is not None:
+                found.append(Name(column, place(node.args[0])))
+            elif dotted(node.func) == "C":
+                codings = [*node.args[1:], *(keyword.value for keyword in node.keywords)]
+                passed.update(id(inner) for coding in codings if is_coding(coding) for inner in ast.walk(coding))
+        elif isinstance(node, ast.Attribute):
+            passed.update(id(inner) for inner in ast.walk(node))
+        elif isinstance(node, ast.Name) and id(node) not in passed:
+            found.append(Name(quoted.get(node.id, node.id), place(node)))
     return tuple(sorted(found, key=lambda name: name.span))
-
-
-def _root(node: ast.expr) -> ast.expr:
-    """``np`` of ``np.random.normal``."""
-    while isinstance(node, ast.Attribute):
-        node = node.value
-    return node
-
-
-def _is_quote_call(node: ast.AST) -> bool:
-    """Whether this is ``Q("name")``, which names a column by a string."""
-    return (
-        isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Name)
-        and node.func.id == "Q"
-        and len(node.args) == 1
-        and isinstance(node.args[0], ast.Constant)
-        and isinstance(node.args[0].value, str)
-    )

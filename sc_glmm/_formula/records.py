@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 from dataclasses import dataclass, field
+
+from .language import column_of_factor, dotted
 
 Span = tuple[int, int]
 
@@ -18,7 +21,7 @@ class Name:
     span
         Its place in the formula.
     called
-        Whether it is called, as `log` in ``log(x)`` or `np` in ``np.log(x)``.
+        Whether it is a function, such as ``log`` in ``log(x)`` or ``np.log`` in ``np.log(x)``.
     """
 
     name: str
@@ -42,6 +45,8 @@ class Atom:
         The names in it, in the order of the source.
     braces
         Whether a formula must write it in braces.
+    tree
+        The code of an expression, checked; names in it are those of columns.
     """
 
     text: str
@@ -49,6 +54,17 @@ class Atom:
     span: Span = field(compare=False)
     names: tuple[Name, ...] = field(compare=False)
     braces: bool = field(default=False, compare=False)
+    tree: ast.expr | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def factor_column(self) -> str | None:
+        """The column of ``C(column)``, which is a factor whatever it holds; None for anything else."""
+        return column_of_factor(self.tree)
+
+    @property
+    def makes_factor(self) -> bool:
+        """Whether this is a call of ``C``."""
+        return isinstance(self.tree, ast.Call) and dotted(self.tree.func) == "C"
 
     def __str__(self) -> str:
         """Write the atom so that it can be read again."""

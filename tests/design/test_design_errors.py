@@ -38,14 +38,22 @@ def design_of(source: str, data: pd.DataFrame = DATA, **options: object) -> Desi
         ("~ log(x + xx)", "xx", "no column 'xx'"),
         ("~ x + `a b`", "`a b`", "no column 'a b'"),
         ("~ x:xyz", "xyz", "no column 'xyz'"),
-        ("~ lgo(x)", "lgo", "no function 'lgo'; did you mean 'log'"),
+        ("~ lgo(x)", "lgo", "no function 'lgo' in formulas; did you mean log"),
         ("~ open(x)", "open", "no function 'open'"),
         ("~ exec(x)", "exec", "no function 'exec'"),
         ("~ I(1)", "I(1)", "uses no column"),
-        ("~ x + log(x, x, x, x)", "log(x, x, x, x)", "cannot be evaluated"),
-        ("~ x + sum(x)", "sum(x)", "no value for each row"),
-        ("~ age + x.mean()", "x.mean()", "no value for each row"),
-        ("~ age + {x.to_numpy()[:3]}", "{x.to_numpy()[:3]}", "3 values for 8 rows"),
+        ("~ x + log(x, x, x, x)", "log(x, x, x, x)", "takes 1 argument, and here are 4"),
+        ("~ x + sum(x)", "sum", "its own row only"),
+        ("~ age + x.mean()", "x.mean", "no method 'mean'.*its own row only"),
+        ("~ age + {x.to_numpy()[:3]}", "x.to_numpy()[:3]", "square brackets"),
+        ("~ age + I(-Disease)", "I(-Disease)", "Disease is not a number"),
+        ("~ age + I(Disease == 'z')", "I(Disease == 'z')", "no level 'z'; levels of 'Disease': a, b"),
+        ("~ age + I(Disease < 'b')", "I(Disease < 'b')", "text has no order"),
+        ("~ age + I(x & age)", "I(x & age)", "x is not true or false"),
+        ("~ age + bs(x, df=4) + I(1 + bs(x, df=4))", "I(1 + bs(x, df=4))", "several columns"),
+        ("~ factor(x)", "factor", r"write C\(x\)"),
+        ("~ as.factor(x)", "as.factor", r"write C\(x\)"),
+        ("~ ns(x, 3)", "ns", r"write cr\(x, df=3\)"),
         ("~ bs(x, df=2)", "bs(x, df=2)", "Invalid value for df"),
         (
             "~ age + C(Disease, contr.treatment('z'))",
@@ -53,10 +61,10 @@ def design_of(source: str, data: pd.DataFrame = DATA, **options: object) -> Desi
             "'z'.*levels of 'Disease': a, b",
         ),
         ("~ C(Disease, levels=['a'])", "C(Disease, levels=['a'])", "b"),
-        ("~ x + np.cumsum(x)", "np.cumsum(x)", "depends on other rows"),
-        ("~ I(x - x.mean())", "I(x - x.mean())", r"use center\(\)"),
-        ("~ np.random.normal(x):age", "np.random.normal(x):age", "chance"),
-        ("~ Disease + x + np.argsort(Disease.astype(str))", None, None),
+        ("~ x + np.cumsum(x)", "np.cumsum", "its own row only"),
+        ("~ I(x - x.mean())", "x.mean", r"use center\(\)"),
+        ("~ np.random.normal(x):age", "np.random.normal", "no method 'normal'"),
+        ("~ Disease + x + np.argsort(Disease.astype(str))", None, "its own row only"),
         ("~ Disease ** x", None, "whole number"),
     ],
 )
@@ -76,7 +84,6 @@ def test_formula_errors(source: str, culprit: str | None, message: str | None) -
         ("~ age + np.sqrt(x)", "np.sqrt(x)", "in 2 of 8 rows"),
         ("~ age + (log(x) | sample)", "log(x)", "in 3 of 8 rows"),
         ("~ age + offset(log(x))", "log(x)", "in 3 of 8 rows"),
-        ("~ age + lag(x)", "lag(x)", "in 1 of 8 rows"),
         ("~ big", "big", "in 1 of 8 rows"),
         ("~ 0", "~ 0", "fixed part has no column"),
         ("~ 0 + (1 | sample)", "~ 0 + (1 | sample)", "fixed part has no column"),
@@ -117,7 +124,7 @@ def test_nothing_of_the_caller_is_visible() -> None:
 
 def test_the_innermost_reason_is_kept() -> None:
     with pytest.raises(FormulaError) as caught:
-        design_of("~ np.linalg.inv(x)")
+        design_of("~ bs(x, df=2)")
     assert caught.value.__cause__ is not None
     assert str(caught.value).count("\n") == 2
 

@@ -1,0 +1,351 @@
+"""What the Python code in a formula may say. Nothing else is evaluated, wherever the formula comes from.
+
+A formula can come from a stranger: every results file stores one. Its code is therefore never handed to Python; it is a
+small language of its own, whose words all stand here, and `_design/evaluate.py` computes it node by node.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+MAX_DEPTH = 100
+# lists of levels and knots; `9` of these inside one another would still be small
+_LITERALS = (int, float, str, bool)
+
+
+@dataclass(frozen=True)
+class Signature:
+    """Number of arguments by position, and names of arguments by keyword."""
+
+    low: int
+    high: int
+    keywords: frozenset[str] = frozenset()
+
+
+def _signature(low: int, high: int, keywords: str = "") -> Signature:
+    return Signature(low, high, frozenset(keywords.split()))
+
+
+_ONE = (
+    "log log2 log10 log1p exp exp2 expm1 sqrt cbrt square abs absolute fabs sign sin cos tan arcsin arccos arctan sinh "
+    "cosh tanh arcsinh arccosh arctanh floor ceil trunc rint deg2rad rad2deg isnan isfinite logical_not"
+)
+_TWO = "minimum maximum power hypot arctan2 mod fmod logical_and logical_or logical_xor isin"
+
+#: Functions of NumPy, written ``np.log(x)`` or ``log(x)``.
+NUMPY: dict[str, Signature] = {
+    **{name: _signature(1, 1) for name in _ONE.split()},
+    **{name: _signature(2, 2) for name in _TWO.split()},
+    "round": _signature(1, 2, "decimals"),
+    "clip": _signature(1, 3, "a_min a_max"),
+    "where": _signature(3, 3),
+}
+#: Constants of NumPy, written ``np.pi``.
+NUMPY_CONSTANTS = frozenset({"pi", "e"})
+
+_SPLINE = "df knots lower_bound upper_bound constraints extrapolation"
+#: formulaic's own functions, which remember what they saw.
+TRANSFORMS: dict[str, Signature] = {
+    "I": _signature(1, 1),
+    "Q": _signature(1, 1),
+    "C": _signature(1, 2, "contrasts levels spans_intercept"),
+    "hashed": _signature(2, 3, "levels contrasts spans_intercept"),
+    "bs": _signature(1, 8, "df knots degree include_intercept lower_bound upper_bound extrapolation"),
+    "cr": _signature(1, 6, _SPLINE),
+    "cs": _signature(1, 6, _SPLINE),
+    "cc": _signature(1, 6, _SPLINE),
+    "poly": _signature(1, 3, "degree raw"),
+    "center": _signature(1, 1),
+    "scale": _signature(1, 4, "center scale ddof"),
+    "standardize": _signature(1, 4, "center rescale ddof"),
+    "exp10": _signature(1, 1),
+    "pow": _signature(2, 2),
+}
+#: Codings of a factor, the second argument of ``C``: ``contr.sum`` or ``contr.sum()``, and patsy's ``Sum``.
+CODINGS: dict[str, Signature] = {
+    "contr.treatment": _signature(0, 1, "base"),
+    "contr.SAS": _signature(0, 1, "base"),
+    "contr.sum": _signature(0, 0),
+    "contr.helmert": _signature(0, 2, "reverse scale"),
+    "contr.poly": _signature(0, 1, "scores"),
+    "contr.diff": _signature(0, 1, "backward"),
+    "contr.custom": _signature(1, 2, "contrasts names"),
+    "Treatment": _signature(0, 1, "reference"),
+    "Sum": _signature(0, 0),
+    "Helmert": _signature(0, 2, "reverse scale"),
+    "Poly": _signature(0, 1, "scores"),
+    "Diff": _signature(0, 1, "backward"),
+}
+FUNCTIONS: dict[str, Signature] = {**NUMPY, **TRANSFORMS, **CODINGS}
+
+#: What users of R, patsy or pandas write, and what it is called here.
+ELSEWHERE: dict[str, str] = {
+    "factor": "write C(x)",
+    "as.factor": "write C(x)",
+    "ordered": "write C(x, contr.poly)",
+    "as.numeric": "convert the column in the data",
+    "relevel": "pass reference={'x': 'level'}",
+    "ns": "write cr(x, df=3) for a natural cubic spline",
+    "rcs": "write cr(x, df=3) for a natural cubic spline",
+    "s": "write cr(x, df=3) or bs(x, df=4) for a spline",
+    "te": "write cr(x, df=3) or bs(x, df=4) for a spline",
+    "ifelse": "write np.where(condition, a, b)",
+    "cut": "add the intervals to the data as a column",
+    "pmin": "write np.minimum(x, y)",
+    "pmax": "write np.maximum(x, y)",
+    "min": "write np.minimum(x, y)",
+    "max": "write np.maximum(x, y)",
+    "is.na": "rows with missing values are dropped",
+    "logit": "write log(x / (1 - x))",
+    "qlogis": "write log(x / (1 - x))",
+    "plogis": "write 1 / (1 + exp(-x))",
+    "expit": "write 1 / (1 + exp(-x))",
+    "ln": "write log(x)",
+    "interaction": "write a:b",
+    "lag": "add the shifted values to the data as a column",
+    "int": "write np.floor(x)",
+    "float": "numbers are doubles here",
+}
+
+_OTHER_ROWS = (
+    "a value in a formula depends on its own row only: use center(), scale(), poly() or a spline, which remember what "
+    "they saw, or add the result to the data as a column"
+)
+ELSEWHERE |= dict.fromkeys("sum mean std var sd median cumsum diff rank argsort len quantile".split(), _OTHER_ROWS)
+
+_BINARY = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod, ast.Pow, ast.BitAnd, ast.BitOr)
+_UNARY = (ast.UAdd, ast.USub, ast.Not, ast.Invert)
+_COMPARE = (ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.In, ast.NotIn)
+
+_REFUSED: tuple[tuple[type[ast.AST] | tuple[type[ast.AST], ...], str], ...] = (
+    (ast.Subscript, "square brackets after a value: add what you select to the data as a column"),
+    (ast.Lambda, "a function of your own: compute the values first, and add them to the data as a column"),
+    (ast.IfExp, "'if ... else': write np.where(condition, a, b)"),
+    (ast.NamedExpr, "an assignment: write the expression itself"),
+    (ast.JoinedStr, "a formatted string: write the text itself"),
+    ((ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp), "a loop: write the values out, as in [1, 2, 3]"),
+    (ast.Starred, "a starred argument: write the arguments out"),
+    ((ast.Await, ast.Yield, ast.YieldFrom), "code that waits"),
+    (ast.Set, "a set: write a list, as in ['a', 'b']"),
+)
+
+
+class RefusedError(Exception):
+    """Code outside of the language; `node` is the culprit."""
+
+    def __init__(self, message: str, node: ast.AST) -> None:
+        self.node = node
+        super().__init__(message)
+
+
+def dotted(node: ast.AST) -> str | None:
+    """``np.log`` as one name; None for anything but a name with at most one dot."""
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+        return f"{node.value.id}.{node.attr}"
+    return None
+
+
+def signature_of(name: str) -> Signature | None:
+    """Arguments of a function as a formula writes it, with or without ``np.``; None for an unknown one."""
+    return NUMPY.get(name[3:]) if name.startswith("np.") else FUNCTIONS.get(name)
+
+
+def is_coding(node: ast.AST) -> bool:
+    """Whether this names the coding of a factor, called or not."""
+    return dotted(node.func if isinstance(node, ast.Call) else node) in CODINGS
+
+
+def column_of_factor(tree: ast.AST | None) -> str | None:
+    """``x`` of ``C(x)``, the call that makes a factor of a column whatever it holds; else None."""
+    if not isinstance(tree, ast.Call) or dotted(tree.func) != "C" or not tree.args:
+        return None
+    first = tree.args[0]
+    return first.id if isinstance(first, ast.Name) else quoted_column(first)
+
+
+def quoted_column(node: ast.AST) -> str | None:
+    """``name`` of ``Q("name")``, which names a column by a string; else None."""
+    if isinstance(node, ast.Call) and dotted(node.func) == "Q" and len(node.args) == 1:
+        argument = node.args[0]
+        if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
+            return argument.value
+    return None
+
+
+def check_language(tree: ast.Expression, is_quoted: Callable[[str], bool], *, response: bool = False) -> None:
+    """Refuse everything that is not in the language.
+
+    Parameters
+    ----------
+    tree
+        The code.
+    is_quoted
+        Whether a name stood in backticks: such a name is always a column.
+    response
+        Whether this is the left side of a formula, which may be ``cbind(success, failure)``.
+
+    Raises
+    ------
+    RefusedError
+        With the node that is refused.
+    """
+    body = tree.body
+    if response and isinstance(body, ast.Call) and dotted(body.func) == "cbind" and not body.keywords:
+        for argument in body.args:
+            _Checker(is_quoted).value(argument, 1)
+    else:
+        _Checker(is_quoted).value(body, 0)
+
+
+def unknown_function(name: str) -> str:
+    """What to say about a function that a formula does not know."""
+    if name.removeprefix("np.") in ELSEWHERE:
+        return f"no function {name!r} in formulas: {ELSEWHERE[name.removeprefix('np.')]}"
+    known = sorted(NUMPY) if name.startswith("np.") else sorted(FUNCTIONS)
+    folded = {candidate.casefold(): candidate for candidate in known}
+    close = difflib.get_close_matches(name.removeprefix("np.").casefold(), folded, n=1)
+    hint = f"; did you mean {name[:3] if name.startswith('np.') else ''}{folded[close[0]]}?" if close else ""
+    some = "such as log, sqrt, np.where, C, bs, poly, scale"
+    return (
+        f"no function {name!r} in formulas{hint} (available are {len(FUNCTIONS)}, {some}; see 'What a formula can do')"
+    )
+
+
+class _Checker:
+    def __init__(self, is_quoted: Callable[[str], bool]) -> None:
+        self.is_quoted = is_quoted
+
+    def value(self, node: ast.expr, depth: int) -> None:
+        """An expression that gives values."""
+        if depth > MAX_DEPTH:
+            raise RefusedError(f"more than {MAX_DEPTH} operations inside each other", node)
+        match node:
+            case ast.Constant():
+                self.constant(node)
+            case ast.Name():
+                self.name(node)
+            case ast.Attribute():
+                self.attribute(node)
+            case ast.UnaryOp(op=op, operand=operand) if isinstance(op, _UNARY):
+                self.value(operand, depth + 1)
+            case ast.BinOp(left=left, op=op, right=right) if isinstance(op, _BINARY):
+                self.value(left, depth + 1)
+                self.value(right, depth + 1)
+            case ast.BoolOp(values=values):
+                for part in values:
+                    self.value(part, depth + 1)
+            case ast.Compare(left=left, ops=ops, comparators=others) if all(isinstance(op, _COMPARE) for op in ops):
+                self.value(left, depth + 1)
+                for sign, other in zip(ops, others, strict=True):
+                    if isinstance(sign, ast.In | ast.NotIn):
+                        self.literal(other, depth + 1)
+                    else:
+                        self.value(other, depth + 1)
+            case ast.Call():
+                self.call(node, depth)
+            case ast.List() | ast.Tuple() | ast.Dict():
+                raise RefusedError("a list is not a value for each row", node)
+            case _:
+                raise _refused(node)
+
+    def constant(self, node: ast.Constant) -> None:
+        if node.value is not None and not isinstance(node.value, _LITERALS):
+            raise RefusedError(f"{type(node.value).__name__} is not a kind of value that a formula knows", node)
+
+    def name(self, node: ast.Name) -> None:
+        if node.id.startswith("__"):
+            raise RefusedError("names that begin with two underscores cannot be used", node)
+
+    def attribute(self, node: ast.Attribute) -> None:
+        """``np.pi``; anything else with a dot is refused."""
+        name = dotted(node)
+        if name is not None and name in CODINGS:
+            return
+        if name is None or not name.startswith("np.") or self.is_quoted(name.split(".")[0]):
+            own = name if name is not None and not self.is_quoted(name.split(".")[0]) else None
+            hint = f"; a name with a dot needs backticks inside a function: `{own}`" if own else ""
+            raise RefusedError(f"values have no attribute {node.attr!r} in a formula{hint}", node)
+        if node.attr not in NUMPY_CONSTANTS:
+            what = "is a function: write" if node.attr in NUMPY else "is not available in a formula; known is"
+            raise RefusedError(f"{name} {what} np.{node.attr if node.attr in NUMPY else 'log'}(x)", node)
+
+    def call(self, node: ast.Call, depth: int) -> None:
+        name = dotted(node.func)
+        if isinstance(node.func, ast.Name):
+            self.name(node.func)
+        if name is None or self.is_quoted(name.split(".")[0]) or name.split(".")[0] not in ("np", "contr", name):
+            method = isinstance(node.func, ast.Attribute)
+            what = f"values have no method {node.func.attr!r}" if method else "this is none"  # type: ignore[attr-defined]
+            message = f"only the functions of the language can be called in a formula, and {what}: {_OTHER_ROWS}"
+            raise RefusedError(message, node.func)
+        signature = signature_of(name)
+        if signature is None:
+            raise RefusedError(unknown_function(name), node.func)
+        for argument in node.args:
+            if isinstance(argument, ast.Starred):
+                raise _refused(argument)
+        for keyword in node.keywords:
+            if keyword.arg is None:
+                raise RefusedError("a starred argument: write the arguments out", keyword.value)
+            if keyword.arg not in signature.keywords:
+                known = ", ".join(sorted(signature.keywords)) or "none by name"
+                raise RefusedError(f"{name}() has no argument {keyword.arg!r}; it has {known}", node)
+        if not signature.low <= len(node.args) + (len(node.keywords) if signature.low > 1 else 0) or (
+            len(node.args) > signature.high
+        ):
+            count = f"{signature.low}" if signature.low == signature.high else f"{signature.low} to {signature.high}"
+            plural = "" if count == "1" else "s"
+            raise RefusedError(f"{name}() takes {count} argument{plural}, and here are {len(node.args)}", node)
+        if name == "Q" and quoted_column(node) is None:
+            raise RefusedError('Q() takes the name of a column as a string: Q("a name")', node)
+        for i, argument in enumerate(node.args):
+            self.argument(name, argument, i, depth)
+        for keyword in node.keywords:
+            self.argument(name, keyword.value, -1, depth)
+
+    def argument(self, function: str, node: ast.expr, position: int, depth: int) -> None:
+        """What a function is given: values first, then numbers, lists and codings."""
+        plain = function in NUMPY or function.startswith("np.") or function in ("I", "exp10", "pow")
+        if function.removeprefix("np.") == "isin" and position == 1:
+            self.literal(node, depth + 1)
+        elif plain or (position == 0 and function not in CODINGS):
+            self.value(node, depth + 1)
+        elif is_coding(node):
+            if isinstance(node, ast.Call):
+                self.call(node, depth + 1)
+        else:
+            self.literal(node, depth + 1)
+
+    def literal(self, node: ast.expr, depth: int) -> None:
+        """Numbers, strings, and lists of them."""
+        if depth > MAX_DEPTH:
+            raise RefusedError(f"more than {MAX_DEPTH} brackets inside each other", node)
+        match node:
+            case ast.Constant():
+                self.constant(node)
+            case ast.UnaryOp(op=ast.USub() | ast.UAdd(), operand=ast.Constant(value=int() | float())):
+                pass
+            case ast.List(elts=parts) | ast.Tuple(elts=parts):
+                for part in parts:
+                    self.literal(part, depth + 1)
+            case ast.Dict(keys=keys, values=values):
+                for entry in (*keys, *values):
+                    if entry is None:
+                        raise RefusedError("a starred argument: write the arguments out", node)
+                    self.literal(entry, depth + 1)
+            case _:
+                raise _refused(node, "here stands a number, a string, or a list of these")
+
+
+def _refused(node: ast.AST, allowed: str = "") -> RefusedError:
+    for kinds, words in _REFUSED:
+        if isinstance(node, kinds):
+            return RefusedError(f"a formula cannot hold {words}", node)
+    if not allowed:
+        allowed = "allowed are columns, numbers, strings, + - * / // % **, comparisons, & | ~ and the known functions"
+    return RefusedError(f"this is not possible in a formula; {allowed}", node)
