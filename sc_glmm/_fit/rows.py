@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from .._compress import DesignRows, unique_rows
 from .._compress.tensor import TensorRows, tensor_nodes
 from .._design import Design
+from .._errors import InputError
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -101,37 +102,72 @@ def find_grid(design: Design, frame: pd.DataFrame, offset: FloatArray) -> Grid |
         return None
     for name in design.means:
         value = frame[name].to_numpy(dtype=np.float64)
-        mean = float(value.mean())
-        held = frame.assign(**{name: mean})
-        X0, Z0 = design.at(held)
+        low, high = float(value.min()), float(value.max())
+        ends = _at_ends(design, frame, name, low, high)
+        if ends is None:
+            continue
         codes = [t.codes for t in design.random]
-        base = unique_rows(X0, Z0, codes)
+        # both ends: cells that differ in their slope only are the same at a value of zero
+        base = unique_rows(
+            np.hstack([ends[0][0], ends[1][0]]),
+            [np.hstack(pair) for pair in zip(ends[0][1:], ends[1][1:], strict=True)],
+            codes,
+        )
         if base.n_rows >= _WORTH * n_obs:
             continue
-        X1, Z1 = design.at(frame.assign(**{name: mean + 1.0}))
+        mean = float(value.mean())
         x = value - mean
-        linear = _is_linear(design.fixed.X, X0, X1, x) and all(
-            _is_linear(t.Z, z0, z1, x) for t, z0, z1 in zip(design.random, Z0, Z1, strict=True)
-        )
-        if not linear:
+        lines = [_line(at_low, at_high, low, high, mean) for at_low, at_high in zip(*ends, strict=True)]
+        if not all(_is_linear(M, *line, x) for M, line in zip(_matrices(design), lines, strict=True)):
             continue
         tensor = tensor_nodes(base.row_of, base.n_rows, x, offset, variation=_VARIATION)
         if tensor.table.kind != "tensor" or tensor.table.n_nodes >= n_obs:
             return None
         cell, at = tensor.example, tensor.x[:, None]
         share = np.diff(tensor.first)[tensor.base_row]
+        X, *Z = (np.ascontiguousarray(middle[cell] + at * slope[cell]) for middle, slope in lines)
         rows = ModelRows(
-            X=np.ascontiguousarray(X0[cell] + at * (X1 - X0)[cell]),
-            Z=tuple(np.ascontiguousarray(z0[cell] + at * (z1 - z0)[cell]) for z0, z1 in zip(Z0, Z1, strict=True)),
+            X=X,
+            Z=tuple(Z),
             codes=tuple(np.ascontiguousarray(c[cell]) for c in codes),
             n_cells=base.n_cells[tensor.base_row] / share,
             base=tensor.base_row,
         )
-        return Grid(name, x, tensor, rows, float(tensor.slope_bound), (X1 - X0)[cell])
+        return Grid(name, x, tensor, rows, float(tensor.slope_bound), lines[0][1][cell])
     return None
 
 
-def _is_linear(M: FloatArray, M0: FloatArray, M1: FloatArray, x: FloatArray) -> bool:
-    """Whether ``M = M0 + x (M1 - M0)`` up to rounding."""
+def _matrices(design: Design) -> list[FloatArray]:
+    """X, and Z of every term."""
+    return [design.fixed.X, *(term.Z for term in design.random)]
+
+
+def _at_ends(
+    design: Design, frame: pd.DataFrame, name: str, low: float, high: float
+) -> tuple[list[FloatArray], list[FloatArray]] | None:
+    """X and Z with the covariate at its least and at its largest value, None where the formula has no value there.
+
+    Only values of the data are tried: a spline, a logarithm or a root may have none elsewhere. An expression of several
+    columns can still have none, and is not linear then.
+    """
+    if not low < high:
+        return None
+    try:
+        ends = [design.at(frame.assign(**{name: end})) for end in (low, high)]
+    except InputError:
+        return None
+    return [ends[0][0], *ends[0][1]], [ends[1][0], *ends[1][1]]
+
+
+def _line(
+    at_low: FloatArray, at_high: FloatArray, low: float, high: float, mean: float
+) -> tuple[FloatArray, FloatArray]:
+    """Value at the mean, and slope."""
+    slope = (at_high - at_low) / (high - low)
+    return at_low + (mean - low) * slope, slope
+
+
+def _is_linear(M: FloatArray, middle: FloatArray, slope: FloatArray, x: FloatArray) -> bool:
+    """Whether ``M = middle + x slope`` up to rounding."""
     scale = np.abs(M).max(axis=0, initial=0.0) + 1e-300
-    return bool((np.abs(M - M0 - x[:, None] * (M1 - M0)) <= 1e-9 * scale).all())
+    return bool((np.abs(M - middle - x[:, None] * slope) <= 1e-9 * scale).all())

@@ -53,7 +53,7 @@ def design_of(source: str, data: pd.DataFrame = DATA, **options: object) -> Desi
         ("~ age + bs(x, df=4) + I(1 + bs(x, df=4))", "I(1 + bs(x, df=4))", "several columns"),
         ("~ factor(x)", "factor", r"write C\(x\)"),
         ("~ as.factor(x)", "as.factor", r"write C\(x\)"),
-        ("~ ns(x, 3)", "ns", r"write cr\(x, df=3\)"),
+        ("~ ns(x, 3)", "ns", r"write cr\(x, df=3, constraints="),
         ("~ bs(x, df=2)", "bs(x, df=2)", "Invalid value for df"),
         (
             "~ age + C(Disease, contr.treatment('z'))",
