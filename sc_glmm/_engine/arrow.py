@@ -17,7 +17,7 @@ from sc_glmm._families.jit import kernel
 @kernel
 def pivot_offsets(ar, nb, off):
     """Start of each head factor in `piv` (``off`` has one entry more than there are head factors)."""
-    n_head = ar.size[0]
+    n_head = ar.n_head
     kh = ar.fac_z[n_head]
     off[0] = 0
     for h in range(n_head):
@@ -27,11 +27,11 @@ def pivot_offsets(ar, nb, off):
 @kernel
 def assemble(ar, J, W, nb, piv, off, S):
     """Fill `piv` and `S` with ``J' W J + P``. ``nb`` says whether beta is in the border."""
-    n_head = ar.size[0]
-    q_head = ar.size[2]
+    n_head = ar.n_head
+    q_head = ar.q_head
     kh = ar.fac_z[n_head]
-    n_border_u = ar.size[1] - q_head
-    nl = ar.size[4] + (nb - n_border_u)
+    n_border_u = ar.q - q_head
+    nl = ar.kz + (nb - n_border_u)
     for i in range(off[n_head]):
         piv[i] = 0.0
     for i in range(nb * nb):
@@ -74,7 +74,7 @@ def assemble(ar, J, W, nb, piv, off, S):
 @kernel
 def factorise(ar, nb, piv, off, S):
     """Cholesky in place (upper factors). Returns (log determinant, whether it is positive definite)."""
-    n_head = ar.size[0]
+    n_head = ar.n_head
     kh = ar.fac_z[n_head]
     log_det = 0.0
     for h in range(n_head):
@@ -137,8 +137,8 @@ def factorise(ar, nb, piv, off, S):
 @kernel
 def solve(ar, nb, piv, off, S, x):
     """Solve in place; ``x`` is laid out as ``v`` (and its beta part is left alone where beta is not in the border)."""
-    n_head = ar.size[0]
-    q_head = ar.size[2]
+    n_head = ar.n_head
+    q_head = ar.q_head
     kh = ar.fac_z[n_head]
     for h in range(n_head):
         k = ar.fac_k[h]
@@ -217,7 +217,7 @@ def invert(ar, nb, piv, off, S, vpiv, vS, tt, B):
 
     `tt` and `B` are work space of ``(kh + nb)^2`` and ``kh (kh + nb)``.
     """
-    n_head = ar.size[0]
+    n_head = ar.n_head
     kh = ar.fac_z[n_head]
     _inverse_dense(nb, S, vS)
     for h in range(n_head - 1, -1, -1):
@@ -269,10 +269,10 @@ def invert(ar, nb, piv, off, S, vpiv, vS, tt, B):
 @kernel
 def row_product(ar, J, d, nb, vpiv, off, vS, y):
     """``y = V J_d`` on the coordinates of row d, V the inverse; returns the leverage ``J_d' V J_d``."""
-    n_head = ar.size[0]
-    q_head = ar.size[2]
+    n_head = ar.n_head
+    q_head = ar.q_head
     kh = ar.fac_z[n_head]
-    nl = ar.size[4] + (nb - (ar.size[1] - q_head))
+    nl = ar.kz + (nb - (ar.q - q_head))
     for a in range(nl):
         y[a] = 0.0
     for h in range(n_head):
@@ -321,7 +321,7 @@ def fill_lambda(ar, psi, first, lam):
 @kernel
 def fill_J(ar, lam, J):
     """``J = [Z Lambda, X]`` row by row."""
-    kz = ar.size[4]
+    kz = ar.kz
     for d in range(J.shape[0]):
         for f in range(ar.fac_k.shape[0]):
             k = ar.fac_k[f]
@@ -338,6 +338,6 @@ def fill_J(ar, lam, J):
 
 def n_pivot(ar, nb: int) -> int:
     """Length of `piv` for a border of `nb` columns."""
-    off = np.zeros(int(ar.size[0]) + 1, dtype=np.int64)
+    off = np.zeros(int(ar.n_head) + 1, dtype=np.int64)
     pivot_offsets.py_func(ar, nb, off)
     return int(off[-1])

@@ -21,9 +21,9 @@ def kernel_digest() -> str:
     here = Path(__file__).parent
     folders = (here, here.parent / "_families")
     digest = hashlib.sha256()
-    for path in sorted(path for folder in folders for path in folder.glob("*.py")):
+    for path in sorted(path for folder in folders for path in folder.rglob("*.py")):
         text = _LINE.sub("", path.read_text(encoding="utf-8"))
-        digest.update(f"{path.name}\n{text}\n".encode())
+        digest.update(f"{path.relative_to(here.parent).as_posix()}\n{text}\n".encode())
     return digest.hexdigest()[:16]
 
 

@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve, solve_triangular
 
 from sc_glmm._engine import entry, profile, warm
+from sc_glmm._engine.laplace.profile_records import ProfileOut, ProfileTask
+from sc_glmm._engine.laplace.records import Gene, GeneTable, Likelihood, Nodes
+from sc_glmm._engine.laplace.search import FitOptions, FitOut
 from sc_glmm._engine.structure import Arrow, Block, Scaling, build_arrow
-from sc_glmm._engine.workspace import Nodes
 from sc_glmm._families.nb import N_TAIL
 from sc_glmm._families.registry import FAMILIES, Family
 
@@ -44,7 +46,7 @@ class Structure:
     @property
     def n_beta(self) -> int:
         """Number of fixed effects."""
-        return int(self.arrow.size[3])
+        return self.arrow.p
 
     @property
     def n_theta(self) -> int:
@@ -80,6 +82,29 @@ class GeneStats:
 
     def __len__(self) -> int:
         return len(self.A)
+
+    def table(self) -> GeneTable:
+        """What the kernels see of it."""
+        return GeneTable(
+            np.ascontiguousarray(self.A),
+            np.ascontiguousarray(self.tail),
+            np.ascontiguousarray(self.over_ptr),
+            self.over_value,
+            self.over_count,
+            np.ascontiguousarray(self.extra),
+        )
+
+    def gene(self, g: int, nodes: Nodes) -> Gene:
+        """What the kernels see of one gene."""
+        over = slice(self.over_ptr[g], self.over_ptr[g + 1])
+        return Gene(
+            np.ascontiguousarray(self.A[g]),
+            np.add.reduceat(self.A[g], nodes.ptr[:-1]),
+            np.ascontiguousarray(self.tail[g]),
+            self.over_value[over],
+            self.over_count[over],
+            np.ascontiguousarray(self.extra[g]),
+        )
 
     def take(self, start: int, stop: int) -> GeneStats:
         """The genes ``start:stop``."""
@@ -194,55 +219,48 @@ def fit_genes(
     full
         Also compute :attr:`GeneFits.vcov_full`.
     """
-    arrow, n_genes = structure.arrow, len(stats)
-    p, n_theta = structure.n_beta, structure.n_theta
-    q = int(arrow.size[1])
-    n_par = (0 if reml else p) + n_theta + int(family.has_dispersion)
-    beta, theta, log_phi = np.full((n_genes, p), np.nan), np.full((n_genes, n_theta), np.nan), np.full(n_genes, np.nan)
-    v, vcov = np.full((n_genes, q + p), np.nan), np.full((n_genes, p, p), np.nan)
-    hess, dbeta = np.full((n_genes, n_par, n_par), np.nan), np.full((n_genes, n_par, p), np.nan)
-    fit, status = np.full((n_genes, 4), np.nan), np.full(n_genes, entry.FAILED, dtype=np.int64)
+    out = _room_for_fits(structure, len(stats), family, reml)
     entry.fit_block(
-        family.code,
-        family.has_dispersion,
-        reml,
-        arrow,
+        Likelihood(family.code, family.has_dispersion, reml),
+        structure.arrow,
         nodes,
-        np.ascontiguousarray(stats.A),
-        np.ascontiguousarray(stats.tail),
-        np.ascontiguousarray(stats.over_ptr),
-        stats.over_value,
-        stats.over_count,
-        np.ascontiguousarray(stats.extra),
+        stats.table(),
         gauss_hermite(n_agq),
-        structure.one,
-        structure.theta_start,
-        np.array(family.log_dispersion_bounds),
-        full,
-        beta,
-        theta,
-        log_phi,
-        v,
-        vcov,
-        hess,
-        dbeta,
-        fit,
-        status,
+        FitOptions(structure.one, structure.theta_start, np.array(family.log_dispersion_bounds), full),
+        out,
     )
     scaling = structure.scaling
-    Lambda, ranef = _random_effects(structure, theta, v)
+    Lambda, ranef = _random_effects(structure, out.theta, out.v)
     return GeneFits(
-        beta=scaling.beta(beta),
-        vcov=scaling.vcov(vcov),
+        beta=scaling.beta(out.beta),
+        vcov=scaling.vcov(out.vcov),
         Lambda=Lambda,
-        log_dispersion=log_phi,
-        log_dispersion_se=_log_dispersion_se(hess, log_phi, status, family),
+        log_dispersion=out.log_phi,
+        log_dispersion_se=_log_dispersion_se(out.hess, out.log_phi, out.status, family),
         ranef=ranef,
-        loglik=fit[:, 0] + stats.const - (scaling.log_det if reml else 0.0),
-        n_iter=np.nan_to_num(fit[:, 1]).astype(np.int64),
-        decrement=fit[:, 2],
-        status=status,
-        vcov_full=scaling.vcov(_full_vcov(vcov, hess, dbeta, reml)) if full else None,
+        loglik=out.loglik + stats.const - (scaling.log_det if reml else 0.0),
+        n_iter=out.n_eval,
+        decrement=out.decrement,
+        status=out.status,
+        vcov_full=scaling.vcov(_full_vcov(out.vcov, out.hess, out.dbeta, reml)) if full else None,
+    )
+
+
+def _room_for_fits(structure: Structure, n_genes: int, family: Family, reml: bool) -> FitOut:
+    p, n_theta, n_v = structure.n_beta, structure.n_theta, structure.arrow.q + structure.n_beta
+    n_par = (0 if reml else p) + n_theta + int(family.has_dispersion)
+    return FitOut(
+        beta=np.full((n_genes, p), np.nan),
+        theta=np.full((n_genes, n_theta), np.nan),
+        log_phi=np.full(n_genes, np.nan),
+        v=np.full((n_genes, n_v), np.nan),
+        vcov=np.full((n_genes, p, p), np.nan),
+        hess=np.full((n_genes, n_par, n_par), np.nan),
+        dbeta=np.full((n_genes, n_par, p), np.nan),
+        loglik=np.full(n_genes, np.nan),
+        n_eval=np.zeros(n_genes, dtype=np.int64),
+        decrement=np.full(n_genes, np.nan),
+        status=np.full(n_genes, entry.FAILED, dtype=np.int64),
     )
 
 
@@ -375,57 +393,58 @@ def profile_genes(
         looking at all nodes. What is left out has likelihoods that round to zero, and its neighbours' numbers.
     """
     warm.wait()
-    arrow, scaling, p, n_genes, n_grid = structure.arrow, structure.scaling, structure.n_beta, len(stats), len(grid)
+    arrow, scaling, p = structure.arrow, structure.scaling, structure.n_beta
     bases = np.stack([np.eye(p), *(_coordinates(L, scaling.R) for L in contrasts)])
-    shape = (n_genes, len(contrasts), n_grid)
-    ell, log_det, rss = (np.full((n_genes, n_grid), np.nan) for _ in range(3))
-    beta_out = np.full((n_genes, n_grid, p), np.nan)
-    delta, var, root, star = (np.full(shape, np.nan) for _ in range(4))
-    ok = np.zeros(n_genes, dtype=np.int64)
     scaled = np.ascontiguousarray(beta @ scaling.R.T)
-    start = np.zeros((n_genes, int(arrow.size[1]) + p))
-    start[:, int(arrow.size[1]) :] = np.nan_to_num(scaled)
-    total = stats.A.sum(axis=1)
+    start = np.zeros((len(stats), arrow.q + p))
+    start[:, arrow.q :] = np.nan_to_num(scaled)
     with np.errstate(divide="ignore", invalid="ignore"):
-        level = np.log(total / np.sum(nodes.ec * nodes.weight))
-    profile.profile_block(
-        family.code,
-        family.has_dispersion,
-        arrow,
-        nodes,
-        np.ascontiguousarray(stats.A),
-        np.ascontiguousarray(stats.tail),
-        np.ascontiguousarray(stats.over_ptr),
-        stats.over_value,
-        stats.over_count,
-        np.ascontiguousarray(stats.extra),
-        gauss_hermite(n_agq),
-        family.counts and len(nodes.ec) >= _TABLE_PAYS * len(arrow.XZ),
-        np.ascontiguousarray(log_dispersion),
-        scaled,
-        start,
-        level,
-        np.ascontiguousarray(grid),
-        -1 if start_node is None else start_node,
-        bases,
-        np.ascontiguousarray(np.linalg.inv(bases)),
-        np.array([0, *(len(L) for L in contrasts)], dtype=np.int64),
-        np.array([False, *(idle or [False] * len(contrasts))], dtype=np.bool_),
-        False,
-        ell,
-        log_det,
-        beta_out,
-        delta,
-        var,
-        root,
-        star,
-        rss,
-        ok,
+        level = np.log(stats.A.sum(axis=1) / np.sum(nodes.ec * nodes.weight))
+    task = ProfileTask(
+        use_table=bool(family.counts and len(nodes.ec) >= _TABLE_PAYS * len(arrow.XZ)),
+        log_phi=np.ascontiguousarray(log_dispersion),
+        beta_start=scaled,
+        v_start=start,
+        level=level,
+        grid=np.ascontiguousarray(grid),
+        start_node=-1 if start_node is None else int(start_node),
+        bases=bases,
+        inverses=np.ascontiguousarray(np.linalg.inv(bases)),
+        n_tested=np.array([0, *(len(L) for L in contrasts)], dtype=np.int64),
+        idle=np.array([False, *(idle or [False] * len(contrasts))], dtype=np.bool_),
     )
-    done = ok == 1
-    for array in (ell, log_det, beta_out, delta, var, root, star, rss):
+    out = _room_for_profiles(len(stats), len(contrasts), len(grid), p)
+    like = Likelihood(family.code, family.has_dispersion, False)
+    profile.profile_block(like, arrow, nodes, stats.table(), gauss_hermite(n_agq), task, out)
+    done = out.ok.astype(bool)
+    for array in out[:-1]:
         array[~done] = np.nan
-    return Profiles(ell, log_det, scaling.beta(beta_out), delta, var, root, star, rss, done)
+    return Profiles(
+        ell=out.ell,
+        log_det=out.log_det,
+        beta=scaling.beta(out.beta),
+        delta=out.delta,
+        var=out.var,
+        root=out.root,
+        star=out.star,
+        rss=out.rss,
+        ok=done,
+    )
+
+
+def _room_for_profiles(n_genes: int, n_contrasts: int, n_grid: int, p: int) -> ProfileOut:
+    shape = (n_genes, n_contrasts, n_grid)
+    return ProfileOut(
+        ell=np.full((n_genes, n_grid), np.nan),
+        log_det=np.full((n_genes, n_grid), np.nan),
+        beta=np.full((n_genes, n_grid, p), np.nan),
+        delta=np.full(shape, np.nan),
+        var=np.full(shape, np.nan),
+        root=np.full(shape, np.nan),
+        star=np.full(shape, np.nan),
+        rss=np.full((n_genes, n_grid), np.nan),
+        ok=np.zeros(n_genes, dtype=np.int64),
+    )
 
 
 def compile_profiles() -> None:

@@ -65,7 +65,7 @@ class LmmProblem:
     @property
     def n_beta(self) -> int:
         """Number of fixed effects."""
-        return int(self.arrow.size[3])
+        return self.arrow.p
 
     @property
     def n_theta(self) -> int:
@@ -82,7 +82,7 @@ class LmmProblem:
 
     def with_response(self, y: FloatArray, row_of: IntArray, weights: FloatArray | None) -> LmmProblem:
         """The same design with another response ``(n_obs,)``, offsets taken off."""
-        Xs = self.arrow.XZ[:, self.arrow.size[4] :]
+        Xs = self.arrow.XZ[:, self.arrow.kz :]
         w = np.ones_like(y) if weights is None else weights
         sums = np.asarray(np.bincount(row_of, w * y, minlength=len(Xs)), dtype=np.float64)
         total = self.weight.sum()

@@ -65,7 +65,7 @@ def build_layout(arrow: Arrow) -> tuple[Layout, IntArray]:
     at
         ``(n_rows, n_head, n_border_factors)``.
     """
-    n_head, q, q_head, p = (int(x) for x in arrow.size[:4])
+    n_head, q, q_head, p = arrow.n_head, arrow.q, arrow.q_head, arrow.p
     n_fac = len(arrow.fac_k)
     n_border = q - q_head + p + 1
     border_fac = np.full(n_border, -1, dtype=np.int64)
@@ -121,14 +121,14 @@ def build_layout(arrow: Arrow) -> tuple[Layout, IntArray]:
         theta_fac=arrow.theta_fac,
         theta_row=arrow.theta_row,
         theta_col=arrow.theta_col,
-        size=np.ascontiguousarray(arrow.size[:4]),
+        size=np.array([arrow.n_head, arrow.q, arrow.q_head, arrow.p], dtype=np.int64),
     )
     return layout, at
 
 
 def _places_above(arrow: Arrow, ptr: IntArray, cols: IntArray, length: IntArray, n_border: int) -> IntArray:
     """Place of each list entry in the list of the level of head factor m that contains its own."""
-    n_head = int(arrow.size[0])
+    n_head = arrow.n_head
     up = np.zeros((n_head, len(cols)), dtype=np.int64)
     owner = np.repeat(np.arange(len(length)), length)
     keys = owner * n_border + cols

@@ -32,7 +32,12 @@ MAX_OUTER = 25
 # Differences of objectives below this are rounding.
 NOISE = 1e-9
 
+# The phase says what the point is that was asked for: the start, a point of the quasi-Newton line search, the
+# dispersion at its lower bound, a column of the difference Hessian, a Newton step, a parameter at zero.
 FIRST, LINE, LIMIT, HESSIAN, NEWTON, SNAP, DONE = range(7)
+# What to do once a point has been taken: ask for the next, take a quasi-Newton step, hand over to Newton, make a
+# Hessian, take a Newton step, try the next parameter at zero, end.
+ASK, DESCEND, HAND_OVER, DIFFERENTIATE, STEP, SNAP_NEXT, FINISH = range(7)
 # places in `ctl`
 PHASE, N_EVAL, N_ITER, N_LINE, INNER, OUTER, COLUMN, MINUS, DEFINITE, FAILED, FINAL, FULL, LIMITED, HAS_BOUND = range(
     14
@@ -291,139 +296,197 @@ def _next_snap(opt):
 
 
 @kernel
+def _told_first(opt, f, ok):
+    """The value at the start. Returns (accepted, what to do next)."""
+    if not ok:
+        opt.ctl[FAILED] = 1
+        return False, FINISH
+    _accept(opt, f)
+    return True, DESCEND
+
+
+@kernel
+def _told_line(opt, f, ok):
+    """A point of the line search of the quasi-Newton phase. Returns (accepted, what to do next)."""
+    val = opt.val
+    if ok and f <= val[F] + 1e-4 * val[A] * val[SLOPE]:
+        _bfgs_update(opt)
+        _accept(opt, f)
+        opt.ctl[N_ITER] += 1
+        return True, DESCEND
+    val[A] *= 0.35
+    opt.ctl[N_LINE] += 1
+    if opt.ctl[N_LINE] > 30:
+        return False, HAND_OVER
+    _set_trial(opt)
+    return False, ASK
+
+
+@kernel
+def _told_limit(opt, f, ok):
+    """The dispersion at its lower bound: kept there if the objective does not mind."""
+    accepted = ok and f <= opt.val[F] + 1e-4
+    if accepted:
+        _accept(opt, f)
+        opt.free[opt.psi.shape[0] - 1] = 0
+    return accepted, DIFFERENTIATE
+
+
+@kernel
+def _told_column(opt, ok, aux, trial_aux):
+    """A gradient for the difference Hessian."""
+    if not ok:
+        opt.ctl[DEFINITE] = 0
+        return False, FINISH
+    _take_column(opt, aux, trial_aux)
+    if _next_column(opt):
+        return False, ASK
+    _symmetrise(opt)
+    return False, FINISH if opt.ctl[FINAL] else STEP
+
+
+@kernel
+def _told_newton(opt, f, ok):
+    """The end of a Newton step, or a point on the way back from it."""
+    ctl = opt.ctl
+    val = opt.val
+    # below NOISE the value cannot tell better from worse
+    if not (ok and (f <= val[F] - NOISE or (val[DEC] < 1e-5 and f <= val[F] + NOISE))):
+        val[A] *= 0.3
+        ctl[N_LINE] += 1
+        if ctl[N_LINE] > 12:
+            return False, SNAP_NEXT
+        _set_trial(opt)
+        return False, ASK
+    _accept(opt, f)
+    old = val[DEC]
+    definite = ctl[DEFINITE]
+    _newton_step(opt)
+    ctl[DEFINITE] = definite
+    ctl[INNER] += 1
+    if val[DEC] < FINE and definite:
+        return True, SNAP_NEXT
+    if val[DEC] > 0.05 * old or ctl[INNER] >= 4:
+        ctl[OUTER] += 1
+        return True, HAND_OVER if ctl[OUTER] < MAX_OUTER else SNAP_NEXT
+    _full_step(opt)
+    _set_trial(opt)
+    return True, ASK
+
+
+@kernel
+def _told_snap(opt, f, ok):
+    """A parameter at zero."""
+    accepted = ok and f <= opt.val[F] + NOISE
+    if accepted:
+        _accept(opt, f)
+    opt.ctl[COLUMN] += 1
+    return accepted, SNAP_NEXT
+
+
+@kernel
+def _descend(opt):
+    if not _quasi_newton_step(opt):
+        return HAND_OVER
+    opt.ctl[PHASE] = LINE
+    _full_step(opt)
+    _set_trial(opt)
+    return ASK
+
+
+@kernel
+def _hand_over(opt):
+    """Settle which parameters are free; a dispersion in a flat tail is tried at its lower bound."""
+    n = opt.psi.shape[0]
+    val = opt.val
+    for i in range(n):
+        opt.free[i] = 1
+    if not opt.ctl[HAS_BOUND]:
+        return DIFFERENTIATE
+    x = opt.psi[n - 1]
+    if x >= val[HIGH] and opt.grad[n - 1] < 0.0:
+        opt.free[n - 1] = 0
+    elif x < val[LOW] + 9.0 and abs(opt.grad[n - 1]) < 1e-3:
+        if x > val[LOW]:
+            for i in range(n):
+                opt.trial[i] = opt.psi[i]
+            opt.trial[n - 1] = val[LOW]
+            opt.ctl[PHASE] = LIMIT
+            return ASK
+        opt.free[n - 1] = 0
+    return DIFFERENTIATE
+
+
+@kernel
+def _differentiate(opt):
+    _start_hessian(opt)
+    if _next_column(opt):
+        return ASK
+    _symmetrise(opt)
+    return STEP
+
+
+@kernel
+def _step(opt):
+    _newton_step(opt)
+    opt.ctl[INNER] = 0
+    if opt.val[DEC] < FINE:
+        return SNAP_NEXT
+    opt.ctl[PHASE] = NEWTON
+    _full_step(opt)
+    _set_trial(opt)
+    return ASK
+
+
+@kernel
+def _snap_next(opt):
+    """Try the next small parameter at zero; after the last, the final Hessian if it is wanted."""
+    ctl = opt.ctl
+    if ctl[PHASE] != SNAP:
+        ctl[PHASE] = SNAP
+        ctl[COLUMN] = 0
+    if _next_snap(opt):
+        return ASK
+    if not ctl[FULL]:
+        return FINISH
+    ctl[FINAL] = 1
+    _start_hessian(opt)
+    return ASK if _next_column(opt) else FINISH
+
+
+@kernel
 def tell(opt, f, ok, aux, trial_aux):
     """Take the objective at ``opt.trial``, its gradient in ``opt.trial_grad``, and set the next trial or DONE.
 
     `aux` and `trial_aux` are numbers that go with `psi` and the trial (the mode of beta), differentiated along with the
     gradient. Returns whether the trial has become `psi`.
     """
-    n = opt.psi.shape[0]
-    ctl = opt.ctl
-    val = opt.val
-    ctl[N_EVAL] += 1
-    accepted = False
-    # what to do next: 0 ask again, 1 quasi-Newton step, 2 enter Newton, 3 new Hessian, 4 Newton trial, 5 snap, 6 finish
-    todo = 0
-    phase = ctl[PHASE]
+    opt.ctl[N_EVAL] += 1
+    phase = opt.ctl[PHASE]
+    accepted, todo = False, FINISH
     if phase == FIRST:
-        if not ok:
-            ctl[FAILED] = 1
-            ctl[PHASE] = DONE
-            return False
-        _accept(opt, f)
-        accepted = True
-        todo = 1
+        accepted, todo = _told_first(opt, f, ok)
     elif phase == LINE:
-        if ok and f <= val[F] + 1e-4 * val[A] * val[SLOPE]:
-            _bfgs_update(opt)
-            _accept(opt, f)
-            accepted = True
-            ctl[N_ITER] += 1
-            todo = 1
-        else:
-            val[A] *= 0.35
-            ctl[N_LINE] += 1
-            if ctl[N_LINE] > 30:
-                todo = 2
-            else:
-                _set_trial(opt)
+        accepted, todo = _told_line(opt, f, ok)
     elif phase == LIMIT:
-        if ok and f <= val[F] + 1e-4:
-            _accept(opt, f)
-            accepted = True
-            opt.free[n - 1] = 0
-        todo = 3
+        accepted, todo = _told_limit(opt, f, ok)
     elif phase == HESSIAN:
-        if ok:
-            _take_column(opt, aux, trial_aux)
-            if not _next_column(opt):
-                _symmetrise(opt)
-                todo = 6 if ctl[FINAL] else 4
-        else:
-            ctl[DEFINITE] = 0
-            todo = 6
+        accepted, todo = _told_column(opt, ok, aux, trial_aux)
     elif phase == NEWTON:
-        # below NOISE the value cannot tell better from worse
-        if ok and (f <= val[F] - NOISE or (val[DEC] < 1e-5 and f <= val[F] + NOISE)):
-            _accept(opt, f)
-            accepted = True
-            old = val[DEC]
-            definite = ctl[DEFINITE]
-            _newton_step(opt)
-            ctl[DEFINITE] = definite
-            ctl[INNER] += 1
-            if val[DEC] < FINE and definite:
-                todo = 5
-            elif val[DEC] > 0.05 * old or ctl[INNER] >= 4:
-                ctl[OUTER] += 1
-                todo = 2 if ctl[OUTER] < MAX_OUTER else 5
-            else:
-                _full_step(opt)
-                _set_trial(opt)
-        else:
-            val[A] *= 0.3
-            ctl[N_LINE] += 1
-            if ctl[N_LINE] > 12:
-                todo = 5
-            else:
-                _set_trial(opt)
+        accepted, todo = _told_newton(opt, f, ok)
     elif phase == SNAP:
-        if ok and f <= val[F] + NOISE:
-            _accept(opt, f)
-            accepted = True
-        ctl[COLUMN] += 1
-        todo = 5
-
-    if todo == 1:
-        if _quasi_newton_step(opt):
-            ctl[PHASE] = LINE
-            _full_step(opt)
-            _set_trial(opt)
-        else:
-            todo = 2
-    if todo == 2:
-        todo = 3
-        for i in range(n):
-            opt.free[i] = 1
-        if ctl[HAS_BOUND]:
-            x = opt.psi[n - 1]
-            if x >= val[HIGH] and opt.grad[n - 1] < 0.0:
-                opt.free[n - 1] = 0
-            elif x < val[LOW] + 9.0 and abs(opt.grad[n - 1]) < 1e-3:
-                if x > val[LOW]:
-                    for i in range(n):
-                        opt.trial[i] = opt.psi[i]
-                    opt.trial[n - 1] = val[LOW]
-                    ctl[PHASE] = LIMIT
-                    todo = 0
-                else:
-                    opt.free[n - 1] = 0
-    if todo == 3:
-        _start_hessian(opt)
-        if not _next_column(opt):
-            todo = 4
-            _symmetrise(opt)
-    if todo == 4:
-        _newton_step(opt)
-        ctl[INNER] = 0
-        if val[DEC] < FINE:
-            todo = 5
-        else:
-            ctl[PHASE] = NEWTON
-            _full_step(opt)
-            _set_trial(opt)
-    if todo == 5:
-        if ctl[PHASE] != SNAP:
-            ctl[PHASE] = SNAP
-            ctl[COLUMN] = 0
-        if not _next_snap(opt):
-            if ctl[FULL]:
-                ctl[FINAL] = 1
-                _start_hessian(opt)
-                if not _next_column(opt):
-                    todo = 6
-            else:
-                todo = 6
-    if todo == 6:
-        ctl[PHASE] = DONE
+        accepted, todo = _told_snap(opt, f, ok)
+    # each may hand over to one that comes later
+    if todo == DESCEND:
+        todo = _descend(opt)
+    if todo == HAND_OVER:
+        todo = _hand_over(opt)
+    if todo == DIFFERENTIATE:
+        todo = _differentiate(opt)
+    if todo == STEP:
+        todo = _step(opt)
+    if todo == SNAP_NEXT:
+        todo = _snap_next(opt)
+    if todo == FINISH:
+        opt.ctl[PHASE] = DONE
     return accepted

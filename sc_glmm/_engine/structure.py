@@ -46,8 +46,12 @@ class Arrow(NamedTuple):
         Where each theta stands in the Lambda of its factor.
     grp_ptr, grp_row
         The rows of each level of the first factor (for quadrature).
-    size
-        ``[n_head, q, q_head, p, kz]``.
+    n_head
+        Number of head factors.
+    q, q_head
+        Number of random effects; of those in the head.
+    p, kz
+        Columns of X; columns of Z.
     """
 
     XZ: FloatArray
@@ -65,7 +69,11 @@ class Arrow(NamedTuple):
     theta_col: IntArray
     grp_ptr: IntArray
     grp_row: IntArray
-    size: IntArray
+    n_head: int
+    q: int
+    q_head: int
+    p: int
+    kz: int
 
 
 @dataclass(frozen=True)
@@ -274,7 +282,11 @@ def build_arrow(X: FloatArray, blocks: Sequence[Block], n_cells: FloatArray) -> 
         theta_col=np.array(col, dtype=np.int64),
         grp_ptr=grp_ptr,
         grp_row=by_level,
-        size=np.array([n_head, q, q_head, p, kz], dtype=np.int64),
+        n_head=int(n_head),
+        q=int(q),
+        q_head=int(q_head),
+        p=int(p),
+        kz=int(kz),
     )
     log_det = float(np.sum(np.log(np.abs(np.diag(R))))) if p else 0.0
     return arrow, Scaling(R=R, basis=basis, order=tuple(order), log_det=log_det)

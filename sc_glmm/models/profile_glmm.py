@@ -13,6 +13,7 @@ from scipy.optimize import minimize
 
 from .._engine import entry
 from .._engine.fit import gauss_hermite
+from .._engine.laplace.records import Likelihood
 from .._engine.structure import scale_theta
 from .._families.registry import FAMILIES
 from .profile import WALL, engine_places, factor_entries, find_bounds
@@ -30,13 +31,14 @@ class GlmmDeviance:
         from .glmm import build_counts
 
         self.family = FAMILIES[fit.family]
-        self.structure, self.nodes, self.stats = build_counts(fit.prepared, fit.y, fit.weights, self.family)
+        self.structure, self.nodes, stats = build_counts(fit.prepared, fit.y, fit.weights, self.family)
+        self.like = Likelihood(self.family.code, self.family.has_dispersion, False)
         arrow, scaling = self.structure.arrow, self.structure.scaling
         self.engine, self.sizes = engine_places(fit.prepared, arrow, scaling.order)
         self.gh = gauss_hermite(fit.n_agq)
         self.n_variances, self.p = len(self.engine), len(fit.beta)
-        self.mode = np.zeros(int(arrow.size[1]) + self.p)
-        self.row_sums = np.add.reduceat(self.stats.A[0], self.nodes.ptr[:-1])
+        self.mode = np.zeros(arrow.q + self.p)
+        self.counts = stats.gene(0, self.nodes)
 
     def theta(self, variances: FloatArray) -> FloatArray | None:
         """The engine's theta; None where the correlations are impossible."""
@@ -56,23 +58,8 @@ class GlmmDeviance:
         R = self.structure.scaling.R
         inner = np.concatenate([R @ psi[k : k + p], theta, psi[k + p :]])
         mode, slope = self.mode.copy(), np.zeros(len(inner))
-        stats = self.stats
         value, ok = entry.evaluate(
-            self.family.code,
-            self.family.has_dispersion,
-            False,
-            self.structure.arrow,
-            self.nodes,
-            stats.A[0],
-            self.row_sums,
-            stats.tail[0],
-            stats.over_value,
-            stats.over_count,
-            stats.extra[0],
-            self.gh,
-            inner,
-            mode,
-            slope,
+            self.like, self.structure.arrow, self.nodes, self.counts, self.gh, inner, mode, slope
         )
         if not ok or not np.isfinite(value):
             return WALL, np.zeros(len(psi))

@@ -7,8 +7,8 @@ import pytest
 
 from sc_glmm._engine import entry
 from sc_glmm._engine.fit import gauss_hermite
+from sc_glmm._engine.laplace.records import Gene, Likelihood, Nodes
 from sc_glmm._engine.structure import Block, build_arrow
-from sc_glmm._engine.workspace import Nodes
 from sc_glmm._families.registry import FAMILIES
 
 N_ROWS = 60
@@ -50,7 +50,7 @@ class Problem:
         self.nodes = Nodes(np.arange(0, n + 1, 2).astype(np.int64), self.ec, np.ones(n))
         self.tail = np.array([(self.y > j).sum() for j in range(64)], dtype=float)
         self.gh = gauss_hermite(n_agq)
-        self.p, self.q = int(self.arrow.size[3]), int(self.arrow.size[1])
+        self.p, self.q = self.arrow.p, self.arrow.q
         self.n_beta = 0 if reml else self.p
         self.n_theta = len(self.arrow.theta_fac)
         start = 0.3 * rng.normal(size=self.n_beta + self.n_theta + self.family.has_dispersion)
@@ -60,23 +60,16 @@ class Problem:
 
     def __call__(self, psi):
         grad, v = np.zeros(len(psi)), np.zeros(self.q + self.p)
-        value, ok = entry.evaluate(
-            self.family.code,
-            self.family.has_dispersion,
-            self.reml,
-            self.arrow,
-            self.nodes,
+        gene = Gene(
             self.y,
             np.add.reduceat(self.y, self.nodes.ptr[:-1]),
             self.tail,
             np.zeros(0),
             np.zeros(0),
             np.array([len(self.y), (self.y**2).sum()]),
-            self.gh,
-            np.ascontiguousarray(psi),
-            v,
-            grad,
         )
+        like = Likelihood(self.family.code, self.family.has_dispersion, self.reml)
+        value, ok = entry.evaluate(like, self.arrow, self.nodes, gene, self.gh, np.ascontiguousarray(psi), v, grad)
         assert ok
         return value, grad, v
 
@@ -92,7 +85,7 @@ class Problem:
             for d in range(N_ROWS):
                 first = ar.fac_u[f] + ar.lev[d, f] * k
                 J[d, first : first + k] = ar.XZ[d, ar.fac_z[f] : ar.fac_z[f] + k] @ lam
-        J[:, self.q :] = ar.XZ[:, ar.size[4] :]
+        J[:, self.q :] = ar.XZ[:, ar.kz :]
         phi = np.exp(psi[-1]) if self.family.has_dispersion else 1.0
         y, t = self.y, (J @ v)[self.row]
         if self.family.name == "poisson":

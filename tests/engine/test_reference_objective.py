@@ -11,6 +11,7 @@ from sc_glmm._compress import chebyshev_nodes, compress_counts, poisson_nodes, u
 from sc_glmm._design import build_design
 from sc_glmm._engine import entry
 from sc_glmm._engine import fit as fit_module
+from sc_glmm._engine.laplace.records import Likelihood
 from sc_glmm._families.registry import FAMILIES
 from sc_glmm._fit.model import count_stats, engine_nodes, merge_terms
 from sc_glmm._formula import parse_formula
@@ -30,22 +31,13 @@ class Compiled:
 
     def evaluate(self, psi: Floats) -> tuple[float, Floats]:
         """Minus log likelihood and gradient at the engine's (scaled) parameters."""
-        family, arrow, s = FAMILIES[self.problem.family], self.structure.arrow, self.stats
-        starts = self.nodes.ptr[:-1]
-        a_sum = np.add.reduceat(s.A[0], starts)
-        gradient, v = np.empty(len(psi)), np.zeros(int(arrow.size[1]) + self.structure.n_beta)
+        family, arrow = FAMILIES[self.problem.family], self.structure.arrow
+        gradient, v = np.empty(len(psi)), np.zeros(arrow.q + self.structure.n_beta)
         value, ok = entry.evaluate(
-            family.code,
-            family.has_dispersion,
-            self.problem.method == "reml",
+            Likelihood(family.code, family.has_dispersion, self.problem.method == "reml"),
             arrow,
             self.nodes,
-            s.A[0],
-            a_sum,
-            s.tail[0],
-            s.over_value,
-            s.over_count,
-            s.extra[0],
+            self.stats.gene(0, self.nodes),
             fit_module.gauss_hermite(self.problem.n_agq),
             psi,
             v,

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 
-from sc_glmm._engine.agq import quadrature
 from sc_glmm._engine.arrow import invert
-from sc_glmm._engine.laplace import curvature_at_mode, find_mode, gradient, set_theta
+from sc_glmm._engine.laplace.gradient import curvature_at_mode, gradient
+from sc_glmm._engine.laplace.mode import find_mode, set_theta
+from sc_glmm._engine.laplace.quadrature import quadrature
 from sc_glmm._families.jit import kernel
 from sc_glmm._families.registry import gene_term
 
@@ -24,44 +25,42 @@ COVARIANCE = 2
 
 
 @kernel
-def objective(what, code, has_phi, joint, ar, nd, ge, gh, psi, v, wk, grad, dh, acc):
+def objective(what, like, ar, nd, ge, gh, psi, v, wk, grad):
     """Minus the log likelihood at ``psi = [beta if it is not integrated, theta, log phi]``. Returns (f, ok).
 
     `v` is the start of the inner search and becomes the mode; with one quadrature node this is Laplace. The value
     depends on `psi` only. With START or COVARIANCE the inverse of the joint Hessian of (u, beta) is left in
     ``wk.vpiv, wk.vS``, and the value means nothing.
     """
-    q = ar.size[1]
-    p = ar.size[3]
     n_theta = ar.theta_fac.shape[0]
-    n_beta = 0 if joint else p
+    n_beta = 0 if like.joint else ar.p
     if what == EVALUATE:
         for j in range(n_beta):
-            v[q + j] = psi[j]
-    log_phi = psi[n_beta + n_theta] if has_phi else 0.0
+            v[ar.q + j] = psi[j]
+    log_phi = psi[n_beta + n_theta] if like.has_phi else 0.0
     phi = math.exp(log_phi)
-    nb = q - ar.size[2]
-    if joint or what != EVALUATE:
-        nb += p
+    nb = ar.q - ar.q_head
+    if like.joint or what != EVALUATE:
+        nb += ar.p
     set_theta(ar, psi, n_beta, nb, wk)
-    if not find_mode(code, ar, nd, ge, phi, nb, v, wk, what == COVARIANCE):
+    if not find_mode(like.code, ar, nd, ge, phi, nb, v, wk, what == COVARIANCE):
         return 1e300, False
     if gh.shape[1] > 1 and what == EVALUATE:
-        val, ok = quadrature(code, has_phi, ar, nd, ge, phi, gh, v, wk, grad, dh, acc)
+        val, ok = quadrature(like, ar, nd, ge, phi, gh, v, wk, grad)
     else:
-        h, log_det, ok = curvature_at_mode(code, ar, nd, ge, phi, nb, v, wk)
+        h, log_det, ok = curvature_at_mode(like.code, ar, nd, ge, phi, nb, v, wk)
         if not ok:
             return 1e300, False
         invert(ar, nb, wk.piv, wk.off, wk.S, wk.vpiv, wk.vS, wk.tt, wk.B)
         if what != EVALUATE:
             return 0.0, True
-        gradient(ar, nb, v, has_phi, wk, grad)
+        gradient(ar, nb, v, like.has_phi, wk, grad)
         val = h - 0.5 * log_det
-        if joint:
-            val += 0.5 * p * LOG_2PI
-    g0, g1 = gene_term(code, phi, ge.tail, ge.over_value, ge.over_count, ge.extra)
+        if like.joint:
+            val += 0.5 * ar.p * LOG_2PI
+    g0, g1 = gene_term(like.code, phi, ge.tail, ge.over_value, ge.over_count, ge.extra)
     val += g0
-    if has_phi:
+    if like.has_phi:
         grad[grad.shape[0] - 1] += g1
     for i in range(grad.shape[0]):
         grad[i] = -grad[i]

@@ -18,15 +18,17 @@ from sc_glmm._families.registry import row_full
 
 
 @kernel
-def quadrature(code, has_phi, ar, nd, ge, phi, gh, v, wk, grad, dh, acc):
+def quadrature(like, ar, nd, ge, phi, gh, v, wk, grad):
     """Log likelihood (without the gene term) and its gradient in ``[beta, theta, log phi]``, from the mode in `v`.
 
     For one grouping factor with one column and beta outside the border. `gh` is ``(2, n_agq)``: nodes and log
-    weights. `dh` (2, n_par) and `acc` (2 + n_agq, n_par + 2) are work space.
+    weights.
     """
+    code, has_phi = like.code, like.has_phi
+    dh, acc = wk.dh, wk.acc
     n_par = grad.shape[0]
-    p = ar.size[3]
-    kz = ar.size[4]
+    p = ar.p
+    kz = ar.kz
     for i in range(n_par):
         grad[i] = 0.0
     total = 0.0

@@ -13,13 +13,14 @@ MAX_INTERVALS = 64
 
 
 @kernel
-def tabulate(code, phi, nd, ge, eta, level, ptr, coef, knot, left, right):
+def tabulate(code, phi, nd, ge, eta, level, table):
     """Fill the table of every row over the predictors that a profile over the variance can visit.
 
     These lie between the row's mode at the fit (`eta`), the mean over all rows (`level`) and the row's own maximum,
     with a margin that shrinks with its counts: few counts say little against a prior of large variance.
     """
     n_rows = nd.ptr.shape[0] - 1
+    left, right = table.left, table.right
     first = 0
     for d in range(n_rows):
         lo = min(eta[d], level)
@@ -38,14 +39,14 @@ def tabulate(code, phi, nd, ge, eta, level, ptr, coef, knot, left, right):
         if n > MAX_INTERVALS:
             n = MAX_INTERVALS
             lo = hi - n * STEP
-        ptr[d] = first
+        table.ptr[d] = first
         row_full(code, lo, phi, nd.ptr[d], nd.ptr[d + 1], nd.ec, nd.weight, ge.a, ge.a_sum[d], left)
         for i in range(n):
-            knot[first + i] = lo + i * STEP
+            table.knot[first + i] = lo + i * STEP
             at = lo + (i + 1) * STEP
             row_full(code, at, phi, nd.ptr[d], nd.ptr[d + 1], nd.ec, nd.weight, ge.a, ge.a_sum[d], right)
-            coefficients(left, right, coef, 8 * (first + i))
+            coefficients(left, right, table.coef, 8 * (first + i))
             for j in range(4):
                 left[j] = right[j]
         first += n
-    ptr[n_rows] = first
+    table.ptr[n_rows] = first

@@ -21,6 +21,37 @@ class Nodes(NamedTuple):
     weight: FloatArray
 
 
+class Likelihood(NamedTuple):
+    """Which likelihood: code of the family, whether phi is a parameter, whether beta is integrated out (REML)."""
+
+    code: int
+    has_phi: bool
+    joint: bool
+
+
+class GeneTable(NamedTuple):
+    """Statistics of a block of genes.
+
+    Attributes
+    ----------
+    A
+        ``(n_genes, n_nodes)`` sums of the response over the nodes.
+    tail
+        ``(n_genes, 64)`` number of cells with y > j.
+    over_ptr, over_value, over_count
+        Counts above 64, ragged per gene.
+    extra
+        ``(n_genes, 2)`` number of cells and sum of squares (Gaussian only, else zeros).
+    """
+
+    A: FloatArray
+    tail: FloatArray
+    over_ptr: IntArray
+    over_value: FloatArray
+    over_count: FloatArray
+    extra: FloatArray
+
+
 class Gene(NamedTuple):
     """Statistics of one gene: node sums, their totals per row, counts table, and what the family adds."""
 
@@ -58,16 +89,39 @@ class Work(NamedTuple):
     vtry: FloatArray
     w: FloatArray
     out: FloatArray
+    dh: FloatArray
+    acc: FloatArray
 
 
 @allocating
-def new_work(ar):
-    """Buffers for the larger of the two borders (with beta)."""
+def read_gene(genes, g, nd, a_sum):
+    """The statistics of gene `g`, and the sum of its absolute row totals; `a_sum` is where row totals are kept."""
+    size = 0.0
+    for d in range(a_sum.shape[0]):
+        s = 0.0
+        for k in range(nd.ptr[d], nd.ptr[d + 1]):
+            s += genes.A[g, k]
+        a_sum[d] = s
+        size += abs(s)
+    over = slice(genes.over_ptr[g], genes.over_ptr[g + 1])
+    ge = Gene(genes.A[g], a_sum, genes.tail[g], genes.over_value[over], genes.over_count[over], genes.extra[g])
+    return ge, size
+
+
+@allocating
+def row_sums(ar):
+    """Room for the totals of a gene's rows."""
+    return np.zeros(ar.XZ.shape[0])
+
+
+@allocating
+def new_work(ar, n_par, n_agq):
+    """Buffers for the larger of the two borders (with beta), `n_par` outer parameters and `n_agq` nodes."""
     n_rows = ar.XZ.shape[0]
     nl = ar.XZ.shape[1]
-    n_head = ar.size[0]
-    n_v = ar.size[1] + ar.size[3]
-    nb = n_v - ar.size[2]
+    n_head = ar.n_head
+    n_v = ar.q + ar.p
+    nb = n_v - ar.q_head
     kh = ar.fac_z[n_head]
     n_piv = 1
     kmax = 1
@@ -99,4 +153,6 @@ def new_work(ar):
         np.zeros(n_v),
         np.zeros(n_v),
         np.zeros(8),
+        np.zeros((2, n_par)),
+        np.zeros((n_agq, n_par + 2)),
     )

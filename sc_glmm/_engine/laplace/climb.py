@@ -1,0 +1,161 @@
+"""Maximise the likelihood of one gene over beta, under a hypothesis, with variances and dispersion held.
+
+Newton in the coordinates c of the hypothesis, beta = B c, of which the first are held at zero. The metric is the
+information of beta from the Laplace approximation: the one of the free fit at the node at first, renewed where it is
+out of date.
+"""
+
+from __future__ import annotations
+
+from sc_glmm._engine.dense import solve_spd
+from sc_glmm._engine.laplace.objective import COVARIANCE, EVALUATE, objective
+from sc_glmm._families.jit import kernel
+
+# Squared length of a Newton step, in the metric of the information, after which beta stands.
+CLOSE = 1e-9
+# A step that shortens the next by less than this was taken in a metric that is out of date.
+SLOW = 0.1
+MAX_STEPS = 80
+MAX_HALVINGS = 25
+
+
+@kernel
+def information(V, B, climb):
+    """``climb.M = B' V^-1 B``: the information in the coordinates of a hypothesis. Returns whether V is definite."""
+    p = V.shape[0]
+    ok = True
+    for j in range(p):
+        climb.free[j] = 1
+    for j in range(p):
+        for i in range(p):
+            climb.unit[i] = B[i, j]
+        if not solve_spd(V, climb.unit, climb.free, climb.L, climb.columns[j]):
+            ok = False
+    for i in range(p):
+        for j in range(p):
+            s = 0.0
+            for r in range(p):
+                s += B[r, i] * climb.columns[j, r]
+            climb.M[i, j] = s
+    return ok
+
+
+@kernel
+def _newton_step(B, m, climb):
+    """The step in the coordinates that are not held, from gradient and metric. Returns (squared length, ok)."""
+    p = B.shape[0]
+    if not information(climb.V, B, climb):
+        return 0.0, False
+    for i in range(p):
+        s = 0.0
+        for j in range(p):
+            s += B[j, i] * climb.grad[j]
+        climb.coord_grad[i] = s
+        climb.free[i] = 0 if i < m else 1
+    if not solve_spd(climb.M, climb.coord_grad, climb.free, climb.L, climb.step):
+        return 0.0, False
+    dec = 0.0
+    for i in range(p):
+        dec += climb.coord_grad[i] * climb.step[i]
+    return dec, True
+
+
+@kernel
+def _set_move(B, climb):
+    """The step as a move of beta. Returns the fraction of it that may be taken at once."""
+    top = 0.0
+    for i in range(B.shape[0]):
+        s = 0.0
+        for j in range(B.shape[0]):
+            s += B[i, j] * climb.step[j]
+        climb.move[i] = s
+        top = max(top, abs(s))
+    return 2.0 / top if top > 2.0 else 1.0
+
+
+@kernel
+def _stay(climb):
+    for i in range(climb.psi.shape[0]):
+        climb.trial[i] = climb.psi[i]
+
+
+@kernel
+def _set_trial(climb, length):
+    """``trial = psi - length * move``; the variances and the dispersion stay."""
+    for i in range(climb.move.shape[0]):
+        climb.trial[i] = climb.psi[i] - length * climb.move[i]
+
+
+@kernel
+def _accept(climb):
+    for i in range(climb.psi.shape[0]):
+        climb.psi[i] = climb.trial[i]
+        climb.grad[i] = climb.new_grad[i]
+    for i in range(climb.v.shape[0]):
+        climb.v[i] = climb.vt[i]
+
+
+@kernel
+def _read_metric(ar, wk, climb):
+    """The covariance of beta that the objective has left in the work space."""
+    nb = ar.q - ar.q_head + ar.p
+    first = nb - ar.p
+    for i in range(ar.p):
+        for j in range(ar.p):
+            climb.V[i, j] = wk.vS[(first + i) * nb + first + j]
+
+
+@kernel
+def maximise(like, ar, nd, ge, gh, B, m, have_metric, wk, climb):
+    """Maximise from ``climb.psi`` with the first `m` coordinates held at zero. Returns (minus the maximum, found).
+
+    ``climb.psi``, ``climb.v`` become the place of the maximum and ``climb.V`` the covariance of beta there.
+    """
+    f = 1e300
+    length = 1.0
+    halvings = 0
+    last = 1e300
+    fresh = False
+    final = False
+    what = EVALUATE
+    _stay(climb)
+    for _ in range(MAX_STEPS):
+        for i in range(climb.v.shape[0]):
+            climb.vt[i] = climb.v[i]
+        ft, ok = objective(what, like, ar, nd, ge, gh, climb.trial, climb.vt, wk, climb.new_grad)
+        if what == COVARIANCE:
+            if not ok:
+                return f, False
+            _read_metric(ar, wk, climb)
+            if final:
+                return f, True
+            have_metric = True
+            fresh = True
+            what = EVALUATE
+        elif ok and ft <= f + 1e-13 * abs(ft) + 1e-11:
+            f = ft
+            halvings = 0
+            fresh = False
+            _accept(climb)
+            if not have_metric:
+                what = COVARIANCE
+                continue
+        else:
+            length *= 0.4
+            halvings += 1
+            if f == 1e300 or halvings > MAX_HALVINGS:
+                return f, False
+        if halvings == 0:
+            dec, ok = _newton_step(B, m, climb)
+            if not ok:
+                return f, False
+            final = dec < CLOSE or m == ar.p
+            # where groups separate, the information changes on the way
+            if final or (dec > SLOW * last and not fresh):
+                what = COVARIANCE
+                _stay(climb)
+                continue
+            last = dec
+            length = _set_move(B, climb)
+        _set_trial(climb, length)
+    return f, False

@@ -1,0 +1,124 @@
+"""What is noted of a maximum on the grid, and what the nodes that were not visited take from their neighbours."""
+
+from __future__ import annotations
+
+import math
+
+from sc_glmm._engine.dense import log_det
+from sc_glmm._engine.laplace.climb import information
+from sc_glmm._engine.laplace.profile_records import UNSEEN
+from sc_glmm._families.jit import kernel
+
+# Nodes beyond the end of a walk count as this much less likely than the last one visited.
+BEYOND = 1000.0
+# Below this the signed root is used as it is: r* is a ratio of two small numbers there.
+SMALL_ROOT = 0.1
+
+
+@kernel
+def _residual_sum(v, q, wk):
+    """``u'u + sum f'^2 / W``."""
+    rss = 0.0
+    for i in range(q):
+        rss += v[i] * v[i]
+    for d in range(wk.d1.shape[0]):
+        rss += wk.d1[d] * wk.d1[d] / max(wk.W[d], 1e-300)
+    return rss
+
+
+@kernel
+def note_free_fit(g, node, f, task, wk, climb, fits, out):
+    """Note the free maximum at a node, and what each hypothesis needs of it."""
+    p = climb.V.shape[0]
+    out.ell[g, node] = -f
+    for i in range(p):
+        for j in range(p):
+            fits.V[node, i, j] = climb.V[i, j]
+    information(climb.V, task.bases[0], climb)
+    out.log_det[g, node] = log_det(climb.M, 0, climb.L)
+    fits.restricted[node] = -f - 0.5 * out.log_det[g, node]
+    out.rss[g, node] = _residual_sum(climb.v, climb.v.shape[0] - p, wk)
+    for i in range(p):
+        out.beta[g, node, i] = climb.psi[i]
+    for i in range(climb.v.shape[0]):
+        fits.v[node, i] = climb.v[i]
+    for c in range(1, task.bases.shape[0]):
+        information(climb.V, task.bases[c], climb)
+        if task.n_tested[c] > 1:
+            continue
+        s = 0.0
+        for j in range(p):
+            s += task.inverses[c, 0, j] * climb.psi[j]
+        out.delta[g, c - 1, node] = s
+        whole = log_det(climb.M, 0, climb.L)
+        # kept where r* will stand, which needs it
+        out.star[g, c - 1, node] = whole
+        out.var[g, c - 1, node] = math.exp(log_det(climb.M, 1, climb.L) - whole)
+
+
+@kernel
+def note_hypothesis(g, stage, node, f, task, climb, out):
+    """Note the maximum under a hypothesis: likelihood ratio, signed root and r*."""
+    c = stage - 1
+    ratio = max(2.0 * (out.ell[g, node] + f), 0.0)
+    if task.n_tested[stage] > 1:
+        out.root[g, c, node] = ratio
+        out.star[g, c, node] = ratio
+        return
+    delta = out.delta[g, c, node]
+    r = math.copysign(math.sqrt(ratio), delta)
+    information(climb.V, task.bases[stage], climb)
+    star = r
+    if abs(r) > SMALL_ROOT:
+        # q = delta sqrt(|information, free| / |information of the others, under the hypothesis|)
+        half = 0.5 * (out.star[g, c, node] - log_det(climb.M, 1, climb.L))
+        star = r + (math.log(abs(delta)) + half - math.log(abs(r))) / r
+    out.root[g, c, node] = r
+    out.star[g, c, node] = star
+
+
+@kernel
+def _copy_node(g, node, last, out):
+    """Give a node beyond the end of the walk the numbers of the last one, and a likelihood that is nothing."""
+    out.ell[g, node] = out.ell[g, last] - BEYOND
+    out.log_det[g, node] = out.log_det[g, last]
+    out.rss[g, node] = out.rss[g, last]
+    for i in range(out.beta.shape[2]):
+        out.beta[g, node, i] = out.beta[g, last, i]
+    for c in range(out.delta.shape[1]):
+        out.delta[g, c, node] = out.delta[g, c, last]
+        out.var[g, c, node] = out.var[g, c, last]
+        out.star[g, c, node] = out.star[g, c, last]
+
+
+@kernel
+def fill_walk(g, start_node, fits, out):
+    """Fill the nodes that the walk has not reached, on both sides of its start."""
+    n_grid = fits.restricted.shape[0]
+    for side in range(2):
+        last = start_node
+        for away in range(1, n_grid):
+            node = start_node + away if side == 0 else start_node - away
+            if node < 0 or node >= n_grid:
+                break
+            if fits.restricted[node] != UNSEEN:
+                last = node
+            else:
+                _copy_node(g, node, last, out)
+
+
+@kernel
+def fill_hypothesis(best, root, star):
+    """Fill the nodes that a hypothesis has left out, which have no weight, from the likeliest outward."""
+    n_grid = root.shape[0]
+    for side in range(2):
+        last = best
+        for away in range(n_grid):
+            node = best + away if side == 0 else best - away
+            if node < 0 or node >= n_grid:
+                break
+            if root[node] == root[node]:
+                last = node
+            else:
+                root[node] = root[last]
+                star[node] = star[last]

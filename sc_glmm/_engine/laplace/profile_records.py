@@ -1,0 +1,164 @@
+"""What the kernels of a profile pass around: the task, what comes out, and buffers that are allocated once."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sc_glmm._engine.laplace.tabulate import MAX_INTERVALS
+from sc_glmm._families.jit import allocating
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
+
+# Restricted log likelihood of a node that was not visited.
+UNSEEN = -1e300
+
+
+class ProfileTask(NamedTuple):
+    """What is profiled. A stage is the free fit (the first) or a hypothesis.
+
+    Attributes
+    ----------
+    use_table
+        Whether rows have so many nodes that tabulating them pays.
+    log_phi
+        ``(n_genes,)`` the dispersion, held.
+    beta_start, v_start
+        ``(n_genes, p)`` and ``(n_genes, q + p)`` scaled coefficients to start from.
+    level
+        ``(n_genes,)`` log of the mean per unit of size factor.
+    grid
+        ``(n_grid, n_theta)`` scaled theta of each node, largest variance first.
+    start_node
+        The node to start from, where the grid is a line: likelihoods are followed from there in both directions until
+        they are negligible. The last node, of no variance, is always visited; those left out take the numbers of
+        their neighbours, and count as unlikely. -1: every node is visited, in order.
+    bases, inverses
+        ``(n_stages, p, p)``: B with beta = B c, whose first coordinates are those tested; the first is the unit
+        matrix. And their inverses.
+    n_tested
+        ``(n_stages,)`` number of coordinates that the hypothesis sets to zero; the first is zero.
+    idle
+        ``(n_stages,)`` whether the variances on the grid do not matter for a hypothesis.
+    """
+
+    use_table: bool
+    log_phi: FloatArray
+    beta_start: FloatArray
+    v_start: FloatArray
+    level: FloatArray
+    grid: FloatArray
+    start_node: int
+    bases: FloatArray
+    inverses: FloatArray
+    n_tested: IntArray
+    idle: BoolArray
+
+
+class ProfileOut(NamedTuple):
+    """What a profile leaves.
+
+    Attributes
+    ----------
+    ell, log_det
+        ``(n_genes, n_grid)`` maximised log likelihood; log det of the information of beta.
+    beta
+        ``(n_genes, n_grid, p)``.
+    delta, var, root, star
+        ``(n_genes, n_contrasts, n_grid)`` estimate and variance of a hypothesis of one coordinate; signed root of the
+        likelihood ratio and r* (for several coordinates: the likelihood ratio, twice).
+    rss
+        ``(n_genes, n_grid)`` weighted residual sum of squares, ``u'u + sum f'^2 / W``.
+    ok
+        ``(n_genes,)`` whether all maxima were found.
+    """
+
+    ell: FloatArray
+    log_det: FloatArray
+    beta: FloatArray
+    delta: FloatArray
+    var: FloatArray
+    root: FloatArray
+    star: FloatArray
+    rss: FloatArray
+    ok: IntArray
+
+
+class Climb(NamedTuple):
+    """Buffers of one maximisation over beta: point, gradient, step, and the covariance of beta that is its metric."""
+
+    psi: FloatArray
+    trial: FloatArray
+    grad: FloatArray
+    new_grad: FloatArray
+    v: FloatArray
+    vt: FloatArray
+    V: FloatArray
+    M: FloatArray
+    L: FloatArray
+    columns: FloatArray
+    unit: FloatArray
+    coord_grad: FloatArray
+    step: FloatArray
+    move: FloatArray
+    free: IntArray
+
+
+class FreeFits(NamedTuple):
+    """The free fits of a gene at the nodes: modes, covariances of beta, restricted log likelihoods; the walk's ends."""
+
+    v: FloatArray
+    V: FloatArray
+    restricted: FloatArray
+    ends: IntArray
+
+
+class RowTable(NamedTuple):
+    """Tabulated rows of a gene (:mod:`.tabulate`)."""
+
+    ptr: IntArray
+    coef: FloatArray
+    knot: FloatArray
+    left: FloatArray
+    right: FloatArray
+
+
+@allocating
+def new_climb(n, n_v, p):
+    """Buffers for n parameters of the objective, n_v coefficients and p fixed effects."""
+    return Climb(
+        np.zeros(n),
+        np.zeros(n),
+        np.zeros(n),
+        np.zeros(n),
+        np.zeros(n_v),
+        np.zeros(n_v),
+        np.zeros((p, p)),
+        np.zeros((p, p)),
+        np.zeros((p, p)),
+        np.zeros((p, p)),
+        np.zeros(p),
+        np.zeros(p),
+        np.zeros(p),
+        np.zeros(p),
+        np.ones(p, np.int64),
+    )
+
+
+@allocating
+def new_free_fits(n_grid, n_v, p):
+    """Room for the free fits of one gene."""
+    return FreeFits(np.zeros((n_grid, n_v)), np.zeros((n_grid, p, p)), np.zeros(n_grid), np.zeros(2, np.int64))
+
+
+@allocating
+def new_row_table(n_rows):
+    """Room for the tables of `n_rows` rows."""
+    size = n_rows * MAX_INTERVALS
+    return RowTable(
+        np.zeros(n_rows + 1, np.int64), np.zeros(8 * size), np.zeros(max(size, 1)), np.zeros(8), np.zeros(8)
+    )

@@ -1,0 +1,150 @@
+"""Follow a gene's profile over the grid of variances: which node comes next, and where its search starts."""
+
+from __future__ import annotations
+
+from sc_glmm._engine.laplace.climb import maximise
+from sc_glmm._engine.laplace.notes import fill_hypothesis, fill_walk, note_free_fit, note_hypothesis
+from sc_glmm._engine.laplace.profile_records import UNSEEN
+from sc_glmm._families.jit import kernel
+
+# A node whose restricted log likelihood is this far below the gene's best has no posterior mass to speak of (1e-6).
+IRRELEVANT = 14.0
+# A node this far below the best is where a walk along the grid ends: posterior weights beyond are below 1e-17.
+NEGLIGIBLE = 40.0
+# Instead of a node: the stage is over; this visit is left out.
+END, SKIP = -1, -2
+# places in `FreeFits.ends`
+UPWARD, DOWNWARD = 0, 1
+
+
+@kernel
+def _likeliest(restricted):
+    best = 0
+    for node in range(1, restricted.shape[0]):
+        if restricted[node] > restricted[best]:
+            best = node
+    return best
+
+
+@kernel
+def _next_on_walk(visit, start_node, n_grid, ends):
+    """From the start to larger numbers, then from the start to smaller ones."""
+    if visit == 0:
+        ends[UPWARD] = start_node + 1
+        ends[DOWNWARD] = start_node - 1
+        return start_node
+    if ends[UPWARD] < n_grid:
+        ends[UPWARD] += 1
+        return ends[UPWARD] - 1
+    if ends[DOWNWARD] >= 0:
+        ends[DOWNWARD] -= 1
+        return ends[DOWNWARD] + 1
+    return END
+
+
+@kernel
+def _node_of_visit(visit, stage, best, task, fits):
+    """The free fits go over the grid; a hypothesis is fitted where the gene's posterior can have any mass.
+
+    One that the variances do not matter for is fitted at the likeliest node alone.
+    """
+    if stage == 0:
+        if task.start_node < 0:
+            return visit
+        return _next_on_walk(visit, task.start_node, task.grid.shape[0], fits.ends)
+    if task.idle[stage]:
+        return best if visit == 0 else END
+    return SKIP if fits.restricted[visit] < fits.restricted[best] - IRRELEVANT else visit
+
+
+@kernel
+def _end_walk_if_negligible(node, task, fits):
+    """Let a walk that has come far below the best jump to its end: the last node, or none."""
+    restricted = fits.restricted
+    peak = UNSEEN
+    for other in range(restricted.shape[0]):
+        peak = max(peak, restricted[other])
+    if not restricted[node] < peak - NEGLIGIBLE:
+        return
+    if node > task.start_node and restricted[node] < restricted[node - 1]:
+        fits.ends[UPWARD] = max(fits.ends[UPWARD], restricted.shape[0] - 1)
+    elif node < task.start_node and restricted[node] < restricted[node + 1]:
+        fits.ends[DOWNWARD] = -1
+
+
+@kernel
+def _enter(g, stage, node, started, task, fits, climb, out):
+    """Set where the search at a node starts: at the last maximum, or, at a stage's first node, from what is given."""
+    p = climb.V.shape[0]
+    if stage == 0 and not started:
+        for i in range(p):
+            climb.psi[i] = task.beta_start[g, i]
+        for i in range(climb.v.shape[0]):
+            climb.v[i] = task.v_start[g, i]
+    elif stage == 0 and task.start_node >= 0 and node == task.start_node - 1:
+        # back to the start, for the other direction
+        for i in range(p):
+            climb.psi[i] = out.beta[g, task.start_node, i]
+        for i in range(climb.v.shape[0]):
+            climb.v[i] = fits.v[task.start_node, i]
+    elif not started:
+        _drop_tested(g, stage, node, task, fits, climb, out)
+    for t in range(task.grid.shape[1]):
+        climb.psi[p + t] = task.grid[node, t]
+    if stage > 0:
+        for i in range(p):
+            for j in range(p):
+                climb.V[i, j] = fits.V[node, i, j]
+
+
+@kernel
+def _drop_tested(g, stage, node, task, fits, climb, out):
+    """The free fit at the node without the part that is tested."""
+    p = climb.V.shape[0]
+    for i in range(climb.v.shape[0]):
+        climb.v[i] = fits.v[node, i]
+    for i in range(p):
+        s = 0.0
+        for j in range(p):
+            s += task.inverses[stage, i, j] * out.beta[g, node, j]
+        climb.coord_grad[i] = s if i >= task.n_tested[stage] else 0.0
+    for i in range(p):
+        s = 0.0
+        for j in range(p):
+            s += task.bases[stage, i, j] * climb.coord_grad[j]
+        climb.psi[i] = s
+
+
+@kernel
+def profile_gene(g, like, ar, nd, ge, gh, task, wk, climb, fits, out):
+    """Profile gene `g`: all free fits, then each hypothesis. Returns whether all maxima were found."""
+    n_grid = task.grid.shape[0]
+    for node in range(n_grid):
+        fits.restricted[node] = UNSEEN
+    for stage in range(task.bases.shape[0]):
+        best = _likeliest(fits.restricted)
+        B = task.bases[stage]
+        m = task.n_tested[stage]
+        started = False
+        for visit in range(n_grid):
+            node = _node_of_visit(visit, stage, best, task, fits)
+            if node == END:
+                break
+            if node == SKIP:
+                continue
+            _enter(g, stage, node, started, task, fits, climb, out)
+            started = True
+            f, found = maximise(like, ar, nd, ge, gh, B, m, stage > 0, wk, climb)
+            if not found:
+                return False
+            if stage > 0:
+                note_hypothesis(g, stage, node, f, task, climb, out)
+            else:
+                note_free_fit(g, node, f, task, wk, climb, fits, out)
+                if task.start_node >= 0:
+                    _end_walk_if_negligible(node, task, fits)
+        if stage > 0:
+            fill_hypothesis(best, out.root[g, stage - 1], out.star[g, stage - 1])
+        elif task.start_node >= 0:
+            fill_walk(g, task.start_node, fits, out)
+    return True
