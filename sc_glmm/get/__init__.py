@@ -2,6 +2,7 @@
 
 from ._details import details
 from ._fit_info import fit_info
+from ._latent_factors import latent_factors
 from ._results import results
 
-__all__ = ["details", "fit_info", "results"]
+__all__ = ["details", "fit_info", "latent_factors", "results"]

@@ -7,6 +7,7 @@ from ._dispersion import dispersion
 from ._forest import forest
 from ._heatmap import heatmap
 from ._influence import influence
+from ._latent_factors import latent_factors
 from ._ma import ma
 from ._model_check import diagnostics
 from ._p_values import p_values, qq
@@ -21,6 +22,7 @@ __all__ = [
     "forest",
     "heatmap",
     "influence",
+    "latent_factors",
     "ma",
     "p_values",
     "qq",

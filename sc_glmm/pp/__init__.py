@@ -1,7 +1,8 @@
 """Preprocessing: what has to be known about an AnnData before models are fitted, and sums by sample beside them."""
 
 from ._filter_genes import filter_genes
+from ._latent_factors import latent_factors
 from ._pseudobulk import pseudobulk
 from ._size_factors import size_factors
 
-__all__ = ["filter_genes", "pseudobulk", "size_factors"]
+__all__ = ["filter_genes", "latent_factors", "pseudobulk", "size_factors"]

@@ -16,6 +16,7 @@ from .._fit.run import run_groups
 from .._fit.tests import is_moderated
 from .._io.tables import columns_of
 from .._job import Request, plan_job, put_results, understand
+from .._latent import factor_notes
 from .._mudata import modality_of
 from .._parallel import resolve_memory, resolve_n_jobs
 from .._recipe import prepare_kernels, summary_line
@@ -242,7 +243,7 @@ def test(
     matrix = question.response.matrix
     limit = resolve_memory(memory_limit, isinstance(matrix, Source))
     job = plan_job(adata, question, lambda: library_sums(matrix, n_jobs=jobs, progress=progress))
-    warn_notes(job.notes)
+    warn_notes([*job.notes, *factor_notes(adata, question.formula, contrasts is not None)])
     tests, told = run_groups(
         matrix, job.plans, job.task, adata.var_names, n_jobs=jobs, memory_limit=limit, progress=progress
     )

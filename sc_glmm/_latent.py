@@ -1,0 +1,178 @@
+"""Hidden factors in an AnnData: written, read back, and checked against the formula that uses them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ._errors import InputError
+from ._formula import MixedFormula, term_label
+from ._inference.latent import LatentFactors
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+IntArray = NDArray[np.int64]
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class GroupFactors:
+    """Hidden factors of the samples of one group of cells.
+
+    Attributes
+    ----------
+    group
+        Level of `groupby`; an empty string without one.
+    found
+        The factors.
+    cells
+        ``(n_obs,)`` places of the group's cells.
+    sample_of_cell
+        ``(n_obs,)`` place of each cell's sample.
+    samples
+        Names of the samples.
+    log_depth
+        ``(n_samples,)`` natural log of the sum of the size factors of each sample's cells.
+    """
+
+    group: str
+    found: LatentFactors
+    cells: IntArray
+    sample_of_cell: IntArray
+    samples: tuple[str, ...]
+    log_depth: FloatArray
+
+
+def fixed_labels(formula: MixedFormula) -> list[str]:
+    """Labels of the fixed terms, sorted: what a factor was adjusted for."""
+    return sorted(term_label(term) for term in formula.fixed_terms)
+
+
+def write_factors(
+    adata: AnnData, key: str, formula: MixedFormula, groupby: str | None, groups: Sequence[GroupFactors]
+) -> list[str]:
+    """Write factors to ``obs`` and the report to ``uns``, replacing older ones under `key`; return the columns."""
+    remove_factors(adata, key)
+    most = max((group.found.n_factors for group in groups), default=0)
+    columns = [f"{key}_{j + 1}" for j in range(most)]
+    taken = [column for column in columns if column in adata.obs]
+    if taken:
+        raise InputError(
+            f"obs has a column {taken[0]!r} that is no hidden factor of key_added={key!r}: choose another key_added, "
+            "or rename the column"
+        )
+    values = np.full((adata.n_obs, most), np.nan)
+    for group in groups:
+        # a group with fewer factors gets zeros, so that its cells are not lost when a formula names more
+        values[group.cells] = 0.0
+        values[group.cells, : group.found.n_factors] = group.found.factors[group.sample_of_cell]
+    for j, column in enumerate(columns):
+        adata.obs[column] = values[:, j]
+    first_sample = np.cumsum([0, *(len(group.samples) for group in groups)])
+    sample_of_cell = np.full(adata.n_obs, -1, dtype=np.int64)
+    for group, first in zip(groups, first_sample[:-1], strict=True):
+        sample_of_cell[group.cells] = first + group.sample_of_cell
+    adata.uns[key] = {
+        "formula": formula.source,
+        "fixed": fixed_labels(formula),
+        "groupby": groupby or "",
+        "columns": columns,
+        "sample_of_cell": sample_of_cell,
+        "samples": pd.concat([_sample_frame(group) for group in groups], ignore_index=True),
+        "loadings": pd.concat([_loading_frame(group, adata.var_names) for group in groups], ignore_index=True),
+        "groups": {str(i): _report(group) for i, group in enumerate(groups)},
+    }
+    return columns
+
+
+def remove_factors(adata: AnnData, key: str) -> None:
+    """Remove the factors that an earlier call wrote under `key`."""
+    if _holds_factors(adata.uns.get(key)):
+        for column in list(adata.uns[key]["columns"]):
+            if column in adata.obs:
+                del adata.obs[column]
+        del adata.uns[key]
+
+
+def read_factors(adata: AnnData, key: str) -> Mapping[str, Any]:
+    """What :func:`write_factors` wrote under `key`.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    entry = adata.uns.get(key)
+    if not _holds_factors(entry):
+        having = [name for name, other in adata.uns.items() if _holds_factors(other)]
+        where = f"hidden factors are under {having}" if having else "run sc_glmm.pp.latent_factors first"
+        raise InputError(f"there are no hidden factors under key={key!r}; {where}")
+    return entry
+
+
+def factor_notes(adata: AnnData, formula: MixedFormula, contrasts_given: bool) -> list[str]:
+    """What a user of hidden factors in `formula` should know: factors of other fixed effects, and circular tests."""
+    notes = []
+    labels = fixed_labels(formula)
+    for entry in adata.uns.values():
+        if not _holds_factors(entry):
+            continue
+        columns = set(map(str, entry["columns"]))
+        used = [label for label in labels if label in columns]
+        if not used:
+            continue
+        others, stored = [label for label in labels if label not in columns], list(map(str, entry["fixed"]))
+        if others != stored:
+            notes.append(
+                f"{', '.join(used)} were estimated for the fixed effects of {entry['formula']!r}, and this formula has "
+                "others: the factors hold no correction for these. Run sc_glmm.pp.latent_factors with this formula"
+            )
+        if not contrasts_given:
+            notes.append(
+                f"{', '.join(used)} were estimated from these counts, so that a test of them is circular: name what to "
+                f"test, such as contrasts={[label for label in others if label != '1'][:1]}"
+            )
+    return notes
+
+
+def _holds_factors(entry: Any) -> bool:
+    return isinstance(entry, Mapping) and {"fixed", "columns", "loadings", "samples"} <= set(entry)
+
+
+def _names(group: GroupFactors) -> list[str]:
+    return [f"factor_{j + 1}" for j in range(group.found.n_factors)]
+
+
+def _sample_frame(group: GroupFactors) -> pd.DataFrame:
+    frame = pd.DataFrame({"group": group.group, "sample": list(group.samples)})
+    frame["n_cells"] = np.bincount(group.sample_of_cell, minlength=len(group.samples))
+    frame["log_depth"] = group.log_depth
+    for j, name in enumerate(_names(group)):
+        frame[name] = group.found.factors[:, j]
+    return frame
+
+
+def _loading_frame(group: GroupFactors, genes: pd.Index) -> pd.DataFrame:
+    frame = pd.DataFrame({"group": group.group, "variable": genes[group.found.used].astype(str)})
+    for j, name in enumerate(_names(group)):
+        frame[name] = group.found.loadings[:, j]
+    return frame
+
+
+def _report(group: GroupFactors) -> dict[str, Any]:
+    found = group.found
+    return {
+        "group": group.group,
+        "n_factors": found.n_factors,
+        "n_genes": int(found.used.sum()),
+        "n_samples": len(group.samples),
+        "strength": found.strength,
+        "agreement": found.agreement,
+        "r_tested": found.r_tested,
+    }

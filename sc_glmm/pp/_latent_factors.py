@@ -1,0 +1,235 @@
+"""Hidden factors of the samples."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from .._anndata import find_response, groups_of, open_data
+from .._compress.composition import pooled_factors
+from .._compress.size_factors import pseudobulk
+from .._display import logger
+from .._errors import DesignError, InputError, ScGlmmWarning
+from .._fit.cluster import library_sums
+from .._fit.model import get_family
+from .._fit.plan import Choices, Plan, plan_groups
+from .._formula import parse_formula
+from .._inference.latent import LatentFactors, estimate_factors, most_factors
+from .._job import find_sizes
+from .._latent import GroupFactors, write_factors
+from .._parallel import one_blas_thread, resolve_n_jobs
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+FloatArray = NDArray[np.float64]
+
+# With fewer samples, hidden factors cost more degrees of freedom than they gain.
+MIN_SAMPLES = 12
+# A factor that goes along with a tested column like this cannot be told from its effect.
+MAX_R = 0.7
+
+
+def latent_factors(
+    adata: AnnData,
+    formula: str,
+    *,
+    n_factors: int | Literal["auto"] = "auto",
+    contrasts: Any = None,
+    groupby: str | None = None,
+    reference: Mapping[str, str] | None = None,
+    size_factors: Any = None,
+    n_jobs: int | None = None,
+    key_added: str = "latent",
+    copy: bool = False,
+) -> AnnData | None:
+    r"""Estimate hidden factors of the samples, such as an unrecorded batch, from all genes.
+
+    For observational studies with 12 samples or more, one cell type at a time. Add the factors to the formula of
+    :func:`sc_glmm.tl.test` yourself: ``"counts ~ disease + latent_1 + (1|sample)"`` with ``contrasts="disease"``. Do
+    not use them for stimulations and other perturbations that change many genes together: a programme of genes that
+    *is* the effect is taken for a hidden factor, and removed.
+
+    Parameters
+    ----------
+    adata
+        Annotated data with raw counts of all genes.
+    formula
+        The formula of the test, without the factors: ``"counts ~ disease + (1|sample)"``. Samples are the levels of
+        its finest grouping factor.
+    n_factors
+        Number of factors. ``"auto"``: the largest number on which halves of the genes agree (canonical correlation of
+        at least 0.7), at most one for each eight samples.
+    contrasts
+        What will be tested, as :func:`sc_glmm.tl.test` takes it; the factors are aligned with these columns of the
+        design, and with no others. Default: every fixed effect.
+    groupby
+        Column of ``obs``: each of its levels gets factors of its own.
+    reference, size_factors
+        As for :func:`sc_glmm.tl.test`.
+    n_jobs
+        Threads; None for the CPUs that this process may use.
+    key_added
+        Name of the factors and of the report.
+    copy
+        Return a copy instead of writing to `adata`.
+
+    Returns
+    -------
+    AnnData or None
+        The copy, with `copy`. Written are
+
+        ``.obs[f"{key_added}_1"]``, ...
+            ``(n_obs,)`` the factors: one value for each sample, mean 0 and variance 1 over samples, the strongest
+            first; NaN for cells outside the groups that have factors. No column if no factor was found.
+        ``.uns[key_added]``
+            The report; read it with :func:`sc_glmm.get.latent_factors`.
+
+    Raises
+    ------
+    FormulaError
+        If the formula cannot be read; the message marks the place.
+    InputError, DesignError
+        If the data are not counts, a column is missing, `n_factors` is not a number that the samples allow, or there
+        are fewer than 12 samples and `n_factors` was not given.
+
+    Warns
+    -----
+    ScGlmmWarning
+        If the number of factors is at its limit, there are fewer than 12 samples, or a factor correlates with a tested
+        column by more than 0.7: its effect cannot be told from the factor then.
+
+    Notes
+    -----
+    Log rates of the samples, :math:`\log((y + 1/2) / n)` with the package's size factors n, are weighted by sample and
+    rotated by the design. A singular value decomposition of the part that no covariate explains gives the factors and
+    their loadings; a robust regression of the part along the tested columns on the loadings, corrected for the noise of
+    the loadings, gives what the factors share with the tested columns [1]_. Genes with a median of five counts a sample
+    or more are used.
+
+    References
+    ----------
+    .. [1] Wang, Zhao, Hastie and Owen, Confounder adjustment in multiple hypothesis testing, Annals of Statistics
+       2017, 45:1863.
+
+    Examples
+    --------
+    >>> import sc_glmm
+    >>> adata = sc_glmm.datasets.simulate(n_samples=12, n_cells=1200, n_genes=100, seed=0)
+    >>> sc_glmm.pp.latent_factors(adata, "counts ~ disease + (1|sample)", n_factors=1)
+    >>> adata.obs["latent_1"].groupby(adata.obs["sample"], observed=True).nunique().unique().tolist()
+    [1]
+    """
+    if n_factors != "auto" and (isinstance(n_factors, bool) or not isinstance(n_factors, int | np.integer)):
+        raise InputError(f"n_factors={n_factors!r}: allowed are 'auto' and whole numbers from 0")
+    target = adata.copy() if copy else adata
+    opened = open_data(target, key_added)
+    parsed, family = parse_formula(formula), get_family("nb")
+    if not parsed.random:
+        raise InputError(
+            f"the formula {formula!r} has no random effect; name the samples, as in 'counts ~ disease + (1|sample)'"
+        )
+    matrix = find_response(opened, parsed, True).matrix
+    jobs = resolve_n_jobs(n_jobs)
+    sizes = find_sizes(
+        target, parsed, family, size_factors, None, lambda: library_sums(matrix, n_jobs=jobs, progress=False)
+    )
+    groups, _ = groups_of(target, groupby)
+    choices = Choices(reference=reference, contrasts=contrasts, within="homogeneous")
+    obs: pd.DataFrame = target.obs  # type: ignore[assignment]
+    plans, skipped, _ = plan_groups(obs, groups, parsed, sizes, choices, groupby)
+    found, reasons = [], dict(skipped)
+    for plan in plans:
+        try:
+            found.append(_of_group(matrix, plan, target.n_obs, n_factors, sizes.default, jobs))
+        except DesignError as error:
+            if groupby is None:
+                raise
+            reasons[plan.cells.name] = str(error)
+    columns = write_factors(target, key_added, parsed, groupby, found)
+    for name, reason in reasons.items():
+        warnings.warn(f"no hidden factors for {groupby} {name!r}: {reason}", ScGlmmWarning, stacklevel=2)
+    for group in found:
+        for note in _notes(group, n_factors):
+            warnings.warn(note, ScGlmmWarning, stacklevel=2)
+    logger.info(_summary(found, columns, formula))
+    return target if copy else None
+
+
+def _of_group(
+    matrix: Any, plan: Plan, n_obs: int, n_factors: int | Literal["auto"], default_sizes: bool, n_jobs: int
+) -> GroupFactors:
+    """Factors of one group of cells."""
+    design = plan.cells.design
+    finest = max(design.random, key=lambda term: len(term.levels))
+    n_samples, codes = len(finest.levels), finest.codes
+    if n_factors == "auto" and n_samples < MIN_SAMPLES:
+        raise DesignError(
+            f"{n_samples} samples are too few for hidden factors: below {MIN_SAMPLES} they cost more than they gain. "
+            "Give n_factors to estimate them all the same"
+        )
+    n_cells = np.bincount(codes, minlength=n_samples)
+    sums = np.zeros((n_samples, design.fixed.X.shape[1]))
+    np.add.at(sums, codes, design.fixed.X)
+    X = np.asarray(sums / n_cells[:, None], dtype=np.float64)
+    L: FloatArray = np.vstack([contrast.L for contrast in plan.contrasts])
+    known, tested = X @ _null_space(L), X @ np.linalg.pinv(L)
+    rank = int(np.linalg.matrix_rank(X / np.maximum(np.abs(X).max(axis=0), 1e-300)))
+    most = n_samples - rank - 2
+    if n_factors != "auto" and not 0 <= n_factors <= most:
+        raise DesignError(
+            f"n_factors={n_factors}: with {n_samples} samples and {rank} columns of the design, 0 to {max(most, 0)} "
+            "are allowed"
+        )
+    place = np.full(n_obs, -1, dtype=np.int64)
+    place[plan.cells.cells] = codes
+    bulk = pseudobulk(matrix, place, n_samples, n_jobs=n_jobs)
+    sums_of_sizes = np.bincount(codes, weights=np.exp(plan.cells.offset), minlength=n_samples)
+    size = np.asarray(sums_of_sizes * (pooled_factors(bulk) if default_sizes else 1.0), dtype=np.float64)
+    with one_blas_thread():
+        found = estimate_factors(bulk, size, known, tested, None if n_factors == "auto" else int(n_factors))
+    return GroupFactors(plan.cells.name, found, plan.cells.cells, codes, tuple(map(str, finest.levels)), np.log(size))
+
+
+def _null_space(L: FloatArray) -> FloatArray:
+    """``(p, p - rank)`` orthonormal columns that L maps to zero."""
+    _, size, right = np.linalg.svd(L, full_matrices=True)
+    rank = int(np.sum(size > 1e-9 * size.max(initial=1e-300)))
+    return right[rank:].T
+
+
+def _notes(group: GroupFactors, n_factors: int | Literal["auto"]) -> list[str]:
+    """What the user should know about the factors of a group."""
+    found, where = group.found, f"{group.group}: " if group.group else ""
+    notes = []
+    close = np.flatnonzero(found.r_tested > MAX_R)
+    if len(close):
+        notes.append(
+            f"{where}factor {close[0] + 1} correlates with what is tested (r = {found.r_tested[close[0]]:.2f}): above "
+            f"{MAX_R} its effect cannot be told from that of the tested columns, and power is lost"
+        )
+    if len(group.samples) < MIN_SAMPLES:
+        notes.append(f"{where}hidden factors of {len(group.samples)} samples, fewer than {MIN_SAMPLES}, do not help")
+    if n_factors == "auto" and _at_limit(found, len(group.samples)):
+        notes.append(
+            f"{where}{found.n_factors} hidden factors are the most that {len(group.samples)} samples allow. There may "
+            "be more, and results depend on their number: compare runs with n_factors= one lower and one higher"
+        )
+    return notes
+
+
+def _at_limit(found: LatentFactors, n_samples: int) -> bool:
+    return 0 < found.n_factors == len(found.agreement) <= most_factors(n_samples, 1)
+
+
+def _summary(found: list[GroupFactors], columns: list[str], formula: str) -> str:
+    counts = ", ".join(f"{g.group}: {g.found.n_factors}" if g.group else f"{g.found.n_factors}" for g in found)
+    if not columns:
+        return f"no hidden factor was found ({counts}): test with the formula as it is"
+    longer = " + ".join([formula, *columns])
+    return f"hidden factors ({counts}) written to obs: {', '.join(columns)}; test with {longer!r} and contrasts="
