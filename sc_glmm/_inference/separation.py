@@ -18,6 +18,8 @@ from scipy.optimize import linprog
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 _TOL = 1e-9
+# Ten times what the linear programme allows a row that stays.
+_MOVES = 1e-6
 
 
 @dataclass(frozen=True)
@@ -67,10 +69,8 @@ def find_deficient(X: FloatArray, positive: BoolArray) -> BoolArray:
 
 def separate(X: FloatArray, positive: BoolArray) -> Separation | None:
     """Look at one gene: `positive` ``(n_rows,)`` says which rows have counts. None if its maximum is finite."""
-    p = X.shape[1]
-    _, s, vt = np.linalg.svd(X[positive], full_matrices=True)
-    rank = int(np.sum(s > _TOL * max(1.0, float(np.linalg.norm(X, 2)))))
-    directions = vt[rank:].T
+    size = float(np.linalg.norm(X, 2))
+    directions = _null_space(X[positive], size)
     if directions.shape[1] == 0:
         return None
     zero = np.flatnonzero(~positive)
@@ -80,10 +80,21 @@ def separate(X: FloatArray, positive: BoolArray) -> Separation | None:
         return None
     rows = np.ones(len(X), dtype=bool)
     rows[zero[moves]] = False
+    if not moves.all():
+        # rows without counts that stay determine some of these directions
+        directions = _null_space(X[rows], size)
     _, r, pivot = qr(X[rows], mode="economic", pivoting=True)
-    size = np.abs(np.diag(r))
-    kept = int(np.sum(size > _TOL * max(1.0, float(size.max(initial=0.0)))))
-    return Separation(directions[:, : p - rank], rows, tuple(sorted(int(j) for j in pivot[:kept])))
+    pivots = np.abs(np.diag(r))
+    kept = int(np.sum(pivots > _TOL * max(1.0, float(pivots.max(initial=0.0)))))
+    return Separation(directions, rows, tuple(sorted(int(j) for j in pivot[:kept])))
+
+
+def _null_space(X: FloatArray, size: float) -> FloatArray:
+    """``(p, m)`` orthonormal basis of the directions that no row of `X` sees; `size` is the norm of the whole."""
+    small = np.linalg.qr(X, mode="r") if len(X) > X.shape[1] else X
+    _, s, vt = np.linalg.svd(small, full_matrices=True)
+    rank = int(np.sum(s > _TOL * max(1.0, size)))
+    return np.ascontiguousarray(vt[rank:].T)
 
 
 def _recede(Q: FloatArray) -> BoolArray:
@@ -94,14 +105,19 @@ def _recede(Q: FloatArray) -> BoolArray:
         if (q <= _TOL).all() or (q >= -_TOL).all():
             return np.abs(q) > _TOL
         return np.zeros(n, dtype=bool)
-    # maximise sum s subject to s_i <= -Q_i w, 0 <= s_i <= 1: a solution of largest support, as solutions can be scaled
-    bounds = [(None, None)] * m + [(0.0, 1.0)] * n
-    solution = linprog(
-        np.concatenate([np.zeros(m), -np.ones(n)]),
-        A_ub=np.hstack([Q, np.eye(n)]),
-        b_ub=np.zeros(n),
-        bounds=bounds,
-        method="highs",
-    )
-    moves: BoolArray = solution.x[m:] > 1e-6 if solution.x is not None else np.zeros(n, dtype=bool)
+    # Each w of the programme makes rows negative that no other did; their sum makes all of them so.
+    length = np.maximum(np.abs(Q).max(axis=1), 1e-300)
+    seen = length > _TOL
+    unit = Q[seen] / length[seen, None]
+    moves = np.zeros(n, dtype=bool)
+    place = np.flatnonzero(seen)
+    while not moves[place].all():
+        still = ~moves[place]
+        solution = linprog(
+            unit[still].sum(axis=0), A_ub=unit, b_ub=np.zeros(len(unit)), bounds=[(-1.0, 1.0)] * m, method="highs"
+        )
+        new = still & (unit @ solution.x < -_MOVES) if solution.x is not None else np.zeros(len(unit), dtype=bool)
+        if not new.any():
+            break
+        moves[place[new]] = True
     return moves

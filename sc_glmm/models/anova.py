@@ -77,7 +77,11 @@ def anova(
         }
     how = f" with {METHODS[method]} method" if isinstance(fit, LmmFit) and method != "asymptotic" else ""
     what = "Analysis of Variance Table" if how else "Analysis of Deviance Table (Wald chi-square tests)"
-    return Table(pd.DataFrame.from_dict(rows, orient="index"), f"Type {kind} {what}{how}")
+    infinite = [label for label, row in rows.items() if np.isnan(next(iter(row.values())))]
+    notes = [f"{', '.join(infinite)}: infinite estimates have no Wald test; see drop1() for likelihood ratios"]
+    return Table(
+        pd.DataFrame.from_dict(rows, orient="index"), f"Type {kind} {what}{how}", tuple(notes[: len(infinite)])
+    )
 
 
 def term_hypotheses(fit: MixedFit, kind: str) -> dict[str, FloatArray]:

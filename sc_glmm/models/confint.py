@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 FloatArray = NDArray[np.float64]
 
+_FAR = 1e200
+
 
 def confint(
     fit: MixedFit,
@@ -98,7 +100,7 @@ def _wald(fit: MixedFit, level: float, ddf: str | None) -> FloatArray:
     df = tests["df"].to_numpy()
     quantile = np.where(np.isinf(df), stats.norm.ppf(0.5 + level / 2), stats.t.ppf(0.5 + level / 2, df))
     half = quantile * tests["se"].to_numpy()
-    return np.column_stack([fit.beta - half, fit.beta + half])
+    return np.column_stack([fit.beta - half, fit.beta + half])  # NaN where the standard error is
 
 
 def _profile(fit: MixedFit, level: float) -> FloatArray:
@@ -121,8 +123,14 @@ def _bootstrap(fit: MixedFit, level: float, nsim: int, seed: int | np.random.Gen
             again = fit.refit(draw(fit, rng))
         except InputError:  # a simulated response that cannot be fitted, such as all zeros
             continue
-        draws.append(np.concatenate([variance_values(again), again.beta]))
+        draws.append(np.concatenate([variance_values(again), again.fixef()]))
     if len(draws) < 0.9 * nsim:
         raise InputError(f"only {len(draws)} of {nsim} simulated responses could be fitted: use method='profile'")
-    low, high = 0.5 - level / 2, 0.5 + level / 2
-    return np.nanquantile(np.array(draws), [low, high], axis=0).T
+    ends = [0.5 - level / 2, 0.5 + level / 2]
+    # infinite estimates of separated draws are numbers larger than all others
+    values = np.nan_to_num(np.array(draws), nan=np.nan, posinf=_FAR, neginf=-_FAR)
+    bounds = np.nanquantile(values, ends, axis=0).T
+    bounds = np.where(np.abs(bounds) > 1e-6 * _FAR, np.sign(bounds) * np.inf, bounds)
+    # what is infinite in the model is infinite in all data simulated from it
+    bounds[len(bounds) - len(fit.beta) :][fit.infinite(np.eye(len(fit.beta))) != 0.0] = np.nan
+    return bounds

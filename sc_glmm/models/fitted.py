@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from .doors import Doors
+from .limit import Limit
 from .prepare import Prepared, TermPlace
 
 FloatArray = NDArray[np.float64]
@@ -34,7 +35,8 @@ class MixedFit(Doors, ABC):
     family
         ``"gaussian"``, ``"poisson"``, ``"nb"`` or ``"binomial"``.
     beta, cov_beta
-        ``(p,)`` fixed effects and their ``(p, p)`` covariance.
+        ``(p,)`` fixed effects and their ``(p, p)`` covariance; of a separated model those of its limit, with zeros for
+        what is not determined there (:meth:`fixef` and :meth:`vcov` say what is infinite).
     Lambda
         Per block ``(k, k)``, lower triangular: the random effects of a level have covariance ``Lambda Lambda'``.
     modes
@@ -47,6 +49,8 @@ class MixedFit(Doors, ABC):
         What was said while fitting.
     options
         What else was passed, for :meth:`update`.
+    limit
+        How a model of counts or trials is separated; None if all its estimates are finite.
     reml
         Whether the restricted likelihood was maximised.
     test
@@ -67,6 +71,7 @@ class MixedFit(Doors, ABC):
     decrement: float
     notes: tuple[str, ...] = field(repr=False)
     options: Mapping[str, Any] = field(repr=False)
+    limit: Limit | None = field(default=None, repr=False, kw_only=True)
     reml: bool = field(default=False, kw_only=True)
     test: pd.DataFrame | None = field(default=None, repr=False, kw_only=True)
 
@@ -143,12 +148,23 @@ class MixedFit(Doors, ABC):
         return self.prepared.groupings[place.block].columns[place.columns]
 
     def fixef(self) -> pd.Series:
-        """Fixed effects (natural log or logit scale for counts and trials)."""
-        return pd.Series(self.beta, index=list(self.names), name="estimate")
+        """Fixed effects (natural log or logit scale for counts and trials); infinite where a model is separated."""
+        return pd.Series(self.estimate(np.eye(len(self.beta))), index=list(self.names), name="estimate")
 
     def vcov(self) -> pd.DataFrame:
-        """Covariance of the fixed effects."""
-        return pd.DataFrame(self.cov_beta, index=list(self.names), columns=list(self.names))
+        """Covariance of the fixed effects; NaN where an estimate is infinite."""
+        infinite = self.infinite(np.eye(len(self.beta))) != 0.0
+        cov = np.where(infinite[:, None] | infinite, np.nan, self.cov_beta)
+        return pd.DataFrame(cov, index=list(self.names), columns=list(self.names))
+
+    def infinite(self, L: FloatArray) -> FloatArray:
+        """``(k,)`` zero where a row of ``L (k, p)`` times beta is finite, else infinity, NaN if its sign is open."""
+        return np.zeros(len(L)) if self.limit is None else self.limit.at(L)
+
+    def estimate(self, L: FloatArray) -> FloatArray:
+        """``(k,)`` ``L beta``."""
+        out: FloatArray = L @ self.beta + self.infinite(L)
+        return out
 
     def ngrps(self) -> pd.Series:
         """Levels of each grouping factor."""
@@ -223,10 +239,11 @@ class MixedFit(Doors, ABC):
 
         design = self.prepared.design
         eta: FloatArray = design.fixed.X @ self.beta + self.prepared.offset + random_part(self)
-        return eta
+        return eta if self.limit is None else eta + self.limit.ends
 
     def __repr__(self) -> str:
         state = "" if self.converged else ", not converged"
+        state += "" if self.limit is None else ", separated"
         state += ", singular" if self.is_singular() else ""
         return f"<{type(self).__name__} {self.formula!r}: {self.family}, {self.nobs} observations{state}>"
 
@@ -257,4 +274,4 @@ class MixedFit(Doors, ABC):
     @property
     def bse(self) -> pd.Series:
         """Standard errors of the fixed effects, as statsmodels calls them."""
-        return pd.Series(np.sqrt(np.diagonal(self.cov_beta)), index=list(self.names), name="se")
+        return pd.Series(np.sqrt(np.diagonal(self.vcov())), index=list(self.names), name="se")

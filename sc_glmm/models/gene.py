@@ -63,8 +63,12 @@ class GeneFit:
 
 
 def as_gene_fit(fit: MixedFit) -> GeneFit:
-    """A model without infinite coefficients."""
-    return GeneFit(fit, fit.prepared.offset, np.zeros(fit.nobs, dtype=bool), np.zeros((len(fit.beta), 0)))
+    """A model, in the limit of its infinite coefficients."""
+    zero, directions = np.zeros(fit.nobs, dtype=bool), np.zeros((len(fit.beta), 0))
+    if fit.limit is not None:
+        zero, directions = fit.limit.ends < 0.0, fit.limit.directions / fit.limit.scale[:, None]
+        directions = directions / np.linalg.norm(directions, axis=0)
+    return GeneFit(fit, fit.prepared.offset, zero, directions)
 
 
 def limit_of_gene(one: OneGene, data: pd.DataFrame, test: pd.DataFrame, reference: Any) -> GeneFit:

@@ -19,6 +19,7 @@ from .._errors import InputError
 from .._families.registry import FAMILIES, Family
 from .._fit.model import count_stats, engine_nodes
 from .fitted import MixedFit
+from .limit import Limit, find_limit
 from .means import deviance_parts, inverse_link, slope_of_mean, variance_of_mean, weight_of_row
 
 if TYPE_CHECKING:
@@ -92,18 +93,21 @@ class GlmmFit(MixedFit):
         """
         kind = "deviance" if type is None else type
         mu = self.fitted()
-        if kind == "response":
-            return self.y - mu
-        if kind == "working":
-            return (self.y - mu) / slope_of_mean(self.family, mu)
-        if kind == "pearson":
-            variance = variance_of_mean(self.family, mu, self.dispersion)
-            w = 1.0 if self.weights is None else self.weights
-            return (self.y - mu) * np.sqrt(w / variance)
-        if kind == "deviance":
-            parts = deviance_parts(self.family, self.y, mu, self.weights, self.dispersion)
-            return np.sign(self.y - mu) * np.sqrt(parts)
-        raise InputError(f"type={type!r}: allowed are 'deviance', 'pearson', 'response' and 'working'")
+        with np.errstate(invalid="ignore", divide="ignore"):
+            if kind == "response":
+                out = self.y - mu
+            elif kind == "working":
+                out = (self.y - mu) / slope_of_mean(self.family, mu)
+            elif kind == "pearson":
+                w = 1.0 if self.weights is None else self.weights
+                out = (self.y - mu) * np.sqrt(w / variance_of_mean(self.family, mu, self.dispersion))
+            elif kind == "deviance":
+                parts = deviance_parts(self.family, self.y, mu, self.weights, self.dispersion)
+                out = np.sign(self.y - mu) * np.sqrt(parts)
+            else:
+                raise InputError(f"type={type!r}: allowed are 'deviance', 'pearson', 'response' and 'working'")
+        # observations that a separated model predicts without error
+        return out if self.limit is None else np.where(self.limit.kept, out, 0.0)
 
     def conditional_cov(self) -> tuple[FloatArray, ...]:
         """Per block ``(n_levels, k, k)`` covariance of the random effects given the data and the parameters.
@@ -112,9 +116,10 @@ class GlmmFit(MixedFit):
         """
         mu = self.fitted()
         w = np.maximum(weight_of_row(self.family, self.y, mu, self.weights, self.dispersion), 1e-300)
-        problem = build_problem(
-            self.prepared.X, self.prepared.blocks, self.prepared.row_of, self.residuals("working"), w
-        )
+        working, design = self.residuals("working"), self.prepared
+        if self.limit is not None:
+            w, working, design = w[self.limit.kept], working[self.limit.kept], self.limit.inside
+        problem = build_problem(design.X, design.blocks, design.row_of, working, w)
         theta = np.empty(problem.n_theta)
         for f, block in enumerate(problem.scaling.order):
             mine = problem.arrow.theta_fac == f
@@ -172,13 +177,12 @@ def fit_response(
     options: Mapping[str, Any],
     reml: bool = False,
 ) -> GlmmFit:
-    """Compress the response, fit, and bring the numbers to the user's scale."""
+    """Compress the response, fit (in the limit, if it is separated), and bring the numbers to the user's scale."""
     spec = FAMILIES[family]
-    structure, nodes, stats = build_counts(prepared, y, trials, spec)
-    fits = fit_genes(structure, nodes, stats, spec, reml=reml, n_agq=n_agq, full=True)
-    _check_status(fits, prepared, family)
-    vcov, notes = fits.vcov[0], list(prepared.design.notes)
-    full = fits.vcov if fits.vcov_full is None else fits.vcov_full
+    fits, limit = maximise(prepared, y, trials, spec, n_agq, reml, full=True)
+    notes = list(prepared.design.notes)
+    vcov, full = fits.vcov[0], fits.vcov if fits.vcov_full is None else fits.vcov_full
+    given = vcov
     if np.isfinite(full).all():
         vcov = full[0]
     else:
@@ -186,14 +190,20 @@ def fit_response(
             "the joint Hessian is not positive definite, as happens when a variance is zero; standard errors are those "
             "given the variances"
         )
+    beta = fits.beta[0]
+    if limit is not None:
+        p, columns = prepared.X.shape[1], np.array(limit.columns, dtype=np.int64)
+        notes.append(limit.note(prepared.design.fixed.names, spec.trials))
+        beta = _spread(beta, p, columns)
+        vcov, given = (_spread(cov, (p, p), np.ix_(columns, columns)) for cov in (vcov, given))
     return GlmmFit(
         prepared=prepared,
         data=data,
         y=y,
         weights=trials,
         family=family,
-        beta=fits.beta[0],
-        cov_beta=vcov,
+        beta=beta,
+        cov_beta=0.5 * (vcov + vcov.T),
         Lambda=tuple(lam[0] for lam in fits.Lambda),
         modes=tuple(b[0] for b in fits.ranef),
         converged=int(fits.status[0]) == entry.OK,
@@ -201,12 +211,51 @@ def fit_response(
         decrement=float(fits.decrement[0]),
         notes=tuple(notes),
         options=options,
+        limit=limit,
         n_agq=n_agq,
         dispersion=float(np.exp(fits.log_dispersion[0])) if spec.has_dispersion else np.nan,
         log_likelihood=float(fits.loglik[0]),
-        cov_given_variances=fits.vcov[0],
+        cov_given_variances=given,
         reml=reml,
     )
+
+
+def maximise(
+    prepared: Prepared, y: FloatArray, trials: FloatArray | None, spec: Family, n_agq: int, reml: bool, *, full: bool
+) -> tuple[GeneFits, Limit | None]:
+    """The optimum, and what it is the optimum of: without a limit of the whole model, else of :attr:`Limit.inside`."""
+    _check_outcomes(prepared, y, spec)
+    limit = find_limit(prepared, y, trials, spec.trials)
+    design = prepared if limit is None else limit.inside
+    if limit is not None:
+        y, trials = np.ascontiguousarray(y[limit.kept]), None if trials is None else trials[limit.kept]
+    structure, nodes, stats = build_counts(design, y, trials, spec)
+    fits = fit_genes(structure, nodes, stats, spec, reml=reml, n_agq=n_agq, full=full)
+    if int(fits.status[0]) in (entry.FAILED, entry.EMPTY):
+        raise InputError(
+            f"the model {prepared.design.formula.source!r} could not be fitted: no start led to finite values; centre "
+            "and scale numeric covariates, and look for extreme values of the response"
+        )
+    return fits, limit
+
+
+def _spread(values: FloatArray, shape: Any, place: Any) -> FloatArray:
+    """The values at their place among zeros."""
+    out = np.zeros(shape)
+    out[place] = values
+    return out
+
+
+def _check_outcomes(prepared: Prepared, y: FloatArray, spec: Family) -> None:
+    """Refuse a response that is the same at the end of its range everywhere."""
+    source = prepared.design.formula.source
+    if not y.any():
+        what = "there is no success" if spec.trials else "all counts are zero"
+        raise InputError(f"the model {source!r} cannot be fitted: {what}, so every estimate would be minus infinity")
+    if spec.trials and (y == 1.0).all():
+        raise InputError(
+            f"the model {source!r} cannot be fitted: there is no failure, so every estimate would be infinity"
+        )
 
 
 def build_counts(
@@ -243,16 +292,3 @@ def _trial_stats(prepared: Prepared, share: FloatArray, trials: FloatArray) -> t
         const=np.array([float(np.sum(const + success * prepared.offset))]),
     )
     return nodes, stats
-
-
-def _check_status(fits: GeneFits, prepared: Prepared, family: str) -> None:
-    status = int(fits.status[0])
-    source = prepared.design.formula.source
-    if status == entry.EMPTY:
-        what = "there is no success" if family == "binomial" else "all counts are zero"
-        raise InputError(f"the model {source!r} cannot be fitted: {what}, so every estimate would be minus infinity")
-    if status == entry.FAILED:
-        raise InputError(
-            f"the model {source!r} could not be fitted: no start led to finite values; look for a covariate that "
-            "separates zeros from the rest, and centre and scale numeric covariates"
-        )

@@ -88,7 +88,8 @@ def influence(fit: MixedFit, group: str | None = None) -> Influence:
     estimates, dfbetas = np.full((len(levels), p), np.nan), np.full((len(levels), p), np.nan)
     cooks, messages = np.full(len(levels), np.nan), [""] * len(levels)
     sds: list[dict[str, float]] = []
-    precision = np.linalg.pinv(fit.cov_beta, hermitian=True)
+    precision = np.linalg.pinv(fit.cov_beta, hermitian=True)  # zero for what is infinite in the model itself
+    infinite = np.isinf(fit.fixef().to_numpy())
     for i in range(len(levels)):
         try:
             without = _refit(fit, codes != i)
@@ -102,10 +103,13 @@ def influence(fit: MixedFit, group: str | None = None) -> Influence:
             messages[i] = f"without this group there is no effect {gone}"
             continue
         place = [without.names.index(one) for one in names]
-        estimates[i] = without.beta[place]
-        change = fit.beta - estimates[i]
-        dfbetas[i] = change / np.sqrt(np.diagonal(without.cov_beta))[place]
-        cooks[i] = change @ precision @ change / p
+        estimates[i] = without.fixef().to_numpy()[place]
+        change = np.where(infinite, 0.0, fit.beta - estimates[i])
+        dfbetas[i] = np.where(infinite, np.nan, change / without.bse.to_numpy()[place])
+        if not np.isfinite(change).all():
+            messages[i] = f"without this group the model is separated: {without.notes[-1]}"
+            continue
+        cooks[i] = change @ precision @ change / (p - infinite.sum())
     index = pd.Index(levels, name=name)
     sd = pd.DataFrame(sds, index=index).reindex(columns=list(_standard_deviations(fit)))
     return Influence(

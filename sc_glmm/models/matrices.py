@@ -54,7 +54,7 @@ QUANTITIES: dict[str, Callable[[Any], Any]] = {
     "Zt": lambda fit: random_matrix(fit).T.tocsr(),
     "y": lambda fit: fit.y,
     "mu": lambda fit: fit.fitted(),
-    "beta": lambda fit: fit.beta,
+    "beta": lambda fit: fit.fixef().to_numpy(),
     "fixef": lambda fit: fit.fixef(),
     "theta": lambda fit: fit.theta,
     "Lambda": relative_lambda,

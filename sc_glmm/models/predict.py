@@ -57,11 +57,11 @@ def predict(
     design = fit.prepared.design
     chosen = chosen_terms(fit, re_form)
     if newdata is None:
-        eta = design.fixed.X @ fit.beta + fit.prepared.offset + random_part(fit, chosen)
+        eta = fixed_part(fit) + random_part(fit, chosen)
         index = fit.data.index[design.kept]
     else:
         X, Zs = design.at(newdata)
-        eta = X @ fit.beta + _new_offset(fit, newdata, offset)
+        eta = fit.estimate(X) + _new_offset(fit, newdata, offset)
         for i in chosen:
             codes = new_codes(design.random[i], newdata, allow_new_levels)
             known = codes >= 0
@@ -70,6 +70,12 @@ def predict(
         index = newdata.index
     values = inverse_link(fit.family, eta) if type == "response" else eta
     return pd.Series(values, index=index, name="prediction")
+
+
+def fixed_part(fit: MixedFit) -> FloatArray:
+    """``(n_obs,)`` the predictor without random effects, with the offset."""
+    out: FloatArray = fit.prepared.design.fixed.X @ fit.beta + fit.prepared.offset
+    return out if fit.limit is None else out + fit.limit.ends
 
 
 def random_part(fit: MixedFit, chosen: list[int] | None = None) -> FloatArray:

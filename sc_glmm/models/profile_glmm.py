@@ -5,17 +5,20 @@ One is held, and the deviance (Laplace or quadrature) minimised over the others 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
+from scipy.optimize import brentq, minimize
 
 from .._engine import entry
 from .._engine.fit import gauss_hermite
 from .._engine.laplace.records import Likelihood
 from .._engine.structure import scale_theta
+from .._errors import InputError
 from .._families.registry import FAMILIES
+from .glmm import build_counts, maximise
 from .profile import WALL, engine_places, factor_entries, find_bounds
 
 if TYPE_CHECKING:
@@ -23,13 +26,14 @@ if TYPE_CHECKING:
 
 FloatArray = NDArray[np.float64]
 
+# Predictors this far out are infinite.
+_FAR = 1e6
+
 
 class GlmmDeviance:
     """The deviance as a function of standard deviations, correlations, fixed effects and log dispersion."""
 
     def __init__(self, fit: GlmmFit) -> None:
-        from .glmm import build_counts
-
         self.family = FAMILIES[fit.family]
         self.structure, self.nodes, stats = build_counts(fit.prepared, fit.y, fit.weights, self.family)
         self.like = Likelihood(self.family.code, self.family.has_dispersion, False)
@@ -82,8 +86,22 @@ class GlmmDeviance:
 
 
 def profile_glmm(fit: GlmmFit, cutoff: float) -> FloatArray:
-    """``(n_variances + p, 2)`` bounds of standard deviations, correlations and fixed effects of an ML fit."""
+    """``(n_variances + p, 2)`` bounds of standard deviations, correlations and fixed effects of an ML fit.
+
+    What is infinite in a separated model has one bound; all else is profiled in the limit.
+    """
     from .confint import variance_names, variance_values
+
+    if fit.limit is not None:
+        infinite = fit.infinite(np.eye(len(fit.beta)))
+        inside = profile_glmm(in_limit(fit), cutoff)
+        k = len(inside) - len(fit.limit.columns)
+        out = np.full((k + len(fit.beta), 2), np.nan)
+        out[:k] = inside[:k]
+        out[k + np.array(fit.limit.columns)] = inside[k:]
+        for j in np.flatnonzero(infinite != 0.0):
+            out[k + j] = _one_bound(fit, int(j), float(infinite[j]), cutoff)
+        return out
 
     deviance = GlmmDeviance(fit)
     names = variance_names(fit)
@@ -139,3 +157,55 @@ def profile_glmm(fit: GlmmFit, cutoff: float) -> FloatArray:
         step = 2.0 * unit[i] if i >= k else unit[i]
         out[i] = find_bounds(above, best[i], step, lower[i], upper[i], relative=1e-6)
     return out
+
+
+def in_limit(fit: GlmmFit) -> GlmmFit:
+    """The model of what stays in the limit of a separated one."""
+    limit = fit.limit
+    if limit is None:
+        return fit
+    columns = np.array(limit.columns, dtype=np.int64)
+    return replace(
+        fit,
+        prepared=limit.inside,
+        y=np.ascontiguousarray(fit.y[limit.kept]),
+        weights=None if fit.weights is None else np.ascontiguousarray(fit.weights[limit.kept]),
+        beta=fit.beta[columns],
+        cov_beta=fit.cov_beta[np.ix_(columns, columns)],
+        limit=None,
+    )
+
+
+def _one_bound(fit: GlmmFit, j: int, end: float, cutoff: float) -> tuple[float, float]:
+    """The interval of a coefficient whose estimate is infinite: where the likelihood has fallen by the cutoff.
+
+    The coefficient is held by the offset, and the rest fitted, in its own limit if it has one.
+    """
+    if np.isnan(end):
+        return -np.inf, np.inf
+    prepared, minimum = fit.prepared, -2.0 * fit.loglik()
+    column = prepared.X[:, j]
+    X = np.ascontiguousarray(np.delete(prepared.X, j, axis=1))
+    unit = 1.0 / float(np.ptp(column) or np.abs(column).max())
+
+    def above(value: float) -> float:
+        held = replace(prepared, X=X, offset=prepared.offset + value * unit * column[prepared.row_of])
+        try:
+            fits, _ = maximise(held, fit.y, fit.weights, FAMILIES[fit.family], fit.n_agq, False, full=False)
+        except InputError:  # so far out that no start leads to finite values
+            return WALL
+        return -2.0 * float(fits.loglik[0]) - minimum - cutoff
+
+    # from zero toward infinity until inside, and away from it until outside
+    inside, step = 0.0, 1.0
+    while above(inside) > 0.0:
+        inside, step = inside + np.sign(end) * step, 2.0 * step
+        if step > _FAR:
+            return -np.inf, np.inf
+    outside, step = inside - np.sign(end), 1.0
+    while above(outside) <= 0.0:
+        inside, outside, step = outside, outside - np.sign(end) * 2.0 * step, 2.0 * step
+        if step > _FAR:
+            return -np.inf, np.inf
+    bound = unit * float(brentq(above, min(inside, outside), max(inside, outside), xtol=1e-7, rtol=1e-9))
+    return (-np.inf, bound) if end < 0.0 else (bound, np.inf)

@@ -65,7 +65,10 @@ def correlation_cells(summary: Summary) -> Cells:
         rows.append(
             [
                 abbreviate(names[i], 10),
-                *(f"{round(values[i, j], 3) + 0.0:.3f}" if j < i else "" for j in range(len(names) - 1)),
+                *(
+                    f"{round(values[i, j], 3) + 0.0:.3f}" if j < i and np.isfinite(values[i, j]) else ""
+                    for j in range(len(names) - 1)
+                ),
             ]
         )
     return rows

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from .._errors import InputError
 from .means import inverse_link
-from .predict import chosen_terms, random_part
+from .predict import chosen_terms, fixed_part, random_part
 
 if TYPE_CHECKING:
     from .fitted import MixedFit
@@ -55,7 +55,7 @@ def draw(fit: MixedFit, rng: np.random.Generator, re_form: str | float | None = 
     """``(nobs,)`` one simulated response."""
     design = fit.prepared.design
     stay = chosen_terms(fit, re_form)
-    eta = design.fixed.X @ fit.beta + fit.prepared.offset + random_part(fit, stay)
+    eta = fixed_part(fit) + random_part(fit, stay)
     for place in fit.prepared.places:
         if place.term not in stay:
             term = design.random[place.term]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from .._engine.optimize import ACCEPTED
 from .glmm import GlmmFit
 from .lmm import LmmFit
 from .means import LINKS
@@ -98,7 +99,7 @@ def summarise(fit: MixedFit, *, ddf: str | None = None) -> Summary:
         fixed = fixed.drop(columns="df")
     scaled = fit.residuals("pearson", scaled=True)
     quantiles = np.quantile(scaled, [0.0, 0.25, 0.5, 0.75, 1.0])
-    sd = np.sqrt(np.diagonal(fit.cov_beta))
+    sd = fit.bse.to_numpy()
     with np.errstate(invalid="ignore", divide="ignore"):
         correlation = fit.vcov().div(sd, axis=0).div(sd, axis=1)
     return Summary(
@@ -152,14 +153,34 @@ def _criteria(fit: MixedFit) -> dict[str, float]:
 
 def _notes(fit: MixedFit) -> tuple[str, ...]:
     notes = []
+    if fit.limit is not None:
+        notes.append(fit.limit.note(fit.names, fit.family == "binomial"))
     if fit.is_singular():
         notes.append(
             "boundary (singular) fit: a variance is zero or a correlation is one (see is_singular); the fit is valid, "
             "and the data say nothing about that variance being larger"
         )
     if not fit.converged:
-        notes.append(
-            f"not converged: Newton decrement {fit.decrement:.2g} at the end (accepted below 1e-7); centre and scale "
-            "covariates, or simplify the random effects"
-        )
+        notes.append(_why_not_converged(fit))
     return tuple(notes)
+
+
+def _why_not_converged(fit: MixedFit) -> str:
+    if fit.family == "binomial":
+        for place in fit.prepared.places:
+            codes = fit.prepared.blocks[place.block].codes[fit.prepared.row_of]
+            by_level = pd.Series(fit.y).groupby(codes)
+            if ((by_level.max() == 0.0) | (by_level.min() == 1.0)).all():
+                return (
+                    f"not converged: every level of {place.name} has successes only or failures only, so the variance "
+                    "between levels has no finite estimate; use a coarser grouping factor, or summarise each level"
+                )
+    if fit.decrement < ACCEPTED:
+        return (
+            "not converged: the Hessian is not positive definite at the end, so some parameters cannot be told apart; "
+            "simplify the random effects"
+        )
+    return (
+        f"not converged: Newton decrement {fit.decrement:.2g} at the end (accepted below {ACCEPTED:g}); centre and scale "
+        "covariates, or simplify the random effects"
+    )

@@ -59,9 +59,9 @@ def single_tests(fit: MixedFit, L: FloatArray, ddf: str | None = None) -> pd.Dat
     method = ddf_method(fit, ddf)
     L = np.atleast_2d(L)
     cov = fit.kenward_roger_parts.adjusted if isinstance(fit, LmmFit) and method == "kenward-roger" else fit.cov_beta
-    estimate = L @ fit.beta
+    estimate = fit.estimate(L)
     with np.errstate(invalid="ignore", divide="ignore"):
-        se = np.sqrt(np.einsum("kp,pq,kq->k", L, cov, L))
+        se = np.where(fit.infinite(L) == 0.0, np.sqrt(np.einsum("kp,pq,kq->k", L, cov, L)), np.nan)
         stat = estimate / se
     df = np.array([_one_df(fit, row, method) for row in L])
     p = 2.0 * np.where(
@@ -71,8 +71,10 @@ def single_tests(fit: MixedFit, L: FloatArray, ddf: str | None = None) -> pd.Dat
 
 
 def joint_test(fit: MixedFit, L: FloatArray, ddf: str | None = None) -> JointTest:
-    """All rows of ``L (k, p)`` together."""
+    """All rows of ``L (k, p)`` together; NaN if one of them is infinite."""
     method = ddf_method(fit, ddf)
+    if (fit.infinite(L) != 0.0).any():
+        return JointTest(np.nan, len(L), np.inf, np.nan)
     cov, scale, df = fit.cov_beta, 1.0, np.inf
     if isinstance(fit, LmmFit) and method == "kenward-roger":
         parts = fit.kenward_roger_parts

@@ -1,0 +1,155 @@
+"""A GLMM whose fixed effects separate the outcomes: some coefficients are infinite, the rest is fitted in the limit.
+
+Observations whose mean goes to 0 (or, for trials, to 1) explain themselves completely and drop out of the likelihood.
+A combination of coefficients is finite if the observations that stay determine it: if it lies in the row space of their
+X. Of the others the direction is known where every way to the limit takes them the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linprog
+
+from .._engine.structure import Block
+from .._errors import InputError
+from .._inference.separation import separate
+from .prepare import Prepared
+
+FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
+
+# Columns are scaled to unit length before anything is compared with this.
+_TOL = 1e-8
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What is left of a separated model.
+
+    Attributes
+    ----------
+    inside
+        The design of the observations and columns that stay.
+    kept
+        ``(n_obs,)`` observations that stay.
+    columns
+        Columns of X that stay.
+    ends
+        ``(n_obs,)`` minus or plus infinity, the linear predictor of an observation that drops out; else zero.
+    scale
+        ``(p,)`` lengths of the columns of X.
+    directions
+        ``(p, m)`` orthonormal basis of the directions (of the scaled coefficients) that are not determined.
+    cone
+        ``(k, m)``: the ways to the limit are the v with ``cone v <= 0``.
+    """
+
+    inside: Prepared
+    kept: BoolArray
+    columns: tuple[int, ...]
+    ends: FloatArray
+    scale: FloatArray
+    directions: FloatArray
+    cone: FloatArray
+
+    def at(self, L: FloatArray) -> FloatArray:
+        """``(k,)`` what to add to ``L beta``: zero if it is finite, infinity with its sign, NaN where that is open."""
+        scaled = L / self.scale
+        length = np.linalg.norm(scaled, axis=1, keepdims=True)
+        along = scaled @ self.directions / np.where(length > 0.0, length, 1.0)
+        out = np.zeros(len(L))
+        far = np.flatnonzero(np.abs(along).max(axis=1, initial=0.0) > _TOL)
+        if len(far):
+            distinct, inverse = np.unique(np.round(along[far], 10), axis=0, return_inverse=True)
+            out[far] = np.array([self._end(one) for one in distinct])[inverse.reshape(-1)]
+        return out
+
+    def note(self, names: Sequence[str], has_trials: bool) -> str:
+        """What the user should know."""
+        infinite = [name for name, end in zip(names, self.at(np.eye(len(names))), strict=True) if end != 0.0]
+        n = int((~self.kept).sum())
+        what = "all successes or all failures" if has_trials else "all zero"
+        return (
+            f"separation: the fixed effects single out {n} of {len(self.kept)} observations that are {what}. The "
+            f"estimates of {', '.join(infinite)} are infinite; all others are those of this limit. Use "
+            "confint(method='profile') for one-sided intervals and drop1() for likelihood-ratio tests"
+        )
+
+    def _end(self, along: FloatArray) -> float:
+        reach = [sign * self._furthest(sign * along) for sign in (-1.0, 1.0)]
+        down, up = reach[0] < -_TOL, reach[1] > _TOL
+        return np.nan if down == up else (np.inf if up else -np.inf)
+
+    def _furthest(self, along: FloatArray) -> float:
+        found = linprog(
+            -along, A_ub=self.cone, b_ub=np.zeros(len(self.cone)), bounds=[(-1.0, 1.0)] * len(along), method="highs"
+        )
+        return 0.0 if found.x is None else float(along @ found.x)
+
+
+def find_limit(prepared: Prepared, y: FloatArray, trials: FloatArray | None, has_trials: bool) -> Limit | None:
+    """Look for separation in the fixed effects; None if all estimates are finite.
+
+    Parameters
+    ----------
+    prepared
+        The design.
+    y, trials
+        ``(n_obs,)`` counts, or shares of successes and numbers of trials (None: one each).
+    has_trials
+        Whether the response are shares: they can be separated at both ends.
+
+    Raises
+    ------
+    InputError
+        If no observation is left.
+    """
+    scale = np.linalg.norm(prepared.X, axis=0)
+    distinct, base = np.unique(prepared.X, axis=0, return_inverse=True)
+    base = base.reshape(-1)[prepared.row_of]
+    weight = np.ones(len(y)) if trials is None else trials
+    n_rows = len(distinct)
+    some = np.bincount(base, y * weight, n_rows) > 0.5
+    missing = np.bincount(base, (1.0 - y) * weight, n_rows) > 0.5 if has_trials else np.ones(n_rows, dtype=bool)
+    scaled = distinct / scale
+    # toward the limit the predictor of rows without a success falls, that of rows without a failure rises
+    sign = np.where(some, -1.0, 1.0)
+    found = separate(sign[:, None] * scaled, some & missing)
+    if found is None:
+        return None
+    if not found.rows.any():
+        raise InputError(
+            f"the fixed effects of {prepared.design.formula.source!r} predict every outcome, so every coefficient is "
+            "infinite: use fewer covariates, or more data"
+        )
+    gone = ~found.rows
+    kept = found.rows[base]
+    return Limit(
+        inside=_inside(prepared, kept, found.columns),
+        kept=kept,
+        columns=found.columns,
+        ends=np.where(kept, 0.0, np.where(some[base], np.inf, -np.inf)),
+        scale=scale,
+        directions=found.directions,
+        cone=np.unique(np.round((sign[:, None] * scaled)[gone] @ found.directions, 12), axis=0),
+    )
+
+
+def _inside(prepared: Prepared, kept: BoolArray, columns: tuple[int, ...]) -> Prepared:
+    """The rows of the observations that stay, and some columns of X."""
+    rows, row_of = np.unique(prepared.row_of[kept], return_inverse=True)
+    blocks = tuple(
+        Block(np.ascontiguousarray(b.codes[rows]), b.n_levels, np.ascontiguousarray(b.Z[rows]), b.terms)
+        for b in prepared.blocks
+    )
+    return replace(
+        prepared,
+        row_of=row_of.reshape(-1).astype(np.int64),
+        X=np.ascontiguousarray(prepared.X[np.ix_(rows, np.array(columns, dtype=np.int64))]),
+        blocks=blocks,
+        offset=np.ascontiguousarray(prepared.offset[kept]),
+    )
