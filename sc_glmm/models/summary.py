@@ -181,6 +181,6 @@ def _why_not_converged(fit: MixedFit) -> str:
             "simplify the random effects"
         )
     return (
-        f"not converged: Newton decrement {fit.decrement:.2g} at the end (accepted below {ACCEPTED:g}); centre and scale "
-        "covariates, or simplify the random effects"
+        f"not converged: Newton decrement {fit.decrement:.2g} at the end (accepted below {ACCEPTED:g}); centre and "
+        "scale covariates, or simplify the random effects"
     )
