@@ -352,6 +352,9 @@ def _check_output(out: Path, source: Path | None = None) -> None:
     if source is not None and _is_same(out, source):
         if not os.access(source, os.W_OK):
             raise InputError(f"The input {source} cannot be written to; give another output.")
+        from ._io.store import recover
+
+        recover(source)
         return
     if source is not None and out.suffix == ".h5ad" and source.is_dir():
         raise InputError(

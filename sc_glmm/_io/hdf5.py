@@ -10,13 +10,18 @@ from __future__ import annotations
 import os
 import threading
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .._errors import InputError
+from .journal import view
+from .lock import gate
 
 AnyArray = NDArray[Any]
 IntArray = NDArray[np.int64]
@@ -76,9 +81,7 @@ class H5Reader:
             os.close(descriptor)
 
     def _open(self) -> None:
-        import h5py
-
-        with readable(self.path), h5py.File(self.path, "r") as file:
+        with open_for_reading(self.path) as file:
             dataset = file[self.name]
             self.shape, self.dtype = tuple(dataset.shape), np.dtype(dataset.dtype)
             self._layout = None if file.userblock_size else _layout(dataset)
@@ -98,9 +101,7 @@ class H5Reader:
         return self._from_chunks(self._layout, first, last)
 
     def _through_h5py(self, first: int, last: int) -> AnyArray:
-        import h5py
-
-        with self._lock, readable(self.path), h5py.File(self.path, "r") as file:
+        with self._lock, open_for_reading(self.path) as file:
             return np.asarray(file[self.name][first:last])
 
     def _from_chunks(self, layout: _Layout, first: int, last: int) -> AnyArray:
@@ -212,3 +213,19 @@ class readable:
                 f"{self._path} cannot be read as an AnnData: {error}. It must be a whole file that AnnData.write_h5ad "
                 "wrote; if it is cut off or damaged, get a sound copy"
             ) from error
+
+
+@contextmanager
+def open_for_reading(path: str) -> Iterator[Any]:
+    """An HDF5 file as it is when nobody writes into it, with what an interrupted run has left beside it."""
+    import h5py
+
+    place = Path(path).resolve()
+    busy = f"{path} is open for writing somewhere else; close it there, or wait until that program has ended"
+    with gate(place, alone=False, busy=busy), readable(path):
+        try:
+            held = view(place)
+        except InputError:
+            held = None  # the file as it is; told when it was opened
+        with h5py.File(path if held is None else held, "r") as file:
+            yield file

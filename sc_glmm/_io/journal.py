@@ -1,143 +1,34 @@
-"""Changes of a file that are complete or have not happened, whenever the process is killed.
+"""Changes of an .h5ad file that are complete or have not happened, whenever the process is killed.
 
 HDF5 writes in place and in no promised order: a process that is killed while it does so can leave a file that nothing
-can open. So HDF5 writes into memory here. What it would change is first written to a journal beside the file, old bytes
-and new ones, and brought to the disk; only then is the file changed. Whoever opens a file with a journal beside it
-finishes the work first; doing so twice does no harm.
+can open. So HDF5 writes into memory here (:class:`.overlay.Overlay`). A small file is then replaced by a changed copy,
+in one rename: whoever reads it sees the old one or the new one. What would change in a large file is first written to
+a journal beside it, old bytes and new ones, and brought to the disk; only then is the file changed, alone. Readers of
+a file with a journal see it as it will be; the next writer, or :func:`recover`, finishes the work. Doing so twice does
+no harm.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
+import shutil
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from .._errors import InputError
-
-try:
-    import fcntl
-except ImportError:  # not on Windows: there two processes that write the same file at the same time are not kept apart
-    fcntl = None  # type: ignore[assignment]
+from .leftovers import temporary_beside
+from .lock import gate, undisturbed
+from .overlay import Change, Overlay
 
 _MAGIC = b"sc-glmm journal 1\n"
-_PAGE = 1 << 14
-
-
-class Overlay(io.RawIOBase):
-    """A file that can be written to without being changed: writes stay in memory."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self._descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
-        self.old_size = self.size = os.fstat(self._descriptor).st_size
-        self._pages: dict[int, bytearray] = {}
-        self._place = 0
-
-    def readable(self) -> bool:
-        """Yes."""
-        return True
-
-    def writable(self) -> bool:
-        """Yes."""
-        return True
-
-    def seekable(self) -> bool:
-        """Yes."""
-        return True
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Move to a place."""
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self.size}[whence]
-        self._place = base + offset
-        return self._place
-
-    def tell(self) -> int:
-        """The place."""
-        return self._place
-
-    def truncate(self, size: int | None = None) -> int:
-        """Set the size that the file will have."""
-        self.size = self._place if size is None else size
-        return self.size
-
-    def readinto(self, buffer: Any) -> int:
-        """Read what has been written here, and the file elsewhere."""
-        view = memoryview(buffer).cast("B")
-        n = max(min(len(view), self.size - self._place), 0)
-        done = 0
-        while done < n:
-            page, start = divmod(self._place + done, _PAGE)
-            step = min(_PAGE - start, n - done)
-            if page in self._pages:
-                view[done : done + step] = self._pages[page][start : start + step]
-            else:
-                # a run of untouched pages at once
-                while done + step < n and (self._place + done + step) // _PAGE not in self._pages:
-                    step = min(step + _PAGE, n - done)
-                view[done : done + step] = self._old(self._place + done, step)
-            done += step
-        self._place += n
-        return n
-
-    def write(self, data: Any) -> int:
-        """Keep what is written."""
-        view = memoryview(data).cast("B")
-        done = 0
-        while done < len(view):
-            page, start = divmod(self._place + done, _PAGE)
-            step = min(_PAGE - start, len(view) - done)
-            if page not in self._pages:
-                self._pages[page] = bytearray(self._old(page * _PAGE, _PAGE))
-            self._pages[page][start : start + step] = view[done : done + step]
-            done += step
-        self._place += len(view)
-        self.size = max(self.size, self._place)
-        return len(view)
-
-    def close(self) -> None:
-        """Forget everything."""
-        if not self.closed:
-            os.close(self._descriptor)
-        super().close()
-
-    def _old(self, offset: int, n: int) -> bytes:
-        """Bytes of the file, zeros beyond its end."""
-        data = b""
-        while len(data) < n:
-            more = os.pread(self._descriptor, n - len(data), offset + len(data))
-            if not more:
-                break
-            data += more
-        return data.ljust(n, b"\0")
-
-    def changes(self) -> list[Change]:
-        """What the file would have to be changed in, by pages."""
-        out = []
-        for page in sorted(self._pages):
-            offset = page * _PAGE
-            n = min(_PAGE, self.size - offset)
-            if n > 0:
-                old = self._old(offset, max(min(n, self.old_size - offset), 0)) if offset < self.old_size else b""
-                new = bytes(self._pages[page][:n])
-                if old != new:
-                    out.append(Change(offset, old, new))
-        return out
-
-
-@dataclass(frozen=True)
-class Change:
-    """Bytes from `offset` on as they are and as they will be; `old` is shorter where the file grows."""
-
-    offset: int
-    old: bytes
-    new: bytes
+# Files up to this size are replaced by a changed copy; larger ones are changed in place.
+COPY_BYTES = 1 << 28
 
 
 def journal_path(path: Path) -> Path:
@@ -145,41 +36,165 @@ def journal_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.sc-glmm-journal")
 
 
+@dataclass(frozen=True)
+class Journal:
+    """Changes of a file that were laid beside it."""
+
+    old_size: int
+    new_size: int
+    changes: Sequence[Change]
+
+    def to_bytes(self) -> bytes:
+        """The journal as it is on disk."""
+        header = {
+            "old_size": self.old_size,
+            "new_size": self.new_size,
+            "changes": [[c.offset, len(c.old), len(c.new)] for c in self.changes],
+        }
+        body = json.dumps(header).encode() + b"\n" + b"".join(c.old + c.new for c in self.changes)
+        return _MAGIC + struct.pack("<Q", len(body)) + hashlib.sha256(body).digest() + body
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Journal | None:
+        """The journal again; None if it is not whole."""
+        start = len(_MAGIC) + 8 + 32
+        body = data[start:]
+        sound = (
+            data[: len(_MAGIC)] == _MAGIC
+            and len(data) >= start
+            and struct.unpack("<Q", data[len(_MAGIC) : len(_MAGIC) + 8])[0] == len(body)
+            and hashlib.sha256(body).digest() == data[len(_MAGIC) + 8 : start]
+        )
+        if not sound:
+            return None
+        line, _, rest = body.partition(b"\n")
+        changes, place = [], 0
+        try:
+            header = json.loads(line)
+            for offset, n_old, n_new in header["changes"]:
+                middle, end = place + n_old, place + n_old + n_new
+                if min(offset, n_old, n_new) < 0 or offset + n_new > header["new_size"]:
+                    return None
+                changes.append(Change(offset, rest[place:middle], rest[middle:end]))
+                place = end
+            return cls(int(header["old_size"]), int(header["new_size"]), changes)
+        except (ValueError, KeyError, TypeError):
+            return None
+
+    def fits(self, path: Path) -> bool:
+        """Whether every byte of the file is the old one or the new one: else somebody else wrote here."""
+        size = path.stat().st_size
+        if not min(self.old_size, self.new_size) <= size <= max(self.old_size, self.new_size):
+            return False
+        with path.open("rb") as file:
+            for change in self.changes:
+                file.seek(change.offset)
+                now = np.frombuffer(file.read(len(change.old)), dtype=np.uint8)
+                old, new = (np.frombuffer(b[: len(now)], dtype=np.uint8) for b in (change.old, change.new))
+                both = min(len(old), len(new))
+                if ((now[:both] != old[:both]) & (now[:both] != new[:both])).any():
+                    return False
+        return True
+
+
 def commit(path: Path, overlay: Overlay) -> None:
-    """Lay a journal of the changes beside the file, then change the file.
+    """Change the file; the caller is its only writer (:func:`.lock.writing`).
 
     Raises
     ------
+    InputError
+        If somebody else has changed the file since the overlay was opened, or goes on using it: in the first case it
+        is left alone, in the second the journal is kept.
     OSError
         If the journal cannot be written, such as on a full disk: the file is as it was. If the file cannot be changed
         after that: the journal is kept, and :func:`recover` finishes the work.
     """
-    changes = overlay.changes()
+    made = Journal(overlay.old_size, overlay.size, overlay.changes())
+    if _can_be_replaced(path):
+        busy = (
+            f"{path} is open for writing somewhere else, so that the results were not written into it; it is as that "
+            "program leaves it. Close it there and run again"
+        )
+        with gate(path, alone=False, busy=busy):
+            _refuse_changed(path, overlay, made)
+            try:
+                _replace(path, made)
+                return
+            except OSError:
+                pass  # no room for a copy: a journal is smaller
     journal = journal_path(path)
-    header = {
-        "old_size": overlay.old_size,
-        "new_size": overlay.size,
-        "changes": [[c.offset, len(c.old), len(c.new)] for c in changes],
-    }
-    body = json.dumps(header).encode() + b"\n" + b"".join(c.old + c.new for c in changes)
-    digest = hashlib.sha256(body).digest()
-    temporary = journal.with_name(f"{journal.name}.{os.getpid()}.tmp")
-    try:
+    with temporary_beside(journal) as temporary:
         with temporary.open("wb") as file:
-            file.write(_MAGIC + struct.pack("<Q", len(body)) + digest + body)
+            file.write(made.to_bytes())
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(journal)
-    finally:
-        temporary.unlink(missing_ok=True)
     sync_folder(journal.parent)
-    _apply(path, overlay.old_size, overlay.size, changes)
-    journal.unlink()
-    sync_folder(journal.parent)
+    with gate(path, alone=False, busy=_kept_beside(path)):
+        try:
+            _refuse_changed(path, overlay, made)
+        except InputError:
+            journal.unlink()
+            raise
+    _finish(path, made)
 
 
-def recover(path: Path) -> bool:
-    """Finish what a process began that was killed; whether there was anything to do.
+def _kept_beside(path: Path) -> str:
+    return (
+        f"{path} is open somewhere else, so that the results cannot be written into it; they lie beside it in "
+        f"{journal_path(path).name}. Close the other program, and the next run that writes into this file, or "
+        "sc_glmm.recover(path), puts them in"
+    )
+
+
+def _can_be_replaced(path: Path) -> bool:
+    """Whether a copy may take the place of the file: it is small, has one name, and its owner stays the same."""
+    state = path.stat()
+    own = not hasattr(os, "geteuid") or os.geteuid() in (state.st_uid, 0)
+    return state.st_size <= COPY_BYTES and state.st_nlink == 1 and own
+
+
+def _refuse_changed(path: Path, overlay: Overlay, made: Journal) -> None:
+    """Whatever another program has written since the overlay was opened is kept."""
+    state = path.stat()
+    if (state.st_size, state.st_mtime_ns) != (overlay.old_size, overlay.changed_at) or not made.fits(path):
+        raise InputError(
+            f"{path} was changed by another program while the results were being written; they were not put in, and "
+            "the file is as that program left it. Run again when nothing else writes into it"
+        )
+
+
+def _replace(path: Path, made: Journal) -> None:
+    """Put a changed copy in the place of the file."""
+    state = path.stat()
+    with temporary_beside(path, room="copy") as temporary:
+        shutil.copyfile(path, temporary)
+        _change(temporary, made, beyond=True, sync=False)
+        _change(temporary, made, beyond=False)
+        shutil.copystat(path, temporary)
+        if hasattr(os, "chown") and os.geteuid() == 0:
+            os.chown(temporary, state.st_uid, state.st_gid)
+        os.utime(temporary)
+        os.replace(temporary, path)
+    sync_folder(path.parent)
+
+
+def _finish(path: Path, made: Journal) -> None:
+    """Put the journal in: readers are kept out only while bytes change that they may look at."""
+    with undisturbed():
+        with gate(path, alone=False, busy=_kept_beside(path)):
+            _change(path, made, beyond=True)
+        with gate(path, alone=True, busy=_kept_beside(path)):
+            if not made.fits(path):
+                raise _does_not_fit(path)
+            _change(path, made, beyond=False, sync=False)
+        _change(path, made, beyond=None)
+        journal_path(path).unlink()
+        sync_folder(path.parent)
+
+
+def pending(path: Path) -> Journal | None:
+    """What was laid beside a file and is still to be put in.
 
     Raises
     ------
@@ -190,65 +205,68 @@ def recover(path: Path) -> bool:
     try:
         data = journal.read_bytes()
     except FileNotFoundError:
-        return False
-    start = len(_MAGIC) + 8 + 32
-    body = data[start:]
-    sound = (
-        data[: len(_MAGIC)] == _MAGIC
-        and len(data) >= start
-        and struct.unpack("<Q", data[len(_MAGIC) : len(_MAGIC) + 8])[0] == len(body)
-        and hashlib.sha256(body).digest() == data[len(_MAGIC) + 8 : start]
-    )
-    if not sound:
+        return None
+    except OSError as error:
+        raise InputError(f"{journal} cannot be read ({error.strerror}); it holds results for {path.name}") from error
+    found = Journal.from_bytes(data)
+    if found is None:
         raise InputError(
-            f"{journal} is no whole journal of this program, so that it cannot say how {path.name} is to be finished; "
-            "if the file opens, remove the journal"
+            f"{journal} is not a whole journal of this program, so that it cannot say how {path.name} is to be "
+            "finished; if the file opens, remove the journal"
         )
-    line, _, rest = body.partition(b"\n")
-    header = json.loads(line)
-    changes = []
-    for offset, n_old, n_new in header["changes"]:
-        changes.append(Change(offset, rest[:n_old], rest[n_old : n_old + n_new]))
-        rest = rest[n_old + n_new :]
-    _refuse_strange(path, journal, header["old_size"], header["new_size"], changes)
-    _apply(path, header["old_size"], header["new_size"], changes)
-    journal.unlink()
-    sync_folder(journal.parent)
+    if not found.fits(path):
+        raise _does_not_fit(path)
+    return found
+
+
+def _does_not_fit(path: Path) -> InputError:
+    journal = journal_path(path)
+    return InputError(
+        f"{path} was changed after the results of an interrupted run were laid beside it ({journal.name}), so that "
+        f"they cannot be put in any more; if the file is as it should be, remove {journal.name} and run again"
+    )
+
+
+def view(path: Path) -> Overlay | None:
+    """The file as :func:`recover` would leave it; None if nothing is to be put in. The caller holds the gate."""
+    found = pending(path)
+    return None if found is None else Overlay(path, found.changes, found.new_size)
+
+
+def recover(path: Path) -> bool:
+    """Finish what a process began that was killed; whether there was anything to do. The caller is the only writer.
+
+    Raises
+    ------
+    InputError
+        If the file was changed by something else meanwhile, the journal is damaged, or the file is in use.
+    """
+    found = pending(path)
+    if found is None:
+        return False
+    try:
+        _finish(path, found)
+    except OSError as error:
+        raise InputError(
+            f"{journal_path(path)} holds results of an interrupted run, which cannot be put into {path} "
+            f"({error.strerror}); make it writable, or give it room, and run again"
+        ) from error
     return True
 
 
-def _refuse_strange(path: Path, journal: Path, old_size: int, new_size: int, changes: list[Change]) -> None:
-    """Every byte must be the old one or the new one: else somebody else wrote here."""
-    size = path.stat().st_size
-    strange = not min(old_size, new_size) <= size <= max(old_size, new_size)
-    with path.open("rb") as file:
-        for change in changes if not strange else ():
-            file.seek(change.offset)
-            now = np.frombuffer(file.read(len(change.old)), dtype=np.uint8)
-            old, new = (np.frombuffer(b[: len(now)], dtype=np.uint8) for b in (change.old, change.new))
-            both = min(len(old), len(new))
-            strange |= bool(((now[:both] != old[:both]) & (now[:both] != new[:both])).any())
-    if strange:
-        raise InputError(
-            f"{path} was changed after the results of an interrupted run were laid beside it ({journal.name}), so that "
-            f"they cannot be put in any more; if the file is as it should be, remove {journal.name} and run again"
-        )
-
-
-def _apply(path: Path, old_size: int, new_size: int, changes: list[Change]) -> None:
-    """Bring the changes to the disk: room first, then what lies beyond the old end, then the rest."""
+def _change(path: Path, made: Journal, *, beyond: bool | None, sync: bool = True) -> None:
+    """Write what lies beyond the old end of the file (room for it first), or what lies before; None for nothing."""
     descriptor = os.open(path, os.O_RDWR | getattr(os, "O_CLOEXEC", 0))
     try:
-        _lock(descriptor, path)
-        if new_size > os.fstat(descriptor).st_size and hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(descriptor, 0, new_size)
-        for beyond in (True, False):
-            for change in changes:
-                if (change.offset >= old_size) == beyond:
-                    _write(descriptor, change.new, change.offset)
+        if beyond and made.new_size > os.fstat(descriptor).st_size and hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(descriptor, 0, made.new_size)
+        for change in made.changes:
+            if (change.offset >= made.old_size) is beyond:
+                _write(descriptor, change.new, change.offset)
+        if beyond is False:
+            os.ftruncate(descriptor, made.new_size)
+        if sync:
             os.fsync(descriptor)
-        os.ftruncate(descriptor, new_size)
-        os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
@@ -259,28 +277,14 @@ def _write(descriptor: int, data: bytes, offset: int) -> None:
         done += os.pwrite(descriptor, data[done:], offset + done)
 
 
-def _lock(descriptor: int, path: Path) -> None:
-    """Keep others from writing, until the file is closed."""
-    if fcntl is None:
-        return
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise InputError(
-            f"{path} is open somewhere else, so that the results cannot be written into it; they lie beside it in "
-            f"{journal_path(path).name}. Close the other program, and the next run on this file, or "
-            "sc_glmm.recover(path), puts them in"
-        ) from error
-    except OSError:
-        pass  # a file system without locks
-
-
 def sync_folder(folder: Path) -> None:
-    """Bring a new or renamed entry of a folder to the disk."""
+    """Bring a new or renamed entry of a folder to the disk, where the file system can."""
     if os.name != "posix":
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError:
+        pass  # there is nothing to sync then
     finally:
         os.close(descriptor)

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
-import shutil
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .._display import logger
+import numpy as np
+
+from .._display import logger, warn_notes
 from .._errors import InputError
 from . import journal
-from .hdf5 import readable
+from .hdf5 import open_for_reading, readable
+from .leftovers import remove_leftovers
+from .lock import gate, writing
 from .sources import source_in_file
+from .stage import StagedRoot, is_slot, lay_stage, move_in, pending_stage, stage_path
 from .tables import Columns, read_table
 
 if TYPE_CHECKING:
@@ -25,9 +28,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Beside a zarr store: new entries that are to be moved in.
-_STAGE = ".sc-glmm-new"
-
 
 class Store:
     """An AnnData on disk.
@@ -35,7 +35,8 @@ class Store:
     Parameters
     ----------
     path
-        An .h5ad file or the folder of a zarr store. What an interrupted run has left beside it is put in first.
+        An .h5ad file or the folder of a zarr store. What an interrupted run has left beside it is seen as if it were
+        in it; only :meth:`write_results` and :func:`recover` put it in.
 
     Raises
     ------
@@ -47,9 +48,10 @@ class Store:
         self.path = Path(path)
         if not self.path.exists():
             raise InputError(f"there is no file {self.path}; give the path of an .h5ad file or a zarr store")
-        if recover(self.path):
-            logger.info("%s: finished writing the results of an interrupted run", self.path.name)
         self.is_zarr = self.path.is_dir()
+        # links lead to one file: locks and journals lie beside that
+        self._place = self.path.resolve()
+        self._tell_of_interrupted_run()
         with self._open() as root:
             missing = [key for key in ("obs", "var") if key not in root]
             if missing:
@@ -60,21 +62,42 @@ class Store:
             self.layers = tuple(root["layers"]) if "layers" in root else ()
             self.has_x = "X" in root and self._is_matrix(root["X"])
 
+    def _tell_of_interrupted_run(self) -> None:
+        beside = stage_path(self._place) if self.is_zarr else journal.journal_path(self._place)
+        if not os.path.lexists(beside):
+            return
+        with gate(self._place, alone=False, busy=f"{self.path} is being written; try again"):
+            try:
+                found = pending_stage(self._place) if self.is_zarr else journal.pending(self._place)
+            except InputError as error:
+                warn_notes([f"{error}. {self.path.name} is read as it is"])
+                return
+        if found is not None:
+            warn_notes(
+                [
+                    f"results of an interrupted run lie beside {self.path} in {beside.name}; they are read as if they "
+                    "were in it, and the next run that writes into it, or sc_glmm.recover(path), puts them in"
+                ]
+            )
+
     @contextmanager
     def _open(self) -> Iterator[Any]:
-        if self.is_zarr:
-            import zarr
-
-            try:
-                root = zarr.open_group(str(self.path), mode="r")
-            except (OSError, KeyError, ValueError) as error:
-                raise InputError(f"{self.path} is a folder and no zarr store: {error}") from error
-            yield root
+        if not self.is_zarr:
+            with open_for_reading(str(self.path)) as file:
+                yield file
             return
-        import h5py
+        import zarr
 
-        with readable(str(self.path)), h5py.File(self.path, "r") as file:
-            yield file
+        with gate(self._place, alone=False, busy=f"{self.path} is being written for too long; try again"):
+            try:
+                root: Any = zarr.open_group(str(self.path), mode="r")
+            except (OSError, KeyError, ValueError, TypeError) as error:
+                raise InputError(f"{self.path} is a folder and no zarr store: {error}") from error
+            try:
+                stage = pending_stage(self._place)
+            except InputError:
+                stage = None  # told when the store was opened
+            yield root if stage is None else StagedRoot(str(self.path), stage)
 
     def _is_matrix(self, element: Any) -> bool:
         """Anndata writes an empty element where there is no X."""
@@ -94,9 +117,12 @@ class Store:
         from anndata.io import read_elem
 
         with self._open() as root:
-            parts: dict[str, Any] = {
-                key: self._read(key, partial(read_elem, root[key])) for key in ("obs", "var", "varm", "uns")
-            }
+            parts: dict[str, Any] = {key: self._read(key, partial(read_elem, root[key])) for key in ("obs", "var")}
+            for group in ("varm", "uns"):
+                parts[group] = {
+                    name: self._read(f"{group}/{name}", partial(read_elem, root[f"{group}/{name}"]))
+                    for name in _names_in(root, group)
+                }
         return AnnData(**parts)
 
     def results(self, key: str) -> AnnData:
@@ -132,10 +158,41 @@ class Store:
         as it was, or with a journal beside it that the next call of :class:`Store` or :func:`recover` puts in.
         """
         entries = results_of(adata, key)
-        if self.is_zarr:
-            _write_zarr(self.path, entries, key)
-        else:
-            _write_h5ad(self.path, entries, key)
+        wrong = next((name for name in entries if not is_slot(name)), None)
+        if wrong is not None:
+            raise InputError(f"key={key!r}: {wrong!r} cannot be the name of an entry; choose a word without '/'")
+        with writing(self._place):
+            for beside in (self._place, journal.journal_path(self._place), stage_path(self._place)):
+                remove_leftovers(beside)
+            _recover(self._place)
+            self._refuse_other_genes(adata)
+            try:
+                (_write_zarr if self.is_zarr else _write_h5ad)(self._place, entries, key)
+            except OSError as error:
+                raise InputError(
+                    f"the results could not be written into {self.path} ({error.strerror or error}); "
+                    f"{_state(self._place, self.is_zarr)}"
+                ) from error
+
+    def _refuse_other_genes(self, adata: AnnData) -> None:
+        """Another program may have replaced the file while the run was under way."""
+        with self._open() as root:
+            there = self._read("var", lambda: read_table(root["var"], Columns(frozenset()))).index
+        if not there.equals(adata.var_names):
+            raise InputError(
+                f"{self.path} has other genes now ({len(there)}) than when it was read ({adata.n_vars}): another "
+                "program has changed it meanwhile. The results were not written; run again"
+            )
+
+
+def _state(path: Path, is_zarr: bool) -> str:
+    """What a failed attempt to write has left."""
+    if os.path.lexists(stage_path(path) if is_zarr else journal.journal_path(path)):
+        return (
+            "the results lie beside it and will be put in by the next run that writes into it, or by "
+            "sc_glmm.recover(path)"
+        )
+    return "it is as it was"
 
 
 def results_of(adata: AnnData, key: str) -> dict[str, Any]:
@@ -148,15 +205,22 @@ def results_of(adata: AnnData, key: str) -> dict[str, Any]:
 
 
 def _results_in(root: Any, key: str) -> list[str]:
-    """Paths of what a run wrote under `key`."""
+    """Paths of what a run wrote under `key`; what the file says itself is taken for names of entries only."""
     from anndata.io import read_elem
 
     old = [f"varm/{key}", f"uns/{key}", f"uns/{key}_results"]
     place = f"uns/{key}/params/varm"
     if place in root:
         names: Any = read_elem(root[place])
-        old += [f"varm/{name}" for name in map(str, names)]
-    return [name for name in old if name in root]
+        old += [f"varm/{name}" for name in np.atleast_1d(names)]
+    return [name for name in dict.fromkeys(old) if is_slot(name) and name in root]
+
+
+def _names_in(root: Any, group: str) -> list[str]:
+    """Entries of ``varm`` or ``uns``."""
+    if isinstance(root, StagedRoot):
+        return root.names(group)
+    return list(root[group]) if group in root else []
 
 
 def _write_h5ad(path: Path, entries: Mapping[str, Any], key: str) -> None:
@@ -171,13 +235,7 @@ def _write_h5ad(path: Path, entries: Mapping[str, Any], key: str) -> None:
                 if group not in file:
                     write_elem(file, group, {})
             _write_entries(file, entries)
-        try:
-            journal.commit(path, overlay)
-        except OSError as error:
-            state = "the results lie beside it and will be put in by the next run on it, or by sc_glmm.recover(path)"
-            if not journal.journal_path(path).exists():
-                state = "it is as it was"
-            raise InputError(f"the results could not be written into {path} ({error.strerror}); {state}") from error
+        journal.commit(path, overlay)
 
 
 def _write_entries(root: Any, entries: Mapping[str, Any]) -> None:
@@ -188,84 +246,32 @@ def _write_entries(root: Any, entries: Mapping[str, Any]) -> None:
         write_elem(root[group], name, value)
 
 
-def _stage(path: Path) -> Path:
-    return path.with_name(f"{path.name}{_STAGE}")
-
-
 def _write_zarr(path: Path, entries: Mapping[str, Any], key: str) -> None:
-    """Write a whole store with the results beside the old one, then move its entries in, one rename each."""
     import zarr
     from anndata.io import write_elem
 
-    stage, unfinished = _stage(path), path.with_name(f"{path.name}{_STAGE}.{os.getpid()}.tmp")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    old = zarr.open_group(str(path), mode="r")
-    version = old.metadata.zarr_format
-    try:
-        root = zarr.open_group(str(unfinished), mode="w", zarr_format=version)
+    def fill(root: Any) -> None:
         for group in ("varm", "uns"):
             write_elem(root, group, {})
         _write_entries(root, entries)
-        removed = sorted(set(_results_in(old, key)) - set(entries))
-        (unfinished / "sc-glmm.txt").write_text("\n".join([*(f"+{n}" for n in entries), *(f"-{n}" for n in removed)]))
-        _sync_tree(unfinished)
-        shutil.rmtree(stage, ignore_errors=True)  # what is left there has been moved in
-        unfinished.rename(stage)
-    except OSError as error:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise InputError(
-            f"the results could not be written into {path} ({error.strerror or error}); it is as it was"
-        ) from error
-    journal.sync_folder(stage.parent)
-    _move_in(path)
+
+    old = zarr.open_group(str(path), mode="r")
+    removed = sorted(set(_results_in(old, key)) - set(entries))
+    lay_stage(path, fill, list(entries), removed, old.metadata.zarr_format)
+    move_in(path, _busy(path))
 
 
-def _move_in(path: Path) -> None:
-    """Move the entries of a finished stage into the store; what has been moved already is left alone."""
-    import zarr
-
-    stage = _stage(path)
-    for line in (stage / "sc-glmm.txt").read_text().splitlines():
-        name, target = line[1:], path / line[1:]
-        if line[0] == "-":
-            shutil.rmtree(target, ignore_errors=True)
-        elif (stage / name).exists():
-            shutil.rmtree(target, ignore_errors=True)
-            target.parent.mkdir(exist_ok=True)
-            (stage / name).rename(target)
-    if (path / ".zmetadata").exists() or _consolidated(path):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # zarr says that other programs may not read what this store has already
-            zarr.consolidate_metadata(str(path))
-    _sync_tree(path / "varm")
-    _sync_tree(path / "uns")
-    shutil.rmtree(stage)
-    journal.sync_folder(path.parent)
-
-
-def _consolidated(path: Path) -> bool:
-    """Whether the store keeps a copy of all metadata at its root (zarr 3)."""
-    import json
-
-    root = path / "zarr.json"
-    return root.exists() and json.loads(root.read_text()).get("consolidated_metadata") is not None
-
-
-def _sync_tree(folder: Path) -> None:
-    for place, _, files in os.walk(folder):
-        for name in files:
-            descriptor = os.open(os.path.join(place, name), os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-        journal.sync_folder(Path(place))
+def _busy(path: Path) -> str:
+    return (
+        f"{path} is being read somewhere else, so that the results cannot be moved into it; they lie beside it in "
+        f"{stage_path(path).name}. The next run that writes into this store, or sc_glmm.recover(path), puts them in"
+    )
 
 
 def recover(path: str | os.PathLike[str]) -> bool:
     """Put in the results that an interrupted run has laid beside a file.
 
-    Every run on a file does this first; call it to do only this.
+    Every run that writes into a file does this first; call it to do only this.
 
     Parameters
     ----------
@@ -280,12 +286,22 @@ def recover(path: str | os.PathLike[str]) -> bool:
     Raises
     ------
     InputError
-        If the file was changed by another program meanwhile.
+        If the file was changed by another program meanwhile, is in use, or what lies beside it is damaged.
     """
-    path = Path(path)
+    place = Path(path).resolve()
+    if not os.path.lexists(stage_path(place) if place.is_dir() else journal.journal_path(place)):
+        return False
+    with writing(place):
+        return _recover(place)
+
+
+def _recover(path: Path) -> bool:
+    """As :func:`recover`, by the only writer."""
     if path.is_dir():
-        if not (_stage(path) / "sc-glmm.txt").exists():
+        if pending_stage(path) is None:
             return False
-        _move_in(path)
-        return True
-    return journal.recover(path)
+        move_in(path, _busy(path))
+    elif not journal.recover(path):
+        return False
+    logger.info("%s: finished writing the results of an interrupted run", path.name)
+    return True

@@ -14,6 +14,7 @@ from .._fit.cluster import library_sums
 from .._fit.plan import Choices
 from .._fit.run import run_groups
 from .._fit.tests import is_moderated
+from .._io.store import recover
 from .._io.tables import columns_of
 from .._job import Request, plan_job, put_results, understand
 from .._latent import factor_notes
@@ -220,6 +221,8 @@ def test(
     """
     start = time.perf_counter()
     data, obs_above = modality_of(adata, modality, copy)
+    if not copy and isinstance(data, str | os.PathLike):
+        recover(data)  # what cannot be put in is said before the work
     opened = open_data(data, key_added, obs_above, columns_of(formula, groupby, size_factors, offset))
     jobs = resolve_n_jobs(n_jobs)
     request = Request(

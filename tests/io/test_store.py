@@ -20,7 +20,7 @@ import scipy.sparse as sp
 import sc_glmm
 from sc_glmm import InputError
 from sc_glmm._compress import count_problem, library_size, source
-from sc_glmm._io import journal
+from sc_glmm._io import journal, lock
 from sc_glmm._io.store import Store
 
 FORMULA = "counts ~ disease + (1|sample)"
@@ -275,6 +275,7 @@ def test_unsorted_and_repeated_indices_are_put_in_order(adata, tmp_path, expecte
 # bytes of a write that is interrupted are half written.
 KILLED = """
 import os, pickle, sys
+from sc_glmm._io import journal
 from sc_glmm._io.store import Store
 
 made = pickle.load(open(sys.argv[1], "rb"))
@@ -295,6 +296,8 @@ for job in sys.argv[2:]:
     path, name, left = job.split(":")
     child = os.fork()
     if child == 0:
+        if "replaced" not in path:
+            journal.COPY_BYTES = 0
         if name:
             dying(name, int(left))
         Store(path).write_results(made, "glmm")
@@ -302,11 +305,12 @@ for job in sys.argv[2:]:
     print(os.waitpid(child, 0)[1], flush=True)
 """
 MOMENTS = {
+    "replaced.h5ad": {"old": ["fsync:0", "pwrite:1", "replace:0"], "new": []},
     "plain.h5ad": {
         "old": ["fsync:0", "replace:0"],
         "new": ["posix_fallocate:0", "pwrite:0", "pwrite:2", "ftruncate:0", "unlink:1"],
     },
-    "store.zarr": {"old": ["fsync:0", "rename:0"], "new": ["rename:1", "rename:3"]},
+    "store.zarr": {"old": ["fsync:0", "rename:0"], "new": ["rename:1", "rename:3", "rename:4"]},
 }
 
 
@@ -322,7 +326,7 @@ def test_a_process_killed_while_it_writes_loses_nothing(folder, tmp_path, adata,
     for moment, _ in cases:
         paths.append(tmp_path / moment.replace(":", "_") / kind)
         paths[-1].parent.mkdir()
-        copy(folder / kind, paths[-1])
+        copy(folder / kind.replace("replaced", "plain"), paths[-1])
     jobs = [f"{path}:{moment}" for path, (moment, _) in zip(paths, cases, strict=True)]
     run = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", KILLED, tmp_path / "results.pickle", *jobs],
@@ -343,6 +347,12 @@ def test_a_process_killed_while_it_writes_loses_nothing(folder, tmp_path, adata,
             pd.testing.assert_frame_equal(sc_glmm.get.results(after), expected)
 
 
+@pytest.fixture
+def in_place(monkeypatch):
+    """Files are changed in place, as large ones are."""
+    monkeypatch.setattr(journal, "COPY_BYTES", 0)
+
+
 def test_a_full_disk_leaves_the_file_as_it_was(file, adata, monkeypatch):
     made = sc_glmm.tl.test(adata, FORMULA, copy=True, **DISK)
     before = file.read_bytes()
@@ -355,6 +365,7 @@ def test_a_full_disk_leaves_the_file_as_it_was(file, adata, monkeypatch):
     with pytest.raises(InputError, match=r"could not be written into .*No space left on device.*it is as it was"):
         Store(file).write_results(made, "glmm")
     monkeypatch.setattr(os, "fsync", real)
+    monkeypatch.setattr(journal, "COPY_BYTES", 0)
     assert file.read_bytes() == before and sorted(os.listdir(file.parent)) == [file.name]
     monkeypatch.setattr(os, "posix_fallocate", full_at_second_step)
     with pytest.raises(InputError, match=r"No space left on device.*the results lie beside it"):
@@ -370,6 +381,7 @@ def full_at_second_step(*_):
 
 def test_a_file_changed_by_others_is_not_touched(file, adata, monkeypatch):
     made = sc_glmm.tl.test(adata, FORMULA, copy=True, **DISK)
+    monkeypatch.setattr(journal, "COPY_BYTES", 0)
     monkeypatch.setattr(os, "posix_fallocate", full_at_second_step)
     with pytest.raises(InputError, match="the results lie beside it"):
         Store(file).write_results(made, "glmm")
@@ -383,15 +395,49 @@ def test_a_file_changed_by_others_is_not_touched(file, adata, monkeypatch):
         sc_glmm.tl.test(file, FORMULA, **DISK)
     assert file.read_bytes() == before
     journal.journal_path(file).write_bytes(kept[:-5])
-    with pytest.raises(InputError, match="is no whole journal"):
+    with pytest.raises(InputError, match="is not a whole journal"):
         sc_glmm.recover(file)
 
 
-def test_a_file_that_others_hold_open_keeps_the_results_beside_it(file, adata):
+def test_a_file_that_others_hold_open_keeps_the_results_beside_it(file, adata, expected, in_place, monkeypatch):
     fcntl = pytest.importorskip("fcntl")
+    monkeypatch.setattr(lock, "GATE_PATIENCE", 0.1)
     made = sc_glmm.tl.test(adata, FORMULA, copy=True, **DISK)
     with file.open("rb") as other:
         fcntl.flock(other, fcntl.LOCK_SH)
         with pytest.raises(InputError, match="is open somewhere else"):
             Store(file).write_results(made, "glmm")
+        before = file.read_bytes()
+        with pytest.warns(sc_glmm.ScGlmmWarning, match="results of an interrupted run lie beside"):
+            pd.testing.assert_frame_equal(sc_glmm.get.results(file), expected)
+        assert file.read_bytes() == before, "readers do not finish the work"
     assert sc_glmm.recover(file) and "glmm" in ad.read_h5ad(file).uns
+
+
+def test_a_file_that_others_read_is_replaced_and_they_keep_the_old_one(file, adata, expected):
+    made = sc_glmm.tl.test(adata, FORMULA, copy=True, **DISK)
+    file.chmod(0o640)
+    with h5py.File(file, "r") as other:
+        Store(file).write_results(made, "glmm")
+        assert "glmm" not in other["uns"] and other["layers/counts/data"][-1] > 0
+    pd.testing.assert_frame_equal(sc_glmm.get.results(ad.read_h5ad(file)), expected)
+    assert file.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_file_that_others_write_is_left_to_them(file, adata, monkeypatch):
+    monkeypatch.setattr(lock, "GATE_PATIENCE", 0.1)
+    made = sc_glmm.tl.test(adata, FORMULA, copy=True, **DISK)
+    with h5py.File(file, "r+"), pytest.raises(InputError, match="is open for writing somewhere else"):
+        Store(file).write_results(made, "glmm")
+    opened, real = h5py.File, journal.commit
+
+    def changed_meanwhile(path, overlay):
+        with opened(path, "r+") as other:
+            other.create_dataset("uns/mine", data=np.arange(5))
+        real(path, overlay)
+
+    monkeypatch.setattr(journal, "commit", changed_meanwhile)
+    with pytest.raises(InputError, match="was changed by another program while the results"):
+        Store(file).write_results(made, "glmm")
+    assert "mine" in opened(file)["uns"] and "glmm" not in opened(file)["uns"]
+    assert sorted(os.listdir(file.parent)) == [file.name]

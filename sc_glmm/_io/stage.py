@@ -1,0 +1,237 @@
+"""Results on their way into a zarr store: a folder beside it, whose entries are moved in one by one.
+
+The folder is complete before it gets its name. Its list says which entries of ``varm`` and ``uns`` come and go, with a
+digest of each; nothing else is ever moved or removed, whatever the list says. Readers of a store with such a folder
+see the entries in it instead of those in the store, under the gate (:mod:`.lock`) that the moves hold alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .._errors import InputError
+from .journal import sync_folder
+from .leftovers import temporary_beside
+from .lock import gate, undisturbed
+
+_LIST = "sc-glmm.json"
+_REPLACED = ".replaced"
+_GROUPS = ("varm", "uns")
+
+
+def is_slot(name: object) -> bool:
+    """Whether a name is ``varm/<name>`` or ``uns/<name>``: all that results ever touch."""
+    if not isinstance(name, str):
+        return False
+    group, _, entry = name.partition("/")
+    return group in _GROUPS and entry not in ("", ".", "..") and not any(c in entry for c in "/\\\0")
+
+
+def stage_path(path: Path) -> Path:
+    """Where the stage of a store lies."""
+    return path.with_name(f"{path.name}.sc-glmm-new")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A complete stage.
+
+    Attributes
+    ----------
+    folder
+        Where it is.
+    added
+        Names such as ``varm/glmm``, and a digest of each.
+    removed
+        Names that go.
+    """
+
+    folder: Path
+    added: Mapping[str, str]
+    removed: tuple[str, ...]
+
+    def waiting(self) -> list[str]:
+        """Entries that have not been moved yet."""
+        return [name for name in self.added if (self.folder / name).is_dir()]
+
+
+class StagedRoot:
+    """The root of a store as it will be when its stage has been moved in; opened for reading."""
+
+    def __init__(self, path: str, stage: Stage) -> None:
+        import zarr
+
+        # the copy of the metadata at the root may not know yet what has been moved
+        self._root: Any = zarr.open_group(path, mode="r", use_consolidated=False)
+        self._new: Any = zarr.open_group(str(stage.folder), mode="r")
+        self._waiting = set(stage.waiting())
+        self._gone = set(stage.removed)
+
+    def _slot(self, name: str) -> str:
+        return "/".join(name.split("/")[:2])
+
+    def __contains__(self, name: str) -> bool:
+        slot = self._slot(name)
+        if slot in self._gone:
+            return False
+        return name in (self._new if slot in self._waiting else self._root)
+
+    def __getitem__(self, name: str) -> Any:
+        return (self._new if self._slot(name) in self._waiting else self._root)[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._root)
+
+    def names(self, group: str) -> list[str]:
+        """Entries of ``varm`` or ``uns``."""
+        there = list(self._root[group]) if group in self._root else []
+        new = [name.partition("/")[2] for name in self._waiting if name.startswith(f"{group}/")]
+        return [name for name in dict.fromkeys([*there, *new]) if f"{group}/{name}" not in self._gone]
+
+
+def lay_stage(path: Path, fill: Any, names: list[str], removed: list[str], version: int) -> None:
+    """Write a stage beside a store; the caller is its only writer, and has moved in what was there.
+
+    Parameters
+    ----------
+    path
+        The store.
+    fill
+        Called with the open root group of the stage; writes the entries.
+    names
+        Of the entries that it writes.
+    removed
+        Names of entries that are to go.
+    version
+        Of the format of zarr.
+    """
+    import zarr
+
+    stage = stage_path(path)
+    with temporary_beside(stage) as unfinished:
+        fill(zarr.open_group(str(unfinished), mode="w", zarr_format=version))
+        content = {"added": {name: _digest(unfinished / name) for name in names}, "removed": removed}
+        (unfinished / _LIST).write_bytes(_sealed(content))
+        _sync_tree(unfinished)
+        unfinished.rename(stage)
+    sync_folder(stage.parent)
+
+
+def _sealed(content: Mapping[str, Any]) -> bytes:
+    body = json.dumps(content, sort_keys=True)
+    return json.dumps({"content": body, "digest": hashlib.sha256(body.encode()).hexdigest()}).encode()
+
+
+def pending_stage(path: Path) -> Stage | None:
+    """What was laid beside a store and is still to be moved in.
+
+    Raises
+    ------
+    InputError
+        If it is not what this program writes, was damaged, or would touch anything but results.
+    """
+    stage = stage_path(path)
+    if not os.path.lexists(stage):
+        return None
+    try:
+        if stage.is_symlink() or not stage.is_dir():
+            raise ValueError("it is not a folder")
+        sealed = json.loads((stage / _LIST).read_bytes())
+        if hashlib.sha256(sealed["content"].encode()).hexdigest() != sealed["digest"]:
+            raise ValueError("its list does not fit the digest")
+        content = json.loads(sealed["content"])
+        added, removed = dict(content["added"]), tuple(content["removed"])
+        wrong = next((name for name in (*added, *removed) if not is_slot(name)), None)
+        if wrong is not None:
+            raise ValueError(f"its list names {wrong!r}, and results are in varm/<name> and uns/<name> only")
+        for group in _GROUPS:
+            for folder in (path / group, stage / group):
+                if folder.is_symlink():
+                    raise ValueError(f"{folder} is a link")
+        found = Stage(stage, added, removed)
+        for name in found.waiting():
+            if _digest(stage / name) != added[name]:
+                raise ValueError(f"{name} does not fit its digest")
+    # what is raised depends on what somebody has put there
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        what = f"{_LIST} is missing" if isinstance(error, FileNotFoundError) else str(error)
+        raise InputError(
+            f"{stage} holds no whole results of an interrupted run for {path.name} ({what}); nothing of it was moved. "
+            "If the store opens, remove that folder"
+        ) from error
+    return found
+
+
+def move_in(path: Path, busy: str) -> None:
+    """Move a stage into its store; what has been moved already is left alone. The caller is the only writer."""
+    import zarr
+
+    with gate(path, alone=True, busy=busy), undisturbed():
+        stage = pending_stage(path)
+        if stage is None:
+            return
+        replaced = stage.folder / _REPLACED
+        replaced.mkdir(exist_ok=True)
+        for number, name in enumerate([*stage.removed, *stage.waiting()]):
+            target, new = path / name, stage.folder / name
+            if target.is_symlink():
+                target.unlink()
+            elif target.exists():
+                old = replaced / f"{os.getpid()}-{number}"
+                shutil.rmtree(old, ignore_errors=True)
+                target.rename(old)
+            if name in stage.added:
+                target.parent.mkdir(exist_ok=True)
+                new.rename(target)
+        if (path / ".zmetadata").exists() or _consolidated(path):
+            with warnings.catch_warnings():
+                warnings.simplefilter(
+                    "ignore"
+                )  # zarr says that other programs may not read what this store has already
+                zarr.consolidate_metadata(str(path))
+        for group in _GROUPS:
+            _sync_tree(path / group)
+        # without its name first: a folder that is half removed is no stage
+        with temporary_beside(stage.folder, room="old") as done:
+            stage.folder.rename(done)
+    sync_folder(path.parent)
+
+
+def _consolidated(path: Path) -> bool:
+    """Whether the store keeps a copy of all metadata at its root (zarr 3)."""
+    root = path / "zarr.json"
+    return root.exists() and json.loads(root.read_text()).get("consolidated_metadata") is not None
+
+
+def _digest(folder: Path) -> str:
+    """Digest of the names and contents of all files below a folder; links are refused."""
+    digest = hashlib.sha256()
+    for place, folders, files in os.walk(folder):
+        folders.sort()
+        for name in [*folders, *sorted(files)]:
+            file = Path(place, name)
+            if file.is_symlink():
+                raise ValueError(f"{file} is a link")
+            digest.update(f"{file.relative_to(folder).as_posix()}\0".encode())
+            if file.is_file():
+                digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _sync_tree(folder: Path) -> None:
+    for place, _, files in os.walk(folder):
+        for name in files:
+            descriptor = os.open(os.path.join(place, name), os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        sync_folder(Path(place))
