@@ -14,6 +14,7 @@ from typing import NoReturn
 import typer
 
 from ._errors import ScGlmmError, ScGlmmWarning
+from ._io.leftovers import temporary_beside
 
 # What a shell reports for a command that Ctrl-C ended.
 INTERRUPTED = 130
@@ -64,11 +65,8 @@ def fail(message: str) -> NoReturn:
 def atomically(out: Path) -> Iterator[Path]:
     """A path beside `out` that becomes `out` when all went well; whatever was there before stays whole until then."""
     target = out.resolve()  # a link stays a link, its target is replaced
-    temporary = target.with_name(f".{target.stem}.{os.getpid()}.tmp{target.suffix}")
-    try:
+    with temporary_beside(target, target.suffix) as temporary:
         yield temporary
         if target.exists():
             shutil.copymode(target, temporary)
         os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)

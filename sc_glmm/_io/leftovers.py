@@ -15,6 +15,7 @@ from .lock import is_alive
 
 # Unfinished files of another machine are left alone until nobody has written to them for a day.
 _SECONDS_ELSEWHERE = 86_400.0
+_ROOMS = ("new", "copy", "old")
 
 
 @contextmanager
@@ -28,7 +29,7 @@ def temporary_beside(path: Path, suffix: str = "", room: str = "new") -> Iterato
     suffix
         What the hidden name must end in.
     room
-        A word that keeps two kinds of unfinished files of one process apart.
+        ``"new"``, ``"copy"`` or ``"old"``: keeps two unfinished files of one process apart.
     """
     remove_leftovers(path)
     temporary = path.with_name(f".{path.name}.{room}.{_host()}-{os.getpid()}.tmp{suffix}")
@@ -41,7 +42,8 @@ def temporary_beside(path: Path, suffix: str = "", room: str = "new") -> Iterato
 
 def remove_leftovers(path: Path) -> None:
     """Remove what processes that are gone have left beside `path`; what cannot be removed stays."""
-    pattern = re.compile(rf"\.{re.escape(path.name)}\.(?:\w+\.)?(?P<host>[^/]+)-(?P<pid>\d+)\.tmp(?:\.\w+)?")
+    # what was laid beside an unfinished file, such as its lock, begins with the name of that file
+    pattern = re.compile(rf"\.+{re.escape(path.name)}\.(?:{'|'.join(_ROOMS)})\.(?P<host>.+?)-(?P<pid>\d+)\.tmp.*")
     try:
         names = os.listdir(path.parent)
     except OSError:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
@@ -17,6 +16,8 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from .._errors import InputError
+from .._io.journal import sync_folder
+from .._io.leftovers import temporary_beside
 
 # Deflate at its fastest: statistics are mostly zeros, and a file system is slower than this.
 _LEVEL = 1
@@ -40,42 +41,19 @@ def write_atomically(path: Path, fill: Callable[[IO[bytes]], None]) -> None:
     InputError
         If it cannot be written, as on a full disk; nothing is left then.
     """
-    temporary = path.with_name(f"{_prefix(path)}{socket.gethostname()}-{os.getpid()}.tmp")
     try:
-        with open(temporary, "wb") as file:
-            fill(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        _sync_folder(path.parent)
+        with temporary_beside(path) as temporary:
+            with open(temporary, "wb") as file:
+                fill(file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        sync_folder(path.parent)
     except OSError as error:
         raise InputError(
             f"{path} could not be written ({error.strerror or error}); nothing of it was kept, and files that were "
             "finished before are whole. Make room (or a folder that can be written to) and run the same command again"
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def remove_leftovers(path: Path) -> None:
-    """Remove what processes that were killed while they wrote `path` have left beside it."""
-    for leftover in path.parent.glob(f"{_prefix(path)}*.tmp"):
-        leftover.unlink(missing_ok=True)
-
-
-def _prefix(path: Path) -> str:
-    return f".{path.name}."
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename last; file systems that cannot sync a folder have nothing to sync."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError:
-        pass
-    finally:
-        os.close(descriptor)
 
 
 def write_part(path: Path, header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:

@@ -25,7 +25,7 @@ from .._fit.sizes import sample_totals, sample_totals_of
 from .._fit.slabs import join_stats
 from .._fit.tests import is_moderated, needs_every_node
 from .context import Run
-from .files import remove_leftovers, write_part
+from .files import write_part
 from .records import (
     Arrays,
     arrays_of,
@@ -83,7 +83,6 @@ def run_chunk(run: Run, stage: str, chunk: int, by: str = "chunk") -> Done:
             return Done(path, True)
         except InputError as error:
             logger.warning("%s; it is made again", str(error).partition("; remove")[0])
-    remove_leftovers(path)
     arrays = _WORK[stage](run, chunk)
     write_part(path, run.manifest.header(stage, chunk, by=by), arrays)
     return Done(path, False)

@@ -115,6 +115,7 @@ def test_kills_and_a_full_disk_leave_no_half_file_and_a_restart_the_same_answer(
     assert interrupted.returncode == -signal.SIGKILL
     finished = run(COMMAND, "combine", folder, "-o", tmp_path / "out.csv")
     assert finished.returncode == 0, finished.stderr
+    assert not [path for path in (*folder.iterdir(), *tmp_path.iterdir()) if path.name.startswith(".")]
     table = pd.read_csv(tmp_path / "out.csv", index_col=False)
     for name in ("log_fc", "p_value", "adj_p_value", "loglik"):
         pd.testing.assert_series_equal(
@@ -162,3 +163,15 @@ def test_a_disk_that_is_full_when_results_are_written_into_the_file(data, undist
     assert path.read_bytes() == before
     assert sc_glmm.recover(path)
     pd.testing.assert_frame_equal(sc_glmm.get.results(path), undisturbed)
+
+
+@pytest.mark.parametrize("name", ["out.h5ad", "out.csv"])
+def test_what_a_killed_process_left_beside_its_output_is_removed_by_the_next_run(data, tmp_path, name):
+    test = ("test", data, FORMULA, "-o", tmp_path / name, "-q", "--test", "lrt")
+    # a table is replaced in one step, an .h5ad file is synced before
+    dying = KILLED if name.endswith("h5ad") else KILLED.replace("os.fsync = lambda _:", "os.replace = lambda *_:")
+    assert run(dying + COMMAND, *test).returncode == -signal.SIGKILL
+    assert list(tmp_path.glob(".*")) and not (tmp_path / name).exists()
+    finished = run(COMMAND, *test)
+    assert finished.returncode == 0, finished.stderr
+    assert [path.name for path in tmp_path.iterdir()] == [name]
