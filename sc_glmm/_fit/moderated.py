@@ -123,9 +123,13 @@ def moderated_test(moderation: Moderation, i: int, q: int, kind: str) -> Mixture
     p, w = moderation.profiles, moderation.weights
     if q > 1:
         return joint_mixture_test(w, p.root[:, i], q)
-    delta, var = p.delta[:, i], p.var[:, i]
-    root = p.star[:, i] if kind == "eb_lr" else delta / np.sqrt(var)
-    return mixture_test(w, delta, var, root)
+    return mixture_test(w, *contrast_roots(moderation, i, kind))
+
+
+def contrast_roots(moderation: Moderation, i: int, kind: str) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """``(n_genes, n_grid)`` estimates, variances and signed roots against zero of contrast i, which has one row."""
+    delta, var = moderation.profiles.delta[:, i], moderation.profiles.var[:, i]
+    return delta, var, moderation.profiles.star[:, i] if kind == "eb_lr" else delta / np.sqrt(var)
 
 
 def quasi_tests(

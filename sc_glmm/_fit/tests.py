@@ -26,7 +26,7 @@ from .._results import CONTRAST_COLUMNS, ContrastTable, sd_name
 from .gaussian import GaussianParts
 from .genes import STATUS, AllFits, GeneModel, singular_genes, status_words
 from .model import Grouping
-from .moderated import Moderation, moderated_test, quasi_tests, variance_interval, variance_tests
+from .moderated import Moderation, contrast_roots, moderated_test, quasi_tests, variance_interval, variance_tests
 from .totals import GeneTotals
 
 FloatArray = NDArray[np.float64]
@@ -141,7 +141,7 @@ def test_contrasts(
             "adj_p_value": benjamini_hochberg(made.p_value),
             "p_hk": _hk(model, totals, moderation, i, len(contrast.L), df),
             "status": _categorical(shown),
-            **_shrunken(moderation, i, len(contrast.L), len(genes)),
+            **_shrunken(moderation, test, i, len(contrast.L), len(genes)),
         }
         table = pd.DataFrame({name: columns[name] for name in CONTRAST_COLUMNS}, index=genes)
         tables.append(ContrastTable(contrast.name, contrast.words, contrast.levels, df, table))
@@ -152,12 +152,12 @@ def test_contrasts(
 test_contrasts.__test__ = False  # type: ignore[attr-defined]
 
 
-def _shrunken(moderation: Moderation | None, i: int, q: int, n_genes: int) -> dict[str, FloatArray]:
+def _shrunken(moderation: Moderation | None, test: str, i: int, q: int, n_genes: int) -> dict[str, FloatArray]:
     """Shrunken fold changes (log2), for ranking."""
     if moderation is None or moderation.prior is None or q > 1:
         nothing = np.full(n_genes, np.nan)
         return {"log_fc_shrunk": nothing, "lfsr": nothing, "s_value": nothing}
-    made = shrink(moderation.weights, moderation.profiles.delta[:, i], moderation.profiles.var[:, i])
+    made = shrink(moderation.weights, *contrast_roots(moderation, i, "eb_lr" if test == "eb_lr" else "eb_wald"))
     return {"log_fc_shrunk": made.mean / LN2, "lfsr": made.lfsr, "s_value": made.s_value}
 
 

@@ -18,12 +18,11 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 from scipy.stats import chi2
 
+from .signed_root import SignedRoots
+
 FloatArray = NDArray[np.float64]
 
-# Half-width of the search for a limit, in standard errors.
-_FAR = 12.0
-# Largest relative change of the root by skewness; up to a half it stays monotone.
-_MOST_BENT = 0.45
+_HALF = float(ndtri(0.975))
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ def mixture_test(weights: FloatArray, delta: FloatArray, var: FloatArray, root: 
     sign = np.where(below >= above, 1.0, -1.0)
     with np.errstate(divide="ignore", invalid="ignore"):
         stat = -sign * ndtri(0.5 * p_value)
-    low, high = _interval(weights, delta, np.sqrt(var), root, coef, se)
+    low, high = _interval(SignedRoots.through(weights, delta, var, root), coef, se)
     return MixtureTest(coef, se, low, high, stat, p_value)
 
 
@@ -85,28 +84,10 @@ def joint_mixture_test(weights: FloatArray, ratio: FloatArray, q: int) -> Mixtur
     return MixtureTest(nothing, nothing, nothing, nothing, np.sum(weights * ratio, axis=1), p_value)
 
 
-def _interval(
-    weights: FloatArray, delta: FloatArray, sd: FloatArray, root: FloatArray, coef: FloatArray, se: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """Invert F by bisection.
-
-    Between b = 0, where r* is known, and the estimate, where it is zero, r* as a function of ``z = (delta - b) / sd``
-    is the parabola through both, ``z + c z^2``: skewness, the first term that is missing from Wald's straight line.
-    """
-    z0 = delta / sd
-    most = _MOST_BENT / np.maximum(np.abs(z0), 1.0)
-    skew = np.clip((root - z0) / np.maximum(z0 * z0, 1.0), -most, most)
-
-    def F(b: FloatArray) -> FloatArray:
-        z = (delta - b[:, None]) / sd
-        return np.sum(weights * ndtr(z * (1.0 + np.clip(skew * z, -_MOST_BENT, _MOST_BENT))), axis=1)
-
-    limits = []
-    for target in (0.975, 0.025):
-        left, right = coef - _FAR * se, coef + _FAR * se
-        for _ in range(45):
-            middle = 0.5 * (left + right)
-            beyond = F(middle) > target  # F falls in b
-            left, right = np.where(beyond, middle, left), np.where(beyond, right, middle)
-        limits.append(0.5 * (left + right))
-    return limits[0], limits[1]
+def _interval(roots: SignedRoots, coef: FloatArray, se: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """95 % intervals, from the function whose value at zero is the p-value."""
+    low, high = np.full(len(coef), np.nan), np.full(len(coef), np.nan)
+    good = np.isfinite(coef) & np.isfinite(roots.shift).all(axis=1)
+    low[good] = roots[good].quantile(_HALF, coef[good], se[good])
+    high[good] = roots[good].quantile(-_HALF, coef[good], se[good])
+    return low, high

@@ -161,7 +161,7 @@ def test_shrinkage_finds_its_prior_and_its_signs_are_as_false_as_it_says():
     delta = delta + effect[:, None]
     prior = fit_prior(log_likelihood, abundance_rank(rng.normal(size=n)), (len(GRID),))
     weights = posterior_weights(log_likelihood, prior.at(np.full(n, 0.5)))
-    made = shrink(weights, delta, var)
+    made = shrink(weights, delta, var, delta / np.sqrt(var))
     assert np.mean(made.mean**2) < np.mean(delta[:, 0] ** 2)
     assert np.mean((made.mean - effect) ** 2) < 0.6 * np.mean((delta[:, 0] - effect) ** 2)
     chosen = made.s_value < 0.05
