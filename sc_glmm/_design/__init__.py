@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from .build import Design, build_design
 from .cond import Condition, cond
-from .contrasts import Contrast, build_contrasts
+from .contrasts import Contrast, build_contrasts, untestable_terms
 from .ddf import residual_df
+from .estimability import all_terms, check_estimable, confounding, term_hypothesis, unseen, widen
 from .fixed import Factor, FixedDesign
 from .random import ReTerm, display_names, group_levels
 
@@ -16,10 +17,17 @@ __all__ = [
     "Factor",
     "FixedDesign",
     "ReTerm",
+    "all_terms",
     "build_contrasts",
     "build_design",
+    "check_estimable",
     "cond",
+    "confounding",
     "display_names",
     "group_levels",
     "residual_df",
+    "term_hypothesis",
+    "unseen",
+    "untestable_terms",
+    "widen",
 ]

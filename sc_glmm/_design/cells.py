@@ -4,15 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import pandas as pd
 
-from .._errors import DesignError
 from .build import Design
 from .coding import FloatArray
-from .names import list_some
-
-ESTIMABLE_TOLERANCE = 1e-8
 
 
 def typical_values(design: Design) -> dict[str, object]:
@@ -39,18 +34,3 @@ def rows_at(design: Design, cells: Sequence[Mapping[str, object]]) -> FloatArray
     )
     converted = design.convert(frame, [atom for term in design.formula.fixed_terms for atom in term])
     return design.fixed.all_columns(converted)
-
-
-def estimable(design: Design, full: FloatArray, words: str) -> FloatArray:
-    """From all columns of the recipe to those in X; an error if the dropped ones say something else."""
-    fixed = design.fixed
-    aliased = [j for j in range(full.shape[1]) if j not in fixed.keep]
-    kept = full[:, list(fixed.keep)]
-    gap = np.abs(full[:, aliased] - kept @ fixed.alias_weights)
-    bad = np.flatnonzero(gap.max(axis=0, initial=0.0) > ESTIMABLE_TOLERANCE * max(np.abs(full).max(), 1.0))
-    if bad.size:
-        raise DesignError(
-            f"the contrast {words!r} cannot be estimated: it needs {list_some(fixed.aliased[i] for i in bad)}, which "
-            "the data cannot tell from the other columns"
-        )
-    return kept

@@ -13,8 +13,9 @@ import numpy as np
 
 from .._errors import DesignError
 from .build import Design
-from .cells import estimable, rows_at, typical_values
+from .cells import rows_at, typical_values
 from .coding import FloatArray
+from .estimability import check_estimable
 from .names import list_some
 from .words import elsewhere, value_words
 
@@ -157,8 +158,10 @@ def condition_contrast(
         )
     name, words, levels = _described(design, parts)
     rows = rows_at(design, [values for _, values in parts])
-    L = estimable(design, np.array([[weight for weight, _ in parts]]) @ rows, words)
-    return np.where(np.abs(L) < 1e-12 * max(np.abs(rows).max(), 1.0), 0.0, L), name, words, levels
+    full = np.array([[weight for weight, _ in parts]]) @ rows
+    # what rounding leaves, judged column by column: their units differ
+    full = np.where(np.abs(full) < 1e-12 * np.abs(rows).max(axis=0), 0.0, full)
+    return check_estimable(design.fixed, full, words), name, words, levels
 
 
 Parts = list[tuple[float, dict[str, object]]]

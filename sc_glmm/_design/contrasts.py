@@ -12,9 +12,9 @@ import pandas as pd
 
 from .._errors import DesignError
 from .build import Design
-from .cells import estimable
 from .coding import FloatArray
 from .cond import Condition, cond, condition_contrast, parse_conditions
+from .estimability import TermHypothesis, all_terms, check_estimable, confounding, term_hypothesis, unseen, widen
 from .names import list_some
 from .words import codes_every_level, column_words, combination_words, compared_levels, term_of, term_words
 
@@ -56,7 +56,8 @@ def build_contrasts(design: Design, contrasts: Any = None) -> tuple[Contrast, ..
         The design.
     contrasts
         None
-            One for each term but the intercept, jointly where a term has several columns.
+            One for each term but the intercept, jointly where a term has several columns. Terms that cannot be
+            estimated are left out (:func:`untestable_terms` says why); it is an error if no term can be as a whole.
         a string
             A term (``"disease"``), a column of X (``"disease[T.AD]"``), a level (``"AD"``: against its base), a
             comparison in words (``"AD vs ctl"``, ``"disease: AD vs ctl"``), or an expression of conditions
@@ -86,7 +87,7 @@ def build_contrasts(design: Design, contrasts: Any = None) -> tuple[Contrast, ..
         If a name or level is unknown, or the contrast is zero or cannot be estimated; the message says why.
     """
     if contrasts is None:
-        made = [_from_text(design, term) for term, columns in design.fixed.terms.items() if term != "1" and columns]
+        made = _default(design)
         if not made:
             raise DesignError(
                 f"the formula {design.formula.source!r} has nothing but an intercept to test: add a term, or pass "
@@ -123,32 +124,56 @@ def _from_any(design: Design, value: Any) -> Contrast:
         L = np.atleast_2d(np.asarray(value, dtype=np.float64))
     except (TypeError, ValueError):
         raise DesignError(f"the contrast {value!r} cannot be read: it is no name, triple or array of numbers") from None
-    if L.ndim != 2 or L.shape[1] != len(design.fixed.names):
+    names = design.fixed.spec.column_names if np.shape(L)[-1] != len(design.fixed.names) else design.fixed.names
+    if L.ndim != 2 or L.shape[1] != len(names):
         raise DesignError(
             f"a contrast has shape {np.shape(value)}, but X has {len(design.fixed.names)} columns: "
             f"{list_some(design.fixed.names, 20)}"
         )
-    return _checked(design, "contrast", L, combination_words(design, L))
+    words = combination_words(L, names)
+    full = L if len(names) > len(design.fixed.names) else widen(design.fixed, L)
+    return _checked(design, "contrast", check_estimable(design.fixed, full, words), words)
+
+
+def untestable_terms(design: Design) -> dict[str, str]:
+    """Label of each term that the data cannot tell anything of -> why, in words."""
+    if not design.fixed.aliased:
+        return {}
+    found = {}
+    for label, columns in all_terms(design.fixed).items():
+        if label != "1" and columns:
+            try:
+                _from_term(design, label)
+            except DesignError as error:
+                found[label] = str(error)
+    return found
+
+
+def _default(design: Design) -> list[Contrast]:
+    """A contrast per term that can be tested; an error if there is none that can be as a whole."""
+    labels = [label for label, columns in all_terms(design.fixed).items() if label != "1" and columns]
+    refused = untestable_terms(design)
+    made = [_from_term(design, label) for label in labels if label not in refused]
+    if refused and not any(_hypothesis(design, label).whole for label in labels):
+        partly = list_some(repr(label) for label in labels if label not in refused)
+        hint = "" if not made else f". What can be tested of {partly} can be asked for by contrasts="
+        raise DesignError(f"{next(iter(refused.values()))}{hint}")
+    return made
 
 
 def _from_text(design: Design, text: str) -> Contrast:
     fixed = design.fixed
-    unit = np.eye(len(fixed.names))
-    label = next((label for label in fixed.terms if _plain(label) == _plain(text)), None)
-    if label is not None and fixed.terms[label]:
-        L = unit[list(fixed.terms[label])]
-        if codes_every_level(design, label):
-            L = L[1:] - L[:1]  # without an intercept, its columns are means; what can be tested is their differences
-        made = _checked(design, label, L, term_words(design, label))
-        return replace(made, levels=compared_levels(design, label) if len(L) == 1 else None)
-    if text in fixed.names:
-        j = fixed.names.index(text)
-        made = _checked(design, text, unit[[j]], column_words(design, j))
+    label = text if text in fixed.terms else next((name for name in fixed.terms if _plain(name) == _plain(text)), None)
+    if label is not None:
+        return _from_term(design, label)
+    if text in fixed.spec.column_names:
+        place = list(fixed.spec.column_names).index(text)
+        L = check_estimable(fixed, np.eye(len(fixed.spec.column_names))[[place]], text)
+        if place not in fixed.keep:  # an alias of a single column, or of several
+            return _checked(design, text, L, text)
+        j = fixed.keep.index(place)
+        made = _checked(design, text, L, column_words(design, j))
         return replace(made, levels=compared_levels(design, term_of(design, j), j))
-    if text in fixed.aliased or label is not None:
-        why = [note for note in design.notes if f"column {text!r}" in note]
-        reason = why[0] if why else "all its columns were dropped from the design, because they depend on other terms"
-        raise DesignError(f"the contrast {text!r} cannot be estimated: {reason}")
     if re.match(r"[\s\d(.*/+-]*cond\(", text):
         return _from_condition(design, parse_conditions(text))
     compared = _from_levels(design, text)
@@ -158,6 +183,36 @@ def _from_text(design: Design, text: str) -> Contrast:
         f"there is no term or column {text!r} to test; terms: {list_some(t for t in fixed.terms if t != '1')}; "
         f"columns: {list_some(fixed.names, 20)}; or name a level, or two as in 'AD vs ctl'"
     )
+
+
+def _hypothesis(design: Design, label: str) -> TermHypothesis:
+    """That all columns of a term are zero; without an intercept, that those of its first factor are equal."""
+    fixed = design.fixed
+    columns = list(all_terms(fixed)[label])
+    full = np.eye(len(fixed.spec.column_names))[columns]
+    if codes_every_level(design, label):
+        full = full[1:] - full[:1]  # its columns are means; what can be tested is their differences
+    return term_hypothesis(fixed, label, full)
+
+
+def _from_term(design: Design, label: str) -> Contrast:
+    part = _hypothesis(design, label)
+    words = term_words(design, label)
+    if not len(part.L):
+        columns = all_terms(design.fixed)[label]
+        hit = unseen(design.fixed, np.eye(len(design.fixed.spec.column_names))[list(columns)]).any(axis=0)
+        if not np.any(hit):
+            raise DesignError(f"the contrast {label!r} cannot be tested: the term has no two columns to compare")
+        why = confounding(design.fixed, hit, columns)
+        raise DesignError(f"the contrast {label!r} ({words}) cannot be estimated: {why}")
+    if part.whole:
+        made = _checked(design, label, part.L, words)
+        return replace(made, levels=compared_levels(design, label) if len(part.L) == 1 else None)
+    if len(part.L) == 1:
+        told = combination_words(part.full, design.fixed.spec.column_names)
+    else:
+        told = f"{label}: {len(part.L)} of {part.n_rows} differences, as far as other terms leave them"
+    return _checked(design, label, part.L, told)
 
 
 def _from_triple(design: Design, name: str, level: object, base: object) -> Contrast:
@@ -195,10 +250,10 @@ def _from_labelled(design: Design, value: pd.Series | pd.DataFrame) -> Contrast:
             f"a contrast weighs {list_some(unknown)}, and the columns of the design are {list_some(names, 20)}"
         )
     full = rows.reindex(columns=names, fill_value=0.0).to_numpy(dtype=np.float64)
-    words = "the contrast" if design.fixed.aliased else ""
-    L = estimable(design, full, words)
+    words = combination_words(full, names)
+    L = check_estimable(design.fixed, full, words)
     j = _only_one(L)
-    made = _checked(design, "contrast", L, combination_words(design, L))
+    made = _checked(design, "contrast", L, combination_words(L, design.fixed.names))
     if j is None:
         return made
     return replace(made, words=column_words(design, j), levels=compared_levels(design, term_of(design, j), j))
@@ -244,7 +299,8 @@ def _checked(design: Design, name: str, L: FloatArray, words: str) -> Contrast:
     if not (L != 0.0).any(axis=1).all():
         columns = list_some(design.fixed.names, 20)
         raise DesignError(f"the contrast {name!r} is zero, so it compares nothing (columns: {columns})")
-    if np.linalg.matrix_rank(L) < L.shape[0]:
+    size = np.abs(L).max(axis=0)  # columns have units of their own
+    if np.linalg.matrix_rank(L / np.where(size > 0.0, size, 1.0)) < L.shape[0]:
         raise DesignError(f"the {L.shape[0]} rows of the contrast {name!r} depend on each other: leave the surplus out")
     used = tuple(design.fixed.names[j] for j in np.flatnonzero((L != 0.0).any(axis=0)))
     return Contrast(_key(name), np.ascontiguousarray(L, dtype=np.float64), used, words)

@@ -235,6 +235,8 @@ def _alias_notes(design: FixedDesign) -> list[str]:
     notes = []
     for j, name in enumerate(design.aliased):
         on = [design.names[i] for i in np.flatnonzero(design.alias_weights[:, j])]
-        why = f"it is a linear combination of {list_some(on)}" if on else "it is zero in all rows used"
+        why = "it is zero in all rows used"
+        if on:
+            why = f"it is a linear combination of {list_some(on)}, whose coefficients stand for both and are not tested"
         notes.append(f"column {name!r} was dropped from the design: {why}")
     return notes

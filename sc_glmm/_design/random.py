@@ -116,7 +116,33 @@ def build_random(
         if any(other.group == group and other.term.columns != term.columns for other in terms):
             group = ":".join(f"`{name}`" for name in term.columns)
         terms.append(ReTerm(term.label, group, codes, levels, keys, Z, names, term, spec))
+    _check_slopes(terms, formula)
     return tuple(terms)
+
+
+def _check_slopes(terms: Sequence[ReTerm], formula: MixedFormula) -> None:
+    """Refuse slopes that do not vary within their group: between groups, they are what the intercepts are.
+
+    Variances of several arms (a column for each, independent, no intercept) can be told apart and are left alone.
+    """
+    before: dict[tuple[str, ...], FloatArray] = {}
+    for term in terms:
+        place = np.empty(len(term.levels), dtype=np.int64)
+        place[term.codes[::-1]] = np.arange(term.codes.size)[::-1]
+        spread = np.abs(term.Z - term.Z[place][term.codes]).max(axis=0, initial=0.0)
+        fixed = spread <= 1e-10 * np.ptp(term.Z, axis=0) + 1e-15 * np.abs(term.Z).max(axis=0, initial=0.0)
+        held = np.abs(term.Z[place][:, fixed]) > 0.0
+        others = before.get(term.term.columns, np.zeros((len(term.levels), 0)))
+        if fixed.sum() > 1 or (held[:, :, None] & others.astype(bool)[:, None, :]).any():
+            flat = [j for j in np.flatnonzero(fixed).tolist() if np.ptp(term.Z[:, j]) > 0.0]
+            if flat:
+                raise DesignError(
+                    f"{list_some(term.names[j] for j in flat)} in {term.label} does not vary within the levels of "
+                    f"{term.group!r}, so its effect cannot differ between them: write (1 | {term.term.group_text}), "
+                    "and keep the variable in the fixed part; random slopes are for what varies within levels\n"
+                    f"{mark(formula.source, term.term.span)}"
+                )
+        before[term.term.columns] = np.hstack([others, held])
 
 
 def group_levels(values: pd.Series) -> tuple[IntArray, tuple[str, ...]]:

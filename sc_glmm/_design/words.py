@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import product
 
 import numpy as np
 
 from .._formula import Term, term_label
 from .build import Design
 from .coding import FloatArray
+from .estimability import all_terms
 from .fixed import Factor
 from .names import list_some
 
@@ -16,7 +18,9 @@ from .names import list_some
 def term_words(design: Design, label: str) -> str:
     """The hypothesis that all columns of a term are zero."""
     columns = design.fixed.terms[label]
-    if len(columns) == 1:
+    if not columns:
+        return label
+    if len(columns) == 1 and len(all_terms(design.fixed)[label]) == 1:
         return column_words(design, columns[0])
     factor = main_effect(design, label)
     whole = codes_every_level(design, label)
@@ -33,10 +37,8 @@ def column_words(design: Design, j: int) -> str:
     label = term_of(design, j)
     factor = main_effect(design, label)
     if factor is not None:
-        if factor.base is not None and "[T." in name:
-            level = name[name.rindex("[T.") + 3 : -1]
-            return f"{factor.name}: {level} vs {factor.base}{elsewhere(design, factor.name)}"
-        return name
+        level = _coded_level(factor, label, name)
+        return f"{factor.name}: {level} vs {factor.base}{elsewhere(design, factor.name)}" if level is not None else name
     if label == "1":
         return "Intercept"
     if len(_term(design, label)) > 1:
@@ -46,26 +48,26 @@ def column_words(design: Design, j: int) -> str:
     return name
 
 
+def _coded_level(factor: Factor, text: str, name: str) -> str | None:
+    """The level that a column called `name` of the term written `text` compares with the base; None for others."""
+    return next((level for level in factor.levels if level != factor.base and name == f"{text}[T.{level}]"), None)
+
+
 def _interaction_words(design: Design, label: str, name: str) -> str | None:
-    """What each factor of an interaction compares, from the name of its column; None where the coding has no base."""
-    rest, words = name, []
+    """What each factor of an interaction compares; None where the coding has no base."""
+    pieces: list[dict[str, str]] = []
     for atom in _term(design, label):
         factor = main_effect(design, atom.text) if (atom,) in design.formula.fixed_terms else None
         factor = factor or design.fixed.factors.get(atom.text)
-        parts = {atom.text: f"per unit of {atom.text}"}
-        if factor is not None and factor.base is not None:
-            parts = {
-                f"{atom.text}[T.{level}]": f"{factor.name}: {level} vs {factor.base}"
-                for level in factor.levels
-                if level != factor.base
-            }
-        found = [part for part in parts if rest == part or rest.startswith(f"{part}:")]
-        if not found:
-            return None
-        longest = max(found, key=len)
-        words.append(parts[longest])
-        rest = rest[len(longest) + 1 :]
-    return ", ".join(words) if not rest else None
+        if factor is None or factor.base is None:
+            pieces.append({atom.text: f"per unit of {atom.text}"})
+            continue
+        coded = [level for level in factor.levels if level != factor.base]
+        pieces.append({f"{atom.text}[T.{level}]": f"{factor.name}: {level} vs {factor.base}" for level in coded})
+    for chosen in product(*pieces):
+        if ":".join(chosen) == name:
+            return ", ".join(words[piece] for words, piece in zip(pieces, chosen, strict=True))
+    return None
 
 
 def term_of(design: Design, j: int) -> str:
@@ -80,18 +82,16 @@ def compared_levels(design: Design, label: str, j: int | None = None) -> tuple[s
         return None
     if codes_every_level(design, label):
         return (factor.name, factor.levels[1], factor.levels[0]) if j is None else None
-    name = design.fixed.names[design.fixed.terms[label][0] if j is None else j]
-    if "[T." not in name:
-        return None
-    return factor.name, name[name.rindex("[T.") + 3 : -1], factor.base
+    level = _coded_level(factor, label, design.fixed.names[design.fixed.terms[label][0] if j is None else j])
+    return None if level is None else (factor.name, level, factor.base)
 
 
-def combination_words(design: Design, L: FloatArray) -> str:
-    """Any linear combination of coefficients."""
+def combination_words(L: FloatArray, names: Sequence[str]) -> str:
+    """Any linear combination of coefficients with these names."""
     rows = []
     for row in L:
-        used = np.flatnonzero(row)
-        parts = [f"{'-' if row[j] < 0 else '+'} {_times(abs(row[j]))}{design.fixed.names[j]}" for j in used]
+        used = np.flatnonzero(row).tolist()
+        parts = [f"{'-' if row[j] < 0 else '+'} {_times(abs(row[j]))}{names[j]}" for j in used]
         rows.append(" ".join(parts).removeprefix("+ "))
     return "; ".join(rows)
 
@@ -111,7 +111,7 @@ def main_effect(design: Design, label: str) -> Factor | None:
 def codes_every_level(design: Design, label: str) -> bool:
     """Whether the term is a factor with a column for every level, as the first one has without an intercept."""
     factor = main_effect(design, label)
-    return factor is not None and factor.base is not None and len(design.fixed.terms[label]) == len(factor.levels)
+    return factor is not None and factor.base is not None and len(all_terms(design.fixed)[label]) == len(factor.levels)
 
 
 def _term(design: Design, label: str) -> Term:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from .._design import Contrast, Design, build_contrasts, build_design
+from .._design import Contrast, Design, build_contrasts, build_design, untestable_terms
 from .._errors import DesignError, InputError
 from .._formula import MixedFormula, parse_formula, term_label
 from .compress import CellGroup
@@ -113,7 +113,7 @@ def plan_groups(
         raise DesignError(
             f"no level of {groupby!r} can be tested; the first says: {next(iter(skipped.values()), 'none')}"
         )
-    for asked, reason in plans[0].not_tested.items():
+    for asked, reason in plans[0].not_tested.items() if choices.contrasts is not None else ():
         if all(asked in plan.not_tested for plan in plans):
             raise DesignError(f"the contrast {asked} can be tested in no level of {groupby!r}: {reason}")
     return plans, skipped, notes
@@ -159,6 +159,8 @@ def plan_group(
         choices = replace(choices, reference={k: v for k, v in choices.reference.items() if k not in gone})
     design = build_design(formula, frame, reference=choices.reference)
     asked, not_tested = _available(design, choices.contrasts) if name else (choices.contrasts, {})
+    if asked is None:
+        not_tested = untestable_terms(design)
     contrasts = build_contrasts(design, asked)
     design, notes = _with_own_variance(design, contrasts, frame, choices)
     contrasts = build_contrasts(design, asked)
@@ -253,29 +255,25 @@ def _with_own_variance(
     design: Design, contrasts: tuple[Contrast, ...], frame: pd.DataFrame, choices: Choices
 ) -> tuple[Design, list[str]]:
     """The design with the variances that tested effects within samples lack."""
-    terms, unclear = missing_terms(design, contrasts)
+    terms = missing_terms(design, contrasts, frame.loc[design.kept])
     notes = [
-        f"{label} varies within samples, and no random term lets its effect differ between them: cells count as "
-        "replicates, which makes p-values too small if it does; add a random term for it"
-        for label in unclear
-    ]
-    notes += [
-        f"slopes of {label} are independent of the intercepts at {label} = 0, which is no place among the data (mean "
-        f"{design.means[label]:.3g}): their variance may come out too small, and p-values with it; write "
-        f"(0 + center({label}) | ...) or, with their correlation, ({label} | ...)"
-        for label in far_slopes(design, contrasts)
+        f"the slopes of {label} are independent of the intercepts at zero, which lies outside the data (mean "
+        f"{mean:.3g}): their variance may be estimated too small, and so may p-values; write center(...) around the "
+        "covariate, or fit slopes and intercepts with their correlation, as in (x | group)"
+        for label, mean in far_slopes(design, contrasts)
     ]
     if not terms:
         return design, notes
     if choices.within == "homogeneous":
         notes.append(
-            f"effects within samples are taken to be the same in all of them (without {', '.join(terms)}): cells "
-            "count as replicates, which makes p-values too small if they differ"
+            f"nothing was added to the formula: with within='homogeneous', tested effects within samples are taken to "
+            f"be the same in all of them. Cells count as replicates, and p-values are too small if effects differ; "
+            f"{', '.join(terms)} would allow for that"
         )
         return design, notes
     source = " + ".join([design.formula.source, *terms])
     notes.append(
         f"tested effects within samples may differ between them, so {', '.join(terms)} was added to the formula; "
-        "within='homogeneous' leaves it out"
+        f"within='homogeneous' leaves {'it' if len(terms) == 1 else 'them'} out"
     )
     return build_design(parse_formula(source), frame, reference=choices.reference), notes

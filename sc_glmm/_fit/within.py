@@ -3,71 +3,251 @@
 A covariate that varies from cell to cell is estimated within samples, and its effect may differ between them. A model
 with ``(1 | sample)`` alone takes cells for replicates of that effect: with a slope of standard deviation 0.1 over
 samples of estimates with variance 0.004, three in ten true nulls are rejected at 5 %.
+
+Whether a contrast needs such a variance is decided from the columns of the design. Let P project on all random effects
+and let ``R = (1 - P) X``. What R tells of a contrast comes from differences within the levels of the grouping factors
+that no random effect allows for. The estimate of the contrast is a weighted sum of the responses; ``w`` is the part of
+these weights that lies outside the random effects, and a term with basis Z adds ``w' Z Z' w`` to the variance of the
+estimate, for each unit of its own variance. Where that is a notable share, the term is added.
+
+Candidates follow from the fixed terms that vary within all grouping factors: their varying parts, with a level for each
+level of the finest grouping factor. A number gives ``(0 + center(x) | sample)``, a factor ``(1 | sample:ct)``, an
+interaction of both ``(0 + center(x) | sample:ct)``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import keyword
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
+from scipy import sparse
+from scipy.sparse.linalg import splu
 
 from .._design import Contrast, Design, ReTerm
+from .._design.coding import code_terms, factor_of
+from .._formula import Atom, term_label
 
 FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
 
+# Share of the variance of a contrast, from a term of the same variance as the others, above which the term is added.
+NOTABLE_SHARE = 0.05
+# Residual variance of a cell for that share, in units of the variance of a random effect.
+_RESIDUAL = 100.0
 # Standard deviations that the mean of a covariate may be from zero.
 _FAR = 0.3
+# Length of a column outside the random effects, relative to its own, that counts as zero.
+_SPANNED = 1e-6
 
 
-def missing_terms(design: Design, contrasts: Sequence[Contrast]) -> tuple[list[str], list[str]]:
-    """Random terms that tested effects within samples lack, and the names of effects for which none can be made.
+@dataclass(frozen=True)
+class RandomPart:
+    """Random effects of one grouping factor: ``Z[i, k]`` of the level of row i.
 
-    A number gets a slope, ``(0 + x | sample)``, a factor an intercept for each sample and level, ``(1 | sample:x)``;
-    both for the finest grouping factor. A number that is far from zero is centred, ``(0 + center(x) | sample)``.
+    Attributes
+    ----------
+    text
+        As a formula writes it.
+    codes
+        ``(n_obs,)`` level of each row.
+    n_levels
+        Number of levels.
+    Z
+        ``(n_obs, k)`` the basis.
     """
-    if not design.random:
-        return [], []
-    finest = max(design.random, key=lambda term: len(term.levels))
-    group = ":".join(_quoted(name) for name in finest.term.group)
-    tested = np.any([np.any(contrast.L != 0.0, axis=0) for contrast in contrasts], axis=0)
-    terms: list[str] = []
-    unclear: list[str] = []
-    for j in np.flatnonzero(tested):
-        if not _varies_within(design, int(j)):
-            continue
-        label = next(label for label, columns in design.fixed.terms.items() if j in columns)
-        # a partner that is constant within samples needs no term: (0 + x | sample) holds disease:x as well as x
-        names = [name for name in label.split(":") if _may_vary(design, name)]
-        if any(_allows(term, names) for term in design.random):
-            continue
-        column = design.columns.get(label)
-        if column is None:
-            unclear.append(label)
-        elif column.kind == "number":
-            slope = f"center({_quoted(label)})" if _is_far(design.fixed.X[:, j]) else _quoted(label)
-            terms.append(f"(0 + {slope} | {group})")
-        else:
-            terms.append(f"(1 | {group}:{_quoted(label)})")
-    return list(dict.fromkeys(terms)), list(dict.fromkeys(unclear))
+
+    text: str
+    codes: IntArray
+    n_levels: int
+    Z: FloatArray
+
+    def matrix(self) -> sparse.csr_matrix:
+        """``(n_obs, n_levels * k)`` its columns, each of the basis scaled to unit root mean square."""
+        n, k = self.Z.shape
+        size = np.sqrt(np.mean(self.Z**2, axis=0))
+        values = self.Z / np.where(size > 0.0, size, 1.0)
+        columns = self.codes[:, None] * k + np.arange(k)
+        return sparse.csr_matrix((values.ravel(), columns.ravel(), np.arange(n + 1) * k), shape=(n, self.n_levels * k))
 
 
-def far_slopes(design: Design, contrasts: Sequence[Contrast]) -> list[str]:
-    """Tested numbers far from zero whose slopes are independent of the intercepts there, and only there."""
-    tested = np.any([np.any(contrast.L != 0.0, axis=0) for contrast in contrasts], axis=0)
+def missing_terms(design: Design, contrasts: Sequence[Contrast], frame: pd.DataFrame) -> list[str]:
+    """Random terms that the contrasts lack, as a formula writes them.
+
+    Parameters
+    ----------
+    design
+        The design.
+    contrasts
+        What is tested.
+    frame
+        ``(n_obs, ...)`` the rows of the data that the design uses.
+    """
+    if not design.random or not _varying(design.fixed.X, design.random).any():
+        return []
+    candidates = _candidates(design, frame)
+    parts = [RandomPart(term.label, term.codes, len(term.levels), term.Z) for term in design.random]
+    working = _Working(design.fixed.X, parts) if candidates else None
+    added = []
+    for candidate in candidates:
+        basis = candidate.matrix()
+        if working is not None and any(working.share(basis, c.L) > NOTABLE_SHARE for c in contrasts):
+            added.append(candidate.text)
+            parts.append(candidate)
+            working = _Working(design.fixed.X, parts)
+    return added
+
+
+def far_slopes(design: Design, contrasts: Sequence[Contrast]) -> list[tuple[str, float]]:
+    """Slopes that are independent of the intercepts at a point far from the data, with the mean of their covariate.
+
+    Only those that a tested column depends on within the levels: the column is the covariate there, up to a constant
+    and a factor.
+    """
+    varying = _varying(design.fixed.X, design.random)
+    tested = np.any([np.any(contrast.L != 0.0, axis=0) for contrast in contrasts], axis=0) & varying
     found = []
-    for j in np.flatnonzero(tested):
-        x = design.fixed.X[:, j]
-        label = next(label for label, columns in design.fixed.terms.items() if j in columns)
-        column = design.columns.get(label)
-        if column is None or column.kind != "number" or not _varies_within(design, int(j)) or not _is_far(x):
+    for term in design.random:
+        z = term.Z[:, 0]
+        if term.Z.shape[1] > 1 or not _is_far(z) or _constant_within(term.Z, term.codes, len(term.levels))[0]:
             continue
-        slopes = [term for term in design.random if _allows(term, [label])]
-        alone = [term for term in slopes if term.Z.shape[1] == 1 and np.array_equal(term.Z[:, 0], x)]
-        beside = {term.group for term in design.random if () in term.term.terms}
-        if slopes and len(alone) == len(slopes) and any(term.group in beside for term in alone):
-            found.append(label)
+        same = [other for other in design.random if other is not term and np.array_equal(other.codes, term.codes)]
+        ones = np.ones((len(z), 1))
+        if not any(_constant_within(other.Z, term.codes, len(term.levels)).any() for other in same):
+            continue
+        own = [RandomPart("", term.codes, len(term.levels), basis) for basis in (ones, term.Z)]
+        if tested.any() and _Working(design.fixed.X[:, tested], own).spanned.any():
+            found.append((term.label, float(z.mean())))
     return found
+
+
+class _Working:
+    """Least squares with random effects of equal, large variances: where the information on a contrast comes from."""
+
+    def __init__(self, X: FloatArray, parts: Sequence[RandomPart]) -> None:
+        self.n_levels = max(part.n_levels for part in parts)
+        self.Z = sparse.hstack([part.matrix() for part in parts], format="csr")
+        gram = (self.Z.T @ self.Z).tocsc()
+        ridge = 1e-10 * gram.diagonal().mean()
+        self.solve = splu((gram + ridge * sparse.identity(gram.shape[0], format="csc")).tocsc()).solve
+        self.size = np.linalg.norm(X, axis=0)
+        self.size[self.size == 0.0] = 1.0
+        # min-norm coefficients of the random effects, and what they leave
+        self.C, self.R = self._project(X / self.size)
+        self.spanned = np.linalg.norm(self.R, axis=0) < _SPANNED
+        left, values, right = np.linalg.svd(self.R, full_matrices=False)
+        rank = int(np.sum(values > _SPANNED))
+        self.inverse = right[:rank].T / values[:rank]
+        self.outside = left[:, :rank]
+        null = np.linalg.svd(right[:rank], full_matrices=True)[2][rank:].T if rank else np.eye(X.shape[1])
+        self.null = null
+        self.between = np.linalg.pinv(self.C @ null)
+
+    def _project(self, columns: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Coefficients of the random effects, and residuals; twice, for the ridge that the first pass needs."""
+        C = self.solve(np.ascontiguousarray(self.Z.T @ columns))
+        R = columns - self.Z @ C
+        more = self.solve(np.ascontiguousarray(self.Z.T @ R))
+        return C + more, R - self.Z @ more
+
+    def share(self, candidate: sparse.csr_matrix, L: FloatArray) -> float:
+        """Largest share of the variance of a combination of the rows of `L` that comes from the candidate."""
+        rows = L / self.size
+        rows = rows / np.abs(rows).max(axis=1, keepdims=True)
+        # between: the rows on directions without a residual; within: what is left of the rows there
+        H = rows @ self.null @ self.between
+        weights = self.outside @ (self.inverse.T @ (rows - H @ self.C).T)
+        theirs = candidate.T @ weights
+        from_candidate = theirs.T @ theirs
+        total = H @ H.T + _RESIDUAL * weights.T @ weights + from_candidate
+        values = np.linalg.eigvals(np.linalg.pinv(total, rcond=1e-12, hermitian=True) @ from_candidate)
+        return float(np.abs(values).max(initial=0.0))
+
+
+def _candidates(design: Design, frame: pd.DataFrame) -> list[RandomPart]:
+    """The varying parts of the fixed terms, those of fewer factors first."""
+    finest = max(design.random, key=lambda term: len(term.levels))
+    n_finest = len(finest.levels)
+    varying = _varying(design.fixed.X, design.random)
+    atoms = [atom for term in design.formula.fixed_terms for atom in term]
+    data = design.convert(frame, atoms)
+    columns: dict[Atom, FloatArray] = {}
+    wanted: dict[frozenset[Atom], tuple[Atom, ...]] = {}
+    for term in design.formula.fixed_terms:
+        if not varying[list(design.fixed.terms[term_label(term)])].any():
+            continue
+        for atom in term:
+            if atom not in columns:
+                columns[atom] = code_terms(((atom,),), data, design.formula)[0]
+        inside = tuple(a for a in term if not _constant_within(columns[a], finest.codes, n_finest).all())
+        wanted.setdefault(frozenset(inside), inside)
+    made = [_candidate(design, finest, inside, columns, frame) for inside in sorted(wanted.values(), key=len)]
+    # with a level for each row it would be a residual
+    return [part for part in made if part.n_levels < design.n_obs]
+
+
+def _candidate(
+    design: Design, finest: ReTerm, atoms: Sequence[Atom], columns: dict[Atom, FloatArray], frame: pd.DataFrame
+) -> RandomPart:
+    codes, n_levels = finest.codes, len(finest.levels)
+    group, Z, basis = finest.term.group_text, np.ones((design.n_obs, 1)), []
+    for atom in atoms:
+        values = columns[atom]
+        name = None
+        if factor_of(atom) in design.fixed.spec.factor_contrasts:
+            own = np.unique(values, axis=0, return_inverse=True)[1].reshape(-1)
+            name = next((n.name for n in atom.names if n.name in frame and _same_groups(own, frame[n.name])), None)
+        if name is not None:
+            pairs, codes = np.unique(codes * (own.max() + 1) + own, return_inverse=True)
+            codes, n_levels = codes.reshape(-1).astype(np.int64), len(pairs)
+            group = f"{group}:{Atom(name, 'column', atom.span, ())}"
+            continue
+        text = str(atom)
+        if values.shape[1] == 1 and abs(values.mean()) > 1e-8 * values.std():
+            mean = float(values.mean())
+            text = _centred(atom, mean, design)
+            values = values - mean * (text != str(atom))
+        basis.append(text)
+        Z = (Z[:, :, None] * values[:, None, :]).reshape(len(Z), -1)
+    return RandomPart(f"({'0 + ' + ':'.join(basis) if basis else '1'} | {group})", codes, n_levels, Z)
+
+
+def _centred(atom: Atom, mean: float, design: Design) -> str:
+    """The expression that takes the mean off a number, whatever it is called."""
+    if atom.kind == "column" and keyword.iskeyword(atom.text):
+        return str(atom)  # no expression can hold a word of Python
+    inside = atom.text if atom.kind == "python" or atom.text.isidentifier() else f"`{atom.text}`"
+    columns = {*design.columns, *(name for term in design.random for name in term.term.group)}
+    return f"{{({inside}) - {mean!r}}}" if "center" in columns else f"center({inside})"
+
+
+def _same_groups(codes: IntArray, values: pd.Series) -> bool:
+    """Whether a column divides the rows as `codes` do."""
+    theirs, levels = pd.factorize(values)
+    n = int(codes.max()) + 1
+    return len(levels) == n and len(np.unique(codes * n + theirs)) == n
+
+
+def _varying(X: FloatArray, random: Iterable[ReTerm]) -> BoolArray:
+    """``(p,)`` whether each column varies within levels of every grouping factor."""
+    varying = np.ones(X.shape[1], dtype=bool)
+    for term in random:
+        varying &= ~_constant_within(X, term.codes, len(term.levels))
+    return varying
+
+
+def _constant_within(columns: FloatArray, codes: IntArray, n_levels: int) -> BoolArray:
+    """For each column, whether it has one value within every level, up to rounding."""
+    first = np.empty(n_levels, dtype=np.int64)
+    first[codes[::-1]] = np.arange(codes.size)[::-1]
+    spread = np.abs(columns - columns[first][codes]).max(axis=0, initial=0.0)
+    rounding = 1e-10 * np.ptp(columns, axis=0) + 1e-15 * np.abs(columns).max(axis=0, initial=0.0)
+    constant: BoolArray = spread <= rounding
+    return constant
 
 
 def _is_far(x: FloatArray) -> bool:
@@ -78,33 +258,3 @@ def _is_far(x: FloatArray) -> bool:
     0.25, 13 % of 1,200 true nulls were rejected at 5 %; with x centred 5 %.
     """
     return bool(abs(x.mean()) > _FAR * x.std())
-
-
-def _may_vary(design: Design, name: str) -> bool:
-    """Whether a variable varies within samples, as far as its main effect tells; without one it may."""
-    columns = design.fixed.terms.get(name, ())
-    return not columns or any(_varies_within(design, j) for j in columns)
-
-
-def _varies_within(design: Design, j: int) -> bool:
-    """Whether column j of X varies within levels of every grouping factor."""
-    x = design.fixed.X[:, j]
-    for term in design.random:
-        first = np.empty(len(term.levels), dtype=np.int64)
-        first[term.codes[::-1]] = np.arange(len(x))[::-1]
-        if np.allclose(x, x[first][term.codes], rtol=0.0, atol=1e-10 * max(np.abs(x).max(), 1e-300)):
-            return False
-    return True
-
-
-def _allows(term: ReTerm, names: Sequence[str]) -> bool:
-    """Whether a random term lets the effect of these variables differ between its levels."""
-    in_basis = {name.name for basis in term.term.terms for atom in basis for name in atom.names}
-    in_group = set(term.term.group)
-    return all(any(name == known or known in name for known in in_basis | in_group) for name in names)
-
-
-def _quoted(name: str) -> str:
-    """A column's name as a formula needs it."""
-    plain = name.replace("_", "a").replace(".", "a")
-    return name if plain.isalnum() and not plain[0].isdigit() else f"`{name}`"

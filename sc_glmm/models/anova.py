@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from .._design import Design, build_design
+from .._design import Design, all_terms, build_design, term_hypothesis, untestable_terms
 from .._design.coding import factor_of
-from .._errors import InputError
+from .._design.fixed import find_aliased
+from .._errors import DesignError, InputError
 from .._formula import Atom, parse_formula, term_label
 from .lmm import LmmFit
 from .table import Table
@@ -79,23 +80,32 @@ def anova(
     what = "Analysis of Variance Table" if how else "Analysis of Deviance Table (Wald chi-square tests)"
     infinite = [label for label, row in rows.items() if np.isnan(next(iter(row.values())))]
     notes = [f"{', '.join(infinite)}: infinite estimates have no Wald test; see drop1() for likelihood ratios"]
-    return Table(
-        pd.DataFrame.from_dict(rows, orient="index"), f"Type {kind} {what}{how}", tuple(notes[: len(infinite)])
-    )
+    refused = {label: why for label, why in untestable_terms(fit.prepared.design).items() if label not in rows}
+    if not rows and refused:
+        raise DesignError(next(iter(refused.values())))
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    table = table.reindex([label for label in fit.prepared.design.fixed.terms if label in rows or label in refused])
+    return Table(table, f"Type {kind} {what}{how}", (*notes[: len(infinite)], *refused.values()))
 
 
 def term_hypotheses(fit: MixedFit, kind: str) -> dict[str, FloatArray]:
-    """For each term but the intercept the contrasts ``(q, p)`` that its test sets to zero."""
+    """For each term that can be tested the contrasts ``(q, p)`` that its test sets to zero."""
     design = fit.prepared.design
     terms = {label: list(columns) for label, columns in design.fixed.terms.items() if label != "1" and columns}
     above = {label: [other for other in terms if _contains(design, other, label)] for label in terms}
     p = len(design.fixed.names)
     if kind == "III":
         if not any(len(term) > 1 for term in design.formula.fixed_terms):
-            return {label: np.eye(p)[columns] for label, columns in terms.items()}
+            parts = {label: term_hypothesis(design.fixed, label).L for label in terms}
+            return {label: L for label, L in parts.items() if len(L)}
         return _type_three(fit, list(terms))
     out = {}
     for label, columns in terms.items():
+        if kind == "II" and design.fixed.aliased:
+            L = _given_all_others(design, label, above[label])
+            if len(L):
+                out[label] = L
+            continue
         order = list(range(p))
         if kind == "II":
             last = [c for other in above[label] for c in terms[other]]
@@ -105,6 +115,23 @@ def term_hypotheses(fit: MixedFit, kind: str) -> dict[str, FloatArray]:
         L[:, order] = R[[order.index(c) for c in columns]]
         out[label] = L / np.abs(L).max(axis=1, keepdims=True)
     return out
+
+
+def _given_all_others(design: Design, label: str, above: list[str]) -> FloatArray:
+    """Type II contrasts where columns were dropped: those of other terms count as well, so that none may be left."""
+    fixed, columns = design.fixed, all_terms(design.fixed)
+    X = np.empty((design.n_obs, len(fixed.keep) + len(fixed.aliased)))
+    X[:, list(fixed.keep)] = fixed.X
+    X[:, [j for j in range(X.shape[1]) if j not in fixed.keep]] = fixed.X @ fixed.alias_weights
+    own, last = list(columns[label]), [c for other in above for c in columns[other]]
+    order = [*(j for j in range(X.shape[1]) if j not in own and j not in last), *own, *last]
+    independent = find_aliased(X[:, order])[0]
+    Q = np.linalg.qr(X[:, [order[i] for i in independent]])[0]
+    L: FloatArray = Q[:, [i for i, place in enumerate(independent) if order[place] in own]].T @ fixed.X
+    if not len(L):
+        return L
+    L[np.abs(L) < 1e-10 * np.abs(L).max(axis=1, keepdims=True)] = 0.0
+    return L / np.abs(L).max(axis=1, keepdims=True)
 
 
 def _type_three(fit: MixedFit, labels: list[str]) -> dict[str, FloatArray]:
@@ -119,9 +146,10 @@ def _type_three(fit: MixedFit, labels: list[str]) -> dict[str, FloatArray]:
     right = " + ".join([*("0" for _ in [1] if () not in terms), *(text or "1" for text in terms.values())])
     summed = build_design(parse_formula(f"~ {right} + (1 | {group})"), frame, check_replication=False).fixed
     if design.fixed.aliased or summed.X.shape[1] != len(design.fixed.names):
+        lacking = f" (columns {', '.join(design.fixed.aliased)} were dropped)" if design.fixed.aliased else ""
         raise InputError(
-            "type III needs every combination of the interacting factors in the data, and some are empty here: use "
-            "type='II', or test contrasts of your own (.contrast)"
+            "type III needs every combination of the interacting factors in the data, and some are empty or confounded "
+            f"here{lacking}: use type='II', or test contrasts of your own (.contrast)"
         )
     C = np.linalg.lstsq(summed.X, design.fixed.X, rcond=None)[0]
     C[np.abs(C) < 1e-12] = 0.0

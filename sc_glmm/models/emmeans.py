@@ -12,8 +12,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from .._design import display_names
+from .._design import FixedDesign, all_terms, confounding, display_names, unseen
 from .._errors import InputError
+from .._formula import term_label
 from .means import LINKS, inverse_link, slope_of_mean
 from .table import Table
 from .wald import METHODS, ddf_method, single_tests
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from .fitted import MixedFit
 
 FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
 
 ADJUST = ("tukey", "bonferroni", "holm", "sidak", "none")
 
@@ -95,24 +97,46 @@ def emmeans(
         raise InputError(f"adjust={adjust!r}: allowed are {', '.join(map(repr, ADJUST))}")
     method = ddf_method(fit, ddf)
     grid, varied = _grid(fit, names, dict(at or {}))
+    fixed = fit.prepared.design.fixed
     rows = _grid_rows(fit, grid)
     cells = grid.groupby(names, sort=False, observed=True).indices
     combos = [key if isinstance(key, tuple) else (key,) for key in cells]
-    L = np.array([rows[index].mean(axis=0) for index in cells.values()])
+    full = np.array([rows[index].mean(axis=0) for index in cells.values()])
+    L, hidden = _seen(fixed, full)
     tests = single_tests(fit, np.nan_to_num(L), method)
     tests[np.isnan(L).any(axis=1)] = np.nan
     levels = pd.DataFrame(combos, columns=names)
     means = pd.concat([levels, _means_frame(fit, tests, level, type)], axis=1)
     labels = display_names([tuple(map(_text, combo)) for combo in combos], " ")
     pairs = list(itertools.combinations(range(len(combos)), 2))
-    contrasts = _contrasts(fit, L, labels, pairs, method, adjust, type)
+    contrasts = _contrasts(fit, full, labels, pairs, method, adjust, type)
     notes = [f"Degrees of freedom: {METHODS[method]}"]
     averaged = [name for name in varied if name not in names]
     if averaged:
         notes.append(f"Averaged over the levels of: {', '.join(averaged)}")
     if len(pairs) > 1 and adjust != "none":
         notes.append(f"p-values adjusted for {len(pairs)} comparisons: {adjust}")
+    if hidden.any():
+        used = [j for label, columns in all_terms(fixed).items() if label != "1" for j in columns if full[:, j].any()]
+        mine = [j for j in used if {*names} & _variables(fit, j)] or used
+        notes.append(f"Means without a number cannot be estimated: {confounding(fixed, np.any(hidden, axis=0), mine)}")
     return Means(means, contrasts, L, tuple(notes))
+
+
+def _seen(fixed: FixedDesign, full: FloatArray) -> tuple[FloatArray, BoolArray]:
+    """Rows over the columns of X, NaN where the data cannot tell their value; and what hides it."""
+    hidden = unseen(fixed, full)
+    L = full[:, list(fixed.keep)].copy()
+    L[hidden.any(axis=1)] = np.nan
+    return L, hidden
+
+
+def _variables(fit: MixedFit, j: int) -> set[str]:
+    """Columns of the data behind column j of the recipe."""
+    design = fit.prepared.design
+    owner = next(label for label, columns in all_terms(design.fixed).items() if j in columns)
+    term = next(term for term in design.formula.fixed_terms if term_label(term) == owner)
+    return {name.name for atom in term for name in atom.names}
 
 
 def _grid(fit: MixedFit, names: list[str], at: dict[str, Any]) -> tuple[pd.DataFrame, list[str]]:
@@ -145,16 +169,10 @@ def _grid(fit: MixedFit, names: list[str], at: dict[str, Any]) -> tuple[pd.DataF
 
 
 def _grid_rows(fit: MixedFit, grid: pd.DataFrame) -> FloatArray:
-    """X on the grid; NaN where a cell cannot be estimated (an empty combination of levels)."""
+    """All columns of the recipe on the grid, the aliased ones too."""
     design = fit.prepared.design
     frame = design.convert(grid, [atom for term in design.formula.fixed_terms for atom in term])
-    full = design.fixed.all_columns(frame)
-    X = full[:, list(design.fixed.keep)].copy()
-    aliased = [j for j in range(full.shape[1]) if j not in design.fixed.keep]
-    if aliased:
-        gap = np.abs(full[:, aliased] - X @ design.fixed.alias_weights)
-        X[(gap > 1e-8 * max(float(np.abs(full).max()), 1.0)).any(axis=1)] = np.nan
-    return X
+    return design.fixed.all_columns(frame)
 
 
 def _means_frame(fit: MixedFit, tests: pd.DataFrame, level: float, type: str) -> pd.DataFrame:
@@ -171,7 +189,7 @@ def _means_frame(fit: MixedFit, tests: pd.DataFrame, level: float, type: str) ->
 
 def _contrasts(
     fit: MixedFit,
-    L: FloatArray,
+    full: FloatArray,
     labels: Sequence[str],
     pairs: list[tuple[int, int]],
     method: str,
@@ -180,7 +198,7 @@ def _contrasts(
 ) -> pd.DataFrame:
     if not pairs:
         return pd.DataFrame(columns=["contrast", "estimate", "se", "df", "stat", "p_value"])
-    D = np.array([L[i] - L[j] for i, j in pairs])
+    D = _seen(fit.prepared.design.fixed, np.array([full[i] - full[j] for i, j in pairs]))[0]
     tests = single_tests(fit, np.nan_to_num(D), method)
     tests[np.isnan(D).any(axis=1)] = np.nan
     ratio = type == "response" and LINKS[fit.family] != "identity"

@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
+from .._design import untestable_terms
 from .._display import logger
 from .._errors import InputError
 from .._formula import term_label
@@ -142,8 +143,10 @@ def drop1(fit: MixedFit, *, ddf: str | None = None) -> Table:
     for term in droppable:
         small = reduced(base, [term_key(term)])
         lrt, df = max(2.0 * (base.loglik() - small.loglik()), 0.0), base.n_par - small.n_par
-        rows[term_label(term)] = {"npar": df, "AIC": small.aic(), "LRT": lrt, "Pr(Chi)": float(stats.chi2.sf(lrt, df))}
-    notes = (REFIT_NOTE,) if fit.reml else ()
+        p = float(stats.chi2.sf(lrt, df)) if df > 0 else np.nan
+        rows[term_label(term)] = {"npar": df, "AIC": small.aic(), "LRT": lrt if df > 0 else np.nan, "Pr(Chi)": p}
+    refused = untestable_terms(fit.prepared.design)
+    notes = (*((REFIT_NOTE,) if fit.reml else ()), *(why for label, why in refused.items() if label in rows))
     return Table(pd.DataFrame.from_dict(rows, orient="index"), title, notes)
 
 

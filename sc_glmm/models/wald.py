@@ -10,7 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from .._design import build_contrasts, residual_df
+from .._design import build_contrasts, residual_df, untestable_terms
+from .._display import warn_notes
 from .._errors import DesignError, InputError
 from .._inference.ddf import kenward_roger, satterthwaite
 from .lmm import LmmFit
@@ -100,7 +101,7 @@ def contrast(fit: MixedFit, contrasts: Any = None, *, ddf: str | None = None) ->
         The model.
     contrasts
         A term, a column, a triple ``(factor, level, base)``, an array of weights, or a list or dictionary of these;
-        by default one per term.
+        by default one per term. Terms that cannot be estimated are left out, with a warning.
     ddf
         ``"satterthwaite"``, ``"kenward-roger"`` (or ``"kr"``), ``"between-within"`` or ``"asymptotic"``.
 
@@ -109,7 +110,10 @@ def contrast(fit: MixedFit, contrasts: Any = None, *, ddf: str | None = None) ->
     One row per contrast: in words, estimate, standard error (one-row contrasts), degrees of freedom, t or F, p.
     """
     rows: dict[str, dict[str, Any]] = {}
-    for one in build_contrasts(fit.prepared.design, contrasts):
+    made = build_contrasts(fit.prepared.design, contrasts)
+    if contrasts is None:
+        warn_notes(f"not tested: {why}" for why in untestable_terms(fit.prepared.design).values())
+    for one in made:
         if len(one.L) == 1:
             line = {str(k): v for k, v in single_tests(fit, one.L, ddf).iloc[0].items()}
             rows[one.name] = {"words": one.words, "ndf": 1, **line}

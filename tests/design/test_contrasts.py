@@ -216,15 +216,15 @@ def test_a_contrast_between_donors_of_one_sex_can_be_estimated_and_others_cannot
     (made,) = build_contrasts(design, ("donor", "s", "r"))
     np.testing.assert_allclose(made.L, [[0, 0, 0, -1]], atol=1e-12)
     for triple in (("donor", "r", "p"), ("donor", "q", "s"), ("sex", "w", "m")):
-        with pytest.raises(DesignError, match=r"cannot be estimated: it needs donor\[T.s\]"):
+        with pytest.raises(DesignError, match=r"estimated: it is confounded with (sex|donor) .donor\[T.s\] = "):
             build_contrasts(design, triple)
 
 
 def test_aliased_columns_and_terms_say_why() -> None:
     design = build_design(parse_formula("~ donor + sex + x"), nested())
-    with pytest.raises(DesignError, match=r"'sex\[T.w\]' cannot be estimated: .* linear combination of"):
+    with pytest.raises(DesignError, match=r"'sex\[T.w\]' cannot be estimated: .* with donor .sex\[T.w\] = donor"):
         build_contrasts(design, "sex[T.w]")
-    with pytest.raises(DesignError, match="'sex' cannot be estimated: all its columns were dropped"):
+    with pytest.raises(DesignError, match="'sex' .sex. cannot be estimated: it is confounded with donor"):
         build_contrasts(design, "sex")
     assert [c.name for c in build_contrasts(design)] == ["donor", "x"]
 
@@ -237,7 +237,7 @@ def test_an_estimable_triple_through_aliased_columns() -> None:
     assert design.fixed.aliased == ("copy",)
     (made,) = build_contrasts(design, ("g", "c", "b"))
     np.testing.assert_allclose(made.L, [[0, 0, -1, 1]], atol=1e-12)
-    with pytest.raises(DesignError, match="needs copy"):
+    with pytest.raises(DesignError, match="confounded with copy"):
         build_contrasts(design, ("k", "v", "u"))
 
 

@@ -1,0 +1,207 @@
+"""What the data can tell: hypotheses in the row space of the design, and what the others are confounded with.
+
+Columns that depend on earlier ones are dropped from X. With ``n_j = e_j - sum_k w_kj e_k`` for every dropped column
+``j = sum_k w_kj k``, a row ``l`` over all columns can be estimated if and only if ``l n_j = 0`` for all of them; its
+value is then that of its part on the columns that were kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from .._errors import DesignError
+from .._formula import term_label
+from .coding import FloatArray, term_columns
+from .fixed import FixedDesign
+from .names import list_some
+
+BoolArray = npt.NDArray[np.bool_]
+
+# Weight on a direction that the data cannot see, relative to the row's own size (columns of unit length).
+TOLERANCE = 1e-8
+
+
+@dataclass(frozen=True)
+class TermHypothesis:
+    """The hypothesis that all columns of a term are zero.
+
+    Attributes
+    ----------
+    label
+        Label of the term.
+    full
+        ``(m, p_all)`` a basis of its part that can be estimated, over all columns of the recipe.
+    L
+        ``(m, p)`` the same over the columns of X.
+    n_rows
+        Degrees of freedom of the whole hypothesis.
+    whole
+        Whether nothing but columns that were dropped is missing: what is tested is what the term is called.
+    """
+
+    label: str
+    full: FloatArray
+    L: FloatArray
+    n_rows: int
+    whole: bool
+
+
+def all_terms(fixed: FixedDesign) -> dict[str, tuple[int, ...]]:
+    """Label of each term -> its columns among all columns of the recipe, in the order of the formula."""
+    found = term_columns(fixed.spec, fixed.source.fixed_terms)
+    return {term_label(term): tuple(range(at.start, at.stop)) for term, at in found.items()}
+
+
+def unseen(fixed: FixedDesign, full: FloatArray) -> BoolArray:
+    """``(q, n_aliased)`` whether each row of `full` has weight on the direction of each dropped column."""
+    if not fixed.aliased:
+        return np.zeros((len(full), 0), dtype=bool)
+    found: BoolArray = np.abs(_gaps(fixed, full)) > TOLERANCE
+    return found
+
+
+def check_estimable(fixed: FixedDesign, full: FloatArray, words: str) -> FloatArray:
+    """From rows over all columns of the recipe to rows over those of X.
+
+    Raises
+    ------
+    DesignError
+        If the data cannot tell the value of a row; the message names what it is confounded with.
+    """
+    hit = unseen(fixed, full)
+    if hit.any():
+        used = np.flatnonzero((full != 0.0).any(axis=0))
+        raise DesignError(
+            f"the contrast {words!r} cannot be estimated: {confounding(fixed, np.any(hit, axis=0), used)}"
+        )
+    return np.ascontiguousarray(full[:, list(fixed.keep)])
+
+
+def widen(fixed: FixedDesign, L: FloatArray) -> FloatArray:
+    """Rows over the columns of X as rows over all columns of the recipe, with no weight on those dropped."""
+    full = np.zeros((len(L), len(fixed.keep) + len(fixed.aliased)))
+    full[:, list(fixed.keep)] = L
+    return full
+
+
+def term_hypothesis(fixed: FixedDesign, label: str, full: FloatArray | None = None) -> TermHypothesis:
+    """The part of a term's hypothesis that the data can tell; no row if there is none.
+
+    Parameters
+    ----------
+    fixed
+        The fixed part.
+    label
+        Label of the term.
+    full
+        ``(q, p_all)`` the hypothesis; by default that all columns of the term are zero.
+    """
+    if full is None:
+        columns = list(all_terms(fixed)[label])
+        full = np.eye(len(fixed.keep) + len(fixed.aliased))[columns]
+    hit = unseen(fixed, full).any(axis=1)
+    part = full[~hit]
+    if hit.any():
+        part = np.vstack([part, _seen_combinations(fixed, full[hit])])
+    kept_part = full[hit][:, list(fixed.keep)]
+    return TermHypothesis(
+        label=label,
+        full=part,
+        L=np.ascontiguousarray(part[:, list(fixed.keep)]),
+        n_rows=len(full),
+        whole=len(part) > 0 and not kept_part.any(),
+    )
+
+
+def confounding(fixed: FixedDesign, dropped: npt.ArrayLike, used: Iterable[int]) -> str:
+    """What columns are confounded with, in words.
+
+    Parameters
+    ----------
+    fixed
+        The fixed part.
+    dropped
+        ``(n_aliased,)`` the dropped columns whose directions the hypothesis has weight on.
+    used
+        The columns of the hypothesis, among all columns of the recipe.
+    """
+    aliased = [j for j in range(len(fixed.keep) + len(fixed.aliased)) if j not in set(fixed.keep)]
+    owner = {j: label for label, columns in all_terms(fixed).items() for j in columns}
+    own = {owner[j] for j in used}
+    dropped = np.asarray(dropped, dtype=bool)
+    first = int(np.flatnonzero(dropped)[0])
+    weights = fixed.alias_weights[:, first]
+    if not weights.any():
+        return f"column {fixed.aliased[first]!r} is zero in all rows used"
+    equation = _equation(fixed, first)
+    involved = [fixed.keep[i] for i in np.flatnonzero(fixed.alias_weights[:, dropped].any(axis=1))]
+    involved += [j for j, hit in zip(aliased, dropped, strict=True) if hit]
+    others = [label for label in dict.fromkeys(owner[j] for j in sorted(involved)) if label not in own and label != "1"]
+    if not others:
+        others = [name for name in dict.fromkeys(owner[j] for j in sorted(involved)) if name != "1"]
+    return (
+        f"it is confounded with {list_some(others)} ({equation}), and the data cannot tell them apart; leave one of "
+        "them out of the formula, or make a factor of samples a random effect"
+    )
+
+
+def _equation(fixed: FixedDesign, i: int) -> str:
+    """A dropped column as a sum of the others."""
+    parts = []
+    for k in np.flatnonzero(fixed.alias_weights[:, i])[:8]:
+        weight = float(fixed.alias_weights[k, i])
+        times = "" if abs(abs(weight) - 1.0) < 1e-9 else f"{abs(weight):.4g} * "
+        parts.append(f"{'-' if weight < 0 else '+'} {times}{fixed.names[k]}")
+    more = " + ..." if np.count_nonzero(fixed.alias_weights[:, i]) > len(parts) else ""
+    return f"{fixed.aliased[i]} = {' '.join(parts).removeprefix('+ ')}{more}"
+
+
+def _gaps(fixed: FixedDesign, full: FloatArray) -> FloatArray:
+    """``(q, n_aliased)`` weights of the rows on what the data cannot see, for rows and columns of unit size."""
+    keep = list(fixed.keep)
+    aliased = [j for j in range(full.shape[1]) if j not in set(keep)]
+    size = np.empty(full.shape[1])
+    size[keep] = np.linalg.norm(fixed.X, axis=0)
+    size[aliased] = np.linalg.norm(fixed.X @ fixed.alias_weights, axis=0)
+    size[size == 0.0] = 1.0
+    scaled = full / size
+    row = np.abs(scaled).max(axis=1, keepdims=True, initial=0.0)
+    scaled = scaled / np.where(row > 0.0, row, 1.0)
+    weights = fixed.alias_weights * size[keep][:, None] / size[aliased]
+    gaps: FloatArray = scaled[:, aliased] - scaled[:, keep] @ weights
+    return gaps
+
+
+def _seen_combinations(fixed: FixedDesign, full: FloatArray) -> FloatArray:
+    """A basis of the combinations of rows that the data can tell, each with largest weight 1."""
+    gaps = _gaps(fixed, full)
+    left, values, _ = np.linalg.svd(gaps, full_matrices=True)
+    rank = int(np.sum(values > TOLERANCE))
+    # reduced to echelon form, so that each combination uses as few rows as there can be
+    combos = _reduced(left[:, rank:].T)
+    size = np.abs(full).max(axis=1)
+    rows: FloatArray = combos @ (full / np.where(size > 0.0, size, 1.0)[:, None])
+    return rows[np.any(np.abs(rows) > TOLERANCE, axis=1)]
+
+
+def _reduced(rows: FloatArray) -> FloatArray:
+    """Row echelon form, by the largest pivot of each row from the left."""
+    rows = rows.copy()
+    at = 0
+    for j in range(rows.shape[1]):
+        if at == len(rows):
+            break
+        pivot = at + int(np.argmax(np.abs(rows[at:, j])))
+        if abs(rows[pivot, j]) < 1e-6:
+            continue
+        rows[[at, pivot]] = rows[[pivot, at]]
+        rows[at] /= rows[at, j]
+        others = np.arange(len(rows)) != at
+        rows[others] -= np.outer(rows[others, j], rows[at])
+        at += 1
+    rows[np.abs(rows) < 1e-10] = 0.0
+    return rows
