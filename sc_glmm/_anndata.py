@@ -185,8 +185,33 @@ def check_object(adata: Any, key: str) -> None:
     if not adata.var_names.is_unique:
         name = adata.var_names[adata.var_names.duplicated()][0]
         raise InputError(f"the gene name {name!r} occurs more than once; call adata.var_names_make_unique() first")
-    if not isinstance(key, str) or not key or "/" in key:
-        raise InputError(f"key_added={key!r}: it must be a non-empty string without '/', which AnnData cannot write")
+    check_key(key)
+
+
+def check_key(key: object) -> None:
+    """Refuse a name of results that an .h5ad file or a zarr store cannot hold."""
+    allowed = "a key is text of 1 to 150 characters without '/', '\\' and control characters, such as 'glmm'"
+    if not isinstance(key, str) or not key.strip() or len(key.encode(errors="replace")) > 150:
+        raise InputError(f"key_added={key!r}: {allowed}")
+    bad = next((char for char in key if char in "/\\" or ord(char) < 32 or 0xD800 <= ord(char) < 0xE000), None)
+    if bad is not None or not key.strip("."):
+        raise InputError(f"key_added={key!r}: AnnData cannot write {bad or key!r} in a key; {allowed}")
+
+
+def check_free(opened: Opened, data: Any, key: str) -> None:
+    """Refuse a key under which something lies that is not a table of results.
+
+    Results of an earlier run, also those of scanpy's ``rank_genes_groups``, may be replaced.
+    """
+    if opened.store is not None:
+        other = opened.store.other_entry(key)
+    else:
+        entry = data.uns.get(key)
+        ours = isinstance(entry, Mapping) and isinstance(entry.get("params"), Mapping)
+        place = f".uns[{key!r}]" if entry is not None else f".varm[{key!r}]"
+        other = place if (entry is not None or key in data.varm) and not ours else None
+    if other is not None:
+        raise InputError(f"key_added={key!r}: {other} holds something else, which would be lost; choose another key")
 
 
 def find_response(opened: Opened, formula: MixedFormula, counts: bool) -> Response:
@@ -332,6 +357,8 @@ def write_results(
             table.insert(0, "variable", table.index.astype(str))
             table.insert(1, "contrast", contrast.words)
             name = f"{key}_{contrast.name}"
+            while name in adata.varm:  # that of another run, such as one with key_added="glmm_disease"
+                name += "_"
             adata.varm[name] = table
             varm.append(name)
     else:

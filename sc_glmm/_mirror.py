@@ -5,11 +5,14 @@ score 0, log fold change 0, p-value 1, because scanpy draws a missing log fold c
 missing score. Levels without a contrast (the base, groups that were skipped) have a field of neutral values, because
 some of scanpy's plots want one for every category; the genes of such a field are ordered from the most negative score
 elsewhere, so that plots of its first genes show those that are highest in it.
+
+Fields are called like the levels, but for characters that zarr or HDF5 cannot hold in the name of a field: the level
+``"CD4:naive"`` is the field ``"CD4_naive"``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -105,5 +108,17 @@ def _neutral(ranked: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def _records(columns: Mapping[str, pd.DataFrame], slot: str, kind: str) -> Any:
-    frame = pd.DataFrame({name: table[slot] for name, table in columns.items()})
+    frame = pd.DataFrame(dict(zip(_field_names(columns), (table[slot] for table in columns.values()), strict=True)))
     return frame.to_records(index=False, column_dtypes=kind)
+
+
+def _field_names(names: Iterable[str]) -> list[str]:
+    """Names of fields that zarr and HDF5 can hold: no colon, no path, no empty or unprintable name; all different."""
+    fields: list[str] = []
+    for name in names:
+        field = "".join("_" if char in ":/\\\0" or 0xD800 <= ord(char) < 0xE000 else char for char in name)
+        field = field if field.strip(". ") else f"level {field.replace('.', '_')}".strip()
+        while field in fields:
+            field += "_"
+        fields.append(field)
+    return fields

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 # Columns of a contrast's table, in the order in which they are stored.
@@ -99,7 +99,7 @@ def long_frame(tests: GeneTests) -> pd.DataFrame:
         part.insert(0, "variable", part.index.astype(str))
         part.insert(1, "contrast", contrast.words)
         parts.append(part)
-    frame = pd.concat(parts, ignore_index=True)
+    frame = stack(parts)
     frame["contrast"] = pd.Categorical(frame["contrast"], categories=list(dict.fromkeys(frame["contrast"])))
     return frame
 
@@ -112,11 +112,36 @@ def results_by_group(tests: Sequence[GeneTests], groupby: str) -> pd.DataFrame:
         frame["contrast"] = frame["contrast"].astype(str)
         frame.insert(0, groupby, group.group)
         parts.append(frame)
-    with warnings.catch_warnings():
-        # pandas 2 announces what pandas 3 does with columns that are missing throughout a group; they are floats anyway
-        warnings.filterwarnings("ignore", "The behavior of DataFrame concatenation", FutureWarning)
-        out = pd.concat(parts, ignore_index=True)
+    out = stack(parts)
     for column in (groupby, "contrast"):
         out[column] = pd.Categorical(out[column], categories=list(dict.fromkeys(out[column])))
     out.index = out.index.astype(str)
     return out
+
+
+def stack(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Tables one below the other, whose columns may differ; every column has one kind, which files can hold.
+
+    Categories are those of all parts. Where a part lacks a column, numbers are NaN, categories missing, text empty, and
+    flags False.
+    """
+    names = list(dict.fromkeys(name for part in parts for name in part.columns))
+    return pd.DataFrame({name: _stacked([part.get(name) for part in parts], parts) for name in names})
+
+
+def _stacked(columns: Sequence[pd.Series | None], parts: Sequence[pd.DataFrame]) -> Any:
+    there = [column for column in columns if column is not None]
+    if all(isinstance(column.dtype, pd.CategoricalDtype) for column in there):
+        categories = pd.Index(list(dict.fromkeys(level for column in there for level in column.cat.categories)))
+        codes = [
+            np.full(len(part), -1) if column is None else categories.get_indexer(pd.Index(column.astype(object)))
+            for column, part in zip(columns, parts, strict=True)
+        ]
+        return pd.Categorical.from_codes(np.concatenate(codes).astype(np.int64), categories=categories)
+    kinds = {column.dtype.kind for column in there}
+    absent: Any = False if kinds == {"b"} else np.nan if kinds <= set("iuf") else ""
+    filled = [
+        np.full(len(part), absent, dtype=None if absent != "" else object) if column is None else column.to_numpy()
+        for column, part in zip(columns, parts, strict=True)
+    ]
+    return np.concatenate(filled)

@@ -103,6 +103,13 @@ class Store:
         """Anndata writes an empty element where there is no X."""
         return str(element.attrs.get("encoding-type", "")) != "null"
 
+    def other_entry(self, key: str) -> str | None:
+        """The place of something under `key` that is not a table of results; None if there is none."""
+        with self._open() as root:
+            if f"uns/{key}" in root:
+                return None if f"uns/{key}/params" in root else f"uns/{key}"
+            return f"varm/{key}" if f"varm/{key}" in root else None
+
     def tables(self, columns: Columns | None = None) -> AnnData:
         """An AnnData with `obs` (all of its columns, or some) and `var` and no matrix."""
         from anndata import AnnData

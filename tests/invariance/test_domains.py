@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 import sc_glmm
 
-SAMPLES = {"n_samples": 6, "n_cells": 300, "n_genes": 6, "seed": 1}
+SAMPLES: dict[str, Any] = {"n_samples": 6, "n_cells": 300, "n_genes": 6, "seed": 1}
 
 
-def simulated(u: np.ndarray | None = None):
+def simulated(u: Any = None) -> Any:
     adata = sc_glmm.datasets.simulate(**SAMPLES)
     rng = np.random.default_rng(3)
     adata.obs["u"] = rng.uniform(0.001, 0.999, adata.n_obs) if u is None else u
@@ -18,7 +20,7 @@ def simulated(u: np.ndarray | None = None):
     return adata
 
 
-def coefficients(adata, formula: str):
+def coefficients(adata: Any, formula: str) -> Any:
     sc_glmm.tl.test(adata, formula, reference={"disease": "ctl"}, test="t", contrasts="disease", progress=False)
     fit = sc_glmm.get.fit_info(adata)
     return fit.filter(regex="^coef_").to_numpy()
@@ -38,7 +40,7 @@ def coefficients(adata, formula: str):
         "poly(u, 2)",
     ],
 )
-def test_functions_with_a_domain(function: str, family: str) -> None:
+def test_functions_with_a_domain(function: str, family: Any) -> None:
     adata = simulated()
     formula = f"counts ~ disease + {function} + (1 | sample)"
     sc_glmm.tl.test(adata, formula, family=family, reference={"disease": "ctl"}, test="t", contrasts="disease")
