@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 import sc_glmm
 from sc_glmm import cli
-from sc_glmm._yaml import parse_contrast
+from sc_glmm.cli.yaml import parse_contrast
 
 FORMULA = "counts ~ disease + (1|sample)"
 
@@ -222,7 +222,7 @@ def test_wrong_options(source, tmp_path, options, words):
 
 
 def test_parquet_without_pyarrow_is_refused_before_the_work(source, tmp_path, monkeypatch):
-    monkeypatch.setattr(cli, "find_spec", lambda name: None)
+    monkeypatch.setattr("sc_glmm.cli.output.find_spec", lambda name: None)
     said = refused("test", source, FORMULA, "-o", tmp_path / "out.parquet")
     assert "pip install 'sc-glmm[parquet]'" in said
 

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 import sc_glmm
 from sc_glmm import InputError, cli
-from sc_glmm._yaml import as_contrasts, read_contrasts, read_yaml
+from sc_glmm.cli.yaml import as_contrasts, read_contrasts, read_yaml
 
 FORMULA = "counts ~ disease + (1|sample)"
 

@@ -15,15 +15,16 @@ from joblib.externals.loky import get_reusable_executor
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import sc_glmm
-from sc_glmm import _parallel
-from sc_glmm._parallel import available_cpus, cgroup_quota, resolve_n_jobs, run_blocks
+from sc_glmm._parallel import resources
+from sc_glmm._parallel.blocks import run_blocks
+from sc_glmm._parallel.resources import available_cpus, cgroup_quota, resolve_n_jobs
 
 
 @pytest.fixture
 def alone(monkeypatch):
     """A machine of eight CPUs without any limits."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
-    monkeypatch.setattr(_parallel, "cgroup_quota", lambda: None)
+    monkeypatch.setattr(resources, "cgroup_quota", lambda: None)
     for name in ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE"):
         monkeypatch.delenv(name, raising=False)
     return monkeypatch
@@ -37,9 +38,9 @@ def test_cpus_are_those_of_the_affinity_and_of_slurm(alone) -> None:
     assert available_cpus() == 3
     alone.setenv("SLURM_CPUS_PER_TASK", "64")  # more than the affinity allows
     assert available_cpus() == 8
-    alone.setattr(_parallel, "cgroup_quota", lambda: 1.5)
+    alone.setattr(resources, "cgroup_quota", lambda: 1.5)
     assert available_cpus() == 2
-    alone.setattr(_parallel, "cgroup_quota", lambda: 0.2)
+    alone.setattr(resources, "cgroup_quota", lambda: 0.2)
     assert available_cpus() == 1
     assert resolve_n_jobs(5) == 5
 

@@ -28,10 +28,15 @@ import anndata
 import numpy as np
 
 import sc_glmm
-from sc_glmm._fit import run as main_job
+from sc_glmm._run import conductor, memory, stages
 
 FORMULAS = ("counts ~ cond + (1|sample)", "counts ~ cond + x2 + (1|sample)")
-STAGES = {"compress": "compress_groups", "fit": "fit_all", "profile": "profile_all", "prior": "moderate"}
+STAGES = {
+    "compress": (memory, "compress_groups"),
+    "fit": (stages, "fit_all"),
+    "profile": (conductor, "profile_all"),
+    "prior": (conductor, "moderate"),
+}
 PEERS = {"glmer Poisson": "poisson", "glmmTMB nbinom2 REML": "nb", "glmmTMB nbinom2 ML": "nb"}
 
 
@@ -45,7 +50,7 @@ def simulated() -> anndata.AnnData:
 def staged() -> Iterator[dict[str, float]]:
     """Processor time that the main job spends in each stage."""
     spent = dict.fromkeys(STAGES, 0.0)
-    kept = {name: getattr(main_job, name) for name in STAGES.values()}
+    kept = {stage: getattr(*where) for stage, where in STAGES.items()}
 
     def timed(stage: str, function):
         def run(*args, **kwargs):
@@ -57,13 +62,13 @@ def staged() -> Iterator[dict[str, float]]:
 
         return run
 
-    for stage, name in STAGES.items():
-        setattr(main_job, name, timed(stage, kept[name]))
+    for stage, where in STAGES.items():
+        setattr(*where, timed(stage, kept[stage]))
     try:
         yield spent
     finally:
-        for name, function in kept.items():
-            setattr(main_job, name, function)
+        for stage, where in STAGES.items():
+            setattr(*where, kept[stage])
 
 
 def ours(

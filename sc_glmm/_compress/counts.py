@@ -8,8 +8,8 @@ import numpy as np
 from scipy.special import gammaln
 
 from .._errors import InputError
+from .._families.nb import N_TAIL
 from .arrays import FloatArray, IntArray
-from .kernels import N_TAIL
 from .matrix import (
     Genes,
     Matrix,

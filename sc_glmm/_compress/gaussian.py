@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 
 from .._errors import InputError
+from .._parallel.blocks import workers
 from . import moments
 from .arrays import FloatArray, IntArray
 from .chebyshev import sort_by_row
@@ -30,7 +31,6 @@ from .passes import (
     chunks_with_progress,
     column_ranges,
     genes_in,
-    workers,
 )
 from .rows import DesignRows, StackedRows
 from .source import Chunk, Source, as_source

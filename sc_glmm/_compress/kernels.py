@@ -15,10 +15,10 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from .._families.nb import N_TAIL
 from .arrays import AnyArray, FloatArray, IntArray
 
-# Counts up to N_TAIL have a bin of their own, larger ones go to the overflow list.
-N_TAIL = 64
+# Counts up to N_TAIL have a bin of their own; after a change of it touch this file, whose cache cannot see it.
 # From here on float64 does not hold every whole number.
 TOO_LARGE = 2.0**53
 CELLS_PER_BLOCK = 4096

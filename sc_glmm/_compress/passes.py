@@ -8,15 +8,12 @@ the matrix lies.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .._display import wants_progress
-from .._errors import InputError
 from .arrays import IntArray
 from .source import Chunk, Source, read_chunks
 
@@ -26,8 +23,6 @@ MAX_RANGES = 32
 GENES_PER_RANGE = 64
 # Blocks of a chunk of genes.
 MAX_BLOCKS = 16
-
-Run: TypeAlias = Callable[[Callable[[int], None], int], None]
 
 
 class CellPlaces(NamedTuple):
@@ -90,31 +85,6 @@ def split_evenly(sizes: IntArray, n_blocks: int) -> list[slice]:
     cuts = np.searchsorted(ends, total * np.arange(1, n_blocks) / n_blocks) + 1
     edges = np.unique(np.concatenate([[0], np.minimum(cuts, len(sizes)), [len(sizes)]]))
     return [slice(int(a), int(b)) for a, b in zip(edges[:-1], edges[1:], strict=True)]
-
-
-@contextmanager
-def workers(n_jobs: int) -> Iterator[Run]:
-    """A function that calls ``work(0)``, ..., ``work(n - 1)`` on `n_jobs` threads and waits for all of them.
-
-    Always threads, whatever joblib's backend is: blocks write into arrays that they share.
-    """
-    if n_jobs < 1:
-        raise InputError(f"n_jobs is {n_jobs}; the number of threads must be 1 or more.")
-    if n_jobs == 1:
-
-        def alone(work: Callable[[int], None], n_blocks: int) -> None:
-            for block in range(n_blocks):
-                work(block)
-
-        yield alone
-        return
-    with ThreadPoolExecutor(n_jobs) as pool:
-
-        def together(work: Callable[[int], None], n_blocks: int) -> None:
-            for _ in pool.map(work, range(n_blocks)):
-                pass
-
-        yield together
 
 
 def chunks_with_progress(

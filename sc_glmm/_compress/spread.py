@@ -8,6 +8,8 @@ from functools import partial
 import numpy as np
 
 from .._errors import InputError
+from .._families.nb import N_TAIL
+from .._parallel.blocks import workers
 from . import kernels
 from .arrays import AnyArray, FloatArray, IntArray
 from .nodes import NodeTable
@@ -19,7 +21,6 @@ from .passes import (
     chunks_with_progress,
     column_ranges,
     genes_in,
-    workers,
 )
 from .source import Chunk, Source
 
@@ -81,7 +82,7 @@ def empty_sums(n_groups: int, n_genes: int, n_nodes: int) -> Sums:
     """Sums of no cells."""
     return Sums(
         A=np.zeros((n_genes, n_nodes)),
-        hist=np.zeros((n_groups, n_genes, kernels.N_TAIL + 1), dtype=np.int32),
+        hist=np.zeros((n_groups, n_genes, N_TAIL + 1), dtype=np.int32),
         offset=np.zeros((n_groups, n_genes)),
         over=[],
     )

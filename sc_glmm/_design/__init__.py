@@ -8,7 +8,7 @@ from .contrasts import Contrast, build_contrasts, untestable_terms
 from .ddf import residual_df
 from .estimability import all_terms, check_estimable, confounding, term_hypothesis, unseen, widen
 from .fixed import Factor, FixedDesign
-from .random import ReTerm, display_names, group_levels
+from .random import ReTerm, display_names, finest, group_levels
 
 __all__ = [
     "Condition",
@@ -24,6 +24,7 @@ __all__ = [
     "cond",
     "confounding",
     "display_names",
+    "finest",
     "group_levels",
     "residual_df",
     "term_hypothesis",

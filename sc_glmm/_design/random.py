@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -72,6 +72,19 @@ class ReTerm:
         if self.spec is None:
             return np.ones((len(frame), 1))
         return code_again(self.spec, self.term.terms, frame, formula)
+
+
+class HasLevels(Protocol):
+    """A grouping factor, or a term of one."""
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        """Names of its levels."""
+
+
+def finest(grouped: Sequence[HasLevels]) -> int:
+    """Place of the grouping factor with most levels (the first of several): that of the samples."""
+    return max(range(len(grouped)), key=lambda i: len(grouped[i].levels))
 
 
 def build_random(

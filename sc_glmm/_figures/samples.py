@@ -15,7 +15,7 @@ from .._errors import InputError
 from ..models.emmeans import emmeans
 
 if TYPE_CHECKING:
-    from .._design import ReTerm
+    from .._design import ReTerm, finest
     from ..models.fitted import MixedFit
     from ..models.gene import GeneFit
 
@@ -201,7 +201,7 @@ def grouping_term(fit: MixedFit, group: str | None) -> ReTerm:
     """The first random term of that grouping factor, by default of the one with most levels."""
     terms = fit.prepared.design.random
     if group is None:
-        return max(terms, key=lambda term: len(term.levels))
+        return terms[finest(terms)]
     known = list(dict.fromkeys(term.group for term in terms))
     if group not in known:
         raise InputError(f"{group!r} is no grouping factor of {fit.formula!r}; there are {known}.")

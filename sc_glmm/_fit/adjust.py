@@ -7,20 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from .._errors import InputError
 from .._inference.multiple import benjamini_hochberg
 from .._results import GeneTests
-
-ADJUST = ("group", "global")
-
-
-def check_adjust(adjust: str) -> None:
-    """Refuse what is no way to adjust."""
-    if adjust not in ADJUST:
-        raise InputError(
-            f"adjust={adjust!r}: allowed are 'group' (over the genes of each contrast and group) and 'global' (over "
-            "the genes of all groups together, for each contrast)"
-        )
 
 
 def adjust_over_groups(tests: Sequence[GeneTests]) -> list[GeneTests]:

@@ -10,15 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._compress import CountStats, GaussianStats, NodeTable, add_counts, add_sums, compress_counts, compress_gaussian
-from .._compress.kernels import N_TAIL
 from .._compress.matrix import Matrix
 from .._compress.nodes import restrict_table
 from .._compress.rows import StackedRows
 from .._compress.size_factors import library_size
 from .._compress.source import Source
-from .._dask import dask_client, sum_on_dask
 from .._errors import InputError
-from .._parallel import run_blocks
+from .._families.nb import N_TAIL
+from .._parallel.blocks import run_blocks
+from .._parallel.dask import dask_client, sum_on_dask
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]

@@ -18,7 +18,7 @@ from .._engine.lmm import LmmPoint, LmmProblem, LmmWork, build_problem, evaluate
 from .._engine.lmm_fit import one_blas_thread
 from .._inference.ddf import SatterthwaiteParts, satterthwaite
 from .._inference.variances import residual_sd, satterthwaite_parts
-from .._parallel import run_threads
+from .._parallel.blocks import workers
 from .genes import BLOCK, AllFits, GeneModel
 
 FloatArray = NDArray[np.float64]
@@ -103,9 +103,9 @@ def finish_gaussian(model: GeneModel, result: AllFits, *, n_jobs: int = 1) -> tu
     )
     usable = np.flatnonzero(np.isin(old.status, (entry.OK, entry.NOT_CONVERGED)))
 
-    def finish(first: int) -> None:
+    def finish(block: int) -> None:
         work = LmmWork(shared)
-        for gene in usable[first : first + BLOCK]:
+        for gene in usable[block * BLOCK : (block + 1) * BLOCK]:
             problem = gene_problem(shared, model, gene)
             sigma = float(np.exp(0.5 * old.log_dispersion[gene]))
             theta = theta_of(problem, [lam[gene] for lam in old.Lambda], sigma)
@@ -119,9 +119,8 @@ def finish_gaussian(model: GeneModel, result: AllFits, *, n_jobs: int = 1) -> tu
                 continue
             parts.vcov[gene], parts.vcov_varpar[gene], parts.jacobian[gene] = own.vcov, own.vcov_varpar, own.jacobian
 
-    with one_blas_thread():
-        for _ in run_threads(finish, [(first,) for first in range(0, len(usable), BLOCK)], n_jobs):
-            pass
+    with one_blas_thread(), workers(n_jobs) as run:
+        run(finish, -(-len(usable) // BLOCK))
     return replace(result, fits=fits), parts
 
 

@@ -14,7 +14,7 @@ from .._engine import entry
 from .._engine.fit import Block, GeneFits, GeneStats, Nodes, Structure, build_structure, fit_genes
 from .._families.registry import Family
 from .._inference.separation import Separation, find_deficient, separate
-from .._parallel import run_blocks
+from .._parallel.blocks import run_blocks
 from .model import Grouping, merge_terms
 from .rows import ModelRows
 
@@ -56,7 +56,12 @@ class GeneModel:
 
     def row_totals(self) -> FloatArray:
         """``(n_genes, n_rows)`` sum of the response in each row."""
-        return np.add.reduceat(self.stats.A, self.nodes.ptr[:-1], axis=1) if len(self.nodes.ptr) > 1 else self.stats.A
+        return node_sums(self.stats.A, self.nodes.ptr)
+
+
+def node_sums(A: FloatArray, ptr: IntArray) -> FloatArray:
+    """``(n_genes, n_rows)`` sums over the nodes of each row of ``A (n_genes, n_nodes)``."""
+    return np.add.reduceat(A, ptr[:-1], axis=1) if len(ptr) > 1 else A
 
 
 def prepare_genes(

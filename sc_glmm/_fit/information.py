@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from .._design import finest
 from .genes import AllFits, GeneModel
 
 FloatArray = NDArray[np.float64]
@@ -84,7 +85,7 @@ def eigen_ratio(model: GeneModel, result: AllFits, log_phi: FloatArray) -> float
     -------
     NaN with fewer than 10 genes that vary between samples, or fewer than 2 degrees of freedom.
     """
-    place = int(np.argmax([b.n_levels for b in model.structure.blocks]))
+    place = finest(model.groupings)
     block = model.structure.blocks[place]
     n_rows = np.bincount(block.codes, minlength=block.n_levels)[:, None]
     X = np.zeros((block.n_levels, model.rows.X.shape[1]))

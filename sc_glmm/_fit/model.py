@@ -12,6 +12,7 @@ from .._compress import CountStats, NodeTable
 from .._design import ReTerm
 from .._engine.fit import Block, GeneStats, Nodes
 from .._errors import DesignError, InputError
+from .._families.nb import N_TAIL
 from .._families.registry import FAMILIES, Family
 
 FloatArray = NDArray[np.float64]
@@ -140,7 +141,7 @@ def gaussian_stats(sums: FloatArray, squares: FloatArray, n_obs: int) -> GeneSta
     n_genes = len(sums)
     return GeneStats(
         A=sums,
-        tail=np.zeros((n_genes, 64)),
+        tail=np.zeros((n_genes, N_TAIL)),
         over_ptr=np.zeros(n_genes + 1, dtype=np.int64),
         over_value=np.zeros(0),
         over_count=np.zeros(0),

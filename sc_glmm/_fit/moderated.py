@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import chi2
 
+from .._design import finest
 from .._engine.fit import Profiles
 from .._inference.mixture import MixtureTest, joint_mixture_test, mixture_test
 from .._inference.prior import VariancePrior, abundance_rank, fit_prior, posterior_weights
@@ -196,8 +197,8 @@ def _own_node(moderation: Moderation) -> IntArray:
 
 def has_quasi(model: GeneModel) -> bool:
     """Whether each row of the design is one level of the finest factor, so that residuals are between samples."""
-    finest = max(b.n_levels for b in model.structure.blocks)
-    return len(model.rows.X) == finest and len(model.rows.X) > model.rows.X.shape[1]
+    n_samples = len(model.groupings[finest(model.groupings)].levels)
+    return len(model.rows.X) == n_samples and len(model.rows.X) > model.rows.X.shape[1]
 
 
 def variance_interval(moderation: Moderation, k: int) -> tuple[FloatArray, FloatArray]:

@@ -12,7 +12,7 @@ from .._display import progress_over
 from .._engine import entry
 from .._engine.fit import GeneStats, Nodes, Profiles, Structure, profile_genes
 from .._families.registry import Family
-from .._parallel import run_blocks
+from .._parallel.blocks import run_blocks
 from .dispersion import Dispersion, dispersion_or_trend
 from .genes import BLOCK, AllFits, GeneModel
 from .grid_choice import VarianceGrid, choose_grid

@@ -13,6 +13,7 @@ from .._engine.fit import GeneFits, Profiles
 from .gaussian import GaussianParts
 from .genes import AllFits, join_genes
 from .profiles import GeneProfiles
+from .sizes import SampleFactors
 from .totals import GeneTotals
 
 FloatArray = NDArray[np.float64]
@@ -33,12 +34,15 @@ class RangeFit:
         ``(n_genes, n_contrasts)`` likelihood ratios, with ``test="lrt"`` only.
     parts
         What degrees of freedom follow from, of Gaussian genes only.
+    factors
+        Factors of the samples that size factors were multiplied by; None if they were given. The same for all ranges.
     """
 
     result: AllFits
     totals: GeneTotals
     ratios: FloatArray | None
     parts: GaussianParts | None = None
+    factors: SampleFactors | None = None
 
 
 def join_fits(parts: Sequence[RangeFit]) -> RangeFit:
@@ -60,6 +64,7 @@ def join_fits(parts: Sequence[RangeFit]) -> RangeFit:
         totals=_joined(GeneTotals, [part.totals for part in parts]),
         ratios=np.concatenate(ratios) if ratios else None,
         parts=_joined(GaussianParts, gaussian) if gaussian else None,
+        factors=parts[0].factors,
     )
 
 

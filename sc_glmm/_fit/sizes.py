@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from .._compress.composition import pooled_factors
 from .._compress.size_factors import DOMINANT_SHARE
 from .._compress.sums import membership
-from .._engine.fit import Block
+from .._design import Design, finest
 from .._errors import InputError
 from .compress import CellGroup, Layout
-from .genes import GeneModel
+from .genes import GeneModel, node_sums
 from .rows import design_rows
 
 FloatArray = NDArray[np.float64]
@@ -98,55 +98,57 @@ class SampleFactors:
     ----------
     log_factor
         ``(n_rows,)`` natural log of the factor of each row's sample.
-    by_level
-        The same by name of the sample.
-    shift
-        Its largest absolute value.
+    log_by_level
+        ``(n_levels,)`` the same by sample.
+    levels
+        Names of the samples.
     dominant
-        Genes that make up more than 5 % of some sample's counts.
+        ``(n_found,)`` genes that make up more than 5 % of some sample's counts.
     """
 
     log_factor: FloatArray
-    by_level: dict[str, float]
-    shift: float
-    dominant: tuple[int, ...]
+    log_by_level: FloatArray
+    levels: tuple[str, ...]
+    dominant: IntArray
+
+    @property
+    def shift(self) -> float:
+        """The largest absolute value."""
+        return float(np.abs(self.log_factor).max(initial=0.0))
+
+    @property
+    def by_level(self) -> dict[str, float]:
+        """The factors by name of the sample."""
+        return dict(zip(self.levels, self.log_by_level.tolist(), strict=True))
 
 
-def finest_block(model: GeneModel) -> tuple[Block, tuple[str, ...]]:
-    """The grouping factor with most levels: the samples, and their names."""
-    blocks = model.structure.blocks
-    place = max(range(len(blocks)), key=lambda i: blocks[i].n_levels)
-    return blocks[place], model.groupings[place].levels
-
-
-def sample_totals(model: GeneModel) -> FloatArray:
-    """``(n_levels, n_genes)`` counts of the levels of the finest grouping factor, from the sums on the rows."""
-    (finest, _), totals = finest_block(model), model.row_totals()
-    bulk = np.zeros((finest.n_levels, totals.shape[0]))
-    np.add.at(bulk, finest.codes, totals.T)
+def sample_totals(design: Design, layout: Layout, A: FloatArray, nodes: IntArray | None = None) -> FloatArray:
+    """``(n_levels, n_genes)`` counts of the samples from the sums ``A (n_genes, n_nodes)`` on all or some `nodes`."""
+    place = finest(design.random)
+    codes, n_levels, ptr = layout.rows.codes[place], len(design.random[place].levels), layout.nodes.ptr
+    if nodes is not None:
+        row_of_node = np.repeat(np.arange(len(ptr) - 1), np.diff(ptr))
+        return np.round(membership(codes[row_of_node[nodes]], n_levels) @ A.T)
+    bulk = np.zeros((n_levels, len(A)))
+    np.add.at(bulk, codes, node_sums(A, ptr).T)
     # sums over nodes are whole numbers up to rounding, and trimming must see ties as ties
     return np.round(bulk)
 
 
-def sample_totals_of(model: GeneModel, A: FloatArray, nodes: IntArray) -> FloatArray:
-    """The same from sums on some of the nodes, ``(n_genes, len(nodes))``; `model` needs no statistics."""
-    finest, _ = finest_block(model)
-    row_of_node = np.repeat(np.arange(len(model.nodes.ptr) - 1), np.diff(model.nodes.ptr))
-    return np.round(membership(finest.codes[row_of_node[nodes]], finest.n_levels) @ A.T)
-
-
-def sample_factors(model: GeneModel, bulk: FloatArray) -> SampleFactors:
-    """Composition factors of the levels of the finest grouping factor, from their counts in all genes."""
-    finest, levels = finest_block(model)
-    log_factor = np.log(pooled_factors(bulk))
+def sample_factors(design: Design, layout: Layout, bulk: FloatArray) -> SampleFactors:
+    """Composition factors of the samples from their counts in all genes, ``bulk (n_levels, n_genes)``."""
     share = bulk / np.maximum(bulk.sum(axis=1, keepdims=True), 1.0)
     dominant = np.flatnonzero(share.max(axis=0, initial=0.0) > DOMINANT_SHARE)
-    return SampleFactors(
-        log_factor=log_factor[finest.codes],
-        by_level=dict(zip(levels, log_factor.tolist(), strict=True)),
-        shift=float(np.abs(log_factor).max(initial=0.0)),
-        dominant=tuple(int(g) for g in dominant),
-    )
+    return factors_of_levels(design, layout, np.log(pooled_factors(bulk)), dominant)
+
+
+def factors_of_levels(
+    design: Design, layout: Layout, log_by_level: FloatArray, dominant: IntArray | None = None
+) -> SampleFactors:
+    """Factors that are known by sample, for the rows."""
+    place = finest(design.random)
+    found = np.zeros(0, dtype=np.int64) if dominant is None else dominant
+    return SampleFactors(log_by_level[layout.rows.codes[place]], log_by_level, design.random[place].levels, found)
 
 
 def cell_offsets(group: CellGroup, compressed: Layout, model: GeneModel) -> FloatArray:

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from .._compress.kernels import N_TAIL
 from .._display import logger
 from .._engine.fit import GeneStats
 from .._errors import InputError
+from .._families.nb import N_TAIL
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.stats import chi2
 from scipy.stats import t as student_t
 
-from .._design import Contrast, Design, residual_df
+from .._design import Contrast, Design, finest, residual_df
 from .._engine.fit import GeneFits
 from .._errors import DesignError, InputError
 from .._families.registry import Family
@@ -25,7 +25,6 @@ from .._inference.wald import interval, wald_test
 from .._results import CONTRAST_COLUMNS, ContrastTable, sd_name
 from .gaussian import GaussianParts
 from .genes import STATUS, AllFits, GeneModel, singular_genes, status_words
-from .model import Grouping
 from .moderated import Moderation, contrast_roots, moderated_test, quasi_tests, variance_interval, variance_tests
 from .totals import GeneTotals
 
@@ -283,10 +282,10 @@ def gene_table(
                 with np.errstate(invalid="ignore", divide="ignore"):
                     columns[_safe(f"corr_{grouping.name}_{names[j]}_{name}")] = cov[:, i, j] / (sd[:, i] * sd[:, j])
     level, z = _extreme(model, fits)
-    finest = _finest(model)
-    columns[_safe(f"extreme_{finest.name}")], columns[_safe(f"extreme_{finest.name}_z")] = level, z
+    samples = model.groupings[finest(model.groupings)].name
+    columns[_safe(f"extreme_{samples}")], columns[_safe(f"extreme_{samples}_z")] = level, z
     if model.family.counts:
-        columns[_safe(f"n_empty_{finest.name}")] = totals.n_empty
+        columns[_safe(f"n_empty_{samples}")] = totals.n_empty
     if moderation is not None:
         if model.family.has_dispersion:
             columns["dispersion"] = np.exp(moderation.log_dispersion)
@@ -312,17 +311,12 @@ def gene_table(
     return pd.DataFrame(columns, index=genes)
 
 
-def _finest(model: GeneModel) -> Grouping:
-    return max(model.groupings, key=lambda grouping: len(grouping.levels))
-
-
 def _extreme(model: GeneModel, fits: GeneFits) -> tuple[Any, FloatArray]:
     """The sample (level of the finest grouping factor) farthest from the others, and by how many deviations.
 
     Missing where the variance is zero.
     """
-    finest = _finest(model)
-    i = model.groupings.index(finest)
+    i = finest(model.groupings)
     effects, sd = fits.ranef[i][:, :, 0], fits.Lambda[i][:, 0, 0]
     with np.errstate(invalid="ignore", divide="ignore"):
         z = np.where((sd > 0.0)[:, None], effects / sd[:, None], np.nan)
@@ -330,7 +324,7 @@ def _extreme(model: GeneModel, fits: GeneFits) -> tuple[Any, FloatArray]:
     place = np.argmax(np.abs(np.nan_to_num(z)), axis=1)
     values = np.where(known, np.take_along_axis(z, place[:, None], axis=1)[:, 0], np.nan)
     codes: NDArray[np.int64] = np.where(known, place, -1).astype(np.int64)
-    return pd.Categorical.from_codes(codes, categories=pd.Index(finest.levels)), values
+    return pd.Categorical.from_codes(codes, categories=pd.Index(model.groupings[i].levels)), values
 
 
 def _determined(fits: GeneFits, result: AllFits, fitted: BoolArray) -> tuple[FloatArray, FloatArray]:

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from .._design import Design, finest
 from .compress import Compressed
+from .genes import node_sums
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -36,13 +38,13 @@ class GeneTotals:
     n_nonzero: IntArray
 
 
-def gene_totals(compressed: Compressed) -> GeneTotals:
-    """The totals of the genes of `compressed`."""
+def gene_totals(compressed: Compressed, design: Design) -> GeneTotals:
+    """The totals of the genes of `compressed`, cells of `design`."""
     stats = compressed.stats
     return GeneTotals(
         total=stats.A.sum(axis=1),
         n_two=stats.tail[:, 1].copy(),
-        n_empty=_empty_samples(compressed),
+        n_empty=_empty_samples(compressed, design),
         raw_total=compressed.total,
         n_nonzero=compressed.n_nonzero,
     )
@@ -52,16 +54,13 @@ def gene_totals(compressed: Compressed) -> GeneTotals:
 _BLOCK = 1024
 
 
-def _empty_samples(compressed: Compressed) -> IntArray:
+def _empty_samples(compressed: Compressed, design: Design) -> IntArray:
     """Levels of the finest grouping factor without a count."""
-    A, ptr = compressed.stats.A, compressed.nodes.ptr
-    codes = max(compressed.rows.codes, key=lambda c: int(c.max(initial=-1)), default=np.zeros(0, dtype=np.int64))
-    out = np.zeros(len(A), dtype=np.int64)
-    if not len(codes):
-        return out
+    A, place, out = compressed.stats.A, finest(design.random), np.zeros(len(compressed.total), dtype=np.int64)
+    codes, n_levels = compressed.rows.codes[place], len(design.random[place].levels)
     for start in range(0, len(A), _BLOCK):
-        rows = np.add.reduceat(A[start : start + _BLOCK], ptr[:-1], axis=1)
-        per_level = np.zeros((int(codes.max()) + 1, len(rows)))
+        rows = node_sums(A[start : start + _BLOCK], compressed.nodes.ptr)
+        per_level = np.zeros((n_levels, len(rows)))
         np.add.at(per_level, codes, rows.T)
         # a count on several nodes need not add up to it exactly
         out[start : start + _BLOCK] = np.count_nonzero(per_level < 0.5, axis=0)

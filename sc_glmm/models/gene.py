@@ -15,9 +15,9 @@ from .._engine.lmm import LmmWork, build_problem, evaluate
 from .._engine.lmm_fit import LmmSolution, one_blas_thread
 from .._errors import InputError
 from .._fit.gaussian import theta_of
-from .._fit.one_gene import OneGene
 from .._fit.rows import design_rows
 from .._inference.separation import separate
+from .._run.one_gene import OneGene
 from .fitted import MixedFit
 from .glmm import GlmmFit
 from .lmm import solved

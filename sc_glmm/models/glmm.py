@@ -16,6 +16,7 @@ from .._engine.fit import GeneFits, GeneStats, Nodes, Structure, build_structure
 from .._engine.lmm import LmmWork, build_problem, conditional_blocks
 from .._engine.lmm_fit import one_blas_thread
 from .._errors import InputError
+from .._families.nb import N_TAIL
 from .._families.registry import FAMILIES, Family
 from .._fit.model import count_stats, engine_nodes
 from .fitted import MixedFit
@@ -284,7 +285,7 @@ def _trial_stats(prepared: Prepared, share: FloatArray, trials: FloatArray) -> t
     nodes = Nodes(np.arange(n_rows + 1, dtype=np.int64), np.exp(offset), n_trials)
     stats = GeneStats(
         A=n_success[None, :],
-        tail=np.zeros((1, 64)),
+        tail=np.zeros((1, N_TAIL)),
         over_ptr=np.zeros(2, dtype=np.int64),
         over_value=np.zeros(0),
         over_count=np.zeros(0),

@@ -17,12 +17,14 @@ from .._display import logger
 from .._errors import DesignError, InputError, ScGlmmWarning
 from .._fit.cluster import library_sums
 from .._fit.model import get_family
-from .._fit.plan import Choices, Plan, plan_groups
 from .._formula import parse_formula
 from .._inference.latent import LatentFactors, estimate_factors, most_factors
-from .._job import find_sizes
 from .._latent import GroupFactors, write_factors
-from .._parallel import one_blas_thread, resolve_n_jobs
+from .._parallel.blocks import one_blas_thread
+from .._parallel.resources import resolve_n_jobs
+from .._run.job import find_sizes
+from .._run.options import RunOptions
+from .._run.plan import Plan, plan_groups
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -140,9 +142,9 @@ def latent_factors(
         target, parsed, family, size_factors, None, lambda: library_sums(matrix, n_jobs=jobs, progress=False)
     )
     groups, _ = groups_of(target, groupby)
-    choices = Choices(reference=reference, contrasts=contrasts, within="homogeneous")
+    options = RunOptions(formula, groupby=groupby, reference=reference, contrasts=contrasts, within="homogeneous")
     obs: pd.DataFrame = target.obs  # type: ignore[assignment]
-    plans, skipped, _ = plan_groups(obs, groups, parsed, sizes, choices, groupby)
+    plans, skipped, _ = plan_groups(obs, groups, parsed, sizes, options)
     found, reasons = [], dict(skipped)
     for plan in plans:
         try:

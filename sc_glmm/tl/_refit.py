@@ -17,21 +17,17 @@ from .._compress.source import one_column
 from .._design import Contrast, Design, build_design
 from .._errors import InputError
 from .._fit.compress import CellGroup
-from .._fit.lrt import likelihood_ratios
 from .._fit.model import get_family
-from .._fit.moderated import Moderation, moderate
-from .._fit.one_gene import OneGene, fit_one
-from .._fit.profiles import ProfilePlan, profile_all
 from .._fit.selection import column_with
-from .._fit.stored import grid_of, prior_of
-from .._fit.tests import contrast_df, needs_every_node, test_contrasts
-from .._fit.totals import gene_totals
 from .._formula import parse_formula
 from .._inference.prior import abundance_rank
 from .._io.tables import columns_of
-from .._job import find_sizes
 from .._mudata import modality_with
-from .._results import CONTRAST_COLUMNS, sd_name
+from .._results import CONTRAST_COLUMNS, ContrastTable, sd_name
+from .._run.job import find_sizes
+from .._run.one_gene import OneGene, StoredGene, fit_one
+from .._run.options import RunOptions
+from .._run.stored import grid_of, prior_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -122,11 +118,10 @@ def _fit_again(
     """The gene fitted as in the run, what its design uses of `obs`, its tests, and the base levels that were given."""
     held, key, obs = modality_with(data_set, key)
     run = read_run(held, key, group)
-    params, spec = run.params, get_family(str(run.params["family"]))
-    parsed = parse_formula(str(params["formula"]))
-    groupby = params.get("cells_grouped_by")
+    params, options = run.params, RunOptions.read(run.params)
+    spec, parsed, groupby = get_family(options.family), parse_formula(options.formula), options.groupby
     on_disk = isinstance(data_set, str | os.PathLike)
-    opened = open_data(data_set if on_disk else held, key, obs, columns_of(str(params["formula"]), groupby))
+    opened = open_data(data_set if on_disk else held, key, obs, columns_of(options.formula, groupby))
     adata = opened.adata
     rows = _rows_of(adata, run, gene, key, refused)
     response = find_response(opened, parsed, spec.counts)
@@ -140,20 +135,26 @@ def _fit_again(
     y = _dense(column)
     cells, data = _cells(adata.obs, np.flatnonzero(mask & used), y, log_sizes, params, parsed.response_name)
     _check_same(cells.design, y[cells.cells], rows, params, key)
+    test = str(params["test"])
     one = fit_one(
         column,
+        gene,
         cells,
+        _contrasts(run),
+        options,
         spec,
-        reml=str(params["method"]) == "reml",
-        n_agq=int(params["n_agq"]),
+        test=test,
         log_sample_factors=params.get("log_sample_factors") or {},
+        stored=_stored(run, rows) if run.grid else None,
     )
     before, now = float(rows["loglik"].iloc[0]), float(one.result.fits.loglik[0])
     if not abs(before - now) <= _SAME * (1.0 + abs(before)):
         raise _changed(key, f"the log likelihood of {gene!r} is {now:.8g} and was {before:.8g}")
     # the tests of a separated gene are not those of a fit
-    test = _from_table(rows) if one.result.separations else _tests(one, run, rows, gene)
-    return one, data, test, params.get("given_reference")
+    table = _from_table(rows)
+    if not one.result.separations and test not in _READ:
+        table = _with_tests(table, one.tests())
+    return one, data, table, options.reference
 
 
 def _rows_of(adata: AnnData, run: StoredRun, gene: str, key: str, refused: Mapping[str, str]) -> pd.DataFrame:
@@ -234,31 +235,10 @@ def _changed(key: str, what: str) -> InputError:
     )
 
 
-def _tests(one: OneGene, run: StoredRun, rows: pd.DataFrame, gene: str) -> pd.DataFrame:
-    """One row per contrast; what depends on all genes is the table's."""
-    test, table = str(run.params["test"]), _from_table(rows)
-    if test in _READ:
-        return table
-    contrasts = _contrasts(run)
-    moderation, ratios = None, None
-    if run.grid:
-        moderation = _moderation(one, run, rows, [contrast.L for contrast in contrasts])
-    if test == "lrt":
-        ratios = np.column_stack([likelihood_ratios(one.model, one.result, contrast.L) for contrast in contrasts])
-    made = test_contrasts(
-        one.model,
-        one.result,
-        gene_totals(one.compressed),
-        contrasts,
-        contrast_df(contrasts, one.cells.design),
-        pd.Index([gene]),
-        test,
-        moderation,
-        ratios,
-        parts=one.parts,
-    )
-    out = pd.concat([contrast.table for contrast in made])
-    out.index = pd.Index([contrast.words for contrast in made], name="contrast")
+def _with_tests(table: pd.DataFrame, tests: tuple[ContrastTable, ...]) -> pd.DataFrame:
+    """One row per contrast, as computed; what depends on all genes is the table's."""
+    out = pd.concat([contrast.table for contrast in tests])
+    out.index = pd.Index([contrast.words for contrast in tests], name="contrast")
     for name in _OF_ALL_GENES:
         out[name] = table.loc[out.index, name]
     return out
@@ -279,8 +259,8 @@ def _contrasts(run: StoredRun) -> list[Contrast]:
     ]
 
 
-def _moderation(one: OneGene, run: StoredRun, rows: pd.DataFrame, contrasts: list[FloatArray]) -> Moderation:
-    """The gene on the grid of the run, with its prior."""
+def _stored(run: StoredRun, rows: pd.DataFrame) -> StoredGene:
+    """What the run stored of the gene for the moderated tests."""
     grid = grid_of(run.grid)
     first = run.frame[run.frame["contrast"] == rows["contrast"].iloc[0]]
     # the genes that made the prior are those with a posterior
@@ -290,15 +270,6 @@ def _moderation(one: OneGene, run: StoredRun, rows: pd.DataFrame, contrasts: lis
     if good[place]:
         ranks = abundance_rank(first["total"].to_numpy(dtype=np.float64)[good])
         rank = float(ranks[np.count_nonzero(good[:place])])
-    row, nodes = rows.iloc[0], one.model.nodes
-    plan = ProfilePlan(
-        grid=grid,
-        abundance=np.log(one.compressed.total / np.sum(nodes.ec * nodes.weight)),
-        log_dispersion=np.log([row["dispersion"]]) if one.model.family.has_dispersion else np.zeros(1),
-        phi_from_trend=np.array([bool(row.get("phi_from_trend", False))]),
-        usable=np.ones(1, dtype=bool),
-    )
-    prior = prior_of(run.prior, grid) if run.prior and good[place] else None
-    every = needs_every_node(str(run.params["test"]))
-    made = profile_all(one.model, one.result, plan, contrasts, every_node=every)
-    return moderate(one.model, one.result, plan, made, known=(prior, np.array([rank])))
+    row = rows.iloc[0]
+    prior = prior_of(run.prior, grid) if run.prior else None
+    return StoredGene(grid, prior, rank, float(row["dispersion"]), bool(row.get("phi_from_trend", False)))

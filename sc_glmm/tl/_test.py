@@ -5,45 +5,33 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from .._anndata import hand_over, open_data
 from .._compress.source import Source
 from .._display import logger, warn_notes
 from .._fit.cluster import library_sums
-from .._fit.plan import Choices
-from .._fit.run import run_groups
 from .._fit.tests import is_moderated
 from .._io.store import recover
 from .._io.tables import columns_of
-from .._job import Request, plan_job, put_results, understand
 from .._latent import factor_notes
 from .._mudata import modality_of
-from .._parallel import resolve_memory, resolve_n_jobs
-from .._recipe import prepare_kernels, summary_line
+from .._parallel.resources import resolve_memory, resolve_n_jobs
+from .._run.conductor import Conductor
+from .._run.job import plan_job, put_results, validate_request
+from .._run.memory import MemoryStore
+from .._run.options import Adjust, Dispersion, FamilyName, Method, RunOptions, TestName, Within
+from .._run.recipe import prepare_kernels, summary_line
 
 if TYPE_CHECKING:
     from anndata import AnnData
-
-TestName = Literal[
-    "eb_lr",
-    "eb_wald",
-    "hk",
-    "ql",
-    "satterthwaite",
-    "satterthwaite_moderated",
-    "t",
-    "wald",
-    "lrt",
-    "bootstrap",
-]
 
 
 def test(
     adata: AnnData | str | os.PathLike[str],
     formula: str,
     *,
-    family: Literal["nb", "poisson", "gaussian"] = "nb",
+    family: FamilyName = "nb",
     size_factors: Any = None,
     offset: Any = None,
     reference: Mapping[str, str] | None = None,
@@ -53,13 +41,13 @@ def test(
     genes: str | Sequence[str] | Sequence[bool] | None = None,
     n_boot: int = 999,
     seed: int = 0,
-    within: Literal["heterogeneous", "homogeneous"] = "heterogeneous",
+    within: Within = "heterogeneous",
     min_cells: int = 0,
     min_samples: int = 0,
     min_counts: int = 0,
-    dispersion: Literal["ml", "shrunken"] = "ml",
-    adjust: Literal["group", "global"] = "group",
-    method: Literal["reml", "ml"] = "reml",
+    dispersion: Dispersion = "ml",
+    adjust: Adjust = "group",
+    method: Method = "reml",
     n_agq: int = 1,
     n_jobs: int | None = None,
     memory_limit: int | str | None = None,
@@ -219,37 +207,21 @@ def test(
     >>> sc_glmm.get.results(adata)[["variable", "log_fc", "p_value"]].shape
     (60, 3)
     """
-    start = time.perf_counter()
+    options, start = RunOptions.of(locals()), time.perf_counter()
     data, obs_above = modality_of(adata, modality, copy)
     if not copy and isinstance(data, str | os.PathLike):
         recover(data)  # what cannot be put in is said before the work
     opened = open_data(data, key_added, obs_above, columns_of(formula, groupby, size_factors, offset))
     jobs = resolve_n_jobs(n_jobs)
-    request = Request(
-        formula=formula,
-        family=family,
-        size_factors=size_factors,
-        offset=offset,
-        groupby=groupby,
-        test=test,
-        genes=genes,
-        n_boot=n_boot,
-        seed=seed,
-        min_counts=min_counts,
-        dispersion=dispersion,
-        adjust=adjust,
-        choices=Choices(reference, contrasts, method, n_agq, within, min_cells, min_samples),
-    )
-    question = understand(opened, request)
-    prepare_kernels(is_moderated(question.test, question.family))
+    request = validate_request(opened, options)
+    prepare_kernels(is_moderated(request.test, request.family))
     adata = opened.adata.copy() if copy and opened.store is None else opened.adata
-    matrix = question.response.matrix
+    matrix = request.response.matrix
     limit = resolve_memory(memory_limit, isinstance(matrix, Source))
-    job = plan_job(adata, question, lambda: library_sums(matrix, n_jobs=jobs, progress=progress))
-    warn_notes([*job.notes, *factor_notes(adata, question.formula, contrasts is not None)])
-    tests, told = run_groups(
-        matrix, job.plans, job.task, adata.var_names, n_jobs=jobs, memory_limit=limit, progress=progress
-    )
+    job = plan_job(adata, request, lambda: library_sums(matrix, n_jobs=jobs, progress=progress))
+    warn_notes([*job.notes, *factor_notes(adata, request.formula, contrasts is not None)])
+    store = MemoryStore(matrix, job.plans, job.task, n_jobs=jobs, memory_limit=limit, progress=progress)
+    tests, told = Conductor(job.plans, job.task, matrix, adata.var_names, store, jobs, progress).run()
     tests = put_results(adata, key_added, job, tests, told)
     if not copy:
         hand_over(opened, data, key_added)

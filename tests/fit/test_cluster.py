@@ -12,11 +12,12 @@ import pandas as pd
 import pytest
 
 import sc_glmm
-from sc_glmm import _dask
 from sc_glmm._compress import add_counts, chebyshev_nodes, compress_counts, source, tensor_nodes
 from sc_glmm._compress.nodes import restrict_table
 from sc_glmm._fit import cluster
-from sc_glmm._parallel import dask_client, run_blocks
+from sc_glmm._parallel import dask as _dask
+from sc_glmm._parallel.blocks import run_blocks
+from sc_glmm._parallel.dask import dask_client
 
 FORMULA = "counts ~ disease + (1|sample)"
 
@@ -66,7 +67,7 @@ def test_a_cluster_gives_the_numbers_of_one_process(file, client, formula, optio
         ours = results(file, formula, **options)
     # the client of the fixture is around here as well
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sc_glmm._parallel.dask_client", lambda: None)
+        patch.setattr("sc_glmm._parallel.blocks.dask_client", lambda: None)
         patch.setattr("sc_glmm._fit.cluster.dask_client", lambda: None)
         alone = results(file, formula, **options)
     # from differences of the likelihood, which enlarge the rounding of sums
@@ -107,7 +108,7 @@ def test_a_run_survives_the_death_of_workers(file, client, monkeypatch):
     with client.as_current():
         ours = results(file)
     assert len(set(killed)) == 2
-    monkeypatch.setattr("sc_glmm._parallel.dask_client", lambda: None)
+    monkeypatch.setattr("sc_glmm._parallel.blocks.dask_client", lambda: None)
     monkeypatch.setattr("sc_glmm._fit.cluster.dask_client", lambda: None)
     alone = results(file)
     pd.testing.assert_series_equal(ours["p_value"], alone["p_value"], rtol=1e-8)
@@ -115,7 +116,7 @@ def test_a_run_survives_the_death_of_workers(file, client, monkeypatch):
 
 
 def _another_version(number):
-    from sc_glmm import _dask
+    from sc_glmm._parallel import dask as _dask
 
     found = {**_dask.package_versions(), "sc_glmm": number}
     _dask.package_versions = lambda: found

@@ -11,8 +11,9 @@ import sc_glmm
 from sc_glmm._anndata import open_data
 from sc_glmm._fit.compress import compress_groups
 from sc_glmm._fit.genes import LOW_COUNT, fit_all, leave_out
-from sc_glmm._fit.run import model_of
-from sc_glmm._job import Request, plan_job, understand
+from sc_glmm._run.job import plan_job, validate_request
+from sc_glmm._run.options import RunOptions
+from sc_glmm._run.stages import model_of
 
 FORMULA = "counts ~ disease + (1|sample)"
 
@@ -22,10 +23,10 @@ def model():
     """Statistics of many genes on many nodes: 20 MB."""
     adata = sc_glmm.datasets.simulate(n_samples=80, n_cells=4000, n_genes=3000, seed=2)
     opened = open_data(adata, "glmm")
-    question = understand(opened, Request(FORMULA))
+    request = validate_request(opened, RunOptions(FORMULA))
     total = np.asarray(adata.layers["counts"].sum(axis=1)).ravel().astype(float)
-    job = plan_job(adata, question, lambda: total)
-    (cells,) = compress_groups(question.response.matrix, [job.plans[0].cells], job.task.family)
+    job = plan_job(adata, request, lambda: total)
+    (cells,) = compress_groups(request.response.matrix, [job.plans[0].cells], job.task.family)
     return model_of(job.plans[0], cells, cells.stats, job.task)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import fields
 
 import numpy as np
 import pandas as pd
@@ -13,12 +13,13 @@ from sc_glmm._errors import InputError
 from sc_glmm._families.registry import FAMILIES
 from sc_glmm._fit.cluster import add_stats
 from sc_glmm._fit.compress import plan_passes
-from sc_glmm._fit.plan import Choices, plan_groups
-from sc_glmm._fit.profiles import plan_profiles, profile_all
-from sc_glmm._fit.ranges import join_fits, join_profiles
-from sc_glmm._fit.run import Task, finish, fit_range, model_of, normalise, run_groups
-from sc_glmm._fit.sizes import CellSizes, library_sizes, sample_totals
+from sc_glmm._fit.sizes import CellSizes, library_sizes, sample_factors, sample_totals
 from sc_glmm._formula import parse_formula
+from sc_glmm._run.conductor import Conductor
+from sc_glmm._run.memory import MemoryStore
+from sc_glmm._run.options import RunOptions
+from sc_glmm._run.plan import plan_groups
+from sc_glmm._run.stages import Task
 
 FORMULA = "counts ~ disease + (1|sample)"
 
@@ -36,7 +37,7 @@ def adata():
     return made
 
 
-def planned(adata, formula=FORMULA, groupby=None, family="nb", **choices):
+def planned(adata, formula=FORMULA, groupby=None, family="nb", **options):
     counts = adata.layers["counts"]
     if family == "gaussian":
         sizes = CellSizes(np.zeros(adata.n_obs), np.ones(adata.n_obs, dtype=bool), False, "none", ())
@@ -45,8 +46,8 @@ def planned(adata, formula=FORMULA, groupby=None, family="nb", **choices):
     groups = [("", np.ones(adata.n_obs, dtype=bool))]
     if groupby is not None:
         groups = [(level, (adata.obs[groupby] == level).to_numpy()) for level in sorted(set(adata.obs[groupby]))]
-    made = Choices(None, choices.get("contrasts"), "reml", 1, "heterogeneous")
-    return plan_groups(adata.obs, groups, parse_formula(formula), sizes, made, groupby)[0]
+    options = RunOptions(formula, groupby=groupby, **options)
+    return plan_groups(adata.obs, groups, parse_formula(formula), sizes, options)[0]
 
 
 def arrays_of(stats):
@@ -89,33 +90,51 @@ def test_statistics_of_two_kinds_are_not_added(adata):
         add_stats(gauss.add_up(counts), gauss.add_up(counts, genes=slice(0, 3)))
 
 
+class Ranges:
+    """A store whose chunks know only their own genes, and what the stages before handed over."""
+
+    def __init__(self, counts, plan, task, ranges):
+        self.ranges, self.plan, self.task = ranges, plan, task
+        (once,) = plan_passes([plan.cells], task.family, counts.shape[0])
+        self.parts = [once.by_group(once.add_up(counts, genes=slice(*genes)))[0] for genes in ranges]
+        self.kept, self.made = {}, []
+
+    def layout(self, i):
+        return self.parts[0]
+
+    def cells(self, i, chunk):
+        return self.parts[chunk]
+
+    def stats(self, i, chunk):
+        return self.parts[chunk].stats
+
+    def factors(self, i, chunk):
+        design = self.plan.cells.design
+        bulk = [sample_totals(design, cells, cells.stats.A) for cells in self.parts]
+        return sample_factors(design, self.parts[chunk], np.concatenate(bulk, axis=1))
+
+    def prior(self, i):
+        return None
+
+    def get(self, stage, i, chunk, make):
+        if (stage, chunk) not in self.kept:
+            self.made.append((stage, chunk))
+            self.kept[stage, chunk] = make()
+        return self.kept[stage, chunk]
+
+    def drop(self, i):
+        self.kept.clear()
+
+
 @pytest.mark.parametrize("test", ["eb_lr", "lrt"])
 def test_ranges_of_genes_give_the_tables_of_all_genes(adata, test):
-    """Every stage on ranges of genes, each knowing only what the stages before handed over."""
-    counts, task = adata.layers["counts"].tocsc(), Task(FAMILIES["nb"], test)
-    (plan,) = planned(adata)
-    (whole,), _ = run_groups(counts, [plan], task, adata.var_names)
-    (once,) = plan_passes([plan.cells], task.family, adata.n_obs)
-    ranges = [slice(0, 64), slice(64, 128), slice(128, 140)]
-    cells = [once.by_group(once.add_up(counts[:, part]))[0] for part in ranges]
-    raw = [model_of(plan, each, each.stats, task) for each in cells]
-    bulk = np.concatenate([sample_totals(model) for model in raw], axis=1)
-    models = [normalise(model, task, bulk)[0] for model in raw]
-    fits = [
-        fit_range(counts[:, part], plan, each, model, task)
-        for part, each, model in zip(ranges, cells, models, strict=True)
-    ]
-    fitted = join_fits(fits)
-    empty, factors = normalise(model_of(plan, cells[0], cells[0].stats.take(0, 0), task), task, bulk)
-    contrasts = [c.L for c in plan.contrasts]
-    profile_plan = plan_profiles(empty, fitted.result, fitted.totals, contrasts, lambda genes: None)
-    made = [
-        profile_all(model, each.result, profile_plan.take(part.start, part.stop), contrasts)
-        for part, each, model in zip(ranges, fits, models, strict=True)
-    ]
-    args = (adata.var_names, factors, fitted, profile_plan, join_profiles(made))
-    parted, notes = finish(plan, cells[0], empty, task, *args)
-    assert notes == []
+    counts, task = adata.layers["counts"].tocsc(), Task(RunOptions(FORMULA), FAMILIES["nb"], test)
+    plans = planned(adata)
+    (whole,), _ = conducted(counts, plans, task, adata.var_names, MemoryStore(counts, plans, task))
+    store = Ranges(counts, plans[0], task, [(0, 64), (64, 128), (128, 140)])
+    (parted,), notes = conducted(counts, plans, task, adata.var_names, store)
+    assert {stage for stage, chunk in store.made if chunk == 2} >= {"fit"}
+    assert notes == [] == list(store.kept)
     pd.testing.assert_frame_equal(parted.genes, whole.genes, check_exact=True)
     for mine, theirs in zip(parted.contrasts, whole.contrasts, strict=True):
         pd.testing.assert_frame_equal(mine.table, theirs.table, rtol=1e-12)
@@ -123,12 +142,14 @@ def test_ranges_of_genes_give_the_tables_of_all_genes(adata, test):
     assert {"all_zero", "separated"} <= set(whole.genes["status"])
 
 
+def conducted(counts, plans, task, genes, store):
+    return Conductor(plans, task, counts, genes, store).run()
+
+
 def test_the_test_that_is_used_is_said_once(adata):
-    plans = planned(adata)
-    small = replace(plans[0])
+    plans, task = planned(adata), Task(RunOptions(FORMULA), FAMILIES["nb"], "eb_lr")
+    counts = adata.layers["counts"][:, :20]
     with pytest.warns(sc_glmm.ScGlmmWarning, match="fewer can be"):
-        tests, notes = run_groups(
-            adata.layers["counts"][:, :20], [small], Task(FAMILIES["nb"], "eb_lr"), adata.var_names[:20]
-        )
+        tests, notes = conducted(counts, plans, task, adata.var_names[:20], MemoryStore(counts, plans, task))
     assert len(notes) == 1
     assert tests[0].recipe["test"] == "hk"

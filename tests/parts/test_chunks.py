@@ -17,12 +17,12 @@ from typer.testing import CliRunner
 import sc_glmm
 from sc_glmm import cli
 from sc_glmm._errors import InputError
-from sc_glmm._parts import manifest
-from sc_glmm._parts.combine import combine
-from sc_glmm._parts.context import open_run
-from sc_glmm._parts.files import Part, write_part
-from sc_glmm._parts.manifest import Options
-from sc_glmm._parts.stages import run_chunk
+from sc_glmm._run.options import RunOptions
+from sc_glmm._run.parts import manifest
+from sc_glmm._run.parts.chunks import run_chunk
+from sc_glmm._run.parts.combine import combine
+from sc_glmm._run.parts.files import Part, write_part
+from sc_glmm._run.parts.folder import open_run
 
 FORMULA = "counts ~ disease + (1|sample)"
 N = 2
@@ -53,7 +53,7 @@ def files(tmp_path_factory) -> dict[str, Path]:
     return paths
 
 
-def chunks(folder: Path, data: Path, options: Options, stages=(None,), n_chunks=N):
+def chunks(folder: Path, data: Path, options: RunOptions, stages=(None,), n_chunks=N):
     for stage in stages:
         for chunk in range(n_chunks):
             run = open_run(folder, data, options, n_chunks)
@@ -65,7 +65,7 @@ def chunks(folder: Path, data: Path, options: Options, stages=(None,), n_chunks=
 def done(files, tmp_path_factory) -> Path:
     """A folder in which every chunk of every stage is done."""
     folder = tmp_path_factory.mktemp("done")
-    return chunks(folder, files["csr"], Options(FORMULA), ("compress", "fit", "profile"))
+    return chunks(folder, files["csr"], RunOptions(FORMULA), ("compress", "fit", "profile"))
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def assert_same(mine: pd.DataFrame, theirs: pd.DataFrame, exact: bool) -> None:
     ],
 )  # fmt: skip
 def test_chunks_give_the_numbers_of_one_process(files, tmp_path, form, options, stages, recwarn):
-    options = Options(**{"formula": FORMULA, **options})
+    options = RunOptions(**{"formula": FORMULA, **options})
     folder = chunks(tmp_path, files[form], options, stages)
     run = combine(folder)
     whole = ad.read_h5ad(files[form])
@@ -114,7 +114,7 @@ def test_chunks_give_the_numbers_of_one_process(files, tmp_path, form, options, 
 
 
 def test_several_variances_are_probed_with_the_statistics_of_the_parts(files, tmp_path):
-    options = Options("counts ~ disease + (1|sample) + (0 + depth|sample)", contrasts=["disease"])
+    options = RunOptions("counts ~ disease + (1|sample) + (0 + depth|sample)", contrasts=["disease"])
     run = combine(chunks(tmp_path, files["csc"], options))
     whole = ad.read_h5ad(files["csc"])
     sc_glmm.tl.test(whole, options.formula, contrasts=["disease"])
@@ -125,7 +125,7 @@ def test_several_variances_are_probed_with_the_statistics_of_the_parts(files, tm
 def test_a_finished_chunk_is_skipped_and_a_damaged_one_is_made_again(files, parts, caplog):
     path = parts / "compress-0001.npz"
     before = path.read_bytes()
-    run = open_run(parts, files["csr"], Options(FORMULA), N)
+    run = open_run(parts, files["csr"], RunOptions(FORMULA), N)
     assert run_chunk(run, "compress", 1).skipped
     path.write_bytes(before[: len(before) // 2])
     leftover = parts / ".compress-0001.npz.node7-123.tmp"
@@ -153,7 +153,7 @@ def test_gaps_are_refused_by_name(parts):
 
 
 def test_a_stage_waits_for_the_one_before(files, tmp_path):
-    run = open_run(tmp_path, files["csr"], Options(FORMULA), N)
+    run = open_run(tmp_path, files["csr"], RunOptions(FORMULA), N)
     run_chunk(run, "compress", 1)
     with pytest.raises(InputError, match="chunk 0 of stage 'compress' is missing"):
         run_chunk(run, "fit", 1)
@@ -176,7 +176,7 @@ def test_damaged_parts_are_refused_by_name(parts, damage):
 
 
 def test_parts_of_another_run_are_refused_by_name(files, parts, tmp_path):
-    other = chunks(tmp_path / "other", files["csr"], Options(FORMULA, min_counts=3), ("compress",))
+    other = chunks(tmp_path / "other", files["csr"], RunOptions(FORMULA, min_counts=3), ("compress",))
     shutil.copy(other / "compress-0000.npz", parts / "compress-0000.npz")
     with pytest.raises(
         InputError, match=r"compress-0000\.npz is a part of another run, with least number of counts: 3"
@@ -202,11 +202,11 @@ def test_parts_of_another_version_are_refused(files, parts, monkeypatch):
     write_part(parts / "fit-0001.npz", {**header, "facts": facts, "run": "0123456789abcdef"}, arrays)
     with pytest.raises(InputError, match=r"fit-0001\.npz is a part of another run, with version of sc_glmm: '0\.0\.1'"):
         combine(parts)
-    from sc_glmm._parts import context
+    from sc_glmm._run.parts import folder
 
-    monkeypatch.setattr(context, "current_versions", lambda: versions)
+    monkeypatch.setattr(folder, "current_versions", lambda: versions)
     with pytest.raises(InputError, match=r"holds the parts of another run, with version of sc_glmm: .* not '0\.0\.1'"):
-        open_run(parts, files["csr"], Options(FORMULA), N)
+        open_run(parts, files["csr"], RunOptions(FORMULA), N)
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ def test_parts_of_another_version_are_refused(files, parts, monkeypatch):
 def test_a_folder_belongs_to_one_run(files, parts, changed, told):
     n_chunks = changed.pop("n_chunks", N)
     with pytest.raises(InputError, match=f"holds the parts of another run, with {told}"):
-        open_run(parts, files["csr"], replace(Options(FORMULA), **changed), n_chunks)
+        open_run(parts, files["csr"], replace(RunOptions(FORMULA), **changed), n_chunks)
 
 
 def test_changed_data_are_noticed(files, parts, tmp_path):
@@ -229,17 +229,17 @@ def test_changed_data_are_noticed(files, parts, tmp_path):
     adata.layers["counts"].data[adata.layers["counts"].indptr[1]] += 1
     moved = tmp_path / "moved.h5ad"
     adata.write_h5ad(moved)
-    run = open_run(parts, moved, Options(FORMULA), N)
+    run = open_run(parts, moved, RunOptions(FORMULA), N)
     (parts / "compress-0000.npz").unlink()
     with pytest.raises(InputError, match="cells 0 to 239 have .* the data have changed"):
         run_chunk(run, "compress", 0)
     adata.obs["disease"] = adata.obs["disease"].cat.rename_categories({"ctl": "AD", "AD": "ctl"})
     adata.write_h5ad(moved)
     with pytest.raises(InputError, match="columns of obs that the formula uses, or the selected genes, are not those"):
-        run_chunk(open_run(parts, moved, Options(FORMULA), N), "compress", 0)
+        run_chunk(open_run(parts, moved, RunOptions(FORMULA), N), "compress", 0)
     adata[:-1].write_h5ad(moved)
     with pytest.raises(InputError, match="with fingerprint of the data"):
-        open_run(parts, moved, Options(FORMULA), N)
+        open_run(parts, moved, RunOptions(FORMULA), N)
 
 
 def test_a_damaged_manifest_is_refused(parts, tmp_path):
@@ -302,15 +302,15 @@ def test_wrong_chunks_are_refused(files, tmp_path, arguments, told):
 
 def test_other_genes_are_another_run(files, tmp_path):
     names = [str(name) for name in ad.read_h5ad(files["csr"]).var_names[:60]]
-    chunks(tmp_path / "named", files["csr"], Options(FORMULA, genes=names, test="t"))
+    chunks(tmp_path / "named", files["csr"], RunOptions(FORMULA, genes=names, test="t"))
     with pytest.raises(InputError, match=r"genes: '60 named, \w+' and not '59 named"):
-        open_run(tmp_path / "named", files["csr"], Options(FORMULA, genes=names[1:], test="t"), N)
+        open_run(tmp_path / "named", files["csr"], RunOptions(FORMULA, genes=names[1:], test="t"), N)
     combined = sc_glmm.get.results(combine(tmp_path / "named").opened.adata)
     assert set(combined.loc[combined["status"] != "not_selected", "variable"]) <= set(names)
     # the column has the same name and another content
     other = tmp_path / "other.h5ad"
     shutil.copy(files["csr"], other)
-    folder = chunks(tmp_path / "column", other, Options(FORMULA, genes="chosen", test="t"))
+    folder = chunks(tmp_path / "column", other, RunOptions(FORMULA, genes="chosen", test="t"))
     changed = ad.read_h5ad(other)
     changed.var["chosen"] = ~changed.var["chosen"]
     changed.write_h5ad(other)

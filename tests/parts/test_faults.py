@@ -16,10 +16,10 @@ import pandas as pd
 import pytest
 
 import sc_glmm
-from sc_glmm._parts.combine import combine
-from sc_glmm._parts.context import open_run
-from sc_glmm._parts.manifest import Options
-from sc_glmm._parts.stages import run_chunk
+from sc_glmm._run.options import RunOptions
+from sc_glmm._run.parts.chunks import run_chunk
+from sc_glmm._run.parts.combine import combine
+from sc_glmm._run.parts.folder import open_run
 
 FORMULA = "counts ~ disease + (1|sample)"
 COMMAND = "from sc_glmm.cli import app; app()"
@@ -127,7 +127,7 @@ def test_a_damaged_input_stops_a_chunk_and_a_sound_copy_finishes_it(data, undist
     path, folder = tmp_path / "in.h5ad", tmp_path / "parts"
     ad.read_h5ad(data).write_h5ad(path, compression="gzip")
     sound = path.read_bytes()
-    run_chunk(open_run(folder, path, Options(FORMULA), 2), "fit", 0)
+    run_chunk(open_run(folder, path, RunOptions(FORMULA), 2), "fit", 0)
 
     with h5py.File(path) as file:
         info = file["layers/counts/data"].id.get_chunk_info(0)
@@ -142,7 +142,7 @@ def test_a_damaged_input_stops_a_chunk_and_a_sound_copy_finishes_it(data, undist
         assert not list(folder.glob("*fit-0001*"))
 
     path.write_bytes(sound)
-    run_chunk(open_run(folder, path, Options(FORMULA), 2), "fit", 1)
+    run_chunk(open_run(folder, path, RunOptions(FORMULA), 2), "fit", 1)
     made = sc_glmm.get.results(combine(folder).opened.adata)
     pd.testing.assert_series_equal(made["p_value"], undisturbed["p_value"], rtol=1e-12)
 

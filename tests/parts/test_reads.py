@@ -11,10 +11,10 @@ import sc_glmm
 from sc_glmm._compress import source
 from sc_glmm._io.hdf5 import H5Reader
 from sc_glmm._io.sources import ZarrReader
-from sc_glmm._parts import fingerprint
-from sc_glmm._parts.context import open_run
-from sc_glmm._parts.manifest import Options
-from sc_glmm._parts.stages import run_chunk
+from sc_glmm._run.options import RunOptions
+from sc_glmm._run.parts import fingerprint
+from sc_glmm._run.parts.chunks import run_chunk
+from sc_glmm._run.parts.folder import open_run
 
 FORMULA = "counts ~ disease + (1|sample)"
 N = 4
@@ -59,7 +59,7 @@ def read(monkeypatch):
 @pytest.mark.parametrize("store", ["a.h5ad", "a.zarr"])
 @pytest.mark.parametrize("layer", ["csr", "csc", "dense"])
 def test_every_value_is_read_by_one_chunk(files, adata, tmp_path, read, store, layer):
-    options = Options(FORMULA.replace("counts", layer))
+    options = RunOptions(FORMULA.replace("counts", layer))
     everything = adata.layers[layer].nnz if layer != "dense" else adata.n_obs * adata.n_vars
     values = "data" if layer != "dense" else "dense"
 

@@ -8,14 +8,17 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from .._compress import CountStats, GaussianStats
-from .._engine.fit import GeneFits, GeneStats, Profiles
-from .._fit.gaussian import GaussianParts
-from .._fit.genes import AllFits
-from .._fit.profiles import GeneProfiles
-from .._fit.ranges import RangeFit
-from .._fit.totals import GeneTotals
-from .._inference.separation import Separation
+from ..._compress import CountStats, GaussianStats
+from ..._design import Design
+from ..._engine.fit import GeneFits, GeneStats, Profiles
+from ..._fit.compress import Layout
+from ..._fit.gaussian import GaussianParts
+from ..._fit.genes import AllFits
+from ..._fit.profiles import GeneProfiles
+from ..._fit.ranges import RangeFit
+from ..._fit.sizes import factors_of_levels
+from ..._fit.totals import GeneTotals
+from ..._inference.separation import Separation
 
 Arrays = dict[str, NDArray[Any]]
 T = TypeVar("T")
@@ -70,6 +73,9 @@ def arrays_of_fit(fitted: RangeFit, prefix: str) -> Arrays:
         out[f"{prefix}ratios"] = fitted.ratios
     if fitted.parts is not None:
         out |= arrays_of(fitted.parts, f"{prefix}parts_")
+    if fitted.factors is not None:
+        out[f"{prefix}log_by_level"] = fitted.factors.log_by_level
+        out[f"{prefix}dominant"] = fitted.factors.dominant
     out[f"{prefix}separated"] = np.array(list(separations), dtype=np.int64)
     for i, separation in enumerate(separations.values()):
         out[f"{prefix}separation{i}_directions"] = separation.directions
@@ -78,8 +84,8 @@ def arrays_of_fit(fitted: RangeFit, prefix: str) -> Arrays:
     return out
 
 
-def fit_from(part: Readable, prefix: str) -> RangeFit:
-    """The fits again."""
+def fit_from(part: Readable, prefix: str, design: Design, layout: Layout) -> RangeFit:
+    """The fits again, of a group with this design."""
     n_factors = next(i for i in range(10**6) if f"{prefix}Lambda{i}" not in part)
     fits = GeneFits(
         **{name: part[f"{prefix}{name}"] for name in _FITS},
@@ -95,11 +101,15 @@ def fit_from(part: Readable, prefix: str) -> RangeFit:
         )
         for i, gene in enumerate(part[f"{prefix}separated"])
     }
+    factors = None
+    if f"{prefix}log_by_level" in part:
+        factors = factors_of_levels(design, layout, part[f"{prefix}log_by_level"], part[f"{prefix}dominant"])
     return RangeFit(
         result=AllFits(fits, separations, part[f"{prefix}left_out"]),
         totals=record_from(GeneTotals, part, f"{prefix}totals_"),
         ratios=part[f"{prefix}ratios"] if f"{prefix}ratios" in part else None,
         parts=record_from(GaussianParts, part, f"{prefix}parts_") if f"{prefix}parts_vcov" in part else None,
+        factors=factors,
     )
 
 

@@ -4,39 +4,41 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
 import pandas as pd
 
-from ._display import logger
-from ._parallel import available_cpus
-from ._results import GeneTests
+from .._display import logger
+from .._parallel.resources import available_cpus
+from .._results import GeneTests
 
 PACKAGES = ("numpy", "scipy", "numba", "pandas", "anndata", "formulaic")
 
 
-def make_recipe(*, tests: Sequence[GeneTests], notes: Sequence[str], **choices: Any) -> dict[str, Any]:
+def make_recipe(
+    options: Mapping[str, Any], tests: Sequence[GeneTests], *, notes: Sequence[str], **facts: Any
+) -> dict[str, Any]:
     """Everything needed to read the results or to run them again.
 
     Parameters
     ----------
+    options
+        The options of the run, as they are recorded.
     tests
         The results, whose own recipes go in per group (or directly, without groups).
     notes
         What was told while running.
-    choices
-        The arguments of the run.
+    facts
+        What else is to be stored.
     """
-    recipe: dict[str, Any] = dict(choices)
-    grouped = recipe.pop("groupby", None)
-    recipe["cells_grouped_by"] = grouped  # scanpy has a use of its own for "groupby"
+    recipe = {**options, **facts}
     pairs = list(dict.fromkeys((contrast.name, contrast.words) for group in tests for contrast in group.contrasts))
     recipe["contrast_keys"] = [name for name, _ in pairs]
     recipe["contrast_words"] = [words for _, words in pairs]  # of one name, they may differ between groups
     recipe["test"] = str(tests[0].recipe.get("test", ""))
-    if grouped is None:
+    if recipe["cells_grouped_by"] is None:
         recipe.update(tests[0].recipe)
     else:
         recipe["groups"] = {group.group: dict(group.recipe) for group in tests}
@@ -90,7 +92,7 @@ def prepare_kernels(moderated: bool) -> None:
     moderated
         Whether the profiles are needed as well as the fits; with two CPUs both are compiled at the same time.
     """
-    from ._engine import entry, profile, warm
+    from .._engine import entry, profile, warm
 
     if not warm.is_compiled(entry.fit_block):
         logger.info("compiling the kernels; this happens once after installation and takes about half a minute")

@@ -11,15 +11,16 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from .._design import Contrast, Design, build_contrasts, build_design, untestable_terms
-from .._errors import DesignError, InputError
+from .._errors import DesignError
+from .._fit.compress import CellGroup
+from .._fit.constant import drop_constant
+from .._fit.details import count_samples, mixed_samples, samples_in_words
+from .._fit.model import check_method
+from .._fit.sizes import CellSizes
+from .._fit.tests import contrast_df
+from .._fit.within import far_slopes, missing_terms
 from .._formula import MixedFormula, parse_formula, term_label
-from .compress import CellGroup
-from .constant import drop_constant
-from .details import count_samples, mixed_samples, samples_in_words
-from .model import check_method
-from .sizes import CellSizes
-from .tests import contrast_df
-from .within import far_slopes, missing_terms
+from .options import RunOptions
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -27,19 +28,6 @@ BoolArray = NDArray[np.bool_]
 
 # Degrees of freedom between samples below which p-values are called fragile.
 FEW_DF = 4.0
-
-
-@dataclass(frozen=True)
-class Choices:
-    """The user's choices that shape a plan, as :func:`sc_glmm.tl.test` takes them."""
-
-    reference: Mapping[str, str] | None = None
-    contrasts: Any = None
-    method: str = "reml"
-    n_agq: int = 1
-    within: str = "heterogeneous"
-    min_cells: int = 0
-    min_samples: int = 0
 
 
 @dataclass(frozen=True)
@@ -73,8 +61,7 @@ def plan_groups(
     groups: Sequence[tuple[str, BoolArray]],
     formula: MixedFormula,
     sizes: CellSizes,
-    choices: Choices,
-    groupby: str | None,
+    options: RunOptions,
 ) -> tuple[list[Plan], dict[str, str], list[str]]:
     """A plan per group; a group that cannot be fitted is skipped with the reason, unless there is only one.
 
@@ -84,15 +71,14 @@ def plan_groups(
         One row per cell of the matrix.
     groups
         Name and ``(n_obs,)`` mask of each group.
-    formula, sizes, choices
+    formula, sizes, options
         The model, the size factors of all cells, the rest.
-    groupby
-        Column that the groups come from, None for one group of all cells.
 
     Returns
     -------
     The plans, the reasons of those that were skipped, and notes.
     """
+    groupby = options.groupby
     plans: list[Plan] = []
     skipped: dict[str, str] = {}
     notes: list[str] = []
@@ -100,7 +86,7 @@ def plan_groups(
         cells = np.flatnonzero(mask & sizes.used)
         try:
             frame: pd.DataFrame = obs.iloc[cells]  # type: ignore[assignment]
-            plan, more = plan_group(name, cells, frame, formula, sizes.log[cells], choices)
+            plan, more = plan_group(name, cells, frame, formula, sizes.log[cells], options)
         except DesignError as error:
             if groupby is None:
                 raise
@@ -113,14 +99,14 @@ def plan_groups(
         raise DesignError(
             f"no level of {groupby!r} can be tested; the first says: {next(iter(skipped.values()), 'none')}"
         )
-    for asked, reason in plans[0].not_tested.items() if choices.contrasts is not None else ():
+    for asked, reason in plans[0].not_tested.items() if options.contrasts is not None else ():
         if all(asked in plan.not_tested for plan in plans):
             raise DesignError(f"the contrast {asked} can be tested in no level of {groupby!r}: {reason}")
     return plans, skipped, notes
 
 
 def plan_group(
-    name: str, cells: IntArray, frame: pd.DataFrame, formula: MixedFormula, log_size: FloatArray, choices: Choices
+    name: str, cells: IntArray, frame: pd.DataFrame, formula: MixedFormula, log_size: FloatArray, options: RunOptions
 ) -> tuple[Plan, list[str]]:
     """Plan one group; the notes say what the user should know.
 
@@ -136,39 +122,37 @@ def plan_group(
         The model.
     log_size
         Natural logs of their size factors.
-    choices
+    options
         The rest.
     """
-    if choices.within not in ("heterogeneous", "homogeneous"):
-        raise InputError(f"within={choices.within!r}: allowed are 'heterogeneous' and 'homogeneous'")
     if len(frame) == 0:
         raise DesignError("no cell with counts is left")
-    if len(frame) < choices.min_cells:
-        raise DesignError(f"{len(frame)} cells, fewer than min_cells={choices.min_cells}")
+    if len(frame) < options.min_cells:
+        raise DesignError(f"{len(frame)} cells, fewer than min_cells={options.min_cells}")
     everywhere = formula
     dropped: tuple[str, ...] = ()
     if name:
         formula, dropped = drop_constant(everywhere, frame)
         if dropped and all(not term for term in formula.fixed_terms):
-            build_design(everywhere, frame, reference=choices.reference)  # says what is constant, if it is a factor
+            build_design(everywhere, frame, reference=options.reference)  # says what is constant, if it is a factor
             raise DesignError(f"nothing can be compared: {', '.join(dropped)} does not vary here")
         if not formula.random:
             raise DesignError(f"no random effect is left: {', '.join(dropped)} does not vary here")
-    if dropped and choices.reference:
+    if dropped and options.reference:
         gone = _names(everywhere) - _names(formula)
-        choices = replace(choices, reference={k: v for k, v in choices.reference.items() if k not in gone})
-    design = build_design(formula, frame, reference=choices.reference)
-    asked, not_tested = _available(design, choices.contrasts) if name else (choices.contrasts, {})
+        options = replace(options, reference={k: v for k, v in options.reference.items() if k not in gone})
+    design = build_design(formula, frame, reference=options.reference)
+    asked, not_tested = _available(design, options.contrasts) if name else (options.contrasts, {})
     if asked is None:
         not_tested = untestable_terms(design)
     contrasts = build_contrasts(design, asked)
-    design, notes = _with_own_variance(design, contrasts, frame, choices)
+    design, notes = _with_own_variance(design, contrasts, frame, options)
     contrasts = build_contrasts(design, asked)
-    _check_samples(design, contrasts, frame, choices.min_samples)
+    _check_samples(design, contrasts, frame, options.min_samples)
     if dropped:
         notes.append(f"{', '.join(dropped)} does not vary here and was dropped from the formula")
     notes += [f"the contrast {text} is not tested: {reason}" for text, reason in not_tested.items()]
-    reml = check_method(choices.method, choices.n_agq, design.random)
+    reml = check_method(options.method, options.n_agq, design.random)
     mixed = mixed_samples(formula, frame.loc[design.kept])
     notes += mixed
     try:
@@ -252,7 +236,7 @@ def _check_samples(design: Design, contrasts: Sequence[Contrast], frame: pd.Data
 
 
 def _with_own_variance(
-    design: Design, contrasts: tuple[Contrast, ...], frame: pd.DataFrame, choices: Choices
+    design: Design, contrasts: tuple[Contrast, ...], frame: pd.DataFrame, options: RunOptions
 ) -> tuple[Design, list[str]]:
     """The design with the variances that tested effects within samples lack."""
     terms = missing_terms(design, contrasts, frame.loc[design.kept])
@@ -264,7 +248,7 @@ def _with_own_variance(
     ]
     if not terms:
         return design, notes
-    if choices.within == "homogeneous":
+    if options.within == "homogeneous":
         notes.append(
             f"nothing was added to the formula: with within='homogeneous', tested effects within samples are taken to "
             f"be the same in all of them. Cells count as replicates, and p-values are too small if effects differ; "
@@ -276,4 +260,4 @@ def _with_own_variance(
         f"tested effects within samples may differ between them, so {', '.join(terms)} was added to the formula; "
         f"within='homogeneous' leaves {'it' if len(terms) == 1 else 'them'} out"
     )
-    return build_design(parse_formula(source), frame, reference=choices.reference), notes
+    return build_design(parse_formula(source), frame, reference=options.reference), notes

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from .._fit.grid_choice import VarianceGrid
+from .._fit.moderated import Moderation
 from .._inference.prior import VariancePrior
-from .grid_choice import VarianceGrid
-from .moderated import Moderation
 
 
 def grid_arrays(grid: VarianceGrid) -> dict[str, Any]:

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import shutil
 import time
+from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from ._errors import InputError
-from ._io.store import Store
-from ._parallel import resolve_n_jobs
-from ._parts.context import Run, open_run
-from ._parts.manifest import Options
-from ._parts.stages import has_profiles, run_chunk
+from .._errors import InputError
+
+# The command loads what its commands need when they are called: `--help` answers at once.
+if TYPE_CHECKING:
+    from .._run.options import RunOptions
+    from .._run.parts.folder import Run
+
+
+class Stage(StrEnum):
+    """What a chunk goes through."""
+
+    prepare = "prepare"
+    compress = "compress"
+    fit = "fit"
+    profile = "profile"
 
 
 def run_one_chunk(
-    source: Path,
-    folder: Path,
-    options: dict[str, Any],
-    which: tuple[int | None, int | None, str | None],
-    *,
-    key: str,
-    n_jobs: int | None,
-    progress: bool,
+    source: Path, folder: Path, options: RunOptions, n_chunks: int | None, chunk: int | None, stage: Stage | None
 ) -> str:
     """Do one stage of one chunk and say so.
 
@@ -32,13 +35,15 @@ def run_one_chunk(
     source, folder
         The input, and where the parts go.
     options
-        Arguments of :class:`~sc_glmm._parts.manifest.Options`.
-    which
+        What is done.
+    n_chunks, chunk, stage
         Number of chunks, number of this chunk, and stage, as the user gave them.
-    key, n_jobs, progress
-        As for :func:`sc_glmm.tl.test`.
     """
-    n_chunks, chunk, stage = which
+    if options.memory_limit is not None:
+        raise InputError(
+            f"--memory-limit {options.memory_limit} does not go with chunks, whose statistics are as large as their "
+            "share of the data; take more chunks to make them smaller"
+        )
     if n_chunks is None or (chunk is None) != (stage == "prepare"):
         raise InputError(
             f"--n-chunks {n_chunks}, --chunk {chunk}, --stage {stage}: a chunk needs both its number (from 0 on) and "
@@ -47,14 +52,15 @@ def run_one_chunk(
     if folder.suffix in (".h5ad", ".csv", ".parquet") or folder.is_file():
         raise InputError(f"The output {folder} must be a folder for the parts; 'sc-glmm combine' makes files of them.")
     start = time.perf_counter()
-    run = open_run(
-        folder, source, Options(**options), n_chunks, key=key, n_jobs=resolve_n_jobs(n_jobs), progress=progress
-    )
+    from .._run.parts.chunks import has_profiles, run_chunk
+    from .._run.parts.folder import open_run
+
+    run = open_run(folder, source, options, n_chunks)
     if chunk is None:
         notes = "".join(f"note: {note}\n" for note in run.prepared.job.notes)
         stages = [name for name in run.stages if name != "profile" or has_profiles(run)]
         return f"{notes}Prepared {folder} for {n_chunks} chunks; stages: {', '.join(stages)}"
-    name = stage or run.stages[0]
+    name = run.stages[0] if stage is None else stage.value
     done = run_chunk(run, name, chunk)
     if done.skipped:
         return f"Chunk {chunk} of stage {name} was finished before: {done.path}"
@@ -63,6 +69,8 @@ def run_one_chunk(
 
 def write_into_copy(run: Run, path: Path) -> None:
     """Copy the input to `path` and write the results into the copy, without a matrix in memory."""
+    from .._io.store import Store
+
     store = run.opened.store
     if store is None or store.is_zarr:
         raise InputError("The input is no .h5ad file, so that the output cannot be one; choose .csv or .parquet.")

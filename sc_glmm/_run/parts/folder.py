@@ -9,22 +9,24 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from .._anndata import Opened, open_data
-from .._compress.size_factors import library_size, pseudobulk
-from .._compress.source import Source
-from .._display import logger
-from .._errors import InputError
-from .._fit.compress import Layout, Pass, plan_passes
-from .._fit.genes import BLOCK
-from .._fit.plan import Plan
-from .._io.tables import columns_of
-from .._job import Job, Question, leaves_sizes_to_us, plan_job, understand
+from ..._anndata import Opened, open_data
+from ..._compress.size_factors import library_size, pseudobulk
+from ..._compress.source import Source
+from ..._design import finest
+from ..._display import logger
+from ..._errors import InputError
+from ..._fit.compress import Layout, Pass, plan_passes
+from ..._fit.genes import BLOCK
+from ..._io.tables import columns_of
+from ..._parallel.resources import resolve_n_jobs
+from ..job import Job, ParsedRequest, plan_job, validate_request
+from ..options import RunOptions
+from ..plan import Plan
 from .files import Part, write_part
 from .fingerprint import matrix_fingerprint, plan_fingerprint
 from .manifest import (
     MANIFEST,
     Manifest,
-    Options,
     check_part,
     check_same_run,
     current_versions,
@@ -50,19 +52,25 @@ class Run:
         Where the parts are.
     manifest
         What all processes agree in.
-    opened, question, source
+    opened, request, source
         The data, what was asked for, and the matrix.
-    n_jobs, progress
-        Threads of this process, and whether it shows a bar.
     """
 
     folder: Path
     manifest: Manifest
     opened: Opened
-    question: Question
+    request: ParsedRequest
     source: Source
-    n_jobs: int
-    progress: bool | None
+
+    @property
+    def n_jobs(self) -> int:
+        """Threads of this process."""
+        return resolve_n_jobs(self.request.options.n_jobs)
+
+    @property
+    def progress(self) -> bool | None:
+        """Whether it shows a bar."""
+        return self.request.options.progress
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -121,8 +129,8 @@ class Run:
         with Part(path, f"run --stage prepare again (or any chunk) in {self.folder}") as part:
             check_part(part, self.manifest, "prepare", None)
             library = part["library"] if "library" in part else np.zeros(0)
-            job = plan_job(self.opened.adata, self.question, lambda: library)
-            if part.header.get("plan") != plan_fingerprint(job.plans, self.question.selected):
+            job = plan_job(self.opened.adata, self.request, lambda: library)
+            if part.header.get("plan") != plan_fingerprint(job.plans, self.request.selected):
                 raise InputError(
                     f"{self.manifest.data}: the columns of obs that the formula uses, or the selected genes, are not "
                     f"those that {path} was made from; restore them, or remove the folder and run all chunks again"
@@ -162,12 +170,8 @@ class Prepared:
 def open_run(
     folder: Path,
     data: Path,
-    options: Options,
+    options: RunOptions,
     n_chunks: int,
-    *,
-    key: str = "glmm",
-    n_jobs: int = 1,
-    progress: bool | None = False,
 ) -> Run:
     """Open the data and join a run, or begin it.
 
@@ -177,11 +181,11 @@ def open_run(
         If the data cannot be used, or the folder holds another run.
     """
     columns = columns_of(options.formula, options.groupby, options.size_factors, options.offset)
-    opened = open_data(data, key, columns=columns)
-    question = understand(opened, options.request())
-    if question.request.test == "bootstrap":
+    opened = open_data(data, options.key_added, columns=columns)
+    request = validate_request(opened, options)
+    if request.test == "bootstrap":
         raise InputError("test='bootstrap' is for a few genes and does not run in chunks; use tl.test")
-    source = question.response.matrix
+    source = request.response.matrix
     if not isinstance(source, Source):
         raise InputError(f"{data} is not read from disk; give the path of an .h5ad file or a zarr store")
     limit = min(source.shape)
@@ -195,7 +199,7 @@ def open_run(
         n_chunks=n_chunks,
         versions=current_versions(),
         data=str(data.resolve()),
-        key=key,
+        key=options.key_added,
     )
     found = read_manifest(folder)
     if found is None:
@@ -209,21 +213,21 @@ def open_run(
         write_manifest(folder, manifest)
     else:
         check_same_run(folder, found, manifest)
-    return Run(folder, manifest, opened, question, source, n_jobs, progress)
+    return Run(folder, manifest, opened, request, source)
 
 
 def _prepare(run: Run, path: Path) -> None:
     """Read the matrix once, where size factors are left to us; once more if genes are cut first, for the samples."""
     arrays: dict[str, FloatArray] = {}
     library = np.zeros(0)
-    if leaves_sizes_to_us(run.question):
+    if run.request.needs_library:
         logger.info("reading the matrix for the library sizes")
         library = library_size(run.source, check=True, n_jobs=run.n_jobs, progress=run.progress)
         arrays["library"] = library
-    job = plan_job(run.opened.adata, run.question, lambda: library)
+    job = plan_job(run.opened.adata, run.request, lambda: library)
     if job.task.normalise and run.manifest.layout == "genes":
         arrays |= {f"{i}/bulk": bulk for i, bulk in enumerate(_bulk(run, job.plans))}
-    write_part(path, run.manifest.header("prepare", plan=plan_fingerprint(job.plans, run.question.selected)), arrays)
+    write_part(path, run.manifest.header("prepare", plan=plan_fingerprint(job.plans, run.request.selected)), arrays)
 
 
 def _bulk(run: Run, plans: list[Plan]) -> list[FloatArray]:
@@ -231,9 +235,10 @@ def _bulk(run: Run, plans: list[Plan]) -> list[FloatArray]:
     codes = np.full(run.source.shape[0], -1, dtype=np.int64)
     edges = [0]
     for plan in plans:
-        finest = max(plan.cells.design.random, key=lambda term: len(term.levels))
-        codes[plan.cells.cells] = edges[-1] + finest.codes
-        edges.append(edges[-1] + len(finest.levels))
+        random = plan.cells.design.random
+        samples = random[finest(random)]
+        codes[plan.cells.cells] = edges[-1] + samples.codes
+        edges.append(edges[-1] + len(samples.levels))
     bulk = pseudobulk(run.source, codes, edges[-1], n_jobs=run.n_jobs)
     return [bulk[first:last] for first, last in zip(edges[:-1], edges[1:], strict=True)]
 

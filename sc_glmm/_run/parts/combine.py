@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
-from .._display import logger, warn_notes
-from .._errors import InputError
-from .._fit.ranges import join_profiles
-from .._fit.run import finish, model_of, normalise
-from .._fit.tests import is_moderated
-from .._job import put_results
-from .._results import GeneTests
-from .context import PREPARED, Run, listed, open_run
+from ..._display import logger, warn_notes
+from ..._errors import InputError
+from ..job import put_results
+from .chunks import conductor_of, has_profiles, run_chunk
+from .folder import PREPARED, Run, listed, open_run
 from .manifest import MANIFEST, check_same_run, current_versions, read_manifest
-from .stages import has_profiles, plan_of_profiles, read_fits, read_profiles, run_chunk, stats_of
 
 # What a part says of who made it.
 _BY = "combine"
@@ -28,7 +21,7 @@ def combine(
     data: Path | None = None,
     *,
     key: str | None = None,
-    n_jobs: int = 1,
+    n_jobs: int | None = 1,
     progress: bool | None = False,
 ) -> Run:
     """Put the parts of a run together: the results are in ``run.opened.adata`` then, under ``run.manifest.key``.
@@ -59,15 +52,15 @@ def combine(
     path = Path(found.data) if data is None else data
     if not path.exists():
         raise InputError(f"{path}, from which {folder} was made, is not there; say with --data where it is now")
-    run = open_run(folder, path, found.options, found.n_chunks, key=key or found.key, n_jobs=n_jobs, progress=progress)
-    run = replace(run, manifest=replace(run.manifest, key=key or found.key))
+    options = replace(found.options, key_added=key or found.key, n_jobs=n_jobs, progress=progress)
+    run = open_run(folder, path, options, found.n_chunks)
     _check_stages(run)
     warn_notes(run.prepared.job.notes)
     for stage in run.stages[run.stages.index("fit") :]:
         if stage == "profile" and not has_profiles(run):
             break
         _complete(run, stage)
-    tests, told = _finish_groups(run)
+    tests, told = conductor_of(run).run()
     put_results(run.opened.adata, run.manifest.key, run.prepared.job, tests, told)
     return run
 
@@ -101,21 +94,3 @@ def _complete(run: Run, stage: str) -> None:
         logger.info("stage %r was not run in chunks: %s is done here", stage, listed(missing))
     for chunk in missing:
         run_chunk(run, stage, chunk, _BY)
-
-
-def _finish_groups(run: Run) -> tuple[list[GeneTests], Sequence[str]]:
-    job, genes = run.prepared.job, run.opened.adata.var_names
-    tests, told = [], []
-    none = np.zeros(0, dtype=np.int64)
-    for i, group in enumerate(read_fits(run)):
-        plan, layout = job.plans[i], run.prepared.layouts[i]
-        profile_plan = made = None
-        if is_moderated(job.task.test, job.task.family):
-            profile_plan = plan_of_profiles(run, i, group)
-        if profile_plan is not None:
-            made = join_profiles(read_profiles(run, i, profile_plan))
-        model, factors = normalise(model_of(plan, layout, stats_of(run, i, none), job.task), job.task, group.bulk)
-        table, notes = finish(plan, layout, model, job.task, genes, factors, group.fitted, profile_plan, made)
-        tests.append(table)
-        told += notes
-    return tests, told

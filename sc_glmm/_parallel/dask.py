@@ -12,7 +12,7 @@ from functools import cache
 from importlib.metadata import version
 from typing import Any, TypeVar
 
-from ._errors import InputError
+from .._errors import InputError
 
 T = TypeVar("T")
 

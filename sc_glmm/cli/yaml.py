@@ -9,8 +9,8 @@ from typing import Any
 
 import typer
 
-from ._console import told_to_the_user
-from ._errors import InputError
+from .._errors import InputError
+from .console import report_errors
 
 # Where a file of options leaves the contrasts in it for the command.
 CONTRASTS = "sc_glmm.contrasts"
@@ -44,7 +44,7 @@ def read_options(context: typer.Context, path: Path | None) -> Path | None:
     """
     if path is None:
         return None
-    with told_to_the_user():
+    with report_errors():
         options = read_yaml(path)
         if not isinstance(options, Mapping):
             raise InputError(f"{path} holds no options; write one on each line, such as groupby: cell_type")

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from .._compress.source import Source
-from .._fit.plan import Plan
+from ..._compress.source import Source
+from ..plan import Plan
 
 # Lines of the matrix whose values go into its digest, spread evenly.
 _PROBES = 32

@@ -5,81 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from .._dask import package_versions
-from .._errors import InputError
-from .._fit.dispersion import Dispersion
-from .._fit.plan import Choices
-from .._job import Request
+from ..._errors import InputError
+from ..._parallel.dask import package_versions
+from ..options import RunOptions
 from .files import Part, write_atomically
 
 MANIFEST = "manifest.json"
 # Version of the layout of the folder.
-FORMAT = 2
-
-
-@dataclass(frozen=True)
-class Options:
-    """The arguments of :func:`sc_glmm.tl.test` that shape its numbers, as plain values."""
-
-    formula: str
-    family: str = "nb"
-    method: str = "reml"
-    test: str | None = None
-    min_counts: int = 0
-    n_agq: int = 1
-    size_factors: str | None = None
-    offset: str | None = None
-    reference: Mapping[str, str] | None = None
-    contrasts: Any = None
-    groupby: str | None = None
-    within: str = "heterogeneous"
-    min_cells: int = 0
-    min_samples: int = 0
-    dispersion: Dispersion = "ml"
-    adjust: str = "group"
-    genes: str | list[str] | None = None
-
-    def request(self) -> Request:
-        """The same for :mod:`sc_glmm._job`."""
-        return Request(
-            formula=self.formula,
-            family=self.family,
-            size_factors=self.size_factors,
-            offset=self.offset,
-            groupby=self.groupby,
-            test=self.test,
-            genes=self.genes,
-            min_counts=self.min_counts,
-            dispersion=self.dispersion,
-            adjust=self.adjust,
-            choices=Choices(
-                self.reference,
-                self.contrasts,
-                self.method,
-                self.n_agq,
-                self.within,
-                self.min_cells,
-                self.min_samples,
-            ),
-        )
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Options:
-        """The options again; JSON makes lists of the triples among the contrasts."""
-        return cls(**{**values, "contrasts": _with_triples(values.get("contrasts"))})
-
-
-def _with_triples(contrasts: Any) -> Any:
-    """Contrasts as a list or dictionary whose lists of words are tuples."""
-    if isinstance(contrasts, Mapping):
-        return {name: _with_triples([one])[0] for name, one in contrasts.items()}
-    if not isinstance(contrasts, list):
-        return contrasts
-    return [tuple(c) if isinstance(c, list) and all(isinstance(w, str) for w in c) else c for c in contrasts]
+FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -89,7 +26,7 @@ class Manifest:
     Attributes
     ----------
     options
-        What is fitted and tested.
+        What is fitted and tested; those that matter for numbers are kept.
     fingerprint
         Digest of the matrix and its names (:func:`.fingerprint.matrix_fingerprint`).
     shape
@@ -106,7 +43,7 @@ class Manifest:
         Name under which the results are stored; not part of what must agree.
     """
 
-    options: Options
+    options: RunOptions
     fingerprint: str
     shape: tuple[int, int]
     layout: str
@@ -117,11 +54,11 @@ class Manifest:
 
     def facts(self) -> dict[str, Any]:
         """What parts must agree in, in words that a message can use."""
-        options = replace(self.options, genes=_short(self.options.genes))
+        options = {**self.options.plain(), "genes": _short(self.options.genes)}
         return {
             "format of the folder": FORMAT,
             **{f"version of {name}": number for name, number in self.versions.items()},
-            **{_WORDS.get(name, name): value for name, value in json.loads(json.dumps(asdict(options))).items()},
+            **{_WORDS.get(name, name): value for name, value in options.items()},
             "fingerprint of the data": self.fingerprint,
             "number of chunks": self.n_chunks,
         }
@@ -135,7 +72,7 @@ class Manifest:
         return {"run": self.digest(), "stage": stage, "chunk": chunk, "facts": self.facts(), **more}
 
 
-def _short(genes: str | list[str] | None) -> str | None:
+def _short(genes: Any) -> str | None:
     """A column by its name, a list of names by their number and digest: every part holds it."""
     if genes is None or isinstance(genes, str):
         return genes
@@ -147,7 +84,7 @@ _WORDS = {"n_agq": "number of quadrature nodes", "min_counts": "least number of 
 
 def current_versions() -> dict[str, str]:
     """Versions of this process."""
-    from .._engine.entry import KERNEL_DIGEST
+    from ..._engine.entry import KERNEL_DIGEST
 
     return {**package_versions(), "the kernels": KERNEL_DIGEST[:16]}
 
@@ -160,7 +97,7 @@ def differences(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write the manifest of a run; several processes may do so at once, with the same content."""
-    content = {"run": manifest.digest(), **asdict(manifest)}
+    content = {"run": manifest.digest(), **vars(manifest), "options": manifest.options.plain()}
 
     def fill(file: IO[bytes]) -> None:
         file.write(json.dumps(content, indent=2).encode() + b"\n")
@@ -180,7 +117,7 @@ def read_manifest(folder: Path) -> Manifest | None:
     try:
         values = json.loads(path.read_bytes())
         written = values.pop("run")
-        options = Options.from_json(values.pop("options"))
+        options = RunOptions.from_plain(values.pop("options"))
         manifest = Manifest(options=options, **{**values, "shape": tuple(values["shape"])})
     except FileNotFoundError:
         return None

@@ -13,8 +13,8 @@ from typing import NoReturn
 
 import typer
 
-from ._errors import ScGlmmError, ScGlmmWarning
-from ._io.leftovers import temporary_beside
+from .._errors import ScGlmmError, ScGlmmWarning
+from .._io.leftovers import temporary_beside
 
 # What a shell reports for a command that Ctrl-C ended.
 INTERRUPTED = 130
@@ -22,9 +22,9 @@ _PLANS = (DeprecationWarning, PendingDeprecationWarning, FutureWarning)
 
 
 @contextmanager
-def told_to_the_user() -> Iterator[None]:
+def report_errors() -> Iterator[None]:
     """Turn our errors into a message and exit code 2, and our warnings into notes; a bug keeps its traceback."""
-    from ._display import logger
+    from .._display import logger
 
     level = logger.level
     # The log speaks of slots of an AnnData; the commands say in their own words what was done.
@@ -57,6 +57,7 @@ def _show_warning(message: Warning | str, category: type[Warning], *_: object, *
 
 
 def fail(message: str) -> NoReturn:
+    """End the command with a message and exit code 2."""
     typer.echo(f"error: {message}", err=True)
     raise typer.Exit(2)
 

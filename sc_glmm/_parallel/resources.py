@@ -1,19 +1,13 @@
-"""Blocks of work over threads, joblib's ambient backend or an ambient Dask client, results in order."""
+"""What this process may use: CPUs and memory."""
 
 from __future__ import annotations
 
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path, PurePosixPath
-from typing import TypeVar
 
-from ._dask import blocks_on_dask, dask_client
-from ._errors import InputError
-
-T = TypeVar("T")
+from .._errors import InputError
 
 
 def available_cpus() -> int:
@@ -116,58 +110,3 @@ def available_memory() -> int:
     except (OSError, ValueError):
         pass  # no cgroup v2 here: nothing caps the memory of the system
     return max(free if free < 1 << 62 else 1 << 32, 1 << 26)
-
-
-def run_blocks(
-    work: Callable[..., T], shared: tuple[object, ...], blocks: Iterable[tuple[object, ...]], n_jobs: int
-) -> Iterator[T]:
-    """``work(*shared, *block)`` for each block; results come in the order of the blocks, whatever does the work.
-
-    Threads of this process do, unless somebody set another backend of joblib or there is a Dask client: then blocks
-    travel to other processes, so that `shared` should be small and a block hold what it needs of large arrays.
-
-    BLAS has one thread meanwhile: two of them would change the last bits, and together with the workers they would
-    take more CPUs than `n_jobs`.
-    """
-    client = dask_client()
-    if client is not None:
-        yield from blocks_on_dask(client, work, shared, blocks)
-        return
-    with one_blas_thread():
-        if n_jobs == 1:
-            for block in blocks:
-                yield work(*shared, *block)
-            return
-        from joblib import Parallel, delayed
-
-        parallel = Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")
-        here = os.getpid()
-        yield from parallel(delayed(_work_in)(here, work, *shared, *block) for block in blocks)
-
-
-def _work_in(caller: int, work: Callable[..., T], *block: object) -> T:
-    """The work; a process of its own has a BLAS of its own, while threads share the limit and must not touch it."""
-    if os.getpid() == caller:
-        return work(*block)
-    with one_blas_thread():
-        return work(*block)
-
-
-def one_blas_thread() -> AbstractContextManager[object]:
-    """BLAS has one thread in this process until the context ends."""
-    from threadpoolctl import threadpool_limits
-
-    return threadpool_limits(limits=1, user_api="blas")
-
-
-def run_threads(work: Callable[..., T], blocks: Sequence[tuple[object, ...]], n_jobs: int) -> Iterator[T]:
-    """As :func:`run_blocks`, always in threads: for work that writes into arrays of this process."""
-    with one_blas_thread():
-        if n_jobs == 1 or len(blocks) < 2:
-            for block in blocks:
-                yield work(*block)
-            return
-        from joblib import Parallel, delayed
-
-        parallel = Parallel(n_jobs=n_jobs, require="sharedmem", return_as="generator")
-        yield from parallel(delayed(work)(*block) for block in blocks)

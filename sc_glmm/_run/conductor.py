@@ -1,0 +1,233 @@
+"""One conductor for all runs: the stages in their order, over a store that knows where statistics and results are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from .._compress.matrix import Matrix
+from .._compress.source import Source
+from .._display import logger, warn_notes
+from .._engine.fit import GeneStats
+from .._fit.bootstrap import bootstrap_p_values
+from .._fit.compress import Compressed, Layout
+from .._fit.genes import GeneModel
+from .._fit.moderated import moderate
+from .._fit.profiles import GeneProfiles, ProfilePlan, plan_profiles, profile_all
+from .._fit.ranges import RangeFit, join_fits, join_profiles
+from .._fit.sizes import NOTABLE_SHIFT, SampleFactors
+from .._fit.slabs import join_stats
+from .._fit.tests import is_moderated, needs_every_node
+from .._inference.prior import VariancePrior
+from .._results import GeneTests
+from .plan import Plan
+from .stages import Task, finish, fit_range, model_of
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+T = TypeVar("T")
+
+# Largest over median eigenvalue of the residual covariance above which genes are called correlated.
+NOTABLE_EIGEN_RATIO = 3.0
+
+
+class Store(Protocol):
+    """Where the statistics of the genes are, and what the stages made of them, chunk by chunk."""
+
+    @property
+    def ranges(self) -> Sequence[tuple[int, int]]:
+        """First gene of each chunk, and the one after its last."""
+
+    def layout(self, i: int) -> Layout:
+        """Rows and nodes of group `i`."""
+
+    def cells(self, i: int, chunk: int) -> Compressed:
+        """The cells of group `i`, compressed for the genes of a chunk: what fits start from."""
+
+    def stats(self, i: int, chunk: int) -> GeneStats:
+        """The statistics of these genes once more, for the stages after the fits."""
+
+    def factors(self, i: int, chunk: int) -> SampleFactors | None:
+        """Factors of the samples for their composition, from the counts of all genes; None if they are not wanted."""
+
+    def prior(self, i: int) -> tuple[VariancePrior | None, FloatArray] | None:
+        """The prior of the variances and the abundance ranks of the genes, where an earlier run found them."""
+
+    def get(self, stage: str, i: int, chunk: int, make: Callable[[], T]) -> T:
+        """What a stage (or ``"model"``, ``"plan"``) gave for a chunk of group `i`: as it was kept, or made now."""
+
+    def drop(self, i: int) -> None:
+        """Forget what was made of group `i`: its tables are finished."""
+
+
+@dataclass(frozen=True)
+class Conductor:
+    """A run over a store.
+
+    Attributes
+    ----------
+    plans
+        The groups, with places in `matrix`.
+    task
+        What is done with each.
+    matrix
+        ``(n_obs, n_genes)`` response, in memory or read chunk by chunk.
+    genes
+        Names of the genes.
+    store
+        Where statistics and results are.
+    n_jobs, progress
+        Threads of this process, and whether it shows a bar.
+    """
+
+    plans: Sequence[Plan]
+    task: Task
+    matrix: Matrix | Source
+    genes: pd.Index
+    store: Store
+    n_jobs: int = 1
+    progress: bool | None = False
+
+    def run(self) -> tuple[list[GeneTests], list[str]]:
+        """The tables of every group, and notes (which have been told)."""
+        tests, notes = [], []
+        for i in range(len(self.plans)):
+            made, more = self.tables(i)
+            self._tell(i, made, more)
+            self.store.drop(i)
+            tests.append(made)
+            notes += more
+        return tests, notes
+
+    def fit(self, i: int, chunk: int) -> RangeFit:
+        """Fit the genes of a chunk."""
+        plan, cells, factors = self.plans[i], self.store.cells(i, chunk), self.store.factors(i, chunk)
+        model = self.store.get("model", i, chunk, lambda: model_of(plan, cells, cells.stats, self.task, factors))
+        return fit_range(
+            self.matrix,
+            plan,
+            cells,
+            model,
+            self.task,
+            factors,
+            first_gene=self.store.ranges[chunk][0],
+            n_jobs=self.n_jobs,
+            progress=self.progress,
+        )
+
+    def fitted(self, i: int, chunk: int) -> RangeFit:
+        """The fits of a chunk."""
+        return self.store.get("fit", i, chunk, lambda: self.fit(i, chunk))
+
+    def all_fitted(self, i: int) -> RangeFit:
+        """The fits of all genes."""
+        return join_fits([self.fitted(i, chunk) for chunk in range(len(self.store.ranges))])
+
+    def model(self, i: int, chunk: int) -> GeneModel:
+        """The model of a chunk whose genes have been fitted."""
+        return self.store.get("model", i, chunk, lambda: self._model(i, self.store.stats(i, chunk)))
+
+    def profile_plan(self, i: int) -> ProfilePlan | None:
+        """Trend of the dispersions and grid of the variances, from the fits of all genes; None without profiles."""
+        return self.store.get("plan", i, 0, lambda: self._plan_profiles(i))
+
+    def profile(self, i: int, chunk: int) -> GeneProfiles | None:
+        """Profile the genes of a chunk; None if the test, or the group, has no profiles."""
+        plan = self.profile_plan(i)
+        if plan is None:
+            return None
+        return profile_all(
+            self.model(i, chunk),
+            self.fitted(i, chunk).result,
+            plan.take(*self.store.ranges[chunk]),
+            self._contrasts(i),
+            every_node=needs_every_node(self.task.test),
+            n_jobs=self.n_jobs,
+            progress=self.progress,
+        )
+
+    def tables(self, i: int) -> tuple[GeneTests, list[str]]:
+        """Prior, tests and tables of a group, and notes."""
+        fitted, plan, moderation = self.all_fitted(i), self.profile_plan(i), None
+        if plan is not None:
+            chunks = range(len(self.store.ranges))
+            made = [self.store.get("profile", i, chunk, partial(self.profile, i, chunk)) for chunk in chunks]
+            profiles = join_profiles([each for each in made if each is not None])
+            moderation = moderate(self.model(i, 0), fitted.result, plan, profiles, self.store.prior(i))
+        return finish(
+            self.plans[i],
+            self.store.layout(i),
+            self.model(i, 0),
+            self.task,
+            self.genes,
+            fitted,
+            moderation,
+            self._bootstrap(i),
+        )
+
+    def _model(self, i: int, stats: GeneStats) -> GeneModel:
+        return model_of(self.plans[i], self.store.layout(i), stats, self.task, self.fitted(i, 0).factors)
+
+    def _contrasts(self, i: int) -> list[FloatArray]:
+        return [contrast.L for contrast in self.plans[i].contrasts]
+
+    def _plan_profiles(self, i: int) -> ProfilePlan | None:
+        if not is_moderated(self.task.test, self.task.family):
+            return None
+        fitted, kind = self.all_fitted(i), self.task.options.dispersion
+        pick = partial(self._pick, i)
+        return plan_profiles(self.model(i, 0), fitted.result, fitted.totals, self._contrasts(i), pick, kind)
+
+    def _pick(self, i: int, genes: IntArray) -> GeneStats:
+        """The statistics of a few genes of any chunk, in their order, at the size factors of the model."""
+        parts, order = [], []
+        for chunk, (first, last) in enumerate(self.store.ranges):
+            places = np.flatnonzero((genes >= first) & (genes < last))
+            if len(places):
+                parts.append(self.store.stats(i, chunk).pick(genes[places] - first))
+                order.append(places)
+        joined = join_stats(parts, np.concatenate([part.A for part in parts]))
+        return self._model(i, joined.pick(np.argsort(np.concatenate(order), kind="stable"))).stats
+
+    def _bootstrap(self, i: int) -> Callable[[FloatArray], FloatArray] | None:
+        """What gives the p-values of ``test="bootstrap"`` for a contrast matrix; its genes are in one chunk."""
+        if self.task.test != "bootstrap" or self.task.selected is None:
+            return None
+        known: dict[str, Any] = {"n_boot": self.task.options.n_boot, "seed": self.task.options.seed}
+        return partial(
+            bootstrap_p_values,
+            self.plans[i].cells,
+            self.store.cells(i, 0),
+            self.model(i, 0),
+            genes=np.flatnonzero(self.task.selected),
+            n_jobs=self.n_jobs,
+            **known,
+        )
+
+    def _tell(self, i: int, made: GeneTests, notes: list[str]) -> None:
+        """Say what the user should know of a group."""
+        name, factors = self.plans[i].cells.name, self.fitted(i, 0).factors
+        where = f"{name}: " if name else ""
+        warn_notes(f"{where}{note}" for note in notes)
+        if factors is not None and factors.shift > NOTABLE_SHIFT:
+            named = ", ".join(str(self.genes[g]) for g in factors.dominant[:5])
+            logger.info(
+                "%scomposition shifts the size factors of a sample by up to %.2f (natural log)%s",
+                where,
+                factors.shift,
+                f"; genes above 5 % of a sample's counts: {named}" if named else "",
+            )
+        ratio = made.recipe.get("eigen_ratio", 0.0) if made.recipe["test"] == self.task.test else 0.0
+        if ratio > NOTABLE_EIGEN_RATIO:
+            logger.info(
+                "%sresiduals between samples are correlated over genes (largest over median eigenvalue %.1f): counts "
+                "of hits vary more from data set to data set than for independent genes",
+                where,
+                ratio,
+            )

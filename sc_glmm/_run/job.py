@@ -1,0 +1,201 @@
+"""The main job between AnnData and the stages: what is to be done from the tables, and where the results go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from .._anndata import Opened, Response, cut_note, find_response, groups_of, obs_numbers, write_results
+from .._errors import InputError
+from .._families.registry import Family
+from .._fit.adjust import adjust_over_groups
+from .._fit.details import details_table
+from .._fit.model import get_family
+from .._fit.selection import describe_selection, select_genes
+from .._fit.sizes import CellSizes, check_offset, check_size_factors, library_sizes
+from .._fit.tests import check_test, default_test, is_moderated
+from .._formula import MixedFormula, parse_formula
+from .._results import GeneTests
+from .options import RunOptions
+from .plan import Plan, plan_groups
+from .recipe import make_recipe
+from .stages import Task
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class ParsedRequest:
+    """Options that have been checked against the data.
+
+    Attributes
+    ----------
+    options
+        What was asked for.
+    formula, family
+        The model.
+    test
+        The test: the family's own, unless another was asked for.
+    response
+        The matrix that is modelled.
+    selected
+        ``(n_vars,)`` genes that are tested; None for all.
+    """
+
+    options: RunOptions
+    formula: MixedFormula
+    family: Family
+    test: str
+    response: Response
+    selected: BoolArray | None
+
+    @property
+    def needs_library(self) -> bool:
+        """Whether size factors are library sizes, for which the matrix must be read once before anything else."""
+        given = self.options.size_factors is not None or self.options.offset is not None or bool(self.formula.offsets)
+        return self.family.counts and not given
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that the stages need, but the matrix.
+
+    Attributes
+    ----------
+    request
+        What was asked for.
+    sizes
+        Size factors of the cells.
+    groups
+        Name and ``(n_obs,)`` mask of every group of cells.
+    plans, skipped
+        Those that are fitted, and why the others are not.
+    task
+        What is done with each.
+    notes
+        What the user should know.
+    """
+
+    request: ParsedRequest
+    sizes: CellSizes
+    groups: list[tuple[str, BoolArray]]
+    plans: list[Plan]
+    skipped: dict[str, str]
+    task: Task
+    notes: list[str]
+
+
+def validate_request(opened: Opened, options: RunOptions) -> ParsedRequest:
+    """Check options against the data, without a look at the matrix beyond its first values."""
+    family, formula = get_family(options.family), parse_formula(options.formula)
+    if not formula.random:
+        raise InputError(
+            f"the formula {options.formula!r} has no random effect: cells of one sample are not independent, so say "
+            "which column names the samples, as in 'counts ~ disease + (1|sample)'"
+        )
+    check_test(options.test, family)
+    test = options.test or default_test(family)
+    if options.dispersion == "shrunken" and not (family.name == "nb" and is_moderated(test, family)):
+        raise InputError(
+            f"dispersion='shrunken' with family={family.name!r} and test={test!r}: dispersions are drawn to their "
+            "trend for the moderated tests of family='nb' only (such as 'eb_lr'); leave it out, or choose one of these"
+        )
+    if test == "bootstrap" and options.genes is None:
+        raise InputError("test='bootstrap' fits many simulated data sets for each gene: say for which, with genes=")
+    var: pd.DataFrame = opened.adata.var  # type: ignore[assignment]
+    selected = select_genes(var, options.genes)
+    return ParsedRequest(options, formula, family, test, find_response(opened, formula, family.counts), selected)
+
+
+def plan_job(adata: AnnData, request: ParsedRequest, library: Callable[[], FloatArray]) -> Job:
+    """Plan all groups.
+
+    Parameters
+    ----------
+    adata
+        `obs` and `var`.
+    request
+        What was asked for.
+    library
+        Gives the library sizes, ``(n_obs,)``; called if size factors are left to us.
+    """
+    options = request.options
+    sizes = find_sizes(adata, request.formula, request.family, options.size_factors, options.offset, library)
+    groups, ungrouped = groups_of(adata, options.groupby)
+    obs: pd.DataFrame = adata.obs  # type: ignore[assignment]
+    plans, skipped, planned = plan_groups(obs, groups, request.formula, sizes, options)
+    task = Task(options, request.family, request.test, normalise=sizes.default, selected=request.selected)
+    notes = [*request.response.notes, *sizes.notes, *ungrouped, *planned]
+    return Job(request, sizes, groups, plans, skipped, task, notes)
+
+
+def put_results(adata: AnnData, key: str, job: Job, tests: list[GeneTests], told: Sequence[str]) -> list[GeneTests]:
+    """Write the tables under `key`, p-values adjusted as was asked; `told` are the notes of the stages."""
+    request, options, sizes = job.request, job.request.options, job.sizes
+    if options.adjust == "global":
+        tests = adjust_over_groups(tests)
+    recipe = make_recipe(
+        options.recorded(
+            reference=dict(options.reference or {}),
+            size_factors=sizes.source,
+            genes=describe_selection(options.genes, request.selected),
+        ),
+        tests,
+        notes=[*job.notes, *told],
+        response=request.response.name,
+        n_obs=adata.n_obs,
+        n_vars=adata.n_vars,
+    )
+    details = None
+    if options.groupby is not None:
+        used = [(name, mask & sizes.used) for name, mask in job.groups]
+        obs: pd.DataFrame = adata.obs  # type: ignore[assignment]
+        details = details_table(tests, job.skipped, obs, used, request.formula, options.groupby)
+    given = sizes.log if options.size_factors is not None or options.offset is not None else None
+    write_results(adata, key, tests, recipe, groupby=options.groupby, details=details, sizes=given)
+    return tests
+
+
+def find_sizes(
+    adata: AnnData,
+    formula: MixedFormula,
+    family: Family,
+    size_factors: Any,
+    offset: Any,
+    library: Callable[[], FloatArray],
+) -> CellSizes:
+    """Size factors as given or by default; only the default calls `library`, which gives the sums of the cells."""
+    if size_factors is not None and offset is not None:
+        raise InputError(
+            "size_factors and offset were both given; size_factors are linear, offset is their natural log: pass one"
+        )
+    everything = np.ones(adata.n_obs, dtype=bool)
+    if not family.counts:
+        if size_factors is not None:
+            raise InputError("size_factors do not go with family='gaussian', whose response is not counts")
+        if offset is None:
+            return CellSizes(np.zeros(adata.n_obs), everything, False, "none", ())
+        values = check_offset(obs_numbers(adata, offset, "offset"), everything, False)
+        return CellSizes(values, everything, False, "offset", ())
+    if size_factors is not None:
+        values = obs_numbers(adata, size_factors, "size_factors")
+        source = size_factors if isinstance(size_factors, str) else "given"
+        return CellSizes(check_size_factors(values, everything), everything, False, source, ())
+    if offset is not None:
+        values = obs_numbers(adata, offset, "offset")
+        source = f"offset {offset}" if isinstance(offset, str) else "offset"
+        return CellSizes(check_offset(values, everything, True), everything, False, source, ())
+    if formula.offsets:
+        return CellSizes(np.zeros(adata.n_obs), everything, False, "offset(...) in the formula", ())
+    total = library()
+    note = cut_note(adata, total)
+    return library_sizes(total, () if note is None else (note,))

@@ -1,0 +1,89 @@
+"""A store in this process: all genes are one chunk, and what was made is kept until its group is finished."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._compress.matrix import Matrix
+from .._compress.source import Source
+from .._engine.fit import GeneStats
+from .._fit.compress import Compressed, Layout, compress_groups
+from .._fit.sizes import SampleFactors, sample_factors, sample_totals
+from .._inference.prior import VariancePrior
+from .plan import Plan
+from .stages import Task
+
+T = TypeVar("T")
+
+
+class MemoryStore:
+    """The genes of `matrix`, compressed by one pass over it.
+
+    Parameters
+    ----------
+    matrix, plans, task
+        As for :class:`.conductor.Conductor`.
+    n_jobs, memory_limit, progress
+        As for :func:`sc_glmm.tl.test`.
+    """
+
+    def __init__(
+        self,
+        matrix: Matrix | Source,
+        plans: Sequence[Plan],
+        task: Task,
+        *,
+        n_jobs: int = 1,
+        memory_limit: int | None = None,
+        progress: bool | None = False,
+    ) -> None:
+        self.ranges = [(0, matrix.shape[1])]
+        self._plans, self._task = plans, task
+        self._kept: dict[tuple[str, int], Any] = {}
+        self._compressed = compress_groups(
+            matrix,
+            [plan.cells for plan in plans],
+            task.family,
+            n_jobs=n_jobs,
+            memory_limit=memory_limit,
+            progress=progress,
+        )
+
+    def layout(self, i: int) -> Layout:
+        """Rows and nodes of group `i`."""
+        return self._compressed[i]
+
+    def cells(self, i: int, chunk: int) -> Compressed:
+        """The compressed cells of group `i`."""
+        return self._compressed[i]
+
+    def stats(self, i: int, chunk: int) -> GeneStats:
+        """Their statistics."""
+        return self._compressed[i].stats
+
+    def factors(self, i: int, chunk: int) -> SampleFactors | None:
+        """Factors of the samples from the counts of all genes."""
+        if not self._task.normalise:
+            return None
+        design, cells = self._plans[i].cells.design, self._compressed[i]
+        return sample_factors(design, cells, sample_totals(design, cells, cells.stats.A))
+
+    def prior(self, i: int) -> tuple[VariancePrior | None, NDArray[np.float64]] | None:
+        """None: the prior is that of these genes."""
+        return None
+
+    def get(self, stage: str, i: int, chunk: int, make: Callable[[], T]) -> T:
+        """What a stage gave for group `i`, made when it is asked for first."""
+        if (stage, i) not in self._kept:
+            self._kept[stage, i] = make()
+        made: T = self._kept[stage, i]
+        return made
+
+    def drop(self, i: int) -> None:
+        """Forget what was made of group `i`."""
+        for key in [key for key in self._kept if key[1] == i]:
+            del self._kept[key]

@@ -1,0 +1,148 @@
+"""One gene of an earlier run, by the same conductor: sample factors, grid and prior are those that the run stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from .._compress.matrix import Matrix
+from .._design import Contrast, finest
+from .._families.registry import Family
+from .._fit.compress import CellGroup, Compressed
+from .._fit.gaussian import GaussianParts
+from .._fit.genes import AllFits, GeneModel
+from .._fit.grid_choice import VarianceGrid
+from .._fit.profiles import ProfilePlan
+from .._fit.sizes import SampleFactors, cell_offsets, factors_of_levels
+from .._fit.tests import contrast_df
+from .._inference.prior import VariancePrior
+from .._results import ContrastTable
+from .conductor import Conductor
+from .memory import MemoryStore
+from .options import RunOptions
+from .plan import Plan
+from .stages import Task
+
+FloatArray = NDArray[np.float64]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class StoredGene:
+    """What a run stored of one gene for the moderated tests.
+
+    Attributes
+    ----------
+    grid, prior, rank
+        Grid of the variances, their prior (None if there was none), and the gene's place by abundance in it.
+    dispersion, phi_from_trend
+        The dispersion that the gene is held at, and whether the trend gave it.
+    """
+
+    grid: VarianceGrid
+    prior: VariancePrior | None
+    rank: float
+    dispersion: float
+    phi_from_trend: bool
+
+
+@dataclass(frozen=True)
+class OneGene:
+    """A gene and its fit.
+
+    Attributes
+    ----------
+    cells
+        The cells with their design.
+    model, result, parts
+        As in the run over all genes; `parts` for Gaussian responses only.
+    offset
+        ``(n_obs,)`` log size factors with the factors of the samples, or what is subtracted from a Gaussian response.
+    tests
+        Gives the tests of its contrasts, where the run stored all that they need.
+    """
+
+    cells: CellGroup
+    model: GeneModel
+    result: AllFits
+    parts: GaussianParts | None
+    offset: FloatArray
+    tests: Callable[[], tuple[ContrastTable, ...]]
+
+
+class _StoredRun(MemoryStore):
+    """A store of one gene, in which the stages over all genes are those of an earlier run."""
+
+    def __init__(
+        self, column: Matrix, plan: Plan, task: Task, by_level: Mapping[str, float], stored: StoredGene | None
+    ) -> None:
+        super().__init__(column, [plan], task)
+        self._by_level, self._stored = by_level, stored
+
+    def factors(self, i: int, chunk: int) -> SampleFactors | None:
+        if not self._task.normalise:
+            return None
+        design = self._plans[i].cells.design
+        levels = design.random[finest(design.random)].levels
+        return factors_of_levels(design, self.layout(i), np.array([self._by_level[level] for level in levels]))
+
+    def prior(self, i: int) -> tuple[VariancePrior | None, FloatArray] | None:
+        return None if self._stored is None else (self._stored.prior, np.array([self._stored.rank]))
+
+    def get(self, stage: str, i: int, chunk: int, make: Callable[[], T]) -> T:
+        if stage != "plan":
+            return super().get(stage, i, chunk, make)
+        plan: Any = None if self._stored is None else self._plan(self._stored, self._kept["model", i])
+        return plan  # type: ignore[no-any-return]
+
+    def _plan(self, stored: StoredGene, model: Any) -> ProfilePlan:
+        exposure = np.sum(model.nodes.ec * model.nodes.weight)
+        return ProfilePlan(
+            grid=stored.grid,
+            abundance=np.log(self._compressed[0].total / exposure),
+            log_dispersion=np.log([stored.dispersion]) if model.family.has_dispersion else np.zeros(1),
+            phi_from_trend=np.array([stored.phi_from_trend]),
+            usable=np.ones(1, dtype=bool),
+        )
+
+
+def fit_one(
+    column: Matrix,
+    gene: str,
+    cells: CellGroup,
+    contrasts: Sequence[Contrast],
+    options: RunOptions,
+    family: Family,
+    *,
+    test: str,
+    log_sample_factors: Mapping[str, float],
+    stored: StoredGene | None,
+) -> OneGene:
+    """Fit the only column of `column` ``(n_cells of the object, 1)`` as the run did.
+
+    Parameters
+    ----------
+    column, gene
+        Counts of the gene in all cells, and its name.
+    cells, contrasts
+        The cells that were fitted, and what was tested.
+    options, family, test
+        How, and the test that was used.
+    log_sample_factors
+        Level of the finest grouping factor -> log factor that its size factors were multiplied by; may be empty.
+    stored
+        What the moderated tests need; None without one.
+    """
+    plan = Plan(cells, tuple(contrasts), tuple(contrast_df(contrasts, cells.design)), options.method == "reml")
+    task = Task(options, family, test, normalise=bool(log_sample_factors))
+    store = _StoredRun(column, plan, task, log_sample_factors, stored)
+    conductor = Conductor([plan], task, column, pd.Index([gene]), store)
+    fitted, model = conductor.fitted(0, 0), conductor.model(0, 0)
+    compressed: Compressed = store.cells(0, 0)
+    offset = cell_offsets(cells, compressed, model) if family.counts else cells.offset
+    return OneGene(cells, model, fitted.result, fitted.parts, offset, lambda: conductor.tables(0)[0].contrasts)

@@ -1,0 +1,107 @@
+"""One chunk of one stage: what the conductor gives for it, in a file of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..._display import logger
+from ..._errors import InputError
+from ..._fit.tests import is_moderated
+from ..conductor import Conductor
+from .files import write_part
+from .folder import Run
+from .records import Arrays, arrays_of, arrays_of_fit, arrays_of_profiles
+from .store import PartsStore, fits_of_plan
+from .sums import compress_cells
+
+
+@dataclass(frozen=True)
+class ChunkResult:
+    """What became of a chunk: its file, and whether it was there before."""
+
+    path: Path
+    skipped: bool
+
+
+def run_chunk(run: Run, stage: str, chunk: int, by: str = "chunk") -> ChunkResult:
+    """Do one chunk of one stage, unless its part is there and sound.
+
+    Parameters
+    ----------
+    run
+        The run.
+    stage
+        ``"compress"``, ``"fit"`` or ``"profile"``.
+    chunk
+        Which of its chunks.
+    by
+        Who does it: what :func:`.combine.combine` has begun it may go on with.
+
+    Raises
+    ------
+    InputError
+        If the run has no such chunk or stage, what it needs is missing or damaged, or the part cannot be written.
+    """
+    if stage not in run.stages:
+        raise InputError(
+            f"stage {stage!r}: a matrix in form {run.source.form!r} is cut by {run.manifest.layout} first, with stages "
+            f"{', '.join(map(repr, run.stages))}"
+        )
+    if not 0 <= chunk < run.manifest.n_chunks:
+        raise InputError(f"chunk={chunk}: allowed are 0 to {run.manifest.n_chunks - 1} (n_chunks - 1)")
+    path = run.path(stage, chunk)
+    if path.exists():
+        try:
+            with run.open_part(stage, chunk) as part:
+                part.verify()
+            return ChunkResult(path, True)
+        except InputError as error:
+            logger.warning("%s; it is made again", str(error).partition("; remove")[0])
+    arrays = _WORK[stage](run, chunk)
+    write_part(path, run.manifest.header(stage, chunk, by=by), arrays)
+    return ChunkResult(path, False)
+
+
+def conductor_of(run: Run) -> Conductor:
+    """The conductor over the parts of a run."""
+    job = run.prepared.job
+    genes = run.opened.adata.var_names
+    return Conductor(job.plans, job.task, run.source, genes, PartsStore(run), run.n_jobs, run.progress)
+
+
+def has_profiles(run: Run) -> bool:
+    """Whether the test needs profiles."""
+    return is_moderated(run.prepared.job.task.test, run.prepared.job.task.family)
+
+
+def _fit(run: Run, chunk: int) -> Arrays:
+    """Fits of a chunk of genes, and their statistics for the stages to come."""
+    conductor = conductor_of(run)
+    out: Arrays = {}
+    for i in range(len(conductor.plans)):
+        fitted, stats = conductor.fit(i, chunk), conductor.store.cells(i, chunk).stats
+        out |= arrays_of_fit(fitted, f"{i}/fit/")
+        # picked, so that the overflow lists are those of these genes alone
+        out |= arrays_of(stats.pick(np.arange(len(stats), dtype=np.int64)), f"{i}/stats/")
+        conductor.store.drop(i)
+    return out
+
+
+def _profile(run: Run, chunk: int) -> Arrays:
+    """Profiles of a chunk of genes, and what they were made from; nothing if the test needs none."""
+    conductor = conductor_of(run)
+    out: Arrays = {}
+    for i in range(len(conductor.plans)) if has_profiles(run) else ():
+        made, plan = conductor.profile(i, chunk), conductor.profile_plan(i)
+        if made is not None and plan is not None:
+            out |= arrays_of_profiles(made, f"{i}/profiles/")
+            out |= {f"{i}/{name}": made_from for name, made_from in fits_of_plan(plan, *run.gene_range(chunk)).items()}
+        conductor.store.drop(i)
+    return out
+
+
+_WORK: dict[str, Callable[[Run, int], Arrays]] = {"compress": compress_cells, "fit": _fit, "profile": _profile}

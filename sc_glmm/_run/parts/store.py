@@ -1,0 +1,104 @@
+"""A store in a folder of parts: one chunk a file, each written by a process of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..._engine.fit import GeneStats
+from ..._errors import InputError
+from ..._fit.compress import Compressed, Layout
+from ..._fit.profiles import GeneProfiles, ProfilePlan
+from ..._fit.ranges import RangeFit
+from ..._fit.sizes import SampleFactors, sample_factors
+from ..._inference.prior import VariancePrior
+from .folder import Run
+from .records import Arrays, fit_from, gene_stats_from, profiles_from
+from .sums import compressed_genes
+
+T = TypeVar("T")
+
+
+class PartsStore:
+    """The parts of a run: fits and profiles are read, never made; what is made between them is kept for a group."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self.ranges = [run.gene_range(chunk) for chunk in range(run.manifest.n_chunks)]
+        self._kept: dict[tuple[str, int, int], Any] = {}
+        self._cells: dict[int, Compressed] = {}
+        self._bulk: list[NDArray[np.float64] | None] = []
+        self._chunk: int | None = None
+
+    def layout(self, i: int) -> Layout:
+        """Rows and nodes of group `i`."""
+        return self._run.prepared.layouts[i]
+
+    def cells(self, i: int, chunk: int) -> Compressed:
+        """The compressed cells of group `i`; those of all groups are read together."""
+        if self._chunk != chunk:
+            self._cells, self._bulk = compressed_genes(self._run, chunk)
+            self._chunk = chunk
+        return self._cells[i]
+
+    def stats(self, i: int, chunk: int) -> GeneStats:
+        """Their statistics, as they were left with the fits."""
+        with self._run.open_part("fit", chunk) as part:
+            return gene_stats_from(part, f"{i}/stats/")
+
+    def factors(self, i: int, chunk: int) -> SampleFactors | None:
+        """Factors of the samples from their counts in all genes, which all chunks of cells were asked for."""
+        job, cells = self._run.prepared.job, self.cells(i, chunk)
+        bulk = self._bulk[i]
+        return (
+            sample_factors(job.plans[i].cells.design, cells, bulk) if job.task.normalise and bulk is not None else None
+        )
+
+    def prior(self, i: int) -> tuple[VariancePrior | None, NDArray[np.float64]] | None:
+        """None: the prior is that of all genes of this run."""
+        return None
+
+    def get(self, stage: str, i: int, chunk: int, make: Callable[[], T]) -> T:
+        """Fits and profiles from their parts; all else made when it is asked for first."""
+        made: Any
+        if stage == "profile":
+            made = self._profiles(i, chunk)
+            return made  # type: ignore[no-any-return]
+        if (stage, i, chunk) not in self._kept:
+            self._kept[stage, i, chunk] = self._fits(i, chunk) if stage == "fit" else make()
+        made = self._kept[stage, i, chunk]
+        return made  # type: ignore[no-any-return]
+
+    def drop(self, i: int) -> None:
+        """Forget what was made of group `i`."""
+        for key in [key for key in self._kept if key[1] == i]:
+            del self._kept[key]
+
+    def _fits(self, i: int, chunk: int) -> RangeFit:
+        if not self._run.path("fit", chunk).exists():
+            self._run.need("fit")
+        with self._run.open_part("fit", chunk) as part:
+            return fit_from(part, f"{i}/fit/", self._run.prepared.job.plans[i].cells.design, self.layout(i))
+
+    def _profiles(self, i: int, chunk: int) -> GeneProfiles:
+        """The profiles of a chunk; refused if they were made from other fits."""
+        plan: ProfilePlan = self._kept["plan", i, 0]
+        with self._run.open_part("profile", chunk) as part:
+            same = f"{i}/theta" in part and all(
+                np.array_equal(part[f"{i}/{name}"], wanted, equal_nan=True)
+                for name, wanted in fits_of_plan(plan, *self.ranges[chunk]).items()
+            )
+            if not same:
+                raise InputError(
+                    f"{part.path} was made from other fits than those in {self._run.folder} now; remove it and run it "
+                    f"with --chunk {chunk} --stage profile"
+                )
+            return profiles_from(part, f"{i}/profiles/")
+
+
+def fits_of_plan(plan: ProfilePlan, first: int, last: int) -> Arrays:
+    """What profiles of the genes from the first to before the last were made from: it tells one set of fits by."""
+    return {"theta": plan.grid.theta, "log_dispersion": plan.log_dispersion[first:last]}

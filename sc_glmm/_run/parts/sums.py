@@ -1,0 +1,107 @@
+"""Statistics of the cells: sums over chunks of them, or read for a chunk of genes where the matrix holds genes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..._compress import CountStats, GaussianStats
+from ..._compress.slices import take_genes
+from ..._errors import InputError
+from ..._fit.cluster import Some, add_some, on_nodes
+from ..._fit.compress import Compressed, Pass
+from ..._fit.sizes import sample_totals
+from .folder import Run
+from .records import Arrays, arrays_of, stats_from
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+
+def compressed_genes(run: Run, chunk: int) -> tuple[dict[int, Compressed], list[FloatArray | None]]:
+    """Statistics of all cells for a chunk of genes, and the counts of the samples in all genes, by group."""
+    return _all_cells(run, chunk) if run.manifest.layout == "cells" else _read_genes(run, *run.gene_range(chunk))
+
+
+def compress_cells(run: Run, chunk: int) -> Arrays:
+    """Statistics of a chunk of cells, for all genes, on the nodes that these cells write to.
+
+    They are laid out by chunks of genes, which are read alone.
+    """
+    first, last = run.cell_range(chunk)
+    prepared, n_counts = run.prepared, 0.0
+    out: Arrays = {}
+    for k, each in enumerate(prepared.passes):
+        some = each.add_up_some(run.source, (first, last), n_jobs=run.n_jobs, progress=run.progress)
+        out[f"{k}/nodes"] = some.nodes
+        for j in range(run.manifest.n_chunks):
+            out.update(arrays_of(take_genes(some.stats, *run.gene_range(j)), f"{k}/{j}/"))
+        if isinstance(some.stats, CountStats):
+            n_counts += float(some.stats.total.sum())
+            if prepared.job.task.normalise:
+                out |= {f"{i}/bulk": bulk for i, bulk in _bulk_of(run, each, some.stats.A, some.nodes)}
+    if len(prepared.library):
+        mine = np.concatenate([plan.cells.cells for plan in prepared.job.plans])
+        expected = float(prepared.library[mine[(mine >= first) & (mine < last)]].sum())
+        _check_sum(run, n_counts, expected, f"cells {first} to {last - 1}")
+    return out
+
+
+def _bulk_of(run: Run, each: Pass, A: FloatArray, nodes: IntArray) -> Iterator[tuple[int, FloatArray]]:
+    """Per plan of a pass the counts of its samples, from sums on some of the nodes of all its plans."""
+    for place, i in enumerate(each.groups):
+        lo, hi = each.first_node[place : place + 2]
+        mine = (nodes >= lo) & (nodes < hi)
+        design = run.prepared.job.plans[i].cells.design
+        yield i, sample_totals(design, each.layouts[place], A[:, mine], nodes[mine] - lo)
+
+
+def _check_sum(run: Run, found: float, expected: float, what: str) -> None:
+    """Counts are whole numbers: sums over them are exact, and tell changed data."""
+    if found != expected:
+        raise InputError(
+            f"{run.manifest.data}: {what} have {found:.0f} counts, and had {expected:.0f} when the run was prepared: "
+            f"the data have changed; remove the folder {run.folder} and run all chunks again"
+        )
+
+
+def _all_cells(run: Run, chunk: int) -> tuple[dict[int, Compressed], list[FloatArray | None]]:
+    """Statistics of a chunk of genes summed over all chunks of cells, and the counts of the samples in all genes."""
+    run.need("compress")
+    prepared = run.prepared
+    sums: list[Some] = []
+    bulk: list[FloatArray | None] = [None] * len(prepared.job.plans)
+    for c in range(run.manifest.n_chunks):
+        with run.open_part("compress", c) as part:
+            mine = [Some(stats_from(part, f"{k}/{chunk}/"), part[f"{k}/nodes"]) for k in range(len(prepared.passes))]
+            sums = mine if c == 0 else [add_some(a, b) for a, b in zip(sums, mine, strict=True)]
+            if prepared.job.task.normalise:
+                counts = [part[f"{i}/bulk"] for i in range(len(bulk))]
+                bulk = [b if a is None else a + b for a, b in zip(bulk, counts, strict=True)]
+    whole = [on_nodes(some, np.arange(p.first_node[-1])) for some, p in zip(sums, prepared.passes, strict=True)]
+    return _by_plan(prepared.passes, whole), bulk
+
+
+def _read_genes(run: Run, first: int, last: int) -> tuple[dict[int, Compressed], list[FloatArray | None]]:
+    """Statistics of a chunk of genes from the matrix."""
+    prepared = run.prepared
+    sums = [
+        each.add_up(run.source, genes=slice(first, last), n_jobs=run.n_jobs, progress=run.progress)
+        for each in prepared.passes
+    ]
+    groups = _by_plan(prepared.passes, sums)
+    for i, bulk in enumerate(prepared.bulk):
+        if bulk is not None:
+            expected = float(bulk[:, first:last].sum())
+            _check_sum(run, float(groups[i].total.sum()), expected, f"genes {first} to {last - 1}")
+    return groups, prepared.bulk
+
+
+def _by_plan(passes: Iterable[Pass], sums: Iterable[CountStats | GaussianStats]) -> dict[int, Compressed]:
+    return {
+        i: cells
+        for each, stats in zip(passes, sums, strict=True)
+        for i, cells in zip(each.groups, each.by_group(stats), strict=True)
+    }

@@ -1,0 +1,206 @@
+"""The stages of a run, for one group of cells: from named arrays to named arrays; no AnnData.
+
+1. :func:`.plan.plan_groups`: designs, contrasts, size factors of the cells.
+2. :func:`.._fit.compress.compress_groups`: statistics on the rows of the designs. A sum over cells, gene by gene.
+3. :func:`.._fit.sizes.sample_factors`: factors of the samples for their composition, from the counts of **all genes**.
+4. :func:`fit_range`: the fits. Gene by gene.
+5. :func:`.._fit.profiles.plan_profiles`: trend of the dispersions and grid of the variances, from **all genes**.
+6. :func:`.._fit.profiles.profile_all`: the profiles. Gene by gene.
+7. :func:`finish`: the prior of the variances, tests, adjusted p-values, tables, from **all genes**.
+
+What is done gene by gene gives the same numbers for a range of genes as for all of them. :mod:`.conductor` runs the
+stages, over ranges that may be in other processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from .._compress.matrix import Matrix
+from .._compress.source import Source
+from .._engine.fit import GeneStats
+from .._families.registry import Family
+from .._fit.compress import Compressed, Layout
+from .._fit.gaussian import finish_gaussian
+from .._fit.genes import GeneModel, fit_all, leave_out, prepare_genes, rescale
+from .._fit.grid import refit_outside_grid
+from .._fit.lrt import likelihood_ratios
+from .._fit.moderated import MIN_GENES, Moderation, has_quasi
+from .._fit.ranges import RangeFit
+from .._fit.sizes import SampleFactors
+from .._fit.tests import gene_table, is_moderated, test_contrasts
+from .._fit.totals import gene_totals
+from .._results import GeneTests
+from .options import RunOptions
+from .plan import Plan
+from .stored import grid_arrays, prior_arrays
+
+FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
+
+# Tests that need profiles, but no other gene.
+EACH_ALONE = ("hk", "satterthwaite")
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is done with every group.
+
+    Attributes
+    ----------
+    options
+        What was asked for.
+    family
+        How genes are distributed.
+    test
+        Name of the test.
+    normalise
+        Whether size factors are to be corrected for the composition of the samples.
+    selected
+        ``(n_genes,)`` genes that are tested; None for all. Size factors come from all genes either way.
+    """
+
+    options: RunOptions
+    family: Family
+    test: str
+    normalise: bool = True
+    selected: BoolArray | None = None
+
+
+def model_of(
+    plan: Plan, layout: Layout, stats: GeneStats, task: Task, factors: SampleFactors | None = None
+) -> GeneModel:
+    """The model of a group with the statistics of some genes, size factors times the `factors` of the samples."""
+    model = prepare_genes(
+        plan.cells.design,
+        layout.rows,
+        layout.nodes,
+        stats,
+        task.family,
+        reml=plan.reml,
+        n_agq=task.options.n_agq,
+    )
+    return model if factors is None else rescale(model, factors.log_factor)
+
+
+def fit_range(
+    matrix: Matrix | Source,
+    plan: Plan,
+    cells: Compressed,
+    model: GeneModel,
+    task: Task,
+    factors: SampleFactors | None,
+    *,
+    first_gene: int = 0,
+    n_jobs: int = 1,
+    progress: bool | None = False,
+) -> RangeFit:
+    """Fit the genes of `cells`, the columns of `matrix` from `first_gene` on.
+
+    `model` is what :func:`model_of` made of them; `matrix` is read only for genes with steep slopes in a covariate.
+    """
+    desc = plan.cells.name or "genes"
+    selected = None if task.selected is None else task.selected[first_gene : first_gene + len(model.stats)]
+    left_out = leave_out(model, task.options.min_counts, selected)
+    result = fit_all(model, n_jobs=n_jobs, progress=progress, desc=desc, left_out=left_out)
+    if cells.grid is not None:
+        result = refit_outside_grid(matrix, plan.cells, cells, model, result, n_jobs, first_gene)
+    ratios = None
+    if task.test == "lrt":
+        ratios = np.column_stack([likelihood_ratios(model, result, c.L, n_jobs=n_jobs) for c in plan.contrasts])
+    parts = None
+    if not task.family.counts:
+        result, parts = finish_gaussian(model, result, n_jobs=n_jobs)
+    return RangeFit(result, gene_totals(cells, plan.cells.design), ratios, parts, factors)
+
+
+def finish(
+    plan: Plan,
+    layout: Layout,
+    model: GeneModel,
+    task: Task,
+    genes: pd.Index,
+    fitted: RangeFit,
+    moderation: Moderation | None,
+    bootstrap: Callable[[FloatArray], FloatArray] | None = None,
+) -> tuple[GeneTests, list[str]]:
+    """Tests and tables of one group from the fits of all genes and what their profiles say; and notes.
+
+    The statistics of `model` are not looked at.
+    """
+    used, notes = _used_test(model, moderation, task)
+    result, totals = fitted.result, fitted.totals
+    contrasts = test_contrasts(
+        model, result, totals, plan.contrasts, plan.dfs, genes, used, moderation, fitted.ratios, bootstrap, fitted.parts
+    )
+    tests = GeneTests(
+        group=plan.cells.name,
+        genes=gene_table(model, totals, result, genes, moderation),
+        contrasts=contrasts,
+        recipe=_recipe_of(plan, layout, model, moderation, fitted.factors, used),
+        notes=plan.cells.design.notes,
+        arrays={} if moderation is None else prior_arrays(moderation),
+        grid={} if moderation is None else grid_arrays(moderation.grid),
+    )
+    return tests, notes
+
+
+def _used_test(model: GeneModel, moderation: Moderation | None, task: Task) -> tuple[str, list[str]]:
+    """The test that is used, which is another one if there are too few genes."""
+    test = task.test
+    if not is_moderated(test, task.family):
+        return test, []
+    if moderation is not None and (moderation.prior is not None or test in EACH_ALONE):
+        return test, []
+    instead = "hk" if moderation is not None and has_quasi(model) else "t"
+    note = (
+        f"test={test!r} learns how samples vary from at least {MIN_GENES} genes, and fewer can be "
+        f"fitted: test={instead!r}, which looks at each gene alone, is used instead"
+    )
+    return instead, [note]
+
+
+def _recipe_of(
+    plan: Plan,
+    layout: Layout,
+    model: GeneModel,
+    moderation: Moderation | None,
+    factors: SampleFactors | None,
+    test: str,
+) -> dict[str, Any]:
+    design = plan.cells.design
+    recipe = {
+        "n_cells": design.n_obs,
+        "n_rows": len(layout.rows.X),
+        "n_nodes": layout.n_nodes,
+        "n_nodes_max": layout.n_nodes_max,
+        "compression": layout.kind,
+        "offset_range_max": layout.range_max,
+        "node_error": layout.error,
+        "formula_fitted": design.formula.source,
+        "columns": list(design.fixed.names),
+        "contrast_rows": {contrast.name: contrast.L.tolist() for contrast in plan.contrasts},
+        "base_levels": {name: factor.base for name, factor in design.fixed.factors.items()},
+        "groups": {g.name: len(g.levels) for g in model.groupings},
+        "df": dict(zip([c.name for c in plan.contrasts], plan.dfs, strict=True)),
+        "design_rank": len(design.fixed.names),
+        "dropped_terms": list(plan.dropped),
+        "contrasts_not_tested": [f"{asked}: {reason}" for asked, reason in plan.not_tested.items()],
+        "sample_factor_shift": 0.0 if factors is None else factors.shift,
+        "log_sample_factors": {} if factors is None else factors.by_level,
+        "test": test,
+    }
+    if moderation is not None:
+        recipe |= {
+            "variances_on_grid": list(moderation.grid.names),
+            "elasticities": moderation.grid.elasticity,
+            "eigen_ratio": moderation.eigen_ratio,
+            "n_genes_by_quadrature": int(np.sum(moderation.n_agq[moderation.profiles.ok] > 1)),
+        }
+    return recipe

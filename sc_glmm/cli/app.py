@@ -1,0 +1,239 @@
+"""The commands that run the main job: `sc-glmm test`, `combine` and `demo`."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .chunks import Stage
+from .console import atomically, report_errors
+from .info import info
+from .options import run_options, with_run_options
+from .output import ALPHA, check_output, line, summary, top, write, write_beside
+from .plot import plot
+from .yaml import read_options
+
+# The numerical packages are loaded by the commands that use them: `--help` answers at once.
+if TYPE_CHECKING:
+    import pandas as pd
+
+app = typer.Typer(
+    name="sc-glmm",
+    help="Mixed models for multi-sample single-cell counts.",
+    no_args_is_help=True,
+    add_completion=False,
+    # Formulas and column names are full of square brackets, which rich would take for markup.
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+_KERNELS_COMPILE = "Compiling the kernels, once after installation; this takes about half a minute ..."
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from .. import __version__
+
+        typer.echo(f"sc-glmm {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Mixed models for multi-sample single-cell counts."""
+
+
+@app.command("test")
+@with_run_options
+def run_test(
+    context: typer.Context,
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="IN",
+            exists=True,
+            help="AnnData with raw counts: an .h5ad file or a zarr store, read chunk by chunk.",
+        ),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="OUT",
+            help="Ends in .h5ad (data and results), .csv or .parquet (the table of results); or the input itself. "
+            "With --n-chunks the folder of the parts.",
+        ),
+    ],
+    contrasts: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.yaml", exists=True, dir_okay=False, help="Named contrasts, such as AD: AD vs ctl."),
+    ] = None,
+    n_chunks: Annotated[
+        int | None, typer.Option(min=1, help="Run in so many chunks, one per process; see 'sc-glmm combine'.")
+    ] = None,
+    chunk: Annotated[int | None, typer.Option(min=0, help="The chunk of this process, from 0 on.")] = None,
+    stage: Annotated[
+        Stage | None,
+        typer.Option(help="What to do with the chunk; default: its part of the first stage, which reads the matrix."),
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no table.")] = False,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.yaml",
+            exists=True,
+            dir_okay=False,
+            is_eager=True,
+            callback=read_options,
+            help="Options and arguments by name, such as groupby: cell_type; those of the command line go before.",
+        ),
+    ] = None,
+    **given: Any,
+) -> None:
+    """Fit one mixed model to every gene and test the contrasts."""
+    in_chunks = n_chunks is not None or chunk is not None or stage is not None
+    with report_errors():
+        if not in_chunks:
+            check_output(out, source)
+        progress = not quiet and sys.stderr.isatty()
+        options = replace(run_options(given, contrasts, context), copy=True, progress=progress)
+        if _must_compile():
+            typer.echo(_KERNELS_COMPILE, err=True)
+        if in_chunks:
+            from .chunks import run_one_chunk
+
+            typer.echo(run_one_chunk(source, out, options, n_chunks, chunk, stage))
+            return
+
+        from .. import get, tl
+
+        start = time.perf_counter()
+        adata: Any = tl.test(source, **vars(options))
+        seconds = time.perf_counter() - start
+        results = get.results(adata, key=options.key_added)
+        write_beside(source, adata, options.key_added, results, out)
+    _report(results, seconds, options.groupby, out, quiet)
+
+
+@app.command("combine")
+def run_combine(
+    parts: Annotated[
+        Path, typer.Argument(metavar="PARTS", exists=True, file_okay=False, help="Folder that the chunks wrote to.")
+    ],
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", metavar="OUT", help="As for 'sc-glmm test': ends in .h5ad, .csv or .parquet."),
+    ],
+    data: Annotated[
+        Path | None, typer.Option(metavar="IN.h5ad", dir_okay=False, help="The input, if it was moved.")
+    ] = None,
+    key: Annotated[
+        str | None, typer.Option(help="Name under which the results are stored; default: as for the chunks.")
+    ] = None,
+    n_jobs: Annotated[int | None, typer.Option(help="Threads; default: the cores this process may use.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no table.")] = False,
+) -> None:
+    """Put the parts of all chunks together: prior, p-values over all genes, tables. Refuses gaps and mixtures."""
+    with report_errors():
+        check_output(out)
+        from .. import get
+        from .._run.parts.combine import combine
+        from .chunks import write_into_copy
+
+        start = time.perf_counter()
+        progress = not quiet and sys.stderr.isatty()
+        run = combine(parts, data, key=key, n_jobs=n_jobs, progress=progress)
+        seconds = time.perf_counter() - start
+        results = get.results(run.opened.adata, key=run.manifest.key)
+        if out.suffix != ".h5ad":
+            write(run.opened.adata, results, out)
+        elif not run.writes_to(out):
+            with atomically(out) as path:
+                write_into_copy(run, path)
+    _report(results, seconds, run.manifest.options.groupby, out, quiet)
+
+
+app.command()(plot)
+app.command()(info)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for the files.")] = Path(
+        "sc-glmm-demo"
+    ),
+    cells: Annotated[int, typer.Option(min=100, help="Number of simulated cells.")] = 6000,
+    genes: Annotated[int, typer.Option(min=20, help="Number of simulated genes.")] = 2000,
+    seed: Annotated[int, typer.Option(help="Seed of the simulation.")] = 0,
+    n_jobs: Annotated[int | None, typer.Option(help="Threads; default: the cores this process may use.")] = None,
+) -> None:
+    """Simulate a case-control study with a known truth, test every gene, and draw the volcano."""
+    with report_errors():
+        import matplotlib
+
+        matplotlib.use("agg")
+        from .. import datasets, get, pl, tl
+
+        out.mkdir(parents=True, exist_ok=True)
+        adata = datasets.simulate(n_cells=cells, n_genes=genes, seed=seed)
+        formula = adata.uns["truth"]["formula"]
+        n_samples = adata.obs["sample"].nunique()
+        typer.echo(f"Simulated {cells:,} cells of {n_samples} samples, {genes:,} genes.")
+
+        typer.echo(_KERNELS_COMPILE if _must_compile() else "Loading the kernels ...", nl=False)
+        start = time.perf_counter()
+        # A matrix of any size will do; this keeps the time of compiling apart from that of the work.
+        tl.test(datasets.simulate(12, 240, 60, depth=600), formula, n_jobs=1, progress=False)
+        typer.echo(f" {time.perf_counter() - start:.1f} s")
+
+        typer.echo(f"Testing every gene: {formula}")
+        start = time.perf_counter()
+        tl.test(adata, formula, n_jobs=n_jobs, progress=sys.stderr.isatty())
+        seconds = time.perf_counter() - start
+        results = get.results(adata)
+        truth: pd.DataFrame = adata.var  # type: ignore[assignment]
+        results["true_log_fc"] = truth["true_log_fc"].reindex(results["variable"]).to_numpy()
+
+        write(adata, results, out / "demo.h5ad")
+        write(adata, results, out / "results.csv")
+        with atomically(out / "volcano.png") as path:
+            figure = pl.volcano(adata).get_figure(root=True)
+            if figure is not None:
+                figure.savefig(path, dpi=300)
+    typer.echo("")
+    typer.echo(top(results))
+    typer.echo("")
+    for text in summary(results, seconds):
+        typer.echo(text)
+    hit = results["adj_p_value"] < ALPHA
+    false = int((hit & (results["true_log_fc"] == 0)).sum())
+    typer.echo(line("of these without a true effect", false))
+    typer.echo(f"Volcano plot, table and data are in {out}{os.sep}: volcano.png, results.csv, demo.h5ad")
+    typer.echo("The same on a file:")
+    typer.echo(f'  sc-glmm test {out / "demo.h5ad"} "{formula}" --reference disease=ctl -o {out / "again.csv"}')
+
+
+def _report(results: pd.DataFrame, seconds: float, groupby: str | None, out: Path, quiet: bool) -> None:
+    if not quiet:
+        typer.echo(top(results, groupby))
+        typer.echo("")
+        for text in summary(results, seconds, groupby):
+            typer.echo(text)
+    typer.echo(f"Written to {out}")
+
+
+def _must_compile() -> bool:
+    from .._engine import entry, warm
+
+    return not warm.is_compiled(entry.fit_block)

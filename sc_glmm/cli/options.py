@@ -1,0 +1,107 @@
+"""The options of `sc-glmm test`, made from :class:`~sc_glmm._run.options.RunOptions`, and the way back."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from enum import Enum, StrEnum
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+import typer
+
+from .._errors import InputError
+from .._run.options import About, RunOptions, about, allowed_words, types
+from .yaml import CONTRASTS, GENES, parse_contrast, read_contrasts, read_genes
+
+# Options that may be repeated on the command line.
+_REPEATED = ("reference", "contrasts")
+
+
+def with_run_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command that ends in ``**given`` every option of a run: arguments before `out`, options after it."""
+    made = list(_parameters())
+    own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.kind is not p.VAR_KEYWORD]
+    place = [p.name for p in own].index("out")
+    arguments = [p for p in made if p.default is inspect.Parameter.empty]
+    options = [p for p in made if p.default is not inspect.Parameter.empty]
+    own = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
+    ordered = [*own[:place], *arguments, own[place], *options, *own[place + 1 :]]
+    command.__signature__ = inspect.Signature(ordered)  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in ordered}
+    return command
+
+
+def run_options(given: Mapping[str, Any], contrasts: Path | None, context: typer.Context) -> RunOptions:
+    """The options as the command got them; contrasts and genes may come from files.
+
+    Raises
+    ------
+    InputError
+        If a value cannot be read, or contrasts were given twice.
+    """
+    values = {name: given[_name_of(name, known)] for name, known in about().items() if known.flag != ""}
+    values = {name: value.value if isinstance(value, Enum) else value for name, value in values.items()}
+    named = read_contrasts(contrasts) if contrasts is not None else context.meta.get(CONTRASTS)
+    if named and values["contrasts"]:
+        raise InputError("Contrasts were given twice, by --contrast and in a file; keep one.")
+    return RunOptions(
+        **{
+            **values,
+            "reference": parse_references(values["reference"] or []) or None,
+            "contrasts": named or [parse_contrast(text) for text in values["contrasts"] or []] or None,
+            "genes": read_genes(values["genes"]) or context.meta.get(GENES),
+        }
+    )
+
+
+def _parameters() -> Iterator[inspect.Parameter]:
+    """One parameter of the command for each option that it has."""
+    for name, known in about().items():
+        if known.flag == "":
+            continue
+        default = getattr(RunOptions, name, inspect.Parameter.empty)
+        if default is inspect.Parameter.empty:
+            yield inspect.Parameter(
+                name,
+                inspect.Parameter.KEYWORD_ONLY,
+                annotation=Annotated[str, typer.Argument(metavar=name.upper(), help=known.help)],
+            )
+            continue
+        info = typer.Option(*([known.flag] if known.flag else []), help=known.help, metavar=known.metavar)
+        info.min = known.least
+        kind = _kind(name)
+        yield inspect.Parameter(
+            _name_of(name, known), inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, info]
+        )
+
+
+def _kind(name: str) -> Any:
+    """What the command takes for an option: a word, a whole number, a text, or several texts."""
+    kind = types()[name]
+    if name in _REPEATED:
+        return list[str] | None
+    if name in allowed_words():
+        words = [word for word in allowed_words()[name] if word is not None]
+        choices = StrEnum(name.title(), {word: word for word in words})  # type: ignore[misc]
+        return choices | None if None in allowed_words()[name] else choices
+    if kind is int or kind is str or set(get_args(kind)) == {int, type(None)}:
+        return kind
+    return str | None
+
+
+def _name_of(name: str, known: About) -> str:
+    return (known.flag or name).lstrip("-").replace("-", "_")
+
+
+def parse_references(texts: list[str]) -> dict[str, str]:
+    """Base levels from texts such as ``disease=ctl``."""
+    references: dict[str, str] = {}
+    for text in texts:
+        factor, equals, level = text.partition("=")
+        if not (equals and factor.strip() and level.strip()):
+            raise InputError(f"--reference {text!r} is not of the form FACTOR=LEVEL, such as disease=ctl.")
+        if factor.strip() in references:
+            raise InputError(f"--reference names {factor.strip()!r} twice; a factor has one base level.")
+        references[factor.strip()] = level.strip()
+    return references
