@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -37,33 +38,49 @@ T = TypeVar("T")
 NOTABLE_EIGEN_RATIO = 3.0
 
 
-class Store(Protocol):
-    """Where the statistics of the genes are, and what the stages made of them, chunk by chunk."""
+class Store(ABC):
+    """Where the statistics of the genes are, and what the stages made of them, chunk by chunk.
 
-    @property
-    def ranges(self) -> Sequence[tuple[int, int]]:
-        """First gene of each chunk, and the one after its last."""
+    Parameters
+    ----------
+    ranges
+        First gene of each chunk, and the one after its last.
+    """
 
+    def __init__(self, ranges: Sequence[tuple[int, int]]) -> None:
+        self.ranges = ranges
+        self._kept: dict[tuple[str, int, int], Any] = {}
+
+    @abstractmethod
     def layout(self, i: int) -> Layout:
         """Rows and nodes of group `i`."""
 
+    @abstractmethod
     def cells(self, i: int, chunk: int) -> Compressed:
         """The cells of group `i`, compressed for the genes of a chunk: what fits start from."""
 
+    @abstractmethod
     def stats(self, i: int, chunk: int) -> GeneStats:
         """The statistics of these genes once more, for the stages after the fits."""
 
+    @abstractmethod
     def factors(self, i: int, chunk: int) -> SampleFactors | None:
         """Factors of the samples for their composition, from the counts of all genes; None if they are not wanted."""
 
     def prior(self, i: int) -> tuple[VariancePrior | None, FloatArray] | None:
         """The prior of the variances and the abundance ranks of the genes, where an earlier run found them."""
+        return None
 
     def get(self, stage: str, i: int, chunk: int, make: Callable[[], T]) -> T:
-        """What a stage (or ``"model"``, ``"plan"``) gave for a chunk of group `i`: as it was kept, or made now."""
+        """What a stage (or ``"model"``, ``"plan"``) gave for a chunk of group `i`, made when it is asked for first."""
+        if (stage, i, chunk) not in self._kept:
+            self._kept[stage, i, chunk] = make()
+        made: T = self._kept[stage, i, chunk]
+        return made
 
     def drop(self, i: int) -> None:
         """Forget what was made of group `i`: its tables are finished."""
+        self._kept = {key: made for key, made in self._kept.items() if key[1] != i}
 
 
 @dataclass(frozen=True)

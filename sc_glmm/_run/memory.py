@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
-
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Sequence
 
 from .._compress.matrix import Matrix
 from .._compress.source import Source
 from .._engine.fit import GeneStats
 from .._fit.compress import Compressed, Layout, compress_groups
 from .._fit.sizes import SampleFactors, sample_factors, sample_totals
-from .._inference.prior import VariancePrior
+from .conductor import Store
 from .plan import Plan
 from .stages import Task
 
-T = TypeVar("T")
 
-
-class MemoryStore:
+class MemoryStore(Store):
     """The genes of `matrix`, compressed by one pass over it.
 
     Parameters
@@ -41,9 +35,8 @@ class MemoryStore:
         memory_limit: int | None = None,
         progress: bool | None = False,
     ) -> None:
-        self.ranges = [(0, matrix.shape[1])]
+        super().__init__([(0, matrix.shape[1])])
         self._plans, self._task = plans, task
-        self._kept: dict[tuple[str, int], Any] = {}
         self._compressed = compress_groups(
             matrix,
             [plan.cells for plan in plans],
@@ -71,19 +64,3 @@ class MemoryStore:
             return None
         design, cells = self._plans[i].cells.design, self._compressed[i]
         return sample_factors(design, cells, sample_totals(design, cells, cells.stats.A))
-
-    def prior(self, i: int) -> tuple[VariancePrior | None, NDArray[np.float64]] | None:
-        """None: the prior is that of these genes."""
-        return None
-
-    def get(self, stage: str, i: int, chunk: int, make: Callable[[], T]) -> T:
-        """What a stage gave for group `i`, made when it is asked for first."""
-        if (stage, i) not in self._kept:
-            self._kept[stage, i] = make()
-        made: T = self._kept[stage, i]
-        return made
-
-    def drop(self, i: int) -> None:
-        """Forget what was made of group `i`."""
-        for key in [key for key in self._kept if key[1] == i]:
-            del self._kept[key]

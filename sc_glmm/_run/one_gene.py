@@ -97,7 +97,7 @@ class _StoredRun(MemoryStore):
     def get(self, stage: str, i: int, chunk: int, make: Callable[[], T]) -> T:
         if stage != "plan":
             return super().get(stage, i, chunk, make)
-        plan: Any = None if self._stored is None else self._plan(self._stored, self._kept["model", i])
+        plan: Any = None if self._stored is None else self._plan(self._stored, self._kept["model", i, 0])
         return plan  # type: ignore[no-any-return]
 
     def _plan(self, stored: StoredGene, model: Any) -> ProfilePlan:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -14,7 +15,7 @@ from ..._fit.compress import Compressed, Layout
 from ..._fit.profiles import GeneProfiles, ProfilePlan
 from ..._fit.ranges import RangeFit
 from ..._fit.sizes import SampleFactors, sample_factors
-from ..._inference.prior import VariancePrior
+from ..conductor import Store
 from .folder import Run
 from .records import Arrays, fit_from, gene_stats_from, profiles_from
 from .sums import compressed_genes
@@ -22,13 +23,12 @@ from .sums import compressed_genes
 T = TypeVar("T")
 
 
-class PartsStore:
+class PartsStore(Store):
     """The parts of a run: fits and profiles are read, never made; what is made between them is kept for a group."""
 
     def __init__(self, run: Run) -> None:
+        super().__init__([run.gene_range(chunk) for chunk in range(run.manifest.n_chunks)])
         self._run = run
-        self.ranges = [run.gene_range(chunk) for chunk in range(run.manifest.n_chunks)]
-        self._kept: dict[tuple[str, int, int], Any] = {}
         self._cells: dict[int, Compressed] = {}
         self._bulk: list[NDArray[np.float64] | None] = []
         self._chunk: int | None = None
@@ -57,25 +57,14 @@ class PartsStore:
             sample_factors(job.plans[i].cells.design, cells, bulk) if job.task.normalise and bulk is not None else None
         )
 
-    def prior(self, i: int) -> tuple[VariancePrior | None, NDArray[np.float64]] | None:
-        """None: the prior is that of all genes of this run."""
-        return None
-
     def get(self, stage: str, i: int, chunk: int, make: Callable[[], T]) -> T:
         """Fits and profiles from their parts; all else made when it is asked for first."""
-        made: Any
-        if stage == "profile":
-            made = self._profiles(i, chunk)
-            return made  # type: ignore[no-any-return]
-        if (stage, i, chunk) not in self._kept:
-            self._kept[stage, i, chunk] = self._fits(i, chunk) if stage == "fit" else make()
-        made = self._kept[stage, i, chunk]
-        return made  # type: ignore[no-any-return]
-
-    def drop(self, i: int) -> None:
-        """Forget what was made of group `i`."""
-        for key in [key for key in self._kept if key[1] == i]:
-            del self._kept[key]
+        made: Any = make
+        if stage == "fit":
+            made = partial(self._fits, i, chunk)
+        elif stage == "profile":
+            made = partial(self._profiles, i, chunk)
+        return super().get(stage, i, chunk, made)
 
     def _fits(self, i: int, chunk: int) -> RangeFit:
         if not self._run.path("fit", chunk).exists():
