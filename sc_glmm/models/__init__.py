@@ -4,6 +4,7 @@ from .anova import anova
 from .bootstrap import bootstrap_lrt
 from .diagnostics import quantile_residuals
 from .emmeans import emmeans
+from .fitted import MixedFit
 from .glmer import glmer
 from .glmm import GlmmFit
 from .influence import Influence, influence
@@ -16,6 +17,7 @@ __all__ = [
     "GlmmFit",
     "Influence",
     "LmmFit",
+    "MixedFit",
     "anova",
     "bootstrap_lrt",
     "drop1",

@@ -13,6 +13,8 @@ from .._design.coding import factor_of
 from .._design.fixed import find_aliased
 from .._errors import DesignError, InputError
 from .._formula import Atom, parse_formula, term_label
+from .checks import check_flag
+from .fitted import check_fit
 from .lmm import LmmFit
 from .table import Table
 from .wald import METHODS, ddf_method, joint_test
@@ -53,6 +55,9 @@ def anova(
     -------
     One row per term (F tests; chi-square tests for counts and trials), or one row per model.
     """
+    for model in (fit, *others):
+        check_fit(model, "anova")
+    check_flag("refit", refit)
     if others:
         from .lrt import compare
 

@@ -11,6 +11,8 @@ from scipy import stats
 
 from .._engine.lmm_fit import one_blas_thread
 from .._errors import InputError
+from .checks import check_count, random_generator
+from .fitted import check_fit
 from .lrt import compare
 from .simulate import draw
 
@@ -71,15 +73,16 @@ def bootstrap_lrt(
     -------
     The test.
     """
-    if nsim < 1:
-        raise InputError(f"nsim={nsim}: at least one simulation is needed")
+    for model in (small, large):
+        check_fit(model, "bootstrap_lrt")
+    check_count("nsim", nsim, 1, "at least one simulation is needed, 1000 or so are good")
     if small.n_par >= large.n_par:
         raise InputError(
             f"the first model must be the smaller one; it has {small.n_par} parameters, the second {large.n_par}"
         )
     null, full = (fit.refit_ml() for fit in (small, large))
     observed = float(compare((null, full)).table["Chisq"].iloc[1])
-    rng = np.random.default_rng(seed)
+    rng = random_generator(seed)
     reference = np.full(nsim, np.nan)
     for i in range(nsim):
         y = draw(null, rng)

@@ -11,6 +11,7 @@ from scipy import stats
 
 from .._engine.lmm_fit import one_blas_thread
 from .._errors import InputError
+from .checks import check_choice, check_count, check_level, random_generator
 from .glmm import GlmmFit
 from .lmm import LmmFit
 from .profile import profile_fixed, profile_variances
@@ -58,20 +59,18 @@ def confint(
     One row per standard deviation and correlation of the random effects, sigma, and fixed effect; columns
     ``low, high``. Bounds at the end of the range are 0 for a standard deviation and -1 or 1 for a correlation.
     """
-    if not 0.0 < level < 1.0:
-        raise InputError(f"level={level}: must be between 0 and 1")
+    check_level(level)
     names = [*variance_names(fit), *fit.names]
-    kind = str(method).lower()  # R writes "Wald"
+    kind = method.lower() if isinstance(method, str) else method  # R writes "Wald"
+    check_choice("method", kind, ("profile", "wald", "boot"))
     if kind == "wald":
         bounds = np.vstack([np.full((len(names) - len(fit.names), 2), np.nan), _wald(fit, level, ddf)])
     elif kind == "profile":
         with one_blas_thread():
             bounds = _profile(fit, level)
-    elif kind == "boot":
+    else:
         with one_blas_thread():
             bounds = _bootstrap(fit, level, nsim, seed)
-    else:
-        raise InputError(f"method={method!r}: allowed are 'profile', 'wald' and 'boot'")
     return pd.DataFrame(bounds, index=names, columns=["low", "high"])
 
 
@@ -114,9 +113,8 @@ def _profile(fit: MixedFit, level: float) -> FloatArray:
 
 
 def _bootstrap(fit: MixedFit, level: float, nsim: int, seed: int | np.random.Generator | None) -> FloatArray:
-    if nsim < 10:
-        raise InputError(f"nsim={nsim}: percentiles need more simulations, 500 or so")
-    rng = np.random.default_rng(seed)
+    check_count("nsim", nsim, 10, "percentiles need more simulations, 500 or so")
+    rng = random_generator(seed)
     draws = []
     for _ in range(nsim):
         try:

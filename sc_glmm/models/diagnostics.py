@@ -9,7 +9,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from .._errors import InputError
+from .checks import check_count, check_flag, random_generator
+from .fitted import check_fit
 from .simulate import draw
 
 if TYPE_CHECKING:
@@ -49,10 +50,11 @@ def quantile_residuals(
     -------
     ``(n_obs,)``.
     """
-    rng = np.random.default_rng(seed)
+    check_fit(fit, "quantile_residuals")
+    check_flag("marginal", marginal)
+    rng = random_generator(seed)
     if marginal:
-        if nsim < 20:
-            raise InputError(f"nsim={nsim}: ranks among so few simulations say little; use 100 or more")
+        check_count("nsim", nsim, 20, "ranks among so few simulations say little; use 100 or more")
         below, equal = np.zeros(fit.nobs), np.ones(fit.nobs)
         for _ in range(nsim):
             simulated = draw(fit, rng)

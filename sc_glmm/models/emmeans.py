@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,8 +14,10 @@ from scipy import stats
 
 from .._design import FixedDesign, all_terms, confounding, display_names, unseen
 from .._errors import InputError
-from .._formula import term_label
-from .means import LINKS, inverse_link, slope_of_mean
+from .._formula import parse_formula, term_label
+from .checks import check_choice, check_level
+from .fitted import check_fit
+from .scales import Scale, scale_of
 from .table import Table
 from .wald import METHODS, ddf_method, single_tests
 
@@ -75,10 +77,12 @@ def emmeans(
     fit
         The model.
     specs
-        Factor or factors whose levels are compared.
+        Factor or factors whose levels are compared: a name, a list of names, or a formula as in R:
+        ``"~ dose * sex"``; ``"~ dose | sex"`` compares doses within each sex.
     at
         Column -> value or values of the grid, such as ``{"age": [40, 60]}``; columns in `specs` then are compared at
-        these. Other numbers stand at their mean, and other factors are averaged over, all levels with equal weight.
+        these. Other numbers stand at their mean (those that are also a factor, ``dose + C(dose)``, at each value), and
+        other factors are averaged over, all levels with equal weight.
     adjust
         For the number of pairs: ``"tukey"``, ``"bonferroni"``, ``"holm"``, ``"sidak"`` or ``"none"``.
     ddf
@@ -86,15 +90,26 @@ def emmeans(
     level
         Coverage of the intervals of the means.
     type
-        ``"response"``: means on the scale of the response, contrasts as ratios (log link) or odds ratios (logit).
+        ``"link"``: on the scale of the linear predictor. ``"response"``: means on the scale of the response, with
+        standard errors by the delta method, and contrasts as ratios (log, log2, log10) or odds ratios (logit). A
+        response that the formula transforms (``log(y)``, ``log2(y + 1)``, ``sqrt(y)``) is transformed back.
 
     Returns
     -------
     The means and their contrasts. Offsets count as zero: for counts, means are per unit of exposure.
+
+    Raises
+    ------
+    InputError
+        If `specs` or `at` do not name columns of the fixed part, or an option is not one of its values.
     """
-    names = [specs] if isinstance(specs, str) else list(specs)
-    if adjust not in ADJUST:
-        raise InputError(f"adjust={adjust!r}: allowed are {', '.join(map(repr, ADJUST))}")
+    check_fit(fit, "emmeans")
+    names, within = _read_specs(specs, fit.prepared.design.columns)
+    check_choice("adjust", adjust, ADJUST)
+    check_choice("type", type, ("link", "response"))
+    check_level(level)
+    if at is not None and not isinstance(at, Mapping):
+        raise InputError(f"at={at!r} must be a dictionary, such as {{'age': [40, 60]}}")
     method = ddf_method(fit, ddf)
     grid, varied = _grid(fit, names, dict(at or {}))
     fixed = fit.prepared.design.fixed
@@ -103,19 +118,24 @@ def emmeans(
     combos = [key if isinstance(key, tuple) else (key,) for key in cells]
     full = np.array([rows[index].mean(axis=0) for index in cells.values()])
     L, hidden = _seen(fixed, full)
+    scale = scale_of(fit.family, fit.prepared.design.formula.response_atom)
+    back = scale if type == "response" else None
     tests = single_tests(fit, np.nan_to_num(L), method)
     tests[np.isnan(L).any(axis=1)] = np.nan
     levels = pd.DataFrame(combos, columns=names)
-    means = pd.concat([levels, _means_frame(fit, tests, level, type)], axis=1)
+    means = pd.concat([levels, _means_frame(tests, level, back, type)], axis=1)
     labels = display_names([tuple(map(_text, combo)) for combo in combos], " ")
-    pairs = list(itertools.combinations(range(len(combos)), 2))
-    contrasts = _contrasts(fit, full, labels, pairs, method, adjust, type)
-    notes = [f"Degrees of freedom: {METHODS[method]}"]
+    groups = [tuple(combo[names.index(name)] for name in within) for combo in combos]
+    pairs = [(i, j) for i, j in itertools.combinations(range(len(combos)), 2) if groups[i] == groups[j]]
+    contrasts = _contrasts(fit, full, labels, groups, pairs, method, adjust, back)
+    notes = [f"Degrees of freedom: {METHODS[method]}", *_scale_notes(fit, scale, type)]
     averaged = [name for name in varied if name not in names]
     if averaged:
         notes.append(f"Averaged over the levels of: {', '.join(averaged)}")
     if len(pairs) > 1 and adjust != "none":
-        notes.append(f"p-values adjusted for {len(pairs)} comparisons: {adjust}")
+        each = f" within each level of {', '.join(within)}" if within else ""
+        n_pairs = len(pairs) // len(set(groups))
+        notes.append(f"p-values adjusted for {n_pairs} comparisons{each}: {adjust}")
     if hidden.any():
         used = [j for label, columns in all_terms(fixed).items() if label != "1" for j in columns if full[:, j].any()]
         mine = [j for j in used if {*names} & _variables(fit, j)] or used
@@ -139,15 +159,62 @@ def _variables(fit: MixedFit, j: int) -> set[str]:
     return {name.name for atom in term for name in atom.names}
 
 
+def _read_specs(specs: Any, known: Collection[str]) -> tuple[list[str], list[str]]:
+    """Names of the columns, and those within whose levels the others are compared."""
+    within: list[str] = []
+    if isinstance(specs, str) and specs not in known and any(sign in specs for sign in ":*+|") and "~" not in specs:
+        specs = f"~ {specs}"
+    if isinstance(specs, str) and "~" in specs:
+        left, _, right = specs.partition("~")
+        if left.strip() not in ("", "pairwise"):
+            raise InputError(f"specs={specs!r}: left of '~' stands nothing or 'pairwise'; all pairs are compared")
+        main, _, after = right.partition("|")
+        parts = [parse_formula(f"~ 0 + {text}") for text in (main, after) if text.strip()]
+        columns = [list(dict.fromkeys(a.text for term in part.fixed_terms for a in term)) for part in parts]
+        names = [name for part in columns for name in part]
+        within = columns[1] if len(columns) > 1 else []
+    elif isinstance(specs, str):
+        names = [specs]
+    elif isinstance(specs, Sequence) and all(isinstance(name, str) for name in specs):
+        names = list(specs)
+    else:
+        raise InputError(
+            f"specs is {type(specs).__name__}; the name of a factor, a list of names or a formula such as '~ dose' is "
+            "needed"
+        )
+    if not names:
+        raise InputError("specs is empty: name the factor or factors to compare")
+    twice = [name for i, name in enumerate(names) if name in names[:i]]
+    if twice:
+        raise InputError(f"specs names {twice[0]!r} twice")
+    return names, within
+
+
+def _scale_notes(fit: MixedFit, scale: Scale | None, type: str) -> list[str]:
+    response = fit.prepared.design.formula.response
+    if scale is None:
+        unknown = "; it has no known inverse" if type == "response" else ""
+        return [f"Means are on the scale of {response}{unknown}"]
+    if not scale.name:
+        return []
+    if type == "link":
+        return [f"Means are on the {scale.name} scale, not on that of the response"]
+    notes = [f"Means and intervals are transformed back from the {scale.name} scale; tests are made on it"]
+    if scale.base is None:
+        notes.append(f"Contrasts are differences on the {scale.name} scale")
+    return notes
+
+
 def _grid(fit: MixedFit, names: list[str], at: dict[str, Any]) -> tuple[pd.DataFrame, list[str]]:
     """All combinations of reference values, and the columns that take more than one."""
     design = fit.prepared.design
-    used = {
-        n.name for term in design.formula.fixed_terms for atom in term for n in atom.names if n.name in design.columns
-    }
+    atoms = [atom for term in design.formula.fixed_terms for atom in term]
+    used = {n.name for atom in atoms for n in atom.names if n.name in design.columns}
+    both = {atom.factor_column for atom in atoms}
     unknown = [name for name in (*names, *at) if name not in used]
     if unknown:
-        raise InputError(f"{unknown[0]!r} is no column of the fixed part; columns are {', '.join(sorted(used))}")
+        what = f"columns are {', '.join(sorted(used))}" if used else "it has only an intercept"
+        raise InputError(f"{unknown[0]!r} is no column of the fixed part; {what}")
     values: dict[str, list[Any]] = {}
     for name, column in design.columns.items():
         if name not in used:
@@ -155,10 +222,15 @@ def _grid(fit: MixedFit, names: list[str], at: dict[str, Any]) -> tuple[pd.DataF
         if name in at:
             given = at[name]
             values[name] = list(given) if isinstance(given, list | tuple | np.ndarray | pd.Series) else [given]
+            if not values[name] or pd.isna(values[name]).any():
+                raise InputError(f"at={{{name!r}: {given!r}}} needs a value or a list of values, none of them missing")
+            values[name] = list(dict.fromkeys(values[name]))
         elif column.kind == "factor":
             values[name] = list(column.categories)
         elif column.kind == "bool":
             values[name] = [False, True]
+        elif name in both:
+            values[name] = np.unique(fit.data.loc[design.kept, name].to_numpy(dtype=np.float64)).tolist()
         elif name in names:
             raise InputError(f"{name!r} holds numbers: say at which values, as in at={{{name!r}: [1, 2]}}")
         else:
@@ -175,14 +247,13 @@ def _grid_rows(fit: MixedFit, grid: pd.DataFrame) -> FloatArray:
     return design.fixed.all_columns(frame)
 
 
-def _means_frame(fit: MixedFit, tests: pd.DataFrame, level: float, type: str) -> pd.DataFrame:
+def _means_frame(tests: pd.DataFrame, level: float, back: Scale | None, type: str) -> pd.DataFrame:
     estimate, se, df = (tests[c].to_numpy() for c in ("estimate", "se", "df"))
     quantile = np.where(np.isinf(df), stats.norm.ppf(0.5 + level / 2), stats.t.ppf(0.5 + level / 2, df))
     low, high = estimate - quantile * se, estimate + quantile * se
-    if type == "response":
-        mu = inverse_link(fit.family, estimate)
-        se = se * slope_of_mean(fit.family, mu)
-        low, high, estimate = inverse_link(fit.family, low), inverse_link(fit.family, high), mu
+    if back is not None:
+        se = se * back.slope(estimate)
+        low, high, estimate = back.inverse(low), back.inverse(high), back.inverse(estimate)
     name = "response" if type == "response" else "emmean"
     return pd.DataFrame({name: estimate, "se": se, "df": df, "low": low, "high": high})
 
@@ -191,24 +262,27 @@ def _contrasts(
     fit: MixedFit,
     full: FloatArray,
     labels: Sequence[str],
+    groups: list[tuple[Any, ...]],
     pairs: list[tuple[int, int]],
     method: str,
     adjust: str,
-    type: str,
+    back: Scale | None,
 ) -> pd.DataFrame:
     if not pairs:
         return pd.DataFrame(columns=["contrast", "estimate", "se", "df", "stat", "p_value"])
     D = _seen(fit.prepared.design.fixed, np.array([full[i] - full[j] for i, j in pairs]))[0]
     tests = single_tests(fit, np.nan_to_num(D), method)
     tests[np.isnan(D).any(axis=1)] = np.nan
-    ratio = type == "response" and LINKS[fit.family] != "identity"
+    ratio = back is not None and back.base is not None
     sign = " / " if ratio else " - "
     tests.insert(0, "contrast", [f"{labels[i]}{sign}{labels[j]}" for i, j in pairs])
-    tests["p_value"] = _adjusted(tests, len(labels), adjust)
-    if ratio:
-        tests["estimate"] = np.exp(tests["estimate"])
-        tests["se"] = tests["estimate"] * tests["se"]
-        tests = tests.rename(columns={"estimate": "ratio" if LINKS[fit.family] == "log" else "odds_ratio"})
+    for group in dict.fromkeys(groups):
+        mine = np.array([groups[i] == group for i, _ in pairs])
+        tests.loc[mine, "p_value"] = _adjusted(tests[mine], groups.count(group), adjust)
+    if back is not None and back.base is not None:
+        tests["estimate"] = back.base ** tests["estimate"]
+        tests["se"] = tests["estimate"] * np.log(back.base) * tests["se"]
+        tests = tests.rename(columns={"estimate": back.ratio})
     return tests
 
 

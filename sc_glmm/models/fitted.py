@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from .._errors import InputError
+from .checks import check_choice, check_flag
 from .doors import Doors
 from .limit import Limit
 from .prepare import Prepared, TermPlace
@@ -181,6 +183,7 @@ class MixedFit(Doors, ABC):
             Also the conditional standard deviations, in columns ``sd(...)``. They count the uncertainty of the
             random effects given all parameters, as in lme4.
         """
+        check_flag("cond_var", cond_var)
         covariances = self.conditional_cov() if cond_var else None
         out = {}
         for name, block in self._blocks_in_order():
@@ -210,6 +213,8 @@ class MixedFit(Doors, ABC):
 
     def is_singular(self, tol: float = 1e-4) -> bool:
         """Whether some variance is zero, or some correlation one: whether a diagonal entry of theta is below `tol`."""
+        if not isinstance(tol, int | float | np.number) or not 0.0 <= tol < 1.0:
+            raise InputError(f"tol={tol!r} must be a number from 0 to 1, such as 1e-4")
         diagonal = [np.diagonal(self.term_lambda(place)) / self.sigma for place in self.prepared.places]
         return bool(np.concatenate(diagonal).min() < tol)
 
@@ -217,6 +222,7 @@ class MixedFit(Doors, ABC):
         """X as a frame, or Z as a sparse matrix with the levels of every term side by side."""
         from .matrices import fixed_frame, random_matrix
 
+        check_choice("part", part, ("fixed", "random"))
         return fixed_frame(self) if part == "fixed" else random_matrix(self)
 
     def get_me(self, name: str) -> Any:
@@ -275,3 +281,9 @@ class MixedFit(Doors, ABC):
     def bse(self) -> pd.Series:
         """Standard errors of the fixed effects, as statsmodels calls them."""
         return pd.Series(np.sqrt(np.diagonal(self.vcov())), index=list(self.names), name="se")
+
+
+def check_fit(fit: object, function: str) -> None:
+    """Refuse what is not a fitted model."""
+    if not isinstance(fit, MixedFit):
+        raise InputError(f"{function}() is given {type(fit).__name__}; a model fitted by lmer or glmer is needed")

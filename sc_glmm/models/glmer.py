@@ -13,17 +13,19 @@ from .._display import warn_notes
 from .._errors import InputError
 from .._families.registry import FAMILIES
 from .._fit.model import check_method
-from .glmm import GlmmFit, fit_response
+from .checks import accept_r_style, check_flag
+from .glmm import GlmmFit, fit_response, read_counts, read_shares
 from .prepare import per_row, prepare
 
 FloatArray = NDArray[np.float64]
 
 
+@accept_r_style
 def glmer(
     formula: str,
     data: pd.DataFrame,
+    family: str = "",
     *,
-    family: str,
     reml: bool = False,
     n_agq: int = 1,
     weights: Any = None,
@@ -44,7 +46,8 @@ def glmer(
     data
         One row per observation.
     family
-        ``"poisson"``, ``"nb"`` (variance mu + phi mu^2, phi estimated) or ``"binomial"``.
+        ``"poisson"``, ``"nb"`` (variance mu + phi mu^2, phi estimated) or ``"binomial"``. Required; other packages'
+        names of these, such as ``"negative.binomial"`` or ``"nbinom2"``, work as well.
     reml
         Integrate over the fixed effects as well (Laplace approximation; glmmTMB's ``REML = TRUE``), which takes the
         bias off variances that are estimated from few groups. As for linear models, such likelihoods compare no fixed
@@ -70,7 +73,8 @@ def glmer(
     FormulaError, DesignError, InputError
         If the formula, the data or their combination cannot be used; the message says why and what to do.
     """
-    _check_family(family, weights)
+    family = _read_family(family, weights)
+    check_flag("reml", reml)
     binomial = family == "binomial"
     prepared = prepare(formula, data, offset=offset, reference=reference, na_action=na_action, split_offset=binomial)
     design = prepared.design
@@ -80,9 +84,9 @@ def glmer(
         raise InputError(f"the formula {formula!r} has no left side: write the response before '~'")
     if binomial:
         trials = None if weights is None else per_row("weights", weights, data, design)
-        y, trials = _shares(values, trials, formula)
+        y, trials = read_shares(values, trials, formula)
     else:
-        y, trials = _counts(values, formula), None
+        y, trials = read_counts(values, formula), None
     options = {
         "family": family,
         "reml": reml,
@@ -93,62 +97,50 @@ def glmer(
         "na_action": na_action,
     }
     fit = fit_response(prepared, data, y, trials, family, n_agq, options, reml)
-    warn_notes(fit.notes)
+    warn_notes(fit.notes, stacklevel=4)
     return fit
 
 
-def _check_family(family: str, weights: Any) -> None:
-    if family == "gaussian":
-        raise InputError("family='gaussian': a linear mixed model is fitted by sc_glmm.lmer")
+# Names of the same distributions in other packages.
+_ALIASES = {
+    "negative.binomial": "nb",
+    "negative_binomial": "nb",
+    "negativebinomial": "nb",
+    "negbin": "nb",
+    "negbinomial": "nb",
+    "nbinom": "nb",
+    "nbinom2": "nb",
+    "bernoulli": "binomial",
+    "logistic": "binomial",
+}
+_OTHER = {
+    "nbinom1": "its variance is linear in the mean; 'nb' has variance mu + phi mu^2",
+    "quasipoisson": "use 'nb', which has a likelihood",
+    "quasibinomial": "use 'binomial' with a random effect for each observation, (1 | row)",
+    "gamma": "use lmer with log(y)",
+}
+
+
+def _read_family(family: Any, weights: Any) -> str:
+    """The family by its name here."""
     allowed = [name for name in FAMILIES if name in ("poisson", "nb", "binomial")]
-    if family not in allowed:
-        raise InputError(f"family={family!r}: allowed are {', '.join(map(repr, allowed))}")
-    if weights is not None and family != "binomial":
+    known = f"allowed are {', '.join(map(repr, allowed))}"
+    if not isinstance(family, str):
+        found = type(family).__name__
+        raise InputError(f"family is {found}, and must be a string; {known}")
+    if not family:
+        raise InputError(f"glmer() needs family=; {known} (sc_glmm.lmer fits measurements)")
+    name = family.lower().partition("(")[0].strip()
+    name = _ALIASES.get(name, name)
+    if name in ("gaussian", "normal"):
+        raise InputError(f"family={family!r}: a linear mixed model is fitted by sc_glmm.lmer")
+    if name not in allowed:
+        raise InputError(f"family={family!r}: {known}" + (f". {_OTHER[name]}" if name in _OTHER else ""))
+    if "(" in family and "link" in family and {"binomial": "logit"}.get(name, "log") not in family:
+        raise InputError(f"family={family!r}: counts have the log link, trials the logit")
+    if weights is not None and name != "binomial":
         raise InputError(
             f"weights with family={family!r}: only a binomial model has them (numbers of trials); for exposure use "
             "offset=log(exposure)"
         )
-
-
-def _counts(values: FloatArray, formula: str) -> FloatArray:
-    if values.ndim != 1:
-        raise InputError(f"the left side of {formula!r} has several columns; counts have one")
-    bad = np.flatnonzero(~np.isfinite(values) | (values < 0.0) | (values != np.round(values)))
-    if len(bad):
-        raise InputError(
-            f"the response of {formula!r} is {values[bad[0]]:g} in row {bad[0]} of those used ({len(bad)} such rows); "
-            "counts must be whole numbers from 0 on: use raw counts, or sc_glmm.lmer for measurements"
-        )
-    return np.ascontiguousarray(values, dtype=np.float64)
-
-
-def _shares(values: FloatArray, trials: FloatArray | None, formula: str) -> tuple[FloatArray, FloatArray | None]:
-    """Share of successes and trials of each row."""
-    if values.ndim == 2:
-        if trials is not None:
-            raise InputError(f"{formula!r} has two columns on the left, so the trials are known: leave weights out")
-        if values.shape[1] != 2:
-            raise InputError(f"the left side of {formula!r} has {values.shape[1]} columns; two are needed")
-        if not np.isfinite(values).all() or (values < 0.0).any() or (values != np.round(values)).any():
-            raise InputError(f"successes and failures of {formula!r} must be whole numbers from 0 on")
-        trials = np.ascontiguousarray(values.sum(axis=1))
-        success = values[:, 0]
-    else:
-        if not np.isfinite(values).all() or (values < 0.0).any() or (values > 1.0).any():
-            hint = "give cbind(successes, failures), or shares with weights=trials"
-            raise InputError(f"the response of {formula!r} is not between 0 and 1 in every row: {hint}")
-        success = values if trials is None else values * trials
-        off = np.abs(success - np.round(success)) > 1e-3
-        if off.any():
-            i = int(np.flatnonzero(off)[0])
-            raise InputError(
-                f"row {i} of those used has {success[i]:g} successes (share {values[i]:g}); a share times its trials "
-                "must be a whole number: pass the numbers of trials as weights"
-            )
-        success = np.round(success)
-    if trials is None:
-        return np.ascontiguousarray(success), None
-    if (trials <= 0.0).any():
-        i = int(np.flatnonzero(trials <= 0.0)[0])
-        raise InputError(f"row {i} of those used has {trials[i]:g} trials; drop rows without trials")
-    return np.ascontiguousarray(success / trials), trials
+    return name

@@ -19,6 +19,7 @@ from .._errors import InputError
 from .._families.nb import N_TAIL
 from .._families.registry import FAMILIES, Family
 from .._fit.model import count_stats, engine_nodes
+from .checks import check_choice, check_flag, check_response
 from .fitted import MixedFit
 from .limit import Limit, find_limit
 from .means import deviance_parts, inverse_link, slope_of_mean, variance_of_mean, weight_of_row
@@ -92,7 +93,9 @@ class GlmmFit(MixedFit):
         scaled
             Without effect: sigma is one.
         """
+        check_flag("scaled", scaled)
         kind = "deviance" if type is None else type
+        check_choice("type", kind, ("deviance", "pearson", "response", "working"))
         mu = self.fitted()
         with np.errstate(invalid="ignore", divide="ignore"):
             if kind == "response":
@@ -102,11 +105,9 @@ class GlmmFit(MixedFit):
             elif kind == "pearson":
                 w = 1.0 if self.weights is None else self.weights
                 out = (self.y - mu) * np.sqrt(w / variance_of_mean(self.family, mu, self.dispersion))
-            elif kind == "deviance":
+            else:
                 parts = deviance_parts(self.family, self.y, mu, self.weights, self.dispersion)
                 out = np.sign(self.y - mu) * np.sqrt(parts)
-            else:
-                raise InputError(f"type={type!r}: allowed are 'deviance', 'pearson', 'response' and 'working'")
         # observations that a separated model predicts without error
         return out if self.limit is None else np.where(self.limit.kept, out, 0.0)
 
@@ -139,16 +140,19 @@ class GlmmFit(MixedFit):
         Parameters
         ----------
         y
-            ``(n_obs,)`` for the rows used: counts, or shares of successes with the same trials.
+            ``(n_obs,)`` for the rows used, or one value per row of the data: counts, or shares of successes with the
+            same trials.
         """
-        values = np.asarray(y, dtype=np.float64)
-        if values.shape != (self.nobs,):
-            raise InputError(f"y has shape {values.shape}; {self.nobs} numbers are needed, one for each row used")
+        values, trials = check_response(y, self.prepared.design.kept), self.weights
+        if self.family == "binomial":
+            values, trials = read_shares(values, trials, self.formula)
+        else:
+            values = read_counts(values, self.formula)
         return fit_response(
             self.prepared,
             self.data,
-            np.ascontiguousarray(values),
-            self.weights,
+            values,
+            trials,
             self.family,
             self.n_agq,
             self.options,
@@ -219,6 +223,51 @@ def fit_response(
         cov_given_variances=given,
         reml=reml,
     )
+
+
+def read_counts(values: FloatArray, formula: str) -> FloatArray:
+    """Counts: whole numbers from 0 on."""
+    if values.ndim != 1:
+        raise InputError(f"the left side of {formula!r} has several columns; counts have one")
+    bad = np.flatnonzero(~np.isfinite(values) | (values < 0.0) | (values != np.round(values)))
+    if len(bad):
+        raise InputError(
+            f"the response of {formula!r} is {values[bad[0]]:g} in row {bad[0]} of those used ({len(bad)} such rows); "
+            "counts must be whole numbers from 0 on: use raw counts, or sc_glmm.lmer for measurements"
+        )
+    return np.ascontiguousarray(values, dtype=np.float64)
+
+
+def read_shares(values: FloatArray, trials: FloatArray | None, formula: str) -> tuple[FloatArray, FloatArray | None]:
+    """Share of successes and trials of each row."""
+    if values.ndim == 2:
+        if trials is not None:
+            raise InputError(f"{formula!r} has two columns on the left, so the trials are known: leave weights out")
+        if values.shape[1] != 2:
+            raise InputError(f"the left side of {formula!r} has {values.shape[1]} columns; two are needed")
+        if not np.isfinite(values).all() or (values < 0.0).any() or (values != np.round(values)).any():
+            raise InputError(f"successes and failures of {formula!r} must be whole numbers from 0 on")
+        trials = np.ascontiguousarray(values.sum(axis=1))
+        success = values[:, 0]
+    else:
+        if not np.isfinite(values).all() or (values < 0.0).any() or (values > 1.0).any():
+            hint = "give cbind(successes, failures), or shares with weights=trials"
+            raise InputError(f"the response of {formula!r} is not between 0 and 1 in every row: {hint}")
+        success = values if trials is None else values * trials
+        off = np.abs(success - np.round(success)) > 1e-3
+        if off.any():
+            i = int(np.flatnonzero(off)[0])
+            raise InputError(
+                f"row {i} of those used has {success[i]:g} successes (share {values[i]:g}); a share times its trials "
+                "must be a whole number: pass the numbers of trials as weights"
+            )
+        success = np.round(success)
+    if trials is None:
+        return np.ascontiguousarray(success), None
+    if (trials <= 0.0).any():
+        i = int(np.flatnonzero(trials <= 0.0)[0])
+        raise InputError(f"row {i} of those used has {trials[i]:g} trials; drop rows without trials")
+    return np.ascontiguousarray(success / trials), trials
 
 
 def maximise(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from .._design import group_levels
 from .._errors import DesignError, InputError, ScGlmmWarning
+from .fitted import check_fit
 
 if TYPE_CHECKING:
     from .fitted import MixedFit
@@ -81,6 +83,7 @@ def influence(fit: MixedFit, group: str | None = None) -> Influence:
     InputError
         If there is no such group, or only one level of it.
     """
+    check_fit(fit, "influence")
     name, codes, levels = _groups(fit, group)
     if len(levels) < 2:
         raise InputError(f"group={name!r} has one level only, and nothing is left without it")
@@ -130,6 +133,8 @@ def _groups(fit: MixedFit, group: str | None) -> tuple[str, IntArray, tuple[str,
     design = fit.prepared.design
     own = {term.group: term for term in design.random}
     name = fit.prepared.groupings[fit.prepared.places[0].block].name if group is None else group
+    if not isinstance(name, Hashable):
+        raise InputError(f"group={name!r} must be the name of a grouping factor or of a column of the data")
     if name in own:
         return name, own[name].codes, own[name].levels
     if name not in fit.data.columns:

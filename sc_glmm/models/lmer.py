@@ -13,12 +13,14 @@ from .._display import warn_notes
 from .._engine.lmm import build_problem
 from .._engine.lmm_fit import one_blas_thread
 from .._errors import InputError
+from .checks import accept_r_style, check_flag
 from .lmm import LmmFit, finish_fit
 from .prepare import check_sizes, per_row, prepare
 
 FloatArray = NDArray[np.float64]
 
 
+@accept_r_style
 def lmer(
     formula: str,
     data: pd.DataFrame,
@@ -74,6 +76,7 @@ def lmer(
     >>> sc_glmm.lmer("Weight ~ Dose + (1 | Strain)", mice).fixef().round(2).to_dict()
     {'Intercept': 18.37, 'Dose': 2.06}
     """
+    check_flag("reml", reml)
     with one_blas_thread():
         prepared = prepare(formula, data, offset=offset, reference=reference, na_action=na_action)
         design = prepared.design
@@ -88,7 +91,7 @@ def lmer(
         options = {"reml": reml, "weights": weights, "offset": offset, "reference": reference, "na_action": na_action}
         problem = build_problem(prepared.X, prepared.blocks, prepared.row_of, y - prepared.offset, prior)
         fit = finish_fit(prepared, data, y, prior, reml, options, problem)
-    warn_notes(fit.notes)
+    warn_notes(fit.notes, stacklevel=4)
     return fit
 
 

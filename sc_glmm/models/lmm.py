@@ -15,6 +15,7 @@ from .._engine.lmm_fit import LmmSolution, fit_lmm, one_blas_thread
 from .._errors import InputError
 from .._inference.ddf import KenwardRogerParts, SatterthwaiteParts
 from .._inference.variances import residual_sd, satterthwaite_parts
+from .checks import check_choice, check_flag, check_response
 from .fitted import MixedFit
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ class LmmFit(MixedFit):
             The restricted one or not; by default the one that was maximised. A restricted likelihood depends on the
             coding of X: between models with different fixed effects it compares nothing.
         """
+        if reml is not None:
+            check_flag("reml", reml)
         return -0.5 * self._criterion(self.reml if reml is None else reml)
 
     def deviance(self) -> float:
@@ -88,9 +91,10 @@ class LmmFit(MixedFit):
         scaled
             Divide by sigma.
         """
+        check_flag("scaled", scaled)
         kinds = ("response", "pearson", "deviance", "working")
-        if type is not None and type not in kinds:
-            raise InputError(f"type={type!r}: allowed are {', '.join(map(repr, kinds))}")
+        if type is not None:
+            check_choice("type", type, kinds)
         out = self.y - self.fitted()
         if type in ("pearson", "deviance") and self.weights is not None:
             out = out * np.sqrt(self.weights)
@@ -114,15 +118,10 @@ class LmmFit(MixedFit):
         y
             ``(n_obs,)`` for the rows used, or one value per row of the data.
         """
-        values = np.asarray(y, dtype=np.float64)
-        kept = self.prepared.design.kept
-        if values.shape == (len(kept),) and len(kept) != self.nobs:
-            values = values[kept]
-        if values.shape != (self.nobs,):
-            raise InputError(f"y has shape {values.shape}; {self.nobs} numbers are needed, one for each row used")
-        return fit_response(
-            self.prepared, self.data, np.ascontiguousarray(values), self.weights, self.reml, self.options, self.problem
-        )
+        values = check_response(y, self.prepared.design.kept)
+        if np.ptp(values) == 0.0:
+            raise InputError(f"y is {values[0]:g} in every row: there is nothing to model")
+        return fit_response(self.prepared, self.data, values, self.weights, self.reml, self.options, self.problem)
 
     def refit_ml(self) -> LmmFit:
         """The same model by maximum likelihood."""

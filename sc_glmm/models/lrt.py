@@ -18,6 +18,7 @@ from .._design import untestable_terms
 from .._display import logger
 from .._errors import InputError
 from .._formula import term_label
+from .fitted import check_fit
 from .glmm import GlmmFit
 from .table import Table
 from .update import reduced, term_key
@@ -46,6 +47,8 @@ def lrtest(*fits: MixedFit) -> Table:
     -------
     One row per model: parameters, log likelihood, and the test against the row above.
     """
+    for model in fits:
+        check_fit(model, "lrtest")
     restricted = all(fit.reml for fit in fits) and _same_fixed(fits)
     table = compare(fits, refit=not restricted)
     frame = table.table[["npar", "logLik", "Df", "Chisq", "Pr(>Chisq)"]]
@@ -127,6 +130,7 @@ def drop1(fit: MixedFit, *, ddf: str | None = None) -> Table:
     -------
     One row per term.
     """
+    check_fit(fit, "drop1")
     formula = fit.prepared.design.formula
     terms = [term for term in formula.fixed_terms if term and fit.prepared.design.fixed.terms[term_label(term)]]
     droppable = [term for term in terms if not any(set(term) < set(other) for other in terms)]

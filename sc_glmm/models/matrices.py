@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from .._errors import InputError
+from .checks import check_choice
 
 if TYPE_CHECKING:
     from .fitted import MixedFit
@@ -73,6 +73,5 @@ QUANTITIES: dict[str, Callable[[Any], Any]] = {
 
 def get_me(fit: MixedFit, name: str) -> Any:
     """One of :data:`QUANTITIES`."""
-    if name not in QUANTITIES:
-        raise InputError(f"get_me({name!r}): there is no such quantity; there are {', '.join(QUANTITIES)}")
+    check_choice("name", name, QUANTITIES)
     return QUANTITIES[name](fit)

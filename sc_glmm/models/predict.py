@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from .._design import ReTerm
 from .._errors import InputError
 from .._formula import parse_formula
+from .checks import check_choice, check_flag
 from .means import inverse_link
 from .update import term_key
 
@@ -52,8 +53,14 @@ def predict(
     -------
     One prediction per row, on the index of the data.
     """
-    if type not in ("link", "response"):
-        raise InputError(f"type={type!r}: allowed are 'link' and 'response'")
+    check_choice("type", type, ("link", "response"))
+    check_flag("allow_new_levels", allow_new_levels)
+    if newdata is not None and not isinstance(newdata, pd.DataFrame):
+        raise InputError(
+            f"newdata is {newdata.__class__.__name__}; a data frame with the columns of the formula is needed"
+        )
+    if newdata is None and offset is not None:
+        raise InputError("offset= is for newdata; the rows of the model have their own offset")
     design = fit.prepared.design
     chosen = chosen_terms(fit, re_form)
     if newdata is None:
@@ -145,7 +152,14 @@ def _new_offset(fit: MixedFit, data: pd.DataFrame, offset: Any) -> FloatArray:
     if inside is not None:
         total += inside
     if offset is not None:
-        values = np.asarray(data[offset] if isinstance(offset, str) else offset, dtype=np.float64)
+        if isinstance(offset, str) and offset not in data.columns:
+            raise InputError(f"offset={offset!r} is not a column of newdata; columns are {list(data.columns)[:12]}")
+        try:
+            values = np.asarray(data[offset] if isinstance(offset, str) else offset, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise InputError("offset must be numbers, one for each row of newdata") from error
+        if values.ndim == 0:
+            values = np.full(len(data), float(values))
         if values.shape != (len(data),):
             raise InputError(f"offset has shape {values.shape}; one number for each of the {len(data)} rows is needed")
         return total + values

@@ -16,6 +16,7 @@ from .._engine.structure import Block
 from .._errors import DesignError, InputError, mark
 from .._fit.model import Grouping, merge_terms
 from .._formula import MixedFormula, parse_formula
+from .checks import check_choice
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -99,6 +100,9 @@ def prepare(
     check_formula(parsed)
     if not isinstance(data, pd.DataFrame):
         raise InputError(f"data is {type(data).__name__}; a pandas DataFrame with one row per observation is needed")
+    if reference is not None and not isinstance(reference, Mapping):
+        raise InputError(f"reference={reference!r} must be a dictionary, column -> level: {{'dose': 'low'}}")
+    check_choice("na_action", na_action, ("drop", "raise"))
     design = build_design(
         parsed, data, reference=reference, na_action=na_action, check_replication=False, response=True
     )
@@ -144,7 +148,10 @@ def per_row(name: str, values: Any, data: pd.DataFrame, design: Design) -> Float
         if values not in data.columns:
             raise InputError(f"{name}={values!r} is no column of the data; columns are {list(data.columns)[:12]}")
         values = data[values]
-    numbers = np.asarray(values, dtype=np.float64)
+    try:
+        numbers = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name} must be numbers, and cannot be read as such: {error}") from error
     if numbers.shape != (len(data),):
         raise InputError(
             f"{name} has shape {numbers.shape}; it must be the name of a column or one number for each of the "

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pandas as pd
 from scipy import stats
 
+from .._errors import InputError
 from .._formula import RandomTerm, term_label, term_text
+from .lmm import LmmFit
 from .table import Table
 from .update import reduced, term_key
-
-if TYPE_CHECKING:
-    from .lmm import LmmFit
 
 
 def mixture_p(statistic: float, df: int, variances: int = 1) -> float:
@@ -48,6 +45,11 @@ def ranova(fit: LmmFit) -> Table:
     -------
     As lmerTest's ``ranova``, and ``Pr(mixture)``: the reference that knows that variances are not negative.
     """
+    if not isinstance(fit, LmmFit):
+        raise InputError(
+            f"ranova() is given {type(fit).__name__}; it is for models fitted by lmer. For counts and trials compare "
+            "models without the term: anova(small, large), or bootstrap_lrt()"
+        )
     rows: dict[str, dict[str, float]] = {}
     loglik, n_par = fit.loglik(), fit.n_par
     rows["<none>"] = {"npar": n_par, "logLik": loglik, "AIC": fit.aic(), "LRT": np.nan, "Df": np.nan}

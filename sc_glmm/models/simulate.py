@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from .._errors import InputError
+from .checks import check_count, random_generator
 from .means import inverse_link
 from .predict import chosen_terms, fixed_part, random_part
 
@@ -43,9 +43,8 @@ def simulate(
     -------
     ``nobs`` x `nsim`, on the index of the data: numbers, counts, or shares of successes.
     """
-    if nsim < 1:
-        raise InputError(f"nsim={nsim}: at least one data set is needed")
-    rng = np.random.default_rng(seed)
+    check_count("nsim", nsim, 1, "at least one data set is needed")
+    rng = random_generator(seed)
     draws = np.column_stack([draw(fit, rng, re_form) for _ in range(nsim)])
     names = [f"sim_{i + 1}" for i in range(nsim)]
     return pd.DataFrame(draws, index=fit.data.index[fit.prepared.design.kept], columns=names)

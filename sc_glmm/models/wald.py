@@ -44,7 +44,7 @@ def ddf_method(fit: MixedFit, ddf: str | None) -> str:
     """The method by its full name; Satterthwaite for Gaussian models and none for others by default."""
     if ddf is None:
         return "satterthwaite" if isinstance(fit, LmmFit) else "asymptotic"
-    name = _SHORT.get(ddf.lower(), ddf.lower())
+    name = _SHORT.get(ddf.lower(), ddf.lower()) if isinstance(ddf, str) else ""
     if name not in METHODS:
         raise InputError(f"ddf={ddf!r}: allowed are {', '.join(map(repr, (*METHODS, *_SHORT)))}")
     if name in ("satterthwaite", "kenward-roger") and not isinstance(fit, LmmFit):

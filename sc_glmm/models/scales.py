@@ -1,0 +1,98 @@
+"""The scale of the linear predictor, the way back to the response, and what differences on it mean."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from .._formula import Atom, dotted
+from .means import LINKS
+
+FloatArray = NDArray[np.float64]
+Map = Callable[[FloatArray], FloatArray]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What the linear predictor measures.
+
+    Attributes
+    ----------
+    name
+        ``"log"``, ``"logit"``, ``"sqrt"``; empty if it is the response itself.
+    inverse, slope
+        The response at a predictor, and its derivative there.
+    base
+        A difference d on the scale is a ratio ``base ** d`` of responses; None if it is none.
+    ratio
+        What this ratio is called.
+    shift
+        Number that was added to the response before it was transformed.
+    """
+
+    name: str
+    inverse: Map
+    slope: Map
+    base: float | None = None
+    ratio: str = ""
+    shift: float = 0.0
+
+
+def _power(base: float) -> tuple[Map, Map, float]:
+    return (lambda x: base**x), (lambda x: base**x * np.log(base)), base
+
+
+IDENTITY = Scale("", lambda x: x, np.ones_like)
+_LOGIT = Scale("logit", expit, lambda x: expit(x) * expit(-x), np.e, "odds_ratio")
+_LOG = Scale("log", np.exp, np.exp, np.e, "ratio")
+
+# A square root is never negative, so neither are the ends of its intervals.
+_TRANSFORMS = {
+    "log": _LOG,
+    "log2": Scale("log2", *_power(2.0), "ratio"),
+    "log10": Scale("log10", *_power(10.0), "ratio"),
+    "log1p": Scale("log1p", np.expm1, np.exp),
+    "sqrt": Scale("sqrt", lambda x: np.maximum(x, 0.0) ** 2, lambda x: 2.0 * np.maximum(x, 0.0)),
+    "cbrt": Scale("cbrt", lambda x: x**3, lambda x: 3.0 * x**2),
+    "arcsinh": Scale("arcsinh", np.sinh, np.cosh),
+    "exp": Scale("exp", np.log, lambda x: 1.0 / x),
+    "expm1": Scale("expm1", np.log1p, lambda x: 1.0 / (1.0 + x)),
+}
+_LINKS = {"identity": IDENTITY, "log": _LOG, "logit": _LOGIT}
+
+
+def scale_of(family: str, response: Atom | None) -> Scale | None:
+    """The scale of a model; None where the response is an expression whose inverse is not known."""
+    link = _LINKS[LINKS[family]]
+    tree = response.tree if response is not None else None
+    while isinstance(tree, ast.Call) and dotted(tree.func) == "I":
+        tree = tree.args[0]
+    if link is not IDENTITY or tree is None or isinstance(tree, ast.Name):
+        return link
+    if not isinstance(tree, ast.Call):
+        return None
+    function, inner = (dotted(tree.func) or "").removeprefix("np."), tree.args[0]
+    if function == "Q":
+        return IDENTITY
+    known = _TRANSFORMS.get(function)
+    shift = _added_number(inner)
+    if known is None or not shift:
+        return known
+    name = f"{known.name}(y {'+' if shift > 0.0 else '-'} {abs(shift):g})"
+    return Scale(name, lambda x: known.inverse(x) - shift, known.slope, shift=shift)
+
+
+def _added_number(node: ast.expr) -> float:
+    """1 of ``y + 1`` or ``1 + y``; 0 where no number is added."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Sub):
+        sign = 1.0 if isinstance(node.op, ast.Add) else -1.0
+        if isinstance(node.right, ast.Constant) and isinstance(node.right.value, int | float):
+            return sign * float(node.right.value)
+        if sign > 0.0 and isinstance(node.left, ast.Constant) and isinstance(node.left.value, int | float):
+            return float(node.left.value)
+    return 0.0
