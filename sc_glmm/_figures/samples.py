@@ -11,11 +11,12 @@ import pandas as pd
 from scipy.stats import norm
 from scipy.stats import t as student_t
 
+from .._design import finest
 from .._errors import InputError
 from ..models.emmeans import emmeans
 
 if TYPE_CHECKING:
-    from .._design import ReTerm, finest
+    from .._design import ReTerm
     from ..models.fitted import MixedFit
     from ..models.gene import GeneFit
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from .._anndata import find_response, groups_of, open_data
 from .._compress.composition import pooled_factors
 from .._compress.size_factors import pseudobulk
+from .._design import finest
 from .._display import logger
 from .._errors import DesignError, InputError, ScGlmmWarning
 from .._fit.cluster import library_sums
@@ -168,8 +169,8 @@ def _of_group(
 ) -> GroupFactors:
     """Factors of one group of cells."""
     design = plan.cells.design
-    finest = max(design.random, key=lambda term: len(term.levels))
-    n_samples, codes = len(finest.levels), finest.codes
+    samples = design.random[finest(design.random)]
+    n_samples, codes = len(samples.levels), samples.codes
     if n_factors == "auto" and n_samples < MIN_SAMPLES:
         raise DesignError(
             f"{n_samples} samples are too few for hidden factors: below {MIN_SAMPLES} they cost more than they gain. "
@@ -195,7 +196,7 @@ def _of_group(
     size = np.asarray(sums_of_sizes * (pooled_factors(bulk) if default_sizes else 1.0), dtype=np.float64)
     with one_blas_thread():
         found = estimate_factors(bulk, size, known, tested, None if n_factors == "auto" else int(n_factors))
-    return GroupFactors(plan.cells.name, found, plan.cells.cells, codes, tuple(map(str, finest.levels)), np.log(size))
+    return GroupFactors(plan.cells.name, found, plan.cells.cells, codes, tuple(map(str, samples.levels)), np.log(size))
 
 
 def _null_space(L: FloatArray) -> FloatArray:

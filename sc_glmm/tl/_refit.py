@@ -272,4 +272,4 @@ def _stored(run: StoredRun, rows: pd.DataFrame) -> StoredGene:
         rank = float(ranks[np.count_nonzero(good[:place])])
     row = rows.iloc[0]
     prior = prior_of(run.prior, grid) if run.prior else None
-    return StoredGene(grid, prior, rank, float(row["dispersion"]), bool(row.get("phi_from_trend", False)))
+    return StoredGene(grid, prior, rank, float(row.get("dispersion", np.nan)), bool(row.get("phi_from_trend", False)))
