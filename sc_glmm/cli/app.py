@@ -14,6 +14,7 @@ import typer
 from .chunks import Stage
 from .console import atomically, report_errors
 from .info import info
+from .latent import latent
 from .options import run_options, with_run_options
 from .output import ALPHA, check_output, line, summary, top, write, write_beside
 from .plot import plot
@@ -166,6 +167,7 @@ def run_combine(
 
 app.command()(plot)
 app.command()(info)
+app.command()(latent)
 
 
 @app.command()

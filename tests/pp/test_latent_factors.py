@@ -5,10 +5,13 @@ from __future__ import annotations
 import anndata as ad
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
 import sc_glmm
 from sc_glmm._errors import DesignError, InputError, ScGlmmWarning
+from sc_glmm.cli import app
 
 FORMULA = "counts ~ disease + (1|sample)"
 
@@ -159,3 +162,22 @@ def test_the_figure_draws_samples_and_correlations(one):
     with pytest.raises(InputError, match="color='nothing'"):
         sc_glmm.pl.latent_factors(one, color="nothing")
     plt.close("all")
+
+
+def test_the_command_writes_the_factors_and_the_report(tmp_path):
+    adata = data()
+    adata.write_h5ad(tmp_path / "in.h5ad")
+    run = CliRunner().invoke(
+        app, ["latent", str(tmp_path / "in.h5ad"), FORMULA, "--contrast", "disease", "-o", str(tmp_path / "out.h5ad")]
+    )
+    assert run.exit_code == 0, run.output
+    back = ad.read_h5ad(tmp_path / "out.h5ad")
+    sc_glmm.pp.latent_factors(adata, FORMULA)
+    np.testing.assert_array_equal(back.obs["latent_1"], adata.obs["latent_1"])
+    run = CliRunner().invoke(app, ["latent", str(tmp_path / "in.h5ad"), FORMULA, "-o", str(tmp_path / "out.csv")])
+    assert run.exit_code == 0, run.output
+    assert list(pd.read_csv(tmp_path / "out.csv")["factor"]) == ["latent_1"]
+    run = CliRunner().invoke(
+        app, ["latent", str(tmp_path / "in.h5ad"), FORMULA, "--n-factors", "x", "-o", str(tmp_path / "out.csv")]
+    )
+    assert run.exit_code == 2 and "whole number" in run.output
