@@ -17,7 +17,7 @@ from .._engine import entry
 from .._engine.fit import GeneFits
 from .compress import CellGroup, Compressed
 from .genes import GeneModel, fit_all, prepare_genes
-from .lrt import under
+from .lrt import constrain
 from .model import count_stats, engine_nodes
 from .rows import design_rows, plain_rows
 from .sizes import cell_offsets
@@ -62,7 +62,7 @@ def bootstrap_p_values(
     for gene in genes.tolist():
         rng = np.random.default_rng([seed, gene])
         one = replace(model, reml=False, stats=model.stats.take(gene, gene + 1))
-        null = under(one, L)
+        null = constrain(one, L)
         fits = fit_all(null).fits
         observed = float(_ratio(fit_all(one).fits, fits)[0])
         if not np.isfinite(observed) or fits.status[0] != entry.OK:
@@ -70,7 +70,7 @@ def bootstrap_p_values(
         beaten, valid, left = 0, 0, n_boot
         while left > 0:
             n = min(left, max(_MAX_COUNTS // len(offset), 1))
-            simulated = _simulate(under(flat, L), fits, rows.row_of, offset, n, rng)
+            simulated = _simulate(constrain(flat, L), fits, rows.row_of, offset, n, rng)
             ratios = _refit(flat, table, offset, simulated, L, n_jobs)
             good = np.isfinite(ratios)
             beaten += int(np.sum(ratios[good] >= observed - 1e-9))
@@ -105,4 +105,4 @@ def _refit(
     flat: GeneModel, table: NodeTable, offset: FloatArray, counts: NDArray[np.int32], L: FloatArray, n_jobs: int
 ) -> FloatArray:
     full = replace(flat, stats=count_stats(compress_counts(counts, table, offset, n_jobs=n_jobs)))
-    return _ratio(fit_all(full, n_jobs=n_jobs).fits, fit_all(under(full, L), n_jobs=n_jobs).fits)
+    return _ratio(fit_all(full, n_jobs=n_jobs).fits, fit_all(constrain(full, L), n_jobs=n_jobs).fits)

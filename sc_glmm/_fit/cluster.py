@@ -76,7 +76,7 @@ def _library(source: Source) -> FloatArray:
 
 
 @dataclass(frozen=True)
-class Some:
+class PartialStats:
     """Statistics of some cells.
 
     Attributes
@@ -150,20 +150,20 @@ def _count_some(
     genes: slice | IntArray,
     group_of: IntArray | None,
     n_groups: int | None,
-) -> Some:
+) -> PartialStats:
     stats = compress_counts(
         source, table, offset, obs_index=obs_index, genes=genes, group_of=group_of, n_groups=n_groups
     )
-    return Some(stats, nodes)
+    return PartialStats(stats, nodes)
 
 
-def add_some(first: Some, second: Some) -> Some:
+def add_some(first: PartialStats, second: PartialStats) -> PartialStats:
     """Statistics of two disjoint sets of cells, on the nodes of either."""
     nodes = np.union1d(first.nodes, second.nodes)
-    return Some(add_stats(on_nodes(first, nodes), on_nodes(second, nodes)), nodes)
+    return PartialStats(add_stats(on_nodes(first, nodes), on_nodes(second, nodes)), nodes)
 
 
-def on_nodes(some: Some, nodes: IntArray) -> CountStats | GaussianStats:
+def on_nodes(some: PartialStats, nodes: IntArray) -> CountStats | GaussianStats:
     """The statistics on these nodes, with zeros where the cells do not write; a Gaussian response's as they are."""
     if isinstance(some.stats, GaussianStats) or len(some.nodes) == len(nodes):
         return some.stats

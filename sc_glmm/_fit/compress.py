@@ -28,10 +28,10 @@ from .._compress.source import Source
 from .._design import Design
 from .._engine.fit import GeneStats, Nodes
 from .._families.registry import Family
-from .cluster import Some, client_for, counts_on_cluster, sums_on_cluster
+from .cluster import PartialStats, client_for, counts_on_cluster, sums_on_cluster
 from .model import count_stats, engine_nodes, gaussian_nodes, gaussian_stats
 from .orthogonal import OrthogonalRows, orthogonal_rows
-from .rows import Grid, ModelRows, design_rows, find_grid, plain_rows
+from .rows import CovariateGrid, ModelRows, design_rows, find_grid, plain_rows
 from .slabs import gene_slabs, join_stats, scratch_array
 
 FloatArray = NDArray[np.float64]
@@ -91,7 +91,7 @@ class Layout:
     n_nodes_max: int
     range_max: float
     error: float
-    grid: Grid | None
+    grid: CovariateGrid | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +112,7 @@ class Compressed(Layout):
 
 
 @dataclass(frozen=True)
-class Pass:
+class CompressionPlan:
     """What one pass over the matrix adds up, for one group of cells or several.
 
     Attributes
@@ -183,12 +183,12 @@ class Pass:
 
     def add_up_some(
         self, matrix: Source, rows: tuple[int, int], *, n_jobs: int = 1, progress: bool | None = False
-    ) -> Some:
+    ) -> PartialStats:
         """Statistics of the cells in the rows from the first to before the second, on the nodes that they write to."""
         where = self._where(0, matrix.shape[0], rows)
         if self.table is None and self.rows is not None:
             made = self._sums(matrix, self.rows, where, gene_index(slice(None), matrix.shape[1]), n_jobs, progress)
-            return Some(made, np.arange(int(self.first_node[-1])))
+            return PartialStats(made, np.arange(int(self.first_node[-1])))
         if self.table is None or where is None:
             raise RuntimeError("a pass has either a node table or rows")
         cells = np.flatnonzero(where >= 0)
@@ -203,7 +203,7 @@ class Pass:
             n_jobs=n_jobs,
             progress=progress,
         )
-        return Some(counts, nodes)
+        return PartialStats(counts, nodes)
 
     def _sums(
         self,
@@ -320,7 +320,7 @@ def _join_slabs(layouts: Sequence[Layout], n_genes: int, slabs: Iterable[list[Co
     ]
 
 
-def plan_passes(groups: Sequence[CellGroup], family: Family, n_cells: int) -> list[Pass]:
+def plan_passes(groups: Sequence[CellGroup], family: Family, n_cells: int) -> list[CompressionPlan]:
     """The passes over a matrix of `n_cells` rows: one for all groups of counts, but for those with a covariate's grid.
 
     Every pass is a sum over cells, gene by gene.
@@ -333,7 +333,7 @@ def plan_passes(groups: Sequence[CellGroup], family: Family, n_cells: int) -> li
     return passes + [_plan_on_grid(i, groups[i], grid) for i, grid in enumerate(grids) if grid is not None]
 
 
-def _plan_counts(places: Sequence[int], groups: Sequence[CellGroup], family: Family, n_cells: int) -> Pass:
+def _plan_counts(places: Sequence[int], groups: Sequence[CellGroup], family: Family, n_cells: int) -> CompressionPlan:
     rows = [design_rows(g.design) for g in groups]
     stacked = stack_rows([(g.cells, r) for g, r in zip(groups, rows, strict=True)], n_cells)
     offset = np.zeros(n_cells)
@@ -352,18 +352,18 @@ def _plan_counts(places: Sequence[int], groups: Sequence[CellGroup], family: Fam
             np.ascontiguousarray(table.weight[lo:hi]),
         )
         layouts.append(_layout(plain_rows(mine), nodes, table, error, None))
-    return Pass(tuple(places), tuple(layouts), table, None, offset, None, stacked.group_of, first_node)
+    return CompressionPlan(tuple(places), tuple(layouts), table, None, offset, None, stacked.group_of, first_node)
 
 
-def _plan_on_grid(place: int, group: CellGroup, grid: Grid) -> Pass:
+def _plan_on_grid(place: int, group: CellGroup, grid: CovariateGrid) -> CompressionPlan:
     table = grid.tensor.table
     error = tensor_error(grid.tensor, grid.x, group.offset, grid.slope_checked)
     layout = _layout(grid.rows, engine_nodes(table), table, error, grid)
     first_node = np.array([0, table.n_nodes], dtype=np.int64)
-    return Pass((place,), (layout,), table, None, group.offset, group.cells, None, first_node)
+    return CompressionPlan((place,), (layout,), table, None, group.offset, group.cells, None, first_node)
 
 
-def _layout(rows: ModelRows, nodes: Nodes, table: NodeTable, error: float, grid: Grid | None) -> Layout:
+def _layout(rows: ModelRows, nodes: Nodes, table: NodeTable, error: float, grid: CovariateGrid | None) -> Layout:
     return Layout(
         rows=rows,
         nodes=nodes,
@@ -376,7 +376,7 @@ def _layout(rows: ModelRows, nodes: Nodes, table: NodeTable, error: float, grid:
     )
 
 
-def _plan_sums(place: int, group: CellGroup) -> Pass:
+def _plan_sums(place: int, group: CellGroup) -> CompressionPlan:
     distinct = design_rows(group.design)
     basis = orthogonal_rows(distinct)
     rows = plain_rows(distinct) if basis is None else basis.rows
@@ -391,4 +391,4 @@ def _plan_sums(place: int, group: CellGroup) -> Pass:
         grid=None,
     )
     first_node = np.array([0, len(rows.X)], dtype=np.int64)
-    return Pass((place,), (layout,), None, distinct, group.offset, group.cells, None, first_node, basis)
+    return CompressionPlan((place,), (layout,), None, distinct, group.offset, group.cells, None, first_node, basis)

@@ -14,7 +14,7 @@ from .genes import AllFits, GeneModel, fit_all
 FloatArray = NDArray[np.float64]
 
 
-def under(model: GeneModel, L: FloatArray) -> GeneModel:
+def constrain(model: GeneModel, L: FloatArray) -> GeneModel:
     """The model with ``L beta = 0``: the columns of X are replaced by what the hypothesis leaves of them."""
     X = np.ascontiguousarray(model.rows.X @ null_space(L))
     structure = build_structure(X, model.structure.blocks, np.maximum(model.rows.n_cells, 1e-3))
@@ -29,5 +29,5 @@ def likelihood_ratios(model: GeneModel, result: AllFits, L: FloatArray, *, n_job
     free = replace(model, reml=False)
     out = result.left_out
     full = fit_all(free, n_jobs=n_jobs, left_out=out).fits.loglik if model.reml else result.fits.loglik
-    null = under(free, L)
+    null = constrain(free, L)
     return np.maximum(2.0 * (full - fit_all(null, n_jobs=n_jobs, left_out=out).fits.loglik), 0.0)

@@ -46,7 +46,7 @@ class ModelRows:
 
 
 @dataclass(frozen=True)
-class Grid:
+class CovariateGrid:
     """The grid that stands for the cells when one numeric covariate varies from cell to cell.
 
     Attributes
@@ -85,7 +85,7 @@ def plain_rows(rows: DesignRows) -> ModelRows:
     )
 
 
-def find_grid(design: Design, frame: pd.DataFrame, offset: FloatArray) -> Grid | None:
+def find_grid(design: Design, frame: pd.DataFrame, offset: FloatArray) -> CovariateGrid | None:
     """Lay out a grid if one numeric covariate makes the rows many, X and Z are linear in it, and a grid is smaller.
 
     Parameters
@@ -133,7 +133,7 @@ def find_grid(design: Design, frame: pd.DataFrame, offset: FloatArray) -> Grid |
             n_cells=base.n_cells[tensor.base_row] / share,
             base=tensor.base_row,
         )
-        return Grid(name, x, tensor, rows, float(tensor.slope_bound), lines[0][1][cell])
+        return CovariateGrid(name, x, tensor, rows, float(tensor.slope_bound), lines[0][1][cell])
     return None
 
 

@@ -156,7 +156,7 @@ def test_a_table_of_some_cells_gives_their_statistics(rng, kind):
         part, nodes = restrict_table(table, cells)
         assert part.n_nodes == len(nodes) and part.n_obs == len(cells)
         np.testing.assert_array_equal(part.ec, table.ec[nodes])
-        some = cluster.Some(compress_counts(y[cells], part, offset[cells]), nodes)
+        some = cluster.PartialStats(compress_counts(y[cells], part, offset[cells]), nodes)
         total = some if total is None else cluster.add_some(total, some)
     assert (
         len(total.nodes) == table.n_nodes or not whole.A[:, np.setdiff1d(np.arange(table.n_nodes), total.nodes)].any()

@@ -15,7 +15,7 @@ from ..._compress.source import Source
 from ..._design import finest
 from ..._display import logger
 from ..._errors import InputError
-from ..._fit.compress import Layout, Pass, plan_passes
+from ..._fit.compress import CompressionPlan, Layout, plan_passes
 from ..._fit.genes import BLOCK
 from ..._io.tables import columns_of
 from ..._parallel.resources import resolve_n_jobs
@@ -159,7 +159,7 @@ class Prepared:
     job: Job
     library: FloatArray
     bulk: list[FloatArray | None]
-    passes: list[Pass]
+    passes: list[CompressionPlan]
 
     @cached_property
     def layouts(self) -> dict[int, Layout]:

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from ..._compress import CountStats, GaussianStats
 from ..._compress.slices import take_genes
 from ..._errors import InputError
-from ..._fit.cluster import Some, add_some, on_nodes
-from ..._fit.compress import Compressed, Pass
+from ..._fit.cluster import PartialStats, add_some, on_nodes
+from ..._fit.compress import Compressed, CompressionPlan
 from ..._fit.sizes import sample_totals
 from .folder import Run
 from .records import Arrays, arrays_of, stats_from
@@ -49,7 +49,7 @@ def compress_cells(run: Run, chunk: int) -> Arrays:
     return out
 
 
-def _bulk_of(run: Run, each: Pass, A: FloatArray, nodes: IntArray) -> Iterator[tuple[int, FloatArray]]:
+def _bulk_of(run: Run, each: CompressionPlan, A: FloatArray, nodes: IntArray) -> Iterator[tuple[int, FloatArray]]:
     """Per plan of a pass the counts of its samples, from sums on some of the nodes of all its plans."""
     for place, i in enumerate(each.groups):
         lo, hi = each.first_node[place : place + 2]
@@ -71,11 +71,13 @@ def _all_cells(run: Run, chunk: int) -> tuple[dict[int, Compressed], list[FloatA
     """Statistics of a chunk of genes summed over all chunks of cells, and the counts of the samples in all genes."""
     run.need("compress")
     prepared = run.prepared
-    sums: list[Some] = []
+    sums: list[PartialStats] = []
     bulk: list[FloatArray | None] = [None] * len(prepared.job.plans)
     for c in range(run.manifest.n_chunks):
         with run.open_part("compress", c) as part:
-            mine = [Some(stats_from(part, f"{k}/{chunk}/"), part[f"{k}/nodes"]) for k in range(len(prepared.passes))]
+            mine = [
+                PartialStats(stats_from(part, f"{k}/{chunk}/"), part[f"{k}/nodes"]) for k in range(len(prepared.passes))
+            ]
             sums = mine if c == 0 else [add_some(a, b) for a, b in zip(sums, mine, strict=True)]
             if prepared.job.task.normalise:
                 counts = [part[f"{i}/bulk"] for i in range(len(bulk))]
@@ -99,7 +101,7 @@ def _read_genes(run: Run, first: int, last: int) -> tuple[dict[int, Compressed],
     return groups, prepared.bulk
 
 
-def _by_plan(passes: Iterable[Pass], sums: Iterable[CountStats | GaussianStats]) -> dict[int, Compressed]:
+def _by_plan(passes: Iterable[CompressionPlan], sums: Iterable[CountStats | GaussianStats]) -> dict[int, Compressed]:
     return {
         i: cells
         for each, stats in zip(passes, sums, strict=True)
