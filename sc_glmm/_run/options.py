@@ -14,11 +14,6 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from .._errors import InputError
 
-FamilyName = Literal["nb", "poisson", "gaussian"]
-Method = Literal["reml", "ml"]
-Within = Literal["heterogeneous", "homogeneous"]
-Dispersion = Literal["ml", "shrunken"]
-Adjust = Literal["group", "global"]
 TestName = Literal[
     "eb_lr", "eb_wald", "hk", "ql", "satterthwaite", "satterthwaite_moderated", "t", "wald", "lrt", "bootstrap"
 ]
@@ -71,7 +66,7 @@ class RunOptions:
     """What :func:`sc_glmm.tl.test` was asked for; its documentation says what each option means."""
 
     formula: str = _option(MISSING, "lme4 syntax; the left side names a layer, or X: 'counts ~ disease + (1|sample)'.")
-    family: FamilyName = _option(
+    family: Literal["nb", "poisson", "gaussian"] = _option(
         "nb", "Distribution of the counts.", hint="a binomial response needs numbers of trials: use sc_glmm.glmer"
     )
     size_factors: Any = _option(None, "obs column of size factors (linear, positive).", given=False, metavar="COLUMN")
@@ -103,17 +98,19 @@ class RunOptions:
     )
     n_boot: int = _option(999, "Simulated data sets of each gene, for --test bootstrap.", least=1)
     seed: int = _option(0, "Seed of --test bootstrap.")
-    within: Within = _option(
+    within: Literal["heterogeneous", "homogeneous"] = _option(
         "heterogeneous", "Whether effects within samples may differ between them; cells count if not."
     )
     min_cells: int = _option(0, "Levels of --groupby with fewer cells are skipped.", least=0)
     min_samples: int = _option(0, "Levels of --groupby with fewer samples in an arm are skipped.", least=0)
     min_counts: int = _option(0, "Genes with fewer counts in all are not tested.", least=0)
-    dispersion: Dispersion = _option(
+    dispersion: Literal["ml", "shrunken"] = _option(
         "ml", "Dispersions of the moderated tests: a gene's own, or drawn to their trend.", stored="dispersions"
     )
-    adjust: Adjust = _option("group", "Adjust p-values over the genes of each level of --groupby, or of all together.")
-    method: Method = _option("reml", "How variances are estimated.")
+    adjust: Literal["group", "global"] = _option(
+        "group", "Adjust p-values over the genes of each level of --groupby, or of all together."
+    )
+    method: Literal["reml", "ml"] = _option("reml", "How variances are estimated.")
     n_agq: int = _option(1, "Nodes of adaptive Gauss-Hermite quadrature; 1 is the Laplace approximation.", least=1)
     n_jobs: int | None = _aside(None, "Threads; default: the cores this process may use.")
     memory_limit: int | str | None = _aside(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from .._anndata import hand_over, open_data
 from .._compress.source import Source
@@ -20,7 +20,7 @@ from .._parallel.resources import resolve_memory, resolve_n_jobs
 from .._run.conductor import Conductor
 from .._run.job import plan_job, put_results, validate_request
 from .._run.memory import MemoryStore
-from .._run.options import Adjust, Dispersion, FamilyName, Method, RunOptions, TestName, Within
+from .._run.options import RunOptions, TestName
 from .._run.recipe import prepare_kernels, summary_line
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def test(
     adata: AnnData | str | os.PathLike[str],
     formula: str,
     *,
-    family: FamilyName = "nb",
+    family: Literal["nb", "poisson", "gaussian"] = "nb",
     size_factors: Any = None,
     offset: Any = None,
     reference: Mapping[str, str] | None = None,
@@ -41,13 +41,13 @@ def test(
     genes: str | Sequence[str] | Sequence[bool] | None = None,
     n_boot: int = 999,
     seed: int = 0,
-    within: Within = "heterogeneous",
+    within: Literal["heterogeneous", "homogeneous"] = "heterogeneous",
     min_cells: int = 0,
     min_samples: int = 0,
     min_counts: int = 0,
-    dispersion: Dispersion = "ml",
-    adjust: Adjust = "group",
-    method: Method = "reml",
+    dispersion: Literal["ml", "shrunken"] = "ml",
+    adjust: Literal["group", "global"] = "group",
+    method: Literal["reml", "ml"] = "reml",
     n_agq: int = 1,
     n_jobs: int | None = None,
     memory_limit: int | str | None = None,
