@@ -92,10 +92,10 @@ def _fit(run: Run, chunk: int) -> Arrays:
 
 
 def _profile(run: Run, chunk: int) -> Arrays:
-    """Profiles of a chunk of genes, and what they were made from; nothing if the test needs none."""
+    """Profiles of a chunk of genes, and what they were made from; empty if the test needs none."""
     conductor = conductor_of(run)
     out: Arrays = {}
-    for i in range(len(conductor.plans)) if has_profiles(run) else ():
+    for i in range(len(conductor.plans)):
         made, plan = conductor.profile(i, chunk), conductor.profile_plan(i)
         if made is not None and plan is not None:
             out |= arrays_of_profiles(made, f"{i}/profiles/")

@@ -167,12 +167,7 @@ class Prepared:
         return {i: layout for each in self.passes for i, layout in zip(each.groups, each.layouts, strict=True)}
 
 
-def open_run(
-    folder: Path,
-    data: Path,
-    options: RunOptions,
-    n_chunks: int,
-) -> Run:
+def open_run(folder: Path, data: Path, options: RunOptions, n_chunks: int) -> Run:
     """Open the data and join a run, or begin it.
 
     Raises

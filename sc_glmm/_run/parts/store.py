@@ -89,5 +89,5 @@ class PartsStore(Store):
 
 
 def fits_of_plan(plan: ProfilePlan, first: int, last: int) -> Arrays:
-    """What profiles of the genes from the first to before the last were made from: it tells one set of fits by."""
+    """What profiles of the genes from the first to before the last were made from; other fits give other arrays."""
     return {"theta": plan.grid.theta, "log_dispersion": plan.log_dispersion[first:last]}
