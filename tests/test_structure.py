@@ -148,6 +148,39 @@ def test_sources(path):
     assert not [node.lineno for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Assert)]
 
 
+def _is_kernel(function):
+    names = [ast.unparse(d).split("(")[0].rsplit(".")[-1] for d in function.decorator_list]
+    return bool({"kernel", "allocating", "njit"} & set(names))
+
+
+def _nesting(node, depth=0):
+    """Levels of loops and conditions below a node; ``elif`` is no level of its own."""
+    deepest = depth
+    for child in ast.iter_child_nodes(node):
+        is_elif = isinstance(node, ast.If) and isinstance(child, ast.If) and node.orelse == [child]
+        one_more = isinstance(child, ast.For | ast.While | ast.If | ast.With | ast.Try) and not is_elif
+        deepest = max(deepest, _nesting(child, depth + one_more))
+    return deepest
+
+
+KERNELS = [
+    pytest.param(node, id=f"{path.relative_to(PACKAGE).as_posix()}:{node.name}")
+    for path in SOURCES
+    for node in ast.walk(ast.parse(path.read_text()))
+    if isinstance(node, ast.FunctionDef) and _is_kernel(node)
+]
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_kernels_can_be_reviewed(kernel):
+    text = ast.get_docstring(kernel)
+    lines = kernel.end_lineno - kernel.lineno + 1 - (len(text.splitlines()) if text else 0)
+    assert lines <= 80
+    assert _nesting(kernel) <= 4
+    # what belongs together is a record with named fields
+    assert len(kernel.args.args) <= 15
+
+
 def test_what_is_shipped():
     assert files("sc_glmm").joinpath("py.typed").is_file()
     assert metadata("sc-glmm")["License-Expression"] == "BSD-3-Clause"

@@ -160,6 +160,40 @@ def _points(n_most: int) -> tuple[FloatArray, FloatArray]:
     return point, barycentric
 
 
+@njit(nogil=True)
+def _insert(node: FloatArray, n: int, v: float) -> int:
+    """Insert `v` among the first `n` nodes, which ascend, unless it is there. Returns how many were added.
+
+    Ascending nodes do not depend on the order of the cells.
+    """
+    for j in range(n):
+        if node[j] == v:
+            return 0
+    j = n
+    while j > 0 and node[j - 1] > v:
+        node[j] = node[j - 1]
+        j -= 1
+    node[j] = v
+    return 1
+
+
+@njit(nogil=True)
+def _lagrange(x: float, point: FloatArray, barycentric: FloatArray, weight_out: FloatArray) -> None:
+    """Lagrange weights of `x` on the points, by the barycentric formula."""
+    n = weight_out.shape[0]
+    total = 0.0
+    for k in range(n):
+        distance = x - point[k]
+        if distance == 0.0:
+            weight_out[:] = 0.0
+            weight_out[k] = 1.0
+            return
+        weight_out[k] = barycentric[k] / distance
+        total += weight_out[k]
+    for k in range(n):
+        weight_out[k] /= total
+
+
 @njit(cache=True, nogil=True)
 def spread_cells(
     order: IntArray,
@@ -203,65 +237,31 @@ def spread_cells(
     for panel in range(n_panels):
         n_most = max(n_most, node_start[panel + 1] - node_start[panel])
     point, barycentric = _points(n_most)
-    filled = np.zeros(n_panels, dtype=np.int64)
-    for row in range(n_rows):
-        for panel in range(panel_start[row], panel_start[row + 1]):
-            if exact[panel] == 0:
-                n = node_start[panel + 1] - node_start[panel]
-                middle, half = 0.5 * (low[panel] + high[panel]), 0.5 * (high[panel] - low[panel])
-                for k in range(n):
-                    node[node_start[panel] + k] = middle + half * point[n, k]
-        for c in range(start[row], start[row + 1]):
-            panel = panel_of[order[c]]
-            if exact[panel] == 0:
-                continue
-            v = value[order[c]]
-            n0 = node_start[panel]
-            known = False
-            for j in range(filled[panel]):
-                if node[n0 + j] == v:
-                    known = True
-                    break
-            if not known:
-                # Insertion keeps the nodes ascending, so that they do not depend on the order of the cells.
-                j = filled[panel]
-                while j > 0 and node[n0 + j - 1] > v:
-                    node[n0 + j] = node[n0 + j - 1]
-                    j -= 1
-                node[n0 + j] = v
-                filled[panel] += 1
-
-    for c in range(order.shape[0]):
-        i = order[c]
-        v = value[i]
-        panel = panel_of[i]
-        n0 = node_start[panel]
-        n = node_start[panel + 1] - n0
-        if exact[panel] != 0:
-            k = 0
-            while node[n0 + k] != v:
-                k += 1
-            cell_first[i] = n0 + k
-            cell_weight[cell_ptr[i]] = 1.0
-            continue
-        cell_first[i] = n0
-        w0 = cell_ptr[i]
-        x = (v - 0.5 * (low[panel] + high[panel])) / (0.5 * (high[panel] - low[panel]))
-        total = 0.0
-        hit = -1
-        for k in range(n):
-            distance = x - point[n, k]
-            if distance == 0.0:
-                hit = k
-                break
-            cell_weight[w0 + k] = barycentric[n, k] / distance
-            total += cell_weight[w0 + k]
-        if hit >= 0:
-            cell_weight[w0 : w0 + n] = 0.0
-            cell_weight[w0 + hit] = 1.0
-        else:
+    for panel in range(panel_start[0], panel_start[n_rows]):
+        if exact[panel] == 0:
+            n = node_start[panel + 1] - node_start[panel]
+            middle, half = 0.5 * (low[panel] + high[panel]), 0.5 * (high[panel] - low[panel])
             for k in range(n):
-                cell_weight[w0 + k] /= total
+                node[node_start[panel] + k] = middle + half * point[n, k]
+    filled = np.zeros(n_panels, dtype=np.int64)
+    for i in order:
+        panel = panel_of[i]
+        if exact[panel] != 0:
+            own = node[node_start[panel] : node_start[panel + 1]]
+            filled[panel] += _insert(own, filled[panel], value[i])
+
+    for i in order:
+        panel = panel_of[i]
+        own = node[node_start[panel] : node_start[panel + 1]]
+        weight = cell_weight[cell_ptr[i] : cell_ptr[i + 1]]
+        cell_first[i] = node_start[panel]
+        if exact[panel] != 0:
+            cell_first[i] += np.searchsorted(own, value[i])
+            weight[0] = 1.0
+        else:
+            n = own.shape[0]
+            x = (value[i] - 0.5 * (low[panel] + high[panel])) / (0.5 * (high[panel] - low[panel]))
+            _lagrange(x, point[n], barycentric[n], weight)
     return node, cell_first, cell_ptr, cell_weight
 
 

@@ -106,6 +106,19 @@ def _first_from(indices: AnyArray, start: int, end: int, column: int) -> int:
     return start
 
 
+@njit(nogil=True)
+def _add_weights(y: float, i: int, writes: Writes, sums: FloatArray) -> None:
+    """Add a count of cell `i` to the nodes of its row, and of the copies of the row for its covariates."""
+    weight = writes.weight[writes.ptr[i] : writes.ptr[i + 1]]
+    first = writes.first[i]
+    for q in range(writes.x_ptr[i], writes.x_ptr[i + 1]):
+        yx = y * writes.x_weight[q]
+        target = sums[first : first + weight.shape[0]]
+        for k in range(weight.shape[0]):
+            target[k] += yx * weight[k]
+        first += writes.stride[i]
+
+
 @njit(cache=True, nogil=True)
 def spread_rows(
     stored: Stored,
@@ -131,11 +144,6 @@ def spread_rows(
     for c in range(cells.shape[0]):
         i = cells[c]
         group = group_of[i]
-        weight = writes.weight[writes.ptr[i] : writes.ptr[i + 1]]
-        first = writes.first[i]
-        stride = writes.stride[i]
-        x0 = writes.x_ptr[i]
-        n_x = writes.x_ptr[i + 1] - x0
         end = stored.indptr[matrix_row[c] + 1]
         p = _first_from(stored.indices, stored.indptr[matrix_row[c]], end, first_column)
         while p < end and stored.indices[p] < end_column:
@@ -151,11 +159,7 @@ def spread_rows(
                 over_value_out[n_over] = y
                 n_over += 1
             offset_out[group, g] += y * writes.offset[i]
-            for q in range(n_x):
-                yx = y * writes.x_weight[x0 + q]
-                target = A[g, first + q * stride : first + q * stride + weight.shape[0]]
-                for k in range(weight.shape[0]):
-                    target[k] += yx * weight[k]
+            _add_weights(y, i, writes, A[g])
     return n_over
 
 
@@ -201,14 +205,7 @@ def spread_columns(
                     over_value_out[n_over] = y
                     n_over += 1
                 offset_out[group, g] += y * writes.offset[i]
-                weight = writes.weight[writes.ptr[i] : writes.ptr[i + 1]]
-                first = writes.first[i]
-                for q in range(writes.x_ptr[i], writes.x_ptr[i + 1]):
-                    yx = y * writes.x_weight[q]
-                    target = A[g, first : first + weight.shape[0]]
-                    for k in range(weight.shape[0]):
-                        target[k] += yx * weight[k]
-                    first += writes.stride[i]
+                _add_weights(y, i, writes, A[g])
             cursor[j] = p
     return n_over
 

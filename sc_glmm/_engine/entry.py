@@ -18,7 +18,7 @@ from sc_glmm._engine.optimize import begin, new_opt, tell
 
 __all__ = ["EMPTY", "FAILED", "NOT_CONVERGED", "OK", "evaluate", "fit_block", "open_optimiser", "tell_optimiser"]
 
-KERNEL_DIGEST = "063255472e716785"
+KERNEL_DIGEST = "4c6da9676b2f055f"
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

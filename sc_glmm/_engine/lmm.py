@@ -142,7 +142,7 @@ class LmmWork:
 
     def __init__(self, problem: LmmProblem) -> None:
         layout = problem.layout
-        n_v = int(layout.size[1] + layout.size[3])
+        n_v = layout.q + layout.p
         n_lam = int(layout.fac_lam[-1])
         self.piv = np.empty_like(problem.raw)
         self.vpiv = np.empty_like(problem.raw)
@@ -210,7 +210,7 @@ def evaluate(problem: LmmProblem, theta: FloatArray, reml: bool, work: LmmWork) 
     r2 = float(work.S[-1, -1]) ** 2
     n_used = n_u + p if reml else n_u
     work.Vb = _inverse(work.S, n_used)
-    v, grad = np.empty(int(layout.size[1]) + p), np.empty(problem.n_theta)
+    v, grad = np.empty(layout.q + p), np.empty(problem.n_theta)
     m = problem.n_obs - p if reml else problem.n_obs
     ratio = m / r2
     finish(
@@ -243,7 +243,7 @@ def conditional_blocks(problem: LmmProblem, theta: FloatArray, work: LmmWork) ->
     if point is None:
         raise FloatingPointError("the criterion is not finite at this theta")
     layout = problem.layout
-    n_head, q_head = int(layout.size[0]), int(layout.size[2])
+    n_head, q_head = layout.n_head, layout.q_head
     kh = int(layout.fac_z[n_head])
     out = []
     for f in range(len(layout.fac_k)):

@@ -22,7 +22,7 @@ cached = njit(nogil=True, cache=True, error_model="numpy")
 @cached
 def _scale_row(lay, row, wide0, h, m, first, lam, x):
     """Multiply a row of the head from the right by Lambda, block by block, in place."""
-    n_head = lay.size[0]
+    n_head = lay.n_head
     z0 = lay.fac_z[h]
     for g in range(h, n_head):
         k = lay.fac_k[g]
@@ -52,7 +52,7 @@ def _scale_border(lay, S0, lam, S):
     """``S = Lambda' S0 Lambda + I`` on the random effects of the border, Lambda on one side of the rest."""
     nb = S0.shape[0]
     S[:] = S0
-    n_u = nb - 1 - lay.size[3]
+    n_u = nb - 1 - lay.p
     i = 0
     while i < n_u:
         f = lay.border_fac[i]
@@ -86,7 +86,7 @@ def eliminate(lay, theta, raw, S0, lam, piv, S):
 
     What is left of the border stands in the upper triangle of `S`. Returns (log determinant of the head, ok).
     """
-    n_head = lay.size[0]
+    n_head = lay.n_head
     kh = lay.fac_z[n_head]
     lam[:] = 0.0
     for t in range(theta.shape[0]):
@@ -168,8 +168,8 @@ def eliminate(lay, theta, raw, S0, lam, piv, S):
 @cached
 def _solution(lay, piv, S, v):
     """The mode (u, beta) in `v` from the factor."""
-    n_head = lay.size[0]
-    q_head = lay.size[2]
+    n_head = lay.n_head
+    q_head = lay.q_head
     kh = lay.fac_z[n_head]
     nb = S.shape[0]
     for c in range(nb - 2, -1, -1):
@@ -203,7 +203,7 @@ def _solution(lay, piv, S, v):
 @cached
 def _inverse_of_head(lay, piv, Vb, n_used, vpiv):
     """The inverse on the pattern of the head, coarsest levels first; `Vb` is the inverse of the border (full)."""
-    n_head = lay.size[0]
+    n_head = lay.n_head
     kh = lay.fac_z[n_head]
     nb = lay.border_fac.shape[0]
     for h in range(n_head - 1, -1, -1):
@@ -323,12 +323,12 @@ def finish(lay, raw, S0, lam, piv, S, Vb, n_used, v, vpiv, b, e, G, grad, ratio)
     grad
         Gradient of half the profiled criterion; `ratio` is (n or n - p) over the penalised sum of squares.
     """
-    n_head = lay.size[0]
-    q = lay.size[1]
-    q_head = lay.size[2]
+    n_head = lay.n_head
+    q = lay.q
+    q_head = lay.q_head
     kh = lay.fac_z[n_head]
     nb = S.shape[0]
-    n_u = nb - 1 - lay.size[3]
+    n_u = nb - 1 - lay.p
     n_fac = lay.fac_k.shape[0]
     for i in range(n_used):
         for j in range(i + 1, n_used):

@@ -33,8 +33,8 @@ class Layout(NamedTuple):
         ``(n_border,)`` factor of each border column, -1 for a fixed effect or the response.
     theta_fac, theta_row, theta_col
         Where each theta stands.
-    size
-        ``[n_head, q, q_head, p]``.
+    n_head, q, q_head, p
+        As in :class:`~sc_glmm._engine.structure.Arrow`.
     """
 
     fac_k: IntArray
@@ -52,7 +52,10 @@ class Layout(NamedTuple):
     theta_fac: IntArray
     theta_row: IntArray
     theta_col: IntArray
-    size: IntArray
+    n_head: int
+    q: int
+    q_head: int
+    p: int
 
 
 def build_layout(arrow: Arrow) -> tuple[Layout, IntArray]:
@@ -121,7 +124,10 @@ def build_layout(arrow: Arrow) -> tuple[Layout, IntArray]:
         theta_fac=arrow.theta_fac,
         theta_row=arrow.theta_row,
         theta_col=arrow.theta_col,
-        size=np.array([arrow.n_head, arrow.q, arrow.q_head, arrow.p], dtype=np.int64),
+        n_head=n_head,
+        q=q,
+        q_head=q_head,
+        p=p,
     )
     return layout, at
 

@@ -20,7 +20,7 @@ from sc_glmm._engine.laplace.walk import profile_gene
 from sc_glmm._families.jit import kernel
 from sc_glmm._families.registry import TABLE
 
-KERNEL_DIGEST = "063255472e716785"
+KERNEL_DIGEST = "4c6da9676b2f055f"
 
 
 @kernel
