@@ -62,32 +62,23 @@ def library_sizes(library: FloatArray, notes: Sequence[str] = ()) -> CellSizes:
     return CellSizes(np.where(used, log, 0.0), used, True, "library size x sample factor", (*dropped, *notes))
 
 
-def check_size_factors(values: FloatArray, used: BoolArray) -> FloatArray:
-    """Natural logs of linear size factors; those of cells that are not used may be anything."""
-    bad = np.flatnonzero(used & ~(np.isfinite(values) & (values > 0.0)))
+def given_sizes(values: FloatArray, source: str, *, linear: bool, counts: bool) -> CellSizes:
+    """Size factors that were given: `linear` ones, or an offset on the scale of the linear predictor."""
+    what = "size_factors" if linear else "offset"
+    bad = np.flatnonzero(~(np.isfinite(values) & (values > 0.0)) if linear else ~np.isfinite(values))
     if len(bad):
+        rule = "size factors are linear and must be positive numbers" if linear else "it must be finite"
         raise InputError(
-            f"size_factors is {values[bad[0]]:g} in cell {bad[0]} ({len(bad)} such cells): size factors are linear "
-            "and must be positive numbers; remove these cells, or pass logs as offset="
+            f"{what} is {values[bad[0]]:g} in cell {bad[0]} ({len(bad)} such cells): {rule}; remove these cells"
+            + (", or pass logs as offset=" if linear else "")
         )
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(used, np.log(values), 0.0)
-
-
-def check_offset(values: FloatArray, used: BoolArray, counts: bool) -> FloatArray:
-    """An offset on the scale of the linear predictor."""
-    bad = np.flatnonzero(used & ~np.isfinite(values))
-    if len(bad):
+    log = np.log(values) if linear else values
+    if counts and not linear and np.abs(values).max(initial=0.0) > LOG_LIMIT:
         raise InputError(
-            f"offset is {values[bad[0]]} in cell {bad[0]} ({len(bad)} such cells): it must be finite; remove these "
-            "cells"
-        )
-    if counts and used.any() and np.abs(values[used]).max() > LOG_LIMIT:
-        raise InputError(
-            f"offset reaches {np.abs(values[used]).max():g}: an offset is a natural log, and exp({LOG_LIMIT:g}) is "
+            f"offset reaches {np.abs(values).max():g}: an offset is a natural log, and exp({LOG_LIMIT:g}) is "
             "beyond any size factor; pass linear numbers such as library sizes as size_factors="
         )
-    return np.where(used, values, 0.0)
+    return CellSizes(log, np.ones(len(values), dtype=bool), False, source, ())
 
 
 @dataclass(frozen=True)

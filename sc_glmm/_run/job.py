@@ -17,7 +17,7 @@ from .._fit.adjust import adjust_over_groups
 from .._fit.details import details_table
 from .._fit.model import get_family
 from .._fit.selection import describe_selection, select_genes
-from .._fit.sizes import CellSizes, check_offset, check_size_factors, library_sizes
+from .._fit.sizes import CellSizes, given_sizes, library_sizes
 from .._fit.tests import check_test, default_test, is_moderated
 from .._formula import MixedFormula, parse_formula
 from .._results import GeneTests
@@ -178,24 +178,17 @@ def find_sizes(
         raise InputError(
             "size_factors and offset were both given; size_factors are linear, offset is their natural log: pass one"
         )
-    everything = np.ones(adata.n_obs, dtype=bool)
-    if not family.counts:
-        if size_factors is not None:
-            raise InputError("size_factors do not go with family='gaussian', whose response is not counts")
-        if offset is None:
-            return CellSizes(np.zeros(adata.n_obs), everything, False, "none", ())
-        values = check_offset(obs_numbers(adata, offset, "offset"), everything, False)
-        return CellSizes(values, everything, False, "offset", ())
-    if size_factors is not None:
-        values = obs_numbers(adata, size_factors, "size_factors")
-        source = size_factors if isinstance(size_factors, str) else "given"
-        return CellSizes(check_size_factors(values, everything), everything, False, source, ())
-    if offset is not None:
-        values = obs_numbers(adata, offset, "offset")
-        source = f"offset {offset}" if isinstance(offset, str) else "offset"
-        return CellSizes(check_offset(values, everything, True), everything, False, source, ())
-    if formula.offsets:
-        return CellSizes(np.zeros(adata.n_obs), everything, False, "offset(...) in the formula", ())
+    if size_factors is not None and not family.counts:
+        raise InputError("size_factors do not go with family='gaussian', whose response is not counts")
+    name, given = ("offset", offset) if size_factors is None else ("size_factors", size_factors)
+    if given is not None:
+        source = {"offset": "offset", "size_factors": "given"}[name]
+        if family.counts and isinstance(given, str):
+            source = given if name == "size_factors" else f"offset {given}"
+        return given_sizes(obs_numbers(adata, given, name), source, linear=name == "size_factors", counts=family.counts)
+    if not family.counts or formula.offsets:
+        source = "offset(...) in the formula" if family.counts else "none"
+        return given_sizes(np.zeros(adata.n_obs), source, linear=False, counts=family.counts)
     total = library()
     note = cut_note(adata, total)
     return library_sizes(total, () if note is None else (note,))
