@@ -1,39 +1,91 @@
-"""`sc-glmm plot`: a figure of stored results."""
+"""The command `sc-glmm plot`: any figure of :mod:`sc_glmm.pl` from a file of results."""
 
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .._errors import InputError
 from .console import atomically, report_errors
-from .info import Source, read_adata
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _FORMATS = (".pdf", ".png", ".svg")
-# Figures that are drawn from a gene's fit, which needs its counts.
-_WITH_COUNTS = ("caterpillar", "samples")
-
-Key = Annotated[str, typer.Option(help="Name under which the results are stored.")]
+_SEPARATORS = {".csv": ",", ".tsv": "\t"}
 
 
 def plot(
-    source: Source,
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="IN", exists=True, help="Results of sc-glmm test: .h5ad, zarr store, .csv, .tsv or .parquet."
+        ),
+    ],
     figure: Annotated[
-        str, typer.Argument(metavar="FIGURE", help="volcano, ma, p_values, qq, samples, forest, heatmap, ...")
+        str,
+        typer.Argument(
+            metavar="FIGURE",
+            help="volcano, ma, p_values, qq, heatmap, forest, counts, dispersion, samples, "
+            "caterpillar, diagnostics, influence, ...",
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="Ends in .pdf, .png or .svg.")],
     gene: Annotated[str | None, typer.Option(help="For figures of one gene.")] = None,
     contrast: Annotated[str | None, typer.Option(help="In words, as the results show it, or by its key.")] = None,
-    group: Annotated[str | None, typer.Option(metavar="LEVEL", help="Level of --groupby.")] = None,
-    key: Key = "glmm",
+    group: Annotated[str | None, typer.Option(metavar="LEVEL", help="Level of --groupby, such as a cell type.")] = None,
+    key: Annotated[str, typer.Option(help="Name under which the results are stored.")] = "glmm",
+    alpha: Annotated[float | None, typer.Option(help="Level of the adjusted p-value; default: 0.05.")] = None,
+    n_labels: Annotated[int | None, typer.Option(min=0, help="How many genes to name; default: 10.")] = None,
+    label: Annotated[list[str] | None, typer.Option(help="Gene (or sample) to name instead. May be repeated.")] = None,
+    gene_symbols: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Column of var (or of the table) with the gene names to show.")
+    ] = None,
+    genes: Annotated[
+        list[str] | None, typer.Option(metavar="GENE", help="Row of the heatmap. May be repeated.")
+    ] = None,
+    n_genes: Annotated[int | None, typer.Option(min=1, help="Rows of the heatmap; default: 30.")] = None,
+    shrunken: Annotated[bool, typer.Option("--shrunken", help="Draw shrunken fold changes.")] = False,
+    min_log_fc: Annotated[float | None, typer.Option(help="Lines at this log2 fold change, for the volcano.")] = None,
+    sort: Annotated[bool, typer.Option("--sort", help="Largest fold change first, for the forest.")] = False,
+    what: Annotated[
+        str | None, typer.Option(help="For dispersion: a grouping factor, such as sample; default: dispersion.")
+    ] = None,
+    by: Annotated[str | None, typer.Option(metavar="COLUMN", help="Column on the axis, or that colours.")] = None,
+    sample: Annotated[str | None, typer.Option(metavar="FACTOR", help="Grouping factor of the dots.")] = None,
+    term: Annotated[str | None, typer.Option(metavar="FACTOR", help="Grouping factor, for model checks.")] = None,
+    effect: Annotated[str | None, typer.Option(help="Fixed effect, for influence.")] = None,
+    title: Annotated[str | None, typer.Option(help="Title in the place of the figure's own.")] = None,
     width: Annotated[float | None, typer.Option(min=0.5, help="Inches; default: what the figure has.")] = None,
     height: Annotated[float | None, typer.Option(min=0.5, help="Inches; default: what the figure has.")] = None,
     dpi: Annotated[int, typer.Option(min=30, help="Dots per inch of a .png.")] = 300,
 ) -> None:
     """Draw a figure of stored results."""
+    options: dict[str, Any] = {
+        "gene": gene,
+        "contrast": contrast,
+        "group": group,
+        "alpha": alpha,
+        "n_labels": n_labels,
+        "labels": label,
+        "gene_symbols": gene_symbols,
+        "genes": genes,
+        "n_genes": n_genes,
+        "shrunken": shrunken or None,
+        "min_log_fc": min_log_fc,
+        "sort": sort or None,
+        "what": what,
+        "by": by,
+        "sample": sample,
+        "term": term,
+        "effect": effect,
+        "title": title,
+    }
+    given = {name: value for name, value in options.items() if value is not None and value != []}
     with report_errors():
         import matplotlib
 
@@ -47,15 +99,11 @@ def plot(
         if out.suffix not in _FORMATS:
             raise InputError(f"The output {out} ends in {out.suffix!r}; it must end in {', '.join(_FORMATS)}.")
         function = getattr(pl, figure)
-        known = inspect.signature(function).parameters
-        given = {"gene": gene, "contrast": contrast, "group": group}
-        surplus = [name for name, value in given.items() if value is not None and name not in known]
-        if surplus:
-            raise InputError(f"The figure {figure!r} takes no --{surplus[0]}; leave it out.")
-        if "gene" in known and gene is None:
-            raise InputError(f"The figure {figure!r} is one of a gene; name it with --gene.")
-        adata = read_adata(source, counts=figure in _WITH_COUNTS)
-        function(adata, key=key, **{name: value for name, value in given.items() if value is not None})
+        _check_options(figure, function, given)
+        data = _read(source, figure, function)
+        if "key" in inspect.signature(function).parameters:
+            given["key"] = key
+        function(data, **given)
         drawn = plt.gcf()
         if width is not None or height is not None:
             drawn.set_size_inches(width or drawn.get_figwidth(), height or drawn.get_figheight())
@@ -63,3 +111,64 @@ def plot(
             drawn.savefig(path, dpi=dpi)
         plt.close(drawn)
     typer.echo(f"Written to {out}")
+
+
+def _check_options(figure: str, function: Callable[..., Any], given: dict[str, Any]) -> None:
+    known = inspect.signature(function).parameters
+    surplus = [name for name in given if name not in known]
+    if surplus:
+        option = "label" if surplus[0] == "labels" else surplus[0].replace("_", "-")
+        raise InputError(f"The figure {figure!r} takes no --{option}; leave it out.")
+    if "gene" in known and "gene" not in given:
+        raise InputError(f"The figure {figure!r} is one of a gene; name it with --gene.")
+
+
+def _draws_a_model(function: Callable[..., Any]) -> bool:
+    """Whether the figure fits a gene again, for which its counts are needed: then a fitted model can be given too."""
+    gene = inspect.signature(function).parameters.get("gene")
+    return gene is not None and gene.default is None
+
+
+def _read(path: Path, figure: str, function: Callable[..., Any]) -> Any:
+    """What the figure draws: a table, a path whose counts are read gene by gene, or an AnnData without its matrices."""
+    suffix = Path(path.name.removesuffix(".gz")).suffix
+    is_table = suffix in _SEPARATORS or suffix == ".parquet"
+    if is_table and _draws_a_model(function):
+        raise InputError(
+            f"The figure {figure!r} fits the gene again, and {path.name} holds no counts: give the .h5ad file or zarr "
+            "store that sc-glmm test wrote."
+        )
+    if is_table:
+        return _read_table(path, suffix)
+    if _draws_a_model(function):
+        return path
+    from .._io.store import Store
+
+    return Store(path).with_results()
+
+
+def _read_table(path: Path, suffix: str) -> pd.DataFrame:
+    """A table of results, names as text: a gene may be called NA, a cell type 1."""
+    import pandas as pd
+
+    if suffix == ".parquet":
+        try:
+            table: pd.DataFrame = pd.read_parquet(path)
+        except ImportError:
+            raise InputError("Reading .parquet needs pyarrow: pip install 'sc-glmm[parquet]'.") from None
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path} cannot be read as a table: {error}") from error
+    else:
+        try:
+            header = pd.read_csv(path, sep=_SEPARATORS[suffix], nrows=0).columns
+            names = [str(c) for c in header[: list(header).index("variable") + 1]] if "variable" in header else []
+            text = {name: str for name in [*names, "contrast", "status", "message"] if name in header}
+            table = pd.read_csv(path, sep=_SEPARATORS[suffix], converters=text)
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path} cannot be read as a table: {error}") from error
+    if "variable" not in table:
+        raise InputError(
+            f"{path} has no column 'variable'; its columns are {[str(c) for c in table.columns][:8]}. Give the table "
+            "that sc-glmm test wrote, or the frame of sc_glmm.get.results."
+        )
+    return table

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.lines import Line2D
 from scipy.stats import norm
 
-from .._figures.samples import random_intercepts
 from ._model import model_and_title
+from ._numbers.samples import random_intercepts
+from ._shared import documented, finish
 from ._style import COLUMN, PALETTE, axes_to_draw, plain
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ _ROW = 0.13  # inches: a row of small letters
 _MOST_NAMES = 60
 
 
+@documented
 def caterpillar(
     data: AnnData | MixedFit,
     gene: str | None = None,
@@ -32,7 +35,10 @@ def caterpillar(
     column: str | None = None,
     by: str | None = None,
     gene_symbols: str | None = None,
+    title: str | None = None,
     ax: Axes | None = None,
+    save: str | os.PathLike[str] | None = None,
+    show: bool | None = None,
 ) -> Axes:
     """Random effects of one gene, smallest first, with 95 % intervals.
 
@@ -42,30 +48,25 @@ def caterpillar(
 
     Parameters
     ----------
-    data
-        An AnnData after :func:`sc_glmm.tl.test`, from which the gene is fitted again
-        (:func:`sc_glmm.tl.refit`), or a fitted model of :func:`sc_glmm.glmer` or :func:`sc_glmm.lmer`.
-    gene
-        Its name, for an AnnData.
-    key
-        The `key_added` of the test, for an AnnData.
-    group
-        Which level of the test's `groupby`, such as a cell type.
+    |model|
+    |key|
+    |group|
     term
         Grouping factor; by default the one with most levels.
     column
         Which of its effects, such as a slope; by default the first.
     by
         Factor of the fixed part that colours the levels; by default the first that does not differ within them.
-    gene_symbols
-        Column of ``var`` whose words stand for the names of the genes, for an AnnData.
-    ax
-        Axes to draw in; by default those of a new figure, as wide as a column of a journal page.
+    |gene_symbols|
+    |drawing|
 
     Returns
     -------
-    matplotlib.axes.Axes
-        The axes.
+    |axes|
+
+    Raises
+    ------
+    |no_model|
 
     Examples
     --------
@@ -75,7 +76,7 @@ def caterpillar(
     >>> [label.get_text() for label in sc_glmm.pl.caterpillar(fit).get_yticklabels()]
     ['c', 'a', 'b', 'd']
     """
-    shown = model_and_title(data, gene, key, group, plot="caterpillar", gene_symbols=gene_symbols)
+    shown = model_and_title(data, gene, key, group, gene_symbols)
     shape = random_intercepts(shown.gene, group=term, column=column, by=by)
     n = len(shape.names)
     ax, base = axes_to_draw(ax, (COLUMN, 0.75 + min(_ROW * n, 6.0)))
@@ -103,7 +104,7 @@ def caterpillar(
     what = f"{shape.group} effect" if shape.column == "Intercept" else f"{shape.group} effect, {shape.column}"
     scale = {"gaussian": "", "binomial": " (log odds)"}.get(shown.gene.fit.family, " (natural log)")
     ax.set_xlabel(plain(what) + scale, fontsize=base)
-    ax.set_title(plain(shown.title), fontsize=base, fontstyle="italic" if gene else "normal", loc="left")
+    ax.set_title(shown.title, fontsize=base, loc="left")
     if shape.levels:
         handles = [
             Line2D(
@@ -123,4 +124,4 @@ def caterpillar(
             columnspacing=1.0,
             borderaxespad=0.1,
         )
-    return ax
+    return finish(ax, title, save, show)

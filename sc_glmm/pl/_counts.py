@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from .._figures.frames import one_contrast, require_columns, require_level, results_frame
-from .._figures.sets import count_significant
+from ._numbers.frames import one_contrast, require_columns, require_level, results_frame
+from ._numbers.sets import count_significant
+from ._shared import documented, finish
 from ._style import COLUMN, DOWN, REST, UP, axes_to_draw, plain, threshold_words
 
 if TYPE_CHECKING:
@@ -19,13 +21,18 @@ if TYPE_CHECKING:
 _ROW = 0.2  # inches
 
 
+@documented
 def counts(
     data: AnnData | pd.DataFrame,
     *,
     key: str = "glmm",
     contrast: str | None = None,
+    group: str | None = None,
     alpha: float = 0.05,
+    title: str | None = None,
     ax: Axes | None = None,
+    save: str | os.PathLike[str] | None = None,
+    show: bool | None = None,
 ) -> Axes:
     """Number of genes that are significantly up (to the right) and down (to the left), one bar a cell type or contrast.
 
@@ -35,22 +42,20 @@ def counts(
 
     Parameters
     ----------
-    data
-        An AnnData after :func:`sc_glmm.tl.test`, or a frame as :func:`sc_glmm.get.results` returns it, with the columns
-        ``variable, log_fc, p_value, adj_p_value``.
-    key
-        The `key_added` of the test, for an AnnData.
-    contrast
-        Which contrast to draw; all by default.
-    alpha
-        Level of the adjusted p-value.
-    ax
-        Axes to draw in; by default those of a new figure, as wide as a column of a journal page.
+    |results|
+    |key|
+    |contrast|
+    |group|
+    |alpha|
+    |drawing|
 
     Returns
     -------
-    matplotlib.axes.Axes
-        The axes.
+    |axes|
+
+    Raises
+    ------
+    |missing|
 
     Examples
     --------
@@ -68,7 +73,7 @@ def counts(
     ['B (2)', 'T (2)']
     """
     require_level(alpha)
-    frame = results_frame(data, key=key, contrast=contrast)
+    frame = results_frame(data, key=key, contrast=contrast, group=group)
     require_columns(frame, ["variable", "log_fc", "p_value", "adj_p_value"], plot="counts")
     table = count_significant(frame, alpha)
     ax, base = axes_to_draw(ax, (COLUMN, 0.75 + _ROW * len(table)))
@@ -108,4 +113,4 @@ def counts(
     ax.set_xlabel(f"genes at {threshold_words(alpha)}" + (f"\n{plain(words)}" if words else ""), fontsize=base)
     ax.set_title("down", fontsize=base, color=DOWN, loc="left")
     ax.set_title("up", fontsize=base, color=UP, loc="right")
-    return ax
+    return finish(ax, title, save, show)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -10,9 +11,12 @@ from scipy import stats
 
 from .._errors import InputError
 from ..models.diagnostics import effects_frame, quantile_residuals
+from ._model import fitted_model, name_model
+from ._shared import documented, finish
 from ._style import COLUMN, DOWN, PALETTE, RASTER_FROM, UP, axes_to_draw, plain
 
 if TYPE_CHECKING:
+    from anndata import AnnData
     from matplotlib.axes import Axes
 
     from ..models.fitted import MixedFit
@@ -33,7 +37,21 @@ _LABELS = {
 }
 
 
-def residuals(data: MixedFit, *, kind: Kind | None = None, seed: int = 0, ax: Axes | None = None) -> Axes:
+@documented
+def residuals(
+    data: AnnData | MixedFit,
+    gene: str | None = None,
+    *,
+    key: str = "glmm",
+    group: str | None = None,
+    kind: Kind | None = None,
+    seed: int = 0,
+    gene_symbols: str | None = None,
+    title: str | None = None,
+    ax: Axes | None = None,
+    save: str | os.PathLike[str] | None = None,
+    show: bool | None = None,
+) -> Axes:
     """Residuals against fitted values.
 
     They should scatter around zero with the same width everywhere. The line joins their medians in slices of equally
@@ -41,21 +59,25 @@ def residuals(data: MixedFit, *, kind: Kind | None = None, seed: int = 0, ax: Ax
 
     Parameters
     ----------
-    data
-        A fitted model: of :func:`sc_glmm.lmer`, :func:`sc_glmm.glmer` or :func:`sc_glmm.tl.refit`.
+    |model|
+    |key|
+    |group|
     kind
         ``"scaled"`` (default for Gaussian models): Pearson residuals over sigma. ``"quantile"`` (default for counts
         and trials): randomised quantile residuals at the fitted random effects. ``"marginal"``: the same against data
         simulated with new ones; see :func:`sc_glmm.models.quantile_residuals`.
     seed
         Seed of the random numbers in quantile residuals.
-    ax
-        Axes to draw in; by default those of a new figure, as wide as a column of a journal page.
+    |gene_symbols|
+    |drawing|
 
     Returns
     -------
-    matplotlib.axes.Axes
-        The axes.
+    |axes|
+
+    Raises
+    ------
+    |no_model|
 
     Examples
     --------
@@ -64,10 +86,11 @@ def residuals(data: MixedFit, *, kind: Kind | None = None, seed: int = 0, ax: Ax
     >>> sc_glmm.pl.residuals(sc_glmm.lmer("y ~ 1 + (1|block)", frame)).get_ylabel()
     'scaled residual'
     """
-    kind, values = _residuals(data, kind, seed)
+    shown = fitted_model(data, gene, key, group, gene_symbols)
+    kind, values = _residuals(shown.fit, kind, seed)
     ax, base = axes_to_draw(ax, _SIZE)
-    x = data.fitted()
-    log = data.family in ("poisson", "nb")
+    x = shown.fit.fitted()
+    log = shown.fit.family in ("poisson", "nb")
     ax.axhline(0.0, color="0.4", linewidth=0.7, zorder=1)
     ax.scatter(
         x,
@@ -85,32 +108,51 @@ def residuals(data: MixedFit, *, kind: Kind | None = None, seed: int = 0, ax: Ax
     if log and x.max() > 20.0 * max(x.min(), 1e-300):
         ax.set_xscale("log")
     ax.set_xlabel(
-        {"binomial": "fitted probability", "gaussian": "fitted value"}.get(data.family, "fitted mean"), fontsize=base
+        {"binomial": "fitted probability", "gaussian": "fitted value"}.get(shown.fit.family, "fitted mean"),
+        fontsize=base,
     )
     ax.set_ylabel(_LABELS[kind], fontsize=base)
-    return ax
+    name_model(ax, shown, base)
+    return finish(ax, title, save, show)
 
 
+@documented
 def residual_histogram(
-    data: MixedFit, *, kind: Kind | None = None, bins: int | None = None, seed: int = 0, ax: Axes | None = None
+    data: AnnData | MixedFit,
+    gene: str | None = None,
+    *,
+    key: str = "glmm",
+    group: str | None = None,
+    kind: Kind | None = None,
+    bins: int | None = None,
+    seed: int = 0,
+    gene_symbols: str | None = None,
+    title: str | None = None,
+    ax: Axes | None = None,
+    save: str | os.PathLike[str] | None = None,
+    show: bool | None = None,
 ) -> Axes:
     """Histogram of the residuals, with the normal curve that they should follow.
 
     Parameters
     ----------
-    data
-        A fitted model.
+    |model|
+    |key|
+    |group|
     kind, seed
         Which residuals, see :func:`residuals`.
     bins
         Number of bins; by default the root of the number of observations, at most 50.
-    ax
-        Axes to draw in.
+    |gene_symbols|
+    |drawing|
 
     Returns
     -------
-    matplotlib.axes.Axes
-        The axes.
+    |axes|
+
+    Raises
+    ------
+    |no_model|
 
     Examples
     --------
@@ -120,7 +162,8 @@ def residual_histogram(
     >>> len(ax.lines)
     1
     """
-    kind, values = _residuals(data, kind, seed)
+    shown = fitted_model(data, gene, key, group, gene_symbols)
+    kind, values = _residuals(shown.fit, kind, seed)
     ax, base = axes_to_draw(ax, _SIZE)
     n = int(np.clip(np.sqrt(len(values)), 5, 50)) if bins is None else bins
     heights, edges = np.histogram(values, n, density=True)
@@ -132,10 +175,25 @@ def residual_histogram(
     ax.set_ylim(0.0, None)
     ax.set_xlabel(_LABELS[kind], fontsize=base)
     ax.set_ylabel("density", fontsize=base)
-    return ax
+    name_model(ax, shown, base)
+    return finish(ax, title, save, show)
 
 
-def residual_qq(data: MixedFit, *, kind: Kind | None = None, seed: int = 0, ax: Axes | None = None) -> Axes:
+@documented
+def residual_qq(
+    data: AnnData | MixedFit,
+    gene: str | None = None,
+    *,
+    key: str = "glmm",
+    group: str | None = None,
+    kind: Kind | None = None,
+    seed: int = 0,
+    gene_symbols: str | None = None,
+    title: str | None = None,
+    ax: Axes | None = None,
+    save: str | os.PathLike[str] | None = None,
+    show: bool | None = None,
+) -> Axes:
     """Quantiles of the residuals against those of the normal distribution.
 
     The band holds 95 % of each order statistic of as many independent normal numbers. Marginal residuals of one group
@@ -143,17 +201,21 @@ def residual_qq(data: MixedFit, *, kind: Kind | None = None, seed: int = 0, ax: 
 
     Parameters
     ----------
-    data
-        A fitted model.
+    |model|
+    |key|
+    |group|
     kind, seed
         Which residuals, see :func:`residuals`.
-    ax
-        Axes to draw in.
+    |gene_symbols|
+    |drawing|
 
     Returns
     -------
-    matplotlib.axes.Axes
-        The axes.
+    |axes|
+
+    Raises
+    ------
+    |no_model|
 
     Examples
     --------
@@ -162,16 +224,30 @@ def residual_qq(data: MixedFit, *, kind: Kind | None = None, seed: int = 0, ax: 
     >>> sc_glmm.pl.residual_qq(sc_glmm.lmer("y ~ 1 + (1|block)", frame)).get_xlabel()
     'normal quantile'
     """
-    kind, values = _residuals(data, kind, seed)
+    shown = fitted_model(data, gene, key, group, gene_symbols)
+    kind, values = _residuals(shown.fit, kind, seed)
     ax, base = axes_to_draw(ax, _SQUARE)
     _quantiles(ax, np.sort(values), 1.0, DOWN)
     ax.set_xlabel("normal quantile", fontsize=base)
     ax.set_ylabel(_LABELS[kind], fontsize=base)
-    return ax
+    name_model(ax, shown, base)
+    return finish(ax, title, save, show)
 
 
+@documented
 def random_effect_qq(
-    data: MixedFit, *, term: str | None = None, column: str | None = None, ax: Axes | None = None
+    data: AnnData | MixedFit,
+    gene: str | None = None,
+    *,
+    key: str = "glmm",
+    group: str | None = None,
+    term: str | None = None,
+    column: str | None = None,
+    gene_symbols: str | None = None,
+    title: str | None = None,
+    ax: Axes | None = None,
+    save: str | os.PathLike[str] | None = None,
+    show: bool | None = None,
 ) -> Axes:
     """Quantiles of the random effects against those of the normal distribution, with conditional intervals.
 
@@ -180,19 +256,23 @@ def random_effect_qq(
 
     Parameters
     ----------
-    data
-        A fitted model.
+    |model|
+    |key|
+    |group|
     term
         Grouping factor; by default the one with most levels.
     column
         Which of its effects, such as a slope; by default all of them, in units of their standard deviations.
-    ax
-        Axes to draw in.
+    |gene_symbols|
+    |drawing|
 
     Returns
     -------
-    matplotlib.axes.Axes
-        The axes.
+    |axes|
+
+    Raises
+    ------
+    |no_model|
 
     Examples
     --------
@@ -201,19 +281,20 @@ def random_effect_qq(
     >>> sc_glmm.pl.random_effect_qq(sc_glmm.lmer("y ~ 1 + (1|block)", frame)).get_ylabel()
     'block effect / SD'
     """
-    frame = effects_frame(data)
+    shown = fitted_model(data, gene, key, group, gene_symbols)
+    frame = effects_frame(shown.fit)
     groups = list(dict.fromkeys(frame["group"]))
-    group = groups[0] if term is None else term
-    if group not in groups:
+    factor = groups[0] if term is None else term
+    if factor not in groups:
         raise InputError(f"term={term!r}: the model has random effects of {groups}")
-    frame = frame[frame["group"] == group]
+    frame = frame[frame["group"] == factor]
     effects = list(dict.fromkeys(frame["effect"]))
     if column is not None:
         if column not in effects:
-            raise InputError(f"column={column!r}: the random effects of {group!r} are {effects}")
+            raise InputError(f"column={column!r}: the random effects of {factor!r} are {effects}")
         effects = [column]
     ax, base = axes_to_draw(ax, _SQUARE)
-    sds = _model_sds(data, group)
+    sds = _model_sds(shown.fit, factor)
     drawn = 0
     for i, effect in enumerate(effects):
         own = frame[frame["effect"] == effect].sort_values("mode")
@@ -231,27 +312,18 @@ def random_effect_qq(
     if len(effects) > 1 and drawn:
         ax.legend(frameon=False, fontsize=0.8 * base, loc="upper left", handletextpad=0.1, borderaxespad=0.1)
     ax.set_xlabel("normal quantile", fontsize=base)
-    ax.set_ylabel(plain(f"{group} effect / SD"), fontsize=base)
-    return ax
+    ax.set_ylabel(plain(f"{factor} effect / SD"), fontsize=base)
+    name_model(ax, shown, base)
+    return finish(ax, title, save, show)
 
 
 def _residuals(data: MixedFit, kind: Kind | None, seed: int) -> tuple[Kind, FloatArray]:
-    check_model(data)
     chosen: Any = ("scaled" if data.family == "gaussian" else "quantile") if kind is None else kind
     if chosen not in _LABELS:
         raise InputError(f"kind={kind!r}: allowed are {', '.join(map(repr, _LABELS))}")
     if chosen == "scaled":
         return chosen, data.residuals("pearson", scaled=True)
     return chosen, quantile_residuals(data, marginal=chosen == "marginal", seed=seed)
-
-
-def check_model(data: Any) -> None:
-    """Refuse what is no fitted model."""
-    if not hasattr(data, "residuals") or not hasattr(data, "prepared"):
-        raise InputError(
-            f"data is {type(data).__name__}; this draws a fitted model of sc_glmm.lmer or sc_glmm.glmer, or one gene: "
-            "sc_glmm.tl.refit(adata, gene)"
-        )
 
 
 def _running_median(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -9,8 +10,9 @@ import numpy as np
 import pandas as pd
 
 from .._errors import InputError
-from .._figures.frames import group_column, levels_of
-from .._figures.spread import dispersion_trend, variance_spread
+from ._numbers.frames import group_column, levels_of
+from ._numbers.spread import dispersion_trend, variance_spread
+from ._shared import documented, finish
 from ._style import COLUMN, DOWN, RASTER_FROM, REST, UP, axes_to_draw, plain
 
 if TYPE_CHECKING:
@@ -20,13 +22,17 @@ if TYPE_CHECKING:
 _SIZE = (COLUMN, 2.6)
 
 
+@documented
 def dispersion(
     data: AnnData | pd.DataFrame,
     *,
     key: str = "glmm",
     what: str = "dispersion",
     group: str | None = None,
+    title: str | None = None,
     ax: Axes | None = None,
+    save: str | os.PathLike[str] | None = None,
+    show: bool | None = None,
 ) -> Axes:
     r"""Variation of genes against their mean count: within samples, or between them.
 
@@ -42,19 +48,19 @@ def dispersion(
     data
         An AnnData after :func:`sc_glmm.tl.test`, or a frame as :func:`sc_glmm.get.fit_info` returns it (without the
         lines of the prior, which are stored in the AnnData).
-    key
-        The `key_added` of the test, for an AnnData.
+    |key|
     what
         ``"dispersion"``, or the grouping factor whose random effects are drawn, such as ``"sample"``.
-    group
-        Which level of the test's `groupby`, such as a cell type.
-    ax
-        Axes to draw in; by default those of a new figure, as wide as a column of a journal page.
+    |group|
+    |drawing|
 
     Returns
     -------
-    matplotlib.axes.Axes
-        The axes.
+    |axes|
+
+    Raises
+    ------
+    |missing|
 
     Examples
     --------
@@ -91,7 +97,7 @@ def dispersion(
     raised = _legend(ax, base)
     if group is not None:
         ax.set_title(plain(group), fontsize=base, loc="left", pad=2.0 * base if raised else None)
-    return ax
+    return finish(ax, title, save, show)
 
 
 def _draw_dispersion(ax: Axes, info: pd.DataFrame, base: float) -> None:
@@ -146,7 +152,8 @@ def _facts(
     prior: Mapping[str, Any] = {}
     names: list[str] = []
     if isinstance(data, pd.DataFrame):
-        info = data
+        # A table of results has the facts of a gene once for each contrast.
+        info = data.drop_duplicates([c for c in (group_column(data), "variable") if c in data])
     else:
         from .._anndata import read_prior
         from .._mudata import results_in

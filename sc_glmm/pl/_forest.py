@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.ticker import MaxNLocator
 
-from .._figures.frames import one_contrast, require_columns, require_level, results_frame
-from .._figures.sets import GeneAcrossSets, gene_across_sets
-from ._style import COLUMN, DOWN, REST, UP, axes_to_draw, fold_change_label, plain, threshold_words
+from ._numbers.frames import one_contrast, require_columns, require_level, results_frame
+from ._numbers.sets import GeneAcrossSets, gene_across_sets
+from ._shared import documented, finish
+from ._style import COLUMN, DOWN, REST, UP, axes_to_draw, fold_change_label, italic, plain, threshold_words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,16 +24,21 @@ FloatArray = npt.NDArray[np.float64]
 _ROW = 0.2  # inches
 
 
+@documented
 def forest(
     data: AnnData | pd.DataFrame,
     gene: str,
     *,
     key: str = "glmm",
     contrast: str | None = None,
+    group: str | None = None,
     alpha: float = 0.05,
     sort: bool = False,
     gene_symbols: str | None = None,
+    title: str | None = None,
     ax: Axes | None = None,
+    save: str | os.PathLike[str] | None = None,
+    show: bool | None = None,
 ) -> Axes:
     """Fold change of one gene with its 95 % interval in every cell type, or for every contrast.
 
@@ -40,28 +47,25 @@ def forest(
 
     Parameters
     ----------
-    data
-        An AnnData after :func:`sc_glmm.tl.test`, or a frame as :func:`sc_glmm.get.results` returns it, with the columns
-        ``variable, log_fc, ci_low, ci_high, p_value, adj_p_value``.
+    |results|
     gene
         Its name.
-    key
-        The `key_added` of the test, for an AnnData.
-    contrast
-        Which contrast to draw; all by default.
-    alpha
-        Level of the adjusted p-value.
+    |key|
+    |contrast|
+    |group|
+    |alpha|
     sort
         Largest fold change on top; by default in the order of the results.
-    gene_symbols
-        Column of ``var`` whose words stand for the names of the genes, for an AnnData.
-    ax
-        Axes to draw in; by default those of a new figure, as wide as a column of a journal page.
+    |gene_symbols|
+    |drawing|
 
     Returns
     -------
-    matplotlib.axes.Axes
-        The axes.
+    |axes|
+
+    Raises
+    ------
+    |missing|
 
     Examples
     --------
@@ -81,7 +85,7 @@ def forest(
     ['B', 'T']
     """
     require_level(alpha)
-    frame = results_frame(data, key=key, contrast=contrast, gene_symbols=gene_symbols)
+    frame = results_frame(data, key=key, contrast=contrast, group=group, gene_symbols=gene_symbols)
     wanted = ["variable", "log_fc", "ci_low", "ci_high", "p_value", "adj_p_value"]
     require_columns(frame, wanted, plot="forest")
     shape = gene_across_sets(frame, gene, alpha)
@@ -101,9 +105,9 @@ def forest(
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)
     ax.set_xlabel(fold_change_label(one_contrast(frame)), fontsize=base)
-    ax.set_title(plain(gene), fontsize=base, fontstyle="italic", loc="left")
+    ax.set_title(italic(gene), fontsize=base, loc="left")
     ax.set_title(f"filled: {threshold_words(alpha)}", fontsize=0.75 * base, color="0.35", loc="right")
-    return ax
+    return finish(ax, title, save, show)
 
 
 def _bounds(shape: GeneAcrossSets) -> tuple[float, float]:

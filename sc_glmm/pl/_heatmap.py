@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 import numpy as np
 
-from .._figures.frames import effect_column, one_contrast, require_columns, require_level, results_frame
-from .._figures.sets import FoldChangeGrid, fold_change_grid
+from ._numbers.frames import effect_column, one_contrast, require_columns, require_level, results_frame
+from ._numbers.sets import FoldChangeGrid, fold_change_grid
+from ._shared import documented, finish
 from ._style import PAGE, axes_to_draw, fold_change_label, plain, threshold_words
 
 if TYPE_CHECKING:
@@ -21,18 +23,23 @@ _ROW, _SET = 0.125, 0.27  # inches: a row of small letters; a set
 _LARGEST_SHARE = 0.98  # of the fold changes lie within the colours
 
 
+@documented
 def heatmap(
     data: AnnData | pd.DataFrame,
     *,
     key: str = "glmm",
     contrast: str | None = None,
+    group: str | None = None,
     genes: Sequence[str] | None = None,
     n_genes: int = 30,
     alpha: float = 0.05,
     shrunken: bool = False,
     limit: float | None = None,
     gene_symbols: str | None = None,
+    title: str | None = None,
     ax: Axes | None = None,
+    save: str | os.PathLike[str] | None = None,
+    show: bool | None = None,
 ) -> Axes:
     """Log-fold changes of genes (rows) in every cell type (columns), or in every contrast if there are no groups.
 
@@ -40,33 +47,31 @@ def heatmap(
 
     Parameters
     ----------
-    data
-        An AnnData after :func:`sc_glmm.tl.test` with `groupby`, or a frame as :func:`sc_glmm.get.results` returns it,
-        with the columns ``variable, log_fc, p_value, adj_p_value`` and the groups in the first one.
-    key
-        The `key_added` of the test, for an AnnData.
-    contrast
-        Which contrast to draw.
+    |results|
+    |key|
+    |contrast|
+    |group|
     genes
         Which genes, from top to bottom. By default the `n_genes` that lead the cell types: the best of each, then the
         second of each, and so on, as far as they are significant; genes that behave alike stand together.
     n_genes
         How many genes, if they are not named.
-    alpha
-        Level of the adjusted p-value for the dots and the choice of genes.
+    |alpha|
     shrunken
         Draw ``log_fc_shrunk`` instead of ``log_fc``.
     limit
         Fold change (log2) at which the colours end; by default 98 % of the fold changes lie within.
-    gene_symbols
-        Column of ``var`` whose words stand for the names of the genes, for an AnnData.
-    ax
-        Axes to draw in; by default those of a new figure that grows with the numbers of genes and cell types.
+    |gene_symbols|
+    |drawing|
 
     Returns
     -------
     matplotlib.axes.Axes
         The axes of the map; the colour bar has axes of its own.
+
+    Raises
+    ------
+    |missing|
 
     Examples
     --------
@@ -84,7 +89,7 @@ def heatmap(
     ['g1']
     """
     require_level(alpha)
-    frame = results_frame(data, key=key, contrast=contrast, gene_symbols=gene_symbols)
+    frame = results_frame(data, key=key, contrast=contrast, group=group, gene_symbols=gene_symbols)
     require_columns(frame, ["variable", "log_fc", "p_value", "adj_p_value"], plot="heatmap")
     column = effect_column(frame, shrunken, plot="heatmap")
     grid = fold_change_grid(frame, column, genes=genes, n_genes=n_genes, alpha=alpha)
@@ -111,7 +116,7 @@ def heatmap(
         bar.ax.tick_params(labelsize=0.75 * base, width=0.5, length=2)
         bar.outline.set_linewidth(0.4)  # type: ignore[operator]
     ax.set_title(f"dots: {threshold_words(alpha)}", fontsize=0.75 * base, color="0.35", loc="left")
-    return ax
+    return finish(ax, title, save, show)
 
 
 def _limit(grid: FoldChangeGrid) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,10 +10,12 @@ import numpy as np
 from .._errors import InputError
 from ..models.influence import Influence
 from ..models.influence import influence as leave_one_out
-from ._diagnostics import check_model
+from ._model import fitted_model, name_model
+from ._shared import documented, finish
 from ._style import COLUMN, DOWN, UP, axes_to_draw, plain
 
 if TYPE_CHECKING:
+    from anndata import AnnData
     from matplotlib.axes import Axes
 
     from ..models.fitted import MixedFit
@@ -24,32 +27,46 @@ _FEWEST_ROWS = 5
 LARGE = 1.0
 
 
+@documented
 def influence(
-    data: MixedFit | Influence,
+    data: AnnData | MixedFit | Influence,
+    gene: str | None = None,
     *,
+    key: str = "glmm",
     group: str | None = None,
+    term: str | None = None,
     effect: str | None = None,
+    gene_symbols: str | None = None,
+    title: str | None = None,
     ax: Axes | None = None,
+    save: str | os.PathLike[str] | None = None,
+    show: bool | None = None,
 ) -> Axes:
     """Influence of each group: Cook's distance, or the estimate of one effect without it.
 
     Parameters
     ----------
-    data
-        A fitted model, which is fitted again without each group, or what its ``influence()`` returned.
-    group
-        A grouping factor of the model (by default the one with most levels), or any column of its data.
+    |model|
+    |key|
+    |group|
+    term
+        What is left out, one level at a time: a grouping factor of the model (by default the one with most levels), or
+        any column of its data. `data` may also be what ``fit.influence()`` returned.
     effect
         A fixed effect: its estimate without each group, beside that of all data and its 95 % interval (the band).
         By default Cook's distance is drawn.
-    ax
-        Axes to draw in; by default those of a new figure, as wide as a column of a journal page.
+    |gene_symbols|
+    |drawing|
 
     Returns
     -------
     matplotlib.axes.Axes
         The axes; the groups with the largest change are on top. Of more than 40 groups, or than have room in the given
         axes, the first are drawn, and this is said.
+
+    Raises
+    ------
+    |no_model|
 
     Examples
     --------
@@ -59,11 +76,12 @@ def influence(
     >>> [label.get_text() for label in ax.get_yticklabels()]
     ['b', 'a', 'c', 'd']
     """
+    shown = None
     if isinstance(data, Influence):
         found = data
     else:
-        check_model(data)
-        found = leave_one_out(data, group)
+        shown = fitted_model(data, gene, key, group, gene_symbols)
+        found = leave_one_out(shown.fit, term)
     names = list(found.estimates.columns)
     if effect is not None and effect not in names:
         raise InputError(f"effect={effect!r}: the fixed effects are {names}")
@@ -105,7 +123,9 @@ def influence(
         ax.set_title(
             f"the {len(order)} largest of {len(found.n_obs)}", fontsize=0.875 * base, loc="right", color="0.35"
         )
-    return ax
+    if shown is not None:
+        name_model(ax, shown, base)
+    return finish(ax, title, save, show)
 
 
 def _room(ax: Axes, fontsize: float) -> int:

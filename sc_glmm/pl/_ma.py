@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .._errors import InputError
-from .._figures.frames import (
+from ._marks import draw_counts, draw_labels, draw_legend, draw_marks, draw_title, gene_colors, pull_inside
+from ._numbers.frames import (
     effect_column,
     one_contrast,
     require_columns,
@@ -19,7 +21,7 @@ from .._figures.frames import (
     significant_rows,
     status_of,
 )
-from ._marks import draw_counts, draw_labels, draw_legend, draw_marks, draw_title, gene_colors, pull_inside
+from ._shared import documented, finish
 from ._style import COLUMN, axes_to_draw, fold_change_label
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ _SIZE = (COLUMN, 2.7)
 _INSIDE = 0.99
 
 
+@documented
 def ma(
     data: AnnData | pd.DataFrame,
     *,
@@ -45,7 +48,10 @@ def ma(
     n_labels: int = 10,
     labels: Sequence[str] | None = None,
     gene_symbols: str | None = None,
+    title: str | None = None,
     ax: Axes | None = None,
+    save: str | os.PathLike[str] | None = None,
+    show: bool | None = None,
 ) -> Axes:
     """Effect against mean count for every gene of one contrast.
 
@@ -56,32 +62,24 @@ def ma(
 
     Parameters
     ----------
-    data
-        An AnnData after :func:`sc_glmm.tl.test`, or a frame as :func:`sc_glmm.get.results` returns it, with the columns
-        ``variable, log_fc, p_value, adj_p_value, baseMean``.
-    key
-        The `key_added` of the test, for an AnnData.
-    contrast
-        Which contrast to draw; needed if there are several.
-    group
-        Which level of the test's `groupby`, such as a cell type.
-    alpha
-        Level of the adjusted p-value below which a gene is coloured.
+    |results|
+    |key|
+    |contrast|
+    |group|
+    |alpha|
     shrunken
         Draw ``log_fc_shrunk`` instead of ``log_fc``.
-    n_labels
-        How many genes to name: the significant ones with the smallest p-values.
-    labels
-        Names of the genes to label instead.
-    gene_symbols
-        Column of ``var`` whose words stand for the names of the genes, for an AnnData.
-    ax
-        Axes to draw in; by default those of a new figure, as wide as a column of a journal page.
+    |labels|
+    |gene_symbols|
+    |drawing|
 
     Returns
     -------
-    matplotlib.axes.Axes
-        The axes.
+    |axes|
+
+    Raises
+    ------
+    |missing|
 
     Examples
     --------
@@ -127,7 +125,7 @@ def ma(
     draw_counts(ax, color, base, [(1.0, 0.0, "right", "bottom"), (1.0, 1.0, "right", "top")])
     draw_legend(ax, handles, base)
     draw_labels(ax, drawn, x, y, color, significant, n_labels=n_labels, labels=labels, fontsize=0.8 * base)
-    return ax
+    return finish(ax, title, save, show)
 
 
 def effect_bound(log_fc: FloatArray, hits: npt.NDArray[np.bool_], well: npt.NDArray[np.bool_]) -> float:

@@ -2,25 +2,44 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .._errors import InputError
-from .._figures.symbols import name_and_symbol
 from ..models import GlmmFit, LmmFit
 from ..models.gene import GeneFit, as_gene_fit
+from ._numbers.symbols import name_and_symbol
+from ._style import italic, plain
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from matplotlib.axes import Axes
 
     from ..models.fitted import MixedFit
 
 
 @dataclass(frozen=True)
-class Shown:
-    """What a figure of one gene shows.
+class FittedModel:
+    """The model that a figure checks.
+
+    Attributes
+    ----------
+    fit
+        The model.
+    title
+        The gene and the group of cells, ready to print; empty for a model of a data frame.
+    """
+
+    fit: MixedFit
+    title: str
+
+
+@dataclass(frozen=True)
+class ModelToPlot:
+    """The model that a figure of one gene draws.
 
     Attributes
     ----------
@@ -29,7 +48,7 @@ class Shown:
     title
         The gene, and the group of cells.
     evidence
-        What its test says, in words; empty without.
+        Result of its test in words; empty without.
     """
 
     gene: GeneFit
@@ -37,31 +56,67 @@ class Shown:
     evidence: str
 
 
+def fitted_model(
+    data: AnnData | MixedFit, gene: str | None, key: str, group: str | None, gene_symbols: str | None
+) -> FittedModel:
+    """The given model, or that of a gene of an AnnData."""
+    if isinstance(data, LmmFit | GlmmFit):
+        _refuse_names(gene, group)
+        return FittedModel(data, "")
+    if not _has_results(data):
+        raise InputError(
+            f"data is {type(data).__name__}; this draws a fitted model of sc_glmm.lmer or sc_glmm.glmer, or one gene "
+            "of an AnnData after sc_glmm.tl.test"
+        )
+    from ..tl import refit
+
+    name, title = _name_and_title(data, gene, key, group, gene_symbols)
+    return FittedModel(refit(data, name, key=key, group=group), title)
+
+
 def model_and_title(
-    data: AnnData | MixedFit,
-    gene: str | None,
-    key: str,
-    group: str | None,
-    *,
-    plot: str,
-    gene_symbols: str | None = None,
-) -> Shown:
+    data: AnnData | MixedFit, gene: str | None, key: str, group: str | None, gene_symbols: str | None
+) -> ModelToPlot:
     """The model, its title, and the evidence of its test."""
     if isinstance(data, LmmFit | GlmmFit):
-        if gene is not None or group is not None:
-            raise InputError(f"{plot} was given a fitted model, which is of one response: leave gene and group out.")
+        _refuse_names(gene, group)
         made = as_gene_fit(data)
-        title = made.fit.prepared.design.formula.response_name or ""
-    elif gene is None:
-        raise InputError(f"{plot} draws one gene of an AnnData: pass its name, as in pl.{plot}(adata, 'ISG15').")
+        title = plain(made.fit.prepared.design.formula.response_name or "")
     else:
         # Here, not above: a fitted model can be drawn without loading what reads an AnnData.
         from ..tl._refit import refit_in_limit
 
-        adata: Any = data
-        name, symbol = name_and_symbol(gene, adata, key, gene_symbols)
-        made, title = refit_in_limit(adata, name, key, group), symbol if group is None else f"{symbol}, {group}"
-    return Shown(made, title, evidence(made))
+        name, title = _name_and_title(data, gene, key, group, gene_symbols)
+        made = refit_in_limit(data, name, key, group)
+    return ModelToPlot(made, title, evidence(made))
+
+
+def name_model(ax: Axes, shown: FittedModel, base: float) -> None:
+    """The gene above its figure."""
+    if shown.title:
+        ax.set_title(shown.title, fontsize=base, loc="left")
+
+
+def _has_results(data: Any) -> bool:
+    return isinstance(data, str | os.PathLike) or hasattr(data, "uns")
+
+
+def _refuse_names(gene: str | None, group: str | None) -> None:
+    if gene is not None or group is not None:
+        raise InputError(
+            f"gene={gene!r} and group={group!r} choose a model of an AnnData, and data is a fitted model: leave them "
+            "out. A grouping factor of the model is chosen by term=."
+        )
+
+
+def _name_and_title(
+    data: Any, gene: str | None, key: str, group: str | None, gene_symbols: str | None
+) -> tuple[str, str]:
+    """Name of the gene in the AnnData, and its symbol in italics with the group."""
+    if gene is None:
+        raise InputError("this figure draws one gene of an AnnData: name it, as in pl.samples(adata, 'ISG15').")
+    name, symbol = name_and_symbol(gene, data, key, gene_symbols)
+    return name, italic(symbol) + (f", {plain(group)}" if group else "")
 
 
 def evidence(gene: GeneFit) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
@@ -9,13 +10,16 @@ import numpy as np
 import numpy.typing as npt
 
 from .._errors import InputError
-from ._diagnostics import check_model, random_effect_qq, residual_histogram, residual_qq, residuals
+from ._diagnostics import random_effect_qq, residual_histogram, residual_qq, residuals
 from ._influence import influence
+from ._model import fitted_model
+from ._shared import documented, write_and_show
 from ._style import FONT, PAGE, grid_of_axes, plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from anndata import AnnData
     from matplotlib.axes import Axes
 
     from ..models.fitted import MixedFit
@@ -24,8 +28,20 @@ _HEIGHT = 4.6  # inches
 _N_PANELS = 6
 
 
+@documented
 def diagnostics(
-    data: MixedFit, *, group: str | None = None, seed: int = 0, ax: Sequence[Axes] | None = None
+    data: AnnData | MixedFit,
+    gene: str | None = None,
+    *,
+    key: str = "glmm",
+    group: str | None = None,
+    term: str | None = None,
+    seed: int = 0,
+    gene_symbols: str | None = None,
+    title: str | None = None,
+    ax: Sequence[Axes] | None = None,
+    save: str | os.PathLike[str] | None = None,
+    show: bool | None = None,
 ) -> npt.NDArray[np.object_]:
     """Check one fitted model: residuals, their distribution, random effects, influence of each group.
 
@@ -35,20 +51,32 @@ def diagnostics(
 
     Parameters
     ----------
-    data
-        A fitted model: of :func:`sc_glmm.lmer`, :func:`sc_glmm.glmer` or :func:`sc_glmm.tl.refit`.
-    group
+    |model|
+    |key|
+    |group|
+    term
         What is left out for the influence: a grouping factor of the model (by default the one with most levels), or
         any column of its data.
     seed
         Seed of the random numbers in quantile residuals.
+    |gene_symbols|
+    title
+        Title in the place of the gene and the formula; ``""`` for none.
     ax
         Six axes to draw in; by default those of a new figure, as wide as a journal page.
+    save
+        File to write, such as ``"figure.pdf"``.
+    show
+        Whether to show the figure at once (``plt.show()``). A notebook shows it anyway.
 
     Returns
     -------
     numpy.ndarray
         The six axes.
+
+    Raises
+    ------
+    |no_model|
 
     Examples
     --------
@@ -57,24 +85,27 @@ def diagnostics(
     >>> sc_glmm.pl.diagnostics(sc_glmm.lmer("y ~ 1 + (1|block)", frame)).shape
     (6,)
     """
-    check_model(data)
+    shown = fitted_model(data, gene, key, group, gene_symbols)
     if ax is not None:
-        given: npt.NDArray[np.object_] = np.array(list(ax), dtype=object)
-        if len(given) != _N_PANELS:
-            raise InputError(f"ax holds {len(given)} axes; diagnostics draws in {_N_PANELS}, or makes them itself")
-        _draw(data, group, seed, given)
-        return given
-    axes = grid_of_axes(2, 3, (PAGE, _HEIGHT)).ravel()
-    with plt.rc_context({"font.size": FONT}):
-        _draw(data, group, seed, axes)
-        axes[0].figure.suptitle(plain(data.formula), fontsize=FONT, x=0.01, ha="left")
+        axes: npt.NDArray[np.object_] = np.array(list(ax), dtype=object)
+        if len(axes) != _N_PANELS:
+            raise InputError(f"ax holds {len(axes)} axes; diagnostics draws in {_N_PANELS}, or makes them itself")
+        _draw(shown.fit, term, seed, axes)
+    else:
+        axes = grid_of_axes(2, 3, (PAGE, _HEIGHT)).ravel()
+        with plt.rc_context({"font.size": FONT}):
+            _draw(shown.fit, term, seed, axes)
+    words = plain(title) if title is not None else ": ".join(filter(None, [shown.title, plain(shown.fit.formula)]))
+    if ax is None or title:
+        axes[0].get_figure(root=True).suptitle(words, fontsize=FONT, x=0.01, ha="left")
+    write_and_show(axes[0], save, show)
     return axes
 
 
-def _draw(data: MixedFit, group: str | None, seed: int, axes: npt.NDArray[np.object_]) -> None:
-    residuals(data, seed=seed, ax=axes[0])
-    residual_histogram(data, seed=seed, ax=axes[1])
-    residual_qq(data, seed=seed, ax=axes[2])
-    random_effect_qq(data, ax=axes[3])
-    residual_qq(data, kind="marginal", seed=seed, ax=axes[4])
-    influence(data, group=group, ax=axes[5])
+def _draw(fit: MixedFit, term: str | None, seed: int, axes: npt.NDArray[np.object_]) -> None:
+    residuals(fit, seed=seed, ax=axes[0])
+    residual_histogram(fit, seed=seed, ax=axes[1])
+    residual_qq(fit, seed=seed, ax=axes[2])
+    random_effect_qq(fit, ax=axes[3])
+    residual_qq(fit, kind="marginal", seed=seed, ax=axes[4])
+    influence(fit, term=term, ax=axes[5])

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from .._errors import InputError
-from .._figures.evidence import (
+from ._numbers.evidence import (
     Quantiles,
     finite_p_values,
     p_value_histogram,
     p_value_quantiles,
 )
-from .._figures.frames import require_columns, results_frame, split_sets
-from ._style import COLUMN, DOWN, RASTER_FROM, UP, axes_to_draw, panels, plain
+from ._numbers.frames import require_columns, results_frame, split_sets
+from ._shared import documented, finish, write_and_show
+from ._style import COLUMN, DOWN, FONT, RASTER_FROM, UP, axes_to_draw, panels, plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,6 +30,7 @@ _PANEL = (2.2, 1.7)
 _SMALL_SQUARE = (2.2, 2.2)
 
 
+@documented
 def p_values(
     data: AnnData | pd.DataFrame,
     *,
@@ -35,7 +38,10 @@ def p_values(
     contrast: str | None = None,
     group: str | None = None,
     bins: int = 20,
+    title: str | None = None,
     ax: Axes | None = None,
+    save: str | os.PathLike[str] | None = None,
+    show: bool | None = None,
 ) -> Axes | npt.NDArray[np.object_]:
     """Histogram of the p-values.
 
@@ -46,21 +52,21 @@ def p_values(
 
     Parameters
     ----------
-    data
-        An AnnData after :func:`sc_glmm.tl.test`, or a frame with a column ``p_value``.
-    key
-        The `key_added` of the test, for an AnnData.
-    contrast, group
-        Which contrast, and which level of the test's `groupby`. Several are drawn in a panel each.
+    |results|
+    |key|
+    |contrast|
+    |group|
     bins
         Number of bins.
-    ax
-        Axes to draw in; then there must be one contrast and group.
+    |drawing|
 
     Returns
     -------
-    matplotlib.axes.Axes
-        The axes, or an array of them if there are several panels.
+    |axes|
+
+    Raises
+    ------
+    |missing|
 
     Examples
     --------
@@ -71,7 +77,7 @@ def p_values(
     """
     sets = _sets(data, key, contrast, group, plot="p_values")
     axes, base = _axes(sets, ax, _SIZE, _PANEL)
-    for one, (title, part) in zip(axes, sets, strict=True):
+    for one, (name, part) in zip(axes, sets, strict=True):
         p = finite_p_values(part["p_value"].to_numpy(float), plot="p_values")
         shape = p_value_histogram(p, bins)
         one.stairs(shape.counts, shape.edges, fill=True, color=DOWN, alpha=0.35)
@@ -90,9 +96,9 @@ def p_values(
         )
         # Room above the bars for the words.
         one.set_ylim(0.0, 1.4 * float(shape.counts.max()))
-        _name(one, title or (group or ""), base)
+        _name(one, name or group or "", base)
     _outer_labels(axes, "p-value", "genes", base)
-    return axes if len(axes) > 1 else axes[0]
+    return _finish(axes, title, save, show)
 
 
 def _share_words(n: int, null_share: float) -> str:
@@ -101,13 +107,17 @@ def _share_words(n: int, null_share: float) -> str:
     return f"{n:,} genes" + (f"\nat most {share} % without effect" if share != "100" else "")
 
 
+@documented
 def qq(
     data: AnnData | pd.DataFrame,
     *,
     key: str = "glmm",
     contrast: str | None = None,
     group: str | None = None,
+    title: str | None = None,
     ax: Axes | None = None,
+    save: str | os.PathLike[str] | None = None,
+    show: bool | None = None,
 ) -> Axes | npt.NDArray[np.object_]:
     r"""Observed p-values against uniform ones, with the inflation factor.
 
@@ -118,19 +128,19 @@ def qq(
 
     Parameters
     ----------
-    data
-        An AnnData after :func:`sc_glmm.tl.test`, or a frame with a column ``p_value``.
-    key
-        The `key_added` of the test, for an AnnData.
-    contrast, group
-        Which contrast, and which level of the test's `groupby`. Several are drawn in a panel each.
-    ax
-        Axes to draw in; then there must be one contrast and group.
+    |results|
+    |key|
+    |contrast|
+    |group|
+    |drawing|
 
     Returns
     -------
-    matplotlib.axes.Axes
-        The axes, or an array of them if there are several panels.
+    |axes|
+
+    Raises
+    ------
+    |missing|
 
     Examples
     --------
@@ -141,7 +151,7 @@ def qq(
     """
     sets = _sets(data, key, contrast, group, plot="qq")
     axes, base = _axes(sets, ax, _SQUARE, _SMALL_SQUARE)
-    for one, (title, part) in zip(axes, sets, strict=True):
+    for one, (name, part) in zip(axes, sets, strict=True):
         shape = p_value_quantiles(finite_p_values(part["p_value"].to_numpy(float), plot="qq"))
         _draw_quantiles(one, shape)
         one.text(
@@ -154,9 +164,9 @@ def qq(
             fontsize=base,
             color="0.15",
         )
-        _name(one, title or (group or ""), base)
+        _name(one, name or group or "", base)
     _outer_labels(axes, "expected $-$log$_{10}$ p", "observed $-$log$_{10}$ p", base)
-    return axes if len(axes) > 1 else axes[0]
+    return _finish(axes, title, save, show)
 
 
 def _draw_quantiles(ax: Axes, shape: Quantiles) -> None:
@@ -174,6 +184,18 @@ def _draw_quantiles(ax: Axes, shape: Quantiles) -> None:
         )
     ax.set_xlim(0.0, end)
     ax.set_ylim(0.0, 1.06 * float(max(shape.observed[0], shape.expected[0])))
+
+
+def _finish(
+    axes: npt.NDArray[np.object_], title: str | None, save: str | os.PathLike[str] | None, show: bool | None
+) -> Axes | npt.NDArray[np.object_]:
+    """As for one panel; the title of several is that of the figure."""
+    if len(axes) == 1:
+        return finish(axes[0], title, save, show)
+    if title:
+        axes[0].get_figure(root=True).suptitle(plain(title), fontsize=FONT, x=0.01, ha="left")
+    write_and_show(axes[0], save, show)
+    return axes
 
 
 def _sets(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -11,9 +12,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from .._errors import InputError
-from .._figures.samples import SampleMeans, sample_means
 from ._labels import place_labels
 from ._model import model_and_title
+from ._numbers.samples import SampleMeans, sample_means
+from ._shared import documented, finish
 from ._style import COLUMN, PALETTE, axes_to_draw, plain
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ _WIDTH = 0.36  # of the distance between two levels: half of what their samples 
 _AREA = (4.0, 70.0)  # points squared: area of the dots of the smallest and largest samples
 
 
+@documented
 def samples(
     data: AnnData | MixedFit,
     gene: str | None = None,
@@ -39,7 +42,10 @@ def samples(
     labels: Sequence[str] | None = None,
     log: bool | None = None,
     gene_symbols: str | None = None,
+    title: str | None = None,
     ax: Axes | None = None,
+    save: str | os.PathLike[str] | None = None,
+    show: bool | None = None,
 ) -> Axes:
     """Observed and fitted means of one gene, one dot a sample.
 
@@ -53,15 +59,9 @@ def samples(
 
     Parameters
     ----------
-    data
-        An AnnData after :func:`sc_glmm.tl.test`, from which the gene is fitted again
-        (:func:`sc_glmm.tl.refit`), or a fitted model of :func:`sc_glmm.glmer` or :func:`sc_glmm.lmer`.
-    gene
-        Its name, for an AnnData.
-    key
-        The `key_added` of the test, for an AnnData.
-    group
-        Which level of the test's `groupby`, such as a cell type.
+    |model|
+    |key|
+    |group|
     by
         Column of the fixed part on the horizontal axis; by default its first factor, else its first number, along
         which a line is drawn.
@@ -72,15 +72,16 @@ def samples(
     log
         Logarithmic vertical axis; by default for counts whose sample means span more than a factor of four. A sample
         without a count stands on the lower border as an open triangle.
-    gene_symbols
-        Column of ``var`` whose words stand for the names of the genes, for an AnnData.
-    ax
-        Axes to draw in; by default those of a new figure, as wide as a column of a journal page.
+    |gene_symbols|
+    |drawing|
 
     Returns
     -------
-    matplotlib.axes.Axes
-        The axes.
+    |axes|
+
+    Raises
+    ------
+    |no_model|
 
     Examples
     --------
@@ -91,7 +92,7 @@ def samples(
     >>> [label.get_text() for label in sc_glmm.pl.samples(fit).get_xticklabels()]
     ['ctl', 'AD']
     """
-    shown = model_and_title(data, gene, key, group, plot="samples", gene_symbols=gene_symbols)
+    shown = model_and_title(data, gene, key, group, gene_symbols)
     shape = sample_means(shown.gene, by=by, sample=sample)
     ax, base = axes_to_draw(ax, (COLUMN, 2.7))
     positive = shape.observed[shape.observed > 0]
@@ -115,18 +116,18 @@ def samples(
         ax.set_xticks(range(len(shape.levels)), [plain(level) for level in shape.levels], fontsize=0.875 * base)
     ax.set_xlabel(plain(shape.by), fontsize=base)
     ax.set_ylabel("mean count per cell" if shape.log else "mean", fontsize=base)
-    _draw_titles(ax, shown.title, shown.evidence, base, "italic" if gene else "normal")
+    _draw_titles(ax, shown.title, shown.evidence, base)
     _draw_legend(ax, shape, base)
     _name_samples(ax, shape, x, floor, labels, base)
-    return ax
+    return finish(ax, title, save, show)
 
 
-def _draw_titles(ax: Axes, title: str, evidence: str, base: float, style: Literal["italic", "normal"]) -> None:
+def _draw_titles(ax: Axes, title: str, evidence: str, base: float) -> None:
     """The gene on the left and its evidence on the right, a line below where both have no room beside each other."""
     figure = ax.get_figure(root=True)
     room = ax.get_window_extent().width * 72.0 / (figure.dpi if figure is not None else 72.0)
     crowded = bool(evidence) and base * (0.55 * len(title) + 0.44 * len(evidence)) > room
-    ax.set_title(plain(title) + ("\n" if crowded else ""), fontsize=base, fontstyle=style, loc="left")
+    ax.set_title(title + ("\n" if crowded else ""), fontsize=base, loc="left")
     ax.set_title(evidence, fontsize=0.8 * base, color="0.3", loc="right")
 
 

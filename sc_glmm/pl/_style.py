@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -78,3 +79,12 @@ def fold_change_label(words: str | None = None, *, shrunken: bool = False) -> st
 def threshold_words(alpha: float) -> str:
     """``FDR 5 %``."""
     return f"FDR {100 * alpha:g} %"
+
+
+def italic(symbol: str) -> str:
+    """A gene symbol in italics; what follows it in the same text stands upright."""
+    if not re.fullmatch(r"[A-Za-z0-9.-]+", symbol):
+        return plain(symbol)
+    # In mathematics a hyphen would be a minus, and a dot would have space around it.
+    letters = re.sub(r"([.-])", r"\\text{\1}", symbol)
+    return rf"$\it{{{letters}}}$"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from .._errors import InputError
-from .._figures.frames import (
+from ._marks import draw_counts, draw_labels, draw_legend, draw_marks, draw_title, gene_colors, pull_inside
+from ._numbers.frames import (
     one_contrast,
     require_columns,
     require_level,
@@ -19,7 +21,7 @@ from .._figures.frames import (
     significant_rows,
     status_of,
 )
-from ._marks import draw_counts, draw_labels, draw_legend, draw_marks, draw_title, gene_colors, pull_inside
+from ._shared import documented, finish
 from ._style import COLUMN, axes_to_draw, fold_change_label, threshold_words
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ FloatArray = npt.NDArray[np.float64]
 _SIZE = (COLUMN, 3.0)
 
 
+@documented
 def volcano(
     data: AnnData | pd.DataFrame,
     *,
@@ -38,10 +41,14 @@ def volcano(
     contrast: str | None = None,
     group: str | None = None,
     alpha: float = 0.05,
+    min_log_fc: float | None = None,
     n_labels: int = 10,
     labels: Sequence[str] | None = None,
     gene_symbols: str | None = None,
+    title: str | None = None,
     ax: Axes | None = None,
+    save: str | os.PathLike[str] | None = None,
+    show: bool | None = None,
 ) -> Axes:
     """Effect against evidence for every gene of one contrast.
 
@@ -52,30 +59,24 @@ def volcano(
 
     Parameters
     ----------
-    data
-        An AnnData after :func:`sc_glmm.tl.test`, or a frame as :func:`sc_glmm.get.results` returns it, with the columns
-        ``variable, log_fc, p_value, adj_p_value`` and, if there, ``contrast`` and ``status``.
-    key
-        The `key_added` of the test, for an AnnData.
-    contrast
-        Which contrast to draw; needed if there are several.
-    group
-        Which level of the test's `groupby`, such as a cell type.
-    alpha
-        Level of the adjusted p-value below which a gene is coloured.
-    n_labels
-        How many genes to name: the significant ones with the smallest p-values.
-    labels
-        Names of the genes to label instead.
-    gene_symbols
-        Column of ``var`` whose words stand for the names of the genes, for an AnnData.
-    ax
-        Axes to draw in; by default those of a new figure, as wide as a column of a journal page.
+    |results|
+    |key|
+    |contrast|
+    |group|
+    |alpha|
+    min_log_fc
+        Draw lines at plus and minus this log2 fold change. They colour nothing: the test is against zero.
+    |labels|
+    |gene_symbols|
+    |drawing|
 
     Returns
     -------
-    matplotlib.axes.Axes
-        The axes, for changes and ``ax.figure.savefig(...)``.
+    |axes|
+
+    Raises
+    ------
+    |missing|
 
     Examples
     --------
@@ -106,13 +107,16 @@ def volcano(
     handles = draw_marks(ax, x, y, color, significant, status, outside)
     _set_limits(ax, x, y)
     _draw_threshold(ax, drawn["p_value"].to_numpy(float), significant, alpha, base)
+    if min_log_fc is not None:
+        for line in (-min_log_fc, min_log_fc):
+            ax.axvline(line, color="0.45", linewidth=0.6, linestyle=(0, (1, 2)), zorder=1)
     ax.set_xlabel(fold_change_label(one_contrast(drawn)), fontsize=base)
     ax.set_ylabel("$-$log$_{10}$ p-value", fontsize=base)
     draw_title(ax, [group], base, above=handles)
     draw_counts(ax, color, base, [(0.015, 1.0, "left", "top"), (1.0, 1.0, "right", "top")])
     draw_legend(ax, handles, base)
     draw_labels(ax, drawn, x, y, color, significant, n_labels=n_labels, labels=labels, fontsize=0.8 * base)
-    return ax
+    return finish(ax, title, save, show)
 
 
 def _coordinates(drawn: pd.DataFrame, status: npt.NDArray[np.str_]) -> tuple[FloatArray, FloatArray, npt.NDArray]:

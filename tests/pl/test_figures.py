@@ -290,7 +290,7 @@ def test_caterpillar_rows(model):
 def test_one_gene_must_be_named(model):
     adata = sg.datasets.simulate(n_samples=4, n_cells=40, n_genes=5)
     for plot in (pl.samples, pl.caterpillar):
-        with pytest.raises(sg.InputError, match="one gene of an AnnData: pass its name"):
+        with pytest.raises(sg.InputError, match="one gene of an AnnData: name it"):
             plot(adata)
         with pytest.raises(sg.InputError, match="fitted model, which is of one response"):
             plot(model[0], "GENE1")

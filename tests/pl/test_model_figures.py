@@ -130,7 +130,7 @@ def test_groups_that_are_not_drawn_are_counted():
 
 
 def test_the_page_of_checks():
-    axes = pl.diagnostics(counts(), group="YEAR")
+    axes = pl.diagnostics(counts(), term="YEAR")
     assert axes.shape == (6,)
     assert axes[0].get_figure(root=True).get_suptitle() == counts().formula
     assert [label.get_text() for label in axes[5].get_yticklabels()]

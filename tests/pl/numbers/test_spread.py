@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import sc_glmm as sg
-from sc_glmm._figures.spread import dispersion_trend, prior_line, running_median, variance_spread
+from sc_glmm.pl._numbers.spread import dispersion_trend, prior_line, running_median, variance_spread
 
 
 @pytest.fixture

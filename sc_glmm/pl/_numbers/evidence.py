@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import beta, chi2
 
-from .._errors import InputError
+from ..._errors import InputError
 
 FloatArray = NDArray[np.float64]
 

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 import sc_glmm as sg
-from sc_glmm._figures.frames import split_sets
-from sc_glmm._figures.sets import alike, count_significant, fold_change_grid, gene_across_sets, leading_genes
+from sc_glmm.pl._numbers.frames import split_sets
+from sc_glmm.pl._numbers.sets import alike, count_significant, fold_change_grid, gene_across_sets, leading_genes
 
 
 @pytest.fixture

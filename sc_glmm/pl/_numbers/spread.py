@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from .._errors import InputError
-from .._inference.prior import VariancePrior, abundance_rank
-from .._results import sd_name
+from ..._errors import InputError
+from ..._inference.prior import VariancePrior, abundance_rank
+from ..._results import sd_name
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]

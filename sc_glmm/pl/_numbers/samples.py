@@ -11,14 +11,14 @@ import pandas as pd
 from scipy.stats import norm
 from scipy.stats import t as student_t
 
-from .._design import finest
-from .._errors import InputError
-from ..models.emmeans import emmeans
+from ..._design import finest
+from ..._errors import InputError
+from ...models.emmeans import emmeans
 
 if TYPE_CHECKING:
-    from .._design import ReTerm
-    from ..models.fitted import MixedFit
-    from ..models.gene import GeneFit
+    from ..._design import ReTerm
+    from ...models.fitted import MixedFit
+    from ...models.gene import GeneFit
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import chi2
 
 import sc_glmm as sg
-from sc_glmm._figures.evidence import finite_p_values, inflation, p_value_histogram, p_value_quantiles
+from sc_glmm.pl._numbers.evidence import finite_p_values, inflation, p_value_histogram, p_value_quantiles
 
 
 def test_uniform_p_values_are_flat_and_not_inflated(rng):

@@ -9,7 +9,8 @@ import pytest
 
 import sc_glmm
 from sc_glmm._errors import InputError
-from sc_glmm._figures.symbols import name_and_symbol, symbols_of, with_symbols
+from sc_glmm.pl._numbers.symbols import name_and_symbol, symbols_of, with_symbols
+from sc_glmm.pl._style import italic
 
 
 @pytest.fixture
@@ -36,8 +37,10 @@ def test_a_gene_is_found_by_symbol_and_by_name(adata):
 def test_what_has_no_symbols_is_refused(adata):
     with pytest.raises(InputError, match="Did you mean 'symbol'"):
         symbols_of(adata, "glmm", "symbols")
-    with pytest.raises(InputError, match="this is a frame"):
-        with_symbols(pd.DataFrame({"variable": ["e1"]}), pd.DataFrame(), "glmm", "symbol")
+    frame = pd.DataFrame({"variable": ["e1", "e1", "e2"], "symbol": ["A", "A", "B"]})
+    assert list(with_symbols(frame, frame, "glmm", "symbol")["variable"]) == ["A", "A", "B"]
+    with pytest.raises(InputError, match="not a column of the frame"):
+        with_symbols(frame, frame, "glmm", "name")
 
 
 def test_figures_call_genes_by_symbol():
@@ -52,9 +55,9 @@ def test_figures_call_genes_by_symbol():
     for plot in (sc_glmm.pl.volcano, sc_glmm.pl.ma):
         ax = plot(adata, gene_symbols="symbol", labels=[symbol])
         assert symbol in {text.get_text() for text in ax.texts}
-    assert sc_glmm.pl.forest(adata, symbol, gene_symbols="symbol").get_title(loc="left") == symbol
+    assert sc_glmm.pl.forest(adata, symbol, gene_symbols="symbol").get_title(loc="left") == italic(symbol)
     shown = sc_glmm.pl.heatmap(adata, genes=[symbol], gene_symbols="symbol")
     assert [text.get_text() for text in shown.get_yticklabels()] == [symbol]
     for plot in (sc_glmm.pl.samples, sc_glmm.pl.caterpillar):
-        assert plot(adata, symbol, gene_symbols="symbol").get_title(loc="left") == symbol
+        assert plot(adata, symbol, gene_symbols="symbol").get_title(loc="left") == italic(symbol)
     plt.close("all")

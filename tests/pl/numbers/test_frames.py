@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import sc_glmm as sg
-from sc_glmm._figures.frames import (
+from sc_glmm.pl._numbers.frames import (
     effect_column,
     group_column,
     levels_of,

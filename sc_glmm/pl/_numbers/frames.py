@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from .._errors import InputError
+from ..._errors import InputError
 from .symbols import with_symbols
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def results_frame(
             frame = _chosen(frame, "contrast", contrast, "contrast")
     else:
         # Here, not above: a frame can be drawn without loading what reads an AnnData.
-        from ..get import results
+        from ...get import results
 
         frame = results(data, key=key, contrast=contrast)
     if group is not None:

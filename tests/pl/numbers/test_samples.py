@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 import sc_glmm as sg
-from sc_glmm._figures.samples import random_intercepts, sample_means
 from sc_glmm.models.gene import as_gene_fit
+from sc_glmm.pl._numbers.samples import random_intercepts, sample_means
 
 
 @pytest.fixture(scope="module")

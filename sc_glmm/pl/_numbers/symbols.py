@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from difflib import get_close_matches
 from typing import Any
 
 import pandas as pd
 
-from .._errors import InputError
-from .._mudata import results_in
+from ..._errors import InputError
+from ..._mudata import results_in
 
 
 def symbols_of(data: Any, key: str, column: str) -> pd.Series:
@@ -19,21 +20,24 @@ def symbols_of(data: Any, key: str, column: str) -> pd.Series:
     Raises
     ------
     InputError
-        If `data` is a frame, or ``var`` has no such column.
+        If neither ``var`` nor, for a frame, the frame has such a column.
     """
     if isinstance(data, pd.DataFrame):
-        raise InputError(
-            f"gene_symbols={column!r} is looked up in var, and this is a frame: replace its column 'variable' instead, "
-            f"results.assign(variable=adata.var.loc[results['variable'], {column!r}].to_numpy())"
-        )
-    inside, _ = results_in(data, key)
-    var: pd.DataFrame = inside.var
-    if column not in var:
-        near = get_close_matches(column, list(map(str, var.columns)), n=1)
+        where, table = "the frame", data.drop_duplicates("variable").set_index("variable")
+    elif isinstance(data, str | os.PathLike):
+        from ..._io.store import Store
+
+        where, table = "var", results_in(Store(data).with_results(), key)[0].var
+    else:
+        where, table = "var", results_in(data, key)[0].var
+    if column not in table:
+        near = get_close_matches(column, list(map(str, table.columns)), n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise InputError(f"gene_symbols={column!r} is no column of var, which has {list(var.columns)[:8]}.{hint}")
-    names = pd.Series(var.index.astype(str), index=var.index.astype(str))
-    symbols = pd.Series(var[column].astype(object).to_numpy(), index=names.index)
+        raise InputError(
+            f"gene_symbols={column!r} is not a column of {where}, which has {list(table.columns)[:8]}.{hint}"
+        )
+    names = pd.Series(table.index.astype(str), index=table.index.astype(str))
+    symbols = pd.Series(table[column].astype(object).to_numpy(), index=names.index)
     symbols = symbols.where(symbols.notna() & (symbols.astype(str) != ""), names).astype(str)
     shared = symbols.duplicated(keep=False)
     return symbols.where(~shared, symbols + " (" + names + ")")
