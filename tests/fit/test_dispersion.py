@@ -56,7 +56,7 @@ def test_shrunken_dispersions_scatter_less_and_change_the_tests_little(both):
 
 def test_unknown_choice_is_refused():
     adata = sc_glmm.datasets.simulate(n_samples=4, n_cells=40, n_genes=3, seed=0)
-    with pytest.raises(sc_glmm.InputError, match="'ml' or 'shrunken'"):
+    with pytest.raises(sc_glmm.InputError, match="dispersion='trend': allowed are 'ml', 'shrunken'"):
         sc_glmm.tl.test(adata, "counts ~ disease + (1|sample)", dispersion="trend")
 
 
