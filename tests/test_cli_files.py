@@ -126,7 +126,7 @@ def test_options_from_a_file(source, tmp_path) -> None:
     assert "given twice" in result.stderr
     config.write_text("groupbye: kind\n")
     assert re.search(
-        "'groupbye', which is no option; options are .*groupby", refused("test", source, "--config", config)
+        "'groupbye', which is not an option; options are .*groupby", refused("test", source, "--config", config)
     )
     config.write_text("- a\n- b\n")
     assert "holds no options" in refused("test", source, "--config", config)

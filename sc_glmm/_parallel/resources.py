@@ -51,7 +51,7 @@ def cgroup_quota(own: str = "/proc/self/cgroup", root: str = "/sys/fs/cgroup") -
 
 
 def _numbers(path: Path) -> list[int]:
-    """The whole numbers in a file; none if there is no such file. ``max``, which is no limit, counts as -1."""
+    """The whole numbers in a file; none if there is no such file. ``max``, no limit, counts as -1."""
     try:
         words = path.read_text(encoding="ascii").split()
         return [-1 if word == "max" else int(word) for word in words]
@@ -77,7 +77,7 @@ def resolve_memory(limit: int | str | None, on_disk: bool) -> int | None:
     Raises
     ------
     InputError
-        If it is no positive number of bytes, nor one with a unit such as ``"4 GB"``.
+        If it is neither a positive number of bytes nor a number with a unit such as ``"4 GB"``.
     """
     if limit is None:
         return available_memory() // 2 if on_disk else None

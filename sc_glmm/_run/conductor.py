@@ -112,7 +112,7 @@ class Conductor:
     progress: bool | None = False
 
     def run(self) -> tuple[list[GeneTests], list[str]]:
-        """The tables of every group, and notes (which have been told)."""
+        """The tables of every group, and the notes, which were shown as warnings."""
         tests, notes = [], []
         for i in range(len(self.plans)):
             made, more = self.tables(i)

@@ -138,8 +138,8 @@ def plan_job(adata: AnnData, request: ParsedRequest, library: Callable[[], Float
     return Job(request, sizes, groups, plans, skipped, task, notes)
 
 
-def put_results(adata: AnnData, key: str, job: Job, tests: list[GeneTests], told: Sequence[str]) -> list[GeneTests]:
-    """Write the tables under `key`, p-values adjusted as was asked; `told` are the notes of the stages."""
+def put_results(adata: AnnData, key: str, job: Job, tests: list[GeneTests], notes: Sequence[str]) -> list[GeneTests]:
+    """Write the tables under `key`, p-values adjusted as was asked; `notes` are those of the stages."""
     request, options, sizes = job.request, job.request.options, job.sizes
     if options.adjust == "global":
         tests = adjust_over_groups(tests)
@@ -150,7 +150,7 @@ def put_results(adata: AnnData, key: str, job: Job, tests: list[GeneTests], told
             genes=describe_selection(options.genes, request.selected),
         ),
         tests,
-        notes=[*job.notes, *told],
+        notes=[*job.notes, *notes],
         response=request.response.name,
         n_obs=adata.n_obs,
         n_vars=adata.n_vars,

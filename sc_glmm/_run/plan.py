@@ -45,7 +45,7 @@ class Plan:
     dropped
         Terms of the formula that are constant in the group.
     not_tested
-        Contrast as asked for -> why the group has not got it.
+        Contrast as asked for -> why it was skipped in this group.
     """
 
     cells: CellGroup

@@ -29,7 +29,7 @@ def make_recipe(
     tests
         The results, whose own recipes go in per group (or directly, without groups).
     notes
-        What was told while running.
+        Notes of the run.
     facts
         What else is to be stored.
     """
@@ -70,14 +70,14 @@ def summary_line(
     counts.append(f"{failed:,} failed")
     ratios = [float(group.recipe.get("eigen_ratio", math.nan)) for group in tests]
     known = [ratio for ratio in ratios if math.isfinite(ratio)]
-    told = f"{', '.join(counts)}; eigenvalue ratio {'up to ' * (len(known) > 1)}{max(known):.1f}" if known else ""
+    details = f"{', '.join(counts)}; eigenvalue ratio {'up to ' * (len(known) > 1)}{max(known):.1f}" if known else ""
     n_genes = len(tests[0].genes)
     what = f"{tested:,} of {n_genes:,} genes"
     if groupby is not None:
         levels = f"{len(tests)} level{'s' if len(tests) != 1 else ''}"
         what = f"{tested:,} of {len(tests) * n_genes:,} genes in {levels} of {groupby!r}"
     default = "" if key == "glmm" else f", key={key!r}"
-    return f"tested {what} in {seconds:.1f} s ({told or ', '.join(counts)}): sc_glmm.get.results({where}{default})"
+    return f"tested {what} in {seconds:.1f} s ({details or ', '.join(counts)}): sc_glmm.get.results({where}{default})"
 
 
 def _has_p_value(group: GeneTests) -> pd.Series:

@@ -81,7 +81,7 @@ def run_test(
         typer.Option(metavar="FILE.yaml", exists=True, dir_okay=False, help="Named contrasts, such as AD: AD vs ctl."),
     ] = None,
     n_chunks: Annotated[
-        int | None, typer.Option(min=1, help="Run in so many chunks, one per process; see 'sc-glmm combine'.")
+        int | None, typer.Option(min=1, help="Run in this many chunks, one per process; see 'sc-glmm combine'.")
     ] = None,
     chunk: Annotated[int | None, typer.Option(min=0, help="The chunk of this process, from 0 on.")] = None,
     stage: Annotated[

@@ -73,6 +73,6 @@ def write_into_copy(run: Run, path: Path) -> None:
 
     store = run.opened.store
     if store is None or store.is_zarr:
-        raise InputError("The input is no .h5ad file, so that the output cannot be one; choose .csv or .parquet.")
+        raise InputError("The input is not an .h5ad file, so the output cannot be one; choose .csv or .parquet.")
     shutil.copyfile(store.path, path)
     Store(path).write_results(run.opened.adata, run.manifest.key)

@@ -31,7 +31,7 @@ def report_errors() -> Iterator[None]:
     logger.setLevel(logging.WARNING)
     with warnings.catch_warnings():
         warnings.simplefilter("always", ScGlmmWarning)
-        # Other packages' plans for the future are no matter for someone at a prompt.
+        # Other packages' plans for the future do not concern users of the command line.
         for plan in _PLANS:
             warnings.simplefilter("ignore", plan)
         warnings.showwarning = _show_warning

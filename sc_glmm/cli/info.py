@@ -88,6 +88,6 @@ def read_adata(path: Path, counts: bool) -> AnnData:
 
     try:
         return anndata.read_zarr(path) if path.is_dir() else anndata.read_h5ad(path)
-    # What anndata raises for a file that is no AnnData depends on what it finds there.
+    # What anndata raises for a file that is not an AnnData depends on what it finds there.
     except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{path} cannot be read as an AnnData: {error}. Get a sound copy of the file") from error

@@ -26,7 +26,7 @@ def read_yaml(path: Path) -> Any:
     Raises
     ------
     InputError
-        If it is no YAML; the message says where.
+        If it is not YAML; the message says where.
     """
     import yaml  # type: ignore[import-untyped]
 
@@ -59,7 +59,9 @@ def read_options(context: typer.Context, path: Path | None) -> Path | None:
                 context.meta[GENES] = [str(gene) for gene in value]
                 continue
             if name not in known:
-                raise InputError(f"{path} holds {key!r}, which is no option; options are {', '.join(sorted(known))}")
+                raise InputError(
+                    f"{path} holds {key!r}, which is not an option; options are {', '.join(sorted(known))}"
+                )
             if name == "reference" and isinstance(value, Mapping):
                 value = [f"{factor}={level}" for factor, level in value.items()]
             if name in ("reference", "contrast") and isinstance(value, str):
@@ -113,8 +115,8 @@ def as_contrasts(value: Any, path: Path) -> dict[str, Any]:
             comparison = entry.get("comparison") if isinstance(entry, Mapping) else None
             if not (isinstance(comparison, list) and len(comparison) == 3 and "id" in entry):
                 raise InputError(
-                    f"{path}: {entry!r} is no contrast; write id: and comparison: [variable, reference, target], or a "
-                    f"mapping from names to contrasts such as {_EXAMPLE}"
+                    f"{path}: {entry!r} is not a contrast; write id: and comparison: [variable, reference, target], or "
+                    f"a mapping from names to contrasts such as {_EXAMPLE}"
                 )
             factor, base, level = comparison
             made[str(entry["id"])] = (str(factor), level, base)
@@ -134,7 +136,7 @@ def _contrast(value: Any, path: Path) -> Any:
         return value
     if isinstance(value, list) and len(value) == 3:
         return (str(value[0]), value[1], value[2])
-    raise InputError(f"{path}: {value!r} is no contrast; write for example {_EXAMPLE}")
+    raise InputError(f"{path}: {value!r} is not a contrast; write for example {_EXAMPLE}")
 
 
 def parse_contrast(text: str) -> str | tuple[str, str, str]:

@@ -111,12 +111,13 @@ def test(
     n_boot, seed
         For ``test="bootstrap"``: how many data sets are simulated for each of the `genes`, and the seed.
     within
-        What to do about tested effects within samples, such as that of a covariate of cells. ``"heterogeneous"``
-        (default): they may differ between samples, so a missing ``(0 + x | sample)`` or, for a factor,
-        ``(1 | sample:x)`` is added, and said. ``"homogeneous"``: the formula as it is; cells count as replicates then.
+        Random terms for tested effects that vary within samples, such as that of a covariate of cells.
+        ``"heterogeneous"`` (default): effects may differ between samples, so a missing ``(0 + center(x) | sample)`` or,
+        for a factor, ``(1 | sample:x)`` is added, with a warning. ``"homogeneous"``: the formula stays as it is, and
+        cells count as replicates.
     min_cells, min_samples
         Levels of `groupby` with fewer cells, or with fewer samples in an arm of a tested factor (levels of the finest
-        grouping factor; in all, for numbers), are skipped. Default 0: whatever can be tested is.
+        grouping factor; in all, for numbers), are skipped. Default 0: no minimum.
     min_counts
         Genes with fewer counts in all (of the level of `groupby`) are not tested (status ``low_count``). Default 0:
         every gene is.
@@ -172,7 +173,7 @@ def test(
     FormulaError
         If the formula cannot be read; the message marks the spot.
     InputError, DesignError
-        If the data are no counts, a column is missing, or a contrast cannot be tested; the message says what to do.
+        If the data are not counts, a column is missing, or a contrast cannot be tested; the message says what to do.
 
     Notes
     -----
@@ -188,7 +189,7 @@ def test(
     liberal for genes that are known to be variable (``more_variable``), conservative for those that do not vary
     between samples. ``p_hk`` beside them is right gene by gene, with less power. With 7 quadrature nodes instead of
     Laplace where the median sample has an information below 10 (``n_agq``). Fewer than 50 genes are too few for a
-    prior: ``"hk"`` (or ``"t"``) is used then, and said.
+    prior: ``"hk"`` (or ``"t"``) is used then, with a warning.
 
     How correlated the genes are is said in the last line of a run and kept as ``eigen_ratio`` in ``params``: the
     largest over the median eigenvalue of the covariance of their residuals between samples, about 1 if they are
@@ -221,8 +222,8 @@ def test(
     job = plan_job(adata, request, lambda: library_sums(matrix, n_jobs=jobs, progress=progress))
     warn_notes([*job.notes, *factor_notes(adata, request.formula, contrasts is not None)])
     store = MemoryStore(matrix, job.plans, job.task, n_jobs=jobs, memory_limit=limit, progress=progress)
-    tests, told = Conductor(job.plans, job.task, matrix, adata.var_names, store, jobs, progress).run()
-    tests = put_results(adata, key_added, job, tests, told)
+    tests, notes = Conductor(job.plans, job.task, matrix, adata.var_names, store, jobs, progress).run()
+    tests = put_results(adata, key_added, job, tests, notes)
     if not copy:
         hand_over(opened, data, key_added)
     where = "adata" if copy or opened.store is None else "path"

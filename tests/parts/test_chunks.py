@@ -191,7 +191,7 @@ def test_a_part_under_another_name_is_refused(parts):
     with pytest.raises(InputError, match=r"fit-0001\.npz holds chunk 0 of stage 'fit', not what its name says"):
         combine(parts)
     shutil.copy(parts / "fit-0000.npz", parts / "fit-0007.npz")
-    with pytest.raises(InputError, match=r"holds fit-0007\.npz, which is no part of this run in 2 chunks"):
+    with pytest.raises(InputError, match=r"holds fit-0007\.npz, which is not a part of this run in 2 chunks"):
         combine(parts)
 
 
@@ -253,7 +253,7 @@ def test_a_damaged_manifest_is_refused(parts, tmp_path):
     path.write_text("{")
     with pytest.raises(InputError, match=r"manifest\.json is damaged"):
         combine(parts)
-    with pytest.raises(InputError, match=r"holds no manifest\.json"):
+    with pytest.raises(InputError, match=r"has no manifest\.json"):
         combine(tmp_path)
 
 

@@ -46,7 +46,7 @@ def combine(
     """
     found = read_manifest(folder)
     if found is None:
-        raise InputError(f"{folder} holds no {MANIFEST}, so it is no folder of parts; run the chunks with -o {folder}")
+        raise InputError(f"{folder} has no {MANIFEST}, so it is not a folder of parts; run the chunks with -o {folder}")
     # before the data are looked at: other versions may read them in another way
     check_same_run(folder, found, replace(found, versions=current_versions()))
     path = Path(found.data) if data is None else data
@@ -60,8 +60,8 @@ def combine(
         if stage == "profile" and not has_profiles(run):
             break
         _complete(run, stage)
-    tests, told = conductor_of(run).run()
-    put_results(run.opened.adata, run.manifest.key, run.prepared.job, tests, told)
+    tests, notes = conductor_of(run).run()
+    put_results(run.opened.adata, run.manifest.key, run.prepared.job, tests, notes)
     return run
 
 
@@ -71,7 +71,7 @@ def _check_stages(run: Run) -> None:
     strange = sorted(path.name for path in run.folder.glob("*.npz") if path.name not in {*known, PREPARED})
     if strange:
         raise InputError(
-            f"{run.folder} holds {strange[0]}, which is no part of this run in {run.manifest.n_chunks} chunks; "
+            f"{run.folder} holds {strange[0]}, which is not a part of this run in {run.manifest.n_chunks} chunks; "
             "remove it"
         )
     first = run.stages[0]

@@ -146,9 +146,9 @@ def check_part(part: Part, manifest: Manifest, stage: str, chunk: int | None) ->
     """Refuse a part of another run, or one that is not what its name says."""
     header = part.header
     if header.get("run") != manifest.digest():
-        told = differences(header.get("facts", {}), manifest.facts()) or "an unknown origin"
+        found = differences(header.get("facts", {}), manifest.facts()) or "an unknown origin"
         raise InputError(
-            f"{part.path} is a part of another run, with {told}; remove it and run its chunk again, in this run"
+            f"{part.path} is a part of another run, with {found}; remove it and run its chunk again, in this run"
         )
     if (header.get("stage"), header.get("chunk")) != (stage, chunk):
         raise InputError(
