@@ -16,7 +16,7 @@ from hypothesis import settings
 
 
 def _kernel_digest() -> str:
-    """Digest of every source of the package that mentions numba, from the files that this run imports.
+    """Digest of every source of the package that mentions numba or kernels, from the files that this run imports.
 
     numba's cache looks only at the file of the kernel that it stores; an edit of a callee elsewhere would silently
     give yesterday's numbers. A cache folder named by all kernel sources cannot be stale.
@@ -28,7 +28,7 @@ def _kernel_digest() -> str:
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
         source = path.read_bytes()
-        if b"numba" in source:
+        if b"numba" in source or b"_families" in source:
             digest.update(path.relative_to(root).as_posix().encode() + b"\0" + source)
     return digest.hexdigest()[:16]
 

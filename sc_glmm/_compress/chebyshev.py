@@ -14,6 +14,7 @@ import math
 import numpy as np
 from numba import njit
 
+from .._families.cache import cached
 from .arrays import FloatArray, IntArray
 
 # Beyond WIDE one interval needs so many points that equal panels no wider than PANEL are the better choice.
@@ -21,14 +22,14 @@ WIDE = 7.0
 PANEL = 4.0
 
 
-@njit(cache=True, nogil=True)
+@cached(nogil=True)
 def convergence_rate(width: float) -> float:
     """Factor by which each further point shrinks the error on an interval of this width (> 0)."""
     h = math.pi / (0.5 * width)
     return h + math.sqrt(h * h + 1.0)
 
 
-@njit(cache=True, nogil=True)
+@cached(nogil=True)
 def n_points(width: float, tol: float) -> int:
     """Points that an interval of this width needs for the relative error `tol`, derivatives included."""
     if width <= 0.0:
@@ -36,7 +37,7 @@ def n_points(width: float, tol: float) -> int:
     return int(math.ceil(math.log(1.0 / tol) / math.log(convergence_rate(width)))) + 3
 
 
-@njit(cache=True, nogil=True)
+@cached(nogil=True)
 def sort_by_row(row_of: IntArray, n_rows: int) -> tuple[IntArray, IntArray]:
     """Cells in order of their row, those with a negative row left out, and where each row begins."""
     start = np.zeros(n_rows + 1, dtype=np.int64)
@@ -55,7 +56,7 @@ def sort_by_row(row_of: IntArray, n_rows: int) -> tuple[IntArray, IntArray]:
     return order, start
 
 
-@njit(cache=True, nogil=True)
+@cached(nogil=True)
 def plan_panels(
     order: IntArray, start: IntArray, value: FloatArray, tol: float, n_min: int
 ) -> tuple[IntArray, IntArray, FloatArray, FloatArray, IntArray, IntArray]:
@@ -147,7 +148,7 @@ def plan_panels(
     return panel_start, node_start, low_of, high_of, exact, panel_of
 
 
-@njit(cache=True, nogil=True)
+@cached(nogil=True)
 def _points(n_most: int) -> tuple[FloatArray, FloatArray]:
     """Chebyshev points of the first kind on [-1, 1], ascending, and their barycentric weights; row n for n points."""
     point = np.zeros((n_most + 1, n_most))
@@ -194,7 +195,7 @@ def _lagrange(x: float, point: FloatArray, barycentric: FloatArray, weight_out: 
         weight_out[k] /= total
 
 
-@njit(cache=True, nogil=True)
+@cached(nogil=True)
 def spread_cells(
     order: IntArray,
     start: IntArray,
@@ -265,7 +266,7 @@ def spread_cells(
     return node, cell_first, cell_ptr, cell_weight
 
 
-@njit(cache=True, nogil=True)
+@cached(nogil=True)
 def node_weights(
     order: IntArray,
     n_nodes: int,

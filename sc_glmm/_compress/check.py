@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
 from .._errors import InputError
+from .._families.cache import cached
 from .arrays import FloatArray, IntArray
 from .chebyshev import sort_by_row
 from .nodes import NodeTable, check_values
@@ -17,12 +17,12 @@ from .tensor import TensorRows
 SHIFTS = np.array([-12.0, -6.0, -3.0, -1.0, 0.0, 1.0, 3.0, 6.0, 12.0])
 
 
-@njit(cache=True, nogil=True)
+@cached(nogil=True)
 def _softplus(t: float) -> float:
     return t + math.log1p(math.exp(-t)) if t > 0 else math.log1p(math.exp(t))
 
 
-@njit(cache=True, nogil=True)
+@cached(nogil=True)
 def _largest_error(
     order: IntArray,
     order_ptr: IntArray,

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from .._families.cache import cached
 from .._families.nb import N_TAIL
 from .arrays import AnyArray, FloatArray, IntArray
 
@@ -44,7 +45,7 @@ class Writes(NamedTuple):
     x_weight: FloatArray
 
 
-@njit(cache=True, nogil=True)
+@cached(nogil=True)
 def _kind(y: float) -> int:
     """0 for an ordinary count, 1 for one of the overflow list, 2 for something that is no count."""
     if not (0.0 <= y < TOO_LARGE) or y != np.floor(y):
@@ -52,7 +53,7 @@ def _kind(y: float) -> int:
     return 0 if y <= N_TAIL else 1
 
 
-@njit(cache=True, nogil=True)
+@cached(nogil=True)
 def scan_values(data: AnyArray) -> tuple[int, int]:
     """Number of values for the overflow list, and place of the first value that is no count (-1: none)."""
     n_over = 0
@@ -64,7 +65,7 @@ def scan_values(data: AnyArray) -> tuple[int, int]:
     return n_over, -1
 
 
-@njit(cache=True, nogil=True)
+@cached(nogil=True)
 def scan_lines(stored: Stored, lines: IntArray, minor_map: IntArray) -> tuple[int, int]:
     """As :func:`scan_values`, for some rows (CSR) or columns (CSC) and what `minor_map` does not map below zero."""
     n_over = 0
@@ -78,7 +79,7 @@ def scan_lines(stored: Stored, lines: IntArray, minor_map: IntArray) -> tuple[in
     return n_over, -1
 
 
-@njit(cache=True, nogil=True)
+@cached(nogil=True)
 def check_lines(stored: Stored, n_minor: int) -> int:
     """0 if the indices ascend in every line, 1 if they do not, 2 if some are outside of ``0 ... n_minor - 1``."""
     ascending = True
@@ -94,7 +95,7 @@ def check_lines(stored: Stored, n_minor: int) -> int:
     return 0 if ascending else 1
 
 
-@njit(cache=True, nogil=True)
+@cached(nogil=True)
 def _first_from(indices: AnyArray, start: int, end: int, column: int) -> int:
     """First place from `start` on whose index is `column` or more."""
     while start < end:
@@ -119,7 +120,7 @@ def _add_weights(y: float, i: int, writes: Writes, sums: FloatArray) -> None:
         first += writes.stride[i]
 
 
-@njit(cache=True, nogil=True)
+@cached(nogil=True)
 def spread_rows(
     stored: Stored,
     matrix_row: IntArray,
@@ -163,7 +164,7 @@ def spread_rows(
     return n_over
 
 
-@njit(cache=True, nogil=True)
+@cached(nogil=True)
 def spread_columns(
     stored: Stored,
     columns: IntArray,
@@ -210,7 +211,7 @@ def spread_columns(
     return n_over
 
 
-@njit(cache=True, nogil=True)
+@cached(nogil=True)
 def sparse_block(block: AnyArray) -> tuple[AnyArray, AnyArray, AnyArray]:
     """Data, indices and indptr of the CSR form of a C-contiguous dense block."""
     n = 0

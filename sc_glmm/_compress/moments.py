@@ -8,13 +8,13 @@ Values become float64 by name: numba's ``float`` would leave float32 as it is.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from .._families.cache import cached
 from .arrays import AnyArray, FloatArray, IntArray
 from .kernels import Stored
 
 
-@njit(cache=True, nogil=True)
+@cached(nogil=True)
 def add_moments_by_rows(
     stored: Stored,
     matrix_row: IntArray,
@@ -55,7 +55,7 @@ def add_moments_by_rows(
             p += 1
 
 
-@njit(cache=True, nogil=True)
+@cached(nogil=True)
 def add_moments_by_columns(
     stored: Stored,
     columns: IntArray,
@@ -80,7 +80,7 @@ def add_moments_by_columns(
                 moments_out[group_of[i], 2, g] += y != 0.0
 
 
-@njit(cache=True, nogil=True)
+@cached(nogil=True)
 def total_of_rows(data: AnyArray, indptr: AnyArray, total_out: FloatArray) -> None:
     """Sum of the stored values of each row of a CSR matrix."""
     for i in range(total_out.shape[0]):
@@ -90,7 +90,7 @@ def total_of_rows(data: AnyArray, indptr: AnyArray, total_out: FloatArray) -> No
         total_out[i] = total
 
 
-@njit(cache=True, nogil=True)
+@cached(nogil=True)
 def total_over_columns(stored: Stored, total_out: FloatArray) -> None:
     """Sum of the stored values of each row of a CSC matrix."""
     for p in range(stored.data.shape[0]):

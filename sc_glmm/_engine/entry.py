@@ -9,26 +9,26 @@ rewrites it).
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from sc_glmm._engine.laplace.objective import EVALUATE, objective
 from sc_glmm._engine.laplace.records import new_work, read_gene, row_sums
 from sc_glmm._engine.laplace.search import EMPTY, FAILED, NOT_CONVERGED, OK, fit_gene
 from sc_glmm._engine.optimize import begin, new_opt, tell
+from sc_glmm._families.cache import cached
 
 __all__ = ["EMPTY", "FAILED", "NOT_CONVERGED", "OK", "evaluate", "fit_block", "open_optimiser", "tell_optimiser"]
 
 KERNEL_DIGEST = "4c6da9676b2f055f"
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@cached(nogil=True, error_model="numpy")
 def evaluate(like, ar, nd, ge, gh, psi, v, grad):
     """Objective and gradient of one gene at ``psi``; ``v`` is the start of the inner search and becomes the mode."""
     wk = new_work(ar, psi.shape[0], gh.shape[1])
     return objective(EVALUATE, like, ar, nd, ge, gh, psi, v, wk, grad)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@cached(nogil=True, error_model="numpy")
 def fit_block(like, ar, nd, genes, gh, options, out):
     """Fit every gene of a block.
 
@@ -61,7 +61,7 @@ def fit_block(like, ar, nd, genes, gh, options, out):
         fit_gene(g, like, ar, nd, ge, gh, options, opt, wk, v, vt, out)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@cached(nogil=True, error_model="numpy")
 def open_optimiser(psi, cap, B, zero_ok, snap_below):
     """An optimiser that Python drives: start, largest steps, starting metric, which parameters may be set to zero."""
     n = psi.shape[0]
@@ -76,7 +76,7 @@ def open_optimiser(psi, cap, B, zero_ok, snap_below):
     return opt
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@cached(nogil=True, error_model="numpy")
 def tell_optimiser(opt, f, ok, nothing):
     """Tell it the value at ``opt.trial``, whose gradient is in ``opt.trial_grad``; returns whether it was accepted."""
     return tell(opt, f, ok, nothing, nothing)

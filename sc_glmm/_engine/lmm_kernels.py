@@ -14,12 +14,13 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
-cached = njit(nogil=True, cache=True, error_model="numpy")
+from sc_glmm._families.cache import cached
+
+lmm_kernel = cached(nogil=True, error_model="numpy")
 
 
-@cached
+@lmm_kernel
 def _scale_row(lay, row, wide0, h, m, first, lam, x):
     """Multiply a row of the head from the right by Lambda, block by block, in place."""
     n_head = lay.n_head
@@ -47,7 +48,7 @@ def _scale_row(lay, row, wide0, h, m, first, lam, x):
         j += k
 
 
-@cached
+@lmm_kernel
 def _scale_border(lay, S0, lam, S):
     """``S = Lambda' S0 Lambda + I`` on the random effects of the border, Lambda on one side of the rest."""
     nb = S0.shape[0]
@@ -80,7 +81,7 @@ def _scale_border(lay, S0, lam, S):
         S[i, i] += 1.0
 
 
-@cached
+@lmm_kernel
 def eliminate(lay, theta, raw, S0, lam, piv, S):
     """Fill Lambda, scale the cross-products by it and eliminate the head.
 
@@ -165,7 +166,7 @@ def eliminate(lay, theta, raw, S0, lam, piv, S):
     return log_det, True
 
 
-@cached
+@lmm_kernel
 def _solution(lay, piv, S, v):
     """The mode (u, beta) in `v` from the factor."""
     n_head = lay.n_head
@@ -200,7 +201,7 @@ def _solution(lay, piv, S, v):
                 v[own + c] = y / piv[row + c]
 
 
-@cached
+@lmm_kernel
 def _inverse_of_head(lay, piv, Vb, n_used, vpiv):
     """The inverse on the pattern of the head, coarsest levels first; `Vb` is the inverse of the border (full)."""
     n_head = lay.n_head
@@ -273,7 +274,7 @@ def _inverse_of_head(lay, piv, Vb, n_used, vpiv):
                     vpiv[base + c * n + b] = y
 
 
-@cached
+@lmm_kernel
 def _pair(V, v0, vs, Q, q0, qs, lam, la, ka, lb, kb, left, right, Ga, Gb, b, ba, bb, e):
     """What one block ``Q = Z_a' W Z_b`` of two sets of coefficients gives to the trace and to ``e``.
 
@@ -303,7 +304,7 @@ def _pair(V, v0, vs, Q, q0, qs, lam, la, ka, lb, kb, left, right, Ga, Gb, b, ba,
                         Gb[s * kb + c] += V[v0 + i * vs + c] * x
 
 
-@cached
+@lmm_kernel
 def finish(lay, raw, S0, lam, piv, S, Vb, n_used, v, vpiv, b, e, G, grad, ratio):
     """Mode, inverse and gradient from the factor.
 

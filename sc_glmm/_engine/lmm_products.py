@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from numba import njit
 
+from sc_glmm._families.cache import cached
+
 
 @njit(nogil=True, error_model="numpy")
 def _add_to_head(d, h, lay, XZ, lev, at, w, a, raw):
@@ -52,7 +54,7 @@ def _add_to_border(d, f, lay, XZ, lev, w, a, S0):
         S0[i, last] += z * a
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@cached(nogil=True, error_model="numpy")
 def cross_products(lay, XZ, lev, at, W, a, yy, raw, S0):
     """Fill `raw` (head) and `S0` (border, full) from rows: weights `W`, weighted sums of the response `a`.
 

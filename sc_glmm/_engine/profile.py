@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import math
 
-from numba import njit
-
 from sc_glmm._engine.laplace.profile_records import new_climb, new_free_fits, new_row_table
 from sc_glmm._engine.laplace.records import Likelihood, Nodes, new_work, read_gene, row_sums
 from sc_glmm._engine.laplace.tabulate import tabulate
 from sc_glmm._engine.laplace.walk import profile_gene
+from sc_glmm._families.cache import cached
 from sc_glmm._families.jit import kernel
 from sc_glmm._families.registry import TABLE
 
@@ -36,7 +35,7 @@ def _predict_fixed(ar, beta, level, eta):
         eta[d] = min(max(s, level - 8.0), level + 8.0)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@cached(nogil=True, error_model="numpy")
 def profile_block(like, ar, nd, genes, gh, task, out):
     """Profile every gene of a block over the grid.
 

@@ -10,25 +10,32 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+
+from sc_glmm._engine import entry, profile
+from sc_glmm._families.cache import is_compiled, is_kept
 
 _COMMAND = "from sc_glmm._engine.fit import compile_profiles; compile_profiles()"
 
 _child: subprocess.Popen[bytes] | None = None
 
 
-def is_compiled(entry: Any) -> bool:
-    """Whether a compiled entry is loaded, or lies in numba's cache on disk."""
-    if entry.signatures:
-        return True
-    folder, name = Path(entry.stats.cache_path), f"{Path(entry.py_func.__code__.co_filename).stem}.{entry.__name__}"
-    return any(folder.glob(f"{name}-*.nbi"))
+def announcement() -> str | None:
+    """What to say before the first fit: that kernels are about to be compiled, and whether they are kept."""
+    if is_compiled(entry.fit_block):
+        return None
+    if is_kept(entry.fit_block):
+        return "compiling the kernels; this happens once after installation and takes about half a minute"
+    return (
+        "compiling the kernels; this takes about half a minute in every process, because neither the folder of the "
+        "package nor the home of the user can be written to. Set NUMBA_CACHE_DIR to a folder that can be, or run "
+        "'sc-glmm compile' when the image or the environment is built"
+    )
 
 
 def start() -> None:
     """Begin to compile the profiles in another process, once."""
     global _child
-    if _child is not None or not sys.executable:
+    if _child is not None or not sys.executable or not is_kept(profile.profile_block):
         return
     here = str(Path(__file__).parents[2])
     path = os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])])

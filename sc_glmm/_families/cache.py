@@ -1,0 +1,132 @@
+"""Where compiled kernels are kept: in the first folder that can be written, and read from those that cannot.
+
+numba keeps machine code beside the source, or in the home of the user, and raises an error at import where neither can
+be written: in containers, and on clusters with shared installations. Such a kernel is compiled in each process here.
+Code that lies in a folder that can only be read, such as one that ``sc-glmm compile`` filled when an image was built,
+is used; numba alone would pass over it. Damaged and unwritable caches cost time and never a run.
+
+The caches of numba are internal to it: where a version differs, its own decorator is used.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from numba import njit
+from numba.core import caching
+
+# What numba raises for a file of its cache that is cut off, was written by something else, or cannot be read.
+_UNREADABLE = (OSError, EOFError, pickle.UnpicklingError, ValueError, TypeError, AttributeError, ImportError, KeyError)
+
+
+def cached(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """Compile a function that Python calls, and keep its code; options as for ``numba.njit``.
+
+    numba knows only the file of the function: all that it calls is in that file, or the file carries a digest of it.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        made = njit(**options)(function)
+        made._cache = _Folders(function)
+        return made
+
+    return decorate
+
+
+class _Folders(caching.FunctionCache):  # type: ignore[misc, no-any-unimported]
+    """The cache of a function: one folder to write, if there is one, and any number to read."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        try:
+            self.written = caching.FunctionCache(function)
+        except RuntimeError:  # no folder can be written
+            self.written = None
+        self.read = _read_only(function)
+
+    @property
+    def cache_path(self) -> str | None:
+        """The folder that is written; None if there is none."""
+        return None if self.written is None else self.written.cache_path
+
+    @property
+    def folders(self) -> list[Path]:
+        """All folders."""
+        return [Path(cache.cache_path) for cache in self._all()]
+
+    def _all(self) -> list[Any]:
+        return [*([] if self.written is None else [self.written]), *self.read]
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """Compiled code for a signature, or None."""
+        for cache in self._all():
+            try:
+                found = cache.load_overload(sig, target_context)
+            except _UNREADABLE:
+                continue
+            if found is not None:
+                return found
+        return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Keep compiled code, if there is room."""
+        if self.written is None:
+            return
+        try:
+            self.written.save_overload(sig, data)
+        except _UNREADABLE:
+            pass  # a full disk, or a damaged index: the code is used, and compiled again in the next process
+
+    def enable(self) -> None:
+        """Use the cache."""
+        for cache in self._all():
+            cache.enable()
+
+    def disable(self) -> None:
+        """Do not use the cache."""
+        for cache in self._all():
+            cache.disable()
+
+    def flush(self) -> None:
+        """Forget what was written."""
+        if self.written is not None:
+            self.written.flush()
+
+
+def _read_only(function: Callable[..., Any]) -> list[Any]:
+    """Caches of a function in folders that exist and cannot be written."""
+    found = []
+    for locator in caching.CompileResultCacheImpl._locator_classes:
+        impl = type("_Impl", (caching.CompileResultCacheImpl,), {"_locator_classes": [_reading(locator)]})
+        try:
+            found.append(type("_ReadOnly", (caching.FunctionCache,), {"_impl_class": impl})(function))
+        except RuntimeError:
+            continue
+    return found
+
+
+def _reading(locator: Any) -> Any:
+    """A locator of folders that can only be read."""
+
+    def ensure_cache_path(self: Any) -> None:
+        path = self.get_cache_path()
+        if not os.path.isdir(path) or os.access(path, os.W_OK):
+            raise OSError(f"{path} is not a folder that can only be read")
+
+    return type("_Reading", (locator,), {"ensure_cache_path": ensure_cache_path})
+
+
+def is_compiled(entry: Any) -> bool:
+    """Whether a compiled entry is loaded, or lies in one of its folders."""
+    if entry.signatures:
+        return True
+    name = f"{Path(entry.py_func.__code__.co_filename).stem}.{entry.__name__}"
+    return any(any(folder.glob(f"{name}-*.nbi")) for folder in entry._cache.folders)
+
+
+def is_kept(entry: Any) -> bool:
+    """Whether what is compiled now is there in the next process."""
+    return entry._cache.written is not None
