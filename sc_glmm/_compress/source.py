@@ -146,12 +146,12 @@ def sparse_rows(dense: AnyArray) -> Stored:
 
 
 def checked_lines(stored: Stored, n_minor: int, name: str, first: int) -> Stored:
-    """Lines that come from outside: refused if an index is impossible, put in order if indices do not ascend.
+    """Lines that come from outside, put in order if indices do not ascend.
 
     Raises
     ------
     InputError
-        If an index is out of range, which only a damaged file has.
+        If an index is out of range or occurs twice in a line: in files, both are signs of damage.
     """
     state = kernels.check_lines(stored, n_minor)
     if state == 2:
@@ -163,7 +163,16 @@ def checked_lines(stored: Stored, n_minor: int, name: str, first: int) -> Stored
         return Stored(stored_values(stored.data), stored.indices, stored.indptr)
     n_lines = len(stored.indptr) - 1
     matrix = sp.csr_matrix((stored.data, stored.indices, stored.indptr), shape=(n_lines, n_minor), copy=True)
-    matrix.sum_duplicates()
+    matrix.sort_indices()
+    lines = np.repeat(np.arange(n_lines), np.diff(matrix.indptr))
+    twice = np.flatnonzero((np.diff(matrix.indices) == 0) & (np.diff(lines) == 0))
+    if len(twice):
+        line, index = first + int(lines[twice[0]]), int(matrix.indices[twice[0]])
+        raise InputError(
+            f"{name} is damaged: line {line} holds two values for index {index}, so that one of them may belong to "
+            "another gene or cell. Get a sound copy; if the values are meant to be added up, call sum_duplicates() on "
+            "the matrix and write the file again"
+        )
     return Stored(stored_values(matrix.data), matrix.indices, np.asarray(matrix.indptr, dtype=np.int64))
 
 

@@ -78,12 +78,22 @@ class SparseSource(Source):
         The stored values and their indices.
     indptr
         Where each line begins.
+    path
+        The file, for messages about damage.
     """
 
     def __init__(
-        self, shape: tuple[int, int], form: Form, name: str, values: Reader, indices: Reader, indptr: AnyArray
+        self,
+        shape: tuple[int, int],
+        form: Form,
+        name: str,
+        values: Reader,
+        indices: Reader,
+        indptr: AnyArray,
+        path: str,
     ) -> None:
         self.shape, self.form, self.name = shape, form, name
+        self._label = f"{path}: {name}"
         self._values, self._indices = values, indices
         self.line_ptr = np.ascontiguousarray(indptr, dtype=np.int64)
         n = int(self.line_ptr[-1]) if len(self.line_ptr) else -1
@@ -95,8 +105,8 @@ class SparseSource(Source):
             or n > indices.shape[0]
         ):
             raise InputError(
-                f"{name} is damaged: its indptr ({len(self.line_ptr)} numbers, the last {n:,}) does not fit its shape "
-                f"{shape} and its {values.shape[0]:,} values and {indices.shape[0]:,} indices; get a sound copy of it"
+                f"{self._label} is damaged: its indptr ({len(self.line_ptr)} numbers, the last {n:,}) does not fit its "
+                f"shape {shape}, its {values.shape[0]:,} values and {indices.shape[0]:,} indices; get a sound copy"
             )
         stored_values(np.zeros(0, dtype=values.dtype))
 
@@ -105,7 +115,7 @@ class SparseSource(Source):
         lo, hi = int(self.line_ptr[first]), int(self.line_ptr[last])  # type: ignore[index]
         indptr = self.line_ptr[first : last + 1] - lo  # type: ignore[index]
         stored = Stored(self._values.read(lo, hi), self._indices.read(lo, hi), indptr)
-        return checked_lines(stored, self.shape[0 if self.form == "csc" else 1], self.name, first)
+        return checked_lines(stored, self.shape[0 if self.form == "csc" else 1], self._label, first)
 
     def read_values(self, first: int, last: int) -> tuple[AnyArray, AnyArray]:
         """Only the stored values of these lines."""
@@ -126,9 +136,9 @@ class DenseSource(Source):
     form = "dense"
     line_ptr = None
 
-    def __init__(self, name: str, rows: Reader) -> None:
+    def __init__(self, name: str, rows: Reader, path: str) -> None:
         if len(rows.shape) != 2:
-            raise InputError(f"{name} has {len(rows.shape)} dimensions; cells x genes is needed")
+            raise InputError(f"{path}: {name} has {len(rows.shape)} dimensions; cells x genes is needed")
         self.shape, self.name, self._rows, self._first = (int(rows.shape[0]), int(rows.shape[1])), name, rows, 0
         stored_values(np.zeros(0, dtype=rows.dtype))
 
@@ -199,25 +209,27 @@ def source_in_file(group: Any, path: str, key: str, name: str) -> Source:
     element = group[key]
     reader: Any = ZarrReader if os.path.isdir(path) else H5Reader
     if not hasattr(element, "keys"):
-        return DenseSource(name, reader(path, key))
-    form, shape = _sparse_form(element, name)
+        return DenseSource(name, reader(path, key), path)
+    form, shape = _sparse_form(element, f"{path}: {name}")
     indptr = np.asarray(element["indptr"][...])
     values, indices = reader(path, f"{key}/data"), reader(path, f"{key}/indices")
     for array in (values, indices):
         if isinstance(array, ZarrReader):
             array.check_complete()
-    return SparseSource(shape, form, name, values, indices, indptr)
+    return SparseSource(shape, form, name, values, indices, indptr, path)
 
 
 def _sparse_form(element: Any, name: str) -> tuple[Form, tuple[int, int]]:
     attrs = element.attrs
     form = str(attrs.get("encoding-type", attrs.get("h5sparse_format", "")))
     shape = attrs.get("shape", attrs.get("h5sparse_shape"))
-    if form.startswith("csr") and shape is not None:
-        return "csr", (int(shape[0]), int(shape[1]))
-    if form.startswith("csc") and shape is not None:
-        return "csc", (int(shape[0]), int(shape[1]))
-    raise InputError(f"{name} is stored as {form or 'something unknown'!r}; CSR, CSC and dense matrices can be read")
+    if form[:3] not in ("csr", "csc"):
+        raise InputError(
+            f"{name} is stored as {form or 'something unknown'!r}; CSR, CSC and dense matrices can be read"
+        )
+    if np.shape(shape) != (2,) or np.asarray(shape).dtype.kind not in "iu":
+        raise InputError(f"{name} is damaged: its shape is {shape!r}, not two numbers; get a sound copy of the file")
+    return ("csr" if form[:3] == "csr" else "csc"), (int(shape[0]), int(shape[1]))
 
 
 def is_dask(matrix: Any) -> bool:

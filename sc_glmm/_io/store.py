@@ -53,14 +53,14 @@ class Store:
         self._place = self.path.resolve()
         self._tell_of_interrupted_run()
         with self._open() as root:
-            missing = [key for key in ("obs", "var") if key not in root]
+            missing = self._read("the root group", lambda: [key for key in ("obs", "var") if key not in root])
             if missing:
                 raise InputError(
                     f"{self.path} cannot be read as an AnnData: it holds {sorted(root)} and no {missing[0]!r}; "
                     "give a file that AnnData.write_h5ad or write_zarr wrote"
                 )
-            self.layers = tuple(root["layers"]) if "layers" in root else ()
-            self.has_x = "X" in root and self._is_matrix(root["X"])
+            self.layers = self._read("layers", lambda: tuple(root["layers"]) if "layers" in root else ())
+            self.has_x = self._read("X", lambda: "X" in root and self._is_matrix(root["X"]))
 
     def _tell_of_interrupted_run(self) -> None:
         beside = stage_path(self._place) if self.is_zarr else journal.journal_path(self._place)
@@ -91,7 +91,7 @@ class Store:
         with gate(self._place, alone=False, busy=f"{self.path} is being written for too long; try again"):
             try:
                 root: Any = zarr.open_group(str(self.path), mode="r")
-            except (OSError, KeyError, ValueError, TypeError) as error:
+            except Exception as error:  # what zarr raises depends on what it finds there
                 raise InputError(f"{self.path} is a folder and no zarr store: {error}") from error
             try:
                 stage = pending_stage(self._place)
@@ -116,7 +116,8 @@ class Store:
 
         with self._open() as root:
             obs = self._read("obs", lambda: read_table(root["obs"], columns))
-            return AnnData(obs=obs, var=self._read("var", lambda: read_table(root["var"])))
+            var = self._read("var", lambda: read_table(root["var"]))
+            return self._read("obs and var", lambda: AnnData(obs=obs, var=var))
 
     def with_results(self) -> AnnData:
         """The tables with `varm` and `uns`, which hold the results."""
@@ -130,7 +131,7 @@ class Store:
                     name: self._read(f"{group}/{name}", partial(read_elem, root[f"{group}/{name}"]))
                     for name in _names_in(root, group)
                 }
-        return AnnData(**parts)
+        return self._read("the tables", lambda: AnnData(**parts))
 
     def results(self, key: str) -> AnnData:
         """An AnnData with `var`, the names of the cells, and of `varm` and `uns` what a run wrote under `key`."""
@@ -140,23 +141,30 @@ class Store:
         with self._open() as root:
             obs = self._read("obs", lambda: read_table(root["obs"], Columns(frozenset())))
             made = AnnData(obs=obs, var=self._read("var", lambda: read_table(root["var"])))
-            for name in _results_in(root, key):
+            for name in self._read(f"uns/{key}", lambda: _results_in(root, key)):
                 place, _, entry = name.partition("/")
-                getattr(made, place)[entry] = self._read(name, partial(read_elem, root[name]))
+                value = self._read(name, partial(read_elem, root[name]))
+                self._read(name, partial(getattr(made, place).__setitem__, entry, value))
         return made
 
     def _read(self, what: str, read: Callable[[], T]) -> T:
+        """Read one element; what anndata and HDF5 raise for a damaged one depends on what they find there."""
         try:
             return read()
-        # what anndata raises for damaged tables depends on what it finds there
-        except (OSError, KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-            raise InputError(f"{self.path}: {what} cannot be read: {error}. Get a sound copy of the file") from error
+        except (InputError, MemoryError):
+            raise
+        except Exception as error:
+            first = str(error).strip().partition("\n")[0]
+            raise InputError(
+                f"{self.path}: {what} cannot be read ({type(error).__name__}: {first}); it is damaged, or was written "
+                "by a version of anndata that this one does not know. Get a sound copy of the file"
+            ) from error
 
     def matrix(self, layer: str | None) -> Source:
         """A layer, or X: a source that reads it chunk by chunk."""
         key, name = ("X", "X") if layer is None else (f"layers/{layer}", f"layers[{layer!r}]")
         with self._open() as root:
-            return source_in_file(root, str(self.path), key, name)
+            return self._read(name, lambda: source_in_file(root, str(self.path), key, name))
 
     def write_results(self, adata: AnnData, key: str) -> None:
         """Write the results under `key` in `adata` into the file; older ones under this key are removed.

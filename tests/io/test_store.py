@@ -262,13 +262,23 @@ def test_a_zarr_store_without_a_chunk_or_with_a_damaged_one(folder, tmp_path):
     sc_glmm.tl.test(store, FORMULA, **DISK)
 
 
-def test_unsorted_and_repeated_indices_are_put_in_order(adata, tmp_path, expected):
-    counts = adata.layers["counts"]
-    parts = np.column_stack([counts.data - 1, np.ones(counts.nnz, dtype=np.float32)]).ravel()
-    doubled = sp.csr_matrix((parts, np.repeat(counts.indices, 2), 2 * counts.indptr), shape=counts.shape)
-    ad.AnnData(doubled, obs=adata.obs, var=adata.var).write_h5ad(tmp_path / "doubled.h5ad")
-    made = sc_glmm.tl.test(tmp_path / "doubled.h5ad", FORMULA.replace("counts", "X"), copy=True, **DISK)
+@pytest.mark.parametrize("layer", ["counts", "csc"])
+def test_unsorted_indices_are_put_in_order_and_repeated_ones_refused(adata, file, expected, layer):
+    place, formula = f"layers/{layer}", FORMULA.replace("counts", layer)
+    with h5py.File(file, "r+") as opened:
+        indptr = opened[f"{place}/indptr"][:]
+        for name in ("data", "indices"):
+            values = opened[f"{place}/{name}"][:]
+            for lo, hi in zip(indptr[:-1], indptr[1:], strict=True):
+                values[lo:hi] = values[lo:hi][::-1]
+            opened[f"{place}/{name}"][:] = values
+    made = sc_glmm.tl.test(file, formula, copy=True, **DISK)
     pd.testing.assert_frame_equal(sc_glmm.get.results(made), expected, rtol=1e-9)
+    with h5py.File(file, "r+") as opened:
+        line = int(np.flatnonzero(np.diff(indptr) > 1)[-1])
+        opened[f"{place}/indices"][indptr[line]] = opened[f"{place}/indices"][indptr[line] + 1]
+    with pytest.raises(InputError, match=rf"data\.h5ad: layers\['{layer}'\] is damaged: line {line} holds two values"):
+        sc_glmm.tl.test(file, formula, copy=True, **DISK)
 
 
 # Processes that write the results and are killed when they call a function of the operating system once too often; the
