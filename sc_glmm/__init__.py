@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ._design import cond
     from ._io.store import recover
     from .models import anova, emmeans, glmer, lmer, lrtest
+    from .tl._compile import compile_kernels
 
     __version__: str
 
@@ -29,6 +30,7 @@ __all__ = [
     "ScGlmmWarning",
     "__version__",
     "anova",
+    "compile_kernels",
     "cond",
     "datasets",
     "emmeans",
@@ -56,6 +58,8 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(f"{__name__}._design").cond
     if name == "recover":
         return importlib.import_module(f"{__name__}._io.store").recover
+    if name == "compile_kernels":
+        return importlib.import_module(f"{__name__}.tl._compile").compile_kernels
     if name == "__version__":
         from importlib.metadata import version
 

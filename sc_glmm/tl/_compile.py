@@ -67,7 +67,7 @@ def compile_kernels() -> float:
                         adata.write_h5ad(path)
                         test(path, _FORMULA, copy=True, progress=False, n_jobs=1)
             test(adata, "counts ~ disease + depth + (1|sample)", within="homogeneous", progress=False, n_jobs=1)
-            test(adata, _FORMULA, test="lrt", n_agq=3, progress=False, n_jobs=1)
+            test(adata, _FORMULA, method="ml", test="lrt", n_agq=3, progress=False, n_jobs=1)
             test(adata, "X ~ disease + (1|sample)", family="gaussian", progress=False, n_jobs=1)
             frame = adata.obs.assign(y=np.sin(np.arange(adata.n_obs)), z=np.arange(adata.n_obs) % 2)
             lmer("y ~ disease + (depth|sample)", frame)

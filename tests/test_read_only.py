@@ -1,0 +1,91 @@
+"""An installation that can only be read, and a user without a home: tried as another user, in processes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import sc_glmm
+
+NOBODY = 65534
+# The rights of nobody, but for reading: Python itself may be in a folder of root.
+SETPRIV = [
+    "setpriv",
+    f"--reuid={NOBODY}",
+    f"--regid={NOBODY}",
+    "--clear-groups",
+    "--inh-caps=+dac_read_search",
+    "--ambient-caps=+dac_read_search",
+]
+KERNEL = """
+import numpy as np, sys
+from sc_glmm._compress import kernels
+print(kernels.sparse_block(np.eye(3))[1].tolist(), len(kernels.sparse_block.stats.cache_hits))
+"""
+EVERYTHING = """
+import sc_glmm.cli, sc_glmm.models, sc_glmm.pl, sc_glmm.tl
+from sc_glmm._engine import warm
+print(warm.announcement())
+try:
+    sc_glmm.compile_kernels()
+except sc_glmm.InputError as error:
+    print(error)
+"""
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory) -> Path:
+    """A copy of the package without compiled kernels."""
+    if not hasattr(os, "geteuid") or os.geteuid() != 0 or shutil.which("setpriv") is None:
+        pytest.skip("needs the rights to become another user, and setpriv")
+    made = tmp_path_factory.mktemp("lib")
+    leave = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(Path(sc_glmm.__file__).parent, made / "sc_glmm", ignore=leave)
+    return made
+
+
+def run(package: Path, code: str, *, user: bool, **more: str) -> str:
+    env = {name: value for name, value in os.environ.items() if name not in ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME")}
+    env |= {"PYTHONPATH": str(package), "HOME": "/nonexistent", "PYTHONDONTWRITEBYTECODE": "1", **more}
+    command = [*(SETPRIV if user else []), sys.executable, "-W", "error", "-c", code]
+    made = subprocess.run(command, env=env, cwd="/", capture_output=True, text=True)
+    if "setpriv:" in made.stderr:
+        pytest.skip(f"setpriv cannot be used here: {made.stderr}")
+    assert made.returncode == 0, made.stderr
+    return made.stdout
+
+
+def kept(package: Path) -> list[Path]:
+    return sorted(package.rglob("*.nb[ic]"))
+
+
+def test_without_a_folder_for_kernels_everything_runs_and_it_is_said(package):
+    assert run(package, KERNEL, user=True) == "[0, 1, 2] 0\n"
+    said = run(package, EVERYTHING, user=True)
+    assert "in every process" in said and "Set NUMBA_CACHE_DIR" in said and "sc-glmm compile" in said
+    assert "compiled kernels cannot be kept" in said
+    assert kept(package) == []
+
+
+def test_kernels_that_root_compiled_are_used_by_others_and_damaged_ones_are_not(package):
+    run(package, KERNEL, user=False)
+    before = {path: path.read_bytes() for path in kept(package)}
+    assert before and run(package, KERNEL, user=True) == "[0, 1, 2] 1\n"
+    for path in before:
+        path.write_bytes(before[path][: len(before[path]) // 2])
+    for user in (True, False):
+        assert run(package, KERNEL, user=user) == "[0, 1, 2] 0\n"
+
+
+def test_a_folder_of_the_user_is_used(package, tmp_path):
+    own = tmp_path / "kernels"
+    own.mkdir()
+    os.chown(own, NOBODY, NOBODY)
+    for hits in (0, 1):
+        assert run(package, KERNEL, user=True, NUMBA_CACHE_DIR=str(own)) == f"[0, 1, 2] {hits}\n"
+    assert kept(own)
