@@ -24,9 +24,9 @@ def announcement() -> str | None:
     if is_compiled(entry.fit_block):
         return None
     if is_kept(entry.fit_block):
-        return "compiling the kernels; this happens once after installation and takes about half a minute"
+        return "Compiling the kernels, once after installation; this takes about half a minute ..."
     return (
-        "compiling the kernels; this takes about half a minute in every process, because neither the folder of the "
+        "Compiling the kernels; this takes about half a minute in every process, because neither the folder of the "
         "package nor the home of the user can be written to. Set NUMBA_CACHE_DIR to a folder that can be, or run "
         "'sc-glmm compile' when the image or the environment is built"
     )

@@ -92,9 +92,10 @@ def prepare_kernels(moderated: bool) -> None:
     moderated
         Whether the profiles are needed as well as the fits; with two CPUs both are compiled at the same time.
     """
-    from .._engine import entry, profile, warm
+    from .._engine import profile, warm
 
-    if not warm.is_compiled(entry.fit_block):
-        logger.info("compiling the kernels; this happens once after installation and takes about half a minute")
+    announced = warm.announcement()
+    if announced is not None:
+        logger.info(announced)
         if moderated and not warm.is_compiled(profile.profile_block) and available_cpus() > 1:
             warm.start()

@@ -18,13 +18,31 @@ from .latent import latent
 from .options import run_options, with_run_options
 from .output import ALPHA, check_output, line, summary, top, write, write_beside
 from .plot import plot
+from .signals import INTERRUPTED, TERMINATED, ending_at_once
 from .yaml import read_options
 
 # The numerical packages are loaded by the commands that use them: `--help` answers at once.
 if TYPE_CHECKING:
     import pandas as pd
 
-app = typer.Typer(
+
+class _App(typer.Typer):
+    """The command; a signal ends it with the code that a shell expects, whatever it is doing."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        with ending_at_once():
+            try:
+                return super().__call__(*args, **kwargs)
+            except SystemExit as end:
+                if end.code in (INTERRUPTED, TERMINATED):
+                    # all that can be cleaned up is; threads in the middle of a computation are not waited for
+                    sys.stdout.flush()
+                    sys.stderr.flush()
+                    os._exit(end.code)
+                raise
+
+
+app = _App(
     name="sc-glmm",
     help="Mixed models for multi-sample single-cell counts.",
     no_args_is_help=True,
@@ -33,8 +51,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-
-_KERNELS_COMPILE = "Compiling the kernels, once after installation; this takes about half a minute ..."
 
 
 def _version(wanted: bool) -> None:
@@ -109,8 +125,11 @@ def run_test(
             check_output(out, source)
         progress = not quiet and sys.stderr.isatty()
         options = replace(run_options(given, contrasts, context), copy=True, progress=progress)
-        if _must_compile():
-            typer.echo(_KERNELS_COMPILE, err=True)
+        from .._engine.warm import announcement
+
+        announced = announcement()
+        if announced is not None:
+            typer.echo(announced, err=True)
         if in_chunks:
             from .chunks import run_one_chunk
 
@@ -170,6 +189,16 @@ app.command()(info)
 app.command()(latent)
 
 
+@app.command("compile")
+def run_compile() -> None:
+    """Compile the kernels and keep them: for images of containers and shared installations."""
+    with report_errors():
+        from .. import compile_kernels
+
+        seconds = compile_kernels()
+    typer.echo(f"Compiled the kernels in {seconds:.1f} s")
+
+
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for the files.")] = Path(
@@ -186,6 +215,7 @@ def demo(
 
         matplotlib.use("agg")
         from .. import datasets, get, pl, tl
+        from .._engine.warm import announcement
 
         out.mkdir(parents=True, exist_ok=True)
         adata = datasets.simulate(n_cells=cells, n_genes=genes, seed=seed)
@@ -193,7 +223,7 @@ def demo(
         n_samples = adata.obs["sample"].nunique()
         typer.echo(f"Simulated {cells:,} cells of {n_samples} samples, {genes:,} genes.")
 
-        typer.echo(_KERNELS_COMPILE if _must_compile() else "Loading the kernels ...", nl=False)
+        typer.echo(announcement() or "Loading the kernels ...", nl=False)
         start = time.perf_counter()
         # A matrix of any size will do; this keeps the time of compiling apart from that of the work.
         tl.test(datasets.simulate(12, 240, 60, depth=600), formula, n_jobs=1, progress=False)
@@ -233,9 +263,3 @@ def _report(results: pd.DataFrame, seconds: float, groupby: str | None, out: Pat
         for text in summary(results, seconds, groupby):
             typer.echo(text)
     typer.echo(f"Written to {out}")
-
-
-def _must_compile() -> bool:
-    from .._engine import entry, warm
-
-    return not warm.is_compiled(entry.fit_block)

@@ -15,9 +15,8 @@ import typer
 
 from .._errors import ScGlmmError, ScGlmmWarning
 from .._io.leftovers import temporary_beside
+from .signals import INTERRUPTED, TERMINATED, Terminated, ending_cleanly
 
-# What a shell reports for a command that Ctrl-C ended.
-INTERRUPTED = 130
 _PLANS = (DeprecationWarning, PendingDeprecationWarning, FutureWarning)
 
 
@@ -29,7 +28,7 @@ def report_errors() -> Iterator[None]:
     level = logger.level
     # The log speaks of slots of an AnnData; the commands say in their own words what was done.
     logger.setLevel(logging.WARNING)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), ending_cleanly():
         warnings.simplefilter("always", ScGlmmWarning)
         # Other packages' plans for the future do not concern users of the command line.
         for plan in _PLANS:
@@ -39,9 +38,10 @@ def report_errors() -> Iterator[None]:
             yield
         except ScGlmmError as error:
             fail(str(error))
-        except KeyboardInterrupt:
-            typer.echo("interrupted: nothing was written", err=True)
-            raise typer.Exit(INTERRUPTED) from None
+        except KeyboardInterrupt as error:
+            word, code = ("terminated", TERMINATED) if isinstance(error, Terminated) else ("interrupted", INTERRUPTED)
+            typer.echo(f"{word}: what was written is whole, and the same command goes on from there", err=True)
+            raise typer.Exit(code) from None
         except OSError as error:
             fail(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))
         finally:

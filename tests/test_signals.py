@@ -1,0 +1,84 @@
+"""Ctrl-C and SIGTERM end a command with the code of a shell, whatever it is doing, and leave whole files."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import anndata as ad
+import h5py
+import pytest
+
+import sc_glmm
+
+FORMULA = "counts ~ disease + (1|sample)"
+COMMAND = "from sc_glmm.cli import app; app()"
+# A process that gets a signal when it imports a module, or calls a function of the operating system.
+ON_IMPORT = """
+import os, signal, sys
+class Finder:
+    def find_spec(self, name, path, target=None):
+        if name == "{module}":
+            sys.meta_path.remove(self)
+            os.kill(os.getpid(), {number})
+sys.meta_path.insert(0, Finder())
+"""
+ON_CALL = """
+import os, signal
+real = os.{function}
+def call(*args):
+    os.{function} = real
+    os.kill(os.getpid(), {number})
+    return real(*args)
+os.{function} = call
+"""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "in.h5ad"
+    adata = sc_glmm.datasets.simulate(n_samples=6, n_cells=240, n_genes=40, seed=8)
+    del adata.uns["truth"]
+    adata.write_h5ad(path)
+    return path
+
+
+def run(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code + COMMAND, *map(str, arguments)], capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("module", ["typer", "anndata", "numba", "h5py"])
+def test_a_signal_during_an_import(data, tmp_path, module, number):
+    ended = run(ON_IMPORT.format(module=module, number=int(number)), "test", data, FORMULA, "-o", tmp_path / "out.csv")
+    assert ended.returncode == 128 + number
+    assert "interrupted" in ended.stderr and "Traceback" not in ended.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_preempted_chunk_keeps_what_is_whole_and_goes_on(data, tmp_path):
+    chunk = ("test", data, FORMULA, "--test", "lrt", "--n-chunks", 2, "-o", tmp_path / "parts", "--chunk")
+    assert run("", *chunk, 0).returncode == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "parts").iterdir()}
+    ended = run(ON_CALL.format(function="fsync", number=int(signal.SIGTERM)), *chunk, 1)
+    assert ended.returncode == 143, ended.stderr
+    assert "terminated" in ended.stderr and "the same command goes on" in ended.stderr
+    assert {path.name: path.read_bytes() for path in (tmp_path / "parts").iterdir()} == before
+    again = run("", *chunk, 1)
+    assert again.returncode == 0 and "was finished before" not in again.stdout
+    assert "was finished before" in run("", *chunk, 0).stdout
+
+
+def test_a_file_that_is_being_changed_is_finished_first(data, tmp_path):
+    path = tmp_path / "data.h5ad"
+    path.write_bytes(data.read_bytes())
+    in_place = "from sc_glmm.{} import journal; journal.COPY_BYTES = 0\n".format("_io")
+    dying = ON_CALL.format(function="pwrite", number=int(signal.SIGTERM))
+    ended = run(dying + in_place, "test", path, FORMULA, "--test", "lrt", "-o", path, "-q")
+    assert ended.returncode == 143, ended.stderr
+    assert [each.name for each in tmp_path.iterdir()] == [path.name]
+    assert "glmm" in ad.read_h5ad(path).uns
+    with h5py.File(path) as file:
+        assert "glmm" in file["varm"]
