@@ -161,7 +161,7 @@ def test_ctrl_c_ends_a_command_with_the_code_of_a_shell(source, tmp_path, monkey
     monkeypatch.setattr(sc_glmm.tl, "test", interrupted)
     result = run("test", source, FORMULA, "-o", tmp_path / "out.csv")
     assert result.exit_code == 130
-    assert "interrupted: what was written is whole" in result.stderr
+    assert "interrupted: every file is whole" in result.stderr
     assert not (tmp_path / "out.csv").exists()
 
 

@@ -40,7 +40,7 @@ def report_errors() -> Iterator[None]:
             fail(str(error))
         except KeyboardInterrupt as error:
             word, code = ("terminated", TERMINATED) if isinstance(error, Terminated) else ("interrupted", INTERRUPTED)
-            typer.echo(f"{word}: what was written is whole, and the same command goes on from there", err=True)
+            typer.echo(f"{word}: every file is whole; run the same command again to go on", err=True)
             raise typer.Exit(code) from None
         except OSError as error:
             fail(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))

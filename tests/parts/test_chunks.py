@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import shutil
 import socket
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import anndata as ad
 import numpy as np
@@ -318,3 +320,36 @@ def test_other_genes_are_another_run(files, tmp_path):
     changed.write_h5ad(other)
     with pytest.raises(InputError, match="selected genes, are not those"):
         combine(folder)
+
+
+def rewritten(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """A part with other arrays, whole and with sound checksums."""
+    with np.load(path) as old:
+        arrays = {name: old[name] for name in old.files if name != "header"}
+        header = json.loads(old["header"].tobytes())
+    change(arrays)
+    write_part(path, header, arrays)
+
+
+@pytest.mark.parametrize(
+    ("stage", "name", "change"),
+    [
+        ("fit", "0/stats/A", lambda a: a[:, :-1]),
+        ("fit", "0/stats/A", lambda a: a[:-1]),
+        ("fit", "0/stats/tail", lambda a: a[:, :3]),
+        ("fit", "0/stats/over_ptr", lambda a: a + 10**6),
+        ("fit", "0/stats/over_ptr", lambda a: a - 10**6),
+        ("fit", "0/stats/const", lambda a: a[:2]),
+        ("compress", "0/nodes", lambda a: a + 10**6),
+        ("compress", "0/1/A", lambda a: a[:, :-1]),
+    ],
+    ids=["nodes", "genes", "tail", "beyond", "before", "const", "places", "sums"],
+)
+def test_forged_parts_do_not_reach_the_kernels(files, parts, stage, name, change):
+    path = parts / f"{stage}-0001.npz"
+    rewritten(path, lambda arrays: arrays.update({name: change(arrays[name])}))
+    later = "fit" if stage == "compress" else "profile"
+    for done in parts.glob(f"{later}-*.npz"):
+        done.unlink()
+    with pytest.raises(InputError, match=rf"{path.name} is damaged"):
+        run_chunk(open_run(parts, files["csr"], RunOptions(FORMULA), N), later, 1)

@@ -93,7 +93,7 @@ class Part:
         except FileNotFoundError:
             raise
         except (OSError, *_DAMAGED) as error:
-            raise self._damaged(error) from error
+            raise self.damaged(error) from error
         self.header: dict[str, Any] = self._read_header()
 
     def __enter__(self) -> Part:
@@ -114,16 +114,16 @@ class Part:
                     raise ValueError(f"{name} is longer than it says")
             return array
         except (OSError, *_DAMAGED) as error:
-            raise self._damaged(error) from error
+            raise self.damaged(error) from error
 
     def verify(self) -> None:
         """Read all of it and compare the checksums."""
         try:
             bad = self._archive.testzip()
         except (OSError, *_DAMAGED) as error:
-            raise self._damaged(error) from error
+            raise self.damaged(error) from error
         if bad is not None:
-            raise self._damaged(ValueError(f"wrong checksum of {bad}"))
+            raise self.damaged(ValueError(f"wrong checksum of {bad}"))
 
     def _read_header(self) -> dict[str, Any]:
         try:
@@ -131,12 +131,13 @@ class Part:
         except ValueError as error:
             if isinstance(error, InputError):
                 raise
-            raise self._damaged(error) from error
+            raise self.damaged(error) from error
         if not isinstance(header, dict):
-            raise self._damaged(ValueError("the header holds no names"))
+            raise self.damaged(ValueError("the header holds no names"))
         return header
 
-    def _damaged(self, error: BaseException) -> InputError:
+    def damaged(self, error: BaseException) -> InputError:
+        """The error to raise about this part."""
         return InputError(
             f"{self.path} is damaged or cut off ({type(error).__name__}: {error}); remove it and {self._again}"
         )

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..._compress import CountStats, GaussianStats
 from ..._design import Design
 from ..._engine.fit import GeneFits, GeneStats, Profiles
+from ..._families.nb import N_TAIL
 from ..._fit.compress import Layout
 from ..._fit.gaussian import GaussianParts
 from ..._fit.genes import AllFits
@@ -54,6 +55,21 @@ def stats_from(part: Readable, prefix: str) -> CountStats | GaussianStats:
 def gene_stats_from(part: Readable, prefix: str) -> GeneStats:
     """Statistics as the engine takes them."""
     return record_from(GeneStats, part, prefix)
+
+
+def misshapen(stats: CountStats | GeneStats, n_genes: int, n_nodes: int) -> str | None:
+    """What is wrong with the shapes of statistics, or None: compiled kernels trust them."""
+    values, ptr = stats.A, stats.over_ptr
+    lists = (stats.over_value, stats.over_count)
+    if values.shape != (n_genes, n_nodes) or values.dtype != np.float64:
+        return f"{values.shape} sums, and {n_genes} genes on {n_nodes} nodes were expected"
+    if stats.tail.shape[-2:] != (n_genes, N_TAIL) or stats.const.shape[-1:] != (n_genes,):
+        return f"shapes {stats.tail.shape} and {stats.const.shape} for {n_genes} genes"
+    if ptr.shape[-1:] != (n_genes + 1,) or ptr.dtype.kind != "i" or (np.diff(ptr, axis=-1) < 0).any():
+        return "large counts that are not in the order of the genes"
+    if ptr.min() < 0 or any(each.ndim != 1 or len(each) < ptr.max() for each in lists):
+        return "fewer large counts than it says"
+    return None
 
 
 # Arrays of the fits, but for those of each grouping factor.

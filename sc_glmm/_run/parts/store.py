@@ -17,7 +17,7 @@ from ..._fit.ranges import RangeFit
 from ..._fit.sizes import SampleFactors, sample_factors
 from ..conductor import Store
 from .folder import Run
-from .records import Arrays, fit_from, gene_stats_from, profiles_from
+from .records import Arrays, fit_from, gene_stats_from, misshapen, profiles_from
 from .sums import compressed_genes
 
 T = TypeVar("T")
@@ -47,7 +47,12 @@ class PartsStore(Store):
     def stats(self, i: int, chunk: int) -> GeneStats:
         """Their statistics, as they were left with the fits."""
         with self._run.open_part("fit", chunk) as part:
-            return gene_stats_from(part, f"{i}/stats/")
+            stats = gene_stats_from(part, f"{i}/stats/")
+            first, last = self.ranges[chunk]
+            wrong = misshapen(stats, last - first, self.layout(i).n_nodes)
+            if wrong is not None:
+                raise part.damaged(ValueError(wrong))
+            return stats
 
     def factors(self, i: int, chunk: int) -> SampleFactors | None:
         """Factors of the samples from their counts in all genes, which all chunks of cells were asked for."""

@@ -13,8 +13,9 @@ from ..._errors import InputError
 from ..._fit.cluster import PartialStats, add_some, on_nodes
 from ..._fit.compress import Compressed, CompressionPlan
 from ..._fit.sizes import sample_totals
+from .files import Part
 from .folder import Run
-from .records import Arrays, arrays_of, stats_from
+from .records import Arrays, arrays_of, misshapen, stats_from
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -78,12 +79,26 @@ def _all_cells(run: Run, chunk: int) -> tuple[dict[int, Compressed], list[FloatA
             mine = [
                 PartialStats(stats_from(part, f"{k}/{chunk}/"), part[f"{k}/nodes"]) for k in range(len(prepared.passes))
             ]
+            for some, each in zip(mine, prepared.passes, strict=True):
+                _refuse_misshapen(run, part, some, chunk, int(each.first_node[-1]))
             sums = mine if c == 0 else [add_some(a, b) for a, b in zip(sums, mine, strict=True)]
             if prepared.job.task.normalise:
                 counts = [part[f"{i}/bulk"] for i in range(len(bulk))]
                 bulk = [b if a is None else a + b for a, b in zip(bulk, counts, strict=True)]
     whole = [on_nodes(some, np.arange(p.first_node[-1])) for some, p in zip(sums, prepared.passes, strict=True)]
     return _by_plan(prepared.passes, whole), bulk
+
+
+def _refuse_misshapen(run: Run, part: Part, some: PartialStats, chunk: int, n_nodes: int) -> None:
+    """Sums that do not fit the run: the part is not what its header says."""
+    first, last = run.gene_range(chunk)
+    nodes, wrong = some.nodes, None
+    if nodes.ndim != 1 or nodes.dtype.kind != "i" or nodes.min(initial=0) < 0 or nodes.max(initial=0) >= n_nodes:
+        wrong = f"nodes outside of 0 to {n_nodes - 1}"
+    elif isinstance(some.stats, CountStats):
+        wrong = misshapen(some.stats, last - first, len(nodes))
+    if wrong is not None:
+        raise part.damaged(ValueError(wrong))
 
 
 def _read_genes(run: Run, first: int, last: int) -> tuple[dict[int, Compressed], list[FloatArray | None]]:
