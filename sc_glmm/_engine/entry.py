@@ -18,7 +18,7 @@ from sc_glmm._families.cache import cached
 
 __all__ = ["EMPTY", "FAILED", "NOT_CONVERGED", "OK", "evaluate", "fit_block", "open_optimiser", "tell_optimiser"]
 
-KERNEL_DIGEST = "4c6da9676b2f055f"
+KERNEL_DIGEST = "75aa67ce84c47701"
 
 
 @cached(nogil=True, error_model="numpy")

@@ -19,7 +19,7 @@ from sc_glmm._families.cache import cached
 from sc_glmm._families.jit import kernel
 from sc_glmm._families.registry import TABLE
 
-KERNEL_DIGEST = "4c6da9676b2f055f"
+KERNEL_DIGEST = "75aa67ce84c47701"
 
 
 @kernel

@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 import pickle
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from numba import njit
@@ -52,10 +51,15 @@ class _Folders(caching.FunctionCache):  # type: ignore[misc, no-any-unimported]
         """The folder that is written; None if there is none."""
         return None if self.written is None else self.written.cache_path
 
-    @property
-    def folders(self) -> list[Path]:
-        """All folders."""
-        return [Path(cache.cache_path) for cache in self._all()]
+    def holds_code(self) -> bool:
+        """Whether code of the function as it is now lies in a folder."""
+        for cache in self._all():
+            try:
+                if cache._cache_file._load_index():
+                    return True
+            except _UNREADABLE:
+                continue
+        return False
 
     def _all(self) -> list[Any]:
         return [*([] if self.written is None else [self.written]), *self.read]
@@ -121,10 +125,7 @@ def _reading(locator: Any) -> Any:
 
 def is_compiled(entry: Any) -> bool:
     """Whether a compiled entry is loaded, or lies in one of its folders."""
-    if entry.signatures:
-        return True
-    name = f"{Path(entry.py_func.__code__.co_filename).stem}.{entry.__name__}"
-    return any(any(folder.glob(f"{name}-*.nbi")) for folder in entry._cache.folders)
+    return bool(entry.signatures) or entry._cache.holds_code()
 
 
 def is_kept(entry: Any) -> bool:
