@@ -1,6 +1,6 @@
 """Rounds of processes that write results into one file at the same time, and are killed at random.
 
-Run as ``python tests/io/rounds.py 200``: so many rounds of two and of three writers for each kind of file. A round is
+Run as ``python tests/io/rounds.py 200``: so many rounds of two and of three writers for each kind. A round is
 
 * two or three writers, each under a key of its own or all under the same key, half of them killed at a random moment;
 * a reader that looks at earlier results all the time;
