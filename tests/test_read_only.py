@@ -8,9 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import anndata as ad
+import pandas as pd
 import pytest
+import scipy.sparse as sp
 
 import sc_glmm
+from sc_glmm._io import journal
+from sc_glmm._io.store import Store
 
 NOBODY = 65534
 # The rights of nobody, but for reading: Python itself may be in a folder of root.
@@ -26,6 +31,21 @@ KERNEL = """
 import numpy as np, sys
 from sc_glmm._compress import kernels
 print(kernels.sparse_block(np.eye(3))[1].tolist(), len(kernels.sparse_block.stats.cache_hits))
+"""
+COMMANDS = """
+import os, sys
+from pathlib import Path
+from typer.testing import CliRunner
+import sc_glmm
+from sc_glmm.cli import app
+for words in (["info", "data.h5ad"], ["test", "data.h5ad", "counts ~ a + (1|b)", "-o", "data.h5ad"],
+              ["test", "data.h5ad", "counts ~ a + (1|b)", "-o", "out.csv"]):
+    made = CliRunner().invoke(app, words)
+    print(made.exit_code, made.output.replace("\\n", " | "))
+try:
+    sc_glmm.recover("data.h5ad")
+except sc_glmm.InputError as error:
+    print(error)
 """
 EVERYTHING = """
 import sc_glmm.cli, sc_glmm.models, sc_glmm.pl, sc_glmm.tl
@@ -49,11 +69,11 @@ def package(tmp_path_factory) -> Path:
     return made
 
 
-def run(package: Path, code: str, *, user: bool, **more: str) -> str:
+def run(package: Path, code: str, *, user: bool, folder: Path | str = "/", **more: str) -> str:
     env = {name: value for name, value in os.environ.items() if name not in ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME")}
     env |= {"PYTHONPATH": str(package), "HOME": "/nonexistent", "PYTHONDONTWRITEBYTECODE": "1", **more}
     command = [*(SETPRIV if user else []), sys.executable, "-W", "error", "-c", code]
-    made = subprocess.run(command, env=env, cwd="/", capture_output=True, text=True)
+    made = subprocess.run(command, env=env, cwd=folder, capture_output=True, text=True)
     if "setpriv:" in made.stderr:
         pytest.skip(f"setpriv cannot be used here: {made.stderr}")
     assert made.returncode == 0, made.stderr
@@ -89,3 +109,24 @@ def test_a_folder_of_the_user_is_used(package, tmp_path):
     for hits in (0, 1):
         assert run(package, KERNEL, user=True, NUMBA_CACHE_DIR=str(own)) == f"[0, 1, 2] {hits}\n"
     assert kept(own)
+
+
+def test_a_folder_of_others_with_results_beside_a_file(package, tmp_path, monkeypatch):
+    path = tmp_path / "data.h5ad"
+    genes = pd.Index(["x", "y", "z"])
+    ad.AnnData(sp.eye(2, 3, format="csr"), var=pd.DataFrame(index=genes)).write_h5ad(path)
+    made = ad.AnnData(obs=pd.DataFrame(index=["a", "b"]), var=pd.DataFrame(index=genes))
+    made.varm["glmm"] = pd.DataFrame({"mean": [1.0, 2.0, 3.0]}, index=genes)
+    made.uns["glmm"] = {"params": {"varm": []}}
+    monkeypatch.setattr(journal, "COPY_BYTES", 0)
+    monkeypatch.setattr(journal, "_finish", lambda *_: None)
+    Store(path).write_results(made, "glmm")
+    tmp_path.chmod(0o755)
+    before = {each.name: each.read_bytes() for each in tmp_path.iterdir()}
+    assert len(before) == 2
+    info, same, other, recovered = run(package, COMMANDS, user=True, folder=tmp_path).splitlines()
+    assert info.startswith("0 ") and "results of an interrupted run lie beside data.h5ad" in info
+    assert same.startswith("2 ") and "cannot be written to" in same
+    assert other.startswith("2 ") and "cannot be written to" in other
+    assert "the lock file" in recovered and "Make the folder writable" in recovered
+    assert {each.name: each.read_bytes() for each in tmp_path.iterdir()} == before

@@ -42,6 +42,11 @@ def report_errors() -> Iterator[None]:
             word, code = ("terminated", TERMINATED) if isinstance(error, Terminated) else ("interrupted", INTERRUPTED)
             typer.echo(f"{word}: every file is whole; run the same command again to go on", err=True)
             raise typer.Exit(code) from None
+        except MemoryError as error:
+            fail(
+                f"there is not enough memory ({error or 'an array could not be made'}); nothing was written. Give a "
+                "smaller --memory-limit, fewer threads with --n-jobs, or run in chunks with --n-chunks"
+            )
         except OSError as error:
             fail(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))
         finally:
