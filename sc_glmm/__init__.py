@@ -1,17 +1,18 @@
 """Mixed models for multi-sample single-cell counts.
 
 The main job is :func:`sc_glmm.tl.test`: one mixed model for every gene of an AnnData. :func:`sc_glmm.lmer` and
-:func:`sc_glmm.glmer` fit one model to a data frame. Everything is loaded on first use, so that importing the package
-costs next to nothing.
+:func:`sc_glmm.glmer` fit one model to a data frame. Importing the package loads anndata, to which it adds
+``adata.glmm``; everything else is loaded on first use.
 """
 
 from __future__ import annotations
 
 import importlib
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ._errors import DesignError, FormulaError, InputError, ScGlmmError, ScGlmmWarning
-from ._register import register_with_anndata
 
 if TYPE_CHECKING:
     from . import datasets, get, models, pl, pp, tl
@@ -71,4 +72,9 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-register_with_anndata()
+# The command answers `--help` and wrong options at once: it loads anndata when it opens a file, and has no use for
+# `adata.glmm`.
+if Path(sys.argv[0] if sys.argv else "").stem not in ("sc-glmm", "scanpy-glmm"):
+    from ._accessor import register
+
+    register()

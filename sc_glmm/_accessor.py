@@ -6,10 +6,17 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import anndata
 import pandas as pd
 from anndata import AnnData
 
 NAME = "glmm"
+
+
+def register() -> None:
+    """Register the accessor, where this version of anndata can."""
+    if hasattr(anndata, "register_anndata_namespace") and not hasattr(AnnData, NAME):
+        anndata.register_anndata_namespace(NAME)(GlmmAccessor)
 
 
 class Figures:
