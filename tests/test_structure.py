@@ -63,6 +63,52 @@ def test_imports_point_downward():
     assert "0 broken" in run.stdout
 
 
+def _imports(path: Path) -> set[str]:
+    """Modules of the package that a file names in any import, also inside functions and under TYPE_CHECKING."""
+    package = [*path.relative_to(PACKAGE.parent).parts[:-1]]
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            start = package[: len(package) - node.level + 1] if node.level else []
+            base = ".".join([*start, *([node.module] if node.module else [])])
+            found |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    names = {path: ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts) for path in SOURCES}
+    # a package names its modules, and they do not name it
+    graph = {names[path]: _imports(path) & set(names.values()) for path in SOURCES if path.name != "__init__.py"}
+    while graph:
+        leaves = {name for name, imported in graph.items() if not imported & set(graph)}
+        assert leaves, f"a circle among {sorted(graph)}"
+        graph = {name: imported for name, imported in graph.items() if name not in leaves}
+
+
+METHODS = [
+    (cls, name)
+    for cls in ("LmmFit", "GlmmFit")
+    for name, _ in inspect.getmembers(getattr(importlib.import_module("sc_glmm.models"), cls), inspect.isfunction)
+    if not name.startswith("_")
+]
+
+
+@pytest.mark.parametrize(("cls", "name"), METHODS, ids=_ids(METHODS))
+def test_methods_of_fits_show_their_options_in_help(cls, name):
+    method = getattr(getattr(importlib.import_module("sc_glmm.models"), cls), name)
+    parameters = list(inspect.signature(method).parameters.values())[1:]
+    text = inspect.getdoc(method)
+    assert text and text.splitlines()[0].endswith(".")
+    # only update() passes options on, those of lmer and glmer
+    assert not [p for p in parameters if p.kind is p.VAR_KEYWORD] or name == "update"
+    assert all(p.annotation is not p.empty for p in parameters)
+    if any(p.default is not p.empty for p in parameters):
+        assert {p.name for p in parameters} <= _documented(text)
+        assert re.search(r"^Returns\n-+$", text, re.MULTILINE)
+
+
 def test_importing_the_package_loads_anndata_and_nothing_heavier():
     """What anndata loads itself is compared with, since that differs between its versions."""
     loaded = []
@@ -113,12 +159,15 @@ def test_public_docstrings_name_every_parameter(room, name):
     text = inspect.getdoc(function)
     assert re.search(r"^Parameters\n-+$", text, re.MULTILINE)
     assert re.search(r"^Returns\n-+$", text, re.MULTILINE)
-    section = re.split(
-        r"^Returns\n-+$", re.split(r"^Parameters\n-+$", text, flags=re.MULTILINE)[1], flags=re.MULTILINE
-    )[0]
-    # Names begin in the first column of the section; several may share an entry.
-    named = {word for line in section.splitlines() if line[:1].strip() for word in re.split(r"[,\s:]+", line) if word}
-    assert set(inspect.signature(function).parameters) <= named
+    assert set(inspect.signature(function).parameters) <= _documented(text)
+
+
+def _documented(text: str) -> set[str]:
+    """Names in the Parameters section: they begin in its first column, and several may share an entry."""
+    sections = re.split(r"^Parameters\n-+$", text, flags=re.MULTILINE)
+    assert len(sections) == 2
+    section = re.split(r"^[A-Z]\w+\n-+$", sections[1], flags=re.MULTILINE)[0]
+    return {word for line in section.splitlines() if line[:1].strip() for word in re.split(r"[,\s:]+", line) if word}
 
 
 @pytest.mark.parametrize(("room", "name"), PUBLIC, ids=_ids(PUBLIC))

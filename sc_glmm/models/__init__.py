@@ -1,17 +1,14 @@
 """Mixed models on data frames, with everything a person from R expects."""
 
-from .anova import anova
+from .anova import anova, drop1
 from .bootstrap import bootstrap_lrt
 from .diagnostics import quantile_residuals
 from .emmeans import emmeans
 from .fitted import MixedFit
-from .glmer import glmer
-from .glmm import GlmmFit
+from .glmer import GlmmFit, glmer
 from .influence import Influence, influence
-from .lmer import lmer
-from .lmm import LmmFit
-from .lrt import drop1, lrtest
-from .ranova import ranova
+from .lmer import LmmFit, lmer
+from .lrt import lrtest, ranova
 
 __all__ = [
     "GlmmFit",

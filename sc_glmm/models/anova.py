@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import stats
 
 from .._design import Design, all_terms, build_design, term_hypothesis, untestable_terms
 from .._design.coding import factor_of
@@ -14,13 +15,12 @@ from .._design.fixed import find_aliased
 from .._errors import DesignError, InputError
 from .._formula import Atom, parse_formula, term_label
 from .checks import check_flag
-from .fitted import check_fit
-from .lmm import LmmFit
+from .fitted import MixedFit, check_fit
+from .lmm import LmmModel
+from .lrt import REFIT_NOTE, compare
 from .table import Table
+from .update import reduced, term_key
 from .wald import METHODS, ddf_method, joint_test
-
-if TYPE_CHECKING:
-    from .fitted import MixedFit
 
 FloatArray = NDArray[np.float64]
 TYPES = {"I": "I", "II": "II", "III": "III", "1": "I", "2": "II", "3": "III"}
@@ -54,13 +54,17 @@ def anova(
     Returns
     -------
     One row per term (F tests; chi-square tests for counts and trials), or one row per model.
+
+    Raises
+    ------
+    InputError
+        If `type`, `ddf` or a model is not one of what is allowed, a hypothesis cannot be estimated, or models are not
+        nested fits of the same data.
     """
     for model in (fit, *others):
         check_fit(model, "anova")
     check_flag("refit", refit)
     if others:
-        from .lrt import compare
-
         return compare((fit, *others), refit=refit)
     kind = TYPES.get(str(type))
     if kind is None:
@@ -81,7 +85,7 @@ def anova(
             "F value": test.stat,
             "Pr(>F)": test.p_value,
         }
-    how = f" with {METHODS[method]} method" if isinstance(fit, LmmFit) and method != "asymptotic" else ""
+    how = f" with {METHODS[method]} method" if isinstance(fit, LmmModel) and method != "asymptotic" else ""
     what = "Analysis of Variance Table" if how else "Analysis of Deviance Table (Wald chi-square tests)"
     infinite = [label for label, row in rows.items() if np.isnan(next(iter(row.values())))]
     notes = [f"{', '.join(infinite)}: infinite estimates have no Wald test; see drop1() for likelihood ratios"]
@@ -91,6 +95,47 @@ def anova(
     table = pd.DataFrame.from_dict(rows, orient="index")
     table = table.reindex([label for label in fit.prepared.design.fixed.terms if label in rows or label in refused])
     return Table(table, f"Type {kind} {what}{how}", (*notes[: len(infinite)], *refused.values()))
+
+
+def drop1(fit: MixedFit, *, ddf: str | None = None) -> Table:
+    """Drop each fixed-effects term that no other contains, one at a time.
+
+    Parameters
+    ----------
+    fit
+        The model.
+    ddf
+        Instead of likelihood ratios (by ML), F tests with these degrees of freedom for a linear model.
+
+    Returns
+    -------
+    One row per term.
+
+    Raises
+    ------
+    InputError
+        If a smaller model cannot be fitted.
+    """
+    check_fit(fit, "drop1")
+    formula = fit.prepared.design.formula
+    terms = [term for term in formula.fixed_terms if term and fit.prepared.design.fixed.terms[term_label(term)]]
+    droppable = [term for term in terms if not any(set(term) < set(other) for other in terms)]
+    title = f"Single term deletions\n\nModel:\n{fit.formula}"
+    if ddf is not None:
+        table = anova(fit, type="II", ddf=ddf)
+        return Table(table.table.loc[[term_label(term) for term in droppable]], f"{title}\n{table.title}")
+    base = fit.refit_ml()
+    rows: dict[str, dict[str, float]] = {
+        "<none>": {"npar": np.nan, "AIC": base.aic(), "LRT": np.nan, "Pr(Chi)": np.nan}
+    }
+    for term in droppable:
+        small = reduced(base, [term_key(term)])
+        lrt, df = max(2.0 * (base.loglik() - small.loglik()), 0.0), base.n_par - small.n_par
+        p = float(stats.chi2.sf(lrt, df)) if df > 0 else np.nan
+        rows[term_label(term)] = {"npar": df, "AIC": small.aic(), "LRT": lrt if df > 0 else np.nan, "Pr(Chi)": p}
+    refused = untestable_terms(fit.prepared.design)
+    notes = (*((REFIT_NOTE,) if fit.reml else ()), *(why for label, why in refused.items() if label in rows))
+    return Table(pd.DataFrame.from_dict(rows, orient="index"), title, notes)
 
 
 def term_hypotheses(fit: MixedFit, kind: str) -> dict[str, FloatArray]:

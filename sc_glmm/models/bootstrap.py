@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,12 +11,9 @@ from scipy import stats
 from .._engine.lmm_fit import one_blas_thread
 from .._errors import InputError
 from .checks import check_count, random_generator
-from .fitted import check_fit
+from .fitted import MixedFit, check_fit
 from .lrt import compare
-from .simulate import draw
-
-if TYPE_CHECKING:
-    from .fitted import MixedFit
+from .predict import draw
 
 FloatArray = NDArray[np.float64]
 
@@ -72,6 +68,11 @@ def bootstrap_lrt(
     Returns
     -------
     The test.
+
+    Raises
+    ------
+    InputError
+        If the models are not nested fits of the same data.
     """
     for model in (small, large):
         check_fit(model, "bootstrap_lrt")

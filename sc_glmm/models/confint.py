@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -12,16 +12,14 @@ from scipy import stats
 from .._engine.lmm_fit import one_blas_thread
 from .._errors import InputError
 from .checks import check_choice, check_count, check_level, random_generator
-from .glmm import GlmmFit
-from .lmm import LmmFit
+from .fitted import MixedFit
+from .glmm import GlmmModel
+from .lmm import LmmModel
+from .predict import draw
 from .profile import profile_fixed, profile_variances
 from .profile_glmm import profile_glmm
-from .simulate import draw
-from .varcorr import term_variances
+from .varcorr import variance_names, variance_values
 from .wald import ddf_method, single_tests
-
-if TYPE_CHECKING:
-    from .fitted import MixedFit
 
 FloatArray = NDArray[np.float64]
 
@@ -37,7 +35,7 @@ def confint(
     nsim: int = 500,
     seed: int | np.random.Generator | None = None,
 ) -> pd.DataFrame:
-    """Confidence intervals.
+    """Compute confidence intervals of all parameters.
 
     Parameters
     ----------
@@ -58,6 +56,11 @@ def confint(
     -------
     One row per standard deviation and correlation of the random effects, sigma, and fixed effect; columns
     ``low, high``. Bounds at the end of the range are 0 for a standard deviation and -1 or 1 for a correlation.
+
+    Raises
+    ------
+    InputError
+        If an option is not one of its values, or fewer than nine in ten simulated responses could be fitted.
     """
     check_level(level)
     names = [*variance_names(fit), *fit.names]
@@ -74,26 +77,6 @@ def confint(
     return pd.DataFrame(bounds, index=names, columns=["low", "high"])
 
 
-def variance_names(fit: MixedFit) -> list[str]:
-    """Names of the variance parameters: ``sd_Days|Subject``, ``cor_Days.Intercept|Subject``, ``sigma``."""
-    names = []
-    for term in term_variances(fit):
-        for c in range(len(term.names)):
-            for r in range(c, len(term.names)):
-                one = f"sd_{term.names[c]}" if r == c else f"cor_{term.names[r]}.{term.names[c]}"
-                names.append(f"{one}|{term.group}")
-    return [*names, "sigma"] if fit.family == "gaussian" else names
-
-
-def variance_values(fit: MixedFit) -> FloatArray:
-    """Standard deviations and correlations in the order of :func:`variance_names`."""
-    values = []
-    for term in term_variances(fit):
-        k = len(term.names)
-        values += [term.sd[c] if r == c else term.corr[r, c] for c in range(k) for r in range(c, k)]
-    return np.array([*values, fit.sigma] if fit.family == "gaussian" else values)
-
-
 def _wald(fit: MixedFit, level: float, ddf: str | None) -> FloatArray:
     tests = single_tests(fit, np.eye(len(fit.beta)), ddf_method(fit, ddf))
     df = tests["df"].to_numpy()
@@ -105,9 +88,9 @@ def _wald(fit: MixedFit, level: float, ddf: str | None) -> FloatArray:
 def _profile(fit: MixedFit, level: float) -> FloatArray:
     cutoff = float(stats.chi2.ppf(level, 1))
     best = fit.refit_ml()
-    if isinstance(best, LmmFit):
+    if isinstance(best, LmmModel):
         return np.vstack([profile_variances(best, cutoff), profile_fixed(best, cutoff)])
-    if not isinstance(best, GlmmFit):
+    if not isinstance(best, GlmmModel):
         raise InputError(f"profiles are defined for fitted mixed models, not for {type(fit).__name__}")
     return profile_glmm(best, cutoff)
 

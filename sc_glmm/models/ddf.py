@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import NDArray
 
+from .._engine.lmm import LmmProblem
 from .._engine.lmm_fit import one_blas_thread
 from .._errors import InputError
 from .._inference.ddf import Component, KenwardRogerParts
 from .._inference.ddf import kenward_roger_parts as parts_from_arrays
-
-if TYPE_CHECKING:
-    from .lmm import LmmFit
+from .fitted import MixedFit
 
 FloatArray = NDArray[np.float64]
 
@@ -21,7 +18,7 @@ FloatArray = NDArray[np.float64]
 MAX_RANDOM = 12_000
 
 
-def kenward_roger_parts(fit: LmmFit) -> KenwardRogerParts:
+def kenward_roger_parts(fit: MixedFit, problem: LmmProblem) -> KenwardRogerParts:
     """The adjusted covariance of beta, from dense products of the random effects."""
     if not fit.reml:
         raise InputError(
@@ -51,7 +48,7 @@ def kenward_roger_parts(fit: LmmFit) -> KenwardRogerParts:
             for c in range(column, column + size):
                 components += [Component(own[:, r], own[:, c]) for r in range(c, column + size)]
             column += size
-    w = fit.problem.weight[:, None]
+    w = problem.weight[:, None]
     with one_blas_thread():
         ZZ, ZX, XX = Z.T @ (w * Z), Z.T @ (w * prepared.X), prepared.X.T @ (w * prepared.X)
         M = lam.T @ ZZ @ lam + np.eye(q)

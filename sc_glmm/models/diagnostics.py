@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
 from .checks import check_count, check_flag, random_generator
-from .fitted import check_fit
-from .simulate import draw
-
-if TYPE_CHECKING:
-    from .fitted import MixedFit
+from .fitted import MixedFit, check_fit
+from .predict import draw
 
 FloatArray = NDArray[np.float64]
 
@@ -49,6 +44,11 @@ def quantile_residuals(
     Returns
     -------
     ``(n_obs,)``.
+
+    Raises
+    ------
+    InputError
+        If `nsim` is too small to rank among.
     """
     check_fit(fit, "quantile_residuals")
     check_flag("marginal", marginal)

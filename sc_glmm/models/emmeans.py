@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -16,13 +16,10 @@ from .._design import FixedDesign, all_terms, confounding, display_names, unseen
 from .._errors import InputError
 from .._formula import parse_formula, term_label
 from .checks import check_choice, check_level
-from .fitted import check_fit
+from .fitted import MixedFit, check_fit
 from .scales import Scale, scale_of
 from .table import Table
 from .wald import METHODS, ddf_method, single_tests
-
-if TYPE_CHECKING:
-    from .fitted import MixedFit
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from .._errors import InputError
-from .checks import check_choice, check_flag
-from .doors import Doors
+from .checks import check_flag
 from .limit import Limit
 from .prepare import Prepared, TermPlace
 
@@ -21,8 +20,8 @@ FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class MixedFit(Doors, ABC):
-    """A fitted mixed model; frozen, and small enough to be pickled.
+class MixedFit(ABC):
+    """A fitted mixed model: what every function of this room takes; frozen, and small enough to be pickled.
 
     Attributes
     ----------
@@ -78,6 +77,11 @@ class MixedFit(Doors, ABC):
     test: pd.DataFrame | None = field(default=None, repr=False, kw_only=True)
 
     # --- what the two kinds of model do differently -------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def fitter(self) -> Callable[..., MixedFit]:
+        """The function that fits such a model to a formula and data."""
 
     @property
     @abstractmethod
@@ -175,13 +179,17 @@ class MixedFit(Doors, ABC):
         return pd.Series({name: sizes[name] for name in groups}, dtype="int64", name="levels")
 
     def ranef(self, *, cond_var: bool = False) -> dict[str, pd.DataFrame]:
-        """Conditional modes of the random effects, a frame (levels x effects) per grouping factor.
+        """Give the conditional modes of the random effects.
 
         Parameters
         ----------
         cond_var
             Also the conditional standard deviations, in columns ``sd(...)``. They count the uncertainty of the
             random effects given all parameters, as in lme4.
+
+        Returns
+        -------
+        A frame (levels x effects) per grouping factor.
         """
         check_flag("cond_var", cond_var)
         covariances = self.conditional_cov() if cond_var else None
@@ -205,31 +213,22 @@ class MixedFit(Doors, ABC):
             out[name] = frame.add(modes, fill_value=0.0)[list(fixed)]
         return out
 
-    def varcorr(self) -> pd.DataFrame:
-        """Variances and covariances of the random effects: ``grp, var1, var2, vcov, sdcor`` (as R's data frame)."""
-        from .varcorr import varcorr_frame
-
-        return varcorr_frame(self)
-
     def is_singular(self, tol: float = 1e-4) -> bool:
-        """Whether some variance is zero, or some correlation one: whether a diagonal entry of theta is below `tol`."""
+        """Say whether some variance is zero, or some correlation one.
+
+        Parameters
+        ----------
+        tol
+            A diagonal entry of theta below this counts as zero.
+
+        Returns
+        -------
+        Whether there is one.
+        """
         if not isinstance(tol, int | float | np.number) or not 0.0 <= tol < 1.0:
             raise InputError(f"tol={tol!r} must be a number from 0 to 1, such as 1e-4")
         diagonal = [np.diagonal(self.term_lambda(place)) / self.sigma for place in self.prepared.places]
         return bool(np.concatenate(diagonal).min() < tol)
-
-    def model_matrix(self, part: Literal["fixed", "random"] = "fixed") -> Any:
-        """X as a frame, or Z as a sparse matrix with the levels of every term side by side."""
-        from .matrices import fixed_frame, random_matrix
-
-        check_choice("part", part, ("fixed", "random"))
-        return fixed_frame(self) if part == "fixed" else random_matrix(self)
-
-    def get_me(self, name: str) -> Any:
-        """Any inner quantity by lme4's name: X, Z, y, theta, Lambda, u, b, beta, mu, sigma, devcomp..."""
-        from .matrices import get_me
-
-        return get_me(self, name)
 
     def aic(self) -> float:
         """``-2 log likelihood + 2 n_par``, of the criterion that was maximised."""
@@ -239,25 +238,43 @@ class MixedFit(Doors, ABC):
         """``-2 log likelihood + log(n_obs) n_par``."""
         return -2.0 * self.loglik() + float(np.log(self.nobs)) * self.n_par
 
+    def fixed_part(self) -> FloatArray:
+        """``(n_obs,)`` linear predictor without random effects, with the offset."""
+        out: FloatArray = self.prepared.design.fixed.X @ self.beta + self.prepared.offset
+        return out if self.limit is None else out + self.limit.ends
+
+    def random_part(self, terms: Iterable[int] | None = None) -> FloatArray:
+        """Add the random effects of some terms up.
+
+        Parameters
+        ----------
+        terms
+            Numbers of the terms in the formula; all of them by default.
+
+        Returns
+        -------
+        ``(n_obs,)`` sum of ``Z b``.
+        """
+        random = self.prepared.design.random
+        out = np.zeros(self.nobs)
+        for i in range(len(random)) if terms is None else terms:
+            out += np.einsum("nk,nk->n", random[i].Z, self.term_modes(i)[random[i].codes])
+        return out
+
+    def term_modes(self, number: int) -> FloatArray:
+        """``(n_levels, k)`` modes of one term of the formula."""
+        place = next(place for place in self.prepared.places if place.term == number)
+        return self.modes[place.block][:, place.columns]
+
     def linear_predictor(self) -> FloatArray:
         """``(n_obs,)`` conditional linear predictor with the offset."""
-        from .predict import random_part
-
-        design = self.prepared.design
-        eta: FloatArray = design.fixed.X @ self.beta + self.prepared.offset + random_part(self)
-        return eta if self.limit is None else eta + self.limit.ends
+        return self.fixed_part() + self.random_part()
 
     def __repr__(self) -> str:
         state = "" if self.converged else ", not converged"
         state += "" if self.limit is None else ", separated"
         state += ", singular" if self.is_singular() else ""
         return f"<{type(self).__name__} {self.formula!r}: {self.family}, {self.nobs} observations{state}>"
-
-    def __str__(self) -> str:
-        return str(self.summary())
-
-    def _repr_html_(self) -> str:
-        return self.summary()._repr_html_()
 
     def _blocks_in_order(self) -> Iterator[tuple[str, int]]:
         """Grouping factors, each once, in the order of the terms."""
@@ -266,8 +283,6 @@ class MixedFit(Doors, ABC):
             yield self.prepared.groupings[block].name, block
 
     # R's spellings, and those of statsmodels
-    VarCorr = varcorr
-    getME = get_me
     isSingular = is_singular
     AIC = aic
     BIC = bic

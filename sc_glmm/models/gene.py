@@ -19,8 +19,8 @@ from .._fit.rows import design_rows
 from .._inference.separation import separate
 from .._run.one_gene import OneGene
 from .fitted import MixedFit
-from .glmm import GlmmFit
-from .lmm import solved
+from .glmer import GlmmFit
+from .lmer import LmmFit
 from .prepare import Prepared, lay_out
 
 FloatArray = NDArray[np.float64]
@@ -160,4 +160,4 @@ def _gaussian(
         raise InputError("the criterion is not finite at the variances of this gene: its values are (nearly) constant")
     converged = int(fits.status[0]) == entry.OK
     solution = LmmSolution(theta, point, int(fits.n_iter[0]), float(fits.decrement[0]), converged)
-    return solved(prepared, data, y, None, one.model.reml, options, problem, solution, test)
+    return LmmFit.build_fit(prepared, data, y, None, one.model.reml, options, problem, solution, test)

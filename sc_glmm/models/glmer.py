@@ -1,8 +1,9 @@
-"""Generalised linear mixed models on a data frame."""
+"""Generalised linear mixed models on a data frame: the function that fits them, and its result."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -14,10 +15,22 @@ from .._errors import InputError
 from .._families.registry import FAMILIES
 from .._fit.model import check_method
 from .checks import accept_r_style, check_flag
-from .glmm import GlmmFit, fit_response, read_counts, read_shares
+from .fitted import MixedFit
+from .glmm import GlmmModel, read_counts, read_shares
+from .methods import FitMethods
 from .prepare import per_row, prepare
 
 FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class GlmmFit(FitMethods, GlmmModel):
+    """A fitted mixed model for counts (log link) or trials (logit link), from :func:`glmer`."""
+
+    @property
+    def fitter(self) -> Callable[..., MixedFit]:
+        """:func:`glmer`."""
+        return glmer
 
 
 @accept_r_style
@@ -96,7 +109,7 @@ def glmer(
         "reference": reference,
         "na_action": na_action,
     }
-    fit = fit_response(prepared, data, y, trials, family, n_agq, options, reml)
+    fit = GlmmFit.optimise(prepared, data, y, trials, family, n_agq, options, reml)
     warn_notes(fit.notes, stacklevel=4)
     return fit
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import gammaln
 
@@ -22,19 +23,15 @@ from .._fit.model import count_stats, engine_nodes
 from .checks import check_choice, check_flag, check_response
 from .fitted import MixedFit
 from .limit import Limit, find_limit
-from .means import deviance_parts, inverse_link, slope_of_mean, variance_of_mean, weight_of_row
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from .prepare import Prepared
+from .prepare import Prepared
+from .scales import deviance_parts, inverse_link, slope_of_mean, variance_of_mean, weight_of_row
 
 FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class GlmmFit(MixedFit):
-    """A fitted mixed model for counts (log link) or trials (logit link).
+class GlmmModel(MixedFit):
+    """Numbers of a fitted mixed model for counts (log link) or trials (logit link).
 
     Attributes
     ----------
@@ -84,7 +81,7 @@ class GlmmFit(MixedFit):
         return inverse_link(self.family, self.linear_predictor())
 
     def residuals(self, type: str | None = None, *, scaled: bool = False) -> FloatArray:
-        """``(n_obs,)`` residuals.
+        """Give the residuals.
 
         Parameters
         ----------
@@ -92,6 +89,10 @@ class GlmmFit(MixedFit):
             ``"deviance"`` (default, as in lme4), ``"pearson"``, ``"response"`` or ``"working"``.
         scaled
             Without effect: sigma is one.
+
+        Returns
+        -------
+        ``(n_obs,)`` residuals; zero where a separated model predicts without error.
         """
         check_flag("scaled", scaled)
         kind = "deviance" if type is None else type
@@ -134,95 +135,96 @@ class GlmmFit(MixedFit):
             out[block] = lam @ inverse[f] @ lam.T
         return tuple(out)
 
-    def refit(self, y: Any) -> GlmmFit:
-        """The same model on another response.
+    def refit(self, y: Any) -> Self:
+        """Fit the same model to another response.
 
         Parameters
         ----------
         y
             ``(n_obs,)`` for the rows used, or one value per row of the data: counts, or shares of successes with the
             same trials.
+
+        Returns
+        -------
+        The new fit.
+
+        Raises
+        ------
+        InputError
+            If `y` does not hold one count, or one share, for each row.
         """
         values, trials = check_response(y, self.prepared.design.kept), self.weights
         if self.family == "binomial":
             values, trials = read_shares(values, trials, self.formula)
         else:
             values = read_counts(values, self.formula)
-        return fit_response(
-            self.prepared,
-            self.data,
-            values,
-            trials,
-            self.family,
-            self.n_agq,
-            self.options,
-            self.reml,
-        )
+        return self._fit_again(values, trials, self.options, self.reml)
 
-    def refit_ml(self) -> GlmmFit:
-        """The same model by maximum likelihood."""
-        if not self.reml:
-            return self
-        options = {**self.options, "reml": False}
-        return fit_response(self.prepared, self.data, self.y, self.weights, self.family, self.n_agq, options)
+    def refit_ml(self) -> Self:
+        """Fit the same model by maximum likelihood."""
+        return self._fit_again(self.y, self.weights, {**self.options, "reml": False}, False) if self.reml else self
+
+    def _fit_again(self, y: FloatArray, trials: FloatArray | None, options: Mapping[str, Any], reml: bool) -> Self:
+        return self.optimise(self.prepared, self.data, y, trials, self.family, self.n_agq, options, reml)
+
+    @classmethod
+    def optimise(
+        cls,
+        prepared: Prepared,
+        data: pd.DataFrame,
+        y: FloatArray,
+        trials: FloatArray | None,
+        family: str,
+        n_agq: int,
+        options: Mapping[str, Any],
+        reml: bool,
+    ) -> Self:
+        """Compress the response, fit (in the limit, if it is separated), and bring the numbers to the user's scale."""
+        spec = FAMILIES[family]
+        fits, limit = maximise(prepared, y, trials, spec, n_agq, reml, full=True)
+        notes = list(prepared.design.notes)
+        vcov, full = fits.vcov[0], fits.vcov if fits.vcov_full is None else fits.vcov_full
+        given = vcov
+        if np.isfinite(full).all():
+            vcov = full[0]
+        else:
+            notes.append(
+                "the joint Hessian is not positive definite, as happens when a variance is zero; standard errors are "
+                "those given the variances"
+            )
+        beta = fits.beta[0]
+        if limit is not None:
+            p, columns = prepared.X.shape[1], np.array(limit.columns, dtype=np.int64)
+            notes.append(limit.note(prepared.design.fixed.names, spec.trials))
+            beta = _spread(beta, p, columns)
+            vcov, given = (_spread(cov, (p, p), np.ix_(columns, columns)) for cov in (vcov, given))
+        return cls(
+            prepared=prepared,
+            data=data,
+            y=y,
+            weights=trials,
+            family=family,
+            beta=beta,
+            cov_beta=0.5 * (vcov + vcov.T),
+            Lambda=tuple(lam[0] for lam in fits.Lambda),
+            modes=tuple(b[0] for b in fits.ranef),
+            converged=int(fits.status[0]) == entry.OK,
+            n_iter=int(fits.n_iter[0]),
+            decrement=float(fits.decrement[0]),
+            notes=tuple(notes),
+            options=options,
+            limit=limit,
+            n_agq=n_agq,
+            dispersion=float(np.exp(fits.log_dispersion[0])) if spec.has_dispersion else np.nan,
+            log_likelihood=float(fits.loglik[0]),
+            cov_given_variances=given,
+            reml=reml,
+        )
 
     logLik = loglik
     resid = residuals
     REMLcrit = remlcrit
     refitML = refit_ml
-
-
-def fit_response(
-    prepared: Prepared,
-    data: pd.DataFrame,
-    y: FloatArray,
-    trials: FloatArray | None,
-    family: str,
-    n_agq: int,
-    options: Mapping[str, Any],
-    reml: bool = False,
-) -> GlmmFit:
-    """Compress the response, fit (in the limit, if it is separated), and bring the numbers to the user's scale."""
-    spec = FAMILIES[family]
-    fits, limit = maximise(prepared, y, trials, spec, n_agq, reml, full=True)
-    notes = list(prepared.design.notes)
-    vcov, full = fits.vcov[0], fits.vcov if fits.vcov_full is None else fits.vcov_full
-    given = vcov
-    if np.isfinite(full).all():
-        vcov = full[0]
-    else:
-        notes.append(
-            "the joint Hessian is not positive definite, as happens when a variance is zero; standard errors are those "
-            "given the variances"
-        )
-    beta = fits.beta[0]
-    if limit is not None:
-        p, columns = prepared.X.shape[1], np.array(limit.columns, dtype=np.int64)
-        notes.append(limit.note(prepared.design.fixed.names, spec.trials))
-        beta = _spread(beta, p, columns)
-        vcov, given = (_spread(cov, (p, p), np.ix_(columns, columns)) for cov in (vcov, given))
-    return GlmmFit(
-        prepared=prepared,
-        data=data,
-        y=y,
-        weights=trials,
-        family=family,
-        beta=beta,
-        cov_beta=0.5 * (vcov + vcov.T),
-        Lambda=tuple(lam[0] for lam in fits.Lambda),
-        modes=tuple(b[0] for b in fits.ranef),
-        converged=int(fits.status[0]) == entry.OK,
-        n_iter=int(fits.n_iter[0]),
-        decrement=float(fits.decrement[0]),
-        notes=tuple(notes),
-        options=options,
-        limit=limit,
-        n_agq=n_agq,
-        dispersion=float(np.exp(fits.log_dispersion[0])) if spec.has_dispersion else np.nan,
-        log_likelihood=float(fits.loglik[0]),
-        cov_given_variances=given,
-        reml=reml,
-    )
 
 
 def read_counts(values: FloatArray, formula: str) -> FloatArray:

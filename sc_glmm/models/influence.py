@@ -6,7 +6,6 @@ import inspect
 import warnings
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -14,10 +13,8 @@ from numpy.typing import NDArray
 
 from .._design import group_levels
 from .._errors import DesignError, InputError, ScGlmmWarning
-from .fitted import check_fit
-
-if TYPE_CHECKING:
-    from .fitted import MixedFit
+from .fitted import MixedFit, check_fit
+from .varcorr import variance_names, variance_values
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -149,10 +146,7 @@ def _groups(fit: MixedFit, group: str | None) -> tuple[str, IntArray, tuple[str,
 
 def _refit(fit: MixedFit, rows: NDArray[np.bool_]) -> MixedFit:
     """The same formula on some of the rows used, with the same base levels."""
-    from .glmer import glmer
-    from .lmer import lmer
-
-    make: Any = lmer if fit.family == "gaussian" else glmer
+    make = fit.fitter
     design = fit.prepared.design
     options = {name: fit.options[name] for name in inspect.signature(make).parameters if name in fit.options}
     for name in ("weights", "offset"):
@@ -164,12 +158,9 @@ def _refit(fit: MixedFit, rows: NDArray[np.bool_]) -> MixedFit:
     options["reference"] = {**bases, **(options.get("reference") or {})}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ScGlmmWarning)
-        out: MixedFit = make(fit.formula, fit.data.loc[design.kept].loc[rows], **options)
-    return out
+        return make(fit.formula, fit.data.loc[design.kept].loc[rows], **options)
 
 
 def _standard_deviations(fit: MixedFit) -> dict[str, float]:
-    from .confint import variance_names, variance_values
-
     pairs = zip(variance_names(fit), variance_values(fit), strict=True)
     return {name: float(value) for name, value in pairs if not name.startswith("cor_")}

@@ -1,8 +1,9 @@
-"""Linear mixed models on a data frame."""
+"""Linear mixed models on a data frame: the function that fits them, and its result."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -14,10 +15,25 @@ from .._engine.lmm import build_problem
 from .._engine.lmm_fit import one_blas_thread
 from .._errors import InputError
 from .checks import accept_r_style, check_flag
-from .lmm import LmmFit, finish_fit
+from .fitted import MixedFit
+from .lmm import LmmModel
+from .lrt import ranova as _ranova
+from .methods import FitMethods
 from .prepare import check_sizes, per_row, prepare
 
 FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class LmmFit(FitMethods, LmmModel):
+    """A fitted linear mixed model: ``y ~ N(X beta + Z b + offset, sigma^2 / weights)``, from :func:`lmer`."""
+
+    ranova = _ranova
+
+    @property
+    def fitter(self) -> Callable[..., MixedFit]:
+        """:func:`lmer`."""
+        return lmer
 
 
 @accept_r_style
@@ -90,7 +106,7 @@ def lmer(
             )
         options = {"reml": reml, "weights": weights, "offset": offset, "reference": reference, "na_action": na_action}
         problem = build_problem(prepared.X, prepared.blocks, prepared.row_of, y - prepared.offset, prior)
-        fit = finish_fit(prepared, data, y, prior, reml, options, problem)
+        fit = LmmFit.optimise(prepared, data, y, prior, reml, options, problem)
     warn_notes(fit.notes, stacklevel=4)
     return fit
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from .._engine.lmm import LmmPoint, LmmProblem, LmmWork, conditional_blocks, evaluate
@@ -16,13 +17,9 @@ from .._errors import InputError
 from .._inference.ddf import KenwardRogerParts, SatterthwaiteParts
 from .._inference.variances import residual_sd, satterthwaite_parts
 from .checks import check_choice, check_flag, check_response
+from .ddf import kenward_roger_parts
 from .fitted import MixedFit
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from .prepare import Prepared
-    from .table import Table
+from .prepare import Prepared
 
 FloatArray = NDArray[np.float64]
 
@@ -31,8 +28,8 @@ EXACT = 1e-24
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class LmmFit(MixedFit):
-    """A fitted Gaussian mixed model: ``y ~ N(X beta + Z b + offset, sigma^2 / weights)``.
+class LmmModel(MixedFit):
+    """Numbers of a fitted Gaussian mixed model: ``y ~ N(X beta + Z b + offset, sigma^2 / weights)``.
 
     Attributes
     ----------
@@ -54,13 +51,17 @@ class LmmFit(MixedFit):
         return len(self.beta) + self.problem.n_theta + 1
 
     def loglik(self, reml: bool | None = None) -> float:
-        """Log likelihood at the estimates.
+        """Give the log likelihood at the estimates.
 
         Parameters
         ----------
         reml
             The restricted one or not; by default the one that was maximised. A restricted likelihood depends on the
             coding of X: between models with different fixed effects it compares nothing.
+
+        Returns
+        -------
+        The log likelihood, with all constants.
         """
         if reml is not None:
             check_flag("reml", reml)
@@ -81,7 +82,7 @@ class LmmFit(MixedFit):
         return self.linear_predictor()
 
     def residuals(self, type: str | None = None, *, scaled: bool = False) -> FloatArray:
-        """``(n_obs,)`` residuals.
+        """Give the residuals.
 
         Parameters
         ----------
@@ -90,6 +91,10 @@ class LmmFit(MixedFit):
             (the same as response).
         scaled
             Divide by sigma.
+
+        Returns
+        -------
+        ``(n_obs,)`` residuals.
         """
         check_flag("scaled", scaled)
         kinds = ("response", "pearson", "deviance", "working")
@@ -110,32 +115,88 @@ class LmmFit(MixedFit):
             out[block] = lam @ inverse[f] @ lam.T
         return tuple(out)
 
-    def refit(self, y: Any) -> LmmFit:
-        """The same model on another response.
+    def refit(self, y: Any) -> Self:
+        """Fit the same model to another response.
 
         Parameters
         ----------
         y
             ``(n_obs,)`` for the rows used, or one value per row of the data.
+
+        Returns
+        -------
+        The new fit.
+
+        Raises
+        ------
+        InputError
+            If `y` is not one finite number for each row, or the same everywhere.
         """
         values = check_response(y, self.prepared.design.kept)
         if np.ptp(values) == 0.0:
             raise InputError(f"y is {values[0]:g} in every row: there is nothing to model")
-        return fit_response(self.prepared, self.data, values, self.weights, self.reml, self.options, self.problem)
+        problem = self.problem.with_response(values - self.prepared.offset, self.prepared.row_of, self.weights)
+        return self.optimise(self.prepared, self.data, values, self.weights, self.reml, self.options, problem)
 
-    def refit_ml(self) -> LmmFit:
-        """The same model by maximum likelihood."""
+    def refit_ml(self) -> Self:
+        """Fit the same model by maximum likelihood."""
         if not self.reml:
             return self
-        return finish_fit(
-            self.prepared, self.data, self.y, self.weights, False, {**self.options, "reml": False}, self.problem
+        options = {**self.options, "reml": False}
+        return self.optimise(self.prepared, self.data, self.y, self.weights, False, options, self.problem)
+
+    @classmethod
+    def optimise(
+        cls,
+        prepared: Prepared,
+        data: pd.DataFrame,
+        y: FloatArray,
+        weights: FloatArray | None,
+        reml: bool,
+        options: Mapping[str, Any],
+        problem: LmmProblem,
+    ) -> Self:
+        """Search for the optimum of `problem`, the cross-products of `prepared` and `y`."""
+        _refuse_exact(prepared, y, weights, problem)
+        return cls.build_fit(prepared, data, y, weights, reml, options, problem, fit_lmm(problem, reml=reml))
+
+    @classmethod
+    def build_fit(
+        cls,
+        prepared: Prepared,
+        data: pd.DataFrame,
+        y: FloatArray,
+        weights: FloatArray | None,
+        reml: bool,
+        options: Mapping[str, Any],
+        problem: LmmProblem,
+        solution: LmmSolution,
+        test: pd.DataFrame | None = None,
+    ) -> Self:
+        """Bring an optimum to the user's scale."""
+        point = solution.point
+        sigma = residual_sd(problem, point, reml)
+        relative, modes = _blocks(problem, solution)
+        return cls(
+            prepared=prepared,
+            data=data,
+            y=y,
+            weights=weights,
+            family="gaussian",
+            beta=point.beta,
+            cov_beta=point.vcov * sigma**2,
+            Lambda=tuple(sigma * lam for lam in relative),
+            modes=modes,
+            converged=solution.converged,
+            n_iter=solution.n_iter,
+            decrement=solution.decrement,
+            notes=prepared.design.notes,
+            options=options,
+            reml=reml,
+            problem=problem,
+            solution=solution,
+            test=test,
         )
-
-    def ranova(self) -> Table:
-        """Each random effect that can go, by likelihood ratio; see :func:`~sc_glmm.models.ranova.ranova`."""
-        from .ranova import ranova
-
-        return ranova(self)
 
     def point_at(self, theta: FloatArray, reml: bool) -> LmmPoint:
         """The criterion at the engine's scaled theta."""
@@ -155,9 +216,7 @@ class LmmFit(MixedFit):
     @cached_property
     def kenward_roger_parts(self) -> KenwardRogerParts:
         """What Kenward and Roger's degrees of freedom follow from (computed once)."""
-        from .ddf import kenward_roger_parts
-
-        return kenward_roger_parts(self)
+        return kenward_roger_parts(self, self.problem)
 
     def _criterion(self, reml: bool) -> float:
         if reml == self.reml:
@@ -170,80 +229,14 @@ class LmmFit(MixedFit):
     refitML = refit_ml
 
 
-def fit_response(
-    prepared: Prepared,
-    data: pd.DataFrame,
-    y: FloatArray,
-    weights: FloatArray | None,
-    reml: bool,
-    options: Mapping[str, Any],
-    problem: LmmProblem,
-) -> LmmFit:
-    """Fit another response with the cross-products of a design at hand."""
-    problem = problem.with_response(y - prepared.offset, prepared.row_of, weights)
-    return finish_fit(prepared, data, y, weights, reml, options, problem)
-
-
-def finish_fit(
-    prepared: Prepared,
-    data: pd.DataFrame,
-    y: FloatArray,
-    weights: FloatArray | None,
-    reml: bool,
-    options: Mapping[str, Any],
-    problem: LmmProblem,
-) -> LmmFit:
-    """Optimise, and bring the numbers to the user's scale."""
+def _refuse_exact(prepared: Prepared, y: FloatArray, weights: FloatArray | None, problem: LmmProblem) -> None:
+    """Refuse a response without residuals."""
     residual = float(problem.S0[-1, -1])
     if residual <= EXACT * float(np.sum(y**2 if weights is None else weights * y**2)):
         raise InputError(
             f"the fixed effects of {prepared.design.formula.source!r} explain the response completely: there is "
             "nothing left for a variance; check whether the response stands on the right side too"
         )
-    return solved(prepared, data, y, weights, reml, options, problem, fit_lmm(problem, reml=reml))
-
-
-def solved(
-    prepared: Prepared,
-    data: pd.DataFrame,
-    y: FloatArray,
-    weights: FloatArray | None,
-    reml: bool,
-    options: Mapping[str, Any],
-    problem: LmmProblem,
-    solution: LmmSolution,
-    test: pd.DataFrame | None = None,
-) -> LmmFit:
-    """The fit at an optimum, on the user's scale."""
-    point = solution.point
-    sigma = residual_sd(problem, point, reml)
-    relative, modes = _blocks(problem, solution)
-    return LmmFit(
-        prepared=prepared,
-        data=data,
-        y=y,
-        weights=weights,
-        family="gaussian",
-        beta=point.beta,
-        cov_beta=point.vcov * sigma**2,
-        Lambda=tuple(sigma * lam for lam in relative),
-        modes=modes,
-        converged=solution.converged,
-        n_iter=solution.n_iter,
-        decrement=solution.decrement,
-        notes=prepared.design.notes,
-        options=options,
-        reml=reml,
-        problem=problem,
-        solution=solution,
-        test=test,
-    )
-
-
-def at_theta(fit: LmmFit, theta: FloatArray) -> LmmFit:
-    """The fit with another scaled theta put in its place (not an optimum)."""
-    solution = replace(fit.solution, theta=theta, point=fit.point_at(theta, fit.reml))
-    return replace(fit, solution=solution)
 
 
 def _blocks(problem: LmmProblem, solution: LmmSolution) -> tuple[tuple[FloatArray, ...], tuple[FloatArray, ...]]:

@@ -7,24 +7,20 @@ So models with different fixed effects are compared by maximum likelihood only, 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from .._design import untestable_terms
 from .._display import logger
 from .._errors import InputError
-from .._formula import term_label
-from .fitted import check_fit
-from .glmm import GlmmFit
+from .._formula import RandomTerm, term_label, term_text
+from .fitted import MixedFit, check_fit
+from .glmm import GlmmModel
+from .lmm import LmmModel
 from .table import Table
 from .update import reduced, term_key
-
-if TYPE_CHECKING:
-    from .fitted import MixedFit
 
 FloatArray = NDArray[np.float64]
 
@@ -46,6 +42,11 @@ def lrtest(*fits: MixedFit) -> Table:
     Returns
     -------
     One row per model: parameters, log likelihood, and the test against the row above.
+
+    Raises
+    ------
+    InputError
+        If the models are not nested fits of the same data.
     """
     for model in fits:
         check_fit(model, "lrtest")
@@ -116,44 +117,6 @@ def _comparison_frame(used: Sequence[MixedFit], logliks: FloatArray) -> pd.DataF
     )
 
 
-def drop1(fit: MixedFit, *, ddf: str | None = None) -> Table:
-    """Drop each fixed-effects term that no other contains, one at a time.
-
-    Parameters
-    ----------
-    fit
-        The model.
-    ddf
-        Instead of likelihood ratios (by ML), F tests with these degrees of freedom for a linear model.
-
-    Returns
-    -------
-    One row per term.
-    """
-    check_fit(fit, "drop1")
-    formula = fit.prepared.design.formula
-    terms = [term for term in formula.fixed_terms if term and fit.prepared.design.fixed.terms[term_label(term)]]
-    droppable = [term for term in terms if not any(set(term) < set(other) for other in terms)]
-    title = f"Single term deletions\n\nModel:\n{fit.formula}"
-    if ddf is not None:
-        from .anova import anova
-
-        table = anova(fit, type="II", ddf=ddf)
-        return Table(table.table.loc[[term_label(term) for term in droppable]], f"{title}\n{table.title}")
-    base = fit.refit_ml()
-    rows: dict[str, dict[str, float]] = {
-        "<none>": {"npar": np.nan, "AIC": base.aic(), "LRT": np.nan, "Pr(Chi)": np.nan}
-    }
-    for term in droppable:
-        small = reduced(base, [term_key(term)])
-        lrt, df = max(2.0 * (base.loglik() - small.loglik()), 0.0), base.n_par - small.n_par
-        p = float(stats.chi2.sf(lrt, df)) if df > 0 else np.nan
-        rows[term_label(term)] = {"npar": df, "AIC": small.aic(), "LRT": lrt if df > 0 else np.nan, "Pr(Chi)": p}
-    refused = untestable_terms(fit.prepared.design)
-    notes = (*((REFIT_NOTE,) if fit.reml else ()), *(why for label, why in refused.items() if label in rows))
-    return Table(pd.DataFrame.from_dict(rows, orient="index"), title, notes)
-
-
 def _same_fixed(fits: Sequence[MixedFit]) -> bool:
     """Whether all models have the same fixed-effects matrix, column by column."""
     first = fits[0].prepared.design.fixed
@@ -175,7 +138,7 @@ def _check_same_data(fits: Sequence[MixedFit]) -> None:
             raise InputError("the models have different responses (or rows in another order): nothing can be compared")
         if not _equal(fit.weights, first.weights) or not np.array_equal(fit.prepared.offset, first.prepared.offset):
             raise InputError("the models have different weights or offsets: their likelihoods cannot be compared")
-        if isinstance(fit, GlmmFit) and isinstance(first, GlmmFit) and fit.n_agq != first.n_agq:
+        if isinstance(fit, GlmmModel) and isinstance(first, GlmmModel) and fit.n_agq != first.n_agq:
             raise InputError(f"the models use n_agq={first.n_agq} and n_agq={fit.n_agq}: fit both with the same")
     ordered = sorted(fits, key=lambda fit: fit.n_par)
     for small, large in zip(ordered[:-1], ordered[1:], strict=True):
@@ -192,3 +155,97 @@ def _check_same_data(fits: Sequence[MixedFit]) -> None:
 
 def _equal(a: FloatArray | None, b: FloatArray | None) -> bool:
     return a is b or (a is not None and b is not None and np.array_equal(a, b))
+
+
+def mixture_p(statistic: float, df: int, variances: int = 1) -> float:
+    """Probability of a larger likelihood ratio when a variance of zero (with `df - 1` covariances) is the truth.
+
+    Parameters
+    ----------
+    statistic
+        Likelihood ratio.
+    df
+        Difference of the numbers of parameters.
+    variances
+        Variances among them. One: the mixture ``1/2 chi2(df - 1) + 1/2 chi2(df)`` of Self and Liang (1987) and Stram
+        and Lee (1994). More: their weights depend on the design, and ``chi2(df)`` is a conservative bound.
+    """
+    upper = float(stats.chi2.sf(statistic, df))
+    if variances > 1:
+        return upper
+    lower = float(stats.chi2.sf(statistic, df - 1)) if df > 1 else float(statistic <= 0.0)
+    return 0.5 * (lower + upper)
+
+
+def ranova(fit: LmmModel) -> Table:
+    """Drop each random effect: a term with slopes loses them one at a time, a term of one column goes altogether.
+
+    Parameters
+    ----------
+    fit
+        The model; a REML fit is compared by restricted likelihoods, which is right here, since the fixed effects stay.
+
+    Returns
+    -------
+    As lmerTest's ``ranova``, and ``Pr(mixture)``: the reference that knows that variances are not negative.
+
+    Raises
+    ------
+    InputError
+        If the model is one of counts or trials.
+    """
+    if not isinstance(fit, LmmModel):
+        raise InputError(
+            f"ranova() is given {type(fit).__name__}; it is for models fitted by lmer. For counts and trials compare "
+            "models without the term: anova(small, large), or bootstrap_lrt()"
+        )
+    rows: dict[str, dict[str, float]] = {}
+    loglik, n_par = fit.loglik(), fit.n_par
+    rows["<none>"] = {"npar": n_par, "logLik": loglik, "AIC": fit.aic(), "LRT": np.nan, "Df": np.nan}
+    for i, term in enumerate(fit.prepared.design.random):
+        for name, smaller in _reductions(term.term):
+            small_loglik, small_n, columns = _without(fit, i, smaller)
+            lrt, df = max(2.0 * (loglik - small_loglik), 0.0), n_par - small_n
+            label = term.label if name is None else f"{name} in {term.label}"
+            rows[label] = {
+                "npar": small_n,
+                "logLik": small_loglik,
+                "AIC": -2.0 * small_loglik + 2.0 * small_n,
+                "LRT": lrt,
+                "Df": df,
+                "Pr(>Chisq)": float(stats.chi2.sf(lrt, df)),
+                "Pr(mixture)": mixture_p(lrt, df, columns),
+            }
+    frame = pd.DataFrame.from_dict(rows, orient="index").reindex(
+        columns=["npar", "logLik", "AIC", "LRT", "Df", "Pr(>Chisq)", "Pr(mixture)"]
+    )
+    frame["npar"] = frame["npar"].astype(int)
+    return Table(frame, f"ANOVA-like table for random-effects: Single term deletions\n\nModel:\n{fit.formula}")
+
+
+def _reductions(term: RandomTerm) -> list[tuple[str | None, str | None]]:
+    """What a term can lose: (name, the smaller term or None)."""
+    slopes = [t for t in term.terms if t]
+    if not slopes or len(term.terms) == 1:
+        return [(None, None)]
+    out: list[tuple[str | None, str | None]] = []
+    for gone in slopes:
+        kept = [term_text(t) for t in term.terms if t != gone]
+        if () not in term.terms:
+            kept = ["0", *kept]
+        out.append((term_label(gone), f"({' + '.join(kept)} | {term.group_text})"))
+    return out
+
+
+def _without(fit: LmmModel, number: int, smaller: str | None) -> tuple[float, int, int]:
+    """Log likelihood (the kind that was maximised), number of parameters, and variances lost by the reduced model."""
+    random = fit.prepared.design.random
+    lost = random[number].Z.shape[1]
+    if smaller is None and len(random) == 1:
+        # theta = 0 is the linear model without random effects
+        point = fit.point_at(np.zeros(fit.problem.n_theta), fit.reml)
+        return -point.value, fit.n_par - fit.problem.n_theta, lost
+    small = reduced(fit, [term_key(random[number].term)], smaller)
+    if smaller is not None:
+        lost -= small.prepared.design.random[-1].Z.shape[1]
+    return small.loglik(), small.n_par, lost

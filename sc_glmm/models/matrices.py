@@ -3,16 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
 from .checks import check_choice
+from .fitted import MixedFit
 
-if TYPE_CHECKING:
-    from .fitted import MixedFit
+
+def model_matrix(fit: MixedFit, part: Literal["fixed", "random"] = "fixed") -> Any:
+    """Give X as a frame, or Z as a sparse matrix with the levels of every term side by side.
+
+    Parameters
+    ----------
+    fit
+        The model.
+    part
+        ``"fixed"`` or ``"random"``.
+
+    Returns
+    -------
+    ``(n_obs, p)`` frame, or ``(n_obs, q)`` sparse array.
+
+    Raises
+    ------
+    InputError
+        If `part` is neither.
+    """
+    check_choice("part", part, ("fixed", "random"))
+    return fixed_frame(fit) if part == "fixed" else random_matrix(fit)
 
 
 def fixed_frame(fit: MixedFit) -> pd.DataFrame:
@@ -72,6 +93,24 @@ QUANTITIES: dict[str, Callable[[Any], Any]] = {
 
 
 def get_me(fit: MixedFit, name: str) -> Any:
-    """One of :data:`QUANTITIES`."""
+    """Give any inner quantity by lme4's name.
+
+    Parameters
+    ----------
+    fit
+        The model.
+    name
+        ``"X"``, ``"Z"``, ``"Zt"``, ``"y"``, ``"mu"``, ``"beta"``, ``"fixef"``, ``"theta"``, ``"Lambda"``, ``"b"``,
+        ``"sigma"``, ``"offset"``, ``"weights"``, ``"flist"``, ``"cnms"``, ``"n"``, ``"p"``, ``"q"``, ``"is_REML"``.
+
+    Returns
+    -------
+    An array, a sparse array, a frame, a number or names.
+
+    Raises
+    ------
+    InputError
+        If there is no such quantity.
+    """
     check_choice("name", name, QUANTITIES)
     return QUANTITIES[name](fit)

@@ -1,8 +1,8 @@
-"""Predictions for the data and for new ones, with all, some or none of the random effects."""
+"""Predictions and simulated responses, with all, some or none of the random effects."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -11,12 +11,10 @@ from numpy.typing import NDArray
 from .._design import ReTerm
 from .._errors import InputError
 from .._formula import parse_formula
-from .checks import check_choice, check_flag
-from .means import inverse_link
+from .checks import check_choice, check_count, check_flag, random_generator
+from .fitted import MixedFit
+from .scales import inverse_link
 from .update import term_key
-
-if TYPE_CHECKING:
-    from .fitted import MixedFit
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -31,7 +29,7 @@ def predict(
     allow_new_levels: bool = False,
     offset: Any = None,
 ) -> pd.Series:
-    """Predict.
+    """Predict the linear predictor or the mean, for the data or for new ones.
 
     Parameters
     ----------
@@ -52,6 +50,11 @@ def predict(
     Returns
     -------
     One prediction per row, on the index of the data.
+
+    Raises
+    ------
+    InputError
+        If `newdata` lacks a column, or has levels that the model does not know.
     """
     check_choice("type", type, ("link", "response"))
     check_flag("allow_new_levels", allow_new_levels)
@@ -64,7 +67,7 @@ def predict(
     design = fit.prepared.design
     chosen = chosen_terms(fit, re_form)
     if newdata is None:
-        eta = fixed_part(fit) + random_part(fit, chosen)
+        eta = fit.fixed_part() + fit.random_part(chosen)
         index = fit.data.index[design.kept]
     else:
         X, Zs = design.at(newdata)
@@ -72,26 +75,11 @@ def predict(
         for i in chosen:
             codes = new_codes(design.random[i], newdata, allow_new_levels)
             known = codes >= 0
-            modes = _term_modes(fit, i)
+            modes = fit.term_modes(i)
             eta[known] += np.einsum("nk,nk->n", Zs[i][known], modes[codes[known]])
         index = newdata.index
     values = inverse_link(fit.family, eta) if type == "response" else eta
     return pd.Series(values, index=index, name="prediction")
-
-
-def fixed_part(fit: MixedFit) -> FloatArray:
-    """``(n_obs,)`` the predictor without random effects, with the offset."""
-    out: FloatArray = fit.prepared.design.fixed.X @ fit.beta + fit.prepared.offset
-    return out if fit.limit is None else out + fit.limit.ends
-
-
-def random_part(fit: MixedFit, chosen: list[int] | None = None) -> FloatArray:
-    """``(n_obs,)`` sum of ``Z b`` over terms, all of them by default."""
-    random = fit.prepared.design.random
-    out = np.zeros(fit.nobs)
-    for i in range(len(random)) if chosen is None else chosen:
-        out += np.einsum("nk,nk->n", random[i].Z, _term_modes(fit, i)[random[i].codes])
-    return out
 
 
 def chosen_terms(fit: MixedFit, re_form: str | float | None) -> list[int]:
@@ -141,11 +129,6 @@ def new_codes(term: ReTerm, data: pd.DataFrame, allow_new_levels: bool) -> IntAr
     return codes
 
 
-def _term_modes(fit: MixedFit, number: int) -> FloatArray:
-    place = next(place for place in fit.prepared.places if place.term == number)
-    return fit.modes[place.block][:, place.columns]
-
-
 def _new_offset(fit: MixedFit, data: pd.DataFrame, offset: Any) -> FloatArray:
     total = np.zeros(len(data))
     inside = fit.prepared.design.offset_at(data)
@@ -169,3 +152,63 @@ def _new_offset(fit: MixedFit, data: pd.DataFrame, offset: Any) -> FloatArray:
             "exposure), or write it into the formula as offset(...)"
         )
     return total
+
+
+def simulate(
+    fit: MixedFit,
+    nsim: int = 1,
+    *,
+    seed: int | np.random.Generator | None = None,
+    re_form: str | float | None = "NA",
+) -> pd.DataFrame:
+    """Simulate new responses from the model.
+
+    Parameters
+    ----------
+    fit
+        The model.
+    nsim
+        Number of data sets.
+    seed
+        Seed or generator.
+    re_form
+        ``"NA"`` (default, as in lme4): random effects are drawn anew; None: they stay at their conditional modes; a
+        formula: those of its terms stay, the others are drawn.
+
+    Returns
+    -------
+    ``nobs`` x `nsim`, on the index of the data: numbers, counts, or shares of successes.
+
+    Raises
+    ------
+    InputError
+        If `nsim` or `re_form` is not one of what is allowed.
+    """
+    check_count("nsim", nsim, 1, "at least one data set is needed")
+    rng = random_generator(seed)
+    draws = np.column_stack([draw(fit, rng, re_form) for _ in range(nsim)])
+    names = [f"sim_{i + 1}" for i in range(nsim)]
+    return pd.DataFrame(draws, index=fit.data.index[fit.prepared.design.kept], columns=names)
+
+
+def draw(fit: MixedFit, rng: np.random.Generator, re_form: str | float | None = "NA") -> FloatArray:
+    """``(nobs,)`` one simulated response."""
+    design = fit.prepared.design
+    stay = chosen_terms(fit, re_form)
+    eta = fit.fixed_part() + fit.random_part(stay)
+    for place in fit.prepared.places:
+        if place.term not in stay:
+            term = design.random[place.term]
+            b = rng.standard_normal((len(term.levels), term.Z.shape[1])) @ fit.term_lambda(place).T
+            eta += np.einsum("nk,nk->n", term.Z, b[term.codes])
+    mu = inverse_link(fit.family, eta)
+    if fit.family == "gaussian":
+        w = 1.0 if fit.weights is None else fit.weights
+        return mu + fit.sigma / np.sqrt(w) * rng.standard_normal(fit.nobs)
+    if fit.family == "binomial":
+        trials = np.ones(fit.nobs) if fit.weights is None else fit.weights
+        return rng.binomial(np.round(trials).astype(np.int64), mu) / trials
+    if fit.family == "nb":
+        phi = max(float(getattr(fit, "dispersion", 0.0)), 1e-12)
+        mu = mu * rng.gamma(1.0 / phi, phi, fit.nobs)
+    return rng.poisson(np.minimum(mu, 1e15)).astype(np.float64)

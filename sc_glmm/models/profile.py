@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,11 +10,10 @@ from scipy.optimize import brentq, minimize
 
 from .._engine.lmm import LmmWork, build_problem, evaluate
 from .._engine.lmm_fit import fit_lmm, one_blas_thread
-
-if TYPE_CHECKING:
-    from .._engine.structure import Arrow
-    from .lmm import LmmFit
-    from .prepare import Prepared
+from .._engine.structure import Arrow
+from .lmm import LmmModel
+from .prepare import Prepared
+from .varcorr import variance_names, variance_values
 
 FloatArray = NDArray[np.float64]
 
@@ -23,10 +21,8 @@ FloatArray = NDArray[np.float64]
 WALL = 1e10
 
 
-def profile_variances(fit: LmmFit, cutoff: float) -> FloatArray:
+def profile_variances(fit: LmmModel, cutoff: float) -> FloatArray:
     """``(n_par, 2)`` bounds of standard deviations, correlations and sigma of an ML fit."""
-    from .confint import variance_names, variance_values
-
     names, best = variance_names(fit), np.nan_to_num(variance_values(fit))
     lower = np.array([-1.0 if name.startswith("cor_") else 0.0 for name in names])
     upper = np.array([1.0 if name.startswith("cor_") else np.inf for name in names])
@@ -105,7 +101,7 @@ def factor_entries(values: FloatArray, sizes: Sequence[int]) -> FloatArray | Non
 class VarianceDeviance:
     """The deviance as a function of standard deviations, correlations and sigma, with its gradient."""
 
-    def __init__(self, fit: LmmFit) -> None:
+    def __init__(self, fit: LmmModel) -> None:
         self.fit = fit
         self.work = LmmWork(fit.problem)
         self.engine, self.sizes = engine_places(fit.prepared, fit.problem.arrow, fit.problem.scaling.order)
@@ -149,7 +145,7 @@ class VarianceDeviance:
         return float(value), grad
 
 
-def profile_fixed(fit: LmmFit, cutoff: float) -> FloatArray:
+def profile_fixed(fit: LmmModel, cutoff: float) -> FloatArray:
     """``(p, 2)`` bounds of the fixed effects of an ML fit: each is held by moving it to the offset."""
     prepared = fit.prepared
     minimum = 2.0 * fit.solution.point.value

@@ -6,7 +6,6 @@ One is held, and the deviance (Laplace or quadrature) minimised over the others 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +17,9 @@ from .._engine.laplace.records import Likelihood
 from .._engine.structure import scale_theta
 from .._errors import InputError
 from .._families.registry import FAMILIES
-from .glmm import build_counts, maximise
+from .glmm import GlmmModel, build_counts, maximise
 from .profile import WALL, engine_places, factor_entries, find_bounds
-
-if TYPE_CHECKING:
-    from .glmm import GlmmFit
+from .varcorr import variance_names, variance_values
 
 FloatArray = NDArray[np.float64]
 
@@ -33,7 +30,7 @@ _FAR = 1e6
 class GlmmDeviance:
     """The deviance as a function of standard deviations, correlations, fixed effects and log dispersion."""
 
-    def __init__(self, fit: GlmmFit) -> None:
+    def __init__(self, fit: GlmmModel) -> None:
         self.family = FAMILIES[fit.family]
         self.structure, self.nodes, stats = build_counts(fit.prepared, fit.y, fit.weights, self.family)
         self.like = Likelihood(self.family.code, self.family.has_dispersion, False)
@@ -85,13 +82,11 @@ class GlmmDeviance:
         return 2.0 * float(value), 2.0 * grad
 
 
-def profile_glmm(fit: GlmmFit, cutoff: float) -> FloatArray:
+def profile_glmm(fit: GlmmModel, cutoff: float) -> FloatArray:
     """``(n_variances + p, 2)`` bounds of standard deviations, correlations and fixed effects of an ML fit.
 
     What is infinite in a separated model has one bound; all else is profiled in the limit.
     """
-    from .confint import variance_names, variance_values
-
     if fit.limit is not None:
         infinite = fit.infinite(np.eye(len(fit.beta)))
         inside = profile_glmm(in_limit(fit), cutoff)
@@ -159,7 +154,7 @@ def profile_glmm(fit: GlmmFit, cutoff: float) -> FloatArray:
     return out
 
 
-def in_limit(fit: GlmmFit) -> GlmmFit:
+def in_limit(fit: GlmmModel) -> GlmmModel:
     """The model of what stays in the limit of a separated one."""
     limit = fit.limit
     if limit is None:
@@ -176,7 +171,7 @@ def in_limit(fit: GlmmFit) -> GlmmFit:
     )
 
 
-def _one_bound(fit: GlmmFit, j: int, end: float, cutoff: float) -> tuple[float, float]:
+def _one_bound(fit: GlmmModel, j: int, end: float, cutoff: float) -> tuple[float, float]:
     """The interval of a coefficient whose estimate is infinite: where the likelihood has fallen by the cutoff.
 
     The coefficient is held by the offset, and the rest fitted, in its own limit if it has one.

@@ -1,22 +1,21 @@
-"""The summary of a fit: one record with all its numbers, rendered as text and as HTML in R's order."""
+"""The summary of a fit: one record with all its numbers, laid out as text and as HTML in R's order."""
 
 from __future__ import annotations
 
+import html
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from .._engine.optimize import ACCEPTED
-from .glmm import GlmmFit
-from .lmm import LmmFit
-from .means import LINKS
+from .fitted import MixedFit
+from .glmm import GlmmModel
+from .lmm import LmmModel
+from .scales import LINKS
+from .table import abbreviate, aligned, format_column, format_p, format_test, format_together, stars
 from .varcorr import TermVariance, term_variances
 from .wald import METHODS, ddf_method, single_tests
-
-if TYPE_CHECKING:
-    from .fitted import MixedFit
 
 FAMILY_WORDS = {"poisson": "poisson", "binomial": "binomial", "nb": "negative binomial"}
 
@@ -65,20 +64,16 @@ class Summary:
     notes: tuple[str, ...]
 
     def __str__(self) -> str:
-        from .render import summary_text
-
         return summary_text(self)
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        from .render import summary_html
-
         return summary_html(self)
 
 
 def summarise(fit: MixedFit, *, ddf: str | None = None) -> Summary:
-    """Build the summary.
+    """Summarise the model in R's order, as text and as HTML.
 
     Parameters
     ----------
@@ -91,6 +86,11 @@ def summarise(fit: MixedFit, *, ddf: str | None = None) -> Summary:
     Returns
     -------
     A record that prints itself.
+
+    Raises
+    ------
+    InputError
+        If these degrees of freedom are not defined for the model.
     """
     method = ddf_method(fit, ddf)
     fixed = single_tests(fit, np.eye(len(fit.beta)), method)
@@ -119,18 +119,18 @@ def summarise(fit: MixedFit, *, ddf: str | None = None) -> Summary:
 
 
 def _title(fit: MixedFit, method: str) -> str:
-    if isinstance(fit, LmmFit):
+    if isinstance(fit, LmmModel):
         how = "REML" if fit.reml else "maximum likelihood"
         tests = "" if method == "asymptotic" else f". t-tests use {METHODS[method]} method"
         return f"Linear mixed model fit by {how}{tests}"
-    n_agq = fit.n_agq if isinstance(fit, GlmmFit) else 1
+    n_agq = fit.n_agq if isinstance(fit, GlmmModel) else 1
     how = "Laplace Approximation" if n_agq == 1 else f"Adaptive Gauss-Hermite Quadrature, n_agq = {n_agq}"
     by = "restricted maximum likelihood" if fit.reml else "maximum likelihood"
     return f"Generalized linear mixed model fit by {by} ({how})"
 
 
 def _family(fit: MixedFit) -> str:
-    if not isinstance(fit, GlmmFit):
+    if not isinstance(fit, GlmmModel):
         return ""
     text = f"{FAMILY_WORDS[fit.family]} ( {LINKS[fit.family]} )"
     if fit.family == "nb":
@@ -184,3 +184,147 @@ def _why_not_converged(fit: MixedFit) -> str:
         f"not converged: Newton decrement {fit.decrement:.2g} at the end (accepted below {ACCEPTED:g}); centre and "
         "scale covariates, or simplify the random effects"
     )
+
+
+# --- the same cells, laid out in two ways
+
+Cells = list[list[str]]
+
+# R stops printing correlations where there are more columns than this.
+MAX_CORRELATED = 20
+LEGEND = "Signif. codes:  0 '***' 0.001 '**' 0.01 '*' 0.05 '.' 0.1 ' ' 1"
+
+
+def random_cells(summary: Summary) -> Cells:
+    """Groups, Name, Variance, Std.Dev., Corr."""
+    has_residual = not np.isnan(summary.sigma)
+    sds = [float(sd) for term in summary.random for sd in term.sd] + ([summary.sigma] if has_residual else [])
+    variances = format_column([sd**2 for sd in sds])
+    deviations = format_column(sds)
+    widest = max(len(term.names) for term in summary.random)
+    rows: Cells = [["Groups", "Name", "Variance", "Std.Dev.", *(["Corr"] + [""] * (widest - 2) if widest > 1 else [])]]
+    i = 0
+    for term in summary.random:
+        for r, name in enumerate(term.names):
+            corr = ["" if np.isnan(c) else f"{c:.2f}" for c in term.corr[r, :r]]
+            corr += [""] * (widest - 1 - len(corr))
+            rows.append([term.group if r == 0 else "", name, variances[i], deviations[i], *corr])
+            i += 1
+    if has_residual:
+        rows.append(["Residual", "", variances[i], deviations[i], *[""] * (widest - 1)])
+    return rows
+
+
+def fixed_cells(summary: Summary) -> Cells:
+    """Name, estimate, standard error, df (t tests), statistic, p, stars."""
+    fixed = summary.fixed
+    has_df = "df" in fixed.columns
+    letter = "t" if has_df else "z"
+    names = {"estimate": "Estimate", "se": "Std. Error", **({"df": "df"} if has_df else {})}
+    cells = format_together([list(fixed[column]) for column in names])
+    columns = [["", *fixed.index.astype(str)]]
+    columns += [[head, *texts] for head, texts in zip(names.values(), cells, strict=True)]
+    columns.append([f"{letter} value", *format_test(list(fixed["stat"]))])
+    columns.append([f"Pr(>|{letter}|)", *format_p(list(fixed["p_value"]))])
+    columns.append(["", *(stars(p) for p in fixed["p_value"])])
+    return [list(row) for row in zip(*columns, strict=True)]
+
+
+def correlation_cells(summary: Summary) -> Cells:
+    """Lower triangle of the correlations of the fixed effects."""
+    names = [str(name).replace("[T.", "").replace("]", "") for name in summary.correlation.index]
+    short = [abbreviate(name) for name in names]
+    values = summary.correlation.to_numpy()
+    rows: Cells = [["", *short[:-1]]]
+    for i in range(1, len(names)):
+        rows.append(
+            [
+                abbreviate(names[i], 10),
+                *(
+                    f"{round(values[i, j], 3) + 0.0:.3f}" if j < i and np.isfinite(values[i, j]) else ""
+                    for j in range(len(names) - 1)
+                ),
+            ]
+        )
+    return rows
+
+
+def criterion_cells(summary: Summary) -> Cells:
+    """AIC, BIC, logLik, deviance, df.resid."""
+    values = [f"{v:.0f}" if name == "df.resid" else f"{v:.1f}" for name, v in summary.criteria.items()]
+    return [list(summary.criteria), values]
+
+
+def residual_cells(summary: Summary) -> Cells:
+    """Quantiles of the scaled residuals."""
+    return [list(summary.residuals), format_column([float(np.round(v, 4)) for v in summary.residuals.values()], 5)]
+
+
+def groups_line(summary: Summary) -> str:
+    """Number of observations and of levels."""
+    groups = "; ".join(f"{name}, {n}" for name, n in summary.ngrps.items())
+    return f"Number of obs: {summary.nobs}, groups:  {groups}"
+
+
+def summary_text(summary: Summary) -> str:
+    """As R prints it."""
+    lines = [summary.title]
+    if summary.family:
+        lines.append(f" Family: {summary.family}")
+    lines += [f"Formula: {summary.formula}", ""]
+    if len(summary.criteria) == 1:
+        ((name, value),) = summary.criteria.items()
+        lines.append(f"{name}: {value:.1f}")
+    else:
+        lines.append(_right(criterion_cells(summary)))
+    lines += ["", "Scaled residuals:", _right(residual_cells(summary)), "", "Random effects:"]
+    random = random_cells(summary)
+    lines.append(_indent(aligned(random, [True, True] + [False] * (len(random[0]) - 2))))
+    lines += [groups_line(summary), "", "Fixed effects:"]
+    fixed = fixed_cells(summary)
+    lines.append(aligned(fixed, [True] + [False] * (len(fixed[0]) - 2) + [True]))
+    if (summary.fixed["p_value"] < 0.1).any():
+        lines += ["---", LEGEND]
+    p = len(summary.correlation)
+    if 1 < p <= MAX_CORRELATED:
+        cells = correlation_cells(summary)
+        lines += ["", "Correlation of Fixed Effects:", aligned(cells, [True] + [False] * (p - 1))]
+    elif p > MAX_CORRELATED:
+        lines += ["", f"Correlation of fixed effects not shown for p = {p} > {MAX_CORRELATED}; see vcov()"]
+    lines += ["", *summary.notes] if summary.notes else []
+    return "\n".join(lines)
+
+
+def summary_html(summary: Summary) -> str:
+    """The same cells as HTML tables."""
+    parts = [f"<p><strong>{html.escape(summary.title)}</strong><br>"]
+    if summary.family:
+        parts.append(f"Family: {html.escape(summary.family)}<br>")
+    parts.append(f"Formula: <code>{html.escape(summary.formula)}</code></p>")
+    if len(summary.criteria) == 1:
+        ((name, value),) = summary.criteria.items()
+        parts.append(f"<p>{name}: {value:.1f}</p>")
+    else:
+        parts.append(_table(criterion_cells(summary)))
+    parts += ["<p>Scaled residuals</p>", _table(residual_cells(summary))]
+    parts += ["<p>Random effects</p>", _table(random_cells(summary)), f"<p>{html.escape(groups_line(summary))}</p>"]
+    parts += ["<p>Fixed effects</p>", _table(fixed_cells(summary))]
+    if 1 < len(summary.correlation) <= MAX_CORRELATED:
+        cells = correlation_cells(summary)
+        parts += ["<details><summary>Correlation of fixed effects</summary>", _table(cells), "</details>"]
+    parts += [f"<p>{html.escape(note)}</p>" for note in summary.notes]
+    return "".join(parts)
+
+
+def _right(cells: Cells) -> str:
+    return aligned(cells, [False] * len(cells[0]))
+
+
+def _indent(text: str) -> str:
+    return "\n".join(f" {line}" for line in text.splitlines())
+
+
+def _table(cells: Cells) -> str:
+    head = "".join(f"<th>{html.escape(c)}</th>" for c in cells[0])
+    rows = "".join("<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in row) + "</tr>" for row in cells[1:])
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"

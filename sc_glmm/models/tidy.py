@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pandas as pd
 from scipy import stats
 
 from .checks import check_level
-from .varcorr import varcorr_frame
+from .fitted import MixedFit
+from .predict import predict
+from .varcorr import varcorr
 from .wald import single_tests
-
-if TYPE_CHECKING:
-    from .fitted import MixedFit
 
 
 def tidy(fit: MixedFit, *, ddf: str | None = None, conf_level: float | None = None) -> pd.DataFrame:
@@ -32,6 +29,11 @@ def tidy(fit: MixedFit, *, ddf: str | None = None, conf_level: float | None = No
     -------
     ``effect`` (fixed or ran_pars), ``group``, ``term``, ``estimate`` (standard deviations and correlations for random
     effects), ``se, df, stat, p_value``.
+
+    Raises
+    ------
+    InputError
+        If an option is not one of its values.
     """
     fixed = single_tests(fit, np.eye(len(fit.beta)), ddf)
     fixed.insert(0, "effect", "fixed")
@@ -44,7 +46,7 @@ def tidy(fit: MixedFit, *, ddf: str | None = None, conf_level: float | None = No
         fixed["conf_low"] = fixed["estimate"] - quantile * fixed["se"]
         fixed["conf_high"] = fixed["estimate"] + quantile * fixed["se"]
     rows = []
-    for grp, var1, var2, _, value in varcorr_frame(fit).itertuples(index=False):
+    for grp, var1, var2, _, value in varcorr(fit).itertuples(index=False):
         if pd.isna(var1):
             name = "sd__Observation"
         else:
@@ -76,6 +78,6 @@ def augment(fit: MixedFit) -> pd.DataFrame:
     """The rows used, with ``fitted`` (conditional mean), ``fixed`` (without random effects) and ``resid``."""
     out = fit.data.loc[fit.prepared.design.kept].copy()
     out["fitted"] = fit.fitted()
-    out["fixed"] = fit.predict(re_form="NA", type="response").to_numpy()
+    out["fixed"] = predict(fit, re_form="NA", type="response").to_numpy()
     out["resid"] = fit.residuals()
     return out

@@ -10,20 +10,18 @@ import inspect
 import re
 import warnings
 from collections.abc import Hashable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .._errors import InputError, ScGlmmWarning
 from .._formula import MixedFormula, RandomTerm, Term, parse_formula, term_text
-
-if TYPE_CHECKING:
-    from .fitted import MixedFit
+from .fitted import MixedFit
 
 # A dot that stands alone, in or outside of brackets; text in backticks is skipped.
 _DOT = re.compile(r"`[^`]*`|(?<![\w.)\]])\.(?![\w.])")
 
 
 def update(fit: MixedFit, formula: str | None = None, **changes: Any) -> Any:
-    """Fit again.
+    """Fit again with a changed formula, data or options; dots in the formula stand for what was there.
 
     Parameters
     ----------
@@ -37,11 +35,13 @@ def update(fit: MixedFit, formula: str | None = None, **changes: Any) -> Any:
     Returns
     -------
     A new fit.
-    """
-    from .glmer import glmer
-    from .lmer import lmer
 
-    make = lmer if fit.family == "gaussian" else glmer
+    Raises
+    ------
+    InputError
+        If the formula or an option cannot be read, or the new model cannot be fitted.
+    """
+    make = fit.fitter
     allowed = set(inspect.signature(make).parameters) - {"formula"}
     unknown = sorted(set(changes) - allowed)
     if unknown:

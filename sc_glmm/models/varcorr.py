@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from .fitted import MixedFit
+from .fitted import MixedFit
 
 FloatArray = NDArray[np.float64]
 
@@ -50,7 +48,7 @@ def term_variances(fit: MixedFit) -> list[TermVariance]:
     return out
 
 
-def varcorr_frame(fit: MixedFit) -> pd.DataFrame:
+def varcorr(fit: MixedFit) -> pd.DataFrame:
     """``grp, var1, var2, vcov, sdcor``: the variances of each group, its covariances, and last the residual.
 
     `var2` is None and `sdcor` a standard deviation for a variance; `sdcor` is a correlation for a covariance.
@@ -65,3 +63,23 @@ def varcorr_frame(fit: MixedFit) -> pd.DataFrame:
     if fit.family == "gaussian":
         rows.append(("Residual", None, None, fit.sigma**2, fit.sigma))
     return pd.DataFrame(rows, columns=["grp", "var1", "var2", "vcov", "sdcor"])
+
+
+def variance_names(fit: MixedFit) -> list[str]:
+    """Names of the variance parameters: ``sd_Days|Subject``, ``cor_Days.Intercept|Subject``, ``sigma``."""
+    names = []
+    for term in term_variances(fit):
+        for c in range(len(term.names)):
+            for r in range(c, len(term.names)):
+                one = f"sd_{term.names[c]}" if r == c else f"cor_{term.names[r]}.{term.names[c]}"
+                names.append(f"{one}|{term.group}")
+    return [*names, "sigma"] if fit.family == "gaussian" else names
+
+
+def variance_values(fit: MixedFit) -> FloatArray:
+    """Standard deviations and correlations in the order of :func:`variance_names`."""
+    values = []
+    for term in term_variances(fit):
+        k = len(term.names)
+        values += [term.sd[c] if r == c else term.corr[r, c] for c in range(k) for r in range(c, k)]
+    return np.array([*values, fit.sigma] if fit.family == "gaussian" else values)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,10 +14,8 @@ from .._design import build_contrasts, residual_df, untestable_terms
 from .._display import warn_notes
 from .._errors import DesignError, InputError
 from .._inference.ddf import kenward_roger, satterthwaite
-from .lmm import LmmFit
-
-if TYPE_CHECKING:
-    from .fitted import MixedFit
+from .fitted import MixedFit
+from .lmm import LmmModel
 
 FloatArray = NDArray[np.float64]
 
@@ -43,11 +41,11 @@ class JointTest:
 def ddf_method(fit: MixedFit, ddf: str | None) -> str:
     """The method by its full name; Satterthwaite for Gaussian models and none for others by default."""
     if ddf is None:
-        return "satterthwaite" if isinstance(fit, LmmFit) else "asymptotic"
+        return "satterthwaite" if isinstance(fit, LmmModel) else "asymptotic"
     name = _SHORT.get(ddf.lower(), ddf.lower()) if isinstance(ddf, str) else ""
     if name not in METHODS:
         raise InputError(f"ddf={ddf!r}: allowed are {', '.join(map(repr, (*METHODS, *_SHORT)))}")
-    if name in ("satterthwaite", "kenward-roger") and not isinstance(fit, LmmFit):
+    if name in ("satterthwaite", "kenward-roger") and not isinstance(fit, LmmModel):
         raise InputError(
             f"ddf={ddf!r} is defined for linear mixed models; for counts and trials use 'asymptotic' or, with few "
             "groups, 'between-within' or a bootstrap (bootstrap_lrt)"
@@ -59,7 +57,7 @@ def single_tests(fit: MixedFit, L: FloatArray, ddf: str | None = None) -> pd.Dat
     """Each row of ``L (k, p)`` on its own: ``estimate, se, df, stat, p_value``."""
     method = ddf_method(fit, ddf)
     L = np.atleast_2d(L)
-    cov = fit.kenward_roger_parts.adjusted if isinstance(fit, LmmFit) and method == "kenward-roger" else fit.cov_beta
+    cov = fit.kenward_roger_parts.adjusted if isinstance(fit, LmmModel) and method == "kenward-roger" else fit.cov_beta
     estimate = fit.estimate(L)
     with np.errstate(invalid="ignore", divide="ignore"):
         se = np.where(fit.infinite(L) == 0.0, np.sqrt(np.einsum("kp,pq,kq->k", L, cov, L)), np.nan)
@@ -77,11 +75,11 @@ def joint_test(fit: MixedFit, L: FloatArray, ddf: str | None = None) -> JointTes
     if (fit.infinite(L) != 0.0).any():
         return JointTest(np.nan, len(L), np.inf, np.nan)
     cov, scale, df = fit.cov_beta, 1.0, np.inf
-    if isinstance(fit, LmmFit) and method == "kenward-roger":
+    if isinstance(fit, LmmModel) and method == "kenward-roger":
         parts = fit.kenward_roger_parts
         cov = parts.adjusted
         df, scale = kenward_roger(L, parts)
-    elif isinstance(fit, LmmFit) and method == "satterthwaite":
+    elif isinstance(fit, LmmModel) and method == "satterthwaite":
         df = satterthwaite(L, fit.satterthwaite_parts)[1]
     elif method == "between-within":
         df = _between_within(fit, L)
@@ -108,6 +106,11 @@ def contrast(fit: MixedFit, contrasts: Any = None, *, ddf: str | None = None) ->
     Returns
     -------
     One row per contrast: in words, estimate, standard error (one-row contrasts), degrees of freedom, t or F, p.
+
+    Raises
+    ------
+    InputError
+        If a contrast cannot be read, or the data cannot tell its value.
     """
     rows: dict[str, dict[str, Any]] = {}
     made = build_contrasts(fit.prepared.design, contrasts)
@@ -134,9 +137,9 @@ def contrast(fit: MixedFit, contrasts: Any = None, *, ddf: str | None = None) ->
 def _one_df(fit: MixedFit, row: FloatArray, method: str) -> float:
     if not np.any(row):
         return np.nan
-    if isinstance(fit, LmmFit) and method == "satterthwaite":
+    if isinstance(fit, LmmModel) and method == "satterthwaite":
         return float(satterthwaite(row[None, :], fit.satterthwaite_parts)[0][0])
-    if isinstance(fit, LmmFit) and method == "kenward-roger":
+    if isinstance(fit, LmmModel) and method == "kenward-roger":
         return kenward_roger(row[None, :], fit.kenward_roger_parts)[0]
     return _between_within(fit, row[None, :]) if method == "between-within" else np.inf
 

@@ -10,9 +10,7 @@ import numpy as np
 import pandas as pd
 
 from sc_glmm._errors import ScGlmmWarning
-from sc_glmm.models import glmer, lmer
-from sc_glmm.models.glmm import GlmmFit
-from sc_glmm.models.lmm import LmmFit
+from sc_glmm.models import GlmmFit, LmmFit, glmer, lmer
 from tests.reference import load
 
 

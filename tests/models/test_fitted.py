@@ -11,7 +11,7 @@ import pytest
 
 import sc_glmm
 from sc_glmm.models import LmmFit, bootstrap_lrt, glmer, lmer
-from sc_glmm.models.ranova import mixture_p
+from sc_glmm.models.lrt import mixture_p
 from tests.reference import load
 
 OWLS = "SiblingNegotiation ~ FoodTreatment * SexParent + offset(logBroodSize) + (1 | Nest)"

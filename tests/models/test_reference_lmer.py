@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sc_glmm._inference.ddf import kenward_roger, satterthwaite
-from sc_glmm.models.lmm import finish_fit
+from sc_glmm.models import LmmFit
 from tests.models import compare
 from tests.reference import load
 
@@ -135,8 +135,8 @@ def test_insteval():
     np.testing.assert_allclose(df, ref["df"], rtol=1e-6, atol=1e-3)
 
 
-def test_finish_fit_is_a_function_of_its_arguments():
+def test_optimise_is_a_function_of_its_arguments():
     fit = compare.lmm("sleepstudy_slope_reml")
-    again = finish_fit(fit.prepared, fit.data, fit.y, fit.weights, True, fit.options, fit.problem)
+    again = LmmFit.optimise(fit.prepared, fit.data, fit.y, fit.weights, True, fit.options, fit.problem)
     np.testing.assert_array_equal(again.theta, fit.theta)
     np.testing.assert_array_equal(again.beta, fit.beta)
