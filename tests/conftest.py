@@ -12,7 +12,9 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import pytest
+import scipy.linalg  # noqa: F401 (its BLAS must be loaded to be limited)
 from hypothesis import settings
+from threadpoolctl import threadpool_limits
 
 
 def _kernel_digest() -> str:
@@ -46,6 +48,10 @@ def _use_own_numba_cache() -> None:
 
 
 _use_own_numba_cache()
+# The matrices of tests are small. Two threads that wait for each other take twice the time of one, and many times as
+# long where the cores are shared.
+threadpool_limits(1, user_api="blas")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 matplotlib.use("agg")
 # Random examples find new trouble at a desk; a check of a change must say the same each time. No clock decides.
 settings.register_profile("desk", deadline=None)
