@@ -60,7 +60,7 @@ def unseen(fixed: FixedDesign, full: FloatArray) -> BoolArray:
     """``(q, n_aliased)`` whether each row of `full` has weight on the direction of each dropped column."""
     if not fixed.aliased:
         return np.zeros((len(full), 0), dtype=bool)
-    found: BoolArray = np.abs(_gaps(fixed, full)) > TOLERANCE
+    found: BoolArray = np.abs(_gaps(fixed, full)[0]) > TOLERANCE
     return found
 
 
@@ -160,8 +160,8 @@ def _equation(fixed: FixedDesign, i: int) -> str:
     return f"{fixed.aliased[i]} = {' '.join(parts).removeprefix('+ ')}{more}"
 
 
-def _gaps(fixed: FixedDesign, full: FloatArray) -> FloatArray:
-    """``(q, n_aliased)`` weights of the rows on what the data cannot see, for rows and columns of unit size."""
+def _gaps(fixed: FixedDesign, full: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """``(q, n_aliased)`` weights on what the data cannot see, for rows and columns of unit size; sizes of the rows."""
     keep = list(fixed.keep)
     aliased = [j for j in range(full.shape[1]) if j not in set(keep)]
     size = np.empty(full.shape[1])
@@ -170,22 +170,22 @@ def _gaps(fixed: FixedDesign, full: FloatArray) -> FloatArray:
     size[size == 0.0] = 1.0
     scaled = full / size
     row = np.abs(scaled).max(axis=1, keepdims=True, initial=0.0)
-    scaled = scaled / np.where(row > 0.0, row, 1.0)
+    row[row == 0.0] = 1.0
+    scaled = scaled / row
     weights = fixed.alias_weights * size[keep][:, None] / size[aliased]
-    gaps: FloatArray = scaled[:, aliased] - scaled[:, keep] @ weights
-    return gaps
+    return scaled[:, aliased] - scaled[:, keep] @ weights, row
 
 
 def _seen_combinations(fixed: FixedDesign, full: FloatArray) -> FloatArray:
     """A basis of the combinations of rows that the data can tell, each with largest weight 1."""
-    gaps = _gaps(fixed, full)
+    gaps, size = _gaps(fixed, full)
     left, values, _ = np.linalg.svd(gaps, full_matrices=True)
     rank = int(np.sum(values > TOLERANCE))
     # reduced to echelon form, so that each combination uses as few rows as there can be
-    combos = _reduced(left[:, rank:].T)
-    size = np.abs(full).max(axis=1)
-    rows: FloatArray = combos @ (full / np.where(size > 0.0, size, 1.0)[:, None])
-    return rows[np.any(np.abs(rows) > TOLERANCE, axis=1)]
+    rows: FloatArray = _reduced(left[:, rank:].T) @ (full / size)
+    rows = rows / np.abs(rows).max(axis=1, keepdims=True)
+    whole = np.round(rows)
+    return np.where(np.abs(rows - whole) < 1e-9, whole, rows)
 
 
 def _reduced(rows: FloatArray) -> FloatArray:

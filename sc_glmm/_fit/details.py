@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -59,27 +60,46 @@ def arms_of(formula: MixedFormula, frame: pd.DataFrame) -> dict[str, pd.Series]:
     return categorical
 
 
+@dataclass(frozen=True)
+class ArmSamples:
+    """How many samples have a cell in an arm: a level of a factor of the fixed part."""
+
+    factor: str
+    level: str
+    n_samples: int
+
+
+def arm_samples(formula: MixedFormula, frame: pd.DataFrame) -> list[ArmSamples]:
+    """Samples (levels of the finest grouping factor) in each arm."""
+    samples = samples_of(formula, frame)
+    if not samples:
+        return []
+    levels = next(iter(samples.values()))
+    return [
+        ArmSamples(name, str(arm), int(inside.nunique()))
+        for name, arms in arms_of(formula, frame).items()
+        for arm, inside in levels.groupby(arms, observed=True)
+    ]
+
+
 def count_samples(formula: MixedFormula, frame: pd.DataFrame) -> dict[str, int]:
-    """Levels of every grouping factor, and samples (levels of the finest one) in each arm, by name of their column.
+    """Levels of every grouping factor, and samples in each arm, by name of their column in the table of details.
 
     ``n_sample`` and ``n_sample[disease: AD]``: samples with a cell in the arm.
     """
     samples = samples_of(formula, frame)
     counts = {f"n_{name}": int(levels.nunique()) for name, levels in samples.items()}
-    if not samples:
-        return counts
-    finest, levels = next(iter(samples.items()))
-    for name, arms in arms_of(formula, frame).items():
-        for arm, inside in levels.groupby(arms, observed=True):
-            counts[f"n_{finest}[{name}: {arm}]"] = int(inside.nunique())
-    return counts
+    finest = next(iter(samples), "")
+    return counts | {f"n_{finest}[{a.factor}: {a.level}]": a.n_samples for a in arm_samples(formula, frame)}
 
 
 def samples_in_words(formula: MixedFormula, frame: pd.DataFrame) -> str:
     """How many samples there are in each arm: ``sample: 1 in disease ctl, 1 in disease AD``; empty without arms."""
-    counts = [(what.removeprefix("n_").partition("["), n) for what, n in count_samples(formula, frame).items()]
-    arms = [(name, arm.rstrip("]").replace(": ", " "), n) for (name, _, arm), n in counts if arm]
-    return f"{arms[0][0]}: {', '.join(f'{n} in {arm}' for _, arm, n in arms)}" if arms else ""
+    arms = arm_samples(formula, frame)
+    if not arms:
+        return ""
+    listed = ", ".join(f"{arm.n_samples} in {arm.factor} {arm.level}" for arm in arms)
+    return f"{next(iter(samples_of(formula, frame)))}: {listed}"
 
 
 # Share of the samples with cells in several arms below which they look like a mistake.

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from .._design import Design
@@ -266,6 +267,13 @@ def _write(fit: GeneFits, genes: IntArray, columns: IntArray, fits: GeneFits) ->
 
 # Words for what became of a gene, in the order of precedence: the first that applies is its status.
 STATUS = ("not_selected", "all_zero", "low_count", "error", "separated", "not_converged", "singular", "ok")
+# Words whose numbers are shown; "separated" only for contrasts that the separation does not touch.
+TRUSTED = ("ok", "singular")
+
+
+def categorical_status(words: NDArray[np.object_]) -> pd.Categorical:
+    """Words of :data:`STATUS` as a categorical."""
+    return pd.Categorical(words, categories=list(STATUS))
 
 
 def singular_genes(model: GeneModel, fits: GeneFits, tol: float = 1e-4) -> BoolArray:

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.linalg import splu
 
-from .._design import Contrast, Design, ReTerm
+from .._design import Contrast, Design, ReTerm, finest
 from .._design.coding import code_terms, factor_of
 from .._formula import Atom, term_label
 
@@ -170,8 +170,7 @@ class _Working:
 
 def _candidates(design: Design, frame: pd.DataFrame) -> list[RandomPart]:
     """The varying parts of the fixed terms, those of fewer factors first."""
-    finest = max(design.random, key=lambda term: len(term.levels))
-    n_finest = len(finest.levels)
+    samples = design.random[finest(design.random)]
     varying = _varying(design.fixed.X, design.random)
     atoms = [atom for term in design.formula.fixed_terms for atom in term]
     data = design.convert(frame, atoms)
@@ -183,18 +182,18 @@ def _candidates(design: Design, frame: pd.DataFrame) -> list[RandomPart]:
         for atom in term:
             if atom not in columns:
                 columns[atom] = code_terms(((atom,),), data, design.formula)[0]
-        inside = tuple(a for a in term if not _constant_within(columns[a], finest.codes, n_finest).all())
+        inside = tuple(a for a in term if not _constant_within(columns[a], samples.codes, len(samples.levels)).all())
         wanted.setdefault(frozenset(inside), inside)
-    made = [_candidate(design, finest, inside, columns, frame) for inside in sorted(wanted.values(), key=len)]
+    made = [_candidate(design, samples, inside, columns, frame) for inside in sorted(wanted.values(), key=len)]
     # with a level for each row it would be a residual
     return [part for part in made if part.n_levels < design.n_obs]
 
 
 def _candidate(
-    design: Design, finest: ReTerm, atoms: Sequence[Atom], columns: dict[Atom, FloatArray], frame: pd.DataFrame
+    design: Design, samples: ReTerm, atoms: Sequence[Atom], columns: dict[Atom, FloatArray], frame: pd.DataFrame
 ) -> RandomPart:
-    codes, n_levels = finest.codes, len(finest.levels)
-    group, Z, basis = finest.term.group_text, np.ones((design.n_obs, 1)), []
+    codes, n_levels = samples.codes, len(samples.levels)
+    group, Z, basis = samples.term.group_text, np.ones((design.n_obs, 1)), []
     for atom in atoms:
         values = columns[atom]
         name = None

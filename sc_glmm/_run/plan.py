@@ -14,7 +14,7 @@ from .._design import Contrast, Design, build_contrasts, build_design, untestabl
 from .._errors import DesignError
 from .._fit.compress import CellGroup
 from .._fit.constant import drop_constant
-from .._fit.details import count_samples, mixed_samples, samples_in_words
+from .._fit.details import arm_samples, mixed_samples, samples_in_words, samples_of
 from .._fit.model import check_method
 from .._fit.sizes import CellSizes
 from .._fit.tests import contrast_df
@@ -218,21 +218,23 @@ def _check_samples(design: Design, contrasts: Sequence[Contrast], frame: pd.Data
     """Refuse a tested factor with fewer than `least` samples in an arm; for numbers, fewer samples in all."""
     if least <= 0:
         return
-    counts = count_samples(design.formula, frame.loc[design.kept])
-    finest = next(iter(counts))
-    tested = {column for contrast in contrasts for column in contrast.columns}
+    used: pd.DataFrame = frame.loc[design.kept]
+    finest, levels = next(iter(samples_of(design.formula, used).items()))
+    if levels.nunique() < least:
+        raise DesignError(f"{levels.nunique()} levels of {finest}, fewer than min_samples={least}")
+    tested = set(np.flatnonzero(np.any([np.any(c.L != 0.0, axis=0) for c in contrasts], axis=0)).tolist())
     factors = {
         name.name
         for term in design.formula.fixed_terms
-        if {design.fixed.names[j] for j in design.fixed.terms.get(term_label(term), ())} & tested
+        if tested & set(design.fixed.terms.get(term_label(term), ()))
         for atom in term
         for name in atom.names
     }
-    for what, n in counts.items():
-        factor, _, arm = what.partition("[")[2].partition(": ")
-        if n < least and (what == finest or factor in factors):
-            where = f"{factor}: {arm[:-1]} has {n} levels of {finest[2:]}" if factor else f"{n} levels of {finest[2:]}"
-            raise DesignError(f"{where}, fewer than min_samples={least}")
+    for arm in arm_samples(design.formula, used):
+        if arm.factor in factors and arm.n_samples < least:
+            raise DesignError(
+                f"{arm.factor}: {arm.level} has {arm.n_samples} levels of {finest}, fewer than min_samples={least}"
+            )
 
 
 def _with_own_variance(

@@ -28,13 +28,14 @@ from .._engine.fit import GeneStats
 from .._families.registry import Family
 from .._fit.compress import Compressed, Layout
 from .._fit.gaussian import finish_gaussian
+from .._fit.gene_table import gene_table
 from .._fit.genes import GeneModel, fit_all, leave_out, prepare_genes, rescale
 from .._fit.lrt import likelihood_ratios
 from .._fit.moderated import MIN_GENES, Moderation, has_quasi
 from .._fit.ranges import RangeFit
 from .._fit.sizes import SampleFactors
 from .._fit.steep_slopes import refit_outside_grid
-from .._fit.tests import gene_table, is_moderated, test_contrasts
+from .._fit.tests import is_moderated, test_contrasts
 from .._fit.totals import gene_totals
 from .._results import GeneTests
 from .options import RunOptions

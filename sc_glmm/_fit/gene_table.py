@@ -1,0 +1,151 @@
+"""One row of facts per gene: status, mean, dispersion, deviations and coefficients."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from .._design import finest
+from .._engine.fit import GeneFits
+from .._results import sd_name
+from .genes import TRUSTED, AllFits, GeneModel, categorical_status, singular_genes, status_words
+from .moderated import Moderation, variance_interval, variance_tests
+from .totals import GeneTotals
+
+FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
+
+
+def gene_table(
+    model: GeneModel, totals: GeneTotals, result: AllFits, genes: pd.Index, moderation: Moderation | None = None
+) -> pd.DataFrame:
+    """One row of facts per gene, in the order of the matrix.
+
+    Columns: status, message, flags (singular, separated, converged, phi_at_bound), n_iter, mean and baseMean (mean
+    response per cell), pct (share of cells with a response other than zero, in percent), total, loglik, dispersion,
+    `sd_<group>` (standard deviations of the random effects; `sd_<group>_<column>` for several columns,
+    `corr_<group>_<a>_<b>`), `extreme_<group>` and `extreme_<group>_z` (the sample farthest from the others, in standard
+    deviations), `n_empty_<group>` (samples without a count), `coef_<name>` and `se_<name>` for every fixed
+    effect (natural log).
+    """
+    fits, words = result.fits, status_words(model, result)
+    n_cells = float(len(model.design.fixed.X))
+    separated = np.zeros(len(words), dtype=bool)
+    separated[list(result.separations)] = True
+    fitted = np.isin(words, (*TRUSTED, "separated", "not_converged"))
+    columns: dict[str, object] = {
+        "status": categorical_status(words),
+        "message": _messages(words, result),
+        "converged": fits.status == 0,
+        "singular": singular_genes(model, fits),
+        "separated": separated,
+        "n_iter": fits.n_iter,
+        "mean": totals.raw_total / n_cells,
+        "pct": 100.0 * totals.n_nonzero / n_cells,
+        "baseMean": totals.raw_total / n_cells,
+        "total": totals.raw_total,
+        "loglik": fits.loglik,
+    }
+    if model.family.has_dispersion:
+        low, high = model.family.log_dispersion_bounds
+        columns["dispersion"] = np.exp(fits.log_dispersion)
+        columns["log_dispersion_se"] = fits.log_dispersion_se
+        with np.errstate(invalid="ignore"):
+            columns["dispersion_at_bound"] = (fits.log_dispersion <= low) | (fits.log_dispersion >= high)
+    for grouping, lam in zip(model.groupings, fits.Lambda, strict=True):
+        cov = lam @ np.swapaxes(lam, 1, 2)
+        sd = np.sqrt(np.diagonal(cov, axis1=1, axis2=2))
+        names = grouping.columns
+        for i, name in enumerate(names):
+            own = f"sd_{grouping.name}" if len(names) == 1 else f"sd_{grouping.name}_{name}"
+            columns[_free(columns, own)] = sd[:, i]
+            for j in range(i):
+                with np.errstate(invalid="ignore", divide="ignore"):
+                    correlation = cov[:, i, j] / (sd[:, i] * sd[:, j])
+                columns[_free(columns, f"corr_{grouping.name}_{names[j]}_{name}")] = correlation
+    level, z = _extreme(model, fits)
+    samples = model.groupings[finest(model.groupings)].name
+    columns[_free(columns, f"extreme_{samples}")] = level
+    columns[_free(columns, f"extreme_{samples}_z")] = z
+    if model.family.counts:
+        columns[_free(columns, f"n_empty_{samples}")] = totals.n_empty
+    if moderation is not None:
+        if model.family.has_dispersion:
+            columns["dispersion"] = np.exp(moderation.log_dispersion)
+            columns["phi_from_trend"] = moderation.phi_from_trend
+        columns["n_agq"] = moderation.n_agq
+        information = np.where(fitted, moderation.information, np.nan)
+        columns["information"] = information
+        if moderation.grid.names == (model.groupings[0].name,):
+            signal = moderation.variance_mean[:, 0] * information
+            columns[_free(columns, f"share_{sd_name(moderation.grid.names[0])}")] = signal / (1.0 + signal)
+        columns["more_variable"] = moderation.surprising
+        p_variances = variance_tests(model, moderation)
+        for k, name in enumerate(moderation.grid.names):
+            columns[_free(columns, f"p_sd_{sd_name(name)}")] = p_variances[k]
+            column = _free(columns, f"sd_{sd_name(name)}_eb")
+            columns[column] = np.sqrt(moderation.variance_mean[:, k])
+            low_sd, high_sd = (np.sqrt(limit) for limit in variance_interval(moderation, k))
+            columns[f"{column}_low"], columns[f"{column}_high"] = low_sd, high_sd
+    beta, se = _determined(fits, result, fitted)
+    for j, name in enumerate(model.design.fixed.names):
+        columns[_free(columns, f"coef_{name}")] = beta[:, j]
+        columns[_free(columns, f"se_{name}")] = se[:, j]
+    return pd.DataFrame(columns, index=genes)
+
+
+def _extreme(model: GeneModel, fits: GeneFits) -> tuple[Any, FloatArray]:
+    """The sample (level of the finest grouping factor) farthest from the others, and by how many deviations.
+
+    Missing where the variance is zero.
+    """
+    i = finest(model.groupings)
+    effects, sd = fits.ranef[i][:, :, 0], fits.Lambda[i][:, 0, 0]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        z = np.where((sd > 0.0)[:, None], effects / sd[:, None], np.nan)
+    known = np.isfinite(z).all(axis=1)
+    place = np.argmax(np.abs(np.nan_to_num(z)), axis=1)
+    values = np.where(known, np.take_along_axis(z, place[:, None], axis=1)[:, 0], np.nan)
+    codes: NDArray[np.int64] = np.where(known, place, -1).astype(np.int64)
+    return pd.Categorical.from_codes(codes, categories=pd.Index(model.groupings[i].levels)), values
+
+
+def _determined(fits: GeneFits, result: AllFits, fitted: BoolArray) -> tuple[FloatArray, FloatArray]:
+    """Coefficients and standard errors, NaN where separation makes them infinite or a gene was not fitted."""
+    beta = np.where(fitted[:, None], fits.beta, np.nan)
+    se = np.sqrt(np.diagonal(np.where(fitted[:, None, None], fits.vcov, np.nan), axis1=1, axis2=2))
+    for gene, separation in result.separations.items():
+        infinite = [separation.touches(row[None, :]) for row in np.eye(beta.shape[1])]
+        beta[gene, infinite] = np.nan
+        se[gene, infinite] = np.nan
+    return beta, se
+
+
+def _messages(words: NDArray[np.object_], result: AllFits) -> NDArray[np.object_]:
+    texts = {
+        "all_zero": "no counts in the cells used",
+        "low_count": "fewer counts than min_counts",
+        "not_selected": "not among the genes that were to be tested",
+        "error": "no start led to finite values",
+        "separated": "all counts are zero where the design says so: coefficients that go to infinity are not shown",
+        "singular": "a variance of the random effects is zero",
+        "ok": "",
+    }
+    out = np.array([texts.get(word, "") for word in words], dtype=object)
+    for gene in np.flatnonzero(words == "not_converged"):
+        out[gene] = f"Newton decrement {result.fits.decrement[gene]:.2g} after {result.fits.n_iter[gene]} evaluations"
+    return out
+
+
+def _free(columns: Mapping[str, object], name: str) -> str:
+    """A column name that AnnData can write (it takes no slash), and that no other column has."""
+    plain = name.replace("/", "|")
+    free, count = plain, 1
+    while free in columns:
+        count += 1
+        free = f"{plain}_{count}"
+    return free

@@ -1,0 +1,180 @@
+"""A hypothesis is tested only if the data can tell it, whichever way it is asked for."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+
+import sc_glmm
+from sc_glmm import cond
+from sc_glmm._design import build_contrasts, build_design
+from sc_glmm._errors import DesignError, ScGlmmError, ScGlmmWarning
+from sc_glmm._formula import parse_formula
+
+NESTED = "counts ~ disease + donor + (1|sample)"
+
+
+def make() -> ad.AnnData:
+    """Eight donors, four in each disease group, with two or three samples each; a treatment within donors."""
+    rng = np.random.default_rng(5)
+    donor = np.repeat(np.arange(8), [3, 2, 3, 2, 3, 2, 3, 2])
+    sample = np.repeat(np.arange(len(donor)), 15)
+    of_cell = donor[sample]
+    counts = rng.poisson(np.exp(0.5 + rng.normal(0.0, 0.4, (len(donor), 20)))[sample]).astype(np.float64)
+    first = np.r_[True, donor[1:] != donor[:-1]]
+    obs = pd.DataFrame(
+        {
+            "sample": pd.Categorical([f"s{i:02d}" for i in sample]),
+            "donor": pd.Categorical([f"d{i}" for i in of_cell]),
+            "disease": pd.Categorical(np.where(of_cell < 4, "A", "B")),
+            "number": of_cell.astype(float),
+            "treated": pd.Categorical(np.where(first, "no", "yes")[sample]),
+            "case": pd.Categorical(np.where(of_cell < 2, "ctl", "case"), ["ctl", "case"]),
+            "severity": pd.Categorical(
+                np.array(["healthy", "mild", "severe"])[np.array([0, 0, 1, 1, 1, 2, 2, 2])[of_cell]]
+            ),
+        },
+        index=[f"c{i}" for i in range(len(sample))],
+    )
+    X = sparse.csr_matrix(counts)
+    return ad.AnnData(X, obs, pd.DataFrame(index=[f"g{j}" for j in range(20)]), layers={"counts": X})
+
+
+ADATA = make()
+WEIGHTS = np.zeros(8)
+WEIGHTS[1] = 1.0
+DISEASE = [
+    None,
+    "disease",
+    "disease[T.B]",
+    "B",
+    "B vs A",
+    "disease: B vs A",
+    ("disease", "B", "A"),
+    cond(disease="B") - cond(disease="A"),
+    "cond(disease='B') - cond(disease='A')",
+    WEIGHTS,
+    pd.Series({"disease[T.B]": 1.0}),
+    ["disease"],
+    {"named": "disease"},
+    {"joint": ["disease", "donor[T.d1]"]},
+    {"joint": np.eye(8)[[1, 2]]},
+    "donor[T.d5]",
+    "donor[T.d7]",
+    ("donor", "d5", "d1"),
+]
+
+
+def run(adata: ad.AnnData = ADATA, formula: str = NESTED, **options: Any) -> tuple[pd.DataFrame, list[str]]:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ScGlmmWarning)
+        made = sc_glmm.tl.test(adata, formula, copy=True, test="t", **options)
+    return sc_glmm.get.results(made), [str(w.message) for w in caught]
+
+
+def model(formula: str) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ScGlmmWarning)
+        return sc_glmm.lmer(formula, ADATA.obs.assign(y=np.asarray(ADATA.X[:, 0].todense()).ravel()))
+
+
+@pytest.mark.parametrize("contrasts", DISEASE, ids=[f"way{i}" for i in range(len(DISEASE))])
+def test_what_donors_hide_is_refused(contrasts: Any) -> None:
+    """What was reported as "disease: B vs A" was donor d7 against donor d0."""
+    with pytest.raises(DesignError, match=r"confounded with (donor|disease)"):
+        run(contrasts=contrasts)
+    fit = model("y ~ disease + donor + (1|sample)")
+    with pytest.raises(DesignError, match=r"confounded with (donor|disease)"):
+        fit.contrast(contrasts)
+
+
+def test_what_can_be_told_is_tested_beside_it() -> None:
+    table, said = run(formula="counts ~ treated + disease + donor + (1|sample)", reference={"treated": "no"})
+    assert set(table["contrast"]) == {
+        "treated: yes vs no",
+        "donor: 6 of 7 differences, as far as other terms leave them",
+    }
+    assert any("'disease'" in text and "not tested" in text and "confounded with donor" in text for text in said)
+    alone, _ = run(formula="counts ~ treated + donor + (1|sample)", reference={"treated": "no"}, contrasts="treated")
+    both, _ = run(
+        formula="counts ~ treated + disease + donor + (1|sample)", reference={"treated": "no"}, contrasts="treated"
+    )
+    np.testing.assert_allclose(both["coef"], alone["coef"], atol=1e-6)
+
+
+@pytest.mark.parametrize("contrasts", [("donor", "d2", "d1"), ("donor", "d7", "d5"), "d2"])
+def test_donors_of_one_disease_are_compared_as_without_it(contrasts: Any) -> None:
+    with_disease, _ = run(contrasts=contrasts)
+    without, _ = run(formula="counts ~ donor + (1|sample)", contrasts=contrasts)
+    np.testing.assert_allclose(with_disease["coef"], without["coef"], atol=1e-6)
+
+
+def test_no_name_stands_for_another_comparison() -> None:
+    """case is mild or severe: after a column was dropped, "case vs ctl" was severe vs healthy."""
+    formula = "counts ~ case + severity + (1|sample)"
+    for contrasts in ("case", "severity[T.mild]", ("severity", "mild", "healthy"), None):
+        with pytest.raises(DesignError, match="confounded with"):
+            run(formula=formula, contrasts=contrasts)
+    table, _ = run(formula=formula, contrasts=("severity", "severe", "mild"))
+    plain, _ = run(formula="counts ~ severity + (1|sample)", contrasts=("severity", "severe", "mild"))
+    np.testing.assert_allclose(table["coef"], plain["coef"], atol=1e-6)
+    (whole,) = build_contrasts(build_design(parse_formula(formula), ADATA.obs), "severity")
+    assert whole.words == "severity[T.mild] - severity[T.severe]"
+
+
+@pytest.mark.parametrize("base", ["A", "B"])
+@pytest.mark.parametrize("order", ["disease + donor", "donor + disease"])
+def test_neither_base_level_nor_order_matter(base: str, order: str) -> None:
+    design = build_design(parse_formula(f"~ {order} + (1|sample)"), ADATA.obs, reference={"disease": base})
+    with pytest.raises(DesignError):
+        build_contrasts(design, "disease")
+    (donors,) = build_contrasts(design, "donor")
+    assert donors.L.shape[0] == 6
+
+
+def test_tables_of_a_model_leave_it_out_in_words() -> None:
+    fit = model("y ~ treated + disease + donor + (1|sample)")
+    without = model("y ~ treated + donor + (1|sample)")
+    for kind in ("II", "III"):
+        table = fit.anova(type=kind)
+        assert table.table.loc["disease"].isna().all()
+        assert any("'disease'" in note and "confounded with donor" in note for note in table.notes)
+        expected = without.anova(type=kind).table.loc["treated"]
+        np.testing.assert_allclose(table.table.loc["treated"], expected, rtol=1e-4)
+    dropped = fit.drop1()
+    assert np.isnan(dropped.table.loc["disease", "Pr(Chi)"])
+    assert any("confounded with donor" in note for note in dropped.notes)
+    means = fit.emmeans("disease")
+    assert means.contrasts["p_value"].isna().all()
+    assert any("confounded with" in note for note in means.notes)
+    assert fit.emmeans("treated").contrasts["p_value"].notna().all()
+    with pytest.warns(ScGlmmWarning, match="'disease'"):
+        assert list(fit.contrast().index) == ["treated", "donor"]
+
+
+def test_empty_cells_leave_an_interaction_with_what_is_there() -> None:
+    """The same part can be told whichever level is the base."""
+    data = ADATA.obs[~((ADATA.obs["disease"] == "B") & (ADATA.obs["treated"] == "yes"))].copy()
+    data = data.assign(three=pd.Categorical(np.array(["p", "q", "r"])[np.arange(len(data)) % 3]))
+    data = data[~((data["disease"] == "B") & (data["three"] == "r"))]
+    seen = []
+    for base in ("p", "q", "r"):
+        design = build_design(parse_formula("~ disease*three + (1|sample)"), data, reference={"three": base})
+        (made,) = build_contrasts(design, "disease:three")
+        seen.append(len(made.L))
+    assert seen == [1, 1, 1]
+
+
+def test_slopes_that_do_not_vary_within_their_group_are_refused() -> None:
+    for term in ("(1 + disease|donor)", "(disease|donor)", "(1 + disease||donor)", "(number|donor)"):
+        with pytest.raises(ScGlmmError, match=r"does not vary within the levels of 'donor'"):
+            run(formula=f"counts ~ disease + {term}")
+        with pytest.raises(ScGlmmError, match=r"does not vary within the levels of 'donor'"):
+            model(f"y ~ disease + {term}")
+    model("y ~ treated + (treated|donor)")
