@@ -20,11 +20,10 @@ import typer.main
 from typer.testing import CliRunner
 
 import sc_glmm
-from sc_glmm import cli
+from sc_glmm import _hypotheses, cli
 from sc_glmm._anndata import read_run
 from sc_glmm._errors import InputError
 from sc_glmm._families.registry import FAMILIES
-from sc_glmm._fit.tests import TESTS
 from sc_glmm._run.options import RunOptions, about, allowed_words
 from sc_glmm._run.parts.manifest import Manifest
 
@@ -135,7 +134,7 @@ def test_a_run_stores_its_options():
 
 
 def test_the_words_are_those_of_the_registries():
-    assert allowed_words()["test"] == (*TESTS, None)
+    assert allowed_words()["test"] == (*_hypotheses.names(), None)
     assert set(allowed_words()["family"]) == {name for name, family in FAMILIES.items() if not family.trials}
 
 
@@ -143,7 +142,7 @@ def test_the_words_are_those_of_the_registries():
     ("name", "value", "says"),
     [
         ("family", "binomial", "'gaussian'; a binomial response needs numbers of trials: use sc_glmm.glmer"),
-        ("test", "eb", "test='eb': allowed are 'eb_lr', 'eb_wald'"),
+        ("test", "eb", "test='eb': allowed are 'bootstrap', 'eb_lr', 'eb_wald'"),
         ("within", "same", "within='same': allowed are 'heterogeneous', 'homogeneous'"),
         ("min_cells", -1, "min_cells=-1: allowed are whole numbers from 0 on"),
         ("min_counts", 2.5, "min_counts=2.5: allowed are whole numbers from 0 on"),

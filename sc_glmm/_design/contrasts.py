@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import permutations
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from .._errors import DesignError
+from .._formula import term_label
 from .build import Design
 from .coding import FloatArray
 from .cond import Condition, cond, condition_contrast, parse_conditions
@@ -163,7 +165,7 @@ def _default(design: Design) -> list[Contrast]:
 
 def _from_text(design: Design, text: str) -> Contrast:
     fixed = design.fixed
-    label = text if text in fixed.terms else next((name for name in fixed.terms if _plain(name) == _plain(text)), None)
+    label = text if text in fixed.terms else _label_of(design, _plain(text))
     if label is not None:
         return _from_term(design, label)
     if text in fixed.spec.column_names:
@@ -183,6 +185,14 @@ def _from_text(design: Design, text: str) -> Contrast:
         f"there is no term or column {text!r} to test; terms: {list_some(t for t in fixed.terms if t != '1')}; "
         f"columns: {list_some(fixed.names, 20)}; or name a level, or two as in 'AD vs ctl'"
     )
+
+
+def _label_of(design: Design, text: str) -> str | None:
+    """The term that is written so, up to backticks and the order of its factors; None if there is none."""
+    for term in design.formula.fixed_terms:
+        if any(_plain(term_label(order)) == text for order in permutations(term)):
+            return term_label(term)
+    return None
 
 
 def _hypothesis(design: Design, label: str) -> TermHypothesis:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,6 @@ from scipy.stats import chi2
 
 from .._design import finest
 from .._engine.fit import Profiles
-from .._inference.mixture import MixtureTest, joint_mixture_test, mixture_test
 from .._inference.prior import VariancePrior, abundance_rank, fit_prior, posterior_weights
 from .._inference.quasi import scaled_t, squeeze
 from .genes import AllFits, GeneModel
@@ -22,6 +22,7 @@ from .totals import GeneTotals
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
+Root = Literal["star", "wald"]
 
 # Fewer genes than this say too little about a prior.
 MIN_GENES = 50
@@ -119,18 +120,13 @@ def moderate(
     )
 
 
-def moderated_test(moderation: Moderation, i: int, q: int, kind: str) -> MixtureTest:
-    """Test contrast i of q rows: ``kind`` is ``"eb_lr"`` (r*) or ``"eb_wald"``."""
-    p, w = moderation.profiles, moderation.weights
-    if q > 1:
-        return joint_mixture_test(w, p.root[:, i], q)
-    return mixture_test(w, *contrast_roots(moderation, i, kind))
+def contrast_roots(moderation: Moderation, i: int, root: Root) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """``(n_genes, n_grid)`` estimates, variances and signed roots against zero of contrast i, which has one row.
 
-
-def contrast_roots(moderation: Moderation, i: int, kind: str) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """``(n_genes, n_grid)`` estimates, variances and signed roots against zero of contrast i, which has one row."""
+    The root is r* (``"star"``) or Wald's statistic.
+    """
     delta, var = moderation.profiles.delta[:, i], moderation.profiles.var[:, i]
-    return delta, var, moderation.profiles.star[:, i] if kind == "eb_lr" else delta / np.sqrt(var)
+    return delta, var, moderation.profiles.star[:, i] if root == "star" else delta / np.sqrt(var)
 
 
 def quasi_tests(

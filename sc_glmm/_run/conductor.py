@@ -24,7 +24,6 @@ from .._fit.profiles import GeneProfiles, ProfilePlan, plan_profiles, profile_al
 from .._fit.ranges import RangeFit, join_fits, join_profiles
 from .._fit.sizes import NOTABLE_SHIFT, SampleFactors
 from .._fit.slabs import join_stats
-from .._fit.tests import is_moderated, needs_every_node
 from .._inference.prior import VariancePrior
 from .._results import GeneTests
 from .plan import Plan
@@ -164,7 +163,7 @@ class Conductor:
             self.fitted(i, chunk).result,
             plan.take(*self.store.ranges[chunk]),
             self._contrasts(i),
-            every_node=needs_every_node(self.task.test),
+            every_node=self.task.test.needs.every_node,
             n_jobs=self.n_jobs,
             progress=self.progress,
         )
@@ -195,7 +194,7 @@ class Conductor:
         return [contrast.L for contrast in self.plans[i].contrasts]
 
     def _plan_profiles(self, i: int) -> ProfilePlan | None:
-        if not is_moderated(self.task.test, self.task.family):
+        if not self.task.test.profiles(self.task.family):
             return None
         fitted, kind = self.all_fitted(i), self.task.options.dispersion
         pick = partial(self._pick, i)
@@ -213,8 +212,8 @@ class Conductor:
         return self._model(i, joined.pick(np.argsort(np.concatenate(order), kind="stable"))).stats
 
     def _bootstrap(self, i: int) -> Callable[[FloatArray], FloatArray] | None:
-        """What gives the p-values of ``test="bootstrap"`` for a contrast matrix; its genes are in one chunk."""
-        if self.task.test != "bootstrap" or self.task.selected is None:
+        """What gives bootstrap p-values for a contrast matrix; its genes are in one chunk."""
+        if not self.task.test.needs.simulations or self.task.selected is None:
             return None
         known: dict[str, Any] = {"n_boot": self.task.options.n_boot, "seed": self.task.options.seed}
         return partial(
@@ -240,7 +239,7 @@ class Conductor:
                 factors.shift,
                 f"; genes above 5 % of a sample's counts: {named}" if named else "",
             )
-        ratio = made.recipe.get("eigen_ratio", 0.0) if made.recipe["test"] == self.task.test else 0.0
+        ratio = made.recipe.get("eigen_ratio", 0.0) if made.recipe["test"] == self.task.test.name else 0.0
         if ratio > NOTABLE_EIGEN_RATIO:
             logger.info(
                 "%sresiduals between samples are correlated over genes (largest over median eigenvalue %.1f): counts "

@@ -18,8 +18,9 @@ from .._fit.details import details_table
 from .._fit.model import get_family
 from .._fit.selection import describe_selection, select_genes
 from .._fit.sizes import CellSizes, given_sizes, library_sizes
-from .._fit.tests import check_test, default_test, is_moderated
 from .._formula import MixedFormula, parse_formula
+from .._hypotheses.records import HypothesisTest
+from .._hypotheses.registry import choose_test
 from .._results import GeneTests
 from .options import RunOptions
 from .plan import Plan, plan_groups
@@ -54,7 +55,7 @@ class ParsedRequest:
     options: RunOptions
     formula: MixedFormula
     family: Family
-    test: str
+    test: HypothesisTest
     response: Response
     selected: BoolArray | None
 
@@ -102,15 +103,14 @@ def validate_request(opened: Opened, options: RunOptions) -> ParsedRequest:
             f"the formula {options.formula!r} has no random effect: cells of one sample are not independent, so say "
             "which column names the samples, as in 'counts ~ disease + (1|sample)'"
         )
-    check_test(options.test, family)
-    test = options.test or default_test(family)
-    if options.dispersion == "shrunken" and not (family.name == "nb" and is_moderated(test, family)):
+    test = choose_test(options.test, family)
+    if options.dispersion == "shrunken" and not (family.name == "nb" and test.profiles(family)):
         raise InputError(
-            f"dispersion='shrunken' with family={family.name!r} and test={test!r}: dispersions are drawn to their "
+            f"dispersion='shrunken' with family={family.name!r} and test={test.name!r}: dispersions are drawn to their "
             "trend for the moderated tests of family='nb' only (such as 'eb_lr'); leave it out, or choose one of these"
         )
-    if test == "bootstrap" and options.genes is None:
-        raise InputError("test='bootstrap' fits many simulated data sets for each gene: say for which, with genes=")
+    if test.needs.simulations and options.genes is None:
+        raise InputError(f"test={test.name!r} fits many simulated data sets for each gene: say for which, with genes=")
     var: pd.DataFrame = opened.adata.var  # type: ignore[assignment]
     selected = select_genes(var, options.genes)
     return ParsedRequest(options, formula, family, test, find_response(opened, formula, family.counts), selected)

@@ -19,7 +19,8 @@ from .._fit.genes import AllFits, GeneModel
 from .._fit.grid_choice import VarianceGrid
 from .._fit.profiles import ProfilePlan
 from .._fit.sizes import SampleFactors, cell_offsets, factors_of_levels
-from .._fit.tests import contrast_df
+from .._hypotheses.df import contrast_df
+from .._hypotheses.records import HypothesisTest
 from .._inference.prior import VariancePrior
 from .._results import ContrastTable
 from .conductor import Conductor
@@ -119,7 +120,7 @@ def fit_one(
     options: RunOptions,
     family: Family,
     *,
-    test: str,
+    test: HypothesisTest,
     log_sample_factors: Mapping[str, float],
     stored: StoredGene | None,
 ) -> OneGene:

@@ -6,17 +6,14 @@ This file loads neither numpy nor pandas: ``sc-glmm --help`` is made from it.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
 from functools import cache
 from numbers import Integral
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from .. import _hypotheses
 from .._errors import InputError
-
-TestName = Literal[
-    "eb_lr", "eb_wald", "hk", "ql", "satterthwaite", "satterthwaite_moderated", "t", "wald", "lrt", "bootstrap"
-]
 
 
 @dataclass(frozen=True)
@@ -40,6 +37,8 @@ class About:
     flag, metavar
         How the command names it and its value, where that differs from the name and type. Without a flag (``""``)
         the command does not have it.
+    words
+        Gives the words that are allowed, where the type does not say them.
     """
 
     help: str
@@ -50,6 +49,7 @@ class About:
     hint: str = ""
     flag: str | None = None
     metavar: str | None = None
+    words: Callable[[], tuple[str, ...]] | None = None
 
 
 def _option(default: Any, help: str, **more: Any) -> Any:
@@ -89,7 +89,9 @@ class RunOptions:
     groupby: str | None = _option(
         None, "obs column; each of its levels is tested separately.", stored="cells_grouped_by", metavar="COLUMN"
     )
-    test: TestName | None = _option(None, "The test; default: eb_lr, moderated over genes (Gaussian: satterthwaite).")
+    test: str | None = _option(
+        None, "The test; default: eb_lr, moderated over genes (Gaussian: satterthwaite).", words=_hypotheses.names
+    )
     genes: str | Sequence[str] | Sequence[bool] | None = _option(
         None,
         "Test these genes only: a file with one name a line, or a var column of True and False.",
@@ -177,13 +179,13 @@ def types() -> dict[str, Any]:
     return {name: hints[name] for name in about()}
 
 
-@cache
 def allowed_words() -> dict[str, tuple[str | None, ...]]:
     """The words that an option takes, for those that take words; with None if it may be left out."""
     out: dict[str, tuple[str | None, ...]] = {}
     for name, kind in types().items():
         parts = (kind,) if get_origin(kind) is Literal else get_args(kind)
         words = [word for part in parts if get_origin(part) is Literal for word in get_args(part)]
+        words += list((about()[name].words or tuple)())
         if words:
             out[name] = (*words, *([None] if type(None) in parts else []))
     return out

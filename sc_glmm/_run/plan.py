@@ -17,9 +17,9 @@ from .._fit.constant import drop_constant
 from .._fit.details import arm_samples, mixed_samples, samples_in_words, samples_of
 from .._fit.model import check_method
 from .._fit.sizes import CellSizes
-from .._fit.tests import contrast_df
 from .._fit.within import far_slopes, missing_terms
 from .._formula import MixedFormula, parse_formula, term_label
+from .._hypotheses.df import contrast_df
 from .options import RunOptions
 
 FloatArray = NDArray[np.float64]

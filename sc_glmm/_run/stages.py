@@ -29,14 +29,16 @@ from .._families.registry import Family
 from .._fit.compress import Compressed, Layout
 from .._fit.gaussian import finish_gaussian
 from .._fit.gene_table import gene_table
-from .._fit.genes import GeneModel, fit_all, leave_out, prepare_genes, rescale
+from .._fit.genes import GeneModel, fit_all, leave_out, prepare_genes, rescale, status_words
 from .._fit.lrt import likelihood_ratios
 from .._fit.moderated import MIN_GENES, Moderation, has_quasi
 from .._fit.ranges import RangeFit
 from .._fit.sizes import SampleFactors
 from .._fit.steep_slopes import refit_outside_grid
-from .._fit.tests import is_moderated, test_contrasts
 from .._fit.totals import gene_totals
+from .._hypotheses.records import Evidence, HypothesisTest
+from .._hypotheses.registry import get_test
+from .._hypotheses.table import contrast_tables
 from .._results import GeneTests
 from .options import RunOptions
 from .plan import Plan
@@ -44,9 +46,6 @@ from .stored import grid_arrays, prior_arrays
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
-
-# Tests that need profiles, but no other gene.
-EACH_ALONE = ("hk", "satterthwaite")
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ class Task:
     family
         How genes are distributed.
     test
-        Name of the test.
+        The test.
     normalise
         Whether size factors are to be corrected for the composition of the samples.
     selected
@@ -69,7 +68,7 @@ class Task:
 
     options: RunOptions
     family: Family
-    test: str
+    test: HypothesisTest
     normalise: bool = True
     selected: BoolArray | None = None
 
@@ -113,7 +112,7 @@ def fit_range(
     if cells.grid is not None:
         result = refit_outside_grid(matrix, plan.cells, cells, model, result, n_jobs, first_gene)
     ratios = None
-    if task.test == "lrt":
+    if task.test.needs.null_fits:
         ratios = np.column_stack([likelihood_ratios(model, result, c.L, n_jobs=n_jobs) for c in plan.contrasts])
     parts = None
     if not task.family.counts:
@@ -137,14 +136,14 @@ def finish(
     """
     used, notes = _used_test(model, moderation, task)
     result, totals = fitted.result, fitted.totals
-    contrasts = test_contrasts(
-        model, result, totals, plan.contrasts, plan.dfs, genes, used, moderation, fitted.ratios, bootstrap, fitted.parts
-    )
+    words = status_words(model, result)
+    evidence = Evidence(model, result, totals, words, moderation, fitted.ratios, bootstrap, fitted.parts)
+    contrasts = contrast_tables(used, evidence, plan.contrasts, plan.dfs, genes)
     tests = GeneTests(
         group=plan.cells.name,
         genes=gene_table(model, totals, result, genes, moderation),
         contrasts=contrasts,
-        recipe=_recipe_of(plan, layout, model, moderation, fitted.factors, used),
+        recipe=_recipe_of(plan, layout, model, moderation, fitted.factors, used.name),
         notes=plan.cells.design.notes,
         arrays={} if moderation is None else prior_arrays(moderation),
         grid={} if moderation is None else grid_arrays(moderation.grid),
@@ -152,17 +151,17 @@ def finish(
     return tests, notes
 
 
-def _used_test(model: GeneModel, moderation: Moderation | None, task: Task) -> tuple[str, list[str]]:
+def _used_test(model: GeneModel, moderation: Moderation | None, task: Task) -> tuple[HypothesisTest, list[str]]:
     """The test that is used, which is another one if there are too few genes."""
     test = task.test
-    if not is_moderated(test, task.family):
+    if not test.profiles(task.family):
         return test, []
-    if moderation is not None and (moderation.prior is not None or test in EACH_ALONE):
+    if moderation is not None and (moderation.prior is not None or not test.needs.prior):
         return test, []
-    instead = "hk" if moderation is not None and has_quasi(model) else "t"
+    instead = get_test("hk" if moderation is not None and has_quasi(model) else "t")
     note = (
-        f"test={test!r} learns how samples vary from at least {MIN_GENES} genes, and fewer can be "
-        f"fitted: test={instead!r}, which looks at each gene alone, is used instead"
+        f"test={test.name!r} learns how samples vary from at least {MIN_GENES} genes, and fewer can be "
+        f"fitted: test={instead.name!r}, which looks at each gene alone, is used instead"
     )
     return instead, [note]
 

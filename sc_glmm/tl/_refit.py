@@ -20,6 +20,7 @@ from .._fit.compress import CellGroup
 from .._fit.model import get_family
 from .._fit.selection import column_with
 from .._formula import parse_formula
+from .._hypotheses.registry import get_test
 from .._inference.prior import abundance_rank
 from .._io.tables import columns_of
 from .._mudata import modality_with
@@ -45,8 +46,6 @@ _NO_MODEL = {
     "error": "no start led to finite values",
     "separated": "its counts are all zero where some combination of covariates says so, and estimates are infinite",
 }
-# Tests whose numbers for one gene depend on more of the other genes than a prior: their rows are read, not computed.
-_READ = ("ql", "satterthwaite_moderated", "bootstrap")
 # Columns that always do.
 _OF_ALL_GENES = ("adj_p_value", "log_fc_shrunk", "lfsr", "s_value")
 # Relative difference of log likelihoods beyond which the data are not those of the run.
@@ -135,7 +134,7 @@ def _fit_again(
     y = _dense(column)
     cells, data = _cells(adata.obs, np.flatnonzero(mask & used), y, log_sizes, params, parsed.response_name)
     _check_same(cells.design, y[cells.cells], rows, params, key)
-    test = str(params["test"])
+    test = get_test(str(params["test"]))
     one = fit_one(
         column,
         gene,
@@ -152,7 +151,7 @@ def _fit_again(
         raise _changed(key, f"the log likelihood of {gene!r} is {now:.8g} and was {before:.8g}")
     # the tests of a separated gene are not those of a fit
     table = _from_table(rows)
-    if not one.result.separations and test not in _READ:
+    if not one.result.separations and not test.needs.all_genes:
         table = _with_tests(table, one.tests())
     return one, data, table, options.reference
 

@@ -11,7 +11,6 @@ from .._anndata import hand_over, open_data
 from .._compress.source import Source
 from .._display import logger, warn_notes
 from .._fit.cluster import library_sums
-from .._fit.tests import is_moderated
 from .._io.store import recover
 from .._io.tables import columns_of
 from .._latent import factor_notes
@@ -20,7 +19,7 @@ from .._parallel.resources import resolve_memory, resolve_n_jobs
 from .._run.conductor import Conductor
 from .._run.job import plan_job, put_results, validate_request
 from .._run.memory import MemoryStore
-from .._run.options import RunOptions, TestName
+from .._run.options import RunOptions
 from .._run.recipe import prepare_kernels, summary_line
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ def test(
     reference: Mapping[str, str] | None = None,
     contrasts: Any = None,
     groupby: str | None = None,
-    test: TestName | None = None,
+    test: str | None = None,
     genes: str | Sequence[str] | Sequence[bool] | None = None,
     n_boot: int = 999,
     seed: int = 0,
@@ -91,7 +90,9 @@ def test(
         What to test: a term or column, a level (``"AD"``, ``"AD vs ctl"``), a triple ``(factor, level, base)``, a
         difference of :func:`sc_glmm.cond`, or weights of the columns (an array, or a Series by name); a list of these;
         or a dictionary from names to these, where a list within is tested jointly. Default: every term but the
-        intercept, jointly where it has several columns.
+        intercept, jointly where it has several columns. A contrast is tested only if the data can tell it from the
+        other terms; by default, terms that they hide (a disease whose donors are in the formula as well) are left out
+        with a warning, and it is an error if no term remains as a whole.
     groupby
         Column of ``obs``: each of its levels is fitted by itself. Terms that are constant in a level are dropped there,
         and a level that cannot be tested is skipped; :func:`sc_glmm.get.details` says what and why.
@@ -215,7 +216,7 @@ def test(
     opened = open_data(data, key_added, obs_above, columns_of(formula, groupby, size_factors, offset))
     jobs = resolve_n_jobs(n_jobs)
     request = validate_request(opened, options)
-    prepare_kernels(is_moderated(request.test, request.family))
+    prepare_kernels(request.test.profiles(request.family))
     adata = opened.adata.copy() if copy and opened.store is None else opened.adata
     matrix = request.response.matrix
     limit = resolve_memory(memory_limit, isinstance(matrix, Source))

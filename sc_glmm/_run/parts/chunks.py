@@ -10,7 +10,6 @@ import numpy as np
 
 from ..._display import logger
 from ..._errors import InputError
-from ..._fit.tests import is_moderated
 from ..conductor import Conductor
 from .files import write_part
 from .folder import Run
@@ -75,7 +74,7 @@ def conductor_of(run: Run) -> Conductor:
 
 def has_profiles(run: Run) -> bool:
     """Whether the test needs profiles."""
-    return is_moderated(run.prepared.job.task.test, run.prepared.job.task.family)
+    return run.prepared.job.task.test.profiles(run.prepared.job.task.family)
 
 
 def _fit(run: Run, chunk: int) -> Arrays:

@@ -178,8 +178,8 @@ def open_run(folder: Path, data: Path, options: RunOptions, n_chunks: int) -> Ru
     columns = columns_of(options.formula, options.groupby, options.size_factors, options.offset)
     opened = open_data(data, options.key_added, columns=columns)
     request = validate_request(opened, options)
-    if request.test == "bootstrap":
-        raise InputError("test='bootstrap' is for a few genes and does not run in chunks; use tl.test")
+    if request.test.needs.simulations:
+        raise InputError(f"test={request.test.name!r} is for a few genes and does not run in chunks; use tl.test")
     source = request.response.matrix
     if not isinstance(source, Source):
         raise InputError(f"{data} is not read from disk; give the path of an .h5ad file or a zarr store")

@@ -1,0 +1,22 @@
+"""Quasi-likelihood: residuals between samples give a scale, for a t test."""
+
+from __future__ import annotations
+
+from scipy.stats import t as student_t
+
+from .._fit.moderated import quasi_tests
+from .._inference.mixture import MixtureTest
+from .posterior import moderation_of
+from .records import Compute, Evidence, Hypothesis
+
+
+def by_scale(*, moderated: bool) -> Compute:
+    """Tests contrasts of one row by the scale of the gene, or one moderated over genes."""
+
+    def compute(evidence: Evidence, hypothesis: Hypothesis) -> MixtureTest:
+        moderation, i, df = moderation_of(evidence), hypothesis.i, hypothesis.df
+        estimate, se, t, df_t, p_value = quasi_tests(evidence.model, evidence.totals, moderation, i, df, moderated)
+        half = student_t.ppf(0.975, df_t) * se
+        return MixtureTest(estimate, se, estimate - half, estimate + half, t, p_value, df_t)
+
+    return compute

@@ -1,0 +1,38 @@
+"""Tests by name."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from .._errors import InputError
+from .._families.registry import Family
+from . import names, registered
+from .records import HypothesisTest
+
+
+def get_test(name: str) -> HypothesisTest:
+    """The test of that name; loads its file."""
+    test = registered(name)
+    if test is None:
+        if name not in names():
+            raise InputError(f"test={name!r}: allowed are {', '.join(map(repr, names()))}")
+        test = import_module(f"{__package__}.tests.{name}").TEST
+        assert isinstance(test, HypothesisTest)
+    return test
+
+
+def choose_test(name: str | None, family: Family) -> HypothesisTest:
+    """The test asked for, or the default of the family.
+
+    Raises
+    ------
+    InputError
+        If there is no such test, or the family does not have it.
+    """
+    if name is None:
+        return get_test("eb_lr" if family.counts else "satterthwaite")
+    test = get_test(name)
+    if family.name not in test.families:
+        allowed = [repr(other) for other in names() if family.name in get_test(other).families]
+        raise InputError(f"test={name!r}: allowed with family={family.name!r} are {', '.join(allowed)}")
+    return test

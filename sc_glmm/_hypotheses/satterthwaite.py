@@ -1,0 +1,40 @@
+"""Satterthwaite's degrees of freedom: from profiles over the variance (counts) or the fit (Gaussian)."""
+
+from __future__ import annotations
+
+from scipy.stats import t as student_t
+
+from .._errors import InputError
+from .._inference.mixture import MixtureTest
+from .._inference.satterthwaite import satterthwaite
+from . import wald
+from .posterior import moderation_of
+from .records import Compute, Evidence, Hypothesis
+
+
+def by_profile(*, moderated: bool) -> Compute:
+    """Tests contrasts of one row of counts."""
+
+    def compute(evidence: Evidence, hypothesis: Hypothesis) -> MixtureTest:
+        moderation, i = moderation_of(evidence), hypothesis.i
+        profiles, variance = moderation.profiles, moderation.grid.variance
+        if variance.shape[1] > 1:
+            raise InputError(
+                f"test='satterthwaite' works with one variance between samples, and {', '.join(moderation.grid.names)} "
+                "matter here; use test='eb_lr', which integrates over all of them"
+            )
+        restricted = profiles.ell - 0.5 * profiles.log_det
+        estimate, se, df, p_value = satterthwaite(
+            variance[:, 0], restricted, profiles.delta[:, i], profiles.var[:, i], moderated=moderated
+        )
+        half = student_t.ppf(0.975, df) * se
+        return MixtureTest(estimate, se, estimate - half, estimate + half, estimate / se, p_value, df)
+
+    return compute
+
+
+def by_fit(evidence: Evidence, hypothesis: Hypothesis) -> MixtureTest:
+    """Gaussian genes: t or F, with the numbers of lmerTest; counts: degrees of freedom between samples."""
+    if evidence.parts is None:
+        return wald.between_samples(evidence, hypothesis)
+    return wald.against(evidence, hypothesis, evidence.parts.df(hypothesis.contrast.L))

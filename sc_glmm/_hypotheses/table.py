@@ -1,0 +1,85 @@
+"""From fits to labelled tables: every contrast of a run, by one test."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from .._design import Contrast
+from .._fit.genes import TRUSTED, categorical_status
+from .._fit.moderated import contrast_roots, quasi_tests
+from .._inference.multiple import benjamini_hochberg
+from .._inference.shrink import shrink
+from .._results import CONTRAST_COLUMNS, ContrastTable
+from .records import Evidence, Hypothesis, HypothesisTest
+
+FloatArray = NDArray[np.float64]
+
+LN2 = math.log(2.0)
+
+
+def contrast_tables(
+    test: HypothesisTest, evidence: Evidence, contrasts: Sequence[Contrast], dfs: Sequence[float], genes: pd.Index
+) -> tuple[ContrastTable, ...]:
+    """Test every contrast, with BH over its tested genes.
+
+    Parameters
+    ----------
+    test
+        The test.
+    evidence
+        What it may look at.
+    contrasts, dfs
+        The hypotheses, and their degrees of freedom between samples.
+    genes
+        Names of the genes.
+    """
+    tables = []
+    for i, (contrast, df) in enumerate(zip(contrasts, dfs, strict=True)):
+        hypothesis = Hypothesis(contrast, i, df)
+        made = (test.compute if len(contrast.L) == 1 else test.joint)(evidence, hypothesis)
+        words = evidence.words
+        if evidence.moderation is not None:
+            # a fit may stand where a profile over the variances does not
+            words = np.where(np.isin(words, TRUSTED) & np.isnan(made.p_value), "not_converged", words)
+        columns = {
+            "coef": made.coef,
+            "se": made.se,
+            "log_fc": made.coef / LN2,
+            "log_fc_se": made.se / LN2,
+            "ci_low": made.low / LN2,
+            "ci_high": made.high / LN2,
+            "stat": made.stat,
+            "df": np.where(np.isfinite(made.p_value), df if made.df is None else made.df, np.nan),
+            "p_value": made.p_value,
+            "adj_p_value": benjamini_hochberg(made.p_value),
+            "p_hk": _each_alone(evidence, hypothesis),
+            "status": categorical_status(words),
+            **_shrunken(test, evidence, hypothesis),
+        }
+        table = pd.DataFrame({name: columns[name] for name in CONTRAST_COLUMNS}, index=genes)
+        tables.append(ContrastTable(contrast.name, contrast.words, contrast.levels, df, table))
+    return tuple(tables)
+
+
+def _each_alone(evidence: Evidence, hypothesis: Hypothesis) -> FloatArray:
+    """p-values of Hartung and Knapp's test, which stand beside those of any moderated test."""
+    if evidence.moderation is None or len(hypothesis.contrast.L) > 1:
+        return np.full(len(evidence.words), np.nan)
+    return quasi_tests(
+        evidence.model, evidence.totals, evidence.moderation, hypothesis.i, hypothesis.df, moderated=False
+    )[-1]
+
+
+def _shrunken(test: HypothesisTest, evidence: Evidence, hypothesis: Hypothesis) -> dict[str, FloatArray]:
+    """Shrunken fold changes (log2), for ranking."""
+    moderation = evidence.moderation
+    if moderation is None or moderation.prior is None or len(hypothesis.contrast.L) > 1:
+        nothing = np.full(len(evidence.words), np.nan)
+        return {"log_fc_shrunk": nothing, "lfsr": nothing, "s_value": nothing}
+    made = shrink(moderation.weights, *contrast_roots(moderation, hypothesis.i, test.root))
+    return {"log_fc_shrunk": made.mean / LN2, "lfsr": made.lfsr, "s_value": made.s_value}

@@ -1,0 +1,16 @@
+"""The default for counts: the modified signed root, averaged over the gene's posterior of the variances."""
+
+from __future__ import annotations
+
+from ..posterior import by_root, jointly
+from ..records import COUNTS, HypothesisTest, Needs
+
+TEST = HypothesisTest(
+    name="eb_lr",
+    help="Modified root of the likelihood ratio, averaged over the gene's posterior of the variances.",
+    families=COUNTS,
+    needs=Needs(profiles=True, prior=True),
+    compute=by_root("star"),
+    joint=jointly,
+    root="star",
+)

@@ -1,0 +1,15 @@
+"""Wald's statistic, averaged over the gene's posterior of the variances."""
+
+from __future__ import annotations
+
+from ..posterior import by_root, jointly
+from ..records import COUNTS, HypothesisTest, Needs
+
+TEST = HypothesisTest(
+    name="eb_wald",
+    help="Wald's statistic, averaged over the gene's posterior of the variances.",
+    families=COUNTS,
+    needs=Needs(profiles=True, prior=True),
+    compute=by_root("wald"),
+    joint=jointly,
+)

@@ -1,0 +1,16 @@
+"""Hartung and Knapp: each gene alone, with the scale of its residuals between samples."""
+
+from __future__ import annotations
+
+from ..quasi import by_scale
+from ..records import COUNTS, HypothesisTest, Needs
+from ..wald import between_samples
+
+TEST = HypothesisTest(
+    name="hk",
+    help="Hartung and Knapp's test, each gene alone.",
+    families=COUNTS,
+    needs=Needs(profiles=True),
+    compute=by_scale(moderated=False),
+    joint=between_samples,
+)

@@ -1,0 +1,16 @@
+"""Quasi-likelihood: the scale of the residuals between samples, moderated over genes."""
+
+from __future__ import annotations
+
+from ..quasi import by_scale
+from ..records import COUNTS, HypothesisTest, Needs
+from ..wald import between_samples
+
+TEST = HypothesisTest(
+    name="ql",
+    help="Quasi-likelihood, its scale moderated over genes.",
+    families=COUNTS,
+    needs=Needs(profiles=True, prior=True, all_genes=True),
+    compute=by_scale(moderated=True),
+    joint=between_samples,
+)

@@ -1,0 +1,14 @@
+"""Wald's statistic against t or F, with degrees of freedom between samples."""
+
+from __future__ import annotations
+
+from ..records import ALL, HypothesisTest
+from ..wald import between_samples
+
+TEST = HypothesisTest(
+    name="t",
+    help="Wald with t or F and degrees of freedom between samples.",
+    families=ALL,
+    compute=between_samples,
+    joint=between_samples,
+)

@@ -1,0 +1,22 @@
+"""Wald's statistic against the normal and chi-square distributions, for many samples only."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..._inference.mixture import MixtureTest
+from ..records import ALL, Evidence, Hypothesis, HypothesisTest
+from ..wald import against
+
+
+def _compute(evidence: Evidence, hypothesis: Hypothesis) -> MixtureTest:
+    return against(evidence, hypothesis, np.inf)
+
+
+TEST = HypothesisTest(
+    name="wald",
+    help="Wald with a normal or chi-square reference, for many samples only.",
+    families=ALL,
+    compute=_compute,
+    joint=_compute,
+)

@@ -1,0 +1,26 @@
+"""Wald tests on the fits, each with its reference distribution: what several tests are made of."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._inference.mixture import MixtureTest
+from .._inference.wald import interval, wald_test
+from .records import Evidence, Hypothesis
+
+FloatArray = NDArray[np.float64]
+
+
+def against(evidence: Evidence, hypothesis: Hypothesis, df: float | FloatArray) -> MixtureTest:
+    """T (one row) or F with `df` degrees of freedom, infinite for normal and chi-square; one number or one a gene."""
+    L = hypothesis.contrast.L
+    made = wald_test(*evidence.estimates(L), L, df)
+    low, high = interval(made.coef, made.se, df)
+    own = df if isinstance(df, np.ndarray) else None
+    return MixtureTest(made.coef, made.se, low, high, made.stat, made.p_value, own)
+
+
+def between_samples(evidence: Evidence, hypothesis: Hypothesis) -> MixtureTest:
+    """T or F with the degrees of freedom between samples."""
+    return against(evidence, hypothesis, hypothesis.df)
