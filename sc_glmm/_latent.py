@@ -8,17 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from ._arrays import FloatArray, IntArray
 from ._errors import InputError
 from ._formula import MixedFormula, term_label
 from ._inference.latent import LatentFactors
 
 if TYPE_CHECKING:
     from anndata import AnnData
-
-IntArray = NDArray[np.int64]
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 
+from .._arrays import FloatArray, IntArray
 from .._errors import InputError
 from .._families.cache import cached
-from .arrays import FloatArray, IntArray
 from .chebyshev import sort_by_row
 from .nodes import NodeTable, check_values
 from .tensor import TensorRows

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .arrays import FloatArray
+from .._arrays import FloatArray
 
 # Expected count that a gene, or a pool of weaker genes, must have in a sample for its ratio to be used.
 POOL_COUNT = 30.0

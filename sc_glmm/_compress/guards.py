@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse as sp
 
-from .arrays import AnyArray
+from .._arrays import AnyArray
 from .kernels import TOO_LARGE, Stored, scan_values
 from .matrix import Matrix
 from .source import Source, as_source, read_chunk_values

@@ -8,8 +8,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import scipy.sparse as sp
 
+from .._arrays import AnyArray, IntArray
 from .._errors import InputError
-from .arrays import AnyArray, IntArray
 
 # Anything with `shape`: scipy sparse matrices and arrays, numpy arrays.
 Matrix: TypeAlias = Any

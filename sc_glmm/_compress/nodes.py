@@ -8,9 +8,9 @@ from typing import Literal
 
 import numpy as np
 
+from .._arrays import FloatArray, IntArray
 from .._errors import InputError
 from . import chebyshev
-from .arrays import FloatArray, IntArray
 
 # exp() overflows at 709.
 OFFSET_MAX = 500.0

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .._arrays import IntArray
 from .._display import wants_progress
-from .arrays import IntArray
 from .source import Chunk, Source, read_chunks
 
 # Blocks of genes of a chunk of rows, and genes that a block has at least: each block looks up where its genes begin in

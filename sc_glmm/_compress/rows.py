@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .arrays import AnyArray, FloatArray, IntArray
+from .._arrays import AnyArray, FloatArray, IntArray
 
 
 @dataclass(frozen=True)

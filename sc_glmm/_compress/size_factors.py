@@ -8,9 +8,9 @@ from typing import Literal
 import numpy as np
 from scipy.stats import rankdata
 
+from .._arrays import AnyArray, FloatArray, IntArray
 from .._errors import InputError
 from . import moments
-from .arrays import AnyArray, FloatArray, IntArray
 from .composition import pooled_factors
 from .gaussian import compress_gaussian
 from .guards import problem_of_values

@@ -16,9 +16,9 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
+from .._arrays import AnyArray, BoolArray, IntArray
 from .._errors import InputError
 from . import kernels
-from .arrays import AnyArray, BoolArray, IntArray
 from .kernels import Stored, sparse_block
 from .matrix import Matrix, as_readable, stored_values
 

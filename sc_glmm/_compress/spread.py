@@ -7,11 +7,11 @@ from functools import partial
 
 import numpy as np
 
+from .._arrays import AnyArray, FloatArray, IntArray
 from .._errors import InputError
 from .._families.nb import N_TAIL
 from .._parallel.blocks import workers
 from . import kernels
-from .arrays import AnyArray, FloatArray, IntArray
 from .nodes import NodeTable
 from .passes import (
     CellPlaces,

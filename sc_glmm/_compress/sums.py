@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from .arrays import IntArray
+from .._arrays import IntArray
 from .matrix import Matrix, as_readable
 
 

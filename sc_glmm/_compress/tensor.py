@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .._arrays import BoolArray, FloatArray, IntArray
 from .._errors import InputError
 from . import chebyshev
-from .arrays import BoolArray, FloatArray, IntArray
 from .nodes import NodeTable, Panels, check_offset, check_tol, check_values, spread
 
 

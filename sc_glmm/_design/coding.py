@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from .._arrays import FloatArray
 from .._errors import DesignError, FormulaError, mark
 from .._formula import Atom, MixedFormula, Term, term_text
 from .evaluate import State, evaluate
@@ -16,8 +17,6 @@ from .names import list_some
 
 if TYPE_CHECKING:
     from formulaic import ModelSpec
-
-FloatArray = npt.NDArray[np.float64]
 
 
 def code_terms(terms: tuple[Term, ...], frame: pd.DataFrame, formula: MixedFormula) -> tuple[FloatArray, ModelSpec]:

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from .._arrays import FloatArray
 from .random import IntArray, ReTerm
-
-FloatArray = npt.NDArray[np.float64]
 
 
 def residual_df(L: npt.ArrayLike, fixed_X: FloatArray, random: Sequence[ReTerm]) -> float:

@@ -12,13 +12,12 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from .._arrays import AnyArray
 from .._formula import NUMPY, Atom, dotted, quoted_column
 
 State = MutableMapping[str, Any]
-AnyArray = npt.NDArray[Any]
 
 _BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: np.add,

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from .._arrays import IntArray
 from .._errors import DesignError, mark
 from .._formula import MixedFormula, RandomTerm
 from .coding import FloatArray, code_again, code_terms
@@ -19,8 +19,6 @@ from .names import list_some
 
 if TYPE_CHECKING:
     from formulaic import ModelSpec
-
-IntArray = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)

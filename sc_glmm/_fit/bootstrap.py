@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from .._arrays import FloatArray, IntArray
 from .._compress import NodeTable, chebyshev_nodes, compress_counts, poisson_nodes
 from .._engine import entry
 from .._engine.fit import GeneFits
@@ -21,9 +22,6 @@ from .lrt import constrain
 from .model import count_stats, engine_nodes
 from .rows import design_rows, plain_rows
 from .sizes import cell_offsets
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 # Simulated counts held in memory at a time.
 _MAX_COUNTS = 20_000_000

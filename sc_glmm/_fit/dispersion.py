@@ -5,13 +5,9 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from .._arrays import BoolArray, FloatArray, IntArray
 from .._engine.fit import GeneFits
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
-BoolArray = NDArray[np.bool_]
 
 Dispersion = Literal["ml", "shrunken"]
 

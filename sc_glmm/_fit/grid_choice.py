@@ -6,14 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from .._arrays import FloatArray, IntArray
 from .._engine.fit import GeneFits, GeneStats, Structure, profile_genes
 from .._engine.structure import centred_basis
 from .genes import GeneModel
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 # Variances of the random effects (columns of Z with unit root mean square) at the nodes; the first stands for zero.
 GRIDS = {

@@ -11,13 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse
 
 from .._compress import DesignRows
 from .rows import ModelRows
-
-FloatArray = NDArray[np.float64]
 
 # Singular values below this share of the largest are columns that depend on others.
 _RANK = 1e-10

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from .._arrays import BoolArray, FloatArray, IntArray
 from .._display import progress_over
 from .._engine import entry
 from .._engine.fit import GeneStats, Nodes, Profiles, Structure, profile_genes
@@ -18,10 +18,6 @@ from .genes import BLOCK, AllFits, GeneModel
 from .grid_choice import VarianceGrid, choose_grid
 from .information import median_information
 from .totals import GeneTotals
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
-BoolArray = NDArray[np.bool_]
 
 # Median information of a sample below which Laplace gives way to quadrature, and with how many nodes.
 LAPLACE_INFORMATION = 10.0

@@ -7,8 +7,8 @@ from dataclasses import dataclass, fields
 from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
+from .._arrays import FloatArray
 from .._engine.fit import GeneFits, Profiles
 from .gaussian import GaussianParts
 from .genes import AllFits, join_genes
@@ -16,7 +16,6 @@ from .profiles import GeneProfiles
 from .sizes import SampleFactors
 from .totals import GeneTotals
 
-FloatArray = NDArray[np.float64]
 T = TypeVar("T")
 
 

@@ -6,15 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from .._arrays import FloatArray, IntArray
 from .._compress import DesignRows, unique_rows
 from .._compress.tensor import TensorRows, tensor_nodes
 from .._design import Design
 from .._errors import InputError
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 # A grid is looked for when rows are no fewer than this share of the cells.
 _WORTH = 0.1

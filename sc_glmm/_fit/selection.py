@@ -7,11 +7,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from .._arrays import BoolArray
 from .._errors import InputError
-
-BoolArray = NDArray[np.bool_]
 
 _FORMS = "a column of var with True and False (such as 'highly_variable'), such values for all genes, or names of genes"
 

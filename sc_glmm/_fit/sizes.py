@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from .._arrays import BoolArray, FloatArray, IntArray
 from .._compress.composition import pooled_factors
 from .._compress.size_factors import DOMINANT_SHARE
 from .._compress.sums import membership
@@ -16,10 +16,6 @@ from .._errors import InputError
 from .compress import CellGroup, Layout
 from .genes import GeneModel, node_sums
 from .rows import design_rows
-
-FloatArray = NDArray[np.float64]
-BoolArray = NDArray[np.bool_]
-IntArray = NDArray[np.int64]
 
 # A shift of a sample's size factors by composition (natural log) that is worth telling.
 NOTABLE_SHIFT = 0.1

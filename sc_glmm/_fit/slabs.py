@@ -7,15 +7,12 @@ import tempfile
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from .._arrays import FloatArray, IntArray
 from .._display import logger
 from .._engine.fit import GeneStats
 from .._errors import InputError
 from .._families.nb import N_TAIL
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 _GB = 1e9
 

@@ -16,8 +16,6 @@ from .model import count_stats, engine_nodes
 from .rows import design_rows, plain_rows
 from .sizes import cell_offsets
 
-FloatArray = NDArray[np.float64]
-
 
 def steep_genes(compressed: Compressed, result: AllFits) -> NDArray[np.int64]:
     """Genes with a fixed slope beyond the grid's bound."""

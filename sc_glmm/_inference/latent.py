@@ -22,12 +22,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import chi2
 
-FloatArray = NDArray[np.float64]
-BoolArray = NDArray[np.bool_]
-IntArray = NDArray[np.int64]
+from .._arrays import BoolArray, FloatArray, IntArray
 
 # Counts a sample (median) below which a log rate is too coarse to show a factor.
 MIN_COUNT = 5.0

@@ -14,13 +14,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 from scipy.stats import chi2
 
+from .._arrays import FloatArray
 from .signed_root import SignedRoots
-
-FloatArray = NDArray[np.float64]
 
 _HALF = float(ndtri(0.975))
 

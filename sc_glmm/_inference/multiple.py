@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
+from .._arrays import FloatArray
 
 
 def benjamini_hochberg(p_value: FloatArray) -> FloatArray:

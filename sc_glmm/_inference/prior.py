@@ -10,10 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
-BoolArray = NDArray[np.bool_]
+from .._arrays import FloatArray
 
 # Genes that an anchor should have, and most anchors.
 GENES_PER_ANCHOR = 200

@@ -9,11 +9,10 @@ robustness).
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 from scipy.special import digamma, polygamma
 
-FloatArray = NDArray[np.float64]
+from .._arrays import FloatArray
 
 
 def scaled_t(

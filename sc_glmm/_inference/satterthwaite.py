@@ -9,12 +9,11 @@ grows, or as V stops depending on psi, t becomes normal.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 from scipy.interpolate import CubicSpline
 from scipy.optimize import minimize
 
-FloatArray = NDArray[np.float64]
+from .._arrays import FloatArray
 
 # Points between two nodes of the grid.
 _FINE = 8

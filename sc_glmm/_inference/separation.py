@@ -11,12 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg import qr
 from scipy.optimize import linprog
 
-FloatArray = NDArray[np.float64]
-BoolArray = NDArray[np.bool_]
+from .._arrays import BoolArray, FloatArray
+
 _TOL = 1e-9
 # Ten times what the linear programme allows a row that stays.
 _MOVES = 1e-6

@@ -11,12 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
+from .._arrays import FloatArray
 from .signed_root import SignedRoots
-
-FloatArray = NDArray[np.float64]
 
 _ITERATIONS = 300
 _TOLERANCE = 1e-6

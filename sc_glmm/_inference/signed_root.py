@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-FloatArray = NDArray[np.float64]
+from .._arrays import FloatArray
 
 # Below this a series replaces R, whose terms cancel.
 _SMALL = 0.02

@@ -17,14 +17,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from .._arrays import AnyArray, IntArray
 from .._errors import InputError
 from .journal import view
 from .lock import gate
-
-AnyArray = NDArray[Any]
-IntArray = NDArray[np.int64]
 
 _DEFLATE, _SHUFFLE = 1, 2
 # Holes between neighbouring chunks up to this many bytes are read over rather than jumped over.

@@ -8,16 +8,13 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-from numpy.typing import NDArray
 
+from .._arrays import AnyArray, IntArray
 from .._compress.kernels import Stored
 from .._compress.matrix import stored_values
 from .._compress.source import Form, Source, checked_lines, sparse_rows
 from .._errors import InputError
 from .hdf5 import H5Reader, Reader
-
-AnyArray = NDArray[Any]
-IntArray = NDArray[np.int64]
 
 
 class ZarrReader:

@@ -6,15 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from .._arrays import FloatArray
 from .._errors import InputError
 from .._latent import read_factors
 
 if TYPE_CHECKING:
     from anndata import AnnData
-
-FloatArray = NDArray[np.float64]
 
 
 def latent_factors(adata: AnnData, key: str = "latent", *, group: str | None = None, n_genes: int = 5) -> pd.DataFrame:

@@ -6,9 +6,9 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy import stats
 
+from .._arrays import FloatArray
 from .._design import Design, all_terms, build_design, term_hypothesis, untestable_terms
 from .._design.coding import factor_of
 from .._design.fixed import find_aliased
@@ -22,7 +22,6 @@ from .table import Table
 from .update import reduced, term_key
 from .wald import METHODS, ddf_method, joint_test
 
-FloatArray = NDArray[np.float64]
 TYPES = {"I": "I", "II": "II", "III": "III", "1": "I", "2": "II", "3": "III"}
 
 

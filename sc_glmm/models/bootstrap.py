@@ -5,17 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
+from .._arrays import FloatArray
 from .._engine.lmm_fit import one_blas_thread
 from .._errors import InputError
 from .checks import check_count, random_generator
 from .fitted import MixedFit, check_fit
 from .lrt import compare
 from .predict import draw
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,9 +6,9 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy import stats
 
+from .._arrays import FloatArray
 from .._engine.lmm_fit import one_blas_thread
 from .._errors import InputError
 from .checks import check_choice, check_count, check_level, random_generator
@@ -20,8 +20,6 @@ from .profile import profile_fixed, profile_variances
 from .profile_glmm import profile_glmm
 from .varcorr import variance_names, variance_values
 from .wald import ddf_method, single_tests
-
-FloatArray = NDArray[np.float64]
 
 _FAR = 1e200
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy import stats
 
+from .._arrays import FloatArray
 from .checks import check_count, check_flag, random_generator
 from .fitted import MixedFit, check_fit
 from .predict import draw
-
-FloatArray = NDArray[np.float64]
 
 # Probabilities are kept this far from 0 and 1, where the normal quantile is infinite.
 _EDGE = 1e-15

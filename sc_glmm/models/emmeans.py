@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy import stats
 
+from .._arrays import BoolArray, FloatArray
 from .._design import FixedDesign, all_terms, confounding, display_names, unseen
 from .._errors import InputError
 from .._formula import parse_formula, term_label
@@ -20,9 +20,6 @@ from .fitted import MixedFit, check_fit
 from .scales import Scale, scale_of
 from .table import Table
 from .wald import METHODS, ddf_method, single_tests
-
-FloatArray = NDArray[np.float64]
-BoolArray = NDArray[np.bool_]
 
 ADJUST = ("tukey", "bonferroni", "holm", "sidak", "none")
 

@@ -6,9 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from .._display import warn_notes
 from .._errors import InputError
@@ -19,8 +17,6 @@ from .fitted import MixedFit
 from .glmm import GlmmModel, read_counts, read_shares
 from .methods import FitMethods
 from .prepare import per_row, prepare
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False, repr=False)

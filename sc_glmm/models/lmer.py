@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from .._arrays import FloatArray
 from .._display import warn_notes
 from .._engine.lmm import build_problem
 from .._engine.lmm_fit import one_blas_thread
@@ -20,8 +20,6 @@ from .lmm import LmmModel
 from .lrt import ranova as _ranova
 from .methods import FitMethods
 from .prepare import check_sizes, per_row, prepare
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False, repr=False)

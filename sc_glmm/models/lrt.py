@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy import stats
 
+from .._arrays import FloatArray
 from .._display import logger
 from .._errors import InputError
 from .._formula import RandomTerm, term_label, term_text
@@ -21,8 +21,6 @@ from .glmm import GlmmModel
 from .lmm import LmmModel
 from .table import Table
 from .update import reduced, term_key
-
-FloatArray = NDArray[np.float64]
 
 REFIT_NOTE = "refitting model(s) with ML (instead of REML)"
 

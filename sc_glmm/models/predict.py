@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from .._arrays import FloatArray, IntArray
 from .._design import ReTerm
 from .._errors import InputError
 from .._formula import parse_formula
@@ -15,9 +15,6 @@ from .checks import check_choice, check_count, check_flag, random_generator
 from .fitted import MixedFit
 from .scales import inverse_link
 from .update import term_key
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 
 def predict(

@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from .._arrays import FloatArray, IntArray
 from .._compress import unique_rows
 from .._design import Design, build_design
 from .._engine.structure import Block
@@ -17,9 +17,6 @@ from .._errors import DesignError, InputError, mark
 from .._fit.model import Grouping, merge_terms
 from .._formula import MixedFormula, parse_formula
 from .checks import check_choice
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 
 @dataclass(frozen=True)

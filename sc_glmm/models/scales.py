@@ -10,12 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import expit, xlogy
 
+from .._arrays import FloatArray
 from .._formula import Atom, dotted
 
-FloatArray = NDArray[np.float64]
 Map = Callable[[FloatArray], FloatArray]
 
 

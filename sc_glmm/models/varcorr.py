@@ -6,11 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from .._arrays import FloatArray
 from .fitted import MixedFit
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -7,17 +7,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy import stats
 
+from .._arrays import FloatArray
 from .._design import build_contrasts, residual_df, untestable_terms
 from .._display import warn_notes
 from .._errors import DesignError, InputError
 from .._inference.ddf import kenward_roger, satterthwaite
 from .fitted import MixedFit
 from .lmm import LmmModel
-
-FloatArray = NDArray[np.float64]
 
 METHODS = {
     "satterthwaite": "Satterthwaite's",

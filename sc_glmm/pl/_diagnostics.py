@@ -6,9 +6,9 @@ import os
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 from scipy import stats
 
+from .._arrays import FloatArray
 from .._errors import InputError
 from ..models.diagnostics import effects_frame, quantile_residuals
 from ._model import fitted_model, name_model
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from ..models.fitted import MixedFit
 
-FloatArray = npt.NDArray[np.float64]
 Kind = Literal["scaled", "quantile", "marginal"]
 
 _SIZE = (COLUMN, 2.4)

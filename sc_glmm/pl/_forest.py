@@ -6,7 +6,6 @@ import os
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.ticker import MaxNLocator
 
 from ._numbers.frames import one_contrast, require_columns, require_level, results_frame
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
 
-FloatArray = npt.NDArray[np.float64]
 
 _ROW = 0.2  # inches
 

@@ -9,12 +9,13 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.patheffects import withStroke
 
+from .._arrays import FloatArray
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.text import Annotation, Text
     from matplotlib.transforms import Bbox
 
-FloatArray = npt.NDArray[np.float64]
 
 _ANGLES = np.linspace(0.0, 2.0 * np.pi, 16, endpoint=False)
 _GAPS = np.array([3.0, 7.0, 12.0, 18.0, 26.0, 36.0, 48.0, 62.0, 78.0])  # points from the dot to its label

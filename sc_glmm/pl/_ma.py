@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from .._arrays import FloatArray
 from .._errors import InputError
 from ._marks import draw_counts, draw_labels, draw_legend, draw_marks, draw_title, gene_colors, pull_inside
 from ._numbers.frames import (
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
 
-FloatArray = npt.NDArray[np.float64]
 
 _SIZE = (COLUMN, 2.7)
 # The share of genes without a finding that fit between the borders; the others become triangles.

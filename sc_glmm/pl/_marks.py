@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 from matplotlib.lines import Line2D
 
+from .._arrays import BoolArray, FloatArray
 from .._errors import InputError
 from ._labels import place_labels
 from ._style import DOWN, RASTER_FROM, REST, UP, plain
@@ -17,8 +18,6 @@ from ._style import DOWN, RASTER_FROM, REST, UP, plain
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
 Words = npt.NDArray[np.str_]
 
 _MARKERS = {"separated": "D", "not_converged": "X"}

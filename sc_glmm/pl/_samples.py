@@ -11,6 +11,7 @@ import numpy.typing as npt
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from .._arrays import FloatArray
 from .._errors import InputError
 from ._labels import place_labels
 from ._model import model_and_title
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
     from ..models.fitted import MixedFit
 
-FloatArray = npt.NDArray[np.float64]
 
 _WIDTH = 0.36  # of the distance between two levels: half of what their samples spread over
 _AREA = (4.0, 70.0)  # points squared: area of the dots of the smallest and largest samples

@@ -10,8 +10,6 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 
-FloatArray = npt.NDArray[np.float64]
-
 # Colours that people with any colour vision tell apart, in print as well (Okabe and Ito).
 UP, DOWN, REST = "#D55E00", "#0072B2", "#9A9A9A"
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#5A5A5A")

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from .._arrays import FloatArray
 from .._errors import InputError
 from ._marks import draw_counts, draw_labels, draw_legend, draw_marks, draw_title, gene_colors, pull_inside
 from ._numbers.frames import (
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
 
-FloatArray = npt.NDArray[np.float64]
 
 _SIZE = (COLUMN, 3.0)
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from .._anndata import find_response, groups_of, open_data
+from .._arrays import FloatArray
 from .._compress.composition import pooled_factors
 from .._compress.size_factors import pseudobulk
 from .._design import finest
@@ -30,7 +30,6 @@ from .._run.plan import Plan, plan_groups
 if TYPE_CHECKING:
     from anndata import AnnData
 
-FloatArray = NDArray[np.float64]
 
 # With fewer samples, hidden factors cost more degrees of freedom than they gain.
 MIN_SAMPLES = 12

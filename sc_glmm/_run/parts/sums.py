@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ..._arrays import FloatArray, IntArray
 from ..._compress import CountStats, GaussianStats
 from ..._compress.slices import take_genes
 from ..._errors import InputError
@@ -16,9 +16,6 @@ from ..._fit.sizes import sample_totals
 from .files import Part
 from .folder import Run
 from .records import Arrays, arrays_of, misshapen, stats_from
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 
 def compressed_genes(run: Run, chunk: int) -> tuple[dict[int, Compressed], list[FloatArray | None]]:

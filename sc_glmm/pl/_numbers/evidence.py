@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import beta, chi2
 
+from ..._arrays import FloatArray
 from ..._errors import InputError
-
-FloatArray = NDArray[np.float64]
 
 # The p-values above this are taken to be those of genes without an effect (Storey).
 _NULL_FROM = 0.5

@@ -11,6 +11,7 @@ import pandas as pd
 from scipy.stats import norm
 from scipy.stats import t as student_t
 
+from ..._arrays import FloatArray, IntArray
 from ..._design import finest
 from ..._errors import InputError
 from ...models.emmeans import emmeans
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from ...models.fitted import MixedFit
     from ...models.gene import GeneFit
 
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 # Places along a numeric covariate at which the fitted mean is evaluated.
 _N_LINE = 40

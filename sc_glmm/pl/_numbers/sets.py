@@ -10,10 +10,9 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.cluster.hierarchy import leaves_list, linkage
 
+from ..._arrays import FloatArray
 from ..._errors import InputError
 from .frames import WELL, significant_rows, split_sets, status_of
-
-FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -7,15 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from ..._arrays import BoolArray, FloatArray
 from ..._errors import InputError
 from ..._inference.prior import VariancePrior, abundance_rank
 from ..._results import sd_name
-
-FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
 
 # Genes on each side in the running median.
 _REACH = 75
