@@ -10,13 +10,12 @@ import numpy as np
 from .._compress.guards import count_problem
 from .._compress.size_factors import SizeFactors, sample_size_factors, total_size_factors
 from .._errors import InputError, ScGlmmWarning
+from .._fit.sizes import NOTABLE_SHIFT
 from ._read import layer_names, read_factor, read_matrix
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-# Log size factors that composition shifts by more than this are worth a warning.
-NOTABLE_SHIFT = 0.1
 N_NAMED = 5
 
 
