@@ -48,7 +48,7 @@ def drop_constant(formula: MixedFormula, frame: pd.DataFrame) -> tuple[MixedForm
             dropped.append(term.label)
         elif basis != term.terms:
             dropped.append(term.label)
-            random.append(f"({_basis(basis)} |{term.label.partition('|')[2]}")
+            random.append(f"({_basis(basis)} | {term.group_text})")
         else:
             random.append(term.label)
     if not dropped:

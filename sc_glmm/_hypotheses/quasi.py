@@ -5,6 +5,7 @@ from __future__ import annotations
 from scipy.stats import t as student_t
 
 from .._fit.moderated import quasi_tests
+from .._inference.minimum import t_confidence
 from .._inference.mixture import MixtureTest
 from .posterior import moderation_of
 from .records import Compute, Evidence, Hypothesis
@@ -17,6 +18,7 @@ def by_scale(*, moderated: bool) -> Compute:
         moderation, i, df = moderation_of(evidence), hypothesis.i, hypothesis.df
         estimate, se, t, df_t, p_value = quasi_tests(evidence.model, evidence.totals, moderation, i, df, moderated)
         half = student_t.ppf(0.975, df_t) * se
-        return MixtureTest(estimate, se, estimate - half, estimate + half, t, p_value, df_t)
+        confidence = t_confidence(estimate, se, df_t)
+        return MixtureTest(estimate, se, estimate - half, estimate + half, t, p_value, df_t, confidence)
 
     return compute

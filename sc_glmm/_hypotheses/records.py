@@ -137,6 +137,8 @@ class HypothesisTest:
         Tests a contrast of several rows.
     root
         Signed root that shrunken fold changes follow, so that they agree with the p-value.
+    has_minimum
+        Whether `compute` gives its confidence at every value, which minimum effects and one-sided tests need.
     """
 
     name: str
@@ -146,6 +148,7 @@ class HypothesisTest:
     joint: Compute
     needs: Needs = Needs()
     root: Root = "wald"
+    has_minimum: bool = False
 
     def profiles(self, family: Family) -> bool:
         """Whether profiles are needed, which only counts have."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from scipy.stats import t as student_t
 
 from .._errors import InputError
+from .._inference.minimum import t_confidence
 from .._inference.mixture import MixtureTest
 from .._inference.satterthwaite import satterthwaite
 from . import wald
@@ -28,7 +29,8 @@ def by_profile(*, moderated: bool) -> Compute:
             variance[:, 0], restricted, profiles.delta[:, i], profiles.var[:, i], moderated=moderated
         )
         half = student_t.ppf(0.975, df) * se
-        return MixtureTest(estimate, se, estimate - half, estimate + half, estimate / se, p_value, df)
+        confidence = t_confidence(estimate, se, df)
+        return MixtureTest(estimate, se, estimate - half, estimate + half, estimate / se, p_value, df, confidence)
 
     return compute
 

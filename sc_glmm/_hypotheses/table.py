@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,10 +12,13 @@ from numpy.typing import NDArray
 
 from .._design import Contrast
 from .._fit.genes import TRUSTED, categorical_status
-from .._fit.moderated import contrast_roots, quasi_tests
+from .._fit.moderated import contrast_roots
+from .._inference.minimum import ANY_DIFFERENCE, Alternative
+from .._inference.mixture import MixtureTest
 from .._inference.multiple import benjamini_hochberg
 from .._inference.shrink import shrink
 from .._results import CONTRAST_COLUMNS, ContrastTable
+from .quasi import by_scale
 from .records import Evidence, Hypothesis, HypothesisTest
 
 FloatArray = NDArray[np.float64]
@@ -23,7 +27,12 @@ LN2 = math.log(2.0)
 
 
 def contrast_tables(
-    test: HypothesisTest, evidence: Evidence, contrasts: Sequence[Contrast], dfs: Sequence[float], genes: pd.Index
+    test: HypothesisTest,
+    evidence: Evidence,
+    contrasts: Sequence[Contrast],
+    dfs: Sequence[float],
+    genes: pd.Index,
+    alternative: Alternative = ANY_DIFFERENCE,
 ) -> tuple[ContrastTable, ...]:
     """Test every contrast, with BH over its tested genes.
 
@@ -37,11 +46,15 @@ def contrast_tables(
         The hypotheses, and their degrees of freedom between samples.
     genes
         Names of the genes.
+    alternative
+        What coefficients are compared with.
     """
     tables = []
     for i, (contrast, df) in enumerate(zip(contrasts, dfs, strict=True)):
         hypothesis = Hypothesis(contrast, i, df)
         made = (test.compute if len(contrast.L) == 1 else test.joint)(evidence, hypothesis)
+        if not alternative.plain:
+            made = replace(made, p_value=_beyond(made, alternative))
         words = evidence.words
         if evidence.moderation is not None:
             # a fit may stand where a profile over the variances does not
@@ -57,7 +70,7 @@ def contrast_tables(
             "df": np.where(np.isfinite(made.p_value), df if made.df is None else made.df, np.nan),
             "p_value": made.p_value,
             "adj_p_value": benjamini_hochberg(made.p_value),
-            "p_hk": _each_alone(evidence, hypothesis),
+            "p_hk": _each_alone(evidence, hypothesis, alternative),
             "status": categorical_status(words),
             **_shrunken(test, evidence, hypothesis),
         }
@@ -66,13 +79,19 @@ def contrast_tables(
     return tuple(tables)
 
 
-def _each_alone(evidence: Evidence, hypothesis: Hypothesis) -> FloatArray:
+def _beyond(made: MixtureTest, alternative: Alternative) -> FloatArray:
+    """p-values against a minimum effect, or in one direction."""
+    if made.confidence is None:
+        raise RuntimeError("a test without a confidence function was asked for a minimum effect")
+    return alternative.p_value(made.confidence)
+
+
+def _each_alone(evidence: Evidence, hypothesis: Hypothesis, alternative: Alternative) -> FloatArray:
     """p-values of Hartung and Knapp's test, which stand beside those of any moderated test."""
     if evidence.moderation is None or len(hypothesis.contrast.L) > 1:
         return np.full(len(evidence.words), np.nan)
-    return quasi_tests(
-        evidence.model, evidence.totals, evidence.moderation, hypothesis.i, hypothesis.df, moderated=False
-    )[-1]
+    made = by_scale(moderated=False)(evidence, hypothesis)
+    return made.p_value if alternative.plain else _beyond(made, alternative)
 
 
 def _shrunken(test: HypothesisTest, evidence: Evidence, hypothesis: Hypothesis) -> dict[str, FloatArray]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from .._inference.minimum import t_confidence
 from .._inference.mixture import MixtureTest
 from .._inference.wald import interval, wald_test
 from .records import Evidence, Hypothesis
@@ -18,7 +19,8 @@ def against(evidence: Evidence, hypothesis: Hypothesis, df: float | FloatArray) 
     made = wald_test(*evidence.estimates(L), L, df)
     low, high = interval(made.coef, made.se, df)
     own = df if isinstance(df, np.ndarray) else None
-    return MixtureTest(made.coef, made.se, low, high, made.stat, made.p_value, own)
+    confidence = t_confidence(made.coef, made.se, df) if len(L) == 1 else None
+    return MixtureTest(made.coef, made.se, low, high, made.stat, made.p_value, own, confidence)
 
 
 def between_samples(evidence: Evidence, hypothesis: Hypothesis) -> MixtureTest:

@@ -18,6 +18,7 @@ from scipy.special import ndtr, ndtri
 from scipy.stats import chi2
 
 from .._arrays import FloatArray
+from .minimum import Confidence
 from .signed_root import SignedRoots
 
 _HALF = float(ndtri(0.975))
@@ -40,6 +41,8 @@ class MixtureTest:
         ``(n_genes,)`` two-sided.
     df
         ``(n_genes,)`` degrees of freedom of the reference, where genes differ in them.
+    confidence
+        F(b) for any b, from which p-values against a minimum effect follow; None where the test has none.
     """
 
     coef: FloatArray
@@ -49,6 +52,7 @@ class MixtureTest:
     stat: FloatArray
     p_value: FloatArray
     df: FloatArray | None = None
+    confidence: Confidence | None = None
 
 
 def mixture_test(weights: FloatArray, delta: FloatArray, var: FloatArray, root: FloatArray) -> MixtureTest:
@@ -71,8 +75,15 @@ def mixture_test(weights: FloatArray, delta: FloatArray, var: FloatArray, root: 
     sign = np.where(below >= above, 1.0, -1.0)
     with np.errstate(divide="ignore", invalid="ignore"):
         stat = -sign * ndtri(0.5 * p_value)
-    low, high = _interval(SignedRoots.through(weights, delta, var, root), coef, se)
-    return MixtureTest(coef, se, low, high, stat, p_value)
+    roots = SignedRoots.through(weights, delta, var, root)
+    low, high = _interval(roots, coef, se)
+
+    def confidence(b: float) -> tuple[FloatArray, FloatArray]:
+        at = np.full((len(coef), 1), b)
+        up = np.ones(len(coef))
+        return roots.tail(at, -up)[:, 0], roots.tail(at, up)[:, 0]
+
+    return MixtureTest(coef, se, low, high, stat, p_value, confidence=confidence)
 
 
 def joint_mixture_test(weights: FloatArray, ratio: FloatArray, q: int) -> MixtureTest:

@@ -109,6 +109,11 @@ def validate_request(opened: Opened, options: RunOptions) -> ParsedRequest:
             f"dispersion='shrunken' with family={family.name!r} and test={test.name!r}: dispersions are drawn to their "
             "trend for the moderated tests of family='nb' only (such as 'eb_lr'); leave it out, or choose one of these"
         )
+    if not test.has_minimum and (options.min_log_fc > 0.0 or options.alternative != "two-sided"):
+        raise InputError(
+            f"test={test.name!r} takes no minimum effect and no side (min_log_fc={options.min_log_fc:g}, "
+            f"alternative={options.alternative!r}): leave them out, or use test='eb_lr', 'hk', 'ql', 't' or 'wald'"
+        )
     if test.needs.simulations and options.genes is None:
         raise InputError(f"test={test.name!r} fits many simulated data sets for each gene: say for which, with genes=")
     var: pd.DataFrame = opened.adata.var  # type: ignore[assignment]
@@ -133,6 +138,12 @@ def plan_job(adata: AnnData, request: ParsedRequest, library: Callable[[], Float
     groups, ungrouped = groups_of(adata, options.groupby)
     obs: pd.DataFrame = adata.obs  # type: ignore[assignment]
     plans, skipped, planned = plan_groups(obs, groups, request.formula, sizes, options)
+    joint = [contrast for plan in plans for contrast in plan.contrasts if len(contrast.L) > 1]
+    if joint and (options.min_log_fc > 0.0 or options.alternative != "two-sided"):
+        raise InputError(
+            f"the contrast {joint[0].words!r} has {len(joint[0].L)} rows, which have no direction or size: minimum "
+            "effects and one-sided tests are for contrasts of one row; name them with contrasts=, such as 'AD vs ctl'"
+        )
     task = Task(options, request.family, request.test, normalise=sizes.default, selected=request.selected)
     notes = [*request.response.notes, *sizes.notes, *ungrouped, *planned]
     return Job(request, sizes, groups, plans, skipped, task, notes)

@@ -9,7 +9,8 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
 from functools import cache
-from numbers import Integral
+from math import inf
+from numbers import Integral, Real
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from .. import _hypotheses
@@ -92,6 +93,12 @@ class RunOptions:
     test: str | None = _option(
         None, "The test; default: eb_lr, moderated over genes (Gaussian: satterthwaite).", words=_hypotheses.names
     )
+    min_log_fc: float = _option(
+        0.0, "Smallest effect of interest (log2): tests whether fold changes are beyond it.", least=0
+    )
+    alternative: Literal["two-sided", "greater", "less", "abs-less"] = _option(
+        "two-sided", "Side of --min-log-fc that is tested; abs-less: effects smaller than it."
+    )
     genes: str | Sequence[str] | Sequence[bool] | None = _option(
         None,
         "Test these genes only: a file with one name a line, or a var column of True and False.",
@@ -132,9 +139,15 @@ class RunOptions:
                 raise InputError(f"{name}={value!r}: allowed are {allowed}{'; ' if hint else ''}{hint}")
         for name, known in about().items():
             value = getattr(self, name)
-            whole = isinstance(value, Integral) and not isinstance(value, bool)
-            if known.least is not None and not (whole and value >= known.least):
-                raise InputError(f"{name}={value!r}: allowed are whole numbers from {known.least} on")
+            if known.least is None:
+                continue
+            kind = "whole numbers" if types()[name] is int else "finite numbers"
+            number = Integral if types()[name] is int else Real
+            fits = isinstance(value, number) and not isinstance(value, bool) and float(value) >= known.least
+            if not fits or value == inf:
+                raise InputError(f"{name}={value!r}: allowed are {kind} from {known.least} on")
+        if self.alternative == "abs-less" and self.min_log_fc == 0.0:
+            raise InputError("alternative='abs-less' tests for effects smaller than min_log_fc: give one above 0")
 
     @classmethod
     def of(cls, arguments: Mapping[str, Any]) -> RunOptions:

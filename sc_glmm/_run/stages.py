@@ -14,6 +14,7 @@ stages, over ranges that may be in other processes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -39,6 +40,7 @@ from .._fit.totals import gene_totals
 from .._hypotheses.records import Evidence, HypothesisTest
 from .._hypotheses.registry import get_test
 from .._hypotheses.table import contrast_tables
+from .._inference.minimum import Alternative
 from .._results import GeneTests
 from .options import RunOptions
 from .plan import Plan
@@ -71,6 +73,11 @@ class Task:
     test: HypothesisTest
     normalise: bool = True
     selected: BoolArray | None = None
+
+    @property
+    def alternative(self) -> Alternative:
+        """What coefficients are compared with."""
+        return Alternative(self.options.alternative, math.log(2.0) * self.options.min_log_fc)
 
 
 def model_of(
@@ -138,7 +145,7 @@ def finish(
     result, totals = fitted.result, fitted.totals
     words = status_words(model, result)
     evidence = Evidence(model, result, totals, words, moderation, fitted.ratios, bootstrap, fitted.parts)
-    contrasts = contrast_tables(used, evidence, plan.contrasts, plan.dfs, genes)
+    contrasts = contrast_tables(used, evidence, plan.contrasts, plan.dfs, genes, task.alternative)
     tests = GeneTests(
         group=plan.cells.name,
         genes=gene_table(model, totals, result, genes, moderation),

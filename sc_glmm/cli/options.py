@@ -85,7 +85,7 @@ def _kind(name: str) -> Any:
         words = [word for word in allowed_words()[name] if word is not None]
         choices = StrEnum(name.title(), {word: word for word in words})  # type: ignore[misc]
         return choices | None if None in allowed_words()[name] else choices
-    if kind is int or kind is str or set(get_args(kind)) == {int, type(None)}:
+    if kind in (int, float, str) or set(get_args(kind)) == {int, type(None)}:
         return kind
     return str | None
 

@@ -37,6 +37,8 @@ def test(
     contrasts: Any = None,
     groupby: str | None = None,
     test: str | None = None,
+    min_log_fc: float = 0.0,
+    alternative: Literal["two-sided", "greater", "less", "abs-less"] = "two-sided",
     genes: str | Sequence[str] | Sequence[bool] | None = None,
     n_boot: int = 999,
     seed: int = 0,
@@ -104,6 +106,14 @@ def test(
         ``"satterthwaite"`` (default for Gaussian, with the numbers of lmerTest) and ``"satterthwaite_moderated"``: t
         or F with Satterthwaite's degrees of freedom.
         ``"bootstrap"``: parametric bootstrap of the likelihood ratio, for the named `genes`. See Notes.
+    min_log_fc
+        The smallest effect of interest, in log2: p-values are for fold changes beyond it (TREAT; ``lfcThreshold`` of
+        DESeq2), from the function that gives p-value and interval. Default 0: any difference.
+    alternative
+        ``"two-sided"`` (default): \|log_fc\| > `min_log_fc`; ``"greater"``: log_fc > `min_log_fc`; ``"less"``:
+        log_fc < -`min_log_fc`; ``"abs-less"``: \|log_fc\| < `min_log_fc` (equivalence, two one-sided tests).
+        ``stat`` and the interval stay those of the fold change itself. Not with ``"lrt"`` and ``"bootstrap"``, and not
+        for joint contrasts.
     genes
         Genes that are tested: a column of ``var`` that holds True and False, such as ``"highly_variable"``; an array or
         Series of these; or a list of names. All others keep their rows, with status ``not_selected`` and NaN.

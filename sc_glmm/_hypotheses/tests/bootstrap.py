@@ -12,7 +12,8 @@ from ..wald import between_samples
 def _compute(evidence: Evidence, hypothesis: Hypothesis) -> MixtureTest:
     if evidence.bootstrap is None:
         raise RuntimeError("a test that needs simulated data sets was computed without them")
-    return replace(between_samples(evidence, hypothesis), p_value=evidence.bootstrap(hypothesis.contrast.L))
+    p_value = evidence.bootstrap(hypothesis.contrast.L)
+    return replace(between_samples(evidence, hypothesis), p_value=p_value, confidence=None)
 
 
 TEST = HypothesisTest(

@@ -13,4 +13,5 @@ TEST = HypothesisTest(
     compute=by_root("star"),
     joint=jointly,
     root="star",
+    has_minimum=True,
 )

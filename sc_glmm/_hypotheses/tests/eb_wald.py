@@ -12,4 +12,5 @@ TEST = HypothesisTest(
     needs=Needs(profiles=True, prior=True),
     compute=by_root("wald"),
     joint=jointly,
+    has_minimum=True,
 )

@@ -13,4 +13,5 @@ TEST = HypothesisTest(
     needs=Needs(profiles=True),
     compute=by_scale(moderated=False),
     joint=between_samples,
+    has_minimum=True,
 )

@@ -13,4 +13,5 @@ TEST = HypothesisTest(
     needs=Needs(profiles=True, prior=True, all_genes=True),
     compute=by_scale(moderated=True),
     joint=between_samples,
+    has_minimum=True,
 )

@@ -20,4 +20,5 @@ TEST = HypothesisTest(
     needs=Needs(profiles=True, every_node=True),
     compute=_compute,
     joint=by_fit,
+    has_minimum=True,
 )

@@ -12,4 +12,5 @@ TEST = HypothesisTest(
     needs=Needs(profiles=True, every_node=True, prior=True, all_genes=True),
     compute=by_profile(moderated=True),
     joint=by_fit,
+    has_minimum=True,
 )

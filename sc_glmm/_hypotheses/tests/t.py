@@ -11,4 +11,5 @@ TEST = HypothesisTest(
     families=ALL,
     compute=between_samples,
     joint=between_samples,
+    has_minimum=True,
 )

@@ -19,4 +19,5 @@ TEST = HypothesisTest(
     families=ALL,
     compute=_compute,
     joint=_compute,
+    has_minimum=True,
 )
