@@ -13,13 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from .._arrays import BoolArray
 from .._errors import DesignError
 from .._formula import term_label
 from .coding import FloatArray, term_columns
 from .fixed import FixedDesign
 from .names import list_some
-
-BoolArray = npt.NDArray[np.bool_]
 
 # Weight on a direction that the data cannot see, relative to the row's own size (columns of unit length).
 TOLERANCE = 1e-8

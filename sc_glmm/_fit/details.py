@@ -8,13 +8,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from .._arrays import BoolArray
 from .._formula import MixedFormula
 from .._results import GeneTests
 from .genes import STATUS
-
-BoolArray = NDArray[np.bool_]
 
 # Between the levels of a nested factor: no text has it, and pandas 2, which compares texts up to a NUL, keeps it.
 SEPARATOR = "\x1f"

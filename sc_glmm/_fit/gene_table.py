@@ -9,15 +9,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from .._arrays import BoolArray, FloatArray
 from .._design import finest
 from .._engine.fit import GeneFits
 from .._results import sd_name
 from .genes import TRUSTED, AllFits, GeneModel, categorical_status, singular_genes, status_words
 from .moderated import Moderation, variance_interval, variance_tests
 from .totals import GeneTotals
-
-FloatArray = NDArray[np.float64]
-BoolArray = NDArray[np.bool_]
 
 
 def gene_table(

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import chi2
 
+from .._arrays import BoolArray, FloatArray, IntArray
 from .._design import finest
 from .._engine.fit import Profiles
 from .._inference.prior import VariancePrior, abundance_rank, fit_prior, posterior_weights
@@ -19,9 +19,6 @@ from .information import eigen_ratio
 from .profiles import GeneProfiles, ProfilePlan
 from .totals import GeneTotals
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
-BoolArray = NDArray[np.bool_]
 Root = Literal["star", "wald"]
 
 # Fewer genes than this say too little about a prior.

@@ -23,17 +23,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.linalg import splu
 
+from .._arrays import BoolArray, FloatArray, IntArray
 from .._design import Contrast, Design, ReTerm, finest
 from .._design.coding import code_terms, factor_of
 from .._formula import Atom, term_label
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
-BoolArray = NDArray[np.bool_]
 
 # Share of the variance of a contrast, from a term of the same variance as the others, above which the term is added.
 NOTABLE_SHARE = 0.05

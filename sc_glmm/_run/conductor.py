@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from .._arrays import FloatArray, IntArray
 from .._compress.matrix import Matrix
 from .._compress.source import Source
 from .._display import logger, warn_notes
@@ -29,8 +29,6 @@ from .._results import GeneTests
 from .plan import Plan
 from .stages import Task, finish, fit_range, model_of
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 T = TypeVar("T")
 
 # Largest over median eigenvalue of the residual covariance above which genes are called correlated.

@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from .._arrays import FloatArray
 from .._compress.matrix import Matrix
 from .._design import Contrast, finest
 from .._families.registry import Family
@@ -29,7 +29,6 @@ from .options import RunOptions
 from .plan import Plan
 from .stages import Task
 
-FloatArray = NDArray[np.float64]
 T = TypeVar("T")
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from .._arrays import BoolArray, FloatArray, IntArray
 from .._design import Contrast, Design, build_contrasts, build_design, untestable_terms
 from .._errors import DesignError
 from .._fit.compress import CellGroup
@@ -21,10 +21,6 @@ from .._fit.within import far_slopes, missing_terms
 from .._formula import MixedFormula, parse_formula, term_label
 from .._hypotheses.df import contrast_df
 from .options import RunOptions
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
-BoolArray = NDArray[np.bool_]
 
 # Degrees of freedom between samples below which p-values are called fragile.
 FEW_DF = 4.0

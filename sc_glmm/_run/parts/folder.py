@@ -7,9 +7,9 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..._anndata import Opened, open_data
+from ..._arrays import FloatArray
 from ..._compress.size_factors import library_size, pseudobulk
 from ..._compress.source import Source
 from ..._design import finest
@@ -33,9 +33,6 @@ from .manifest import (
     read_manifest,
     write_manifest,
 )
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 PREPARED = "prepared.npz"
 # The stages of a run, by what its chunks are cut from first.
