@@ -62,11 +62,17 @@ class GlmmAccessor:
 
         return tl.refit(self._adata, gene, **kwargs)
 
-    def results(self, key: str = NAME, contrast: str | None = None) -> pd.DataFrame:
+    def results(self, key: str = NAME, contrast: str | None = None, **kwargs: Any) -> pd.DataFrame:
         """As :func:`sc_glmm.get.results`."""
         from . import get
 
-        return get.results(self._adata, key, contrast)
+        return get.results(self._adata, key, contrast, **kwargs)
+
+    def describe(self, key: str = NAME) -> pd.DataFrame:
+        """As :func:`sc_glmm.get.describe`."""
+        from . import get
+
+        return get.describe(self._adata, key)
 
     def fit_info(self, key: str = NAME) -> pd.DataFrame:
         """As :func:`sc_glmm.get.fit_info`."""

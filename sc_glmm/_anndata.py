@@ -410,7 +410,10 @@ def read_results(adata: AnnData, key: str) -> pd.DataFrame:
     """The tidy frame of all contrasts (and groups) under `key`."""
     entry = adata.uns.get(key)
     if not isinstance(entry, Mapping) or "params" not in entry:
-        raise InputError(f"there are no results under key={key!r}; run sc_glmm.tl.test(adata, ..., key_added={key!r})")
+        raise InputError(
+            f"there are no results under key={key!r}{_other_keys(adata, key)}; run sc_glmm.tl.test(adata, ..., "
+            f"key_added={key!r})"
+        )
     if f"{key}_results" in adata.uns:
         return _indexed_by_gene(adata.uns[f"{key}_results"])
     varm: Mapping[str, Any] = adata.varm
@@ -424,9 +427,28 @@ def read_results(adata: AnnData, key: str) -> pd.DataFrame:
     return _indexed_by_gene(frame)
 
 
+def _other_keys(adata: AnnData, key: str) -> str:
+    """The keys that do hold results."""
+    held = [
+        str(name)
+        for name, entry in adata.uns.items()
+        if isinstance(entry, Mapping)
+        and isinstance(entry.get("params"), Mapping)
+        and "contrast_keys" in entry["params"]
+    ]
+    near = get_close_matches(str(key), held, n=1)
+    return f" (there are under {_some(held)}{f'; did you mean {near[0]!r}?' if near else ''})" if held else ""
+
+
 def _indexed_by_gene(frame: pd.DataFrame) -> pd.DataFrame:
-    """With the genes as index, so that columns align with those of `var`, and decoupler finds its labels."""
-    return frame.set_axis(pd.Index([str(gene) for gene in frame["variable"]]), axis=0)
+    """With the genes as index, so that columns align with those of `var`, and decoupler finds its labels.
+
+    A column tells which rows have a valid p-value.
+    """
+    made = frame.set_axis(pd.Index([str(gene) for gene in frame["variable"]]), axis=0)
+    place = list(made.columns).index("status") + 1
+    made.insert(place, "tested", np.isfinite(made["p_value"].to_numpy(dtype=np.float64)))
+    return made
 
 
 def read_run(adata: AnnData, key: str, group: str | None) -> StoredRun:
@@ -485,7 +507,7 @@ def read_fit_info(adata: AnnData, key: str) -> pd.DataFrame:
     frame = read_results(adata, key)
     group = adata.uns[key]["params"].get("cells_grouped_by")
     first = frame[~frame.duplicated(["variable", *([group] if group else [])])]
-    drop = [c for c in ("contrast", *CONTRAST_COLUMNS) if c in first and c != "status"]
+    drop = [c for c in ("contrast", "tested", *CONTRAST_COLUMNS) if c in first and c != "status"]
     return first.drop(columns=drop)
 
 

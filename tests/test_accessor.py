@@ -66,11 +66,11 @@ def test_mudata_by_modality(adata: ad.AnnData, tmp_path) -> None:
     mdata = mudata.MuData({"rna": adata, "protein": protein[::-1].copy()})
     mdata.obs["disease"] = above["disease"].reindex(mdata.obs_names)  # found at the top
     sc_glmm.tl.test(mdata, FORMULA, reference=CTL, test="t", modality="rna")
-    found = sc_glmm.get.results(mdata["rna"])
-    pd.testing.assert_frame_equal(found, sc_glmm.get.results(expected))
+    found = sc_glmm.get.results(mdata["rna"], columns="all")
+    pd.testing.assert_frame_equal(found, sc_glmm.get.results(expected, columns="all"))
     assert "disease" not in mdata["rna"].obs.columns
     mdata.write_h5mu(tmp_path / "a.h5mu")
-    back = sc_glmm.get.results(mudata.read_h5mu(tmp_path / "a.h5mu")["rna"])
+    back = sc_glmm.get.results(mudata.read_h5mu(tmp_path / "a.h5mu")["rna"], columns="all")
     pd.testing.assert_frame_equal(back, found, check_dtype=False, check_categorical=False)
 
 

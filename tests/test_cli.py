@@ -75,7 +75,9 @@ def test_csv_holds_what_the_python_interface_gives(adata, source, tmp_path):
     out = tmp_path / "results.csv"
     result = run("test", source, FORMULA, "-o", out, "--reference", "disease=ctl", "--n-jobs", 1, "--test", "t")
     assert result.exit_code == 0, result.output
-    expected = sc_glmm.get.results(sc_glmm.tl.test(adata, FORMULA, reference={"disease": "ctl"}, test="t", copy=True))
+    expected = sc_glmm.get.results(
+        sc_glmm.tl.test(adata, FORMULA, reference={"disease": "ctl"}, test="t", copy=True), columns="all"
+    )
     found = pd.read_csv(out)
     assert list(found.columns) == list(expected.columns)
     assert list(found["variable"]) == list(expected["variable"])
@@ -99,7 +101,7 @@ def test_the_output_may_be_the_input(adata, source):
     assert result.stdout == f"Written to {source}\n"
     back = ad.read_h5ad(source)
     assert (back.layers["counts"] != adata.layers["counts"]).nnz == 0
-    assert len(sc_glmm.get.results(back, key="mine")) == 25
+    assert len(sc_glmm.get.results(back, key="mine", columns="all")) == 25
     assert stat.S_IMODE(source.stat().st_mode) == 0o640
     assert os.listdir(source.parent) == ["in.h5ad"]
 
@@ -156,8 +158,8 @@ def test_options_reach_the_model(source, tmp_path):
         contrasts=[("disease", "ctl", "AD")],
         copy=True,
     )
-    found = sc_glmm.get.results(ad.read_h5ad(out))
-    np.testing.assert_allclose(found["log_fc"], sc_glmm.get.results(expected)["log_fc"])
+    found = sc_glmm.get.results(ad.read_h5ad(out), columns="all")
+    np.testing.assert_allclose(found["log_fc"], sc_glmm.get.results(expected, columns="all")["log_fc"])
 
 
 def test_what_changes_the_analysis_is_noted_on_stderr(adata, tmp_path):
@@ -330,5 +332,5 @@ def test_bootstrap_of_named_genes(adata, source, tmp_path):
     expected = sc_glmm.tl.test(
         adata, FORMULA, test="bootstrap", genes=[adata.var_names[2]], n_boot=9, seed=4, copy=True
     )
-    assert found.to_dict() == sc_glmm.get.results(expected)["p_value"].dropna().to_dict()
+    assert found.to_dict() == sc_glmm.get.results(expected, columns="all")["p_value"].dropna().to_dict()
     assert "genes=" in refused("test", source, FORMULA, "-o", out, "--test", "bootstrap")

@@ -57,7 +57,7 @@ def test_one_line_says_what_became_of_the_genes(caplog, groupby: str | None) -> 
         sc_glmm.tl.test(adata, "counts ~ disease + (1|sample)", reference={"disease": "ctl"}, test="t", groupby=groupby)
     (said,) = [record.getMessage() for record in caplog.records if record.getMessage().startswith("tested ")]
     assert "\n" not in said
-    table = sc_glmm.get.results(adata)
+    table = sc_glmm.get.results(adata, columns="all")
     n_all = 12 if groupby is None else 24
     where = "" if groupby is None else " in 2 levels of 'kind'"
     assert re.match(rf"tested {table['p_value'].notna().sum()} of {n_all} genes{where} in \d+\.\d s \(", said)

@@ -65,4 +65,4 @@ def test_numbers_have_no_base_level(adata):
         sc_glmm.tl.test(adata, "counts ~ sick + (1|sample)", reference={"sick": 0})
     adata.obs["sick"] = adata.obs["sick"].astype("category")
     sc_glmm.tl.test(adata, "counts ~ sick + (1|sample)", reference={"sick": 0}, test="t")
-    assert sc_glmm.get.results(adata)["contrast"].iloc[0] == "sick: 1 vs 0"
+    assert sc_glmm.get.results(adata, columns="all")["contrast"].iloc[0] == "sick: 1 vs 0"

@@ -41,7 +41,7 @@ def table_of(adata, formula, **kwargs):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ScGlmmWarning)
         sc_glmm.tl.test(adata, formula, family="gaussian", **kwargs)
-    return sc_glmm.get.results(adata)
+    return sc_glmm.get.results(adata, columns="all")
 
 
 @pytest.mark.parametrize(

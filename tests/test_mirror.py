@@ -93,7 +93,7 @@ def test_a_gene_without_a_result_is_not_drawn_as_one(tested: ad.AnnData) -> None
     drawn = sc.pl.rank_genes_groups_matrixplot(
         tested, key="arms", var_names=["g2", "g7"], values_to_plot="logfoldchanges", show=False, return_fig=True
     )
-    table = sc_glmm.get.results(tested, key="arms")
+    table = sc_glmm.get.results(tested, key="arms", columns="all")
     b = table[table["contrast"] == "arm: b vs a"]
     assert np.isnan(b.loc["g7", "log_fc"])
     assert drawn.values_df.loc["b", "g7"] == 0.0
@@ -113,7 +113,7 @@ def test_the_frames_of_scanpy(anywhere: ad.AnnData, key: str, groups: list, refe
         one = sc.get.rank_genes_groups_df(anywhere, group=group, key=key).set_index("names")
         assert sorted(one.index) == sorted(anywhere.var_names)
         assert one.notna().all(axis=None)
-        table = sc_glmm.get.results(anywhere, key=key)
+        table = sc_glmm.get.results(anywhere, key=key, columns="all")
         mine = table[table["contrast"] == f"arm: {group} vs a"] if key == "arms" else table[table["cell_type"] == group]
         if len(mine) == 0:  # the base, and the type that was skipped
             assert (one[["scores", "logfoldchanges"]] == 0).all(axis=None)
@@ -147,7 +147,7 @@ def test_several_effects_of_one_level_keep_the_first() -> None:
     formula = "counts ~ disease*batch + (1|sample)"
     sc_glmm.tl.test(adata, formula, reference={"disease": "ctl"}, contrasts=at, test="t")
     frame = sc.get.rank_genes_groups_df(adata, group="AD", key="glmm").set_index("names")
-    table = sc_glmm.get.results(adata, contrast="x")
+    table = sc_glmm.get.results(adata, contrast="x", columns="all")
     assert set(table["contrast"]) == {"disease: AD vs ctl (at batch = x)"}
     known = table["log_fc"].notna()
     np.testing.assert_allclose(frame.loc[table.index[known], "logfoldchanges"], table["log_fc"][known], rtol=1e-6)

@@ -47,7 +47,7 @@ def simulate(
 
 def p_values(adata, test, formula=FORMULA, **kwargs):
     sc_glmm.tl.test(adata, formula, size_factors="size", test=test, **kwargs)
-    return sc_glmm.get.results(adata)
+    return sc_glmm.get.results(adata, columns="all")
 
 
 @pytest.fixture(scope="module")
@@ -276,7 +276,7 @@ def test_few_genes_are_tested_one_by_one_and_that_is_said():
     adata = simulate(n_genes=20)
     with pytest.warns(ScGlmmWarning, match="at least 50 genes.*test='hk'"):
         sc_glmm.tl.test(adata, FORMULA, size_factors="size")
-    table = sc_glmm.get.results(adata)
+    table = sc_glmm.get.results(adata, columns="all")
     assert adata.uns["glmm"]["params"]["test"] == "hk"
     np.testing.assert_allclose(table["p_value"], table["p_hk"])
     # Satterthwaite's degrees of freedom need no other gene either
@@ -328,7 +328,9 @@ def test_prior_and_moderation_survive_a_file(tmp_path):
     table = p_values(adata, "eb_lr")
     adata.write_h5ad(tmp_path / "a.h5ad")
     back = ad.read_h5ad(tmp_path / "a.h5ad")
-    pd.testing.assert_frame_equal(sc_glmm.get.results(back), table, check_categorical=False, check_dtype=False)
+    pd.testing.assert_frame_equal(
+        sc_glmm.get.results(back, columns="all"), table, check_categorical=False, check_dtype=False
+    )
     prior = back.uns["glmm"]["priors"]["0"]
     np.testing.assert_allclose(prior["marginal_0"].sum(axis=1), 1.0)
     assert np.isfinite(table[["sd_sample_eb", "p_hk"]].to_numpy()).all()

@@ -33,7 +33,7 @@ def sparse() -> pd.DataFrame:
     sc_glmm.tl.test(
         adata, "X ~ arm + (1|sample)", reference={"arm": "A"}, size_factors="sf", min_counts=2, progress=False
     )
-    results = sc_glmm.get.results(adata)
+    results = sc_glmm.get.results(adata, columns="all")
     results["truth"] = effect / np.log(2.0)
     return results[results["p_value"].notna()]
 

@@ -27,7 +27,7 @@ def test_parquet_keeps_every_column_and_type(adata, tmp_path, table):
 
 
 def test_csv_keeps_every_number_and_word(adata, tmp_path):
-    frame = sc_glmm.get.results(adata)
+    frame = sc_glmm.get.results(adata, columns="all")
     frame.to_csv(tmp_path / "table.csv", index=False)
     back = pd.read_csv(tmp_path / "table.csv")
     # the file has all digits; pandas 2 reads fewer of them unless it is asked to
@@ -66,11 +66,11 @@ def test_results_of_a_mudata():
     from sc_glmm import pl
 
     with pytest.raises(InputError, match="no modality has"):
-        sc_glmm.get.results(multi)
+        sc_glmm.get.results(multi, columns="all")
     sc_glmm.tl.test(multi, FORMULA, reference={"disease": "ctl"}, groupby="cell_type", modality="rna")
-    inside = sc_glmm.get.results(multi["rna"])
+    inside = sc_glmm.get.results(multi["rna"], columns="all")
     for key in ("glmm", "rna:glmm"):
-        pd.testing.assert_frame_equal(sc_glmm.get.results(multi, key), inside)
+        pd.testing.assert_frame_equal(sc_glmm.get.results(multi, key, columns="all"), inside)
     pd.testing.assert_frame_equal(sc_glmm.get.fit_info(multi), sc_glmm.get.fit_info(multi["rna"]))
     pd.testing.assert_frame_equal(sc_glmm.get.details(multi), sc_glmm.get.details(multi["rna"]))
     gene = inside[inside["status"] == "ok"].sort_values("p_value")["variable"].iloc[0]
@@ -85,5 +85,5 @@ def test_results_of_a_mudata():
     plt.close("all")
     sc_glmm.tl.test(multi, FORMULA, modality="prot", test="t", size_factors="true_size_factor")
     with pytest.raises(InputError, match=r"several modalities have: \['rna', 'prot'\].*key='rna:glmm'"):
-        sc_glmm.get.results(multi)
-    assert len(sc_glmm.get.results(multi, "prot:glmm")) == 5
+        sc_glmm.get.results(multi, columns="all")
+    assert len(sc_glmm.get.results(multi, "prot:glmm", columns="all")) == 5

@@ -63,7 +63,7 @@ def tested():
 
 
 def test_table_is_complete_and_in_order(tested):
-    table = sc_glmm.get.results(tested)
+    table = sc_glmm.get.results(tested, columns="all")
     assert list(table["variable"]) == list(tested.var_names)
     first = "variable contrast coef se log_fc log_fc_se ci_low ci_high stat df p_value adj_p_value status".split()
     assert list(table.columns[: len(first)]) == first
@@ -96,10 +96,10 @@ def test_slots(tested):
 def test_survives_a_file(tmp_path, form, groupby):
     adata = make(n_genes=12)
     run(adata, FORMULA, groupby=groupby)
-    before = sc_glmm.get.results(adata)
+    before = sc_glmm.get.results(adata, columns="all")
     path = tmp_path / f"a.{form}"
     getattr(adata, f"write_{form}")(path)
-    after = sc_glmm.get.results(getattr(ad, f"read_{form}")(path))
+    after = sc_glmm.get.results(getattr(ad, f"read_{form}")(path), columns="all")
     pd.testing.assert_frame_equal(before, after, check_dtype=False, check_categorical=False)
 
 
@@ -111,7 +111,7 @@ def test_scanpy_reads_the_mirror(tmp_path, tested):
         frame = sc.get.rank_genes_groups_df(adata, group="AD", key="glmm")
         assert frame["names"].iloc[0] == "g0"
         assert len(frame) == adata.n_vars
-    table = sc_glmm.get.results(tested).set_index("variable")
+    table = sc_glmm.get.results(tested, columns="all").set_index("variable")
     np.testing.assert_allclose(frame["pvals"], table.loc[frame["names"], "p_value"])
     np.testing.assert_allclose(frame["logfoldchanges"], table.loc[frame["names"], "log_fc"], rtol=1e-5)
 
@@ -129,21 +129,23 @@ def test_second_run_replaces_the_first():
     run(adata, FORMULA)
     run(adata, "counts ~ age + (1|sample)")
     assert "glmm_disease" not in adata.varm
-    assert set(sc_glmm.get.results(adata)["contrast"].astype(str)) == {"age: per unit"}
+    assert set(sc_glmm.get.results(adata, columns="all")["contrast"].astype(str)) == {"age: per unit"}
 
 
 def test_results_do_not_depend_on_the_number_of_jobs():
     one, two = make(n_genes=150, cells=6), make(n_genes=150, cells=6)
     run(one, FORMULA, n_jobs=1)
     run(two, FORMULA, n_jobs=3)
-    pd.testing.assert_frame_equal(sc_glmm.get.results(one), sc_glmm.get.results(two), check_exact=True)
+    pd.testing.assert_frame_equal(
+        sc_glmm.get.results(one, columns="all"), sc_glmm.get.results(two, columns="all"), check_exact=True
+    )
 
 
 def test_groups_are_fitted_as_if_alone():
     adata = make(n_genes=10)
     sizes = np.linspace(0.5, 2, adata.n_obs)
     run(adata, FORMULA, groupby="cell_type", size_factors=sizes)
-    both = sc_glmm.get.results(adata)
+    both = sc_glmm.get.results(adata, columns="all")
     for name in ("B cells", "T cells/NK"):
         mask = (adata.obs["cell_type"] == name).to_numpy()
         alone = adata[mask].copy()
@@ -151,7 +153,9 @@ def test_groups_are_fitted_as_if_alone():
         run(alone, FORMULA, size_factors=sizes[mask])
         mine = both[both["cell_type"] == name].drop(columns="cell_type").reset_index(drop=True)
         for column in ("coef", "se", "p_value", "adj_p_value", "dispersion", "sd_sample", "mean"):
-            np.testing.assert_allclose(mine[column], sc_glmm.get.results(alone)[column], rtol=1e-6, atol=1e-8)
+            np.testing.assert_allclose(
+                mine[column], sc_glmm.get.results(alone, columns="all")[column], rtol=1e-6, atol=1e-8
+            )
     details = adata.uns["glmm"]["details"]
     assert list(details["cell_type"]) == ["B cells", "T cells/NK"]
 
@@ -163,7 +167,7 @@ def test_a_group_that_cannot_be_tested_is_skipped_with_the_reason():
     )
     with pytest.warns(ScGlmmWarning, match="'only AD' was skipped"):
         run(adata, FORMULA, groupby="cell_type")
-    assert set(sc_glmm.get.results(adata)["cell_type"].astype(str)) == {"rest"}
+    assert set(sc_glmm.get.results(adata, columns="all")["cell_type"].astype(str)) == {"rest"}
     details = adata.uns["glmm"]["details"].set_index("cell_type")
     assert "disease" in details.loc["only AD", "skipped"]
 
@@ -173,12 +177,12 @@ def test_joint_test_of_a_factor_with_three_levels_and_triples():
     arm = adata.obs["sample"].str[1:].astype(int) % 3
     adata.obs["arm"] = pd.Categorical(np.array(["a", "b", "c"])[arm], categories=["a", "b", "c"])
     run(adata, "counts ~ arm + (1|sample)", contrasts=["arm", ("arm", "c", "b"), ("arm", "b", "c")])
-    table = sc_glmm.get.results(adata)
+    table = sc_glmm.get.results(adata, columns="all")
     joint = table[table["contrast"].astype(str).str.startswith("arm: any")]
     assert joint["coef"].isna().all()
     assert joint["p_value"].between(0, 1).all()
-    there = sc_glmm.get.results(adata, contrast="arm_c_vs_b")
-    back = sc_glmm.get.results(adata, contrast="arm: b vs c")
+    there = sc_glmm.get.results(adata, contrast="arm_c_vs_b", columns="all")
+    back = sc_glmm.get.results(adata, contrast="arm: b vs c", columns="all")
     np.testing.assert_allclose(there["coef"], -back["coef"])
     np.testing.assert_allclose(there["p_value"], back["p_value"])
 
@@ -187,7 +191,7 @@ def test_gaussian_family_on_log_values():
     adata = make(n_genes=6)
     adata.layers["log1p"] = adata.X.copy()
     run(adata, "log1p ~ disease + (1|sample)", family="gaussian")
-    table = sc_glmm.get.results(adata).set_index("variable")
+    table = sc_glmm.get.results(adata, columns="all").set_index("variable")
     frame = adata.obs.assign(y=np.asarray(adata.X[:, 0].todense()).ravel())
     from sc_glmm._fit import fit_frame
 
@@ -201,14 +205,14 @@ def test_covariate_of_cells_by_grid_and_by_cells_agree():
     adata = make(n_samples=6, cells=600, n_genes=5)
     run(adata, "counts ~ disease + mito + (1|sample) + (0 + mito|sample)")
     assert adata.uns["glmm"]["params"]["compression"] == "tensor"
-    grid = sc_glmm.get.results(adata)
+    grid = sc_glmm.get.results(adata, columns="all")
     frame = adata.obs.copy()
     total = np.asarray(adata.layers["counts"].sum(axis=1)).ravel()
     from sc_glmm._fit import fit_frame
 
     # size factors given, so that both models have the same
     run(adata, "counts ~ disease + mito + (1|sample) + (0 + mito|sample)", size_factors=total)
-    grid = sc_glmm.get.results(adata)
+    grid = sc_glmm.get.results(adata, columns="all")
     for gene in ("g0", "g2"):
         frame["y"] = np.asarray(adata[:, gene].layers["counts"].todense()).ravel()
         formula = "y ~ disease + mito + (1|sample) + (0 + mito|sample)"
@@ -224,13 +228,13 @@ def test_effects_within_samples_get_a_variance_of_their_own():
     adata.obs["phase"] = pd.Categorical(np.where(np.arange(adata.n_obs) % 2, "S", "G1"), categories=["G1", "S"])
     spelled = "counts ~ disease + mito + phase + (1|sample) + (0 + center(mito)|sample) + (1|sample:phase)"
     run(adata, spelled)
-    expected = sc_glmm.get.results(adata)
+    expected = sc_glmm.get.results(adata, columns="all")
     with pytest.warns(ScGlmmWarning, match=r"\(0 \+ center\(mito\) \| sample\), \(1 \| sample:phase\) was added"):
         run(adata, "counts ~ disease + mito + phase + (1|sample)")
-    pd.testing.assert_frame_equal(sc_glmm.get.results(adata), expected)
+    pd.testing.assert_frame_equal(sc_glmm.get.results(adata, columns="all"), expected)
     with pytest.warns(ScGlmmWarning, match="nothing was added .* same in all of them"):
         run(adata, "counts ~ disease + mito + (1|sample)", within="homogeneous")
-    assert not any("mito" in name for name in sc_glmm.get.results(adata) if name.startswith("sd_sample"))
+    assert not any("mito" in name for name in sc_glmm.get.results(adata, columns="all") if name.startswith("sd_sample"))
     with warnings.catch_warnings():
         warnings.simplefilter("error", ScGlmmWarning)
         run(adata, "counts ~ disease + mito + (1|sample)", contrasts="disease")  # mito is not tested
@@ -245,7 +249,7 @@ def test_genes_below_min_counts_are_left_out_visibly():
     total = np.asarray(adata.layers["counts"].sum(axis=0)).ravel()
     limit = int(np.sort(total)[4])
     run(adata, FORMULA, min_counts=limit)
-    table = sc_glmm.get.results(adata)
+    table = sc_glmm.get.results(adata, columns="all")
     assert ((table["status"] == "low_count") == (total < limit)).all()
     assert table["p_value"].isna().eq(table["status"] == "low_count").all()
     info = sc_glmm.get.fit_info(adata)
@@ -263,7 +267,7 @@ def test_all_zero_and_separated_genes_have_a_row_and_no_numbers():
     counts[(adata.obs["disease"] == "AD").to_numpy(), 4] = 0
     adata.layers["counts"] = sp.csr_matrix(counts)
     run(adata, "counts ~ disease + age + (1|sample)")
-    table = sc_glmm.get.results(adata).set_index(["contrast", "variable"])
+    table = sc_glmm.get.results(adata, columns="all").set_index(["contrast", "variable"])
     assert table.loc[("disease: AD vs ctl", "g3"), "status"] == "all_zero"
     one = table.loc[("disease: AD vs ctl", "g4")]
     assert one["status"] == "separated"
@@ -275,8 +279,8 @@ def test_all_zero_and_separated_genes_have_a_row_and_no_numbers():
     total = np.asarray(counts.sum(axis=1)).ravel().astype(float)
     run(adata, "counts ~ disease + age + (1|sample)", size_factors=total)
     run(alone, "counts ~ age + (1|sample)", size_factors=total[(adata.obs["disease"] == "ctl").to_numpy()])
-    both = sc_glmm.get.results(adata, contrast="age").set_index("variable").loc["g4"]
-    only = sc_glmm.get.results(alone, contrast="age").set_index("variable").loc["g4"]
+    both = sc_glmm.get.results(adata, contrast="age", columns="all").set_index("variable").loc["g4"]
+    only = sc_glmm.get.results(alone, contrast="age", columns="all").set_index("variable").loc["g4"]
     assert both["coef"] == pytest.approx(only["coef"], rel=1e-6)
     assert both["se"] == pytest.approx(only["se"], rel=1e-6)
     assert len(table) == 2 * adata.n_vars
@@ -367,7 +371,11 @@ def test_empty_cells_are_dropped_and_told():
     assert adata.uns["glmm"]["params"]["n_cells"] == 198
     without = adata[np.setdiff1d(np.arange(200), [5, 17])].copy()
     run(without, FORMULA)
-    np.testing.assert_allclose(sc_glmm.get.results(without)["coef"], sc_glmm.get.results(adata)["coef"], rtol=1e-9)
+    np.testing.assert_allclose(
+        sc_glmm.get.results(without, columns="all")["coef"],
+        sc_glmm.get.results(adata, columns="all")["coef"],
+        rtol=1e-9,
+    )
 
 
 def test_a_matrix_cut_to_some_genes_is_noticed():
@@ -381,12 +389,12 @@ def test_alphabetical_base_is_announced_and_reference_sets_it():
     adata = make(n_genes=6, strings=True)
     with pytest.warns(ScGlmmWarning, match="AD"):
         run(adata, FORMULA)
-    alphabetical = sc_glmm.get.results(adata)
+    alphabetical = sc_glmm.get.results(adata, columns="all")
     assert set(alphabetical["contrast"].astype(str)) == {"disease: ctl vs AD"}
     with warnings.catch_warnings():
         warnings.simplefilter("error", ScGlmmWarning)
         run(adata, FORMULA, reference=CTL)
-    np.testing.assert_allclose(sc_glmm.get.results(adata)["coef"], -alphabetical["coef"], rtol=1e-6)
+    np.testing.assert_allclose(sc_glmm.get.results(adata, columns="all")["coef"], -alphabetical["coef"], rtol=1e-6)
 
 
 def test_few_degrees_of_freedom_are_pointed_out():
@@ -399,20 +407,20 @@ def test_offset_in_the_formula_replaces_size_factors():
     adata = make(n_genes=5)
     adata.obs["log_size"] = np.log(np.asarray(adata.layers["counts"].sum(axis=1)).ravel())
     run(adata, "counts ~ disease + offset(log_size) + (1|sample)")
-    formula = sc_glmm.get.results(adata)
+    formula = sc_glmm.get.results(adata, columns="all")
     run(adata, FORMULA, offset="log_size")
-    np.testing.assert_allclose(sc_glmm.get.results(adata)["coef"], formula["coef"], rtol=1e-9)
+    np.testing.assert_allclose(sc_glmm.get.results(adata, columns="all")["coef"], formula["coef"], rtol=1e-9)
     run(adata, FORMULA, size_factors=np.exp(adata.obs["log_size"]))
-    np.testing.assert_allclose(sc_glmm.get.results(adata)["coef"], formula["coef"], rtol=1e-6)
+    np.testing.assert_allclose(sc_glmm.get.results(adata, columns="all")["coef"], formula["coef"], rtol=1e-6)
 
 
 def test_results_that_are_not_there():
     with pytest.raises(InputError, match="no results under key='glmm'"):
-        sc_glmm.get.results(make(n_genes=3))
+        sc_glmm.get.results(make(n_genes=3), columns="all")
     adata = make(n_genes=3)
     run(adata, FORMULA)
     with pytest.raises(InputError, match="no contrast 'sex'"):
-        sc_glmm.get.results(adata, contrast="sex")
+        sc_glmm.get.results(adata, contrast="sex", columns="all")
 
 
 def test_a_factor_is_fixed_or_random_but_not_both():

@@ -22,7 +22,7 @@ def adata():
 
 def ran(adata, **options):
     made = sc_glmm.tl.test(adata, FORMULA, reference={"disease": "ctl"}, copy=True, **options)
-    return made, sc_glmm.get.results(made)
+    return made, sc_glmm.get.results(made, columns="all")
 
 
 @pytest.mark.parametrize("test", ["t", "lrt"])
@@ -86,7 +86,7 @@ def test_from_a_file_and_with_few_counts(adata, tmp_path):
     sc_glmm.tl.test(tmp_path / "in.h5ad", FORMULA, genes="chosen", min_counts=60, test="t")
     import anndata as ad
 
-    table = sc_glmm.get.results(ad.read_h5ad(tmp_path / "in.h5ad"))
+    table = sc_glmm.get.results(ad.read_h5ad(tmp_path / "in.h5ad"), columns="all")
     total = np.asarray(adata.layers["counts"].sum(axis=0)).ravel()
     expected = np.where(
         ~adata.var["chosen"], "not_selected", np.where((total > 0) & (total < 60), "low_count", "tested")

@@ -61,7 +61,7 @@ def run(adata: ad.AnnData, formula: str = FORMULA, **options: Any) -> pd.DataFra
     if not {"size_factors", "offset"} & set(options):
         options["size_factors"] = "size"
     adata = sc_glmm.tl.test(adata, formula, copy=True, **options)
-    return sc_glmm.get.results(adata)
+    return sc_glmm.get.results(adata, columns="all")
 
 
 def same(a: pd.DataFrame, b: pd.DataFrame, rtol: float = 1e-6, but: tuple[str, ...] = ("n_iter",)) -> None:
@@ -192,7 +192,7 @@ def test_row_is_the_fit_of_the_cells(adata: ad.AnnData, right: str, family: Any,
     options = {"family": family, "method": method, "size_factors": "size", "contrasts": "arm", "test": "t"}
     result = sc_glmm.tl.test(adata, f"counts ~ {right}", copy=True, **options)
     rows = result.varm["glmm"]
-    table = sc_glmm.get.results(result).set_index("variable")
+    table = sc_glmm.get.results(result, columns="all").set_index("variable")
     for gene in ("gene3", "gene5", "gene9"):
         data = adata.obs.assign(y=adata[:, gene].X.toarray().ravel(), o=np.log(adata.obs["size"]))
         fit = fit_frame(f"y ~ {right} + offset(o)", data, family=family, method=method)
@@ -266,7 +266,7 @@ def test_random_models_give_a_table_or_an_error_of_ours(problem: tuple[ad.AnnDat
     except ScGlmmError as error:
         assert str(error)
         return
-    table = sc_glmm.get.results(adata)
+    table = sc_glmm.get.results(adata, columns="all")
     assert len(table) % adata.n_vars == 0
     assert table["p_value"].dropna().between(0.0, 1.0).all()
     # the moderated tests and those that stand in for them look at profiles, not at the joint fit

@@ -70,7 +70,7 @@ def tested(adata: ad.AnnData, factors: list[str]) -> pd.DataFrame:
     """The default test of the arms with some columns of obs in the formula."""
     formula = " + ".join(["X ~ arm", *factors, "(1|sample)"])
     sc_glmm.tl.test(adata, formula, contrasts="arm", min_counts=10, n_jobs=1, progress=False, key_added="run")
-    return sc_glmm.get.results(adata, "run").reset_index(drop=True)
+    return sc_glmm.get.results(adata, "run", columns="all").reset_index(drop=True)
 
 
 def measures(adata: ad.AnnData, table: pd.DataFrame) -> dict[str, float]:

@@ -84,7 +84,7 @@ def run_ours(method: str, adata: ad.AnnData, formula: str, tested: str) -> Teste
             key_added="calibration",
             **options,
         )
-        table = sc_glmm.get.results(adata, "calibration")
+        table = sc_glmm.get.results(adata, "calibration", columns="all")
     seconds = time.process_time() - start
     if list(table["variable"]) != list(adata.var_names):
         raise RuntimeError("the table of results is not in the order of the genes")

@@ -97,7 +97,7 @@ def _tested(adata: Any, formula: str, **options: Any) -> ad.AnnData:
 
 def _run(formula: str, options: dict[str, Any]) -> Frames:
     done = _tested(simulated(), formula, **options)
-    frames = {"results": sc_glmm.get.results(done)}
+    frames = {"results": sc_glmm.get.results(done, columns="all")}
     if "groupby" in options:
         frames["details"] = sc_glmm.get.details(done)
     return frames
@@ -117,13 +117,13 @@ def _from_file(form: str, limit: str | None) -> Frames:
     with tempfile.TemporaryDirectory() as folder:
         path = _written(form, Path(folder))
         done = _tested(path, BETWEEN, memory_limit=limit, **CTL)
-        return {"results": sc_glmm.get.results(done)}
+        return {"results": sc_glmm.get.results(done, columns="all")}
 
 
 def _dense() -> Frames:
     adata = simulated().copy()
     adata.layers["counts"] = adata.layers["counts"].toarray()
-    return {"results": sc_glmm.get.results(_tested(adata, BETWEEN, test="t", **CTL))}
+    return {"results": sc_glmm.get.results(_tested(adata, BETWEEN, test="t", **CTL), columns="all")}
 
 
 def _command(*arguments: object) -> None:
@@ -152,7 +152,7 @@ def _dask() -> Frames:
         options = {"n_workers": 1, "threads_per_worker": 1, "processes": False, "dashboard_address": None}
         with LocalCluster(**options) as cluster, Client(cluster):
             done = _tested(path, BETWEEN, test="t", **CTL)
-        return {"results": sc_glmm.get.results(done)}
+        return {"results": sc_glmm.get.results(done, columns="all")}
 
 
 def _refits(formula: str, genes: list[str], options: dict[str, Any], group: str | None = None) -> Frames:

@@ -77,7 +77,7 @@ def main() -> None:
     wall, cpu = time.perf_counter(), time.process_time()
     sc_glmm.tl.test(adata, options.formula, family="gaussian", n_jobs=options.jobs, progress=False)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    table = sc_glmm.get.results(adata)
+    table = sc_glmm.get.results(adata, columns="all")
     print(f"{options.genes:,} genes x {options.cells:,} cells x {options.samples} samples: {options.formula}")
     print(f"stored values {stored:,} ({stored / options.genes / options.cells:.1%}); load of the machine {load:.1f}")
     print(f"wall {wall:.1f} s, CPU {cpu:.1f} s, jobs {options.jobs}")

@@ -91,7 +91,7 @@ def main(
             genes=genes,
         )
     with clock.stage("get.results"):
-        results = sc_glmm.get.results(adata)
+        results = sc_glmm.get.results(adata, columns="all")
     contrast = str(results["contrast"].iloc[0])
     well = results[results["status"].isin(["ok", "singular"])].sort_values("p_value", kind="stable")
     gene = str(well["variable"].iloc[0])

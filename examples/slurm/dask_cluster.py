@@ -47,7 +47,7 @@ def main() -> None:
         client.wait_for_workers(1)  # others join while it runs
         print(f"{len(client.nthreads())} workers so far: {cluster.dashboard_link}", flush=True)
         sc_glmm.tl.test(args.file, args.formula, groupby=args.groupby)
-    results = sc_glmm.get.results(args.file)
+    results = sc_glmm.get.results(args.file, columns="all")
     if args.csv is not None:
         results.to_csv(args.csv, index=False)
     print(results.nsmallest(10, "p_value")[["variable", "contrast", "log_fc", "p_value", "adj_p_value"]].to_string())

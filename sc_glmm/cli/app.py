@@ -141,7 +141,7 @@ def run_test(
         start = time.perf_counter()
         adata: Any = tl.test(source, **vars(options))
         seconds = time.perf_counter() - start
-        results = get.results(adata, key=options.key_added)
+        results = get.results(adata, key=options.key_added, columns="all")
         write_beside(source, adata, options.key_added, results, out)
     _report(results, seconds, options.groupby, out, quiet)
 
@@ -175,7 +175,7 @@ def run_combine(
         progress = not quiet and sys.stderr.isatty()
         run = combine(parts, data, key=key, n_jobs=n_jobs, progress=progress)
         seconds = time.perf_counter() - start
-        results = get.results(run.opened.adata, key=run.manifest.key)
+        results = get.results(run.opened.adata, key=run.manifest.key, columns="all")
         if out.suffix != ".h5ad":
             write(run.opened.adata, results, out)
         elif not run.writes_to(out):
@@ -233,7 +233,7 @@ def demo(
         start = time.perf_counter()
         tl.test(adata, formula, n_jobs=n_jobs, progress=sys.stderr.isatty())
         seconds = time.perf_counter() - start
-        results = get.results(adata)
+        results = get.results(adata, columns="all")
         truth: pd.DataFrame = adata.var  # type: ignore[assignment]
         results["true_log_fc"] = truth["true_log_fc"].reindex(results["variable"]).to_numpy()
 

@@ -56,7 +56,7 @@ def _run_lines(adata: AnnData, key: str) -> list[str]:
     from .. import get
 
     params = adata.uns[key]["params"]
-    results = get.results(adata, key)
+    results = get.results(adata, key, columns="all")
     groupby = params.get("cells_grouped_by")
     lines = [
         f"results {key!r}: {params['formula']}  (family {params['family']}, test {params['test']}"

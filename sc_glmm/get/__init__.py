@@ -1,8 +1,9 @@
 """Results as tidy frames."""
 
+from ._describe import describe
 from ._details import details
 from ._fit_info import fit_info
 from ._latent_factors import latent_factors
 from ._results import results
 
-__all__ = ["details", "fit_info", "latent_factors", "results"]
+__all__ = ["describe", "details", "fit_info", "latent_factors", "results"]

@@ -50,7 +50,7 @@ def small_tasks(monkeypatch):
 
 def results(path, formula=FORMULA, **options):
     made = sc_glmm.tl.test(path, formula, copy=True, progress=False, **options)
-    return sc_glmm.get.results(made)
+    return sc_glmm.get.results(made, columns="all")
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ def test_shrunken_dispersions_scatter_less_and_change_the_tests_little(both):
     free = (own["dispersion"] > 1e-6) & ~own["phi_from_trend"].astype(bool) & np.isfinite(own["log_dispersion_se"])
     assert free.sum() > 40
     assert np.std(np.log(drawn["dispersion"][free])) < np.std(np.log(own["dispersion"][free]))
-    a, b = (sc_glmm.get.results(both, key)["p_value"].to_numpy() for key in ("ml", "shrunken"))
+    a, b = (sc_glmm.get.results(both, key, columns="all")["p_value"].to_numpy() for key in ("ml", "shrunken"))
     known = np.isfinite(a)
     assert np.array_equal(known, np.isfinite(b))
     assert not np.array_equal(a[known], b[known])

@@ -50,7 +50,7 @@ def run(formula: str, adata: ad.AnnData | None = None, **kwargs: Any) -> tuple[p
         warnings.simplefilter("always", ScGlmmWarning)
         sc_glmm.tl.test(adata, formula, groupby="kind", test="t", n_jobs=1, **kwargs)
     said = [str(w.message) for w in told if issubclass(w.category, ScGlmmWarning)]
-    return sc_glmm.get.results(adata), sc_glmm.get.details(adata).set_index("kind"), said
+    return sc_glmm.get.results(adata, columns="all"), sc_glmm.get.details(adata).set_index("kind"), said
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_a_type_without_a_term_is_that_type_with_the_shorter_formula() -> None:
     alone = adata[mine].copy()
     with pytest.warns(ScGlmmWarning, match="only 3 degrees of freedom"):
         sc_glmm.tl.test(alone, "X ~ disease + (1|sample) + (1|site:batch)", test="t", size_factors=sizes[mine])
-    theirs = sc_glmm.get.results(alone)
+    theirs = sc_glmm.get.results(alone, columns="all")
     own = found[found["kind"] == "one batch"]
     assert set(own["contrast"]) == {"disease: AD vs ctl"}
     for column in ("coef", "se", "p_value", "df"):
@@ -103,13 +103,13 @@ def test_a_type_without_a_term_is_that_type_with_the_shorter_formula() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ScGlmmWarning)
         sc_glmm.tl.test(adata, "X ~ disease*batch + (1|sample)", groupby="kind", contrasts=["disease"], test="t")
-    assert set(sc_glmm.get.results(adata, contrast="disease")["kind"]) == {"all", "one batch", "small"}
+    assert set(sc_glmm.get.results(adata, contrast="disease", columns="all")["kind"]) == {"all", "one batch", "small"}
 
 
 def test_a_gene_of_such_a_type_can_be_looked_at() -> None:
     adata = make()
     run("X ~ disease + batch + (1|sample)", adata, contrasts="disease", reference={"batch": "y"})
-    rows = sc_glmm.get.results(adata)
+    rows = sc_glmm.get.results(adata, columns="all")
     for kind in ("all", "one batch"):
         model = sc_glmm.tl.refit(adata, "g1", group=kind)
         expected = rows.loc[rows["kind"] == kind, "coef"]["g1"]

@@ -41,7 +41,7 @@ def adata():
 
 @pytest.fixture(scope="module")
 def expected(adata):
-    return sc_glmm.get.results(sc_glmm.tl.test(adata, FORMULA, copy=True, **DISK))
+    return sc_glmm.get.results(sc_glmm.tl.test(adata, FORMULA, copy=True, **DISK), columns="all")
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +102,7 @@ def test_a_file_gives_the_numbers_of_memory_to_the_last_bit(folder, tmp_path, ex
     (shutil.copytree if name.endswith("zarr") else shutil.copy)(folder / name, path)
     sc_glmm.tl.test(path, FORMULA.replace("counts", layer), **DISK)
     read = ad.read_zarr(path) if name.endswith("zarr") else ad.read_h5ad(path)
-    pd.testing.assert_frame_equal(sc_glmm.get.results(read), expected, check_exact=True)
+    pd.testing.assert_frame_equal(sc_glmm.get.results(read, columns="all"), expected, check_exact=True)
     assert read.uns["glmm"]["params"]["response"] == f"layers['{layer}']"
     np.testing.assert_array_equal(read.layers["dense"], read.layers["csc"].toarray())
 
@@ -112,7 +112,7 @@ def test_memory_limit_and_groups(adata, file, limit, caplog):
     whole = sc_glmm.tl.test(adata, FORMULA, groupby="half", copy=True, **DISK)
     ours = sc_glmm.tl.test(file, FORMULA, groupby="half", memory_limit=limit, copy=True, **DISK)
     assert ("passes over the matrix" in caplog.text) == (limit is not None)
-    pd.testing.assert_frame_equal(sc_glmm.get.results(ours), sc_glmm.get.results(whole), rtol=1e-9)
+    pd.testing.assert_frame_equal(sc_glmm.get.results(ours, columns="all"), sc_glmm.get.results(whole, columns="all"), rtol=1e-9)
     assert ours.X is None and "glmm" not in ad.read_h5ad(file).uns, "copy=True leaves the file alone"
 
 
@@ -132,18 +132,18 @@ def test_gaussian_and_a_covariate_of_cells_from_a_file(adata, file):
                 adata, formula, copy=True, within="homogeneous", **{**options, "memory_limit": None}
             )
             ours = sc_glmm.tl.test(file, formula, copy=True, within="homogeneous", **options)
-        pd.testing.assert_frame_equal(sc_glmm.get.results(ours), sc_glmm.get.results(whole), rtol=1e-7)
+        pd.testing.assert_frame_equal(sc_glmm.get.results(ours, columns="all"), sc_glmm.get.results(whole, columns="all"), rtol=1e-7)
 
 
 def test_backed_and_lazy_objects(file, expected):
     opened = ad.read_h5ad(file, backed="r")
     sc_glmm.tl.test(opened, "X ~ disease + (1|sample)", **DISK)
-    pd.testing.assert_frame_equal(sc_glmm.get.results(opened), expected, rtol=1e-9)
+    pd.testing.assert_frame_equal(sc_glmm.get.results(opened, columns="all"), expected, rtol=1e-9)
     opened.file.close()
     pytest.importorskip("xarray")
     lazy = ad.experimental.read_lazy(file)
     sc_glmm.tl.test(lazy, FORMULA, **DISK)
-    pd.testing.assert_frame_equal(sc_glmm.get.results(lazy), expected, rtol=1e-9)
+    pd.testing.assert_frame_equal(sc_glmm.get.results(lazy, columns="all"), expected, rtol=1e-9)
 
 
 @pytest.mark.parametrize("kind", ["csr", "csc", "dense"])
@@ -154,7 +154,7 @@ def test_dask_arrays(adata, expected, kind):
         held = held.map_blocks(sp.csr_matrix if kind == "csr" else sp.csc_matrix)
     lazy = ad.AnnData(obs=adata.obs, var=adata.var, layers={"counts": held})
     sc_glmm.tl.test(lazy, FORMULA, **DISK)
-    pd.testing.assert_frame_equal(sc_glmm.get.results(lazy), expected, rtol=1e-9)
+    pd.testing.assert_frame_equal(sc_glmm.get.results(lazy, columns="all"), expected, rtol=1e-9)
     assert hasattr(lazy.layers["counts"], "dask"), "the layer was read"
 
 
@@ -167,8 +167,8 @@ def test_results_go_into_the_file_and_replace_older_ones(file, expected):
     sc_glmm.tl.test(file, FORMULA, groupby="half", key_added="halves", **DISK)
     after = ad.read_h5ad(file)
     assert not any("half" in name for name in after.varm)
-    pd.testing.assert_frame_equal(sc_glmm.get.results(after), expected, rtol=1e-9)
-    assert set(sc_glmm.get.results(after, key="halves")["half"]) == {"a", "b"}
+    pd.testing.assert_frame_equal(sc_glmm.get.results(after, columns="all"), expected, rtol=1e-9)
+    assert set(sc_glmm.get.results(after, key="halves", columns="all")["half"]) == {"a", "b"}
     pd.testing.assert_frame_equal(before.obs, after.obs)
     np.testing.assert_array_equal(before.X.toarray(), after.X.toarray())
     assert sorted(os.listdir(file.parent)) == ["data.h5ad"]
@@ -273,7 +273,7 @@ def test_unsorted_indices_are_put_in_order_and_repeated_ones_refused(adata, file
                 values[lo:hi] = values[lo:hi][::-1]
             opened[f"{place}/{name}"][:] = values
     made = sc_glmm.tl.test(file, formula, copy=True, **DISK)
-    pd.testing.assert_frame_equal(sc_glmm.get.results(made), expected, rtol=1e-9)
+    pd.testing.assert_frame_equal(sc_glmm.get.results(made, columns="all"), expected, rtol=1e-9)
     with h5py.File(file, "r+") as opened:
         line = int(np.flatnonzero(np.diff(indptr) > 1)[-1])
         opened[f"{place}/indices"][indptr[line]] = opened[f"{place}/indices"][indptr[line] + 1]
@@ -354,7 +354,7 @@ def test_a_process_killed_while_it_writes_loses_nothing(folder, tmp_path, adata,
         pd.testing.assert_frame_equal(after.obs, adata.obs)
         assert ("glmm" in after.uns) == (state != "old"), moment
         if state != "old":
-            pd.testing.assert_frame_equal(sc_glmm.get.results(after), expected)
+            pd.testing.assert_frame_equal(sc_glmm.get.results(after, columns="all"), expected)
 
 
 @pytest.fixture
@@ -419,7 +419,7 @@ def test_a_file_that_others_hold_open_keeps_the_results_beside_it(file, adata, e
             Store(file).write_results(made, "glmm")
         before = file.read_bytes()
         with pytest.warns(sc_glmm.ScGlmmWarning, match="results of an interrupted run lie beside"):
-            pd.testing.assert_frame_equal(sc_glmm.get.results(file), expected)
+            pd.testing.assert_frame_equal(sc_glmm.get.results(file, columns="all"), expected)
         assert file.read_bytes() == before, "readers do not finish the work"
     assert sc_glmm.recover(file) and "glmm" in ad.read_h5ad(file).uns
 
@@ -430,7 +430,7 @@ def test_a_file_that_others_read_is_replaced_and_they_keep_the_old_one(file, ada
     with h5py.File(file, "r") as other:
         Store(file).write_results(made, "glmm")
         assert "glmm" not in other["uns"] and other["layers/counts/data"][-1] > 0
-    pd.testing.assert_frame_equal(sc_glmm.get.results(ad.read_h5ad(file)), expected)
+    pd.testing.assert_frame_equal(sc_glmm.get.results(ad.read_h5ad(file), columns="all"), expected)
     assert file.stat().st_mode & 0o777 == 0o640
 
 

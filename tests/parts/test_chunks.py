@@ -109,7 +109,11 @@ def test_chunks_give_the_numbers_of_one_process(files, tmp_path, form, options, 
         for name in ("family", "test", "groupby", "reference", "min_counts", "offset", "genes")
     }  # fmt: skip
     sc_glmm.tl.test(whole, options.formula, contrasts=options.contrasts, **arguments)
-    assert_same(sc_glmm.get.results(run.opened.adata), sc_glmm.get.results(whole), exact=form == "csc")
+    assert_same(
+        sc_glmm.get.results(run.opened.adata, columns="all"),
+        sc_glmm.get.results(whole, columns="all"),
+        exact=form == "csc",
+    )
     mine, theirs = run.opened.adata.uns["glmm"]["params"], whole.uns["glmm"]["params"]
     assert set(mine) == set(theirs)
     for name in ("formula", "notes", "contrast_words", "varm", "size_factors", "test"):
@@ -122,7 +126,9 @@ def test_several_variances_are_probed_with_the_statistics_of_the_parts(files, tm
     whole = ad.read_h5ad(files["csc"])
     sc_glmm.tl.test(whole, options.formula, contrasts=["disease"])
     assert len(json.loads(run.opened.adata.uns["glmm"]["params"]["elasticities"])) == 2
-    assert_same(sc_glmm.get.results(run.opened.adata), sc_glmm.get.results(whole), exact=True)
+    assert_same(
+        sc_glmm.get.results(run.opened.adata, columns="all"), sc_glmm.get.results(whole, columns="all"), exact=True
+    )
 
 
 def test_a_finished_chunk_is_skipped_and_a_damaged_one_is_made_again(files, parts, caplog):
@@ -279,7 +285,7 @@ def test_the_commands(files, tmp_path):
     assert len(table) == 90
     for out in ("out.h5ad", "in.h5ad"):
         stored = ad.read_h5ad(tmp_path / out)
-        np.testing.assert_allclose(sc_glmm.get.results(stored)["p_value"], table["p_value"])
+        np.testing.assert_allclose(sc_glmm.get.results(stored, columns="all")["p_value"], table["p_value"])
         assert (stored.layers["counts"] != ad.read_h5ad(files["csc"]).layers["counts"]).nnz == 0
 
 
@@ -309,7 +315,7 @@ def test_other_genes_are_another_run(files, tmp_path):
     chunks(tmp_path / "named", files["csr"], RunOptions(FORMULA, genes=names, test="t"))
     with pytest.raises(InputError, match=r"genes: '60 named, \w+' and not '59 named"):
         open_run(tmp_path / "named", files["csr"], RunOptions(FORMULA, genes=names[1:], test="t"), N)
-    combined = sc_glmm.get.results(combine(tmp_path / "named").opened.adata)
+    combined = sc_glmm.get.results(combine(tmp_path / "named").opened.adata, columns="all")
     assert set(combined.loc[combined["status"] != "not_selected", "variable"]) <= set(names)
     # the column has the same name and another content
     other = tmp_path / "other.h5ad"

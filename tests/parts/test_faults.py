@@ -69,7 +69,7 @@ def run(code: str, *arguments: object, limit: int | None = None) -> subprocess.C
 def undisturbed(data, tmp_path_factory) -> pd.DataFrame:
     adata = ad.read_h5ad(data)
     sc_glmm.tl.test(adata, FORMULA)
-    return sc_glmm.get.results(adata)
+    return sc_glmm.get.results(adata, columns="all")
 
 
 def test_kills_and_a_full_disk_leave_no_half_file_and_a_restart_the_same_answer(data, undisturbed, tmp_path):
@@ -143,7 +143,7 @@ def test_a_damaged_input_stops_a_chunk_and_a_sound_copy_finishes_it(data, undist
 
     path.write_bytes(sound)
     run_chunk(open_run(folder, path, RunOptions(FORMULA), 2), "fit", 1)
-    made = sc_glmm.get.results(combine(folder).opened.adata)
+    made = sc_glmm.get.results(combine(folder).opened.adata, columns="all")
     pd.testing.assert_series_equal(made["p_value"], undisturbed["p_value"], rtol=1e-12)
 
 
@@ -162,7 +162,7 @@ def test_a_disk_that_is_full_when_results_are_written_into_the_file(data, undist
     assert "the results lie beside it" in beside.stderr
     assert path.read_bytes() == before
     assert sc_glmm.recover(path)
-    pd.testing.assert_frame_equal(sc_glmm.get.results(path), undisturbed)
+    pd.testing.assert_frame_equal(sc_glmm.get.results(path, columns="all"), undisturbed)
 
 
 @pytest.mark.parametrize("name", ["out.h5ad", "out.csv"])

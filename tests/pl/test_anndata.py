@@ -28,7 +28,7 @@ def grouped(tmp_path_factory):
 
 
 def test_one_cell_type(grouped):
-    results = sg.get.results(grouped)
+    results = sg.get.results(grouped, columns="all")
     well = results[(results["status"] == "ok") & (results["cell_type"] == "type_2")]
     gene = well.sort_values("p_value")["variable"].iloc[0]
     for plot in (pl.volcano, pl.ma):
@@ -43,7 +43,7 @@ def test_one_cell_type(grouped):
 
 
 def test_all_cell_types(grouped):
-    results = sg.get.results(grouped)
+    results = sg.get.results(grouped, columns="all")
     gene = results.sort_values("p_value")["variable"].iloc[0]
     assert [t.get_text() for t in pl.heatmap(grouped, genes=[gene]).get_xticklabels()] == ["type_1", "type_2"]
     assert [t.get_text() for t in pl.forest(grouped, gene).get_yticklabels()] == ["type_1", "type_2"]
@@ -53,7 +53,7 @@ def test_all_cell_types(grouped):
 
 
 def test_a_gene_without_a_model_is_told(grouped):
-    results = sg.get.results(grouped)
+    results = sg.get.results(grouped, columns="all")
     bad = results[results["status"] == "all_zero"]
     if not len(bad):
         pytest.fail("the simulated data were to hold a gene without counts in some cells")

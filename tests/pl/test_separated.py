@@ -54,7 +54,7 @@ def test_the_limit_of_a_gene(tested):
 
 @pytest.mark.parametrize(("place", "empty", "sign"), [(0, "ctl", ">"), (1, "AD", "<")])
 def test_samples_of_a_separated_gene(tested, place, empty, sign):
-    row = sc_glmm.get.results(tested).iloc[place]
+    row = sc_glmm.get.results(tested, columns="all").iloc[place]
     assert row["status"] == "separated"
     ax = pl.samples(tested, tested.var_names[place])
     end = row["ci_low"] if sign == ">" else row["ci_high"]

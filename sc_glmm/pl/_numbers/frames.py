@@ -39,7 +39,7 @@ def results_frame(
         # Here, not above: a frame can be drawn without loading what reads an AnnData.
         from ...get import results
 
-        frame = results(data, key=key, contrast=contrast)
+        frame = results(data, key=key, contrast=contrast, columns="all")
     if group is not None:
         column = group_column(frame)
         if column is None:

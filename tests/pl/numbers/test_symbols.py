@@ -49,7 +49,7 @@ def test_figures_call_genes_by_symbol():
     adata = sc_glmm.datasets.simulate(n_samples=8, n_cells=700, n_genes=60, frac_de=0.4, seed=4)
     adata.var["symbol"] = [f"SYM{i}" for i in range(adata.n_vars)]
     sc_glmm.tl.test(adata, "counts ~ disease + (1|sample)", reference={"disease": "ctl"})
-    table = sc_glmm.get.results(adata)
+    table = sc_glmm.get.results(adata, columns="all")
     best = table[table["status"] == "ok"].sort_values("p_value")["variable"].iloc[0]
     symbol = adata.var.loc[best, "symbol"]
     for plot in (sc_glmm.pl.volcano, sc_glmm.pl.ma):
