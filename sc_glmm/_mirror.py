@@ -113,11 +113,10 @@ def _records(columns: Mapping[str, pd.DataFrame], slot: str, kind: str) -> Any:
 
 
 def _field_names(names: Iterable[str]) -> list[str]:
-    """Names of fields that zarr and HDF5 can hold: no colon, no path, no empty or unprintable name; all different."""
+    """Names of fields that zarr and HDF5 can hold: no colon, no NUL, no half of a character; all different."""
     fields: list[str] = []
     for name in names:
-        field = "".join("_" if char in ":/\\\0" or 0xD800 <= ord(char) < 0xE000 else char for char in name)
-        field = field if field.strip(". ") else f"level {field.replace('.', '_')}".strip()
+        field = "".join("_" if char in ":\0" or 0xD800 <= ord(char) < 0xE000 else char for char in name) or "_"
         while field in fields:
             field += "_"
         fields.append(field)

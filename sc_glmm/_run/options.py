@@ -106,7 +106,7 @@ class RunOptions:
         metavar="FILE|COLUMN",
     )
     n_boot: int = _option(999, "Simulated data sets of each gene, for --test bootstrap.", least=1)
-    seed: int = _option(0, "Seed of --test bootstrap.")
+    seed: int = _option(0, "Seed of --test bootstrap.", least=0)
     within: Literal["heterogeneous", "homogeneous"] = _option(
         "heterogeneous", "Whether effects within samples may differ between them; cells count if not."
     )
@@ -134,7 +134,7 @@ class RunOptions:
         """Refuse words and numbers that are not allowed, whichever way they came."""
         for name, words in allowed_words().items():
             value = getattr(self, name)
-            if value not in words:
+            if not (value is None or isinstance(value, str)) or value not in words:
                 allowed, hint = ", ".join(repr(word) for word in words if word is not None), about()[name].hint
                 raise InputError(f"{name}={value!r}: allowed are {allowed}{'; ' if hint else ''}{hint}")
         for name, known in about().items():
@@ -142,12 +142,47 @@ class RunOptions:
             if known.least is None:
                 continue
             kind = "whole numbers" if types()[name] is int else "finite numbers"
-            number = Integral if types()[name] is int else Real
-            fits = isinstance(value, number) and not isinstance(value, bool) and float(value) >= known.least
+            whole = types()[name] is int
+            number = is_whole(value) if whole else isinstance(value, Real) and not isinstance(value, bool)
+            fits = number and float(value) >= known.least
             if not fits or value == inf:
                 raise InputError(f"{name}={value!r}: allowed are {kind} from {known.least} on")
         if self.alternative == "abs-less" and self.min_log_fc == 0.0:
             raise InputError("alternative='abs-less' tests for effects smaller than min_log_fc: give one above 0")
+        for name in ("groupby", "modality"):
+            if not isinstance(value := getattr(self, name), str | None):
+                raise InputError(f"{name}={value!r}: allowed is a name, as text")
+        for name in ("copy", "progress"):
+            # numpy's own truth values are called bool or bool_
+            if type(value := getattr(self, name)).__name__ not in ("bool", "bool_", "NoneType"):
+                raise InputError(f"{name}={value!r}: allowed are True and False")
+        if not (self.n_jobs is None or is_whole(self.n_jobs)):
+            raise InputError(f"n_jobs={self.n_jobs!r}: allowed are positive whole numbers, and -1 or None for all CPUs")
+        self._check_reference()
+        self._check_genes()
+
+    def _check_reference(self) -> None:
+        given: Any = self.reference
+        if given is None:
+            return
+        if not isinstance(given, Mapping):
+            example = {"disease": given} if isinstance(given, str) and given else {"disease": "ctl"}
+            raise InputError(
+                f"reference={given!r}: allowed is a dictionary from factors to their base levels, such as "
+                f"reference={example!r}"
+            )
+        for factor, level in given.items():
+            if not isinstance(factor, str) or not hasattr(level, "__hash__") or level.__hash__ is None:
+                raise InputError(f"reference={given!r}: allowed are names of factors, each with one base level")
+
+    def _check_genes(self) -> None:
+        genes: Any = self.genes
+        several = hasattr(genes, "__len__") and hasattr(genes, "__iter__") and getattr(genes, "ndim", 1) == 1
+        if not (genes is None or isinstance(genes, str) or (several and not isinstance(genes, Mapping | bytes))):
+            raise InputError(
+                f"genes={genes!r}: allowed are a column of var with True and False, such values for all genes, or a "
+                "list of names of genes"
+            )
 
     @classmethod
     def of(cls, arguments: Mapping[str, Any]) -> RunOptions:
@@ -176,6 +211,11 @@ class RunOptions:
     def from_plain(cls, values: Mapping[str, Any]) -> RunOptions:
         """The options again; JSON made lists of the triples among the contrasts."""
         return cls(**{**values, "contrasts": _with_triples(values.get("contrasts"))})
+
+
+def is_whole(value: Any) -> bool:
+    """Whether this is a whole number that every part of a run can hold."""
+    return isinstance(value, Integral) and not isinstance(value, bool) and abs(int(value)) < 2**53
 
 
 @cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Iterator, Mapping
 from enum import Enum, StrEnum
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import Annotated, Any, get_args
 
 import typer
 
-from .._errors import InputError
+from .._errors import FormulaError, InputError
+from .._formula import parse_formula
 from .._run.options import About, RunOptions, about, allowed_words, types
 from .yaml import CONTRASTS, GENES, parse_contrast, read_contrasts, read_genes
 
@@ -48,7 +50,7 @@ def run_options(given: Mapping[str, Any], contrasts: Path | None, context: typer
     return RunOptions(
         **{
             **values,
-            "reference": parse_references(values["reference"] or []) or None,
+            "reference": parse_references(values["reference"] or [], values["formula"]) or None,
             "contrasts": named or [parse_contrast(text) for text in values["contrasts"] or []] or None,
             "genes": read_genes(values["genes"]) or context.meta.get(GENES),
         }
@@ -94,14 +96,33 @@ def _name_of(name: str, known: About) -> str:
     return (known.flag or name).lstrip("-").replace("-", "_")
 
 
-def parse_references(texts: list[str]) -> dict[str, str]:
-    """Base levels from texts such as ``disease=ctl``."""
+def parse_references(texts: list[str], formula: str = "") -> dict[str, str]:
+    """Base levels from texts such as ``disease=ctl``; the factor is a name of the formula, and may hold a ``=``."""
     references: dict[str, str] = {}
     for text in texts:
-        factor, equals, level = text.partition("=")
-        if not (equals and factor.strip() and level.strip()):
-            raise InputError(f"--reference {text!r} is not of the form FACTOR=LEVEL, such as disease=ctl.")
-        if factor.strip() in references:
-            raise InputError(f"--reference names {factor.strip()!r} twice; a factor has one base level.")
-        references[factor.strip()] = level.strip()
+        factor, level = _split_reference(text, _names_in(formula))
+        if factor in references:
+            raise InputError(f"--reference names {factor!r} twice; a factor has one base level.")
+        references[factor] = level
     return references
+
+
+def _names_in(formula: str) -> frozenset[str]:
+    try:
+        return parse_formula(formula).names
+    except FormulaError:  # which is said when the run begins
+        return frozenset()
+
+
+def _split_reference(text: str, names: frozenset[str]) -> tuple[str, str]:
+    """Factor and level; where there are several ``=``, the factor is what the formula names."""
+    quoted = re.fullmatch(r"\s*`([^`]+)`\s*=(.*)", text, re.DOTALL)
+    places = [i for i, char in enumerate(text) if char == "="]
+    splits = [(quoted[1], quoted[2].strip())] if quoted else [(text[:i].strip(), text[i + 1 :].strip()) for i in places]
+    splits = [(factor, level) for factor, level in splits if factor and level]
+    named = [split for split in splits if split[0] in names]
+    if len(named) > 1:
+        raise InputError(f"--reference {text!r} can be read in {len(named)} ways; put the factor in `backticks`.")
+    if not splits:
+        raise InputError(f"--reference {text!r} is not of the form FACTOR=LEVEL, such as disease=ctl.")
+    return (named or splits)[0]

@@ -94,8 +94,8 @@ def describe(adata: AnnData | str | os.PathLike[str], key: str = "glmm") -> pd.D
     Returns
     -------
     pandas.DataFrame
-        One row per column of ``get.results(adata, columns="all")``, which is the index: ``meaning``, and ``main``,
-        whether ``get.results(adata)`` has it.
+        One row per column of ``get.results(adata, columns="all")``, which is the index, those of
+        ``get.results(adata)`` first: ``meaning``, and ``main``, whether it is among the latter.
 
     Raises
     ------
@@ -104,7 +104,8 @@ def describe(adata: AnnData | str | os.PathLike[str], key: str = "glmm") -> pd.D
     """
     held, key = results_in(adata, key)
     groupby = held.uns[key]["params"].get("cells_grouped_by") if key in held.uns else None
-    names = [str(name) for name in read_results(held, key).columns]
+    there = [str(name) for name in read_results(held, key).columns]
+    names = list(dict.fromkeys([name for name in (groupby, *MAIN_COLUMNS) if name in there] + there))
     meanings = [
         f"level of {groupby!r} whose cells were tested" if name == groupby else _meaning(name) for name in names
     ]

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from .._anndata import hand_over, open_data
+from .._anndata import check_free, hand_over, open_data
 from .._compress.source import Source
 from .._display import logger, warn_notes
 from .._fit.cluster import library_sums
@@ -224,6 +224,7 @@ def test(
     if not copy and isinstance(data, str | os.PathLike):
         recover(data)  # what cannot be put in is said before the work
     opened = open_data(data, key_added, obs_above, columns_of(formula, groupby, size_factors, offset))
+    check_free(opened, data, key_added)
     jobs = resolve_n_jobs(n_jobs)
     request = validate_request(opened, options)
     prepare_kernels(request.test.profiles(request.family))

@@ -100,9 +100,9 @@ def ragged(draw: st.DrawFn) -> tuple[ad.AnnData, str]:
     adata = adata[kept].copy()
     gene = (adata.obs["type"] == types[-1]).to_numpy()
     if draw(st.booleans()):
-        counts = adata.X.toarray()
+        counts = adata.layers["counts"].toarray()
         counts[gene, 0] = 0
-        adata.X = type(adata.X)(counts)
+        adata.layers["counts"] = type(adata.layers["counts"])(counts)
     return adata, draw(st.sampled_from(["type", "disease"]))
 
 
