@@ -45,7 +45,7 @@ class Store:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        self.path = _place(path)
         if not self.path.exists():
             raise InputError(f"there is no file {self.path}; give the path of an .h5ad file or a zarr store")
         self.is_zarr = self.path.is_dir()
@@ -303,11 +303,19 @@ def recover(path: str | os.PathLike[str]) -> bool:
     InputError
         If the file was changed by another program meanwhile, is in use, or what lies beside it is damaged.
     """
-    place = Path(path).resolve()
+    place = _place(path).resolve()
     if not os.path.lexists(stage_path(place) if place.is_dir() else journal.journal_path(place)):
         return False
     with writing(place):
         return _recover(place)
+
+
+def _place(path: str | os.PathLike[str]) -> Path:
+    """The path, if a file can be called so."""
+    text = os.fspath(path)
+    if not text or "\0" in text or any(0xD800 <= ord(char) < 0xDC80 for char in text):
+        raise InputError(f"there is no file {text!r}; give the path of an .h5ad file or a zarr store")
+    return Path(text)
 
 
 def _recover(path: Path) -> bool:
