@@ -51,7 +51,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     made = {form: folder / f"results.{form}" for form in FORMATS}
     adata.write_h5ad(made["h5ad"])
     adata.write_zarr(made["zarr"])
-    table = sc_glmm.get.results(adata)
+    table = sc_glmm.get.results(adata, columns="all")
     table.to_csv(made["csv"], index=False)
     table.to_csv(made["csv.gz"], index=False)
     table.to_csv(made["tsv"], index=False, sep="\t")
@@ -97,7 +97,7 @@ def test_symbols_from_the_file_and_from_the_table(files: dict[str, Path], tmp_pa
             *options,
         )
         assert result.exit_code == 0, result.output
-    table = sc_glmm.get.results(anndata.read_h5ad(files["h5ad"])).assign(symbol="S")
+    table = sc_glmm.get.results(anndata.read_h5ad(files["h5ad"]), columns="all").assign(symbol="S")
     table.to_csv(tmp_path / "t.csv", index=False)
     options = ["--group", "B", "--gene-symbols", "symbol", "-o", tmp_path / "b.png", "--label", "S (gene_01)"]
     assert run("plot", tmp_path / "t.csv", "volcano", *options).exit_code == 0

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -98,14 +99,19 @@ def _relevel(column: Column, reference: object) -> Column:
     return Column(column.name, "factor", reordered, "given", column.unused)
 
 
-def native(data: pd.DataFrame, names: list[str]) -> pd.DataFrame:
-    """The columns `names` in the machine's byte order, which pandas needs; files may bring the other one."""
-    dtypes = {name: data[name].dtype for name in names}
-    foreign = {name: dtype for name, dtype in dtypes.items() if isinstance(dtype, np.dtype) and not dtype.isnative}
-    if not foreign:
-        return data
-    swapped = {name: np.asarray(data[name]).astype(dtype.newbyteorder("=")) for name, dtype in foreign.items()}
-    return data.assign(**swapped)
+def native(data: Any, names: Sequence[str] | None = None) -> pd.DataFrame:
+    """A frame whose columns (all, or `names`) have the machine's byte order, which pandas needs; files may not."""
+    frame: pd.DataFrame = data
+    foreign = {
+        name: dtype.newbyteorder("=")
+        for name, dtype in frame.dtypes.items()
+        if isinstance(dtype, np.dtype) and not dtype.isnative and (names is None or name in names)
+    }
+    return (
+        frame.assign(**{str(name): np.asarray(frame[name]).astype(dtype) for name, dtype in foreign.items()})
+        if foreign
+        else frame
+    )
 
 
 def _plain(values: pd.Series, name: str) -> tuple[str, pd.Categorical | np.ndarray]:

@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from .._anndata import Opened, Response, cut_note, find_response, groups_of, obs_numbers, write_results
+from .._design.columns import native
 from .._errors import InputError
 from .._families.registry import Family
 from .._fit.adjust import adjust_over_groups
@@ -136,7 +137,7 @@ def plan_job(adata: AnnData, request: ParsedRequest, library: Callable[[], Float
     options = request.options
     sizes = find_sizes(adata, request.formula, request.family, options.size_factors, options.offset, library)
     groups, ungrouped = groups_of(adata, options.groupby)
-    obs: pd.DataFrame = adata.obs  # type: ignore[assignment]
+    obs = native(adata.obs)
     plans, skipped, planned = plan_groups(obs, groups, request.formula, sizes, options)
     joint = [contrast for plan in plans for contrast in plan.contrasts if len(contrast.L) > 1]
     if joint and (options.min_log_fc > 0.0 or options.alternative != "two-sided"):
@@ -169,7 +170,7 @@ def put_results(adata: AnnData, key: str, job: Job, tests: list[GeneTests], note
     details = None
     if options.groupby is not None:
         used = [(name, mask & sizes.used) for name, mask in job.groups]
-        obs: pd.DataFrame = adata.obs  # type: ignore[assignment]
+        obs = native(adata.obs)
         details = details_table(tests, job.skipped, obs, used, request.formula, options.groupby)
     given = sizes.log if options.size_factors is not None or options.offset is not None else None
     write_results(adata, key, tests, recipe, groupby=options.groupby, details=details, sizes=given)

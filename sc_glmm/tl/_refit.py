@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from .._anndata import StoredRun, find_response, groups_of, open_data, read_run
+from .._anndata import find_response, groups_of, open_data
 from .._compress.size_factors import library_size
 from .._compress.source import one_column
 from .._design import Contrast, Design, build_design
@@ -29,6 +29,7 @@ from .._run.job import find_sizes
 from .._run.one_gene import OneGene, StoredGene, fit_one
 from .._run.options import RunOptions
 from .._run.stored import grid_of, prior_of
+from .._stored import StoredRun, read_run
 
 if TYPE_CHECKING:
     from anndata import AnnData

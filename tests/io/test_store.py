@@ -112,7 +112,9 @@ def test_memory_limit_and_groups(adata, file, limit, caplog):
     whole = sc_glmm.tl.test(adata, FORMULA, groupby="half", copy=True, **DISK)
     ours = sc_glmm.tl.test(file, FORMULA, groupby="half", memory_limit=limit, copy=True, **DISK)
     assert ("passes over the matrix" in caplog.text) == (limit is not None)
-    pd.testing.assert_frame_equal(sc_glmm.get.results(ours, columns="all"), sc_glmm.get.results(whole, columns="all"), rtol=1e-9)
+    pd.testing.assert_frame_equal(
+        sc_glmm.get.results(ours, columns="all"), sc_glmm.get.results(whole, columns="all"), rtol=1e-9
+    )
     assert ours.X is None and "glmm" not in ad.read_h5ad(file).uns, "copy=True leaves the file alone"
 
 
@@ -132,7 +134,9 @@ def test_gaussian_and_a_covariate_of_cells_from_a_file(adata, file):
                 adata, formula, copy=True, within="homogeneous", **{**options, "memory_limit": None}
             )
             ours = sc_glmm.tl.test(file, formula, copy=True, within="homogeneous", **options)
-        pd.testing.assert_frame_equal(sc_glmm.get.results(ours, columns="all"), sc_glmm.get.results(whole, columns="all"), rtol=1e-7)
+        pd.testing.assert_frame_equal(
+            sc_glmm.get.results(ours, columns="all"), sc_glmm.get.results(whole, columns="all"), rtol=1e-7
+        )
 
 
 def test_backed_and_lazy_objects(file, expected):

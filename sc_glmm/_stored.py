@@ -1,0 +1,173 @@
+"""Reading what a run has written into an AnnData."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ._errors import InputError
+from ._results import CONTRAST_COLUMNS
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+FloatArray = NDArray[np.float64]
+
+# Entries of a recipe that are stored as JSON.
+_AS_JSON = ("given_reference", "groups", "contrast_rows", "log_sample_factors", "df")
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """What an earlier run says of itself and of one group of cells.
+
+    Attributes
+    ----------
+    params
+        The recipe of the run, and of the group.
+    frame
+        Its results, one row per gene and contrast, as ``get.results`` has them.
+    prior, grid
+        Arrays of the moderated tests; empty where there was none.
+    log_sizes
+        ``(n_obs,)`` size factors or offsets that were given, natural log; None if none were.
+    """
+
+    params: Mapping[str, Any]
+    frame: pd.DataFrame
+    prior: Mapping[str, Any]
+    grid: Mapping[str, Any]
+    log_sizes: FloatArray | None
+
+
+def read_results(adata: AnnData, key: str) -> pd.DataFrame:
+    """The tidy frame of all contrasts (and groups) under `key`."""
+    entry = adata.uns.get(key)
+    if not isinstance(entry, Mapping) or "params" not in entry:
+        raise InputError(
+            f"there are no results under key={key!r}{_other_keys(adata, key)}; run sc_glmm.tl.test(adata, ..., "
+            f"key_added={key!r})"
+        )
+    if f"{key}_results" in adata.uns:
+        return _indexed_by_gene(adata.uns[f"{key}_results"])
+    varm: Mapping[str, Any] = adata.varm
+    genes = varm[key].drop(columns=["status"])
+    parts = []
+    for name in np.atleast_1d(entry["params"]["varm"]):
+        table = varm[str(name)]
+        parts.append(table[["variable", "contrast", *CONTRAST_COLUMNS]].join(genes))
+    frame = pd.concat(parts, ignore_index=True)
+    frame["contrast"] = pd.Categorical(frame["contrast"], categories=list(dict.fromkeys(frame["contrast"].astype(str))))
+    return _indexed_by_gene(frame)
+
+
+def _other_keys(adata: AnnData, key: str) -> str:
+    """The keys that do hold results."""
+    held = [
+        str(name)
+        for name, entry in adata.uns.items()
+        if isinstance(entry, Mapping)
+        and isinstance(entry.get("params"), Mapping)
+        and "contrast_keys" in entry["params"]
+    ]
+    near = get_close_matches(str(key), held, n=1)
+    return (
+        f" (there are under {', '.join(map(repr, held))}{f'; did you mean {near[0]!r}?' if near else ''})"
+        if held
+        else ""
+    )
+
+
+def _indexed_by_gene(frame: pd.DataFrame) -> pd.DataFrame:
+    """With the genes as index, so that columns align with those of `var`, and decoupler finds its labels.
+
+    A column tells which rows have a valid p-value.
+    """
+    made = frame.set_axis(pd.Index([str(gene) for gene in frame["variable"]]), axis=0)
+    place = list(made.columns).index("status") + 1
+    made.insert(place, "tested", np.isfinite(made["p_value"].to_numpy(dtype=np.float64)))
+    return made
+
+
+def read_run(adata: AnnData, key: str, group: str | None) -> StoredRun:
+    """The run under `key`, as far as one group of cells is concerned (None without groups).
+
+    Raises
+    ------
+    InputError
+        If there is no such run or group, or an old version wrote it.
+    """
+    frame = read_results(adata, key)
+    entry = adata.uns[key]
+    params = {
+        name: json.loads(value) if name in _AS_JSON and isinstance(value, str) else value
+        for name, value in entry["params"].items()
+    }
+    groupby = params.get("cells_grouped_by")
+    place = 0
+    if groupby is None:
+        if group is not None:
+            raise InputError(f"group={group!r}: the run under key={key!r} has no groups (groupby= was not given)")
+    else:
+        known = list(params["groups"])
+        if group is None or str(group) not in known:
+            raise InputError(
+                f"group={group!r}: the run under key={key!r} was made for each level of {groupby!r}; name one of "
+                f"{known}"
+            )
+        place = known.index(str(group))
+        params = {**params, **params["groups"][str(group)]}
+        frame = frame[frame[groupby].astype(str) == str(group)].reset_index(drop=True)
+    if "contrast_rows" not in params:
+        raise InputError(f"the results under key={key!r} were written by an older version; run sc_glmm.tl.test again")
+    sizes = entry.get("log_sizes")
+    return StoredRun(
+        params=params,
+        frame=frame,
+        prior=entry.get("priors", {}).get(str(place), {}),
+        grid=entry.get("grids", {}).get(str(place), {}),
+        log_sizes=None if sizes is None else np.asarray(sizes, dtype=np.float64),
+    )
+
+
+def read_details(adata: AnnData, key: str) -> pd.DataFrame:
+    """The table of details of the groups under `key`."""
+    entry = adata.uns.get(key)
+    if not isinstance(entry, Mapping) or "details" not in entry:
+        raise InputError(
+            f"there are no details under key={key!r}; run sc_glmm.tl.test(adata, ..., groupby=..., key_added={key!r})"
+        )
+    return entry["details"].reset_index(drop=True)
+
+
+def read_fit_info(adata: AnnData, key: str) -> pd.DataFrame:
+    """One row per gene and group, without what belongs to a contrast."""
+    frame = read_results(adata, key)
+    group = adata.uns[key]["params"].get("cells_grouped_by")
+    first = frame[~frame.duplicated(["variable", *([group] if group else [])])]
+    drop = [c for c in ("contrast", "tested", *CONTRAST_COLUMNS) if c in first and c != "status"]
+    return first.drop(columns=drop)
+
+
+def read_prior(adata: AnnData, key: str, group: str | None) -> tuple[dict[str, FloatArray], list[str]]:
+    """Arrays of the prior of the moderated tests of one group, and the names of the variances that it is about.
+
+    Both are empty after tests without a prior.
+    """
+    entry = adata.uns[key]
+    params = entry["params"]
+    if group is not None:
+        params = json.loads(params["groups"]).get(group, {})
+    names = [str(name) for name in np.atleast_1d(params.get("variances_on_grid", []))]
+    for stored in entry.get("priors", {}).values():
+        if str(stored["group"]) == (group or ""):
+            arrays = {k: np.asarray(v, dtype=np.float64) for k, v in stored.items() if k != "group"}
+            return arrays, names
+    return {}, names
