@@ -66,10 +66,10 @@ def test_families_have_the_tests_they_say() -> None:
 def test_the_example_runs_through_the_front_door(added: HypothesisTest) -> None:
     adata = sc_glmm.datasets.simulate(n_samples=8, n_cells=240, n_genes=30, seed=3)
     sc_glmm.tl.test(adata, FORMULA, reference={"disease": "ctl"}, test=added.name)
-    table = sc_glmm.get.results(adata)
+    table = sc_glmm.get.results(adata, columns="all")
     assert adata.uns["glmm"]["params"]["test"] == added.name
     sc_glmm.tl.test(adata, FORMULA, reference={"disease": "ctl"}, test="wald")
-    wald = sc_glmm.get.results(adata)
+    wald = sc_glmm.get.results(adata, columns="all")
     ok = wald["p_value"].notna()
     assert ok.sum() > 20
     one_sided = stats.norm.sf(wald.loc[ok, "stat"])

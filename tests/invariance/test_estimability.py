@@ -75,7 +75,7 @@ def run(adata: ad.AnnData = ADATA, formula: str = NESTED, **options: Any) -> tup
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ScGlmmWarning)
         made = sc_glmm.tl.test(adata, formula, copy=True, test="t", **options)
-    return sc_glmm.get.results(made), [str(w.message) for w in caught]
+    return sc_glmm.get.results(made, columns="all"), [str(w.message) for w in caught]
 
 
 def model(formula: str) -> Any:

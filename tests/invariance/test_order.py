@@ -33,7 +33,7 @@ def run(adata: ad.AnnData, contrasts: Any, formula: str = FORMULA, **options: An
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ScGlmmWarning)
         made = sc_glmm.tl.test(adata, formula, contrasts=contrasts, copy=True, **sizes, **options)
-    return sc_glmm.get.results(made)
+    return sc_glmm.get.results(made, columns="all")
 
 
 def same(one: pd.DataFrame, other: pd.DataFrame, rtol: float, atol: float = 1e-9) -> None:
