@@ -45,7 +45,9 @@ ADATA = make(0.8)
 def run(adata: ad.AnnData = ADATA, **options: Any) -> pd.DataFrame:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ScGlmmWarning)
-        return sc_glmm.get.results(sc_glmm.tl.test(adata, FORMULA, size_factors="one", copy=True, **options))
+        return sc_glmm.get.results(
+            sc_glmm.tl.test(adata, FORMULA, size_factors="one", copy=True, **options), columns="all"
+        )
 
 
 @pytest.mark.parametrize("test", ["eb_lr", "eb_wald", "hk", "ql", "t", "wald"])
@@ -107,7 +109,7 @@ def test_refit_and_parts_know_it() -> None:
         sc_glmm.tl.test(adata, FORMULA, size_factors="one", min_log_fc=0.4, alternative="greater")
     params = adata.uns["glmm"]["params"]
     assert (params["min_log_fc"], params["alternative"]) == (0.4, "greater")
-    table = sc_glmm.get.results(adata).set_index("variable")
+    table = sc_glmm.get.results(adata, columns="all").set_index("variable")
     again = sc_glmm.tl.refit(adata, "g3").test
     assert again is not None
     assert float(again["p_value"].iloc[0]) == pytest.approx(table.loc["g3", "p_value"], rel=1e-6)
