@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import gammaln
 
+from .._engine.rowwise import rowwise
 from .._errors import InputError
 from .._families.nb import N_TAIL
 from .arrays import FloatArray, IntArray
@@ -196,8 +197,8 @@ def _finish(sums: Sums) -> CountStats:
     # group by group: the histograms of all as floating-point numbers would be large
     for group, hist in enumerate(sums.hist):
         tail[group] = np.cumsum(hist[:, :0:-1], axis=1, dtype=np.float64)[:, ::-1] + n_over[group, :, None]
-        const[group] -= hist @ log_factorial
-        total[group] += hist @ y
+        const[group] -= rowwise(hist, log_factorial)
+        total[group] += rowwise(hist, y)
     return CountStats(
         A=sums.A,
         tail=tail,

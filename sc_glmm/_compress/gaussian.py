@@ -9,7 +9,7 @@ import numpy as np
 
 from .._errors import InputError
 from .._parallel.blocks import workers
-from . import moments
+from . import moments, pairs
 from .arrays import FloatArray, IntArray
 from .chebyshev import sort_by_row
 from .matrix import (
@@ -40,22 +40,38 @@ from .source import Chunk, Source, as_source
 class GaussianStats:
     """Per gene the sums that give X'y, Z'y and y'y: with M the rows of X or Z, M'y is ``sum_y @ M``.
 
+    The sum of all values and that of their squares have a low part as well (:mod:`.pairs`), so that squares about the
+    mean keep their digits however large the mean is.
+
     Attributes
     ----------
     sum_y
-        Sum of the values (less their offsets) in each design row, shape (n_genes, n_rows).
-    sum_yy
-        Sum of their squares, shape (n_genes,); with groups (n_groups, n_genes).
+        ``(n_genes, n_rows)`` sum of the values (less their offsets) in each design row.
+    total, total_low
+        ``(n_genes,)`` sum of all values; with groups ``(n_groups, n_genes)``, as the following.
+    sum_yy, sum_yy_low
+        ``(n_genes,)`` sum of their squares.
     n_cells
-        Cells in each design row, shape (n_rows,).
+        ``(n_rows,)`` cells in each design row.
     n_nonzero
-        Cells whose value is not zero, shape (n_genes,); with groups (n_groups, n_genes).
+        ``(n_genes,)`` cells whose value is not zero.
     """
 
     sum_y: FloatArray
+    total: FloatArray
+    total_low: FloatArray
     sum_yy: FloatArray
+    sum_yy_low: FloatArray
     n_cells: IntArray
     n_nonzero: IntArray
+
+    def squares_about(self, centre: FloatArray, n_obs: int) -> FloatArray:
+        """``(n_genes,)`` sums of squared differences from `centre` ``(n_genes,)``."""
+        total = self.total, self.total_low
+        # sum y^2 - c (2 sum y - n c)
+        inner = pairs.add(pairs.times(total, 2.0), pairs.negative(pairs.times(pairs.single(centre), float(n_obs))))
+        outer = pairs.add((self.sum_yy, self.sum_yy_low), pairs.negative(pairs.times(inner, centre)))
+        return np.maximum(outer[0] + outer[1], 0.0)
 
 
 def compress_gaussian(
@@ -92,20 +108,20 @@ def compress_gaussian(
     order, order_ptr = sort_by_row(row_of, n_rows)
     groups, _, n_all = group_rows(group_of, n_groups, order, order_ptr, len(row_of))
 
-    sum_y = np.zeros((len(columns), n_rows))
-    sums = np.zeros((n_all, 3, len(columns)))
+    sum_y, low = np.zeros((len(columns), n_rows)), np.zeros((len(columns), n_rows))
+    sums = np.zeros((n_all, 7, len(columns)))
     cell_of = cells_of_rows(order, matrix_row, source.shape[0])
     gene_map = map_genes(columns, source.shape[1])
     places, ranges = CellPlaces(cell_of, rank_of_cells(order, len(row_of))), column_ranges(columns)
 
     def add_rows(chunk: Chunk, piece: RowPiece, block: int) -> None:
         moments.add_moments_by_rows(
-            chunk.stored, piece.rows, piece.cells, *ranges[block], gene_map, groups, row_of, shift, sum_y, sums
+            chunk.stored, piece.rows, piece.cells, *ranges[block], gene_map, groups, row_of, shift, sum_y, low, sums
         )
 
     def add_genes(chunk: Chunk, piece: GenePiece, block: int) -> None:
         moments.add_moments_by_columns(
-            chunk.stored, piece.columns[block], piece.genes[block], cell_of, groups, row_of, shift, sum_y, sums
+            chunk.stored, piece.columns[block], piece.genes[block], cell_of, groups, row_of, shift, sum_y, low, sums
         )
 
     by_genes = source.form == "csc"
@@ -118,23 +134,32 @@ def compress_gaussian(
             else:
                 run(partial(add_rows, chunk, cells_in(places, chunk.first, chunk.last)), len(ranges))
 
-    sum_yy, sum_yo, n_nonzero = sums[:, 0], sums[:, 1], sums[:, 2].astype(np.int64)
-    bad = np.flatnonzero(~np.isfinite(sum_yy).all(axis=0))
+    total, squares, products = ((sums[:, i], sums[:, i + 1]) for i in (0, 2, 4))
+    n_nonzero = sums[:, 6].astype(np.int64)
+    bad = np.flatnonzero(~np.isfinite(squares[0]).all(axis=0) | ~np.isfinite(squares[1]).all(axis=0))
     if len(bad):
         raise InputError(
-            f"the matrix holds values that are not finite in {len(bad)} of {len(columns)} genes, the first in column "
-            f"{columns[bad[0]]}; only finite values can be used. Remove or replace them."
+            f"the matrix holds values whose squares are not finite in {len(bad)} of {len(columns)} "
+            f"genes, the first in column {columns[bad[0]]}; remove or replace them."
         )
     present = order[matrix_row[order] >= 0]
     if offset is not None:
         sum_y -= np.bincount(row_of[present], shift[present], n_rows)
-        squares = np.bincount(groups[present], shift[present] ** 2, n_all)
-        sum_yy += squares[:, None] - 2.0 * sum_yo
+        own = [shift[present[groups[present] == k]] for k in range(n_all)]
+        of_offset = [pairs.sum_of(one) for one in own]
+        of_square = [pairs.sum_of_squares(one) for one in own]
+        total = pairs.add(total, pairs.negative(pairs.columns(of_offset)))
+        squares = pairs.add(squares, pairs.add(pairs.columns(of_square), pairs.times(products, -2.0)))
+    sum_y += low
+    one = slice(None) if group_of is not None else 0
     return GaussianStats(
         sum_y=sum_y,
-        sum_yy=sum_yy if group_of is not None else sum_yy[0],
+        total=total[0][one],
+        total_low=total[1][one],
+        sum_yy=squares[0][one],
+        sum_yy_low=squares[1][one],
         n_cells=np.bincount(row_of[present], minlength=n_rows).astype(np.int64),
-        n_nonzero=n_nonzero if group_of is not None else n_nonzero[0],
+        n_nonzero=n_nonzero[one],
     )
 
 
@@ -145,9 +170,14 @@ def add_sums(first: GaussianStats, second: GaussianStats) -> GaussianStats:
             f"the statistics have shapes {first.sum_y.shape}, {first.sum_yy.shape} and {second.sum_y.shape}, "
             f"{second.sum_yy.shape}; only those of the same rows, genes and groups can be added."
         )
+    total = pairs.add((first.total, first.total_low), (second.total, second.total_low))
+    squares = pairs.add((first.sum_yy, first.sum_yy_low), (second.sum_yy, second.sum_yy_low))
     return GaussianStats(
         sum_y=first.sum_y + second.sum_y,
-        sum_yy=first.sum_yy + second.sum_yy,
+        total=total[0],
+        total_low=total[1],
+        sum_yy=squares[0],
+        sum_yy_low=squares[1],
         n_cells=first.n_cells + second.n_cells,
         n_nonzero=first.n_nonzero + second.n_nonzero,
     )

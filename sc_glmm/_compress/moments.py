@@ -1,5 +1,9 @@
 """Kernels for sums of stored values and of their squares, row by row (CSR, dense) or gene by gene (CSC).
 
+Sums are pairs of floats, high and low, whose total holds about 32 digits (Dekker 1971; Ogita, Rump and Oishi 2005).
+The variance of values whose mean is large, the difference of two nearly equal sums, then keeps all of its digits, and
+the order of the cells does not show.
+
 Numba caches by the hash of one file: every kernel called here is defined here (the record `Stored` has no code).
 
 Values become float64 by name: numba's ``float`` would leave float32 as it is.
@@ -8,10 +12,59 @@ Values become float64 by name: numba's ``float`` would leave float32 as it is.
 from __future__ import annotations
 
 import numpy as np
+from numba import njit
 
 from .._families.cache import cached
 from .arrays import AnyArray, FloatArray, IntArray
 from .kernels import Stored
+
+SPLIT = 134217729.0  # 2^27 + 1
+
+
+@njit(nogil=True, inline="always")
+def _add(high: FloatArray, low: FloatArray, at: tuple[int, ...], value: float, rest: float) -> None:
+    """Add ``value + rest`` to the pair at `at`."""
+    old = high[at]
+    total = old + value
+    part = total - old
+    low[at] += ((old - (total - part)) + (value - part)) + rest
+    high[at] = total
+
+
+@njit(nogil=True, inline="always")
+def _product_error(a: float, b: float, product: float) -> float:
+    """What rounding took from ``product = a * b``."""
+    t = SPLIT * a
+    a1 = t - (t - a)
+    a2 = a - a1
+    t = SPLIT * b
+    b1 = t - (t - b)
+    b2 = b - b1
+    return a2 * b2 - (((product - a1 * b1) - a2 * b1) - a1 * b2)
+
+
+@njit(nogil=True, inline="always")
+def _add_cell(
+    y: float,
+    g: int,
+    i: int,
+    group_of: IntArray,
+    row_of: IntArray,
+    offset: FloatArray,
+    sum_out: FloatArray,
+    low_out: FloatArray,
+    moments_out: FloatArray,
+) -> None:
+    """Add the value `y` of cell `i` to the sums of gene `g`."""
+    _add(sum_out, low_out, (g, row_of[i]), y, 0.0)
+    own = moments_out[group_of[i]]
+    _add(own[0], own[1], (g,), y, 0.0)
+    square = y * y
+    _add(own[2], own[3], (g,), square, _product_error(y, y, square))
+    if offset[i] != 0.0:
+        product = y * offset[i]
+        _add(own[4], own[5], (g,), product, _product_error(y, offset[i], product))
+    own[6, g] += y != 0.0
 
 
 @cached(nogil=True)
@@ -25,13 +78,15 @@ def add_moments_by_rows(
     group_of: IntArray,
     row_of: IntArray,
     offset: FloatArray,
-    sum_y: FloatArray,
+    sum_out: FloatArray,
+    low_out: FloatArray,
     moments_out: FloatArray,
 ) -> None:
     """Add `cells`, held by the rows `matrix_row` of a CSR matrix, in columns from `first_column` to `end_column`.
 
-    `moments_out` takes per group and gene the sum of squares, the sum of value times offset and the number of values
-    not zero. Indices must ascend within a row.
+    `sum_out` and `low_out` take the pairs of each gene and row; `moments_out` takes per group and gene the pairs of the
+    sum, of the sum of squares and of the sum of value times offset, and the number of values not zero. Indices must
+    ascend within a row.
     """
     for c in range(cells.shape[0]):
         i = cells[c]
@@ -47,11 +102,7 @@ def add_moments_by_rows(
         while p < end and stored.indices[p] < end_column:
             g = gene_map[stored.indices[p]]
             if g >= 0:
-                y = np.float64(stored.data[p])
-                sum_y[g, row_of[i]] += y
-                moments_out[group_of[i], 0, g] += y * y
-                moments_out[group_of[i], 1, g] += y * offset[i]
-                moments_out[group_of[i], 2, g] += y != 0.0
+                _add_cell(np.float64(stored.data[p]), g, i, group_of, row_of, offset, sum_out, low_out, moments_out)
             p += 1
 
 
@@ -64,7 +115,8 @@ def add_moments_by_columns(
     group_of: IntArray,
     row_of: IntArray,
     offset: FloatArray,
-    sum_y: FloatArray,
+    sum_out: FloatArray,
+    low_out: FloatArray,
     moments_out: FloatArray,
 ) -> None:
     """Add `columns` of a CSC matrix, which are `genes` of the results."""
@@ -73,11 +125,7 @@ def add_moments_by_columns(
         for p in range(stored.indptr[columns[j]], stored.indptr[columns[j] + 1]):
             i = cell_of[stored.indices[p]]
             if i >= 0:
-                y = np.float64(stored.data[p])
-                sum_y[g, row_of[i]] += y
-                moments_out[group_of[i], 0, g] += y * y
-                moments_out[group_of[i], 1, g] += y * offset[i]
-                moments_out[group_of[i], 2, g] += y != 0.0
+                _add_cell(np.float64(stored.data[p]), g, i, group_of, row_of, offset, sum_out, low_out, moments_out)
 
 
 @cached(nogil=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from .counts import CountStats
@@ -12,7 +14,8 @@ def take_genes(stats: CountStats | GaussianStats, start: int, stop: int) -> Coun
     """Statistics of the genes ``start:stop`` alone, with or without a group axis; arrays may be views."""
     part = slice(start, stop)
     if isinstance(stats, GaussianStats):
-        return GaussianStats(stats.sum_y[part], stats.sum_yy[..., part], stats.n_cells, stats.n_nonzero[..., part])
+        names = ("total", "total_low", "sum_yy", "sum_yy_low", "n_nonzero")
+        return replace(stats, sum_y=stats.sum_y[part], **{name: getattr(stats, name)[..., part] for name in names})
     ptr = np.atleast_2d(stats.over_ptr)[:, start : stop + 1]
     lengths = ptr[:, -1] - ptr[:, 0]
     shifted = ptr - ptr[:, :1] + (np.cumsum(lengths) - lengths)[:, None]

@@ -13,6 +13,7 @@ from sc_glmm._engine import entry, profile, warm
 from sc_glmm._engine.laplace.profile_records import ProfileOut, ProfileTask
 from sc_glmm._engine.laplace.records import Gene, GeneTable, Likelihood, Nodes
 from sc_glmm._engine.laplace.search import FitOptions, FitOut
+from sc_glmm._engine.rowwise import rowwise
 from sc_glmm._engine.structure import Arrow, Block, Scaling, build_arrow
 from sc_glmm._families.nb import N_TAIL
 from sc_glmm._families.registry import FAMILIES, Family
@@ -67,7 +68,8 @@ class GeneStats:
     over_ptr, over_value, over_count
         Counts above 64, ragged per gene.
     extra
-        ``(n_genes, 2)`` number of cells and sum of squares (Gaussian only, else zeros).
+        ``(n_genes, 4)`` of a Gaussian response (else zeros): number of cells; sum of squares; centre and unit, the
+        values being centre + unit times what the statistics are of.
     const
         ``(n_genes,)`` what the log likelihood has besides.
     """
@@ -394,8 +396,9 @@ def profile_genes(
     """
     warm.wait()
     arrow, scaling, p = structure.arrow, structure.scaling, structure.n_beta
-    bases = np.stack([np.eye(p), *(_coordinates(L, scaling.R) for L in contrasts)])
-    scaled = np.ascontiguousarray(beta @ scaling.R.T)
+    coordinates = [_coordinates(L, scaling.R) for L in contrasts]
+    bases = np.stack([np.eye(p), *(B for B, _ in coordinates)])
+    scaled = rowwise(beta, np.ascontiguousarray(scaling.R.T))
     start = np.zeros((len(stats), arrow.q + p))
     start[:, arrow.q :] = np.nan_to_num(scaled)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -419,12 +422,13 @@ def profile_genes(
     done = out.ok.astype(bool)
     for array in out[:-1]:
         array[~done] = np.nan
+    unit = np.array([length for _, length in coordinates])[:, None]
     return Profiles(
         ell=out.ell,
         log_det=out.log_det,
         beta=scaling.beta(out.beta),
-        delta=out.delta,
-        var=out.var,
+        delta=out.delta * unit,
+        var=out.var * unit**2,
         root=out.root,
         star=out.star,
         rss=out.rss,
@@ -457,7 +461,7 @@ def compile_profiles() -> None:
         over_ptr=np.zeros(2, dtype=np.int64),
         over_value=np.zeros(0),
         over_count=np.zeros(0),
-        extra=np.zeros((1, 2)),
+        extra=np.zeros((1, 4)),
         const=np.zeros(1),
     )
     profile_genes(
@@ -472,11 +476,16 @@ def compile_profiles() -> None:
     )
 
 
-def _coordinates(L: FloatArray, R: FloatArray) -> FloatArray:
-    """``B`` with ``scaled beta = B c`` and ``L beta`` the first coordinates of c."""
-    scaled = np.linalg.solve(R.T, L.T).T
-    _, _, vt = np.linalg.svd(scaled, full_matrices=True)
-    return np.ascontiguousarray(np.hstack([np.linalg.pinv(scaled), vt[len(L) :].T]))
+def _coordinates(L: FloatArray, R: FloatArray) -> tuple[FloatArray, float]:
+    """``B`` with ``scaled beta = B c``, the first coordinates of c being zero where ``L beta`` is, and a length.
+
+    For one row ``L beta`` is the length times the first coordinate: the search does not see the unit of a contrast.
+    """
+    scaled = solve_triangular(R, L.T, trans="T", lower=False).T
+    length = np.sqrt(np.sum(scaled**2, axis=1))
+    even = scaled / length[:, None]
+    _, _, vt = np.linalg.svd(even, full_matrices=True)
+    return np.ascontiguousarray(np.hstack([np.linalg.pinv(even), vt[len(L) :].T])), float(length[0])
 
 
 def relative_theta(Lambda: Sequence[FloatArray], terms: Sequence[Sequence[int]], scale: float) -> FloatArray:

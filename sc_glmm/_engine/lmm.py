@@ -6,8 +6,10 @@ sum of squares at its minimum over u and beta,
     deviance  = log |M|                 + n (1 + log(2 pi r2 / n))             - sum log w,
     criterion = log |M| + log |X'V^-1X| + (n - p) (1 + log(2 pi r2 / (n - p))) - sum log w.
 
-``Z'WZ, Z'WX, X'WX, Z'Wy, X'Wy, y'Wy`` are computed once, so that an evaluation does not see the observations. The
-response enters as its residual from least squares on X, which loses no digits to its mean.
+``Z'WZ, Z'WX, X'WX, Z'Wy, X'Wy, y'Wy`` are computed once, so that an evaluation does not see the observations.
+
+The response enters as its residual from least squares on X, divided by a power of two near its size: no digits are
+lost to its mean, and nothing that is compared with a threshold depends on its unit.
 """
 
 from __future__ import annotations
@@ -46,9 +48,14 @@ class LmmProblem:
     n_obs
         Number of observations.
     beta_ols
-        ``(p,)`` least squares, taken off the response; scaled as the arrow's X.
+        ``(p,)`` least squares, taken off the centred response; for the arrow's X, in units of `unit`.
     log_weight
         Sum of the logs of the prior weights.
+    constant
+        ``(p,)`` coefficients whose predictor is one in every row; None if no combination of the columns is constant.
+    centre, unit
+        The response is ``centre + unit * (what the cross-products are of)``. `unit` is a power of two, so that scaling
+        is exact; `centre` is zero where `constant` is None.
     """
 
     arrow: Arrow
@@ -61,6 +68,9 @@ class LmmProblem:
     n_obs: int
     beta_ols: FloatArray
     log_weight: float
+    constant: FloatArray | None
+    centre: float = 0.0
+    unit: float = 1.0
 
     @property
     def n_beta(self) -> int:
@@ -80,25 +90,62 @@ class LmmProblem:
         """Back to the user's scale."""
         return unscale_theta(self.arrow, self.scaling, theta)
 
-    def with_response(self, y: FloatArray, row_of: IntArray, weights: FloatArray | None) -> LmmProblem:
-        """The same design with another response ``(n_obs,)``, offsets taken off."""
+    def with_response(
+        self, y: FloatArray, row_of: IntArray, weights: FloatArray | None, within: float = 0.0
+    ) -> LmmProblem:
+        """The same design with another response.
+
+        Parameters
+        ----------
+        y
+            ``(n_obs,)`` response, offsets taken off.
+        row_of
+            ``(n_obs,)`` row of each observation.
+        weights
+            ``(n_obs,)`` prior weights.
+        within
+            Sum of squares to add to that of the residuals, such as that of values about the means that `y` holds.
+        """
         Xs = self.arrow.XZ[:, self.arrow.kz :]
         w = np.ones_like(y) if weights is None else weights
-        sums = np.asarray(np.bincount(row_of, w * y, minlength=len(Xs)), dtype=np.float64)
         total = self.weight.sum()
-        beta = Xs.T @ sums / total
-        rest = y - (Xs @ beta)[row_of]
+        centre = 0.0 if self.constant is None else float(np.average(y, weights=w))
+        rest = y - centre
+        unit = power_of_two(max(float(np.abs(rest).max(initial=0.0)), math.sqrt(within / total)))
+        rest /= unit
+        beta = np.zeros(self.n_beta)
+        # the second round takes off what rounding left of the projection
+        for _ in range(2):
+            sums = np.asarray(np.bincount(row_of, w * rest, minlength=len(Xs)), dtype=np.float64)
+            more = Xs.T @ sums / total
+            beta += more
+            rest -= (Xs @ more)[row_of]
         sums = np.asarray(np.bincount(row_of, w * rest, minlength=len(Xs)), dtype=np.float64)
-        # what rounding left of the projection
-        more = Xs.T @ sums / total
-        rest -= (Xs @ more)[row_of]
-        sums = np.asarray(np.bincount(row_of, w * rest, minlength=len(Xs)), dtype=np.float64)
-        return self._with_sums(sums, float(rest @ (w * rest)), beta + more)
-
-    def _with_sums(self, sums: FloatArray, square: float, beta: FloatArray) -> LmmProblem:
+        square = float(rest @ (w * rest)) + within / unit / unit
         raw, S0 = np.empty_like(self.raw), np.empty_like(self.S0)
         cross_products(self.layout, self.arrow.XZ, self.arrow.lev, self.at, self.weight, sums, square, raw, S0)
-        return replace(self, raw=raw, S0=S0, beta_ols=beta)
+        return replace(self, raw=raw, S0=S0, beta_ols=beta, centre=centre, unit=unit)
+
+    def beta(self, scaled: FloatArray) -> FloatArray:
+        """``(p,)`` fixed effects for the user's X and response from those of the residuals."""
+        out = self.unit * self.scaling.beta(scaled + self.beta_ols)
+        return out if self.constant is None else out + self.centre * self.constant
+
+
+def power_of_two(size: float) -> float:
+    """The power of two just above `size`; one for zero."""
+    return math.ldexp(1.0, math.frexp(size)[1]) if 0.0 < size < math.inf else 1.0
+
+
+def constant_direction(X: FloatArray) -> FloatArray | None:
+    """``(p,)`` coefficients whose predictor ``X beta`` is one in every row; None if there are none."""
+    is_one = np.flatnonzero((X == 1.0).all(axis=0))
+    if len(is_one):
+        return np.asarray(np.arange(X.shape[1]) == is_one[0], dtype=np.float64)
+    size = np.abs(X).max(axis=0, initial=0.0)
+    size[size == 0.0] = 1.0
+    beta: FloatArray = np.linalg.lstsq(X / size, np.ones(len(X)), rcond=None)[0] / size
+    return beta if len(X) and np.abs(X @ beta - 1.0).max() < 1e-9 else None
 
 
 @dataclass(frozen=True)
@@ -108,24 +155,27 @@ class LmmPoint:
     Attributes
     ----------
     value
-        Half the profiled deviance or REML criterion.
+        Half the profiled deviance or REML criterion of the response.
+    objective
+        The same of the response divided by the problem's unit: what is minimised.
     grad
         ``(n_theta,)`` its gradient in the scaled theta.
     grad_log_det, grad_r2
         The same for half the log determinant and for r2.
     r2
-        Penalised residual sum of squares.
+        Penalised residual sum of squares, in squared units of the problem.
     log_det, log_det_x
         ``log |M|`` and ``log |X'V^-1 X|`` (X as the user gave it).
     beta
         ``(p,)`` fixed effects on the user's scale.
     v
-        ``(q + p,)`` the mode (u, beta) as the arrow has it.
+        ``(q + p,)`` the mode (u, beta) as the arrow has it, in units of the response.
     vcov
         ``(p, p)`` covariance of beta over sigma^2.
     """
 
     value: float
+    objective: float
     grad: FloatArray
     grad_log_det: FloatArray
     grad_r2: FloatArray
@@ -189,6 +239,7 @@ def build_problem(
         n_obs=len(y),
         beta_ols=np.zeros(X.shape[1]),
         log_weight=float(np.log(w).sum()),
+        constant=constant_direction(X) if X.shape[1] else None,
     )
     return empty.with_response(y, row_of, weights)
 
@@ -212,6 +263,8 @@ def evaluate(problem: LmmProblem, theta: FloatArray, reml: bool, work: LmmWork) 
     work.Vb = _inverse(work.S, n_used)
     v, grad = np.empty(layout.q + p), np.empty(problem.n_theta)
     m = problem.n_obs - p if reml else problem.n_obs
+    if not r2 > 0.0:
+        return None
     ratio = m / r2
     finish(
         layout, problem.raw, problem.S0, work.lam, work.piv, work.S, work.Vb, n_used, v, work.vpiv, work.b, work.e,
@@ -224,15 +277,16 @@ def evaluate(problem: LmmProblem, theta: FloatArray, reml: bool, work: LmmWork) 
         value += log_det_x
     Rx = solve_triangular(work.S[n_u:-1, n_u:-1], np.eye(p), lower=False, check_finite=False) if p else np.empty((0, 0))
     return LmmPoint(
-        value=0.5 * value,
+        value=0.5 * value + m * math.log(problem.unit),
+        objective=0.5 * value,
         grad=grad,
         grad_log_det=grad_log_det,
         grad_r2=2.0 * (grad - grad_log_det) / ratio,
         r2=r2,
         log_det=log_det,
         log_det_x=log_det_x,
-        beta=problem.scaling.beta(v[len(v) - p :] + problem.beta_ols) if p else np.empty(0),
-        v=v,
+        beta=problem.beta(v[len(v) - p :]) if p else np.empty(0),
+        v=problem.unit * v,
         vcov=problem.scaling.vcov(Rx @ Rx.T) if p else Rx,
     )
 

@@ -130,10 +130,10 @@ def fit_lmm(problem: LmmProblem, *, reml: bool, start: FloatArray | None = None)
 
     def objective(theta: FloatArray, grad: FloatArray) -> float | None:
         point = evaluate(problem, theta, reml, work)
-        if point is None or not np.isfinite(point.value):
+        if point is None or not np.isfinite(point.objective):
             return None
         grad[:] = point.grad
-        return point.value
+        return point.objective
 
     best: OptSummary | None = None
     n_iter = 0

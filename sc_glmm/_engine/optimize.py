@@ -29,8 +29,10 @@ ROUGH = 1e-4
 FINE = 1e-11
 ACCEPTED = 1e-7
 MAX_OUTER = 25
-# Differences of objectives below this are rounding.
+# Differences of objectives below this are rounding, or below this share of the objective: counts of many thousands in
+# each cell make one of 1e8, whose last digits say nothing.
 NOISE = 1e-9
+RELATIVE_NOISE = 2e-15
 
 # The phase says what the point is that was asked for: the start, a point of the quasi-Newton line search, the
 # dispersion at its lower bound, a column of the difference Hessian, a Newton step, a parameter at zero.
@@ -350,8 +352,9 @@ def _told_newton(opt, f, ok):
     """The end of a Newton step, or a point on the way back from it."""
     ctl = opt.ctl
     val = opt.val
-    # below NOISE the value cannot tell better from worse
-    if not (ok and (f <= val[F] - NOISE or (val[DEC] < 1e-5 and f <= val[F] + NOISE))):
+    # below that the value cannot tell better from worse
+    noise = max(NOISE, RELATIVE_NOISE * abs(val[F]))
+    if not (ok and (f <= val[F] - noise or (val[DEC] < 1e-5 and f <= val[F] + noise))):
         val[A] *= 0.3
         ctl[N_LINE] += 1
         if ctl[N_LINE] > 12:
@@ -377,7 +380,7 @@ def _told_newton(opt, f, ok):
 @kernel
 def _told_snap(opt, f, ok):
     """A parameter at zero."""
-    accepted = ok and f <= opt.val[F] + NOISE
+    accepted = ok and f <= opt.val[F] + max(NOISE, RELATIVE_NOISE * abs(opt.val[F]))
     if accepted:
         _accept(opt, f)
     opt.ctl[COLUMN] += 1

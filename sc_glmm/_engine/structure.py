@@ -20,6 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
+from sc_glmm._engine.rowwise import rowwise
+
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
@@ -122,7 +124,8 @@ class Scaling:
 
     def beta(self, scaled: FloatArray) -> FloatArray:
         """``(..., p)`` coefficients on the user's scale."""
-        return scaled @ self._inverse().T
+        inverse = self._inverse()
+        return rowwise(scaled, inverse.T) if scaled.ndim == 2 else scaled @ inverse.T
 
     def vcov(self, scaled: FloatArray) -> FloatArray:
         """``(n, p, p)`` covariances on the user's scale."""
@@ -154,13 +157,14 @@ def _order_blocks(blocks: Sequence[Block]) -> tuple[list[int], int]:
     return best + [i for i in by_size if i not in best], len(best)
 
 
-def _orthogonal(block: Block, w: FloatArray) -> FloatArray:
-    """B ``(k, k)`` such that ``Z B^-1`` has orthonormal columns within each term; `w` are roots of weights of sum one.
+def orthogonal_basis(block: Block, weight: FloatArray) -> FloatArray:
+    """B ``(k, k)`` such that ``Z B^-1`` has orthonormal columns within each term; `weight` is ``(n_rows,)``.
 
     The optimiser then sees no covariate that is far from zero. As B is lower triangular, so is ``B Lambda``, and its
     diagonal vanishes where that of Lambda does.
     """
     # from the last column to the first, so that the factor is lower triangular
+    w = np.sqrt(weight / weight.sum())
     return _bases(block, w, lambda columns: np.asarray(np.linalg.qr(columns[:, ::-1], mode="r"))[::-1, ::-1])
 
 
@@ -233,7 +237,7 @@ def build_arrow(X: FloatArray, blocks: Sequence[Block], n_cells: FloatArray) -> 
     Xs = solve_triangular(R, X.T, trans="T", lower=False).T if p else X
     order, n_head = _order_blocks(blocks)
     ordered = [blocks[i] for i in order]
-    basis = tuple(_orthogonal(b, w) for b in ordered)
+    basis = tuple(orthogonal_basis(b, np.asarray(n_cells, dtype=np.float64)) for b in ordered)
     columns = [solve_triangular(B, b.Z.T, trans="T", lower=True).T for b, B in zip(ordered, basis, strict=True)]
     k = np.array([b.Z.shape[1] for b in ordered], dtype=np.int64)
     n_levels = np.array([b.n_levels for b in ordered], dtype=np.int64)

@@ -206,4 +206,5 @@ def _sum_some(
 ) -> GaussianStats:
     rows = StackedRows(row_of, np.where(row_of < 0, -1, 0), np.array([0, n_rows]))
     made = compress_gaussian(source, rows, offset, obs_index=obs_index, genes=genes, n_groups=1)
-    return replace(made, sum_yy=made.sum_yy[0], n_nonzero=made.n_nonzero[0])
+    names = ("total", "total_low", "sum_yy", "sum_yy_low", "n_nonzero")
+    return replace(made, **{name: getattr(made, name)[0] for name in names})

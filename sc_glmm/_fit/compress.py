@@ -27,6 +27,7 @@ from .._compress.nodes import restrict_table
 from .._compress.source import Source
 from .._design import Design
 from .._engine.fit import GeneStats, Nodes
+from .._engine.lmm import constant_direction
 from .._families.registry import Family
 from .cluster import PartialStats, client_for, counts_on_cluster, sums_on_cluster
 from .model import count_stats, engine_nodes, gaussian_nodes, gaussian_stats
@@ -214,7 +215,7 @@ class CompressionPlan:
         n_jobs: int,
         progress: bool | None,
     ) -> GaussianStats:
-        """Sums of a Gaussian response over the rows; with a basis over that, and of all cells in a last column."""
+        """Sums of a Gaussian response over the rows; with a basis over that."""
 
         def sums(chosen: IntArray) -> GaussianStats:
             client = client_for(matrix)
@@ -229,14 +230,10 @@ class CompressionPlan:
         at_a_time, parts = max(_MAX_SUMS // max(rows.n_rows, 1), 1), []
         for start in range(0, max(len(genes), 1), at_a_time):
             made = sums(genes[start : start + at_a_time])
-            projected = np.column_stack([(self.basis.projection @ made.sum_y.T).T, made.sum_y.sum(axis=1)])
-            parts.append(replace(made, sum_y=projected))
-        return GaussianStats(
-            sum_y=np.concatenate([part.sum_y for part in parts]),
-            sum_yy=np.concatenate([part.sum_yy for part in parts]),
-            n_cells=parts[0].n_cells,
-            n_nonzero=np.concatenate([part.n_nonzero for part in parts]),
-        )
+            parts.append(replace(made, sum_y=(self.basis.projection @ made.sum_y.T).T))
+        names = [field.name for field in fields(GaussianStats) if field.name != "n_cells"]
+        joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+        return GaussianStats(n_cells=parts[0].n_cells, **joined)
 
     def _where(self, first_row: int, n_rows: int, rows: tuple[int, int] | None) -> IntArray | None:
         """Row of the matrix at hand that holds each cell, -1 for none."""
@@ -246,13 +243,18 @@ class CompressionPlan:
         first, last = (first_row, first_row + n_rows) if rows is None else rows
         return np.where((cells >= first) & (cells < last), cells - first_row, -1)
 
+    def _sums_of_one(self) -> FloatArray | None:
+        """``(n_rows,)`` what the statistics of a response of one everywhere are; None if the design has no constant."""
+        if self.rows is None or constant_direction(self.rows.X) is None:
+            return None
+        n_cells = self.rows.n_cells.astype(np.float64)
+        return n_cells if self.basis is None else np.asarray(self.basis.projection @ n_cells)
+
     def by_group(self, stats: CountStats | GaussianStats) -> list[Compressed]:
         """The statistics of all cells, group by group."""
         if isinstance(stats, GaussianStats):
-            total = stats.sum_y.sum(axis=1) if self.basis is None else stats.sum_y[:, -1]
-            sums = stats.sum_y if self.basis is None else np.ascontiguousarray(stats.sum_y[:, :-1])
-            made = gaussian_stats(sums, stats.sum_yy, len(self.offset))
-            return [_with_stats(self.layouts[0], made, total, stats.n_nonzero)]
+            made = gaussian_stats(stats, len(self.offset), self._sums_of_one())
+            return [_with_stats(self.layouts[0], made, stats.total, stats.n_nonzero)]
         if self.group_of is None:
             return [_with_stats(self.layouts[0], count_stats(stats), stats.total, stats.n_nonzero)]
         out = []

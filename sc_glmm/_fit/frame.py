@@ -17,6 +17,7 @@ from .._engine.fit import Nodes, build_structure, fit_genes, relative_theta
 from .._errors import DesignError, InputError
 from .._formula import parse_formula
 from .._inference.separation import separate
+from .gaussian import restore_units
 from .model import check_method, count_stats, engine_nodes, gaussian_nodes, gaussian_stats, get_family, merge_terms
 
 FloatArray = NDArray[np.float64]
@@ -134,10 +135,12 @@ def fit_frame(
     else:
         sums = compress_gaussian(y[:, None], rows, shift)
         nodes = gaussian_nodes(rows.n_cells.astype(np.float64))
-        stats = gaussian_stats(sums.sum_y, sums.sum_yy, len(y))
+        stats = gaussian_stats(sums, len(y), None)
     if spec.counts:
         _refuse_separation(rows.X, np.add.reduceat(stats.A[0], nodes.ptr[:-1]), design, formula)
     fits = fit_genes(structure, nodes, stats, spec, reml=reml, n_agq=n_agq, full=True)
+    if not spec.counts:
+        fits = restore_units(stats, fits, None, len(y) - len(design.fixed.names) if reml else len(y))
     status = int(fits.status[0])
     if status in (entry.FAILED, entry.EMPTY):
         why = "all counts are zero" if status == entry.EMPTY else "no start led to finite values"

@@ -153,6 +153,7 @@ def fit_all(
 def _emptied(stats: GeneStats, genes: BoolArray) -> GeneStats:
     """The statistics of a block, which are a copy, without the counts of some genes: they are not fitted then."""
     stats.A[genes] = 0.0
+    stats.extra[genes, 1] = 0.0
     return stats
 
 
@@ -277,9 +278,17 @@ def categorical_status(words: NDArray[np.object_]) -> pd.Categorical:
 
 
 def singular_genes(model: GeneModel, fits: GeneFits, tol: float = 1e-4) -> BoolArray:
-    """Genes with some variance (or direction of a covariance) at zero, relative to the residual scale as in lme4."""
+    """Genes with some variance (or direction of a covariance) at zero.
+
+    Relative to the residual scale, and for columns of Z with unit root mean square: no unit matters.
+    """
     scale = np.ones(len(fits.status)) if model.family.counts else np.exp(0.5 * fits.log_dispersion)
-    smallest = np.min([np.diagonal(lam, axis1=1, axis2=2).min(axis=1) for lam in fits.Lambda], axis=0)
+    scaling = model.structure.scaling
+    diagonal = [
+        np.diagonal(basis @ fits.Lambda[block], axis1=1, axis2=2)
+        for block, basis in zip(scaling.order, scaling.basis, strict=True)
+    ]
+    smallest = np.min([one.min(axis=1) for one in diagonal], axis=0)
     with np.errstate(invalid="ignore"):
         flagged: BoolArray = smallest / scale < tol
     return flagged

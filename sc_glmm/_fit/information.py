@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._design import finest
+from .._engine.rowwise import rowwise
 from .genes import AllFits, GeneModel
 
 FloatArray = NDArray[np.float64]
@@ -47,7 +48,7 @@ def level_information(
     for start in range(0, len(phi), _STEP):
         part = slice(start, start + _STEP)
         b = np.nan_to_num(result.fits.ranef[place][part])[:, block.codes, :]
-        eta = np.nan_to_num(result.fits.beta[part]) @ rows.X.T + np.einsum("grk,rk->gr", b, block.Z)
+        eta = rowwise(np.nan_to_num(result.fits.beta[part]), rows.X.T) + np.einsum("grk,rk->gr", b, block.Z)
         mu = np.exp(np.clip(eta, -50.0, 50.0))[:, row_of_node] * nodes.ec
         per_node = nodes.weight * mu / (1.0 + phi[part, None] * mu)
         per_row = np.add.reduceat(per_node, nodes.ptr[:-1], axis=1)
@@ -88,10 +89,12 @@ def eigen_ratio(model: GeneModel, result: AllFits, log_phi: FloatArray) -> float
     place = finest(model.groupings)
     block = model.structure.blocks[place]
     n_rows = np.bincount(block.codes, minlength=block.n_levels)[:, None]
-    X = np.zeros((block.n_levels, model.rows.X.shape[1]))
-    np.add.at(X, block.codes, model.rows.X)
+    # the columns of the engine, which know no unit of a covariate
+    columns = model.structure.arrow.XZ[:, model.structure.arrow.XZ.shape[1] - model.rows.X.shape[1] :]
+    X = np.zeros((block.n_levels, columns.shape[1]))
+    np.add.at(X, block.codes, columns)
     left, size, _ = np.linalg.svd(X / np.maximum(n_rows, 1))
-    rank = int(np.sum(size > 1e-9 * size.max()))
+    rank = int(np.sum(size > 1e-6 * size.max(initial=0.0)))
     X, C = left[:, :rank], left[:, rank:]
     if C.shape[1] < 2:
         return float("nan")

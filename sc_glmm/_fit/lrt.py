@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 from scipy.linalg import null_space
 
 from .._engine.fit import build_structure
+from .._engine.lmm import constant_direction
+from .._inference.ddf import orthonormal_rows
+from .gaussian import about_zero
 from .genes import AllFits, GeneModel, fit_all
 
 FloatArray = NDArray[np.float64]
@@ -26,8 +29,20 @@ def likelihood_ratios(model: GeneModel, result: AllFits, L: FloatArray, *, n_job
 
     A REML criterion compares no fixed effects, so that a REML model is fitted again by maximum likelihood.
     """
-    free = replace(model, reml=False)
+    free = replace(model, reml=False) if model.reml else model
     out = result.left_out
-    full = fit_all(free, n_jobs=n_jobs, left_out=out).fits.loglik if model.reml else result.fits.loglik
+    if not model.family.counts and _needs_zero(model, L):
+        free = about_zero(free)
+    full = fit_all(free, n_jobs=n_jobs, left_out=out).fits.loglik if free is not model else result.fits.loglik
     null = constrain(free, L)
     return np.maximum(2.0 * (full - fit_all(null, n_jobs=n_jobs, left_out=out).fits.loglik), 0.0)
+
+
+def _needs_zero(model: GeneModel, L: FloatArray) -> bool:
+    """Whether ``L beta = 0`` fixes the level of the response, so that the response may not be centred."""
+    constant = constant_direction(model.design.fixed.X)
+    if constant is None:
+        return False
+    rows = orthonormal_rows(L, model.structure.scaling.R) if len(L) else L
+    size = float(np.abs(model.structure.scaling.R @ constant).max())
+    return bool(np.abs(rows @ constant).max(initial=0.0) > 1e-9 * size)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .._compress import CountStats, NodeTable
+from .._compress import CountStats, GaussianStats, NodeTable
 from .._design import ReTerm
 from .._engine.fit import Block, GeneStats, Nodes
 from .._errors import DesignError, InputError
@@ -123,28 +123,39 @@ def count_stats(stats: CountStats) -> GeneStats:
         over_ptr=stats.over_ptr,
         over_value=stats.over_value,
         over_count=stats.over_count,
-        extra=np.zeros((len(stats.A), 2)),
+        extra=np.zeros((len(stats.A), 4)),
         const=stats.const,
     )
 
 
-def gaussian_stats(sums: FloatArray, squares: FloatArray, n_obs: int) -> GeneStats:
-    """Statistics of a Gaussian response as the engine takes them.
+def gaussian_stats(stats: GaussianStats, n_obs: int, ones: FloatArray | None) -> GeneStats:
+    """Statistics of a Gaussian response as the engine takes them: centred, and in units of about its deviation.
 
     Parameters
     ----------
-    sums, squares
-        ``(n_genes, n_rows)`` sums of the response over the rows; ``(n_genes,)`` its sum of squares.
+    stats
+        Sums over the rows of the design.
     n_obs
         Number of observations.
+    ones
+        ``(n_rows,)`` what `stats` would be for a response of one everywhere; None if the response may not be centred,
+        because no combination of the fixed effects is constant.
     """
-    n_genes = len(sums)
+    n_genes = len(stats.sum_y)
+    mean = stats.total / max(n_obs, 1)
+    centre = np.zeros(n_genes) if ones is None else mean
+    squares = stats.squares_about(centre, n_obs)
+    # values that are all equal leave nothing but rounding
+    squares[squares <= n_obs * (8.0 * np.finfo(np.float64).eps * mean) ** 2] = 0.0
+    size = np.sqrt(squares / max(n_obs, 1))
+    unit = np.where(size > 0.0, np.ldexp(1.0, np.frexp(size)[1]), 1.0)
+    sums = stats.sum_y if ones is None else stats.sum_y - centre[:, None] * ones
     return GeneStats(
-        A=sums,
+        A=sums / unit[:, None],
         tail=np.zeros((n_genes, N_TAIL)),
         over_ptr=np.zeros(n_genes + 1, dtype=np.int64),
         over_value=np.zeros(0),
         over_count=np.zeros(0),
-        extra=np.column_stack([np.full(n_genes, float(n_obs)), squares]),
+        extra=np.column_stack([np.full(n_genes, float(n_obs)), squares / unit**2, centre, unit]),
         const=np.zeros(n_genes),
     )

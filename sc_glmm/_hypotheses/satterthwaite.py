@@ -39,4 +39,6 @@ def by_fit(evidence: Evidence, hypothesis: Hypothesis) -> MixtureTest:
     """Gaussian genes: t or F, with the numbers of lmerTest; counts: degrees of freedom between samples."""
     if evidence.parts is None:
         return wald.between_samples(evidence, hypothesis)
-    return wald.against(evidence, hypothesis, evidence.parts.df(hypothesis.contrast.L))
+    return wald.against(
+        evidence, hypothesis, evidence.parts.df(hypothesis.contrast.L, evidence.model.structure.scaling.R)
+    )

@@ -4,6 +4,11 @@ Satterthwaite (as Kuznetsova and others 2017): the variance of a contrast is a f
 own variance by the delta method gives ``df = 2 Var^2 / var(Var)``. A joint contrast is rotated into independent ones,
 whose degrees of freedom are combined as Fai and Cornelius (1996).
 
+Many sets of independent contrasts span the same hypothesis, and their degrees of freedom combine to different numbers.
+lmerTest takes the eigenvectors of ``L V L'``, which change with the rows of L: with the base level of a factor, or the
+unit of a covariate. Here the rows of L are first made orthonormal in the metric of ``(X'WX)^-1``. The result then
+depends on the hypothesis alone, and its independent contrasts are those of the strata of a balanced design.
+
 Kenward and Roger (1997): the covariance of beta is adjusted for the bias of plugging the variances in, and the F
 statistic is scaled so that its first two moments are those of an F distribution. Written from the paper, with all
 n x n products reduced to q x q ones: with ``A = Sigma^-1`` and ``G_i`` the derivatives of Sigma, only ``Z'AZ``,
@@ -17,12 +22,15 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import solve_triangular
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
-# Eigenvalues of the Hessian below this (relative to the largest) carry no information on the variances.
-FLAT = 1e-8
+# Eigenvalues of a Hessian in parameters without units below this (relative to the largest) carry no information.
+FLAT = 1e-11
+# Rows of a contrast that depend on the others, and eigenvalues that are rounding, relative to the largest.
+DEPENDENT = 1e-9
 
 
 @dataclass(frozen=True)
@@ -34,14 +42,17 @@ class SatterthwaiteParts:
     vcov
         ``(p, p)`` covariance of beta.
     vcov_varpar
-        ``(m, m)`` covariance of the variance parameters (theta, sigma).
+        ``(m, m)`` covariance of the variance parameters (theta, log sigma).
     jacobian
         ``(m, p, p)`` derivative of `vcov` in each of them.
+    R
+        ``(p, p)`` upper triangular: ``R'R`` is X'WX up to a factor.
     """
 
     vcov: FloatArray
     vcov_varpar: FloatArray
     jacobian: FloatArray
+    R: FloatArray
 
 
 @dataclass(frozen=True)
@@ -54,24 +65,45 @@ class KenwardRogerParts:
         ``(p, p)`` covariance of beta.
     adjusted
         ``(p, p)`` the same with the adjustment.
-    P
-        ``(m, p, p)``: ``-X' A G_i A X``.
+    change
+        ``(m, p, p)``: ``-phi X' A G_i A X phi`` with phi the covariance of beta.
     W
         ``(m, m)`` covariance of the variance parameters (expected information).
     """
 
     vcov: FloatArray
     adjusted: FloatArray
-    P: FloatArray
+    change: FloatArray
     W: FloatArray
 
 
-def covariance_from_hessian(hessian: FloatArray) -> FloatArray:
-    """``2 H^-1`` of a Hessian of the deviance; directions in which it is flat or falls are left out."""
-    values, vectors = np.linalg.eigh(hessian)
+def covariance_from_hessian(hessian: FloatArray, size: FloatArray) -> FloatArray:
+    """``2 H^-1`` of a Hessian of the deviance; directions in which it is flat or falls are left out.
+
+    Parameters
+    ----------
+    hessian
+        ``(m, m)``.
+    size
+        ``(m,)`` what counts as a large change of each parameter; what is flat is judged in these units.
+    """
+    values, vectors = np.linalg.eigh(hessian * np.outer(size, size))
     keep = values > FLAT * max(float(values.max(initial=0.0)), 0.0)
-    out: FloatArray = 2.0 * (vectors[:, keep] / values[keep]) @ vectors[:, keep].T
+    kept = size[:, None] * vectors[:, keep]
+    out: FloatArray = 2.0 * (kept / values[keep]) @ kept.T
     return out
+
+
+def orthonormal_rows(L: FloatArray, R: FloatArray) -> FloatArray:
+    """``(rank, p)`` rows that span those of ``L (k, p)`` and are orthonormal in the metric of ``(R'R)^-1``.
+
+    A hypothesis has many matrices; what is made of these rows, up to a rotation of them, depends on none.
+    """
+    scaled = solve_triangular(R, L.T, trans="T", lower=False).T
+    length = np.sqrt(np.sum(scaled**2, axis=1, keepdims=True))
+    _, values, vectors = np.linalg.svd(scaled / np.where(length > 0.0, length, 1.0), full_matrices=False)
+    kept: FloatArray = vectors[values > DEPENDENT * values.max(initial=0.0)] @ R
+    return kept
 
 
 def satterthwaite(L: FloatArray, parts: SatterthwaiteParts) -> tuple[FloatArray, float]:
@@ -79,8 +111,9 @@ def satterthwaite(L: FloatArray, parts: SatterthwaiteParts) -> tuple[FloatArray,
     single = np.array([_one_df(row, parts) for row in L])
     if len(L) == 1:
         return single, float(single[0])
+    L = orthonormal_rows(L, parts.R)
     values, vectors = np.linalg.eigh(L @ parts.vcov @ L.T)
-    keep = values > FLAT * values.max()
+    keep = values > DEPENDENT * values.max()
     rotated = vectors[:, keep].T @ L
     return single, combine_df(np.array([_one_df(row, parts) for row in rotated]))
 
@@ -97,9 +130,10 @@ def combine_df(df: FloatArray) -> float:
 
 def _one_df(row: FloatArray, parts: SatterthwaiteParts) -> float:
     variance = float(row @ parts.vcov @ row)
-    gradient = np.einsum("mij,i,j->m", parts.jacobian, row, row)
-    spread = float(gradient @ parts.vcov_varpar @ gradient)
-    return 2.0 * variance**2 / spread if spread > 0.0 else np.inf
+    # relative changes have no unit
+    change = np.einsum("mij,i,j->m", parts.jacobian, row, row) / variance if variance > 0.0 else np.zeros(1)
+    spread = float(change @ parts.vcov_varpar @ change) if variance > 0.0 else 0.0
+    return 2.0 / spread if spread > 0.0 else np.inf
 
 
 @dataclass(frozen=True)
@@ -127,35 +161,41 @@ def kenward_roger_parts(
     XX: FloatArray,
     T: FloatArray,
     n_obs: int,
-    sigma2: float,
     components: Sequence[Component],
+    R: FloatArray,
+    sigma: float,
 ) -> KenwardRogerParts:
     """Adjusted covariance and its ingredients.
+
+    All arrays are those of a response with residual variance one and of columns of unit root mean square, so that no
+    digits are lost to the units of response and covariates.
 
     Parameters
     ----------
     ZZ, ZX, XX
         ``Z'WZ (q, q)``, ``Z'WX (q, p)``, ``X'WX (p, p)``.
     T
-        ``(q, q)``: ``Lambda M^-1 Lambda'``, so that ``A = (W - W Z T Z' W) / sigma2``.
+        ``(q, q)``: ``Lambda M^-1 Lambda'``, so that ``A = W - W Z T Z' W``.
     n_obs
         Number of observations.
-    sigma2
-        Residual variance.
     components
         The parameters of the covariance of the random effects; the residual variance comes on top.
+    R
+        ``(p, p)`` upper triangular: beta of these columns is R times that of the user's.
+    sigma
+        Residual standard deviation of the user's response.
     """
     TQ = T @ ZZ
     IQ = np.eye(len(ZZ)) - TQ.T
     C1 = ZX - TQ.T @ ZX
-    K = IQ @ ZZ / sigma2
-    B = C1 / sigma2
-    K2 = IQ @ ZZ @ IQ.T / sigma2**2
-    D = IQ @ C1 / sigma2**2
-    X1 = (XX - ZX.T @ T @ ZX) / sigma2
-    X2 = (XX - 2.0 * ZX.T @ T @ ZX + ZX.T @ TQ @ T @ ZX) / sigma2**2
-    X3 = X2 / sigma2 - C1.T @ T @ C1 / sigma2**3
-    tA2 = (n_obs - 2.0 * np.trace(TQ) + float(np.sum(TQ * TQ.T))) / sigma2**2
+    K = IQ @ ZZ
+    B = C1
+    K2 = IQ @ ZZ @ IQ.T
+    D = IQ @ C1
+    X1 = XX - ZX.T @ T @ ZX
+    X2 = XX - 2.0 * ZX.T @ T @ ZX + ZX.T @ TQ @ T @ ZX
+    X3 = X2 - C1.T @ T @ C1
+    tA2 = n_obs - 2.0 * np.trace(TQ) + float(np.sum(TQ * TQ.T))
     phi = np.linalg.inv(X1)
     m, p = len(components) + 1, len(XX)
     P, Q, trace = np.empty((m, p, p)), np.empty((m, m, p, p)), np.empty((m, m))
@@ -174,18 +214,26 @@ def kenward_roger_parts(
     P[-1], Q[-1, -1], trace[-1, -1] = -X2, X3, tA2
     phi_P = phi @ P
     information = trace - 2.0 * np.einsum("ab,ijba->ij", phi, Q) + np.einsum("iab,jba->ij", phi_P, phi_P)
-    W = covariance_from_hessian(0.5 * (information + information.T))
+    # what the fixed effects leave of the information of each parameter is judged against what there was
+    W = covariance_from_hessian(0.5 * (information + information.T), 1.0 / np.sqrt(np.diagonal(trace)))
     inner = np.einsum("ij,ijab->ab", W, Q) - np.einsum("ij,iab,jbc->ac", W, P, phi_P)
     adjusted = phi + 2.0 * phi @ (0.5 * (inner + inner.T)) @ phi
-    return KenwardRogerParts(np.asarray(phi, dtype=np.float64), np.asarray(adjusted, dtype=np.float64), P, W)
+    inverse = solve_triangular(R, sigma * np.eye(p), lower=False)
+    return KenwardRogerParts(
+        vcov=inverse @ phi @ inverse.T,
+        adjusted=inverse @ adjusted @ inverse.T,
+        change=inverse @ (phi_P @ phi) @ inverse.T,
+        W=W,
+    )
 
 
 def kenward_roger(L: FloatArray, parts: KenwardRogerParts) -> tuple[float, float]:
     """Denominator degrees of freedom of the joint contrast ``L (k, p)``, and the factor that scales its F."""
     q = len(L)
-    phi = parts.vcov
-    theta = L.T @ np.linalg.solve(L @ phi @ L.T, L)
-    TPPP = theta @ phi @ parts.P @ phi
+    # whitened rows: nothing below has a unit
+    root = np.linalg.cholesky(L @ parts.vcov @ L.T)
+    L = solve_triangular(root, L, lower=True)
+    TPPP = L @ parts.change @ L.T
     first = np.einsum("iaa->i", TPPP)
     A1 = float(first @ parts.W @ first)
     A2 = float(np.einsum("ij,iab,jba->", parts.W, TPPP, TPPP))

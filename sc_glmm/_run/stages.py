@@ -25,12 +25,13 @@ from numpy.typing import NDArray
 
 from .._compress.matrix import Matrix
 from .._compress.source import Source
+from .._engine import entry
 from .._engine.fit import GeneStats
 from .._families.registry import Family
 from .._fit.compress import Compressed, Layout
 from .._fit.gaussian import finish_gaussian
 from .._fit.gene_table import gene_table
-from .._fit.genes import GeneModel, fit_all, leave_out, prepare_genes, rescale, status_words
+from .._fit.genes import AllFits, GeneModel, fit_all, leave_out, prepare_genes, rescale, status_words
 from .._fit.lrt import likelihood_ratios
 from .._fit.moderated import MIN_GENES, Moderation, has_quasi
 from .._fit.ranges import RangeFit
@@ -141,7 +142,7 @@ def finish(
 
     The statistics of `model` are not looked at.
     """
-    used, notes = _used_test(model, moderation, task)
+    used, notes = _used_test(model, fitted.result, moderation, task)
     result, totals = fitted.result, fitted.totals
     words = status_words(model, result)
     evidence = Evidence(model, result, totals, words, moderation, fitted.ratios, bootstrap, fitted.parts)
@@ -158,7 +159,9 @@ def finish(
     return tests, notes
 
 
-def _used_test(model: GeneModel, moderation: Moderation | None, task: Task) -> tuple[HypothesisTest, list[str]]:
+def _used_test(
+    model: GeneModel, result: AllFits, moderation: Moderation | None, task: Task
+) -> tuple[HypothesisTest, list[str]]:
     """The test that is used, which is another one if there are too few genes."""
     test = task.test
     if not test.profiles(task.family):
@@ -166,9 +169,17 @@ def _used_test(model: GeneModel, moderation: Moderation | None, task: Task) -> t
     if moderation is not None and (moderation.prior is not None or not test.needs.prior):
         return test, []
     instead = get_test("hk" if moderation is not None and has_quasi(model) else "t")
+    n_fitted = int(np.isin(result.fits.status, (entry.OK, entry.NOT_CONVERGED)).sum())
+    why = f"only {n_fitted} could be fitted here"
+    if n_fitted >= MIN_GENES:
+        found = 0 if moderation is None else int(moderation.profiles.ok.sum())
+        why = (
+            f"{n_fitted} were fitted here, but the likelihood of only {found} could be evaluated over the range of the "
+            "variances; look for coefficients that are hardly determined (se_* columns of get.results)"
+        )
     note = (
-        f"test={test.name!r} learns how samples vary from at least {MIN_GENES} genes, and fewer can be "
-        f"fitted: test={instead.name!r}, which looks at each gene alone, is used instead"
+        f"test={test.name!r} learns how samples vary from at least {MIN_GENES} genes: {why}. test={instead.name!r}, which looks "
+        "at each gene alone, is used instead"
     )
     return instead, [note]
 

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from .._engine.structure import orthogonal_basis
 from .._errors import InputError
 from .checks import check_flag
 from .limit import Limit
@@ -219,7 +220,8 @@ class MixedFit(ABC):
         Parameters
         ----------
         tol
-            A diagonal entry of theta below this counts as zero.
+            A diagonal entry of theta below this counts as zero. Unlike in lme4, theta is that of columns of Z with
+            unit root mean square: the unit of a covariate does not matter.
 
         Returns
         -------
@@ -227,7 +229,11 @@ class MixedFit(ABC):
         """
         if not isinstance(tol, int | float | np.number) or not 0.0 <= tol < 1.0:
             raise InputError(f"tol={tol!r} must be a number from 0 to 1, such as 1e-4")
-        diagonal = [np.diagonal(self.term_lambda(place)) / self.sigma for place in self.prepared.places]
+        weight = np.bincount(self.prepared.row_of, minlength=len(self.prepared.X)).astype(np.float64)
+        diagonal = [
+            np.diagonal(orthogonal_basis(block, weight) @ lam) / self.sigma
+            for block, lam in zip(self.prepared.blocks, self.Lambda, strict=True)
+        ]
         return bool(np.concatenate(diagonal).min() < tol)
 
     def aic(self) -> float:

@@ -340,7 +340,7 @@ def _trial_stats(prepared: Prepared, share: FloatArray, trials: FloatArray) -> t
         over_ptr=np.zeros(2, dtype=np.int64),
         over_value=np.zeros(0),
         over_count=np.zeros(0),
-        extra=np.zeros((1, 2)),
+        extra=np.zeros((1, 4)),
         const=np.array([float(np.sum(const + success * prepared.offset))]),
     )
     return nodes, stats

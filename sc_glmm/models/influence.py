@@ -88,7 +88,10 @@ def influence(fit: MixedFit, group: str | None = None) -> Influence:
     estimates, dfbetas = np.full((len(levels), p), np.nan), np.full((len(levels), p), np.nan)
     cooks, messages = np.full(len(levels), np.nan), [""] * len(levels)
     sds: list[dict[str, float]] = []
-    precision = np.linalg.pinv(fit.cov_beta, hermitian=True)  # zero for what is infinite in the model itself
+    # zero for what is infinite in the model itself
+    variance = np.diagonal(fit.cov_beta)
+    unit = np.divide(1.0, np.sqrt(variance), out=np.zeros(p), where=variance > 0.0)
+    precision = np.linalg.pinv(fit.cov_beta * np.outer(unit, unit), hermitian=True) * np.outer(unit, unit)
     infinite = np.isinf(fit.fixef().to_numpy())
     for i in range(len(levels)):
         try:

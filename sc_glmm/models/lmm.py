@@ -23,8 +23,8 @@ from .prepare import Prepared
 
 FloatArray = NDArray[np.float64]
 
-# A residual sum of squares below this share of that of the response is rounding.
-EXACT = 1e-24
+# A residual standard deviation below this share of the response is rounding.
+EXACT = 1e-12
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -216,7 +216,7 @@ class LmmModel(MixedFit):
     @cached_property
     def kenward_roger_parts(self) -> KenwardRogerParts:
         """What Kenward and Roger's degrees of freedom follow from (computed once)."""
-        return kenward_roger_parts(self, self.problem)
+        return kenward_roger_parts(self, self.problem, self.solution.theta)
 
     def _criterion(self, reml: bool) -> float:
         if reml == self.reml:
@@ -231,8 +231,8 @@ class LmmModel(MixedFit):
 
 def _refuse_exact(prepared: Prepared, y: FloatArray, weights: FloatArray | None, problem: LmmProblem) -> None:
     """Refuse a response without residuals."""
-    residual = float(problem.S0[-1, -1])
-    if residual <= EXACT * float(np.sum(y**2 if weights is None else weights * y**2)):
+    residual = problem.unit * float(np.sqrt(problem.S0[-1, -1] / problem.weight.sum()))
+    if residual <= EXACT * float(np.abs(y).max()):
         raise InputError(
             f"the fixed effects of {prepared.design.formula.source!r} explain the response completely: there is "
             "nothing left for a variance; check whether the response stands on the right side too"

@@ -23,7 +23,9 @@ WALL = 1e10
 
 def profile_variances(fit: LmmModel, cutoff: float) -> FloatArray:
     """``(n_par, 2)`` bounds of standard deviations, correlations and sigma of an ML fit."""
-    names, best = variance_names(fit), np.nan_to_num(variance_values(fit))
+    names = variance_names(fit)
+    units = parameter_units(fit)
+    best = np.nan_to_num(variance_values(fit)) / units
     lower = np.array([-1.0 if name.startswith("cor_") else 0.0 for name in names])
     upper = np.array([1.0 if name.startswith("cor_") else np.inf for name in names])
     lower[-1] = 1e-4 * best[-1]
@@ -58,9 +60,30 @@ def profile_variances(fit: LmmModel, cutoff: float) -> FloatArray:
             warm["others"] = found.x
             return float(found.fun) - minimum - cutoff
 
-        scale = 0.5 if names[i].startswith("cor_") else 0.3 * max(best[i], 0.1 * best[-1])
+        scale = 0.5 if names[i].startswith("cor_") else 0.3 * max(best[i], 0.1)
         out[i] = find_bounds(above, best[i], scale, lower[i], upper[i])
-    return out
+    return out * units[:, None]
+
+
+def column_units(prepared: Prepared, weight: FloatArray) -> FloatArray:
+    """``(n_theta,)`` what a standard deviation of a predictor's size is for each column of Z; 1 for correlations.
+
+    In the order of the user's parameters: term by term, column by column. `weight` is ``(n_rows,)``.
+    """
+    units: list[float] = []
+    for place in prepared.places:
+        columns = prepared.blocks[place.block].Z[:, place.columns]
+        size = np.sqrt(np.average(columns**2, axis=0, weights=weight))
+        k = len(size)
+        units += [1.0 / size[c] if r == c and size[c] > 0.0 else 1.0 for c in range(k) for r in range(c, k)]
+    return np.array(units)
+
+
+def parameter_units(fit: LmmModel) -> FloatArray:
+    """Units in which standard deviations and sigma are numbers near one, whatever those of response and covariates."""
+    columns = column_units(fit.prepared, fit.problem.weight)
+    is_sd = np.array([not name.startswith("cor_") for name in variance_names(fit)[:-1]])
+    return np.append(np.where(is_sd, columns * fit.sigma, 1.0), fit.sigma)
 
 
 def engine_places(prepared: Prepared, arrow: Arrow, order: Sequence[int]) -> tuple[list[int], list[int]]:
@@ -99,16 +122,21 @@ def factor_entries(values: FloatArray, sizes: Sequence[int]) -> FloatArray | Non
 
 
 class VarianceDeviance:
-    """The deviance as a function of standard deviations, correlations and sigma, with its gradient."""
+    """The deviance as a function of standard deviations, correlations and sigma, with its gradient.
+
+    Standard deviations and sigma are in :func:`parameter_units`.
+    """
 
     def __init__(self, fit: LmmModel) -> None:
         self.fit = fit
+        self.columns = column_units(fit.prepared, fit.problem.weight)
+        self.sigma = fit.sigma / fit.problem.unit
         self.work = LmmWork(fit.problem)
         self.engine, self.sizes = engine_places(fit.prepared, fit.problem.arrow, fit.problem.scaling.order)
 
     def theta(self, psi: FloatArray) -> FloatArray | None:
         """The engine's theta; None where the correlations are impossible."""
-        entries = factor_entries(psi[:-1], self.sizes)
+        entries = factor_entries(psi[:-1] * self.columns, self.sizes)
         if entries is None:
             return None
         out = np.empty(len(psi) - 1)
@@ -122,7 +150,7 @@ class VarianceDeviance:
 
     def __call__(self, psi: FloatArray) -> tuple[float, FloatArray]:
         """Value and gradient."""
-        problem, sigma = self.fit.problem, float(psi[-1])
+        problem, sigma = self.fit.problem, float(psi[-1]) * self.sigma
         theta = self.theta(psi)
         if theta is None or sigma <= 0.0:
             return WALL, np.zeros(len(psi))
@@ -141,27 +169,32 @@ class VarianceDeviance:
             # one side only at the end of the range
             change = (theta if high is None else high) - (theta if low is None else low)
             grad[j] = in_theta @ change / width if width > 0.0 else 0.0
-        grad[-1] += -2.0 * point.r2 / sigma**3 + 2.0 * n / sigma
+        grad[-1] += self.sigma * (-2.0 * point.r2 / sigma**3 + 2.0 * n / sigma)
         return float(value), grad
 
 
 def profile_fixed(fit: LmmModel, cutoff: float) -> FloatArray:
     """``(p, 2)`` bounds of the fixed effects of an ML fit: each is held by moving it to the offset."""
     prepared = fit.prepared
+    unit = fit.problem.unit
     minimum = 2.0 * fit.solution.point.value
     out = np.empty((len(fit.beta), 2))
     se = np.sqrt(np.diagonal(fit.cov_beta))
     for j in range(len(fit.beta)):
-        column = prepared.design.fixed.X[:, j]
+        # what is followed is the distance from the estimate, in standard errors
+        column = prepared.design.fixed.X[:, j] * (se[j] / unit)
         X = np.ascontiguousarray(np.delete(prepared.X, j, axis=1))
-        y = fit.y - prepared.offset
-        problem = build_problem(X, prepared.blocks, prepared.row_of, y, fit.weights)
+        rest = (fit.y - prepared.offset - prepared.design.fixed.X @ fit.beta) / unit
+        problem = build_problem(X, prepared.blocks, prepared.row_of, rest, fit.weights)
+        start = problem.scale_theta(fit.problem.unscale_theta(fit.solution.theta)) + 1e-3
 
-        def above(value: float, column: FloatArray = column, y: FloatArray = y, problem=problem) -> float:  # type: ignore[no-untyped-def]
-            held = problem.with_response(y - value * column, prepared.row_of, fit.weights)
-            return 2.0 * fit_lmm(held, reml=False, start=fit.solution.theta + 1e-3).point.value - minimum - cutoff
+        def above(value, column=column, rest=rest, problem=problem, start=start) -> float:  # type: ignore[no-untyped-def]
+            held = problem.with_response(rest - value * column, prepared.row_of, fit.weights)
+            deviance = 2.0 * fit_lmm(held, reml=False, start=start).point.value
+            return deviance + 2.0 * fit.nobs * np.log(unit) - minimum - cutoff
 
-        out[j] = find_bounds(above, fit.beta[j], 2.0 * se[j], -np.inf, np.inf)
+        low, high = find_bounds(above, 0.0, 2.0, -np.inf, np.inf)
+        out[j] = fit.beta[j] + low * se[j], fit.beta[j] + high * se[j]
     return out
 
 
@@ -170,7 +203,7 @@ def find_bounds(
 ) -> tuple[float, float]:
     """Where `above` changes sign on both sides of `best`; the end of the range if it does not.
 
-    `relative` is the accuracy of the place, of `best` or `scale`.
+    `relative` is the accuracy of the place, as a share of `scale`.
     """
     ends = []
     for sign, limit in ((-1.0, lower), (1.0, upper)):
@@ -178,8 +211,7 @@ def find_bounds(
         while True:
             outside = max(best - step, limit) if sign < 0 else min(best + step, limit)
             if above(outside) > 0.0:
-                tolerance = relative * max(abs(best), scale)
-                ends.append(float(brentq(above, inside, outside, xtol=tolerance, rtol=1e-9)))
+                ends.append(float(brentq(above, inside, outside, xtol=relative * scale, rtol=1e-12)))
                 break
             if outside == limit or step > 1e6 * scale:
                 ends.append(outside)

@@ -5,10 +5,12 @@ One is held, and the deviance (Laplace or quadrature) minimised over the others 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import solve_triangular
 from scipy.optimize import brentq, minimize
 
 from .._engine import entry
@@ -18,7 +20,7 @@ from .._engine.structure import scale_theta
 from .._errors import InputError
 from .._families.registry import FAMILIES
 from .glmm import GlmmModel, build_counts, maximise
-from .profile import WALL, engine_places, factor_entries, find_bounds
+from .profile import WALL, column_units, engine_places, factor_entries, find_bounds
 from .varcorr import variance_names, variance_values
 
 FloatArray = NDArray[np.float64]
@@ -28,7 +30,10 @@ _FAR = 1e6
 
 
 class GlmmDeviance:
-    """The deviance as a function of standard deviations, correlations, fixed effects and log dispersion."""
+    """The deviance as a function of standard deviations, correlations, fixed effects and log dispersion.
+
+    Standard deviations are those of columns of Z with unit root mean square, fixed effects those of the engine's X.
+    """
 
     def __init__(self, fit: GlmmModel) -> None:
         self.family = FAMILIES[fit.family]
@@ -38,12 +43,14 @@ class GlmmDeviance:
         self.engine, self.sizes = engine_places(fit.prepared, arrow, scaling.order)
         self.gh = gauss_hermite(fit.n_agq)
         self.n_variances, self.p = len(self.engine), len(fit.beta)
+        weight = np.bincount(fit.prepared.row_of, minlength=len(fit.prepared.X)).astype(np.float64)
+        self.columns = column_units(fit.prepared, weight)
         self.mode = np.zeros(arrow.q + self.p)
         self.counts = stats.gene(0, self.nodes)
 
     def theta(self, variances: FloatArray) -> FloatArray | None:
         """The engine's theta; None where the correlations are impossible."""
-        entries = factor_entries(variances, self.sizes)
+        entries = factor_entries(variances * self.columns, self.sizes)
         if entries is None:
             return None
         out = np.empty(self.n_variances)
@@ -56,8 +63,7 @@ class GlmmDeviance:
         theta = self.theta(psi[:k])
         if theta is None:
             return WALL, np.zeros(len(psi))
-        R = self.structure.scaling.R
-        inner = np.concatenate([R @ psi[k : k + p], theta, psi[k + p :]])
+        inner = np.concatenate([psi[k : k + p], theta, psi[k + p :]])
         mode, slope = self.mode.copy(), np.zeros(len(inner))
         value, ok = entry.evaluate(
             self.like, self.structure.arrow, self.nodes, self.counts, self.gh, inner, mode, slope
@@ -66,7 +72,7 @@ class GlmmDeviance:
             return WALL, np.zeros(len(psi))
         self.mode = mode
         grad = np.empty(len(psi))
-        grad[k : k + p] = R.T @ slope[:p]
+        grad[k : k + p] = slope[:p]
         grad[k + p :] = slope[p + k :]
         for j in range(k):
             h = 1e-6 * max(abs(psi[j]), 1e-2)
@@ -99,59 +105,88 @@ def profile_glmm(fit: GlmmModel, cutoff: float) -> FloatArray:
         return out
 
     deviance = GlmmDeviance(fit)
-    names = variance_names(fit)
     k, p = deviance.n_variances, deviance.p
-    se = np.sqrt(np.diagonal(fit.cov_beta))
-    best = np.concatenate([np.nan_to_num(variance_values(fit)), fit.beta])
-    unit = np.concatenate(
-        [[0.3 if n.startswith("cor_") else 0.3 * max(b, 0.1) for n, b in zip(names, best, strict=False)], se]
-    )
-    lower = np.concatenate([[-1.0 if name.startswith("cor_") else 0.0 for name in names], np.full(p, -np.inf)])
-    upper = np.concatenate([[1.0 if name.startswith("cor_") else np.inf for name in names], np.full(p, np.inf)])
+    R = deviance.structure.scaling.R
+    is_cor = np.array([name.startswith("cor_") for name in variance_names(fit)])
+    units = np.where(is_cor, 1.0, deviance.columns)
+    variances = np.nan_to_num(variance_values(fit)) / units
+    best = np.concatenate([variances, R @ fit.beta])
+    step = np.concatenate([np.where(is_cor, 0.3, 0.3 * np.maximum(variances, 0.1)), np.ones(p)])
+    lower = np.concatenate([np.where(is_cor, -1.0, 0.0), np.full(p, -np.inf)])
+    upper = np.concatenate([np.where(is_cor, 1.0, np.inf), np.full(p, np.inf)])
     if deviance.family.has_dispersion:
         low, high = deviance.family.log_dispersion_bounds
-        best, unit = np.append(best, np.log(fit.dispersion)), np.append(unit, 0.5)
+        best, step = np.append(best, np.log(fit.dispersion)), np.append(step, 0.5)
         lower, upper = np.append(lower, low), np.append(upper, high)
+    room = lower - best, upper - best
     minimum = deviance(best)[0]
+    inverse = solve_triangular(R, np.eye(p), lower=False) if p else R
+    covariance = R @ fit.cov_beta @ R.T
     out = np.empty((k + p, 2))
     for i in range(k + p):
-        free = np.array([j for j in range(len(best)) if j != i], dtype=np.int64)
-        warm = {"others": best[free]}
-
-        def above(
-            value: float, i: int = i, free: NDArray[np.int64] = free, warm: dict[str, FloatArray] = warm
-        ) -> float:
-            def objective(x: FloatArray) -> tuple[float, FloatArray]:
-                psi = np.empty(len(best))
-                psi[free], psi[i] = x * unit[free], value
-                f, g = deviance(psi)
-                return f, g[free] * unit[free]
-
-            if len(free) == 0:
-                return objective(np.zeros(0))[0] - minimum - cutoff
-            bounds = list(zip(lower[free] / unit[free], upper[free] / unit[free], strict=True))
-            found = None
-            for start in (warm["others"], best[free]):
-                new = minimize(
-                    objective,
-                    start / unit[free],
-                    jac=True,
-                    method="L-BFGS-B",
-                    bounds=bounds,
-                    options={"ftol": 1e-12, "gtol": 1e-6, "maxiter": 500},
-                )
-                if found is None or new.fun < found.fun:
-                    found = new
-                if new.success and new.fun < WALL:
-                    break
-            if found is None or not found.fun < WALL:
-                return WALL
-            warm["others"] = found.x * unit[free]
-            return float(found.fun) - minimum - cutoff
-
-        step = 2.0 * unit[i] if i >= k else unit[i]
-        out[i] = find_bounds(above, best[i], step, lower[i], upper[i], relative=1e-6)
+        along, across = np.eye(len(best))[i], np.diag(step)
+        if i >= k:
+            # the engine's coefficients along which beta_j changes by one standard error, and those that leave it
+            along, across = np.zeros(len(best)), np.diag(step)
+            row = inverse[i - k]
+            se = float(np.sqrt(fit.cov_beta[i - k, i - k]))
+            along[k : k + p] = row * (se / (row @ row))
+            rotated = np.linalg.qr(row[:, None], mode="complete")[0]
+            across[k : k + p, k : k + p] = rotated * np.sqrt(np.diagonal(rotated.T @ covariance @ rotated))
+            # the first column of the rotation is the row itself
+            across = np.delete(across, k, axis=1)
+            limits = tuple(np.delete(one, k) for one in room)
+        else:
+            across = np.delete(across, i, axis=1)
+            limits = tuple(np.delete(one, i) for one in room)
+        scale = np.abs(across).max(axis=0, initial=0.0)
+        above = _above(deviance, best, along, across, (limits[0] / scale, limits[1] / scale), minimum + cutoff)
+        low, high = (room[0][i], room[1][i]) if i < k else (-np.inf, np.inf)
+        ends = np.array(find_bounds(above, 0.0, step[i] if i < k else 2.0, low, high, relative=1e-6))
+        out[i] = (best[i] + ends) * units[i] if i < k else fit.beta[i - k] + ends * se
     return out
+
+
+def _above(
+    deviance: GlmmDeviance,
+    best: FloatArray,
+    along: FloatArray,
+    across: FloatArray,
+    limits: tuple[FloatArray, FloatArray],
+    level: float,
+) -> Callable[[float], float]:
+    """The deviance at ``best + value * along``, minimised over ``across @ x`` within limits of x, less `level`."""
+    n = across.shape[1]
+    bounds = list(zip(*limits, strict=True))
+    warm = {"x": np.zeros(n)}
+
+    def above(value: float) -> float:
+        def objective(x: FloatArray) -> tuple[float, FloatArray]:
+            f, g = deviance(best + value * along + across @ x)
+            return f, across.T @ g
+
+        if n == 0:
+            return objective(np.zeros(0))[0] - level
+        found = None
+        for start in (warm["x"], np.zeros(n)):
+            new = minimize(
+                objective,
+                start,
+                jac=True,
+                method="L-BFGS-B",
+                bounds=bounds,
+                options={"ftol": 1e-12, "gtol": 1e-6, "maxiter": 500},
+            )
+            if found is None or new.fun < found.fun:
+                found = new
+            if new.success and new.fun < WALL:
+                break
+        if found is None or not found.fun < WALL:
+            return WALL
+        warm["x"] = found.x
+        return float(found.fun) - level
+
+    return above
 
 
 def in_limit(fit: GlmmModel) -> GlmmModel:

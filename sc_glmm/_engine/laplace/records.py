@@ -95,8 +95,9 @@ class Work(NamedTuple):
 
 @allocating
 def read_gene(genes, g, nd, a_sum):
-    """The statistics of gene `g`, and the sum of its absolute row totals; `a_sum` is where row totals are kept."""
-    size = 0.0
+    """The statistics of gene `g`, and a size that is zero if there is nothing to fit; `a_sum` takes its row totals."""
+    # squares of a Gaussian response, whose row totals may all be zero
+    size = genes.extra[g, 1]
     for d in range(a_sum.shape[0]):
         s = 0.0
         for k in range(nd.ptr[d], nd.ptr[d + 1]):

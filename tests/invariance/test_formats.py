@@ -1,0 +1,119 @@
+"""How a matrix is stored, and how its genes are shared out, changes no bit of the results."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+
+import sc_glmm
+from sc_glmm import ScGlmmWarning
+from sc_glmm._run.options import RunOptions
+from sc_glmm._run.parts.chunks import run_chunk
+from sc_glmm._run.parts.combine import combine
+from sc_glmm._run.parts.folder import open_run
+
+RUNS = {
+    "default": {"formula": "counts ~ disease + (1|sample)"},
+    "cells": {"formula": "counts ~ disease + depth + (1|sample)", "contrasts": ["disease"]},
+    "groups": {"formula": "counts ~ disease + (1|sample)", "groupby": "kind", "test": "lrt"},
+    "poisson": {"formula": "counts ~ disease + (1|sample)", "family": "poisson", "test": "hk"},
+    "gaussian": {"formula": "logs ~ disease + (1|sample)", "family": "gaussian"},
+    "gaussian cells": {"formula": "logs ~ disease + depth + (1|sample)", "family": "gaussian", "contrasts": "disease"},
+}
+FORMS = {
+    "csc": lambda m: m.tocsc(),
+    "dense": lambda m: m.toarray(),
+    "fortran": lambda m: np.asfortranarray(m.toarray()),
+    "csr array": sp.csr_array,
+    "coo": lambda m: m.tocoo(),
+    "unsorted": lambda m: shuffled(m),
+    "long indices": lambda m: sp.csr_matrix((m.data, m.indices.astype(np.int64), m.indptr.astype(np.int64)), m.shape),
+}
+TYPES = ["float32", "int32", "uint16", ">f8", ">i4"]
+
+
+def shuffled(matrix: sp.csr_matrix) -> sp.csr_matrix:
+    """The same matrix with the entries of each row in reverse."""
+    places = np.concatenate([np.arange(a, b)[::-1] for a, b in zip(matrix.indptr[:-1], matrix.indptr[1:], strict=True)])
+    return sp.csr_matrix((matrix.data[places], matrix.indices[places], matrix.indptr), matrix.shape)
+
+
+@pytest.fixture(scope="module")
+def adata() -> ad.AnnData:
+    made = sc_glmm.datasets.simulate(n_samples=8, n_cells=400, n_genes=90, seed=6)
+    counts = sp.csr_matrix(made.layers["counts"]).astype(np.float64)
+    made.layers["counts"], made.layers["logs"] = counts, counts.log1p()
+    made.obs["kind"] = np.where(np.arange(made.n_obs) % 3 == 0, "a", "b")
+    made.obs["depth"] = np.log(np.asarray(counts.sum(axis=1)).ravel())
+    del made.uns["truth"]
+    return made
+
+
+def table_of(adata: ad.AnnData, run: str, **more: object) -> pd.DataFrame:
+    options = {**RUNS[run], **more}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ScGlmmWarning)
+        made = sc_glmm.tl.test(adata, options.pop("formula"), copy=True, **options)
+    return sc_glmm.get.results(made)
+
+
+@pytest.fixture(scope="module")
+def tables(adata) -> dict[str, pd.DataFrame]:
+    return {run: table_of(adata, run) for run in RUNS}
+
+
+def same_bits(one: pd.DataFrame, two: pd.DataFrame) -> None:
+    pd.testing.assert_frame_equal(one, two, check_exact=True)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("run", ["default", "gaussian", "groups"])
+def test_forms(adata, tables, run, form):
+    other = adata.copy()
+    # AnnData itself converts or refuses some forms of a layer
+    layer = "logs" if run == "gaussian" else "counts"
+    stored = FORMS[form](adata.layers[layer])
+    if sp.issparse(stored) and stored.format == "coo":
+        stored = stored.tocsr()
+    other.layers[layer] = stored
+    same_bits(table_of(other, run), tables[run])
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("form", ["csr", "csc", "dense"])
+def test_types(adata, tables, form, dtype):
+    other = adata.copy()
+    counts = adata.layers["counts"].asformat("csr" if form == "dense" else form).copy()
+    counts.data = counts.data.astype(dtype)
+    other.layers["counts"] = adata.layers["counts"].toarray().astype(dtype) if form == "dense" else counts
+    same_bits(table_of(other, "default"), tables["default"])
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_jobs(adata, tables, run):
+    same_bits(table_of(adata, run, n_jobs=3), tables[run])
+
+
+@pytest.mark.parametrize("n_chunks", [3, 7])
+@pytest.mark.parametrize("run", RUNS)
+def test_chunks_of_genes(adata, tables, tmp_path, run, n_chunks):
+    """A CSC file is divided by genes: every process reads its own."""
+    data = tmp_path / "in.h5ad"
+    other = adata.copy()
+    for layer in ("counts", "logs"):
+        other.layers[layer] = other.layers[layer].tocsc()
+    other.write_h5ad(data)
+    options = RunOptions(**RUNS[run])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ScGlmmWarning)
+        for chunk in range(n_chunks):
+            opened = open_run(Path(tmp_path / "parts"), data, options, n_chunks)
+            run_chunk(opened, opened.stages[0], chunk)
+        made = combine(Path(tmp_path / "parts")).opened.adata
+    same_bits(sc_glmm.get.results(made), tables[run])
