@@ -178,8 +178,8 @@ def _used_test(
             "variances; look for coefficients that are hardly determined (se_* columns of get.results)"
         )
     note = (
-        f"test={test.name!r} learns how samples vary from at least {MIN_GENES} genes: {why}. test={instead.name!r}, which looks "
-        "at each gene alone, is used instead"
+        f"test={test.name!r} learns how samples vary from at least {MIN_GENES} genes: {why}. "
+        f"test={instead.name!r}, which looks at each gene alone, is used instead"
     )
     return instead, [note]
 

@@ -174,7 +174,8 @@ def test_profile_of_the_negative_binomial_and_of_a_lone_intercept():
 def test_the_profiled_deviance_has_the_gradient_it_says():
     fit = glmer("y ~ trt + Visit + (Visit | subject)", load.frame("epil2"), family="nb")
     deviance = GlmmDeviance(fit)
-    psi = np.concatenate([[0.5, 0.2, 0.3], deviance.structure.scaling.R @ fit.beta + 0.05, [np.log(fit.dispersion) + 0.3]])
+    scaled = deviance.structure.scaling.R @ fit.beta
+    psi = np.concatenate([[0.5, 0.2, 0.3], scaled + 0.05, [np.log(fit.dispersion) + 0.3]])
     _, grad = deviance(psi)
     for j in range(len(psi)):
         ends = []
