@@ -16,14 +16,21 @@ ENTRIES = tuple(Path(__file__).with_name(name) for name in ("entry.py", "profile
 _LINE = re.compile(r'^KERNEL_DIGEST = "[^"]*"$', flags=re.MULTILINE)
 
 
+_HERE = Path(__file__).parent
+
+
+def sources() -> list[Path]:
+    """Every source that the entries may be compiled from."""
+    folders = (_HERE, _HERE.parent / "_families")
+    return sorted(path for folder in folders for path in folder.rglob("*.py"))
+
+
 def kernel_digest() -> str:
     """Sixteen hexadecimal digits that change with any source that the entries are compiled from."""
-    here = Path(__file__).parent
-    folders = (here, here.parent / "_families")
     digest = hashlib.sha256()
-    for path in sorted(path for folder in folders for path in folder.rglob("*.py")):
+    for path in sources():
         text = _LINE.sub("", path.read_text(encoding="utf-8"))
-        digest.update(f"{path.relative_to(here.parent).as_posix()}\n{text}\n".encode())
+        digest.update(f"{path.relative_to(_HERE.parent).as_posix()}\n{text}\n".encode())
     return digest.hexdigest()[:16]
 
 

@@ -18,7 +18,7 @@ from sc_glmm._families.cache import cached
 
 __all__ = ["EMPTY", "FAILED", "NOT_CONVERGED", "OK", "evaluate", "fit_block", "open_optimiser", "tell_optimiser"]
 
-KERNEL_DIGEST = "7482f41067f71037"
+KERNEL_DIGEST = "20e976a5339b060d"
 
 
 @cached(nogil=True, error_model="numpy")

@@ -19,7 +19,7 @@ from sc_glmm._families.cache import cached
 from sc_glmm._families.jit import kernel
 from sc_glmm._families.registry import TABLE
 
-KERNEL_DIGEST = "7482f41067f71037"
+KERNEL_DIGEST = "20e976a5339b060d"
 
 
 @kernel

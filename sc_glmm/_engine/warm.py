@@ -2,6 +2,10 @@
 
 numba compiles under one lock, so that threads do not help. The other process writes numba's cache on disk, and this
 one reads it from there. If the other fails for whatever reason, the profiles are compiled here when they are needed.
+
+What it saves is a third of the wait before the first moderated test: about 10 of 33 seconds. (Processor seconds,
+numba 0.68: the fits alone take 22, the profiles alone 21, and both in one process 33, because they share kernels. Run
+again when this changes; without a gain, this module should go.)
 """
 
 from __future__ import annotations
