@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ._arrays import FloatArray
 from ._compress.guards import count_problem
 from ._compress.matrix import Matrix
 from ._compress.source import Source
@@ -28,7 +29,6 @@ from ._results import GeneTests, results_by_group
 if TYPE_CHECKING:
     from anndata import AnnData
 
-FloatArray = NDArray[np.float64]
 
 # A matrix with less than this share of the library size was probably cut to some genes.
 CUT_SHARE = 0.8

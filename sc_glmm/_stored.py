@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from ._arrays import FloatArray
 from ._errors import InputError
 from ._results import CONTRAST_COLUMNS
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-FloatArray = NDArray[np.float64]
 
 # Entries of a recipe that are stored as JSON.
 _AS_JSON = ("given_reference", "groups", "contrast_rows", "log_sample_factors", "df")

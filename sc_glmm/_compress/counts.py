@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import gammaln
 
+from .._arrays import FloatArray, IntArray
 from .._engine.rowwise import rowwise
 from .._errors import InputError
 from .._families.nb import N_TAIL
-from .arrays import FloatArray, IntArray
 from .matrix import (
     Genes,
     Matrix,

@@ -7,10 +7,10 @@ from functools import partial
 
 import numpy as np
 
+from .._arrays import FloatArray, IntArray
 from .._errors import InputError
 from .._parallel.blocks import workers
 from . import moments, pairs
-from .arrays import FloatArray, IntArray
 from .chebyshev import sort_by_row
 from .matrix import (
     Genes,

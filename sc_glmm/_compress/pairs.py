@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from .arrays import FloatArray
+from .._arrays import FloatArray
 
 Pair: TypeAlias = tuple[FloatArray, FloatArray]
 

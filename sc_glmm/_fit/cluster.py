@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from .._arrays import FloatArray, IntArray
 from .._compress import CountStats, GaussianStats, NodeTable, add_counts, add_sums, compress_counts, compress_gaussian
 from .._compress.matrix import Matrix
 from .._compress.nodes import restrict_table
@@ -19,9 +19,6 @@ from .._errors import InputError
 from .._families.nb import N_TAIL
 from .._parallel.blocks import run_blocks
 from .._parallel.dask import dask_client, sum_on_dask
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 # Tasks that a pass is cut into, if each has as many stored values as its result has numbers: adding a value to its
 # nodes takes longer than sending a number and adding it to another. Whatever that says, a task has no more values than

@@ -7,8 +7,8 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from .._arrays import FloatArray, IntArray
 from .._compress import (
     CountStats,
     DesignRows,
@@ -34,9 +34,6 @@ from .model import count_stats, engine_nodes, gaussian_nodes, gaussian_stats
 from .orthogonal import OrthogonalRows, orthogonal_rows
 from .rows import CovariateGrid, ModelRows, design_rows, find_grid, plain_rows
 from .slabs import gene_slabs, join_stats, scratch_array
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 # Sums over distinct rows that are held at a time (Gaussian responses with a covariate of cells have many rows).
 _MAX_SUMS = 50_000_000

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from .._arrays import FloatArray
 from .._compress import chebyshev_nodes, compress_counts, poisson_nodes, unique_rows
 from .._compress.gaussian import compress_gaussian
 from .._design import Design, build_design
@@ -19,8 +19,6 @@ from .._formula import parse_formula
 from .._inference.separation import separate
 from .gaussian import restore_units
 from .model import check_method, count_stats, engine_nodes, gaussian_nodes, gaussian_stats, get_family, merge_terms
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from .._arrays import FloatArray
 from .._engine import entry
 from .._engine.fit import GeneFits, GeneStats
 from .._engine.lmm import LmmPoint, LmmProblem, LmmWork, build_problem, constant_direction, evaluate
@@ -21,8 +21,6 @@ from .._inference.ddf import SatterthwaiteParts, satterthwaite
 from .._inference.variances import residual_sd, satterthwaite_parts
 from .._parallel.blocks import workers
 from .genes import BLOCK, AllFits, GeneModel
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from .._arrays import BoolArray, FloatArray, IntArray
 from .._design import Design
 from .._display import progress_over
 from .._engine import entry
@@ -18,10 +19,6 @@ from .._inference.separation import Separation, find_deficient, separate
 from .._parallel.blocks import run_blocks
 from .model import Grouping, merge_terms
 from .rows import ModelRows
-
-FloatArray = NDArray[np.float64]
-BoolArray = NDArray[np.bool_]
-IntArray = NDArray[np.int64]
 
 # Genes of one task: fixed, so that results cannot depend on the number of threads.
 BLOCK = 64

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
+from .._arrays import FloatArray
 from .._design import finest
 from .._engine.rowwise import rowwise
 from .genes import AllFits, GeneModel
-
-FloatArray = NDArray[np.float64]
 
 # Genes at a time: predictors of all nodes are held for so many.
 _STEP = 256

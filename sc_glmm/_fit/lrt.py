@@ -5,16 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg import null_space
 
+from .._arrays import FloatArray
 from .._engine.fit import build_structure
 from .._engine.lmm import constant_direction
 from .._inference.ddf import orthonormal_rows
 from .gaussian import about_zero
 from .genes import AllFits, GeneModel, fit_all
-
-FloatArray = NDArray[np.float64]
 
 
 def constrain(model: GeneModel, L: FloatArray) -> GeneModel:

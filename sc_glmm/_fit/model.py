@@ -6,17 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from .._arrays import FloatArray, IntArray
 from .._compress import CountStats, GaussianStats, NodeTable
 from .._design import ReTerm
 from .._engine.fit import Block, GeneStats, Nodes
 from .._errors import DesignError, InputError
 from .._families.nb import N_TAIL
 from .._families.registry import FAMILIES, Family
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from .._arrays import FloatArray
 from .._design import Contrast
 from .._families.registry import Family
 from .._fit.gaussian import GaussianParts
@@ -15,8 +16,6 @@ from .._fit.genes import TRUSTED, AllFits, GeneModel
 from .._fit.moderated import Moderation, Root
 from .._fit.totals import GeneTotals
 from .._inference.mixture import MixtureTest
-
-FloatArray = NDArray[np.float64]
 
 COUNTS = ("nb", "poisson")
 ALL = (*COUNTS, "gaussian")

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from .._arrays import FloatArray
 from .._design import Contrast
 from .._fit.genes import TRUSTED, categorical_status
 from .._fit.moderated import contrast_roots
@@ -20,8 +20,6 @@ from .._inference.shrink import shrink
 from .._results import CONTRAST_COLUMNS, ContrastTable
 from .quasi import by_scale
 from .records import Evidence, Hypothesis, HypothesisTest
-
-FloatArray = NDArray[np.float64]
 
 LN2 = math.log(2.0)
 

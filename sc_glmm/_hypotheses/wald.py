@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from .._arrays import FloatArray
 from .._inference.minimum import t_confidence
 from .._inference.mixture import MixtureTest
 from .._inference.wald import interval, wald_test
 from .records import Evidence, Hypothesis
-
-FloatArray = NDArray[np.float64]
 
 
 def against(evidence: Evidence, hypothesis: Hypothesis, df: float | FloatArray) -> MixtureTest:

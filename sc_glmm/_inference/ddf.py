@@ -21,11 +21,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
+from .._arrays import FloatArray, IntArray
 
 # Eigenvalues of a Hessian in parameters without units below this (relative to the largest) carry no information.
 FLAT = 1e-11

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from .._arrays import FloatArray
 from .._engine.lmm import LmmPoint, LmmProblem, LmmWork, evaluate
 from .ddf import SatterthwaiteParts, covariance_from_hessian
-
-FloatArray = NDArray[np.float64]
 
 
 def residual_sd(problem: LmmProblem, point: LmmPoint, reml: bool) -> float:

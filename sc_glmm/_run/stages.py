@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from .._arrays import BoolArray, FloatArray
 from .._compress.matrix import Matrix
 from .._compress.source import Source
 from .._engine import entry
@@ -46,9 +46,6 @@ from .._results import GeneTests
 from .options import RunOptions
 from .plan import Plan
 from .stored import grid_arrays, prior_arrays
-
-FloatArray = NDArray[np.float64]
-BoolArray = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

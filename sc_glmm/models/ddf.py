@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from .._arrays import FloatArray
 from .._engine.lmm import LmmProblem
 from .._engine.lmm_fit import one_blas_thread
 from .._errors import InputError
 from .._inference.ddf import Component, KenwardRogerParts
 from .._inference.ddf import kenward_roger_parts as parts_from_arrays
 from .fitted import MixedFit
-
-FloatArray = NDArray[np.float64]
 
 # Kenward-Roger needs dense matrices of this many random effects squared.
 MAX_RANDOM = 12_000

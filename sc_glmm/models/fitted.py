@@ -9,15 +9,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from .._arrays import FloatArray
 from .._engine.structure import orthogonal_basis
 from .._errors import InputError
 from .checks import check_flag
 from .limit import Limit
 from .prepare import Prepared, TermPlace
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False, repr=False)

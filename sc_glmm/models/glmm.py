@@ -8,9 +8,9 @@ from typing import Any, Self
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy.special import gammaln
 
+from .._arrays import FloatArray
 from .._compress import chebyshev_nodes, compress_counts, poisson_nodes
 from .._engine import entry
 from .._engine.fit import GeneFits, GeneStats, Nodes, Structure, build_structure, fit_genes
@@ -25,8 +25,6 @@ from .fitted import MixedFit
 from .limit import Limit, find_limit
 from .prepare import Prepared
 from .scales import deviance_parts, inverse_link, slope_of_mean, variance_of_mean, weight_of_row
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False, repr=False)

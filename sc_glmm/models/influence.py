@@ -11,13 +11,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from .._arrays import IntArray
 from .._design import group_levels
 from .._errors import DesignError, InputError, ScGlmmWarning
 from .fitted import MixedFit, check_fit
 from .varcorr import variance_names, variance_values
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)

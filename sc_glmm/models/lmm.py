@@ -9,8 +9,8 @@ from typing import Any, Self
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from .._arrays import FloatArray
 from .._engine.lmm import LmmPoint, LmmProblem, LmmWork, conditional_blocks, evaluate
 from .._engine.lmm_fit import LmmSolution, fit_lmm, one_blas_thread
 from .._errors import InputError
@@ -20,8 +20,6 @@ from .checks import check_choice, check_flag, check_response
 from .ddf import kenward_roger_parts
 from .fitted import MixedFit
 from .prepare import Prepared
-
-FloatArray = NDArray[np.float64]
 
 # A residual standard deviation below this share of the response is rounding.
 EXACT = 1e-12

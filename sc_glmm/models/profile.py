@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import brentq, minimize
 
+from .._arrays import FloatArray
 from .._engine.lmm import LmmWork, build_problem, evaluate
 from .._engine.lmm_fit import fit_lmm, one_blas_thread
 from .._engine.structure import Arrow
 from .lmm import LmmModel
 from .prepare import Prepared
 from .varcorr import variance_names, variance_values
-
-FloatArray = NDArray[np.float64]
 
 # A deviance above this is as good as infinite.
 WALL = 1e10

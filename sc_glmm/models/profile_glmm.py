@@ -9,10 +9,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 from scipy.optimize import brentq, minimize
 
+from .._arrays import FloatArray
 from .._engine import entry
 from .._engine.fit import gauss_hermite
 from .._engine.laplace.records import Likelihood
@@ -22,8 +22,6 @@ from .._families.registry import FAMILIES
 from .glmm import GlmmModel, build_counts, maximise
 from .profile import WALL, column_units, engine_places, factor_entries, find_bounds
 from .varcorr import variance_names, variance_values
-
-FloatArray = NDArray[np.float64]
 
 # Predictors this far out are infinite.
 _FAR = 1e6
