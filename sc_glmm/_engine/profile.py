@@ -19,7 +19,7 @@ from sc_glmm._families.cache import cached
 from sc_glmm._families.jit import kernel
 from sc_glmm._families.registry import TABLE
 
-KERNEL_DIGEST = "20e976a5339b060d"
+KERNEL_DIGEST = "618296e630c4b655"
 
 
 @kernel

@@ -5,7 +5,8 @@ place, or go through :mod:`sc_glmm._engine.entry`.
 
 numba optimises every function together with all that it calls and makes machine code of both, once more for each
 caller on the way up. Of a kernel only what its callers link in is ever run, so its library is left as it is and the
-entries alone are optimised; this and going without reference counts takes a third off the time of the first call.
+entries alone are optimised. Fits and profiles together are compiled in 33 processor seconds so, and in 73 the usual
+way (numba 0.68).
 The library's hooks are internal to numba: where a version lacks one, kernels are compiled the usual way, with the
 same results.
 """
