@@ -9,10 +9,10 @@ import numpy as np
 from matplotlib.lines import Line2D
 from scipy.stats import norm
 
-from ._model import model_and_title
-from ._numbers.samples import random_intercepts
+from ._model import ModelToPlot, model_and_title
+from ._numbers.samples import Intercepts, random_intercepts
 from ._shared import documented, finish
-from ._style import COLUMN, PALETTE, axes_to_draw, plain
+from ._style import COLUMN, DATA, PALETTE, axes_to_draw, plain
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -79,9 +79,11 @@ def caterpillar(
     shown = model_and_title(data, gene, key, group, gene_symbols)
     shape = random_intercepts(shown.gene, group=term, column=column, by=by)
     n = len(shape.names)
+    if not (shape.mode.any() or shape.sd.any()):
+        return _say_no_variance(shown, shape, title, ax, save, show)
     ax, base = axes_to_draw(ax, (COLUMN, 0.75 + min(_ROW * n, 6.0)))
     half = float(norm.ppf(0.975)) * shape.sd
-    colors = np.array([PALETTE[i % len(PALETTE)] if i >= 0 else PALETTE[0] for i in shape.level])
+    colors = np.array([PALETTE[i % len(PALETTE)] if i >= 0 else DATA for i in shape.level])
     rows = np.arange(n)
     ax.axvline(0.0, color="0.6", linewidth=0.6, zorder=1)
     ax.hlines(rows, shape.mode - half, shape.mode + half, colors=list(colors), linewidth=0.9, zorder=2)
@@ -124,4 +126,21 @@ def caterpillar(
             columnspacing=1.0,
             borderaxespad=0.1,
         )
+    return finish(ax, title, save, show)
+
+
+def _say_no_variance(
+    shown: ModelToPlot,
+    shape: Intercepts,
+    title: str | None,
+    ax: Axes | None,
+    save: str | os.PathLike[str] | None,
+    show: bool | None,
+) -> Axes:
+    """One line in the place of a column of zeros."""
+    ax, base = axes_to_draw(ax, (COLUMN, 0.8))
+    words = f"no variance between levels of {plain(shape.group)}:\nall {len(shape.names):,} effects are zero"
+    ax.text(0.5, 0.5, words, transform=ax.transAxes, ha="center", va="center", fontsize=base, color="0.35")
+    ax.set_axis_off()
+    ax.set_title(shown.title, fontsize=base, loc="left")
     return finish(ax, title, save, show)

@@ -98,7 +98,7 @@ def counts(
                 fontsize=0.75 * base,
                 color="0.25",
             )
-    ax.set_xlim(-1.3 * max(float(left.max()), 0.25 * most), 1.3 * max(float(right.max()), 0.25 * most))
+    ax.set_xlim(-1.45 * max(float(left.max()), 0.25 * most), 1.3 * max(float(right.max()), 0.25 * most))
     ax.set_ylim(len(table) - 0.4, -0.6)
     names = [
         f"{plain(name)} ({n:,})" if name else f"{n:,} genes"

@@ -13,7 +13,7 @@ from .._errors import InputError
 from ..models.diagnostics import effects_frame, quantile_residuals
 from ._model import fitted_model, name_model
 from ._shared import documented, finish
-from ._style import COLUMN, DOWN, PALETTE, RASTER_FROM, UP, axes_to_draw, plain
+from ._style import COLUMN, DATA, PALETTE, RASTER_FROM, axes_to_draw, plain
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -95,7 +95,7 @@ def residuals(
         x,
         values,
         s=max(2.0, min(9.0, 2000.0 / len(x))),
-        color=DOWN,
+        color=DATA,
         alpha=0.5 if len(x) > 100 else 0.8,
         linewidths=0,
         zorder=2,
@@ -103,7 +103,7 @@ def residuals(
     )
     middle, height = _running_median(np.log(np.maximum(x, 1e-300)) if log else x, values)
     if len(middle) > 2:
-        ax.plot(np.exp(middle) if log else middle, height, color=UP, linewidth=1.2, zorder=3)
+        ax.plot(np.exp(middle) if log else middle, height, color="0.1", linewidth=1.2, zorder=3)
     if log and x.max() > 20.0 * max(x.min(), 1e-300):
         ax.set_xscale("log")
     ax.set_xlabel(
@@ -166,11 +166,11 @@ def residual_histogram(
     ax, base = axes_to_draw(ax, _SIZE)
     n = int(np.clip(np.sqrt(len(values)), 5, 50)) if bins is None else bins
     heights, edges = np.histogram(values, n, density=True)
-    ax.stairs(heights, edges, fill=True, color=DOWN, alpha=0.35)
-    ax.stairs(heights, edges, color=DOWN, linewidth=0.8)
+    ax.stairs(heights, edges, fill=True, color=DATA, alpha=0.35)
+    ax.stairs(heights, edges, color=DATA, linewidth=0.8)
     ends = max(3.2, float(np.abs(edges).max()))
     x = np.linspace(-ends, ends, 201)
-    ax.plot(x, stats.norm.pdf(x), color=UP, linewidth=1.2)
+    ax.plot(x, stats.norm.pdf(x), color="0.1", linewidth=1.2)
     ax.set_ylim(0.0, None)
     ax.set_xlabel(_LABELS[kind], fontsize=base)
     ax.set_ylabel("density", fontsize=base)
@@ -226,7 +226,7 @@ def residual_qq(
     shown = fitted_model(data, gene, key, group, gene_symbols)
     kind, values = _residuals(shown.fit, kind, seed)
     ax, base = axes_to_draw(ax, _SQUARE)
-    _quantiles(ax, np.sort(values), 1.0, DOWN)
+    _quantiles(ax, np.sort(values), 1.0, DATA)
     ax.set_xlabel("normal quantile", fontsize=base)
     ax.set_ylabel(_LABELS[kind], fontsize=base)
     name_model(ax, shown, base)
@@ -301,13 +301,16 @@ def random_effect_qq(
             continue
         mode, half = own["mode"].to_numpy() / sds[effect], 1.96 * own["sd"].to_numpy() / sds[effect]
         x = stats.norm.ppf((np.arange(len(own)) + 0.5) / len(own)) + _DODGE * (i - (len(effects) - 1) / 2)
-        color = PALETTE[i % len(PALETTE)]
+        color = PALETTE[i % len(PALETTE)] if len(effects) > 1 else DATA
         ax.vlines(x, mode - half, mode + half, color=color, linewidth=0.6, alpha=0.5, zorder=2)
         ax.scatter(x, mode, s=10.0, color=color, linewidths=0, zorder=3, label=plain(effect))
         drawn += 1
     ax.axline((0.0, 0.0), slope=1.0, color="0.4", linewidth=0.7, zorder=1)
     if drawn == 0:
-        ax.text(0.5, 0.5, "the variance is zero", transform=ax.transAxes, ha="center", va="bottom", fontsize=base)
+        words = f"no variance between levels of {plain(factor)}"
+        ax.text(0.5, 0.5, words, transform=ax.transAxes, ha="center", va="bottom", fontsize=base, color="0.35")
+        ax.set_xticks([])
+        ax.set_yticks([])
     if len(effects) > 1 and drawn:
         ax.legend(frameon=False, fontsize=0.8 * base, loc="upper left", handletextpad=0.1, borderaxespad=0.1)
     ax.set_xlabel("normal quantile", fontsize=base)
@@ -349,6 +352,12 @@ def _quantiles(ax: Axes, ordered: FloatArray, slope: float, color: str) -> None:
     ax.fill_between(x, slope * low, slope * high, color="0.85", linewidth=0, zorder=1)
     ax.axline((0.0, 0.0), slope=slope, color="0.4", linewidth=0.7, zorder=2)
     ax.scatter(x, ordered[rank - 1], s=6.0, color=color, linewidths=0, zorder=3, rasterized=len(rank) > RASTER_FROM)
+
+
+def varying_term(fit: MixedFit) -> str | None:
+    """The grouping factor with most levels whose variance is not zero; None if all are zero."""
+    terms = sorted(fit.prepared.groupings, key=lambda one: -len(one.levels))
+    return next((one.name for one in terms if any(sd > 0.0 for sd in _model_sds(fit, one.name).values())), None)
 
 
 def _model_sds(data: MixedFit, group: str) -> dict[str, float]:

@@ -8,18 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.patheffects import withStroke
 
 from .._errors import InputError
 from ._numbers.frames import group_column, levels_of
 from ._numbers.spread import dispersion_trend, variance_spread
 from ._shared import documented, finish
-from ._style import COLUMN, DOWN, RASTER_FROM, REST, UP, axes_to_draw, plain
+from ._style import COLUMN, DATA, FLAG, RASTER_FROM, REST, axes_to_draw, plain
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
 
 _SIZE = (COLUMN, 2.6)
+# Dispersions below this share of their median are drawn as none.
+_TINY = 1e-3
 
 
 @documented
@@ -79,7 +82,7 @@ def dispersion(
         shape = variance_spread(info, prior, names, what)
         ax, base = axes_to_draw(ax, _SIZE)
         raster = len(shape.mean) > RASTER_FROM
-        for odd, color, size in ((False, REST, 5.0), (True, UP, 9.0)):
+        for odd, color, size in ((False, REST, 5.0), (True, FLAG, 9.0)):
             i = shape.surprising == odd
             ax.scatter(shape.mean[i], shape.sd[i], s=size, color=color, linewidths=0, rasterized=raster, zorder=2)
         if len(shape.at):
@@ -89,8 +92,9 @@ def dispersion(
             )
         if shape.surprising.any():
             n = int(shape.surprising.sum())
-            ax.scatter([], [], s=9.0, color=UP, linewidths=0, label=f"more variable ({n:,})")
-        ax.set_ylim(0.0, 1.12 * float(max(np.quantile(shape.sd, 0.999), shape.centre.max(initial=0.0))))
+            ax.scatter([], [], s=9.0, color=FLAG, linewidths=0, label=f"more variable ({n:,})")
+        highest = max(np.quantile(shape.sd, 0.999), shape.centre.max(initial=0.0))
+        ax.set_ylim(0.0, 1.12 * float(highest) if highest > 0.0 else 1.0)
         ax.set_ylabel(f"SD of {plain(shape.group)} effects (natural log)", fontsize=base)
     ax.set_xscale("log")
     ax.set_xlabel("mean count per cell", fontsize=base)
@@ -104,24 +108,42 @@ def _draw_dispersion(ax: Axes, info: pd.DataFrame, base: float) -> None:
     shape = dispersion_trend(info)
     own = ~shape.from_trend
     raster = len(shape.mean) > RASTER_FROM
-    ax.scatter(shape.mean[own], shape.dispersion[own], s=5.0, color=DOWN, linewidths=0, rasterized=raster, zorder=2)
-    if shape.from_trend.any():
+    # A dispersion at the lower end of its range means none, and would squeeze all others.
+    tiny = own & (shape.dispersion < _TINY * np.median(shape.dispersion))
+    floor = 0.5 * float(shape.dispersion[~tiny].min())
+    top = 1.6 * float(shape.dispersion.max())
+    for kind, color, order, words in (
+        (own & ~tiny, DATA, 2, ""),
+        (shape.from_trend, REST, 1, f"from the trend ({int((~own).sum()):,})"),
+    ):
+        if kind.any():
+            ax.scatter(
+                shape.mean[kind],
+                shape.dispersion[kind],
+                s=5.0,
+                color=color,
+                linewidths=0,
+                rasterized=raster,
+                zorder=order,
+                label=words or None,
+            )
+    if tiny.any():
         ax.scatter(
-            shape.mean[~own],
-            shape.dispersion[~own],
-            s=5.0,
-            color=REST,
+            shape.mean[tiny],
+            np.full(int(tiny.sum()), floor),
+            s=7.0,
+            marker="v",
+            color=DATA,
             linewidths=0,
             rasterized=raster,
-            zorder=1,
-            label=f"from the trend ({int((~own).sum()):,})",
+            zorder=2,
+            label=f"none ({int(tiny.sum()):,})",
         )
     if len(shape.at):
-        ax.plot(shape.at, shape.trend, color="0.1", linewidth=1.2, zorder=3, label="running median")
+        halo = [withStroke(linewidth=2.6, foreground="white")]
+        ax.plot(shape.at, shape.trend, color="0.1", linewidth=1.2, zorder=3, label="running median", path_effects=halo)
     ax.set_yscale("log")
-    # Dispersions at the lower end of their range mean none; they would squeeze all others.
-    low, high = np.quantile(shape.dispersion, [0.02, 1.0])
-    ax.set_ylim(0.5 * low, 1.6 * high)
+    ax.set_ylim(0.8 * floor, top)
     ax.set_ylabel(r"dispersion $\phi$", fontsize=base)
 
 

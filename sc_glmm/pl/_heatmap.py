@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.colors import Colormap, LinearSegmentedColormap
+from matplotlib.ticker import MaxNLocator
 
 from ._numbers.frames import effect_column, one_contrast, require_columns, require_level, results_frame
 from ._numbers.sets import FoldChangeGrid, fold_change_grid
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _ROW, _SET = 0.125, 0.27  # inches: a row of small letters; a set
+_BAR = 1.5  # inches: largest height of the colour bar
+_ONE_WAY = 0.05  # changes below this share of the largest do not ask for the other half of the colours
 _LARGEST_SHARE = 0.98  # of the fold changes lie within the colours
 
 
@@ -98,9 +102,8 @@ def heatmap(
     ax, base = axes_to_draw(ax, (width, 0.55 + 0.055 * longest + _ROW * len(grid.genes)))
     bound = _limit(grid) if limit is None else float(limit)
 
-    # Colours are cheap to tell apart from blue to red for all kinds of colour vision.
-    colors = mpl.colormaps["RdBu_r"].with_extremes(bad="0.88")
-    image = ax.imshow(grid.values, cmap=colors, vmin=-bound, vmax=bound, aspect="auto", interpolation="none")
+    colors, low, high = _scale(grid, bound)
+    image = ax.imshow(grid.values, cmap=colors, vmin=low, vmax=high, aspect="auto", interpolation="none")
     rows, columns = np.nonzero(grid.significant)
     strong = np.abs(grid.values[rows, columns]) > 0.6 * bound
     ax.scatter(columns, rows, s=3.0, c=np.where(strong, "1.0", "0.15"), linewidths=0, zorder=3)
@@ -110,13 +113,34 @@ def heatmap(
     ax.spines[:].set_visible(False)
     figure = ax.get_figure(root=True)
     if figure is not None:
-        beyond = np.nanmax(np.abs(grid.values), initial=0.0) > bound
-        bar = figure.colorbar(image, ax=ax, shrink=0.6, aspect=12, extend="both" if beyond else "neither")
-        bar.set_label(fold_change_label(one_contrast(frame), shrunken=shrunken), fontsize=0.875 * base)
+        shown = grid.values[np.isfinite(grid.values)]
+        over, under = bool((shown > high).any()), bool((shown < low).any())
+        ends = "both" if over and under else "max" if over else "min" if under else "neither"
+        # As high as the map, but no higher than it can be read at a glance.
+        height = ax.get_position().height * figure.get_size_inches()[1]
+        bar = figure.colorbar(image, ax=ax, shrink=min(1.0, _BAR / height), aspect=12, anchor=(0.0, 1.0), extend=ends)
+        bar.locator = MaxNLocator(5)
+        words = one_contrast(frame)
+        label = fold_change_label(shrunken=shrunken) + (f"\n{plain(words)}" if words else "")
+        bar.set_label(label, fontsize=0.875 * base)
         bar.ax.tick_params(labelsize=0.75 * base, width=0.5, length=2)
         bar.outline.set_linewidth(0.4)  # type: ignore[operator]
     ax.set_title(f"dots: {threshold_words(alpha)}", fontsize=0.75 * base, color="0.35", loc="left")
     return finish(ax, title, save, show)
+
+
+def _scale(grid: FoldChangeGrid, bound: float) -> tuple[Colormap, float, float]:
+    """Colours from blue through white at zero to red; one half of them where all changes go one way."""
+    both = mpl.colormaps["RdBu_r"]
+    values = grid.values[np.isfinite(grid.values)]
+    low, high = (float(np.min(values)), float(np.max(values))) if len(values) else (-bound, bound)
+    part, ends = (0.0, 1.0), (-bound, bound)
+    if low >= -_ONE_WAY * bound:
+        part, ends = (0.5, 1.0), (0.0, bound)
+    elif high <= _ONE_WAY * bound:
+        part, ends = (0.0, 0.5), (-bound, 0.0)
+    colors = LinearSegmentedColormap.from_list("fold_change", both(np.linspace(*part, 256)))
+    return colors.with_extremes(bad="0.88", under=both(0.0), over=both(1.0)), *ends
 
 
 def _limit(grid: FoldChangeGrid) -> float:

@@ -11,8 +11,9 @@ from .._errors import InputError
 from ..models.influence import Influence
 from ..models.influence import influence as leave_one_out
 from ._model import fitted_model, name_model
+from ._numbers.samples import natural_key
 from ._shared import documented, finish
-from ._style import COLUMN, DOWN, UP, axes_to_draw, plain
+from ._style import COLUMN, DATA, FLAG, axes_to_draw, plain
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -91,12 +92,14 @@ def influence(
     ax, base = axes_to_draw(ax, (COLUMN, 0.75 + _ROW * n_rows))
     if given:
         n_rows = min(n_rows, max(_room(ax, 0.75 * base), _FEWEST_ROWS))
-    order = values.sort_values(ascending=False, na_position="first").index[:n_rows][::-1]
+    # Ties in the order in which people count.
+    values = values.loc[sorted(values.index, key=natural_key)]
+    order = values.sort_values(ascending=False, na_position="first", kind="stable").index[:n_rows][::-1]
     rows = np.arange(len(order))
     if effect is None:
         cooks = found.cooks_distance.loc[order].to_numpy(dtype=np.float64)
-        ax.hlines(rows, 0.0, cooks, color=DOWN, linewidth=0.9, zorder=2)
-        ax.scatter(cooks, rows, s=12.0, c=np.where(cooks > LARGE, UP, DOWN), linewidths=0, zorder=3)
+        ax.hlines(rows, 0.0, cooks, color=DATA, linewidth=0.9, zorder=2)
+        ax.scatter(cooks, rows, s=12.0, c=np.where(cooks > LARGE, FLAG, DATA), linewidths=0, zorder=3)
         ax.set_xlim(0.0, 1.08 * max(float(np.nanmax(cooks)) if np.isfinite(cooks).any() else 1.0, 1e-12))
         if ax.get_xlim()[1] > LARGE:
             ax.axvline(LARGE, color="0.6", linewidth=0.6, linestyle=(0, (4, 3)), zorder=1)
@@ -107,8 +110,8 @@ def influence(
         whole, half = float(found.whole[effect]), 1.96 * float(found.se[effect])
         ax.axvspan(whole - half, whole + half, color="0.9", linewidth=0, zorder=0)
         ax.axvline(whole, color="0.4", linewidth=0.7, zorder=1)
-        ax.hlines(rows, whole, without, color=DOWN, linewidth=0.9, zorder=2)
-        ax.scatter(without, rows, s=12.0, c=np.where(np.abs(change) > LARGE, UP, DOWN), linewidths=0, zorder=3)
+        ax.hlines(rows, whole, without, color=DATA, linewidth=0.9, zorder=2)
+        ax.scatter(without, rows, s=12.0, c=np.where(np.abs(change) > LARGE, FLAG, DATA), linewidths=0, zorder=3)
         ax.set_xlabel(plain(f"{effect} without each {found.group}"), fontsize=base)
     for row, level in enumerate(order):
         if found.message[level]:

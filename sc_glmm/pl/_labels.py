@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _ANGLES = np.linspace(0.0, 2.0 * np.pi, 16, endpoint=False)
 _GAPS = np.array([3.0, 7.0, 12.0, 18.0, 26.0, 36.0, 48.0, 62.0, 78.0])  # points from the dot to its label
-_LEADER_FROM = 8.0  # points; a nearer label needs no line to its dot
+_LEADER_FROM = 5.0  # points; a nearer label needs no line to its dot
 _PAD = np.array([1.5, 0.5])  # points of air around a label: words side by side need more than words in a column
 _DOT = 1.7  # points: radius of a dot
 _HALO = [
@@ -84,7 +84,7 @@ def place_labels(
             covered[i] = _count(boxes[i], others, _DOT * px)
             if gaps[i] > _LEADER_FROM:
                 end = _end(dot, boxes[i])
-                covered[i] += 0.3 * _passed(dot, end, others, _DOT * px)
+                covered[i] += 0.7 * _passed(dot, end, others, _DOT * px)
                 if taken and _crossed(np.array(taken), dot, end).any():
                     covered[i] = np.inf
         # A covered dot is as bad as fourteen points of way; the sides are easier to read than above or below.

@@ -11,7 +11,16 @@ import numpy.typing as npt
 
 from .._arrays import FloatArray
 from .._errors import InputError
-from ._marks import draw_counts, draw_labels, draw_legend, draw_marks, draw_title, gene_colors, pull_inside
+from ._marks import (
+    draw_counts,
+    draw_labels,
+    draw_legend,
+    draw_marks,
+    draw_title,
+    fold_change_limits,
+    gene_colors,
+    pull_inside,
+)
 from ._numbers.frames import (
     effect_column,
     one_contrast,
@@ -117,8 +126,9 @@ def ma(
 
     ax.axhline(0.0, color="0.6", linewidth=0.6, zorder=1)
     ax.set_xscale("log")
-    handles = draw_marks(ax, x, y, color, significant, status, outside)
-    ax.set_ylim(-1.08 * bound, 1.08 * bound)
+    pointing = np.where(log_fc > 0, "^", "v")
+    handles = draw_marks(ax, x, y, color, significant, status, outside, pointing)
+    ax.set_ylim(*fold_change_limits(y, 0.06))
     ax.set_xlabel("mean count per cell", fontsize=base)
     ax.set_ylabel(fold_change_label(shrunken=shrunken), fontsize=base)
     draw_title(ax, [group, one_contrast(drawn)], base, above=handles)

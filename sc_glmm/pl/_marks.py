@@ -20,8 +20,20 @@ if TYPE_CHECKING:
 
 Words = npt.NDArray[np.str_]
 
-_MARKERS = {"separated": "D", "not_converged": "X"}
+# A separated gene has no counts on one side: nothing bounds its fold change, and its mark points there.
+_SEPARATED = "separated"
+_MARKERS = {"not_converged": "X"}
 _OTHER_MARKER = "s"
+# How much narrower than the other a side of an axis of fold changes may be.
+_NARROWEST = 0.3
+
+
+def fold_change_limits(values: FloatArray, air: float) -> tuple[float, float]:
+    """Both ends of an axis: what is there on each side, around zero, with some `air` relative to the whole."""
+    low, high = max(-float(values.min()), 0.0), max(float(values.max()), 0.0)
+    widest = max(low, high, 1e-3)
+    low, high = max(low, _NARROWEST * widest), max(high, _NARROWEST * widest)
+    return -low - air * (low + high), high + air * (low + high)
 
 
 def gene_colors(log_fc: FloatArray, significant: BoolArray) -> Words:
@@ -37,38 +49,49 @@ def pull_inside(values: FloatArray, bound: float, signs: tuple[str, str]) -> tup
 
 
 def draw_marks(
-    ax: Axes, x: FloatArray, y: FloatArray, color: Words, significant: BoolArray, status: Words, outside: Words
+    ax: Axes,
+    x: FloatArray,
+    y: FloatArray,
+    color: Words,
+    significant: BoolArray,
+    status: Words,
+    outside: Words,
+    pointing: Words,
 ) -> list[Line2D]:
-    """One scatter a kind of mark; returns the legend's entries for the kinds that need words."""
+    """One scatter a kind of mark; returns the legend's entries for the kinds that need words.
+
+    `pointing` is the marker of each gene if it is separated.
+    """
     raster = len(x) > RASTER_FROM
     handles = []
+    marker_of = np.where(status == _SEPARATED, pointing, "o").astype(object)
+    for word in sorted(set(status) - {"ok", _SEPARATED}):
+        marker_of[status == word] = _MARKERS.get(word, _OTHER_MARKER)
     for word in ["ok", *sorted(set(status) - {"ok"})]:
-        kind = (status == word) & (outside == "")
-        marker = "o" if word == "ok" else _MARKERS.get(word, _OTHER_MARKER)
         # Significant genes on top of the others, whatever their status.
         for sign in (False, True):
-            i = kind & (significant == sign)
-            face = color[i] if word == "ok" else "none"
-            edge = "none" if word == "ok" else color[i]
-            size, order = (9.0, 3) if sign else (5.0, 2)
-            ax.scatter(
-                x[i],
-                y[i],
-                s=size,
-                marker=marker,
-                c=face,
-                edgecolors=edge,
-                linewidths=0.5,
-                zorder=order,
-                rasterized=raster,
-            )
+            for marker in sorted(set(marker_of[status == word])):
+                i = (status == word) & (outside == "") & (significant == sign) & (marker_of == marker)
+                ax.scatter(
+                    x[i],
+                    y[i],
+                    s=9.0 if sign else 5.0,
+                    marker=marker,
+                    c=color[i] if word == "ok" else "none",
+                    edgecolors="none" if word == "ok" else color[i],
+                    linewidths=0.5,
+                    zorder=3 if sign else 2,
+                    rasterized=raster,
+                )
         if word != "ok":
-            handles.append(_handle(f"{word.replace('_', ' ')} ({int(np.sum(status == word)):,})", marker))
+            shown = str(marker_of[status == word][0])
+            handles.append(_handle(f"{word.replace('_', ' ')} ({int(np.sum(status == word)):,})", shown))
     for marker in sorted(set(outside) - {""}):
         i = outside == marker
         ax.scatter(x[i], y[i], s=14, marker=marker, c=color[i], linewidths=0, zorder=3, clip_on=False)
     if np.any(outside != ""):
-        handles.append(_handle(f"outside ({int(np.sum(outside != '')):,})", ">", filled=True))
+        shown = str(outside[outside != ""][0])
+        handles.append(_handle(f"beyond the axis ({int(np.sum(outside != '')):,})", shown, filled=True))
     return handles
 
 
@@ -118,7 +141,7 @@ def draw_labels(
     names = drawn["variable"].astype(str).to_numpy()
     by_evidence = np.argsort(drawn["p_value"].to_numpy(float), kind="stable")
     if labels is None:
-        chosen = by_evidence[significant[by_evidence]][:n_labels]
+        chosen = _best_of_both(by_evidence[significant[by_evidence]], color == UP, n_labels)
     else:
         unknown = sorted(set(labels) - set(names))
         if unknown:
@@ -146,3 +169,11 @@ def draw_counts(ax: Axes, color: Words, base: float, places: Sequence[tuple[floa
     for (x, y, side, height), shade, word in zip(places, (DOWN, UP), ("down", "up"), strict=True):
         words = f"{int(np.sum(color == shade)):,} {word}"
         ax.text(x, y, words, transform=ax.transAxes, ha=side, va=height, fontsize=base, color=shade)
+
+
+def _best_of_both(hits: npt.NDArray[np.int64], up: BoolArray, n: int) -> npt.NDArray[np.int64]:
+    """The first n of `hits`, a third of them on either side if there are as many."""
+    least = n // 3
+    kept = [hits[up[hits]][:least], hits[~up[hits]][:least]]
+    rest = hits[~np.isin(hits, np.concatenate(kept))][: max(n - sum(map(len, kept)), 0)]
+    return hits[np.isin(hits, np.concatenate([*kept, rest]))][:n]

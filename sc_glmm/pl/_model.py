@@ -15,10 +15,15 @@ from ._numbers.symbols import name_and_symbol
 from ._style import italic, plain
 
 if TYPE_CHECKING:
+    import pandas as pd
     from anndata import AnnData
     from matplotlib.axes import Axes
 
     from ..models.fitted import MixedFit
+
+
+# Contrasts whose p-values stand above a figure.
+_MOST_CONTRASTS = 4
 
 
 @dataclass(frozen=True)
@@ -120,12 +125,21 @@ def _name_and_title(
 
 
 def evidence(gene: GeneFit) -> str:
-    """``adjusted p = 0.002`` of the only contrast of a gene's test; for a separated gene with its interval's end."""
+    """``adjusted p = 0.002``, a line for each contrast of a gene's test; for a separated gene the interval's end."""
     test = getattr(gene.fit, "test", None)
-    if test is None or len(test) != 1 or not np.isfinite(test["adj_p_value"].iloc[0]):
+    rows = [] if test is None else [(str(words), row) for words, row in test.iterrows() if np.isfinite(row["p_value"])]
+    if not rows:
         return "separated" if gene.separated else ""
-    row = test.iloc[0]
-    words = f"adjusted p = {float(row['adj_p_value']):.2g}"
+    lines = [_one_result(row) for _, row in rows[:_MOST_CONTRASTS]]
+    if len(rows) > 1:
+        short = [plain(words.partition(": ")[2] or words) for words, _ in rows]
+        lines = [f"{words}: {line}" for words, line in zip(short, lines, strict=False)]
+    return "\n".join([*lines, *([f"and {len(rows) - len(lines)} more"] if len(rows) > len(lines) else [])])
+
+
+def _one_result(row: pd.Series) -> str:
+    adjusted = float(row["adj_p_value"])
+    words = f"adjusted p = {adjusted:.2g}" if np.isfinite(adjusted) else f"p = {float(row['p_value']):.2g}"
     if np.isposinf(row["ci_high"]):
         return f"log$_2$ FC > {float(row['ci_low']):.1f} (95 %), {words}"
     if np.isneginf(row["ci_low"]):

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .._errors import InputError
-from ._diagnostics import random_effect_qq, residual_histogram, residual_qq, residuals
+from ._diagnostics import random_effect_qq, residual_histogram, residual_qq, residuals, varying_term
 from ._influence import influence
 from ._model import fitted_model
 from ._shared import documented, write_and_show
@@ -106,6 +106,6 @@ def _draw(fit: MixedFit, term: str | None, seed: int, axes: npt.NDArray[np.objec
     residuals(fit, seed=seed, ax=axes[0])
     residual_histogram(fit, seed=seed, ax=axes[1])
     residual_qq(fit, seed=seed, ax=axes[2])
-    random_effect_qq(fit, ax=axes[3])
+    random_effect_qq(fit, term=varying_term(fit), ax=axes[3])
     residual_qq(fit, kind="marginal", seed=seed, ax=axes[4])
     influence(fit, term=term, ax=axes[5])

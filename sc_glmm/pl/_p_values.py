@@ -17,7 +17,7 @@ from ._numbers.evidence import (
 )
 from ._numbers.frames import require_columns, results_frame, split_sets
 from ._shared import documented, finish, write_and_show
-from ._style import COLUMN, DOWN, FONT, RASTER_FROM, UP, axes_to_draw, panels, plain
+from ._style import COLUMN, DATA, FLAG, FONT, RASTER_FROM, axes_to_draw, panels, plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,14 +80,14 @@ def p_values(
     for one, (name, part) in zip(axes, sets, strict=True):
         p = finite_p_values(part["p_value"].to_numpy(float), plot="p_values")
         shape = p_value_histogram(p, bins)
-        one.stairs(shape.counts, shape.edges, fill=True, color=DOWN, alpha=0.35)
-        one.stairs(shape.counts, shape.edges, color=DOWN, linewidth=0.8)
+        one.stairs(shape.counts, shape.edges, fill=True, color=DATA, alpha=0.35)
+        one.stairs(shape.counts, shape.edges, color=DATA, linewidth=0.8)
         one.axhline(shape.null_count, color="0.25", linewidth=0.7, linestyle=(0, (4, 3)))
         one.set_xlim(0.0, 1.0)
         one.text(
             0.98,
             0.97,
-            _share_words(len(p), shape.null_share),
+            _share_words(len(p), shape.null_share, short=len(axes) > 1),
             transform=one.transAxes,
             ha="right",
             va="top",
@@ -101,10 +101,11 @@ def p_values(
     return _finish(axes, title, save, show)
 
 
-def _share_words(n: int, null_share: float) -> str:
+def _share_words(n: int, null_share: float, *, short: bool) -> str:
     """Storey's estimate errs upwards, so that it is called a bound; one of all genes says nothing."""
     share = f"{100 * null_share:.0f}"
-    return f"{n:,} genes" + (f"\nat most {share} % without effect" if share != "100" else "")
+    words = f"null: $\\leq$ {share} %" if short else f"at most {share} % without effect"
+    return f"{n:,} genes" + (f"\n{words}" if share != "100" else "")
 
 
 @documented
@@ -165,6 +166,8 @@ def qq(
             color="0.15",
         )
         _name(one, name or group or "", base)
+    # The panels share this axis.
+    axes[0].set_xlim(0.0, max(float(one.dataLim.x1) for one in axes) * 1.02)
     _outer_labels(axes, "expected $-$log$_{10}$ p", "observed $-$log$_{10}$ p", base)
     return _finish(axes, title, save, show)
 
@@ -176,13 +179,12 @@ def _draw_quantiles(ax: Axes, shape: Quantiles) -> None:
     raster = len(shape.expected) > RASTER_FROM
     drawn = ~shape.cut
     ax.scatter(
-        shape.expected[drawn], shape.observed[drawn], s=5.0, color=DOWN, linewidths=0, zorder=3, rasterized=raster
+        shape.expected[drawn], shape.observed[drawn], s=5.0, color=DATA, linewidths=0, zorder=3, rasterized=raster
     )
     if shape.cut.any():
         ax.scatter(
-            shape.expected[shape.cut], shape.observed[shape.cut], s=12.0, marker="^", color=UP, linewidths=0, zorder=3
+            shape.expected[shape.cut], shape.observed[shape.cut], s=12.0, marker="^", color=FLAG, linewidths=0, zorder=3
         )
-    ax.set_xlim(0.0, end)
     ax.set_ylim(0.0, 1.06 * float(max(shape.observed[0], shape.expected[0])))
 
 

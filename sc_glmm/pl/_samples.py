@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib.artist import Artist
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from .._arrays import FloatArray
@@ -17,7 +19,7 @@ from ._labels import place_labels
 from ._model import model_and_title
 from ._numbers.samples import SampleMeans, sample_means
 from ._shared import documented, finish
-from ._style import COLUMN, PALETTE, axes_to_draw, plain
+from ._style import COLUMN, DATA, PALETTE, axes_to_draw, plain
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -39,7 +41,7 @@ def samples(
     group: str | None = None,
     by: str | None = None,
     sample: str | None = None,
-    labels: Sequence[str] | None = None,
+    labels: Sequence[str] | bool | None = None,
     log: bool | None = None,
     gene_symbols: str | None = None,
     title: str | None = None,
@@ -68,10 +70,10 @@ def samples(
     sample
         Grouping factor whose levels are the dots; by default the one with most levels.
     labels
-        Names of samples to write beside their dots.
+        Names of samples to write beside their dots; ``True`` for all that have room.
     log
-        Logarithmic vertical axis; by default for counts whose sample means span more than a factor of four. A sample
-        without a count stands on the lower border as an open triangle.
+        Logarithmic vertical axis; by default for counts. A sample without a count stands on the lower border as an
+        open triangle.
     |gene_symbols|
     |drawing|
 
@@ -97,7 +99,7 @@ def samples(
     ax, base = axes_to_draw(ax, (COLUMN, 2.7))
     positive = shape.observed[shape.observed > 0]
     if log is None:
-        log = shape.log and len(positive) > 0 and bool(positive.max() > 4.0 * positive.min())
+        log = shape.log and len(positive) > 0
     floor = _floor(shape) if log else -np.inf
     x = _places(shape)
     _draw_means(ax, shape, floor)
@@ -117,7 +119,7 @@ def samples(
     ax.set_xlabel(plain(shape.by), fontsize=base)
     ax.set_ylabel("mean count per cell" if shape.log else "mean", fontsize=base)
     _draw_titles(ax, shown.title, shown.evidence, base)
-    _draw_legend(ax, shape, base)
+    _draw_legend(ax, shape, base, floor)
     _name_samples(ax, shape, x, floor, labels, base)
     return finish(ax, title, save, show)
 
@@ -126,8 +128,9 @@ def _draw_titles(ax: Axes, title: str, evidence: str, base: float) -> None:
     """The gene on the left and its evidence on the right, a line below where both have no room beside each other."""
     figure = ax.get_figure(root=True)
     room = ax.get_window_extent().width * 72.0 / (figure.dpi if figure is not None else 72.0)
-    crowded = bool(evidence) and base * (0.55 * len(title) + 0.44 * len(evidence)) > room
-    ax.set_title(title + ("\n" if crowded else ""), fontsize=base, loc="left")
+    lines = evidence.splitlines()
+    crowded = len(lines) > 1 or bool(lines) and base * (0.55 * len(title) + 0.44 * len(lines[0])) > room
+    ax.set_title(title + ("\n" * len(lines) if crowded else ""), fontsize=base, loc="left")
     ax.set_title(evidence, fontsize=0.8 * base, color="0.3", loc="right")
 
 
@@ -137,7 +140,7 @@ def dot_area(n_cells: npt.NDArray[np.int64] | FloatArray, largest: float) -> Flo
 
 
 def _color(shape: SampleMeans, i: int) -> str:
-    return PALETTE[int(shape.at[i]) % len(PALETTE)] if shape.levels else PALETTE[0]
+    return PALETTE[int(shape.at[i]) % len(PALETTE)] if shape.levels else DATA
 
 
 def _floor(shape: SampleMeans) -> float:
@@ -169,8 +172,8 @@ def _places(shape: SampleMeans) -> FloatArray:
 def _draw_means(ax: Axes, shape: SampleMeans, floor: float) -> None:
     low, high = np.maximum(shape.low, floor), shape.high
     if not shape.levels:
-        ax.fill_between(shape.line_at, low, high, color=PALETTE[0], alpha=0.15, linewidth=0, zorder=1)
-        ax.plot(shape.line_at, shape.mean, color=PALETTE[0], linewidth=1.4, zorder=2)
+        ax.fill_between(shape.line_at, low, high, color=DATA, alpha=0.15, linewidth=0, zorder=1)
+        ax.plot(shape.line_at, shape.mean, color=DATA, linewidth=1.4, zorder=2)
         return
     for at, mean, lower, upper in zip(shape.line_at, shape.mean, low, high, strict=True):
         color = PALETTE[int(at) % len(PALETTE)]
@@ -205,7 +208,7 @@ def _draw_samples(ax: Axes, shape: SampleMeans, x: FloatArray, floor: float) -> 
             zorder=4,
             clip_on=not none,
         )
-        if abs(shape.conditional[i] - shape.fixed[i]) > 1e-3 * abs(shape.fixed[i]):
+        if _moved(shape)[i]:
             ax.annotate(
                 "",
                 xy=(x[i], shape.conditional[i]),
@@ -221,11 +224,16 @@ def _draw_samples(ax: Axes, shape: SampleMeans, x: FloatArray, floor: float) -> 
             )
 
 
-def _draw_legend(ax: Axes, shape: SampleMeans, base: float) -> None:
-    """Sizes of dots in numbers of cells."""
+def _moved(shape: SampleMeans) -> npt.NDArray[np.bool_]:
+    """Samples whose random effects can be seen."""
+    return np.asarray(np.abs(shape.conditional - shape.fixed) > 1e-3 * np.abs(shape.fixed))
+
+
+def _draw_legend(ax: Axes, shape: SampleMeans, base: float, floor: float) -> None:
+    """Sizes of dots in numbers of cells, and what the other marks are."""
     largest = float(shape.n_cells.max())
     shown = sorted({_round(float(q)) for q in (shape.n_cells.min(), np.sqrt(shape.n_cells.min() * largest), largest)})
-    handles: list[Line2D] = [
+    handles: list[Artist] = [
         Line2D(
             [],
             [],
@@ -239,8 +247,23 @@ def _draw_legend(ax: Axes, shape: SampleMeans, base: float) -> None:
         )
         for n in shown
     ]
+    marks = [
+        (Line2D([], [], color="0.4", linewidth=1.4), "fitted mean"),
+        (Patch(facecolor="0.4", alpha=0.2, linewidth=0), "95 % interval"),
+    ]
+    if _moved(shape).any():
+        arrow = Line2D([], [], linestyle="none", marker=r"$\uparrow$", ms=6.0, mfc="0.2", mec="0.2", mew=0.1)
+        marks.append((arrow, "sample effect"))
+    if (shape.observed <= floor).any():
+        marks.append(
+            (Line2D([], [], linestyle="none", marker="v", ms=3.7, mfc="none", mec="0.4", mew=0.8), "no counts")
+        )
+    if (shape.pair >= 0).any():
+        marks.append((Line2D([], [], color="0.75", linewidth=0.8), f"same {plain(shape.pair_name)}"))
+    for mark, words in marks:
+        mark.set_label(words)
     legend = ax.legend(
-        handles=handles,
+        handles=[*handles, *(mark for mark, _ in marks)],
         title="cells",
         loc="center left",
         bbox_to_anchor=(1.0, 0.5),
@@ -261,18 +284,19 @@ def _round(n: float) -> float:
 
 
 def _name_samples(
-    ax: Axes, shape: SampleMeans, x: FloatArray, floor: float, labels: Sequence[str] | None, base: float
+    ax: Axes, shape: SampleMeans, x: FloatArray, floor: float, labels: Sequence[str] | bool | None, base: float
 ) -> None:
     if not labels:
         return
-    unknown = sorted(set(labels) - set(shape.samples))
+    wanted = set(shape.samples) if isinstance(labels, bool) else set(labels)
+    unknown = sorted(wanted - set(shape.samples))
     if unknown:
         raise InputError(f"labels names samples that are not in the plot: {unknown}; there are {list(shape.samples)}.")
     figure = ax.get_figure(root=True)
     if figure is None:
         return
     figure.draw_without_rendering()
-    chosen = [i for i, name in enumerate(shape.samples) if name in set(labels)]
+    chosen = [i for i, name in enumerate(shape.samples) if name in wanted]
     y = np.maximum(shape.observed, floor)
     place_labels(
         ax,

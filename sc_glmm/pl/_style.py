@@ -10,9 +10,11 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 
-# Colours that people with any colour vision tell apart, in print as well (Okabe and Ito).
-UP, DOWN, REST = "#D55E00", "#0072B2", "#9A9A9A"
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#5A5A5A")
+# Colours that people with any colour vision tell apart, in print as well (Okabe and Ito, Tol). One meaning each:
+UP, DOWN, REST = "#D55E00", "#0072B2", "#9A9A9A"  # significant increase and decrease; not significant
+DATA = "#5A5A5A"  # values without a direction: p-values, residuals, dispersions
+FLAG = "#AA3377"  # to be looked at: an influential sample, a gene more variable than others
+PALETTE = ("#009E73", "#332288", "#E69F00", "#56B4E9", "#CC79A7", "#999933", "#5A5A5A")  # levels of a factor
 COLUMN = 3.35  # inches: 85 mm, one column of a journal page
 PAGE = 7.0  # inches: the width of the page
 FONT = 8.0  # points

@@ -12,7 +12,16 @@ import pandas as pd
 
 from .._arrays import FloatArray
 from .._errors import InputError
-from ._marks import draw_counts, draw_labels, draw_legend, draw_marks, draw_title, gene_colors, pull_inside
+from ._marks import (
+    draw_counts,
+    draw_labels,
+    draw_legend,
+    draw_marks,
+    draw_title,
+    fold_change_limits,
+    gene_colors,
+    pull_inside,
+)
 from ._numbers.frames import (
     one_contrast,
     require_columns,
@@ -52,10 +61,11 @@ def volcano(
 ) -> Axes:
     """Effect against evidence for every gene of one contrast.
 
-    Coloured genes are significant after adjustment; the dashed line is the p-value at which that happens. A gene whose
-    `status` spells trouble (a group with only zeros, no convergence) is drawn hollow, with a marker of its own; a
-    variance estimated as zero is none. A gene that lies outside the axes, with p = 0 or an estimate far beyond all
-    ordinary ones, is drawn as a triangle on the border. Genes without a p-value are not drawn.
+    Coloured genes are significant after adjustment; the dashed line is the p-value at which that happens. A separated
+    gene has no counts in one arm, and nothing bounds its fold change on that side: it is a hollow triangle that points
+    there. Other hollow marks are genes whose fit failed or needs care, by their `status`; a variance estimated as zero
+    needs none. Filled triangles on the border lie beyond the axis (p = 0, or an estimate far beyond all ordinary ones).
+    Genes without a p-value are not drawn.
 
     Parameters
     ----------
@@ -104,7 +114,8 @@ def volcano(
     significant = significant_rows(drawn, alpha)
     color = gene_colors(drawn["log_fc"].to_numpy(float), significant)
 
-    handles = draw_marks(ax, x, y, color, significant, status, outside)
+    pointing = np.where(drawn["log_fc"].to_numpy(float) > 0, ">", "<")
+    handles = draw_marks(ax, x, y, color, significant, status, outside, pointing)
     _set_limits(ax, x, y)
     _draw_threshold(ax, drawn["p_value"].to_numpy(float), significant, alpha, base)
     if min_log_fc is not None:
@@ -136,9 +147,8 @@ def _coordinates(drawn: pd.DataFrame, status: npt.NDArray[np.str_]) -> tuple[Flo
 
 
 def _set_limits(ax: Axes, x: FloatArray, y: FloatArray) -> None:
-    """Both sides as wide, and air above for the labels of the top genes."""
-    bound = 1.06 * max(float(np.abs(x).max()), 1e-3)
-    ax.set_xlim(-bound, bound)
+    """As wide as each side needs, and air for the labels."""
+    ax.set_xlim(*fold_change_limits(x, 0.06))
     top = float(y.max())
     ax.set_ylim(-0.02 * top, 1.14 * top)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -47,8 +48,8 @@ class SampleMeans:
         ``(n,)`` counts over size factors; for a Gaussian response the mean.
     fixed, conditional
         ``(n,)`` the same of the model, without and with the random effects.
-    pair
-        ``(n,)`` code of what joins samples of different levels, such as the donor, or -1.
+    pair, pair_name
+        ``(n,)`` code of what joins samples of different levels, such as the donor, or -1; its column.
     line_at, mean, low, high
         Fitted mean at each level (or along the covariate), other factors averaged and other numbers at their mean,
         with a 95 % interval given the variances. Of a separated gene, means of zero have no interval, and means that
@@ -66,6 +67,7 @@ class SampleMeans:
     fixed: FloatArray
     conditional: FloatArray
     pair: IntArray
+    pair_name: str
     line_at: FloatArray
     mean: FloatArray
     low: FloatArray
@@ -135,6 +137,7 @@ def sample_means(gene: GeneFit, *, by: str | None, sample: str | None) -> Sample
     to_mean = np.exp if log else np.asarray
     conditional = np.bincount(unit, np.where(gene.zero, 0.0, to_mean(eta) * exposure)) / total
     fixed = np.bincount(unit, np.where(gene.zero, 0.0, to_mean(eta_fixed) * exposure)) / total
+    pair, pair_name = _pairs(fit, term, pairs, unit) if levels else (np.full(len(pairs), -1), "")
     line_at, mean, low, high = fitted_line(gene, by, values, levels)
     return SampleMeans(
         by=by,
@@ -145,7 +148,8 @@ def sample_means(gene: GeneFit, *, by: str | None, sample: str | None) -> Sample
         observed=np.bincount(unit, y) / total,
         fixed=fixed,
         conditional=conditional,
-        pair=_pairs(fit, term, pairs, unit) if levels else np.full(len(pairs), -1),
+        pair=pair,
+        pair_name=pair_name,
         line_at=line_at,
         mean=to_mean(mean),
         low=to_mean(low),
@@ -223,8 +227,8 @@ def column_values(fit: MixedFit, name: str) -> tuple[FloatArray, tuple[str, ...]
     return np.asarray(converted, dtype=np.float64), ("False", "True") if column.kind == "bool" else ()
 
 
-def _pairs(fit: MixedFit, term: ReTerm, pairs: IntArray, unit: IntArray) -> IntArray:
-    """Code of the coarser grouping factor that has samples on several levels, -1 where nothing joins them."""
+def _pairs(fit: MixedFit, term: ReTerm, pairs: IntArray, unit: IntArray) -> tuple[IntArray, str]:
+    """Codes and name of the coarser grouping factor that has samples on several levels; -1 where nothing joins them."""
     first = np.zeros(len(pairs), dtype=np.int64)
     first[unit[::-1]] = np.arange(len(unit))[::-1]
     for other in fit.prepared.design.random:
@@ -232,8 +236,8 @@ def _pairs(fit: MixedFit, term: ReTerm, pairs: IntArray, unit: IntArray) -> IntA
         one_each = pd.Series(other.codes).groupby(unit).nunique().max() == 1
         arms = pd.Series(pairs[:, 1]).groupby(codes).nunique()
         if one_each and (arms > 1).any() and len(arms) > 1:
-            return codes
-    return np.full(len(pairs), -1, dtype=np.int64)
+            return codes, other.group
+    return np.full(len(pairs), -1, dtype=np.int64), ""
 
 
 def random_intercepts(gene: GeneFit, *, group: str | None, column: str | None, by: str | None) -> Intercepts:
@@ -259,7 +263,9 @@ def random_intercepts(gene: GeneFit, *, group: str | None, column: str | None, b
     if column not in effects:
         raise InputError(f"column={column!r} is no random effect of {term.group!r}; there are {effects}.")
     frame = frame.reindex(list(term.levels))
-    order = np.argsort(frame[column].to_numpy(float), kind="stable")
+    # Ties, as of levels without data, in the order in which people count.
+    natural = sorted(range(len(term.levels)), key=lambda i: natural_key(term.levels[i]), reverse=True)
+    order = np.array(natural)[np.argsort(frame[column].to_numpy(float)[natural], kind="stable")]
     name, levels, level = _level_of(fit, term, by)
     return Intercepts(
         group=term.group,
@@ -284,3 +290,8 @@ def _level_of(fit: MixedFit, term: ReTerm, by: str | None) -> tuple[str, tuple[s
         if by is not None:
             raise InputError(f"by={by!r} differs within the levels of {term.group!r}; name a factor that does not.")
     return "", (), np.full(len(term.levels), -1, dtype=np.int64)
+
+
+def natural_key(name: str) -> list[tuple[int, int, str]]:
+    """Sorts S2 before S10."""
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", str(name)) if part]

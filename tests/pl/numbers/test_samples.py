@@ -8,7 +8,7 @@ import pytest
 
 import sc_glmm as sg
 from sc_glmm.models.gene import as_gene_fit
-from sc_glmm.pl._numbers.samples import random_intercepts, sample_means
+from sc_glmm.pl._numbers.samples import natural_key, random_intercepts, sample_means
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,9 @@ def test_along_a_number(cells):
 
 def test_random_effects_in_order(fit):
     shape = random_intercepts(as_gene_fit(fit), group=None, column=None, by=None)
-    frame = fit.ranef(cond_var=True)["sample"].sort_values("Intercept")
+    frame = fit.ranef(cond_var=True)["sample"]
+    # Ties, if any, with S10 below S2, so that S2 stands above it in the figure.
+    frame = frame.loc[sorted(frame.index, key=natural_key, reverse=True)].sort_values("Intercept", kind="stable")
     assert shape.group == "sample" and shape.column == "Intercept"
     assert list(shape.names) == list(frame.index)
     np.testing.assert_array_equal(shape.mode, frame["Intercept"])
@@ -112,3 +114,8 @@ def test_names_that_are_not_there(fit):
         random_intercepts(as_gene_fit(fit), group=None, column="x", by=None)
     with pytest.raises(sg.InputError, match="differs within the levels of 'donor'"):
         random_intercepts(as_gene_fit(fit), group="donor", column=None, by="stim")
+
+
+def test_names_in_the_order_in_which_people_count():
+    names = ["SAMP10", "SAMP2", "SAMP1", "b", "3", "12", "a1b10", "a1b9"]
+    assert sorted(names, key=natural_key) == ["3", "12", "SAMP1", "SAMP2", "SAMP10", "a1b9", "a1b10", "b"]
