@@ -220,8 +220,11 @@ def test_genes_without_a_model_are_refused_with_the_reason():
     zero, separated = adata.var_names[:2]
     with pytest.raises(InputError, match="'all_zero'.*no counts"):
         sc_glmm.tl.refit(adata, zero)
-    with pytest.raises(InputError, match="'separated'.*infinite"):
-        sc_glmm.tl.refit(adata, separated)
+    made = sc_glmm.tl.refit(adata, separated)
+    assert np.isinf(made.fixef()["disease[T.AD]"]) and made.limit is not None
+    text = str(made.summary())
+    assert "separation" in text and "Tests of the run" in text
+    assert f"{made.test.p_value.iloc[0]:.4f}" in text or f"{made.test.p_value.iloc[0]:.3g}" in text
     with pytest.raises(InputError, match="is not among the 60 gene names"):
         sc_glmm.tl.refit(adata, "no such gene")
     with pytest.raises(InputError, match="there are no results under key='other'"):

@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from .._design import Design
 from .._engine import entry
 from .._engine.lmm import LmmWork, build_problem, evaluate
 from .._engine.lmm_fit import LmmSolution, one_blas_thread
 from .._errors import InputError
 from .._fit.gaussian import theta_of
-from .._fit.rows import design_rows
-from .._inference.separation import separate
 from .._run.one_gene import OneGene
 from .fitted import MixedFit
 from .glmer import GlmmFit
+from .limit import find_limit
 from .lmer import LmmFit
 from .prepare import Prepared, lay_out
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
-
-# exp(-60) is 1e-26: cells with such an offset have no counts, and say nothing.
-_SILENT = -60.0
 
 
 @dataclass(frozen=True)
@@ -71,26 +66,6 @@ def as_gene_fit(fit: MixedFit) -> GeneFit:
     return GeneFit(fit, fit.prepared.offset, zero, directions)
 
 
-def limit_of_gene(one: OneGene, data: pd.DataFrame, test: pd.DataFrame, reference: Any) -> GeneFit:
-    """The model of a gene, separated or not; arguments as for :func:`model_of_gene`."""
-    separation = one.result.separations.get(0)
-    if separation is None:
-        return as_gene_fit(model_of_gene(one, data, test, reference))
-    zero = _silent_cells(one.cells.design)
-    inside = replace(one, offset=np.where(zero, one.offset + _SILENT, one.offset))
-    fit = model_of_gene(inside, data, test, reference)
-    return GeneFit(fit, one.offset, zero, separation.directions)
-
-
-def _silent_cells(design: Design) -> BoolArray:
-    """``(n_obs,)`` cells whose mean is zero in the limit, by their rows, on whatever grid the fit was made."""
-    rows, y = design_rows(design), design.response
-    if y is None:
-        raise InputError(f"the design of {design.formula.source!r} has no response")
-    found = separate(rows.X, np.bincount(rows.row_of, y, minlength=rows.n_rows) > 0.5)
-    return np.zeros(design.n_obs, dtype=bool) if found is None else ~found.rows[rows.row_of]
-
-
 def model_of_gene(one: OneGene, data: pd.DataFrame, test: pd.DataFrame, reference: Any) -> MixedFit:
     """The fitted model.
 
@@ -122,6 +97,11 @@ def model_of_gene(one: OneGene, data: pd.DataFrame, test: pd.DataFrame, referenc
     if not family.counts:
         return _gaussian(one, prepared, data, y, test, options)
     options |= {"family": family.name, "n_agq": one.model.n_agq}
+    separation, limit, notes = one.result.separations.get(0), None, design.notes
+    if separation is not None:
+        limit = find_limit(prepared, y, None, False, separation.columns)
+    if limit is not None:
+        notes = (*notes, limit.note(design.fixed.names, False))
     return GlmmFit(
         prepared=prepared,
         data=data,
@@ -135,8 +115,9 @@ def model_of_gene(one: OneGene, data: pd.DataFrame, test: pd.DataFrame, referenc
         converged=int(fits.status[0]) == entry.OK,
         n_iter=int(fits.n_iter[0]),
         decrement=float(fits.decrement[0]),
-        notes=design.notes,
+        notes=notes,
         options=options,
+        limit=limit,
         n_agq=one.model.n_agq,
         dispersion=float(np.exp(fits.log_dispersion[0])) if family.has_dispersion else np.nan,
         log_likelihood=float(fits.loglik[0]),

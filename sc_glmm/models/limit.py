@@ -91,7 +91,13 @@ class Limit:
         return 0.0 if found.x is None else float(along @ found.x)
 
 
-def find_limit(prepared: Prepared, y: FloatArray, trials: FloatArray | None, has_trials: bool) -> Limit | None:
+def find_limit(
+    prepared: Prepared,
+    y: FloatArray,
+    trials: FloatArray | None,
+    has_trials: bool,
+    columns: tuple[int, ...] | None = None,
+) -> Limit | None:
     """Look for separation in the fixed effects; None if all estimates are finite.
 
     Parameters
@@ -102,6 +108,8 @@ def find_limit(prepared: Prepared, y: FloatArray, trials: FloatArray | None, has
         ``(n_obs,)`` counts, or shares of successes and numbers of trials (None: one each).
     has_trials
         Whether the response are shares: they can be separated at both ends.
+    columns
+        Columns of X that were fitted in the limit; by default they are chosen here.
 
     Raises
     ------
@@ -126,12 +134,12 @@ def find_limit(prepared: Prepared, y: FloatArray, trials: FloatArray | None, has
             f"the fixed effects of {prepared.design.formula.source!r} predict every outcome, so every coefficient is "
             "infinite: use fewer covariates, or more data"
         )
-    gone = ~found.rows
+    gone, columns = ~found.rows, found.columns if columns is None else columns
     kept = found.rows[base]
     return Limit(
-        inside=_inside(prepared, kept, found.columns),
+        inside=_inside(prepared, kept, columns),
         kept=kept,
-        columns=found.columns,
+        columns=columns,
         ends=np.where(kept, 0.0, np.where(some[base], np.inf, -np.inf)),
         scale=scale,
         directions=found.directions,

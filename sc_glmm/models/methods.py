@@ -13,6 +13,8 @@ from .matrices import get_me as _get_me
 from .matrices import model_matrix as _model_matrix
 from .predict import predict as _predict
 from .predict import simulate as _simulate
+from .r2 import icc as _icc
+from .r2 import r2 as _r2
 from .summary import summarise as _summary
 from .tidy import augment as _augment
 from .tidy import glance as _glance
@@ -36,6 +38,8 @@ class FitMethods(MixedFit):
     update = _update
     influence = _influence
     quantile_residuals = _quantile_residuals
+    r2 = _r2
+    icc = _icc
     varcorr = _varcorr
     model_matrix = _model_matrix
     get_me = _get_me

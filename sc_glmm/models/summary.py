@@ -13,10 +13,23 @@ from .fitted import MixedFit
 from .glmm import GlmmModel
 from .lmm import LmmModel
 from .scales import LINKS
-from .table import abbreviate, aligned, format_column, format_p, format_test, format_together, stars
+from .table import (
+    abbreviate,
+    aligned,
+    format_column,
+    format_p,
+    format_test,
+    format_together,
+    frame_html,
+    frame_text,
+    stars,
+)
 from .varcorr import TermVariance, term_variances
 from .wald import METHODS, ddf_method, single_tests
 
+# What a summary shows of a gene's tests in its run.
+_TEST_COLUMNS = ("coef", "se", "df", "p_value", "adj_p_value", "log_fc", "ci_low", "ci_high")
+_TEST_TITLE = "Tests of the run, which use what all genes say (report these; the rest is this gene's own fit):"
 FAMILY_WORDS = {"poisson": "poisson", "binomial": "binomial", "nb": "negative binomial"}
 
 
@@ -44,6 +57,8 @@ class Summary:
         Observations; levels of each grouping factor.
     fixed
         ``estimate, se, df, stat, p_value`` by name; no `df` for z tests.
+    test
+        For a gene of a run: its tests there, one row per contrast; else None.
     correlation
         ``(p, p)`` of the fixed effects.
     notes
@@ -60,6 +75,7 @@ class Summary:
     nobs: int
     ngrps: dict[str, int]
     fixed: pd.DataFrame
+    test: pd.DataFrame | None
     correlation: pd.DataFrame
     notes: tuple[str, ...]
 
@@ -113,6 +129,7 @@ def summarise(fit: MixedFit, *, ddf: str | None = None) -> Summary:
         nobs=fit.nobs,
         ngrps={str(name): int(n) for name, n in fit.ngrps().items()},
         fixed=fixed,
+        test=None if fit.test is None else fit.test[[c for c in _TEST_COLUMNS if c in fit.test]],
         correlation=correlation,
         notes=_notes(fit),
     )
@@ -285,6 +302,8 @@ def summary_text(summary: Summary) -> str:
     lines.append(aligned(fixed, [True] + [False] * (len(fixed[0]) - 2) + [True]))
     if (summary.fixed["p_value"] < 0.1).any():
         lines += ["---", LEGEND]
+    if summary.test is not None:
+        lines += ["", _TEST_TITLE, frame_text(summary.test)]
     p = len(summary.correlation)
     if 1 < p <= MAX_CORRELATED:
         cells = correlation_cells(summary)
@@ -309,6 +328,8 @@ def summary_html(summary: Summary) -> str:
     parts += ["<p>Scaled residuals</p>", _table(residual_cells(summary))]
     parts += ["<p>Random effects</p>", _table(random_cells(summary)), f"<p>{html.escape(groups_line(summary))}</p>"]
     parts += ["<p>Fixed effects</p>", _table(fixed_cells(summary))]
+    if summary.test is not None:
+        parts += [f"<p>{html.escape(_TEST_TITLE)}</p>", frame_html(summary.test)]
     if 1 < len(summary.correlation) <= MAX_CORRELATED:
         cells = correlation_cells(summary)
         parts += ["<details><summary>Correlation of fixed effects</summary>", _table(cells), "</details>"]

@@ -59,7 +59,10 @@ def update(fit: MixedFit, formula: str | None = None, **changes: Any) -> Any:
 def reduced(fit: MixedFit, gone: Iterable[Hashable], added: str | None = None) -> Any:
     """The model without the terms of these keys, with `added` instead; its notes were shown with the whole model."""
     old = fit.prepared.design.formula
-    terms = {key: text for key, text in keyed_terms(old).items() if key not in set(gone)}
+    gone = set(gone)
+    terms = {key: text for key, text in keyed_terms(old).items() if key not in gone}
+    if added == "1":
+        terms, added = {**terms, term_key(()): "1"}, None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ScGlmmWarning)
         return update(fit, _written(old.response or "", {**terms, **({} if added is None else {"added": added})}))

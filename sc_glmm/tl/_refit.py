@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +44,6 @@ _NO_MODEL = {
     "low_count": "it has fewer counts than min_counts",
     "not_selected": "it was not among the genes= that were tested",
     "error": "no start led to finite values",
-    "separated": "its counts are all zero where some combination of covariates says so, and estimates are infinite",
 }
 # Columns that always do.
 _OF_ALL_GENES = ("adj_p_value", "log_fc_shrunk", "lfsr", "s_value")
@@ -80,7 +78,8 @@ def refit(
         errors of counts are those given the variances, as in the table. ``.test`` is a frame of the gene's tests with
         one row per contrast and the columns of :func:`sc_glmm.get.results`: moderated tests are computed by the prior
         that the run stored. (Adjusted p-values, shrunken effects and the tests ``"ql"``,
-        ``"satterthwaite_moderated"`` and ``"bootstrap"`` come from the table.)
+        ``"satterthwaite_moderated"`` and ``"bootstrap"`` come from the table.) ``summary()`` prints these tests beside
+        the gene's own fit. A separated gene is fitted in the limit of its infinite coefficients.
 
     Raises
     ------
@@ -96,7 +95,7 @@ def refit(
     >>> int(model.ngrps()["sample"])
     8
     """
-    one, data, test, reference = _fit_again(adata, gene, key, group, _NO_MODEL)
+    one, data, test, reference = _fit_again(adata, gene, key, group)
     from ..models.gene import model_of_gene
 
     made: Any = model_of_gene(one, data, test, reference)
@@ -104,16 +103,14 @@ def refit(
 
 
 def refit_in_limit(adata: AnnData | str | os.PathLike[str], gene: str, key: str, group: str | None) -> GeneFit:
-    """As :func:`refit`, but a separated gene is fitted in the limit of its infinite coefficients, for figures."""
-    none = {status: why for status, why in _NO_MODEL.items() if status != "separated"}
-    one, data, test, reference = _fit_again(adata, gene, key, group, none)
-    from ..models.gene import limit_of_gene
+    """As :func:`refit`, with what a figure of a separated gene needs."""
+    from ..models.gene import as_gene_fit
 
-    return limit_of_gene(one, data, test, reference)
+    return as_gene_fit(refit(adata, gene, key=key, group=group))
 
 
 def _fit_again(
-    data_set: AnnData | str | os.PathLike[str], gene: str, key: str, group: str | None, refused: Mapping[str, str]
+    data_set: AnnData | str | os.PathLike[str], gene: str, key: str, group: str | None
 ) -> tuple[OneGene, pd.DataFrame, pd.DataFrame, Any]:
     """The gene fitted as in the run, what its design uses of `obs`, its tests, and the base levels that were given."""
     held, key, obs = modality_with(data_set, key)
@@ -123,7 +120,7 @@ def _fit_again(
     on_disk = isinstance(data_set, str | os.PathLike)
     opened = open_data(data_set if on_disk else held, key, obs, columns_of(options.formula, groupby))
     adata = opened.adata
-    rows = _rows_of(adata, run, gene, key, refused)
+    rows = _rows_of(adata, run, gene, key)
     response = find_response(opened, parsed, spec.counts)
     column = one_column(response.matrix, int(adata.var_names.get_indexer(pd.Index([gene]))[0]))
     if run.log_sizes is None:
@@ -157,7 +154,7 @@ def _fit_again(
     return one, data, table, options.reference
 
 
-def _rows_of(adata: AnnData, run: StoredRun, gene: str, key: str, refused: Mapping[str, str]) -> pd.DataFrame:
+def _rows_of(adata: AnnData, run: StoredRun, gene: str, key: str) -> pd.DataFrame:
     """The gene's rows of the results, after checking that the object is as large as it was."""
     if gene not in adata.var_names:
         near = get_close_matches(str(gene), list(map(str, adata.var_names)), n=1)
@@ -175,8 +172,8 @@ def _rows_of(adata: AnnData, run: StoredRun, gene: str, key: str, refused: Mappi
     if len(rows) == 0:
         raise _changed(key, f"the results have no gene {gene!r}")
     status = str(rows["status"].iloc[0])
-    if status in refused:
-        raise InputError(f"{gene!r} has status {status!r}, so there is no model of it: {refused[status]}")
+    if status in _NO_MODEL:
+        raise InputError(f"{gene!r} has status {status!r}, so there is no model of it: {_NO_MODEL[status]}")
     return rows
 
 

@@ -1,0 +1,185 @@
+"""How much of the variation a model explains: R squared and the intra-class correlation.
+
+Nakagawa, Johnson and Schielzeth (2017), J. R. Soc. Interface 14:20170213, with random slopes by Johnson (2014), Methods
+Ecol. Evol. 5:944.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.special import polygamma
+
+from .._errors import InputError
+from .checks import check_choice
+from .fitted import MixedFit, check_fit
+from .update import reduced, term_key
+
+FloatArray = NDArray[np.float64]
+METHODS = ("lognormal", "trigamma", "delta")
+
+
+@dataclass(frozen=True)
+class VarianceParts:
+    """Variances on the scale of the linear predictor.
+
+    Attributes
+    ----------
+    fixed
+        Variance of ``X beta`` over the observations.
+    random
+        Term -> mean over the observations of ``z' Sigma z``.
+    residual
+        What is left: the residual variance, or that of the distribution with effects of single observations.
+    """
+
+    fixed: float
+    random: dict[str, float]
+    residual: float
+
+    @property
+    def between(self) -> float:
+        """Of all random terms together."""
+        return sum(self.random.values())
+
+    @property
+    def total(self) -> float:
+        """Of everything."""
+        return self.fixed + self.between + self.residual
+
+
+def r2(fit: MixedFit, *, method: Literal["lognormal", "trigamma", "delta"] = "lognormal") -> pd.Series:
+    """Compute the share of the variance that the model explains (Nakagawa and others 2017).
+
+    With the variances of the fixed part (``V_f``), of the random effects (``V_r``) and the rest (``V_e``), all on the
+    scale of the linear predictor::
+
+        marginal = V_f / (V_f + V_r + V_e)      conditional = (V_f + V_r) / (V_f + V_r + V_e)
+
+    ``V_f`` is the variance of ``X beta`` over the observations, ``V_r`` the mean of ``z' Sigma z``. ``V_e`` is sigma^2
+    for measurements, ``pi^2 / 3`` for trials, and for counts, with the mean m of the null model and ``a = 1 / m + phi``
+    (phi = 0 for Poisson): ``log(1 + a)``, ``trigamma(1 / a)`` or a itself.
+
+    Parameters
+    ----------
+    fit
+        The model.
+    method
+        Counts: ``"lognormal"`` (default, as R's performance), ``"trigamma"`` or ``"delta"``. Trials: ``"delta"`` is
+        ``1 / (m (1 - m))`` instead of ``pi^2 / 3``. Without effect for measurements.
+
+    Returns
+    -------
+    ``marginal`` (fixed effects) and ``conditional`` (fixed and random effects).
+
+    Raises
+    ------
+    InputError
+        If the model is separated: its fixed part has no finite variance.
+
+    Examples
+    --------
+    >>> import pandas as pd, sc_glmm
+    >>> mice = pd.DataFrame(
+    ...     {
+    ...         "Weight": [19.8, 21.2, 24.9, 26.2, 17.1, 19.0, 20.9, 22.6],
+    ...         "Dose": [0, 1, 2, 3] * 2,
+    ...         "Strain": pd.Categorical(list("aaaabbbb")),
+    ...     }
+    ... )
+    >>> sc_glmm.lmer("Weight ~ Dose + (1 | Strain)", mice).r2().round(2).to_dict()
+    {'marginal': 0.54, 'conditional': 0.97}
+    """
+    parts = variance_parts(fit, method, "r2")
+    shares = {"marginal": parts.fixed / parts.total, "conditional": (parts.fixed + parts.between) / parts.total}
+    return pd.Series(shares, name="r2")
+
+
+def icc(fit: MixedFit, *, method: Literal["lognormal", "trigamma", "delta"] = "lognormal") -> pd.DataFrame:
+    """Compute the intra-class correlation: the share of the variance between groups (Nakagawa and others 2017).
+
+    With the variances of :func:`r2`: ``adjusted = V_r / (V_r + V_e)``, given the fixed effects, and
+    ``unadjusted = V_r / (V_f + V_r + V_e)``.
+
+    Parameters
+    ----------
+    fit
+        The model.
+    method
+        As for :func:`r2`.
+
+    Returns
+    -------
+    One row per random term, and ``"all"`` of them together; columns ``adjusted`` and ``unadjusted``.
+
+    Raises
+    ------
+    InputError
+        If the model is separated.
+    """
+    parts = variance_parts(fit, method, "icc")
+    rows = {**parts.random, "all": parts.between}
+    within = parts.between + parts.residual
+    return pd.DataFrame(
+        {"adjusted": [v / within for v in rows.values()], "unadjusted": [v / parts.total for v in rows.values()]},
+        index=pd.Index(list(rows), name="term"),
+    )
+
+
+def variance_parts(fit: MixedFit, method: str, function: str) -> VarianceParts:
+    """Split the variance of the linear predictor; the offset is no part of it."""
+    check_fit(fit, function)
+    check_choice("method", method, METHODS)
+    if fit.limit is not None:
+        raise InputError(
+            f"{function}() needs finite estimates, and the model is separated: its fixed part has no variance"
+        )
+    random, single = _random_variances(fit)
+    residual = sum(single.values()) + _distribution_variance(fit, method)
+    return VarianceParts(float(np.var(fit.prepared.design.fixed.X @ fit.beta, ddof=1)), random, residual)
+
+
+def _random_variances(fit: MixedFit) -> tuple[dict[str, float], dict[str, float]]:
+    """Mean variance of each term; those whose levels are single observations apart."""
+    design = fit.prepared.design
+    shared: dict[str, float] = {}
+    single: dict[str, float] = {}
+    for place in fit.prepared.places:
+        term, lam = design.random[place.term], fit.term_lambda(place)
+        variance = float(np.mean(np.sum((term.Z @ lam) ** 2, axis=1)))
+        (single if len(term.levels) == fit.nobs else shared)[term.label] = variance
+    return shared, single
+
+
+def _distribution_variance(fit: MixedFit, method: str) -> float:
+    """Variance of one observation on the scale of the linear predictor."""
+    if fit.family == "gaussian":
+        return fit.sigma**2 * (1.0 if fit.weights is None else float(np.mean(1.0 / fit.weights)))
+    if fit.family == "binomial" and method != "delta":
+        return np.pi**2 / 3.0
+    mean = _null_mean(fit)
+    if fit.family == "binomial":
+        return 1.0 / (mean * (1.0 - mean))
+    a = 1.0 / mean + (float(getattr(fit, "dispersion", 0.0)) if fit.family == "nb" else 0.0)
+    if method == "lognormal":
+        return float(np.log1p(a))
+    return float(polygamma(1, 1.0 / a)) if method == "trigamma" else a
+
+
+def _null_mean(fit: MixedFit) -> float:
+    """Mean of the response in the model with the same random effects and an intercept alone.
+
+    For counts ``exp(eta + V_r / 2)``, averaged over the offsets; for trials the inverse logit of the intercept.
+    """
+    formula = fit.prepared.design.formula
+    fixed = {term_key(term) for term in formula.fixed_terms}
+    null = reduced(fit, fixed, "1")
+    eta = null.fixed_part()
+    if fit.family == "binomial":
+        return float(np.mean(1.0 / (1.0 + np.exp(-eta))))
+    between = sum(sum(part.values()) for part in _random_variances(null))
+    return float(np.mean(np.exp(eta + 0.5 * between)))
