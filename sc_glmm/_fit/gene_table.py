@@ -17,6 +17,13 @@ from .genes import TRUSTED, AllFits, GeneModel, categorical_status, singular_gen
 from .moderated import Moderation, variance_interval, variance_tests
 from .totals import GeneTotals
 
+# Columns that stand for every run, whatever its columns and groups are called.
+FACTS = (
+    ("status", "message", "converged", "singular", "separated", "n_iter", "mean", "pct", "baseMean", "total", "loglik")
+    + ("dispersion", "log_dispersion_se", "dispersion_at_bound", "phi_from_trend", "n_agq", "information")
+    + ("more_variable",)
+)
+
 
 def gene_table(
     model: GeneModel, totals: GeneTotals, result: AllFits, genes: pd.Index, moderation: Moderation | None = None

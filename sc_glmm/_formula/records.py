@@ -172,6 +172,12 @@ class MixedFormula:
     response_atom: Atom | None = field(default=None, repr=False)
 
     @property
+    def right_side(self) -> str:
+        """Everything after ``~``; the response may hold one, in backticks."""
+        stop = 0 if self.response_span is None else self.response_span[1]
+        return self.source[stop:].partition("~")[2]
+
+    @property
     def response_name(self) -> str | None:
         """The left side without backticks if it is a single name, else None."""
         atom = self.response_atom

@@ -16,13 +16,14 @@ from .._errors import InputError
 from .._families.registry import Family
 from .._fit.adjust import adjust_over_groups
 from .._fit.details import details_table
+from .._fit.gene_table import FACTS
 from .._fit.model import get_family
 from .._fit.selection import describe_selection, select_genes
 from .._fit.sizes import CellSizes, given_sizes, library_sizes
 from .._formula import MixedFormula, parse_formula
 from .._hypotheses.records import HypothesisTest
 from .._hypotheses.registry import choose_test
-from .._results import GeneTests
+from .._results import CONTRAST_COLUMNS, GeneTests
 from .options import RunOptions
 from .plan import Plan, plan_groups
 from .recipe import make_recipe
@@ -105,6 +106,11 @@ def validate_request(opened: Opened, options: RunOptions) -> ParsedRequest:
             "which column names the samples, as in 'counts ~ disease + (1|sample)'"
         )
     test = choose_test(options.test, family)
+    if options.groupby in (taken := {"variable", "contrast", *CONTRAST_COLUMNS, *FACTS}):
+        raise InputError(
+            f"groupby={options.groupby!r} is the name of a column of the results, which get a column of that name: "
+            f"rename it in obs (taken are {', '.join(sorted(taken))})"
+        )
     if options.dispersion == "shrunken" and not (family.name == "nb" and test.profiles(family)):
         raise InputError(
             f"dispersion='shrunken' with family={family.name!r} and test={test.name!r}: dispersions are drawn to their "

@@ -207,7 +207,7 @@ def _cells(
     data[name] = y[cells]
     left = name if name.isidentifier() else f"`{name}`"
     design = build_design(
-        parse_formula(f"{left} ~{fitted.partition('~')[2]}"), data, reference=reference, response=True
+        parse_formula(f"{left} ~{parse_formula(fitted).right_side}"), data, reference=reference, response=True
     )
     offset = log_sizes[cells] + (design.offset if design.offset is not None else 0.0)
     return CellGroup("", cells, design, data.reset_index(drop=True), offset), data

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from scipy import sparse
 
 import sc_glmm
-from sc_glmm._errors import ScGlmmWarning
+from sc_glmm._errors import InputError, ScGlmmWarning
 
 PLAIN = {"sample": "sample", "arm": "arm", "kind": "kind", "x": "x"}
 # operators, quotes, brackets, names inside each other, functions, words of Python, our own columns
@@ -116,3 +116,34 @@ def test_names_in_a_linear_mixed_model(names: list[str], levels: list[str]) -> N
     made = of_model(dict(zip(PLAIN, names, strict=False)), levels)
     for one, other in zip(made, EXPECTED["lmer"], strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-7, atol=1e-9)
+
+
+def grouped(names: dict[str, str], by: str, layer: str, levels: list[str] | None) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of a run by groups of cells, and the coefficients of one gene that is fitted again."""
+    adata = ADATA.copy() if levels is None else renamed(ADATA, names, levels)
+    groups = ["first", "second"] if levels is None else levels[-2:]
+    adata.obs[by] = pd.Categorical.from_codes(np.arange(adata.n_obs) // 2 % 2, groups)
+    adata.layers[layer] = adata.X
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ScGlmmWarning)
+        sc_glmm.tl.test(adata, f"`{layer}` {FORMULA.format(**names)}", groupby=by, test="t")
+        fit = sc_glmm.tl.refit(adata, "g3", group=groups[1])
+    table = sc_glmm.get.results(adata, columns="all")
+    return table.select_dtypes("number").to_numpy(dtype=np.float64), fit.beta
+
+
+def test_names_of_groups_and_layers() -> None:
+    levels = ["a/b", "c:d", "e|f", "g~h", "i j", "k'l", 'm"n', "o__p"]
+    expected = grouped(PLAIN, "by", "counts", None)
+    names = {"sample": "x|S", "arm": "~ arm", "kind": "kind/arm", "x": "x ~ y"}
+    for by, layer in (("a/b", "c ~ d"), ("test", "a|b")):
+        for one, other in zip(grouped(names, by, layer, levels), expected, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("by", ["variable", "contrast", "p_value", "status"])
+def test_a_groupby_that_the_table_has_is_refused_before_the_fit(by: str) -> None:
+    adata = ADATA.copy()
+    adata.obs[by] = adata.obs["kind"]
+    with pytest.raises(InputError, match=f"groupby='{by}' is the name of a column of the results"):
+        sc_glmm.tl.test(adata, "~ arm + (1|sample)", groupby=by, test="t")
