@@ -21,7 +21,8 @@ from .ddf import kenward_roger_parts
 from .fitted import MixedFit
 from .prepare import Prepared
 
-# A residual standard deviation below this share of the response is rounding.
+# Rounding: a residual standard deviation below this share of the response, a sum of squares below this share of that of
+# least squares.
 EXACT = 1e-12
 
 
@@ -155,8 +156,17 @@ class LmmModel(MixedFit):
         problem: LmmProblem,
     ) -> Self:
         """Search for the optimum of `problem`, the cross-products of `prepared` and `y`."""
-        _refuse_exact(prepared, y, weights, problem)
-        return cls.build_fit(prepared, data, y, weights, reml, options, problem, fit_lmm(problem, reml=reml))
+        source = prepared.design.formula.source
+        residual = problem.unit * float(np.sqrt(problem.S0[-1, -1] / problem.weight.sum()))
+        if residual <= EXACT * float(np.abs(y).max()):
+            raise InputError(_nothing_left("fixed", source))
+        try:
+            solution = fit_lmm(problem, reml=reml)
+        except FloatingPointError as error:
+            raise InputError(_nothing_left("random", source)) from error
+        if solution.point.r2 <= EXACT * float(problem.S0[-1, -1]):
+            raise InputError(_nothing_left("random", source))
+        return cls.build_fit(prepared, data, y, weights, reml, options, problem, solution)
 
     @classmethod
     def build_fit(
@@ -227,14 +237,11 @@ class LmmModel(MixedFit):
     refitML = refit_ml
 
 
-def _refuse_exact(prepared: Prepared, y: FloatArray, weights: FloatArray | None, problem: LmmProblem) -> None:
-    """Refuse a response without residuals."""
-    residual = problem.unit * float(np.sqrt(problem.S0[-1, -1] / problem.weight.sum()))
-    if residual <= EXACT * float(np.abs(y).max()):
-        raise InputError(
-            f"the fixed effects of {prepared.design.formula.source!r} explain the response completely: there is "
-            "nothing left for a variance; check whether the response stands on the right side too"
-        )
+def _nothing_left(effects: str, formula: str) -> str:
+    return (
+        f"the {effects} effects of {formula!r} explain the response completely: there is nothing left for the residual "
+        "variance. Check whether the response stands on the right side too, and whether each group has several rows"
+    )
 
 
 def _blocks(problem: LmmProblem, solution: LmmSolution) -> tuple[tuple[FloatArray, ...], tuple[FloatArray, ...]]:

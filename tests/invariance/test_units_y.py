@@ -176,3 +176,13 @@ def test_a_gene_of_tiny_values_among_others(frame):
     assert set(table["status"]) == {"ok"}
     np.testing.assert_allclose(table["df"], table["df"].iloc[0], rtol=1e-5)
     np.testing.assert_allclose(table["p_value"], table["p_value"].iloc[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1.0])
+def test_a_response_on_the_right_side(frame, scale):
+    """Random slopes of the response explain it: that is said, instead of an error from below."""
+    some = frame.iloc[:60].assign(y=scale * frame["y"].iloc[:60])
+    with pytest.raises(sc_glmm.InputError, match="the random effects of .* explain the response completely"):
+        sc_glmm.lmer("y ~ (x + y || sample)", some)
+    with pytest.raises(sc_glmm.InputError, match="the fixed effects of .* explain the response completely"):
+        sc_glmm.lmer("y ~ y + (1 | sample)", some.assign(y=scale * some["x"]))
