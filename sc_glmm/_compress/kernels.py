@@ -107,19 +107,6 @@ def _first_from(indices: AnyArray, start: int, end: int, column: int) -> int:
     return start
 
 
-@njit(nogil=True)
-def _add_weights(y: float, i: int, writes: Writes, sums: FloatArray) -> None:
-    """Add a count of cell `i` to the nodes of its row, and of the copies of the row for its covariates."""
-    weight = writes.weight[writes.ptr[i] : writes.ptr[i + 1]]
-    first = writes.first[i]
-    for q in range(writes.x_ptr[i], writes.x_ptr[i + 1]):
-        yx = y * writes.x_weight[q]
-        target = sums[first : first + weight.shape[0]]
-        for k in range(weight.shape[0]):
-            target[k] += yx * weight[k]
-        first += writes.stride[i]
-
-
 @cached(nogil=True)
 def spread_rows(
     stored: Stored,
@@ -145,6 +132,11 @@ def spread_rows(
     for c in range(cells.shape[0]):
         i = cells[c]
         group = group_of[i]
+        weight = writes.weight[writes.ptr[i] : writes.ptr[i + 1]]
+        first = writes.first[i]
+        stride = writes.stride[i]
+        x0 = writes.x_ptr[i]
+        n_x = writes.x_ptr[i + 1] - x0
         end = stored.indptr[matrix_row[c] + 1]
         p = _first_from(stored.indices, stored.indptr[matrix_row[c]], end, first_column)
         while p < end and stored.indices[p] < end_column:
@@ -160,8 +152,55 @@ def spread_rows(
                 over_value_out[n_over] = y
                 n_over += 1
             offset_out[group, g] += y * writes.offset[i]
-            _add_weights(y, i, writes, A[g])
+            for q in range(n_x):
+                yx = y * writes.x_weight[x0 + q]
+                target = A[g, first + q * stride : first + q * stride + weight.shape[0]]
+                for k in range(weight.shape[0]):
+                    target[k] += yx * weight[k]
     return n_over
+
+
+@njit(nogil=True)
+def _spread_column(
+    stored: Stored,
+    p: int,
+    end: int,
+    before: int,
+    g: int,
+    cell_of: IntArray,
+    group_of: IntArray,
+    writes: Writes,
+    A: FloatArray,
+    hist_out: AnyArray,
+    offset_out: FloatArray,
+    over_slot_out: IntArray,
+    over_value_out: FloatArray,
+    n_over: int,
+) -> tuple[int, int]:
+    """Add the counts of gene `g` from place `p` on, in rows before `before`. Returns the next place, and `n_over`."""
+    while p < end and stored.indices[p] < before:
+        i = cell_of[stored.indices[p]]
+        y = np.float64(stored.data[p])
+        p += 1
+        if i < 0 or y == 0.0:
+            continue
+        group = group_of[i]
+        if y <= N_TAIL:
+            hist_out[group, g, int(y)] += 1
+        else:
+            over_slot_out[n_over] = group * A.shape[0] + g
+            over_value_out[n_over] = y
+            n_over += 1
+        offset_out[group, g] += y * writes.offset[i]
+        weight = writes.weight[writes.ptr[i] : writes.ptr[i + 1]]
+        first = writes.first[i]
+        for q in range(writes.x_ptr[i], writes.x_ptr[i + 1]):
+            yx = y * writes.x_weight[q]
+            target = A[g, first : first + weight.shape[0]]
+            for k in range(weight.shape[0]):
+                target[k] += yx * weight[k]
+            first += writes.stride[i]
+    return p, n_over
 
 
 @cached(nogil=True)
@@ -189,25 +228,22 @@ def spread_columns(
         cursor[j] = stored.indptr[columns[j]]
     for block in range(0, cell_of.shape[0], CELLS_PER_BLOCK):
         for j in range(columns.shape[0]):
-            g = genes[j]
-            p = cursor[j]
-            end = stored.indptr[columns[j] + 1]
-            while p < end and stored.indices[p] < block + CELLS_PER_BLOCK:
-                i = cell_of[stored.indices[p]]
-                y = np.float64(stored.data[p])
-                p += 1
-                if i < 0 or y == 0.0:
-                    continue
-                group = group_of[i]
-                if y <= N_TAIL:
-                    hist_out[group, g, int(y)] += 1
-                else:
-                    over_slot_out[n_over] = group * A.shape[0] + g
-                    over_value_out[n_over] = y
-                    n_over += 1
-                offset_out[group, g] += y * writes.offset[i]
-                _add_weights(y, i, writes, A[g])
-            cursor[j] = p
+            cursor[j], n_over = _spread_column(
+                stored,
+                cursor[j],
+                stored.indptr[columns[j] + 1],
+                block + CELLS_PER_BLOCK,
+                genes[j],
+                cell_of,
+                group_of,
+                writes,
+                A,
+                hist_out,
+                offset_out,
+                over_slot_out,
+                over_value_out,
+                n_over,
+            )
     return n_over
 
 
