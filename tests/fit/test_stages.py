@@ -15,6 +15,7 @@ from sc_glmm._fit.cluster import add_stats
 from sc_glmm._fit.compress import plan_passes
 from sc_glmm._fit.sizes import CellSizes, library_sizes, sample_factors, sample_totals
 from sc_glmm._formula import parse_formula
+from sc_glmm._hypotheses.registry import get_test
 from sc_glmm._run.conductor import Conductor, Store
 from sc_glmm._run.memory import MemoryStore
 from sc_glmm._run.options import RunOptions
@@ -120,7 +121,7 @@ class Ranges(Store):
 
 @pytest.mark.parametrize("test", ["eb_lr", "lrt"])
 def test_ranges_of_genes_give_the_tables_of_all_genes(adata, test):
-    counts, task = adata.layers["counts"].tocsc(), Task(RunOptions(FORMULA), FAMILIES["nb"], test)
+    counts, task = adata.layers["counts"].tocsc(), Task(RunOptions(FORMULA), FAMILIES["nb"], get_test(test))
     plans = planned(adata)
     (whole,), _ = conducted(counts, plans, task, adata.var_names, MemoryStore(counts, plans, task))
     store = Ranges(counts, plans[0], task, [(0, 64), (64, 128), (128, 140)])
@@ -139,7 +140,7 @@ def conducted(counts, plans, task, genes, store):
 
 
 def test_the_test_that_is_used_is_said_once(adata):
-    plans, task = planned(adata), Task(RunOptions(FORMULA), FAMILIES["nb"], "eb_lr")
+    plans, task = planned(adata), Task(RunOptions(FORMULA), FAMILIES["nb"], get_test("eb_lr"))
     counts = adata.layers["counts"][:, :20]
     with pytest.warns(sc_glmm.ScGlmmWarning, match="fewer can be"):
         tests, notes = conducted(counts, plans, task, adata.var_names[:20], MemoryStore(counts, plans, task))
