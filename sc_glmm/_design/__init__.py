@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .build import Design, build_design
 from .cond import Condition, cond
-from .contrasts import Contrast, build_contrasts, untestable_terms
+from .contrasts import Contrast, build_contrasts, is_comparison, untestable_terms
 from .ddf import residual_df
 from .estimability import all_terms, check_estimable, confounding, term_hypothesis, unseen, widen
 from .fixed import Factor, FixedDesign
@@ -26,6 +26,7 @@ __all__ = [
     "display_names",
     "finest",
     "group_levels",
+    "is_comparison",
     "residual_df",
     "term_hypothesis",
     "unseen",

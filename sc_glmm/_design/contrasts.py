@@ -18,7 +18,7 @@ from .coding import FloatArray
 from .cond import Condition, cond, condition_contrast, parse_conditions
 from .estimability import TermHypothesis, all_terms, check_estimable, confounding, term_hypothesis, unseen, widen
 from .names import list_some
-from .words import codes_every_level, column_words, combination_words, compared_levels, term_of, term_words
+from .words import codes_every_level, column_words, combination_words, compared_levels, main_effect, term_of, term_words
 
 # What is one contrast by itself; lists may be several.
 _SINGLE = (str, np.ndarray, Condition, pd.Series, pd.DataFrame)
@@ -49,7 +49,7 @@ class Contrast:
     levels: tuple[str, str, str] | None = None
 
 
-def build_contrasts(design: Design, contrasts: Any = None) -> tuple[Contrast, ...]:
+def build_contrasts(design: Design, contrasts: Any = None, *, each_level: bool = False) -> tuple[Contrast, ...]:
     """Make the contrasts to be tested.
 
     Parameters
@@ -78,6 +78,9 @@ def build_contrasts(design: Design, contrasts: Any = None) -> tuple[Contrast, ..
             conditions that are tested jointly.
         an array or a list of numbers
             Weights of the p columns of X.
+    each_level
+        With `contrasts` of None: whether each level of a factor with three or more is compared with the base as well,
+        after the joint test.
 
     Returns
     -------
@@ -89,16 +92,21 @@ def build_contrasts(design: Design, contrasts: Any = None) -> tuple[Contrast, ..
         If a name or level is unknown, or the contrast is zero or cannot be estimated; the message says why.
     """
     if contrasts is None:
-        made = _default(design)
+        made = _default(design, each_level)
         if not made:
             raise DesignError(
                 f"the formula {design.formula.source!r} has nothing but an intercept to test: add a term, or pass "
                 f"contrasts (columns: {list_some(design.fixed.names)})"
             )
     elif isinstance(contrasts, Mapping) and contrasts:
-        made = [replace(_from_any(design, value), name=_key(str(name))) for name, value in contrasts.items()]
+        made = [
+            replace(_from_any(design, value), name=_key(str(name)), words=str(name))
+            for name, value in contrasts.items()
+        ]
     elif isinstance(contrasts, _SINGLE) or _is_triple(design, contrasts) or _is_numbers(contrasts):
         made = [_from_any(design, contrasts)]
+    elif is_comparison(design, contrasts):  # as DESeq2 and PyDESeq2 write it
+        made = [_from_triple(design, *contrasts)]
     elif isinstance(contrasts, Sequence) and len(contrasts):
         made = [_from_any(design, value) for value in contrasts]
     else:
@@ -151,7 +159,7 @@ def untestable_terms(design: Design) -> dict[str, str]:
     return found
 
 
-def _default(design: Design) -> list[Contrast]:
+def _default(design: Design, each_level: bool) -> list[Contrast]:
     """A contrast per term that can be tested; an error if there is none that can be as a whole."""
     labels = [label for label, columns in all_terms(design.fixed).items() if label != "1" and columns]
     refused = untestable_terms(design)
@@ -160,7 +168,28 @@ def _default(design: Design) -> list[Contrast]:
         partly = list_some(repr(label) for label in labels if label not in refused)
         hint = "" if not made else f". What can be tested of {partly} can be asked for by contrasts="
         raise DesignError(f"{next(iter(refused.values()))}{hint}")
+    if each_level:
+        return [one for joint in made for one in (joint, *_each_level(design, joint))]
     return made
+
+
+def _each_level(design: Design, joint: Contrast) -> list[Contrast]:
+    """Each level of a factor against its base, where the term compares several and the data can tell them apart."""
+    factor = main_effect(design, joint.name) if joint.name in design.fixed.terms else None
+    if factor is None or factor.base is None or len(factor.levels) < 3 or not _is_plain_factor(design, factor.name):
+        return []
+    made = []
+    for level in factor.levels:
+        if level != factor.base:
+            try:
+                made.append(_from_triple(design, factor.name, level, factor.base))
+            except DesignError:  # the joint test, or what is left of it, is there
+                continue
+    return made
+
+
+def _is_plain_factor(design: Design, name: str) -> bool:
+    return name in design.columns and design.columns[name].kind == "factor"
 
 
 def _from_text(design: Design, text: str) -> Contrast:
@@ -343,6 +372,24 @@ def _is_triple(design: Design, value: Any) -> bool:
         return False
     names = {*design.fixed.terms, *design.fixed.names}
     return value[0] in design.fixed.factors or not all(isinstance(v, str) and v in names for v in value)
+
+
+def is_comparison(design: Design, value: Any) -> bool:
+    """Whether a list is (factor, level, base) and not three names of terms."""
+    if (
+        not isinstance(value, list)
+        or len(value) != 3
+        or not isinstance(value[0], str)
+        or value[0] not in design.fixed.factors
+    ):
+        return False
+    name, *levels = value
+    return (
+        _is_plain_factor(design, name)
+        and all(isinstance(level, str | int | float | bool) for level in levels)
+        and None not in design.columns[name].find(levels)
+        and not any(level in design.fixed.terms or level in design.fixed.names for level in levels)
+    )
 
 
 def _is_numbers(value: Any) -> bool:

@@ -112,7 +112,7 @@ class RunOptions:
     )
     min_cells: int = _option(0, "Levels of --groupby with fewer cells are skipped.", least=0)
     min_samples: int = _option(0, "Levels of --groupby with fewer samples in an arm are skipped.", least=0)
-    min_counts: int = _option(0, "Genes with fewer counts in all are not tested.", least=0)
+    min_counts: int = _option(10, "Genes with fewer counts in all are not tested; 0 tests all.", least=0)
     dispersion: Literal["ml", "shrunken"] = _option(
         "ml", "Dispersions of the moderated tests: a gene's own, or drawn to their trend.", stored="dispersions"
     )

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from .._arrays import BoolArray, FloatArray, IntArray
-from .._design import Contrast, Design, build_contrasts, build_design, untestable_terms
+from .._design import Contrast, Design, build_contrasts, build_design, is_comparison, untestable_terms
 from .._errors import DesignError
 from .._fit.compress import CellGroup
 from .._fit.constant import drop_constant
@@ -141,9 +141,9 @@ def plan_group(
     asked, not_tested = _available(design, options.contrasts) if name else (options.contrasts, {})
     if asked is None:
         not_tested = untestable_terms(design)
-    contrasts = build_contrasts(design, asked)
+    contrasts = build_contrasts(design, asked, each_level=True)
     design, notes = _with_own_variance(design, contrasts, frame, options)
-    contrasts = build_contrasts(design, asked)
+    contrasts = build_contrasts(design, asked, each_level=True)
     _check_samples(design, contrasts, frame, options.min_samples)
     if dropped:
         notes.append(f"{', '.join(dropped)} does not vary here and was dropped from the formula")
@@ -175,7 +175,7 @@ def _names(formula: MixedFormula) -> set[str]:
 
 def _available(design: Design, contrasts: Any) -> tuple[Any, dict[str, str]]:
     """Of several contrasts those that the cells of a group can tell, and why not the others; a single one must do."""
-    several = isinstance(contrasts, Mapping | list) and len(contrasts) > 1
+    several = isinstance(contrasts, Mapping | list) and len(contrasts) > 1 and not is_comparison(design, contrasts)
     if not several or all(isinstance(value, int | float | np.number) for value in contrasts):
         return contrasts, {}
     items = contrasts.items() if isinstance(contrasts, Mapping) else [(None, value) for value in contrasts]

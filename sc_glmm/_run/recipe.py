@@ -52,7 +52,12 @@ def make_recipe(
 
 
 def summary_line(
-    tests: Sequence[GeneTests], seconds: float, key: str, groupby: str | None, where: str = "adata"
+    tests: Sequence[GeneTests],
+    seconds: float,
+    key: str,
+    groupby: str | None,
+    where: str = "adata",
+    min_counts: int = 0,
 ) -> str:
     """One line: how many genes were tested, how many ended with which status, how long it took, where the results are.
 
@@ -63,7 +68,7 @@ def summary_line(
     tested = sum(int(_has_p_value(group).sum()) for group in tests)
     counts = [
         f"{int(statuses[word]):,} {word.replace('_', ' ')}"
-        for word in ("singular", "separated", "low_count", "all_zero", "not_selected")
+        for word in ("singular", "separated", "all_zero", "not_selected")
         if word in statuses
     ]
     failed = sum(int(statuses.get(word, 0)) for word in ("not_converged", "error"))
@@ -77,6 +82,9 @@ def summary_line(
         levels = f"{len(tests)} level{'s' if len(tests) != 1 else ''}"
         what = f"{tested:,} of {len(tests) * n_genes:,} genes in {levels} of {groupby!r}"
     default = "" if key == "glmm" else f", key={key!r}"
+    if "low_count" in statuses:
+        left_out = f"{int(statuses['low_count']):,} with fewer than {min_counts} counts were left out"
+        what += f" ({left_out}; min_counts=0 tests them)"
     return f"tested {what} in {seconds:.1f} s ({details or ', '.join(counts)}): sc_glmm.get.results({where}{default})"
 
 

@@ -45,7 +45,7 @@ def test(
     within: Literal["heterogeneous", "homogeneous"] = "heterogeneous",
     min_cells: int = 0,
     min_samples: int = 0,
-    min_counts: int = 0,
+    min_counts: int = 10,
     dispersion: Literal["ml", "shrunken"] = "ml",
     adjust: Literal["group", "global"] = "group",
     method: Literal["reml", "ml"] = "reml",
@@ -91,8 +91,10 @@ def test(
     contrasts
         What to test: a term or column, a level (``"AD"``, ``"AD vs ctl"``), a triple ``(factor, level, base)``, a
         difference of :func:`sc_glmm.cond`, or weights of the columns (an array, or a Series by name); a list of these;
-        or a dictionary from names to these, where a list within is tested jointly. Default: every term but the
-        intercept, jointly where it has several columns. A contrast is tested only if the data can tell it from the
+        or a dictionary from names to these, where a list within is tested jointly; the names are kept in all results.
+        Default: every term but the intercept, jointly where it has several columns; each level of a factor with three
+        or more is compared with the base as well. ``["disease", "severe", "mild"]`` (factor, level, base), as DESeq2
+        has it, is one contrast. A contrast is tested only if the data can tell it from the
         other terms; by default, terms that they hide (a disease whose donors are in the formula as well) are left out
         with a warning, and it is an error if no term remains as a whole.
     groupby
@@ -130,8 +132,8 @@ def test(
         Levels of `groupby` with fewer cells, or with fewer samples in an arm of a tested factor (levels of the finest
         grouping factor; in all, for numbers), are skipped. Default 0: no minimum.
     min_counts
-        Genes with fewer counts in all (of the level of `groupby`) are not tested (status ``low_count``). Default 0:
-        every gene is.
+        Genes with fewer counts in all (of the level of `groupby`) are not tested (status ``low_count``): they cannot
+        show a difference, and take most of the time where cells are few. Default 10; 0 tests every gene.
     dispersion
         Which dispersions the moderated tests hold: ``"ml"`` (default), a gene's own estimate; ``"shrunken"``, the
         estimates drawn to their trend over abundance, as far as they are uncertain. With twenty cells a sample or
@@ -239,7 +241,7 @@ def test(
     if not copy:
         hand_over(opened, data, key_added)
     where = "adata" if copy or opened.store is None else "path"
-    logger.info(summary_line(tests, time.perf_counter() - start, key_added, groupby, where))
+    logger.info(summary_line(tests, time.perf_counter() - start, key_added, groupby, where, options.min_counts))
     return adata if copy else None
 
 

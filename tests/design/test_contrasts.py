@@ -77,16 +77,17 @@ def test_two_levels_say_which_way_is_up() -> None:
         (BASIC, ("disease", "ctl", "AD"), "disease_ctl_vs_AD", "disease: ctl vs AD", [[0, -1, 0, 0]]),
         (BASIC, ("disease", "AD", "MCI"), "disease_AD_vs_MCI", "disease: AD vs MCI", [[0, 1, -1, 0]]),
         (BASIC, [("disease", "AD", "MCI")], "disease_AD_vs_MCI", "disease: AD vs MCI", [[0, 1, -1, 0]]),
-        (BASIC, {"k": "age"}, "k", "age: per unit", [[0, 0, 0, 1]]),
-        (BASIC, {"k": [0, 1, 1, 0]}, "k", "disease[T.AD] + disease[T.MCI]", [[0, 1, 1, 0]]),
-        (BASIC, {"k": np.array([0, -1, 0.5, 0])}, "k", "- disease[T.AD] + 0.5 * disease[T.MCI]", [[0, -1, 0.5, 0]]),
+        (BASIC, ["disease", "AD", "MCI"], "disease_AD_vs_MCI", "disease: AD vs MCI", [[0, 1, -1, 0]]),
+        (BASIC, {"k": "age"}, "k", "k", [[0, 0, 0, 1]]),
+        (BASIC, {"k": [0, 1, 1, 0]}, "k", "k", [[0, 1, 1, 0]]),
+        (BASIC, {"k": np.array([0, -1, 0.5, 0])}, "k", "k", [[0, -1, 0.5, 0]]),
         (BASIC, np.array([0, 1, 1, 0]), "contrast", "disease[T.AD] + disease[T.MCI]", [[0, 1, 1, 0]]),
         (BASIC, [0, 1, 1, 0], "contrast", "disease[T.AD] + disease[T.MCI]", [[0, 1, 1, 0]]),
         (
             BASIC,
             {"k": ["age", ("disease", "AD", "MCI")]},
             "k",
-            "age: per unit; disease: AD vs MCI",
+            "k",
             [[0, 0, 0, 1], [0, 1, -1, 0]],
         ),
         (
@@ -285,3 +286,15 @@ def test_nothing_to_test() -> None:
 def test_computed_factors_have_no_triples(source: str, triple: tuple) -> None:
     with pytest.raises(DesignError, match="computed in the formula or used as a number"):
         one(source, triple, reference={})
+
+
+def test_each_level_beside_the_joint_test() -> None:
+    design = design_of("~ disease + sex + age + (1 | sample)", reference={"disease": "ctl", "sex": "F"})
+    made = build_contrasts(design, each_level=True)
+    words = [contrast.words for contrast in made]
+    assert words[:3] == ["disease: any difference between ctl, AD, MCI", "disease: AD vs ctl", "disease: MCI vs ctl"]
+    assert [contrast.levels for contrast in made[1:3]] == [("disease", "AD", "ctl"), ("disease", "MCI", "ctl")]
+    assert len(words) == 5
+    assert len(build_contrasts(design)) == 3
+    # three terms by name stay three contrasts
+    assert len(build_contrasts(design, ["disease", "sex", "age"])) == 3
