@@ -71,6 +71,9 @@ def summary_line(
         for word in ("singular", "separated", "all_zero", "not_selected")
         if word in statuses
     ]
+    if "low_count" in statuses:
+        weak = int(statuses["low_count"])
+        counts.append(f"{weak:,} with fewer than {min_counts} counts were left out; min_counts=0 tests them")
     failed = sum(int(statuses.get(word, 0)) for word in ("not_converged", "error"))
     counts.append(f"{failed:,} failed")
     ratios = [float(group.recipe.get("eigen_ratio", math.nan)) for group in tests]
@@ -82,9 +85,6 @@ def summary_line(
         levels = f"{len(tests)} level{'s' if len(tests) != 1 else ''}"
         what = f"{tested:,} of {len(tests) * n_genes:,} genes in {levels} of {groupby!r}"
     default = "" if key == "glmm" else f", key={key!r}"
-    if "low_count" in statuses:
-        left_out = f"{int(statuses['low_count']):,} with fewer than {min_counts} counts were left out"
-        what += f" ({left_out}; min_counts=0 tests them)"
     return f"tested {what} in {seconds:.1f} s ({details or ', '.join(counts)}): sc_glmm.get.results({where}{default})"
 
 
