@@ -14,7 +14,8 @@ import pytest
 import sc_glmm
 
 FORMULA = "counts ~ disease + (1|sample)"
-COMMAND = "from sc_glmm.cli import app; app()"
+# As the script of the command does; the name tells the package that nobody needs `adata.glmm`.
+COMMAND = "import sys; sys.argv[0] = 'sc-glmm'; from sc_glmm.cli import app; app()"
 # A process that gets a signal when it imports a module, or calls a function of the operating system.
 ON_IMPORT = """
 import os, signal, sys
@@ -54,7 +55,8 @@ def run(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
 def test_a_signal_during_an_import(data, tmp_path, module, number):
     ended = run(ON_IMPORT.format(module=module, number=int(number)), "test", data, FORMULA, "-o", tmp_path / "out.csv")
     assert ended.returncode == 128 + number
-    assert ended.stderr.startswith(("interrupted", "terminated")) and len(ended.stderr.splitlines()) == 1
+    assert ended.stderr.splitlines()[-1].startswith(("interrupted", "terminated"))
+    assert "Traceback" not in ended.stderr
     assert list(tmp_path.iterdir()) == []
 
 

@@ -17,6 +17,8 @@ from .._errors import ScGlmmError, ScGlmmWarning
 from .._io.leftovers import temporary_beside
 from .signals import INTERRUPTED, TERMINATED, Terminated, ending_cleanly
 
+# The ends of what the loader says about a library for which there is no room.
+_NO_ROOM = ("failed to map segment from shared object", "annot allocate memory")
 _PLANS = (DeprecationWarning, PendingDeprecationWarning, FutureWarning)
 
 
@@ -42,10 +44,13 @@ def report_errors() -> Iterator[None]:
             word, code = ("terminated", TERMINATED) if isinstance(error, Terminated) else ("interrupted", INTERRUPTED)
             typer.echo(f"{word}: every file is whole; run the same command again to go on", err=True)
             raise typer.Exit(code) from None
-        except MemoryError as error:
+        except (MemoryError, ImportError) as error:
+            # a library that does not fit under the limit of the address space
+            if isinstance(error, ImportError) and not str(error).rstrip().endswith(_NO_ROOM):
+                raise
             fail(
-                f"there is not enough memory ({error or 'an array could not be made'}); nothing was written. Give a "
-                "smaller --memory-limit, fewer threads with --n-jobs, or run in chunks with --n-chunks"
+                f"there is not enough memory ({str(error) or 'an array could not be made'}); nothing was written. Give "
+                "the process more, or run with a smaller --memory-limit, fewer threads (--n-jobs), or in chunks"
             )
         except OSError as error:
             fail(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))
