@@ -16,8 +16,8 @@ from ._errors import DesignError, FormulaError, InputError, ScGlmmError, ScGlmmW
 
 if TYPE_CHECKING:
     from . import datasets, get, models, pl, pp, tl
+    from ._adata.store import recover
     from ._design import cond
-    from ._io.store import recover
     from .models import anova, emmeans, glmer, lmer, lrtest
     from .tl._compile import compile_kernels
 
@@ -58,7 +58,7 @@ def __getattr__(name: str) -> Any:
     if name == "cond":
         return importlib.import_module(f"{__name__}._design").cond
     if name == "recover":
-        return importlib.import_module(f"{__name__}._io.store").recover
+        return importlib.import_module(f"{__name__}._adata.store").recover
     if name == "compile_kernels":
         return importlib.import_module(f"{__name__}.tl._compile").compile_kernels
     if name == "__version__":

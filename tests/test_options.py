@@ -21,11 +21,11 @@ from typer.testing import CliRunner
 
 import sc_glmm
 from sc_glmm import _hypotheses, cli
+from sc_glmm._adata.stored import read_run
 from sc_glmm._errors import InputError
 from sc_glmm._families.registry import FAMILIES
 from sc_glmm._run.options import RunOptions, about, allowed_words
 from sc_glmm._run.parts.manifest import Manifest
-from sc_glmm._stored import read_run
 
 FORMULA = "counts ~ disease + (1|sample)"
 ROOT = Path(__file__).resolve().parents[1]

@@ -14,8 +14,8 @@ import pytest
 import scipy.sparse as sp
 
 import sc_glmm
-from sc_glmm._io import journal
-from sc_glmm._io.store import Store
+from sc_glmm._adata import journal
+from sc_glmm._adata.store import Store
 
 NOBODY = 65534
 # The rights of nobody, but for reading: Python itself may be in a folder of root.

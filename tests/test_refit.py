@@ -12,9 +12,9 @@ import scipy.sparse as sp
 
 import sc_glmm
 from sc_glmm import InputError
+from sc_glmm._adata.hdf5 import H5Reader
+from sc_glmm._adata.sources import ZarrReader
 from sc_glmm._compress import source
-from sc_glmm._io.hdf5 import H5Reader
-from sc_glmm._io.sources import ZarrReader
 from sc_glmm._results import CONTRAST_COLUMNS
 
 FORMULA = "counts ~ disease + (1|sample)"

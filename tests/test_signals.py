@@ -76,7 +76,7 @@ def test_a_preempted_chunk_keeps_what_is_whole_and_goes_on(data, tmp_path):
 def test_a_file_that_is_being_changed_is_finished_first(data, tmp_path):
     path = tmp_path / "data.h5ad"
     path.write_bytes(data.read_bytes())
-    in_place = "from sc_glmm.{} import journal; journal.COPY_BYTES = 0\n".format("_io")
+    in_place = "from sc_glmm.{} import journal; journal.COPY_BYTES = 0\n".format("_adata")
     dying = ON_CALL.format(function="pwrite", number=int(signal.SIGTERM))
     ended = run(dying + in_place, "test", path, FORMULA, "--test", "lrt", "-o", path, "-q")
     assert ended.returncode == 143, ended.stderr

@@ -19,9 +19,9 @@ import time
 import warnings
 
 import sc_glmm
+from sc_glmm._adata.store import Store
 from sc_glmm._compress.source import read_chunks
 from sc_glmm._fit import run as stages
-from sc_glmm._io.store import Store
 
 REPORT: dict[str, list[float]] = {}
 

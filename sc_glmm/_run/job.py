@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from .._anndata import Opened, Response, cut_note, find_response, groups_of, obs_numbers, write_results
+from .._adata.columns import cut_note, groups_of, obs_numbers
+from .._adata.open import Opened, Response, find_response
+from .._adata.slots import write_results
 from .._design.columns import native
 from .._errors import InputError
 from .._families.registry import Family

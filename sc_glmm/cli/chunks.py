@@ -69,7 +69,7 @@ def run_one_chunk(
 
 def write_into_copy(run: Run, path: Path) -> None:
     """Copy the input to `path` and write the results into the copy, without a matrix in memory."""
-    from .._io.store import Store
+    from .._adata.store import Store
 
     store = run.opened.store
     if store is None or store.is_zarr:

@@ -13,8 +13,8 @@ from typing import NoReturn
 
 import typer
 
+from .._adata.leftovers import temporary_beside
 from .._errors import ScGlmmError, ScGlmmWarning
-from .._io.leftovers import temporary_beside
 from .signals import INTERRUPTED, TERMINATED, Terminated, ending_cleanly
 
 # The ends of what the loader says about a library for which there is no room.

@@ -80,7 +80,7 @@ def _run_lines(adata: AnnData, key: str) -> list[str]:
 
 def read_adata(path: Path, counts: bool) -> AnnData:
     """The file, or all of it but the matrices."""
-    from .._io.store import Store
+    from .._adata.store import Store
 
     if not counts:
         return Store(path).with_results()

@@ -24,7 +24,7 @@ def check_output(out: Path, source: Path | None = None) -> None:
     if source is not None and _is_same(out, source):
         if not os.access(source, os.W_OK):
             raise InputError(f"The input {source} cannot be written to; give another output.")
-        from .._io.store import recover
+        from .._adata.store import recover
 
         recover(source)
         return
@@ -66,7 +66,7 @@ def _is_same(out: Path, source: Path) -> bool:
 
 def write_beside(source: Path, adata: AnnData, key: str, results: pd.DataFrame, out: Path) -> None:
     """Write what a run on a file gave: into this file, a copy of it, or a table."""
-    from .._io.store import Store
+    from .._adata.store import Store
 
     if _is_same(out, source):
         Store(source).write_results(adata, key)

@@ -142,7 +142,7 @@ def _read(path: Path, figure: str, function: Callable[..., Any]) -> Any:
         return _read_table(path, suffix)
     if _draws_a_model(function):
         return path
-    from .._io.store import Store
+    from .._adata.store import Store
 
     return Store(path).with_results()
 

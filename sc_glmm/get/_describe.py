@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from .._mudata import results_in
-from .._stored import read_results
+from .._adata.mudata import results_in
+from .._adata.stored import read_results
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from .._mudata import results_in
-from .._stored import read_fit_info
+from .._adata.mudata import results_in
+from .._adata.stored import read_fit_info
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from .._adata.mudata import results_in
+from .._adata.stored import read_results
 from .._errors import InputError
-from .._mudata import results_in
-from .._stored import read_results
 from ._describe import MAIN_COLUMNS
 
 if TYPE_CHECKING:

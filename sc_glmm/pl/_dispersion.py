@@ -177,8 +177,8 @@ def _facts(
         # A table of results has the facts of a gene once for each contrast.
         info = data.drop_duplicates([c for c in (group_column(data), "variable") if c in data])
     else:
-        from .._mudata import results_in
-        from .._stored import read_prior
+        from .._adata.mudata import results_in
+        from .._adata.stored import read_prior
         from ..get import fit_info
 
         info = fit_info(data, key=key)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from .._anndata import find_response, groups_of, open_data
+from .._adata.columns import groups_of
+from .._adata.open import find_response, open_data
 from .._arrays import FloatArray
 from .._compress.composition import pooled_factors
 from .._compress.size_factors import pseudobulk

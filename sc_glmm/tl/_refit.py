@@ -10,7 +10,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from .._anndata import find_response, groups_of, open_data
+from .._adata.columns import groups_of
+from .._adata.mudata import modality_with
+from .._adata.open import find_response, open_data
+from .._adata.stored import StoredRun, read_run
+from .._adata.tables import columns_of
 from .._compress.size_factors import library_size
 from .._compress.source import one_column
 from .._design import Contrast, Design, build_design
@@ -21,14 +25,11 @@ from .._fit.selection import column_with
 from .._formula import parse_formula
 from .._hypotheses.registry import get_test
 from .._inference.prior import abundance_rank
-from .._io.tables import columns_of
-from .._mudata import modality_with
 from .._results import CONTRAST_COLUMNS, ContrastTable, sd_name
 from .._run.job import find_sizes
 from .._run.one_gene import OneGene, StoredGene, fit_one
 from .._run.options import RunOptions
 from .._run.stored import grid_of, prior_of
-from .._stored import StoredRun, read_run
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -7,14 +7,14 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from .._anndata import check_free, hand_over, open_data
+from .._adata.mudata import modality_of
+from .._adata.open import check_free, hand_over, open_data
+from .._adata.store import recover
+from .._adata.tables import columns_of
 from .._compress.source import Source
 from .._display import logger, warn_notes
 from .._fit.cluster import library_sums
-from .._io.store import recover
-from .._io.tables import columns_of
 from .._latent import factor_notes
-from .._mudata import modality_of
 from .._parallel.resources import resolve_memory, resolve_n_jobs
 from .._run.conductor import Conductor
 from .._run.job import plan_job, put_results, validate_request

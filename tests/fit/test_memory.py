@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import sc_glmm
-from sc_glmm._anndata import open_data
+from sc_glmm._adata.open import open_data
 from sc_glmm._fit.compress import compress_groups
 from sc_glmm._fit.genes import LOW_COUNT, fit_all, leave_out
 from sc_glmm._run.job import plan_job, validate_request

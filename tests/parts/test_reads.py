@@ -8,9 +8,9 @@ import pytest
 import scipy.sparse as sp
 
 import sc_glmm
+from sc_glmm._adata.hdf5 import H5Reader
+from sc_glmm._adata.sources import ZarrReader
 from sc_glmm._compress import source
-from sc_glmm._io.hdf5 import H5Reader
-from sc_glmm._io.sources import ZarrReader
 from sc_glmm._run.options import RunOptions
 from sc_glmm._run.parts import fingerprint
 from sc_glmm._run.parts.chunks import run_chunk

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from ..._adata.journal import sync_folder
+from ..._adata.leftovers import temporary_beside
 from ..._errors import InputError
-from ..._io.journal import sync_folder
-from ..._io.leftovers import temporary_beside
 
 # Deflate at its fastest: statistics are mostly zeros, and a file system is slower than this.
 _LEVEL = 1

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..._anndata import Opened, open_data
+from ..._adata.open import Opened, open_data
+from ..._adata.tables import columns_of
 from ..._arrays import FloatArray
 from ..._compress.size_factors import library_size, pseudobulk
 from ..._compress.source import Source
@@ -17,7 +18,6 @@ from ..._display import logger
 from ..._errors import InputError
 from ..._fit.compress import CompressionPlan, Layout, plan_passes
 from ..._fit.genes import BLOCK
-from ..._io.tables import columns_of
 from ..._parallel.resources import resolve_n_jobs
 from ..job import Job, ParsedRequest, plan_job, validate_request
 from ..options import RunOptions

@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
+from ..._adata.mudata import results_in
 from ..._errors import InputError
-from ..._mudata import results_in
 
 
 def symbols_of(data: Any, key: str, column: str) -> pd.Series:
@@ -25,7 +25,7 @@ def symbols_of(data: Any, key: str, column: str) -> pd.Series:
     if isinstance(data, pd.DataFrame):
         where, table = "the frame", data.drop_duplicates("variable").set_index("variable")
     elif isinstance(data, str | os.PathLike):
-        from ..._io.store import Store
+        from ..._adata.store import Store
 
         where, table = "var", results_in(Store(data).with_results(), key)[0].var
     else:

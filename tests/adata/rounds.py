@@ -1,6 +1,6 @@
 """Rounds of processes that write results into one file at the same time, and are killed at random.
 
-Run as ``python tests/io/rounds.py 200``: so many rounds of two and of three writers for each kind. A round is
+Run as ``python tests/adata/rounds.py 200``: so many rounds of two and of three writers for each kind. A round is
 
 * two or three writers, each under a key of its own or all under the same key, half of them killed at a random moment;
 * a reader that looks at earlier results all the time;
@@ -32,8 +32,8 @@ import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 import scipy.sparse as sp  # noqa: E402
 
-from sc_glmm._io import journal  # noqa: E402
-from sc_glmm._io.store import Store, recover  # noqa: E402
+from sc_glmm._adata import journal  # noqa: E402
+from sc_glmm._adata.store import Store, recover  # noqa: E402
 
 KINDS = ("replaced", "in place", "zarr")
 N_GENES = 300

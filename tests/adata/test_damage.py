@@ -15,7 +15,7 @@ import scipy.sparse as sp
 from typer.testing import CliRunner
 
 from sc_glmm import InputError
-from sc_glmm._io.store import Store
+from sc_glmm._adata.store import Store
 from sc_glmm.cli import app
 
 TEXTS = [

@@ -1,37 +1,27 @@
-"""The only reader and writer of AnnData: where counts, columns and results are."""
+"""An AnnData wherever it is: in memory, backed, lazy, or the path of one; its matrices and what is in them."""
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from ._arrays import FloatArray
-from ._compress.guards import count_problem
-from ._compress.matrix import Matrix
-from ._compress.source import Source
-from ._design.columns import native
-from ._errors import FormulaError, InputError
-from ._formula import MixedFormula
-from ._io.sources import lazy_source
-from ._io.store import Store, results_of
-from ._io.tables import TOTAL_COLUMNS, Columns
-from ._mirror import mirror_of
-from ._results import GeneTests, results_by_group
+from .._compress.guards import count_problem
+from .._compress.matrix import Matrix
+from .._compress.source import Source
+from .._errors import FormulaError, InputError
+from .._formula import MixedFormula
+from .sources import lazy_source
+from .store import Store, results_of
+from .tables import Columns
 
 if TYPE_CHECKING:
     from anndata import AnnData
-
-
-# A matrix with less than this share of the library size was probably cut to some genes.
-CUT_SHARE = 0.8
+from .columns import shown
+from .slots import remove_results
 
 
 @dataclass(frozen=True)
@@ -216,7 +206,7 @@ def find_response(opened: Opened, formula: MixedFormula, counts: bool) -> Respon
         if matrix is None:
             raise InputError(f"there is no layer {wanted!r} and no X; layers: {list(opened.layers)}")
         if wanted not in (None, "X"):
-            notes = (f"there is no layer {wanted!r} (layers: {_some(list(opened.layers))}): X is used",)
+            notes = (f"there is no layer {wanted!r} (layers: {shown(list(opened.layers))}): X is used",)
     if counts:
         problem = count_problem(matrix, probe=isinstance(matrix, Source))
         if problem is not None:
@@ -230,7 +220,7 @@ def find_response(opened: Opened, formula: MixedFormula, counts: bool) -> Respon
 def _where_counts_are(opened: Opened) -> str:
     """What to do about a response that holds no counts."""
     layers = [name for name in opened.layers if count_problem(opened.matrix(name), probe=True) is None]
-    said = f"layers that hold them: {_some(layers)}"
+    said = f"layers that hold them: {shown(layers)}"
     if layers:
         return f"{said}. Put that layer's name on the left side of the formula, as in '{layers[0]} ~ ...'"
     raw = getattr(opened.adata, "raw", None)
@@ -244,151 +234,3 @@ def _where_counts_are(opened: Opened) -> str:
 def _in_memory(matrix: Any) -> Matrix:
     """What is behind a view or a lazy matrix of some other kind; matrices in memory as they are."""
     return matrix.to_memory() if hasattr(matrix, "to_memory") else matrix
-
-
-def _some(names: Sequence[object], n: int = 8) -> str:
-    if not names:
-        return "none"
-    shown = ", ".join(repr(str(name)) for name in names[:n])
-    return shown if len(names) <= n else f"{shown}, ... ({len(names)} in all)"
-
-
-def obs_numbers(adata: AnnData, value: Any, what: str) -> FloatArray:
-    """One number per cell: from a column of obs, a Series that names the cells, or an array in their order.
-
-    Raises
-    ------
-    InputError
-        If the column does not exist, holds no numbers, or the length is wrong. Missing values are left to the caller.
-    """
-    if isinstance(value, str):
-        if value not in adata.obs:
-            near = get_close_matches(value, list(map(str, adata.obs.columns)), n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise InputError(f"{what}={value!r} is no column of obs, which has {_some(list(adata.obs.columns))}.{hint}")
-        value = adata.obs[value]
-    elif isinstance(value, pd.Series):
-        if not value.index.is_unique or not adata.obs_names.isin(value.index).all():
-            raise InputError(f"{what} is a Series that does not name every cell once; index it by adata.obs_names")
-        value = value.reindex(adata.obs_names)
-    try:
-        numbers = np.asarray(pd.to_numeric(pd.Series(np.asarray(value).ravel())), dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{what} does not hold numbers: {error}") from error
-    if len(numbers) != adata.n_obs:
-        raise InputError(f"{what} has {len(numbers)} values, the AnnData {adata.n_obs} cells; give one value per cell")
-    return numbers
-
-
-def cut_note(adata: AnnData, library: FloatArray) -> str | None:
-    """A note if the library sizes are far below those that obs remembers: a matrix cut to some genes."""
-    for column in TOTAL_COLUMNS:
-        if column in adata.obs and pd.api.types.is_numeric_dtype(adata.obs[column]):
-            known = np.asarray(adata.obs[column], dtype=np.float64)
-            good = (known > 0) & np.isfinite(known)
-            share = float(np.median(library[good] / known[good])) if good.any() else 1.0
-            if share < CUT_SHARE:
-                return (
-                    f"the counts of a cell add up to {share:.0%} of obs[{column!r}] (median): the matrix seems to be "
-                    f"cut to some genes, and its sums are poor size factors; pass size_factors={column!r}, or test "
-                    "before cutting"
-                )
-            return None
-    return None
-
-
-def groups_of(adata: AnnData, groupby: str | None) -> tuple[list[tuple[str, NDArray[np.bool_]]], list[str]]:
-    """The groups of cells as (name, mask), and notes; without `groupby` one group of all cells."""
-    if groupby is None:
-        return [("", np.ones(adata.n_obs, dtype=bool))], []
-    if groupby not in adata.obs:
-        near = get_close_matches(groupby, list(map(str, adata.obs.columns)), n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise InputError(f"groupby={groupby!r} is no column of obs, which has {_some(list(adata.obs.columns))}.{hint}")
-    column = native(adata.obs, [groupby])[groupby].astype("category").cat.remove_unused_categories()
-    groups = [(str(level), (column == level).to_numpy(dtype=bool)) for level in column.cat.categories]
-    missing = int(column.isna().sum())
-    return groups, ([f"{missing} cells without a value in obs[{groupby!r}] are in no group"] if missing else [])
-
-
-def write_results(
-    adata: AnnData,
-    key: str,
-    tests: Sequence[GeneTests],
-    recipe: Mapping[str, Any],
-    *,
-    groupby: str | None,
-    details: pd.DataFrame | None,
-    sizes: FloatArray | None = None,
-) -> None:
-    """Put the results where scanpy users look for them; older results under the same key are removed first."""
-    remove_results(adata, key)
-    varm = []
-    if groupby is None:
-        (only,) = tests
-        adata.varm[key] = only.genes.reindex(adata.var_names)
-        for contrast in only.contrasts:
-            table = contrast.table.reindex(adata.var_names)
-            table.insert(0, "variable", table.index.astype(str))
-            table.insert(1, "contrast", contrast.words)
-            name = f"{key}_{contrast.name}"
-            while name in adata.varm:  # that of another run, such as one with key_added="glmm_disease"
-                name += "_"
-            adata.varm[name] = table
-            varm.append(name)
-    else:
-        adata.uns[f"{key}_results"] = results_by_group(tests, groupby)
-    entry: dict[str, Any] = dict(mirror_of(tests, groupby, recipe, _levels(adata, tests, groupby)))
-    entry["params"] = {**entry.get("params", {}), **_plain(recipe), "varm": varm}
-    entry["contrasts"] = list(dict.fromkeys(contrast.words for group in tests for contrast in group.contrasts))
-    if details is not None:
-        entry["details"] = details
-    priors = {str(i): {"group": group.group, **group.arrays} for i, group in enumerate(tests) if group.arrays}
-    if priors:
-        entry["priors"] = priors
-    grids = {str(i): dict(group.grid) for i, group in enumerate(tests) if group.grid}
-    if grids:
-        entry["grids"] = grids
-    if sizes is not None:
-        entry["log_sizes"] = sizes
-    adata.uns[key] = entry
-
-
-def _levels(adata: AnnData, tests: Sequence[GeneTests], groupby: str | None) -> dict[str, list[str]]:
-    """Levels that occur in the columns of obs that hold text or categories, as far as the tests are about them."""
-    obs: pd.DataFrame = adata.obs  # type: ignore[assignment]
-    texts = obs.select_dtypes(exclude=["number", "bool", "datetime", "timedelta"])
-    compared = {contrast.levels[0] for group in tests for contrast in group.contrasts if contrast.levels is not None}
-    out: dict[str, list[str]] = {}
-    for name in texts.columns:
-        if name != groupby and name not in compared:
-            continue
-        column = texts[name].astype("category").cat.remove_unused_categories()
-        out[str(name)] = [str(level) for level in column.cat.categories]
-    return out
-
-
-def remove_results(adata: AnnData, key: str) -> None:
-    """Remove what an earlier run wrote under `key`."""
-    old = adata.uns.get(key)
-    if isinstance(old, Mapping) and isinstance(old.get("params"), Mapping):
-        for name in np.atleast_1d(old["params"].get("varm", [])):
-            if str(name) in adata.varm:
-                del adata.varm[str(name)]
-    if key in adata.varm:
-        del adata.varm[key]
-    adata.uns.pop(f"{key}_results", None)
-    adata.uns.pop(key, None)
-
-
-def _plain(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """What h5ad and zarr can hold: plain values and lists of strings; anything richer as JSON."""
-    out: dict[str, Any] = {}
-    for name, value in recipe.items():
-        if value is None or isinstance(value, str | bool | int | float):
-            out[name] = value
-        elif isinstance(value, list | tuple) and all(isinstance(v, str) for v in value):
-            out[name] = list(value)
-        else:
-            out[name] = json.dumps(value, default=str)
-    return out

@@ -10,8 +10,8 @@ import pytest
 
 import sc_glmm
 from sc_glmm import InputError
-from sc_glmm._io.store import Store
-from sc_glmm._io.tables import Columns, columns_of
+from sc_glmm._adata.store import Store
+from sc_glmm._adata.tables import Columns, columns_of
 
 FORMULA = "counts ~ disease + log(age) + (1|sample)"
 OPTIONS = {"groupby": "kind", "test": "t", "size_factors": "depth", "contrasts": "disease", "progress": False}
@@ -76,7 +76,7 @@ def test_lazy_tables_are_read_by_column_as_well(file):
     if file.suffix == ".zarr":
         pytest.skip("one kind of file will do")
     lazy = ad.experimental.read_lazy(file)
-    opened = sc_glmm._anndata.open_data(lazy, "glmm", columns=columns_of(FORMULA, "kind", None))
+    opened = sc_glmm._adata.open.open_data(lazy, "glmm", columns=columns_of(FORMULA, "kind", None))
     assert set(opened.adata.obs) == USED - {"depth"}
     pd.testing.assert_frame_equal(opened.adata.obs, Store(file).tables().obs[list(opened.adata.obs)], check_names=False)
 

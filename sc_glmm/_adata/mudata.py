@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from ._errors import InputError
-from ._io.store import Store
+from .._errors import InputError
+from .store import Store
 
 
 def is_mudata(data: Any) -> bool:

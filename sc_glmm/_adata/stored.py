@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ._arrays import FloatArray
-from ._errors import InputError
-from ._results import CONTRAST_COLUMNS
+from .._arrays import FloatArray
+from .._errors import InputError
+from .._results import CONTRAST_COLUMNS
 
 if TYPE_CHECKING:
     from anndata import AnnData

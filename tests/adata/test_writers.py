@@ -22,8 +22,8 @@ import scipy.sparse as sp
 
 import sc_glmm
 from sc_glmm import InputError, ScGlmmWarning
-from sc_glmm._io import journal, lock, stage
-from sc_glmm._io.store import Store
+from sc_glmm._adata import journal, lock, stage
+from sc_glmm._adata.store import Store
 
 ROUNDS = Path(__file__).with_name("rounds.py")
 
@@ -209,7 +209,7 @@ def interrupted(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(journal, "COPY_BYTES", 0)
         patch.setattr(journal, "_finish", killed)
-        patch.setattr("sc_glmm._io.store.move_in", killed)
+        patch.setattr("sc_glmm._adata.store.move_in", killed)
         with pytest.raises(SystemExit):
             Store(store).write_results(results(), "glmm")
 

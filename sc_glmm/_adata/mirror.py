@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ._results import ContrastTable, GeneTests
+from .._results import ContrastTable, GeneTests
 
 
 def mirror_of(

@@ -19,9 +19,9 @@ import scipy.sparse as sp
 
 import sc_glmm
 from sc_glmm import InputError
+from sc_glmm._adata import journal, lock
+from sc_glmm._adata.store import Store
 from sc_glmm._compress import count_problem, library_size, source
-from sc_glmm._io import journal, lock
-from sc_glmm._io.store import Store
 
 FORMULA = "counts ~ disease + (1|sample)"
 DISK = {"reference": {"disease": "ctl"}, "progress": False}
@@ -289,8 +289,8 @@ def test_unsorted_indices_are_put_in_order_and_repeated_ones_refused(adata, file
 # bytes of a write that is interrupted are half written.
 KILLED = """
 import os, pickle, sys
-from sc_glmm._io import journal
-from sc_glmm._io.store import Store
+from sc_glmm._adata import journal
+from sc_glmm._adata.store import Store
 
 made = pickle.load(open(sys.argv[1], "rb"))
 

@@ -1,0 +1,1 @@
+"""All that touches AnnData: objects and files, their matrices, tables and results, and the locks of files."""

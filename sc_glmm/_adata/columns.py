@@ -1,0 +1,88 @@
+"""Columns of cells: numbers, groups, and library sizes that were kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from .._arrays import FloatArray
+from .._design.columns import native
+from .._errors import InputError
+from .tables import TOTAL_COLUMNS
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+# A matrix with less than this share of the library size was probably cut to some genes.
+CUT_SHARE = 0.8
+
+
+def shown(names: Sequence[object], n: int = 8) -> str:
+    if not names:
+        return "none"
+    text = ", ".join(repr(str(name)) for name in names[:n])
+    return text if len(names) <= n else f"{text}, ... ({len(names)} in all)"
+
+
+def obs_numbers(adata: AnnData, value: Any, what: str) -> FloatArray:
+    """One number per cell: from a column of obs, a Series that names the cells, or an array in their order.
+
+    Raises
+    ------
+    InputError
+        If the column does not exist, holds no numbers, or the length is wrong. Missing values are left to the caller.
+    """
+    if isinstance(value, str):
+        if value not in adata.obs:
+            near = get_close_matches(value, list(map(str, adata.obs.columns)), n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise InputError(f"{what}={value!r} is no column of obs, which has {shown(list(adata.obs.columns))}.{hint}")
+        value = adata.obs[value]
+    elif isinstance(value, pd.Series):
+        if not value.index.is_unique or not adata.obs_names.isin(value.index).all():
+            raise InputError(f"{what} is a Series that does not name every cell once; index it by adata.obs_names")
+        value = value.reindex(adata.obs_names)
+    try:
+        numbers = np.asarray(pd.to_numeric(pd.Series(np.asarray(value).ravel())), dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{what} does not hold numbers: {error}") from error
+    if len(numbers) != adata.n_obs:
+        raise InputError(f"{what} has {len(numbers)} values, the AnnData {adata.n_obs} cells; give one value per cell")
+    return numbers
+
+
+def cut_note(adata: AnnData, library: FloatArray) -> str | None:
+    """A note if the library sizes are far below those that obs remembers: a matrix cut to some genes."""
+    for column in TOTAL_COLUMNS:
+        if column in adata.obs and pd.api.types.is_numeric_dtype(adata.obs[column]):
+            known = np.asarray(adata.obs[column], dtype=np.float64)
+            good = (known > 0) & np.isfinite(known)
+            share = float(np.median(library[good] / known[good])) if good.any() else 1.0
+            if share < CUT_SHARE:
+                return (
+                    f"the counts of a cell add up to {share:.0%} of obs[{column!r}] (median): the matrix seems to be "
+                    f"cut to some genes, and its sums are poor size factors; pass size_factors={column!r}, or test "
+                    "before cutting"
+                )
+            return None
+    return None
+
+
+def groups_of(adata: AnnData, groupby: str | None) -> tuple[list[tuple[str, NDArray[np.bool_]]], list[str]]:
+    """The groups of cells as (name, mask), and notes; without `groupby` one group of all cells."""
+    if groupby is None:
+        return [("", np.ones(adata.n_obs, dtype=bool))], []
+    if groupby not in adata.obs:
+        near = get_close_matches(groupby, list(map(str, adata.obs.columns)), n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise InputError(f"groupby={groupby!r} is no column of obs, which has {shown(list(adata.obs.columns))}.{hint}")
+    column = native(adata.obs, [groupby])[groupby].astype("category").cat.remove_unused_categories()
+    groups = [(str(level), (column == level).to_numpy(dtype=bool)) for level in column.cat.categories]
+    missing = int(column.isna().sum())
+    return groups, ([f"{missing} cells without a value in obs[{groupby!r}] are in no group"] if missing else [])
