@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from .._arrays import BoolArray, FloatArray
 from .._engine import entry
 from .._engine.lmm import LmmWork, build_problem, evaluate
 from .._engine.lmm_fit import LmmSolution, one_blas_thread
@@ -20,9 +20,6 @@ from .glmer import GlmmFit
 from .limit import find_limit
 from .lmer import LmmFit
 from .prepare import Prepared, lay_out
-
-FloatArray = NDArray[np.float64]
-BoolArray = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

@@ -11,16 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import linprog
 
+from .._arrays import BoolArray, FloatArray
 from .._engine.structure import Block
 from .._errors import InputError
 from .._inference.separation import separate
 from .prepare import Prepared
-
-FloatArray = NDArray[np.float64]
-BoolArray = NDArray[np.bool_]
 
 # Columns are scaled to unit length before anything is compared with this.
 _TOL = 1e-8

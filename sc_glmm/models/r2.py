@@ -11,7 +11,6 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy.special import polygamma
 
 from .._errors import InputError
@@ -19,7 +18,6 @@ from .checks import check_choice
 from .fitted import MixedFit, check_fit
 from .update import reduced, term_key
 
-FloatArray = NDArray[np.float64]
 METHODS = ("lognormal", "trigamma", "delta")
 
 
