@@ -73,6 +73,21 @@ def test_sides_and_minimum_agree_with_one_another(test: str) -> None:
         np.testing.assert_array_equal(plain["ci_low"] > 0.5, beyond["p_value"] < 0.025)
 
 
+@pytest.mark.parametrize(
+    ("kind", "minimum", "words"),
+    [
+        ("two-sided", 0.0, ""),
+        ("two-sided", 0.5, " for |log2 fold change| > 0.5"),
+        ("abs-less", 1.0, " for |log2 fold change| < 1"),
+        ("greater", 0.0, " for log2 fold change > 0"),
+        ("less", 0.25, " for log2 fold change < -0.25"),
+        ("less", 0.0, " for log2 fold change < 0"),
+    ],
+)
+def test_words(kind: str, minimum: float, words: str) -> None:
+    assert Alternative(kind, np.log(2.0) * minimum).words == words
+
+
 def test_wald_is_treat() -> None:
     """McCarthy and Smyth's statistic, computed here from the estimates."""
     table = run(test="wald", min_log_fc=0.7)

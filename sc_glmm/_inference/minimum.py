@@ -44,6 +44,17 @@ class Alternative:
         """Whether it is the test of any difference from zero."""
         return self.kind == "two-sided" and self.minimum == 0.0
 
+    @property
+    def words(self) -> str:
+        """Which effects are looked for, such as `` for |log2 fold change| > 0.5``; empty for any difference."""
+        if self.plain:
+            return ""
+        size = f"{self.minimum / np.log(2.0):.4g}"
+        minus = f"-{size}" if self.minimum > 0.0 else size
+        sides = {"greater": f"log2 fold change > {size}", "less": f"log2 fold change < {minus}"}
+        both = f"|log2 fold change| {'<' if self.kind == 'abs-less' else '>'} {size}"
+        return f" for {sides.get(self.kind, both)}"
+
     def p_value(self, confidence: Confidence) -> FloatArray:
         """``(n_genes,)`` p-values."""
         above, not_above = confidence(self.minimum)

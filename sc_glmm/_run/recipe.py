@@ -58,11 +58,13 @@ def summary_line(
     groupby: str | None,
     where: str = "adata",
     min_counts: int = 0,
+    beyond: str = "",
 ) -> str:
     """One line: how many genes were tested, how many ended with which status, how long it took, where the results are.
 
     With groups, a gene counts once for each of them; the table of details has the counts of each. After a moderated
     test it also says how correlated genes are (:func:`sc_glmm._fit.information.eigen_ratio`), at most over groups.
+    `beyond` says which effects were looked for, if not any.
     """
     statuses = pd.concat([group.genes["status"].astype(str) for group in tests]).value_counts()
     tested = sum(int(_has_p_value(group).sum()) for group in tests)
@@ -85,7 +87,8 @@ def summary_line(
         levels = f"{len(tests)} level{'s' if len(tests) != 1 else ''}"
         what = f"{tested:,} of {len(tests) * n_genes:,} genes in {levels} of {groupby!r}"
     default = "" if key == "glmm" else f", key={key!r}"
-    return f"tested {what} in {seconds:.1f} s ({details or ', '.join(counts)}): sc_glmm.get.results({where}{default})"
+    what, details = f"{what}{beyond}", details or ", ".join(counts)
+    return f"tested {what} in {seconds:.1f} s ({details}): sc_glmm.get.results({where}{default})"
 
 
 def _has_p_value(group: GeneTests) -> pd.Series:

@@ -241,7 +241,8 @@ def test(
     if not copy:
         hand_over(opened, data, key_added)
     where = "adata" if copy or opened.store is None else "path"
-    logger.info(summary_line(tests, time.perf_counter() - start, key_added, groupby, where, options.min_counts))
+    seconds, beyond = time.perf_counter() - start, job.task.alternative.words
+    logger.info(summary_line(tests, seconds, key_added, groupby, where, options.min_counts, beyond))
     return adata if copy else None
 
 
