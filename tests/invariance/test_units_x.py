@@ -51,7 +51,7 @@ def table_of(adata, formula, contrasts, **options) -> pd.DataFrame:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ScGlmmWarning)
         made = sc_glmm.tl.test(adata, formula, contrasts=contrasts, copy=True, **options)
-    return sc_glmm.get.results(made)
+    return sc_glmm.get.results(made, columns="all")
 
 
 def same_tests(one: pd.DataFrame, two: pd.DataFrame, rtol: float = 1e-5) -> None:

@@ -153,7 +153,7 @@ def test_gaussian_genes(frame, formula, form):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ScGlmmWarning)
         sc_glmm.tl.test(adata, formula.replace("y ~", "X ~"), family="gaussian")
-    table = sc_glmm.get.results(adata)
+    table = sc_glmm.get.results(adata, columns="all")
     assert set(table["status"]) == {"ok"}
     for _, rows in table.groupby("contrast", observed=True):
         first = rows.iloc[0]
@@ -172,7 +172,7 @@ def test_a_gene_of_tiny_values_among_others(frame):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ScGlmmWarning)
         sc_glmm.tl.test(adata, MODELS["intercept"].replace("y ~", "X ~"), family="gaussian", contrasts="age")
-    table = sc_glmm.get.results(adata)
+    table = sc_glmm.get.results(adata, columns="all")
     assert set(table["status"]) == {"ok"}
     np.testing.assert_allclose(table["df"], table["df"].iloc[0], rtol=1e-5)
     np.testing.assert_allclose(table["p_value"], table["p_value"].iloc[0], rtol=1e-5)
