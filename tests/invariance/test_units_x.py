@@ -120,7 +120,7 @@ def frame_of(seed: int = 5) -> pd.DataFrame:
     arm = rng.choice(list("abcd"), n, p=[0.4, 0.3, 0.2, 0.1])
     site = np.array(list("uvw"))[block % 3]
     x, age = rng.normal(size=n), rng.uniform(20.0, 70.0, 14)[block]
-    effects = rng.normal(size=(14, 2)) * [1.0, 0.4]
+    effects = rng.normal(size=(14, 2)) * [1.0, 0.9]
     y = effects[block, 0] + (0.3 + effects[block, 1]) * x + 0.4 * (arm == "b") + rng.normal(size=n)
     frame = {
         "y": y,
