@@ -18,7 +18,7 @@ from pathlib import Path
 from sc_glmm._engine import entry, profile
 from sc_glmm._families.cache import is_compiled, is_kept
 
-_COMMAND = "from sc_glmm._engine.fit import compile_profiles; compile_profiles()"
+_COMMAND = "from sc_glmm._engine.grid_profiles import compile_profiles; compile_profiles()"
 
 _child: subprocess.Popen[bytes] | None = None
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._arrays import FloatArray, IntArray
-from .._engine.fit import GeneFits, GeneStats, Structure, profile_genes
+from .._engine.fit import GeneFits, GeneStats, Structure
+from .._engine.grid_profiles import profile_genes
 from .._engine.structure import centred_basis
 from .genes import GeneModel
 

@@ -10,7 +10,7 @@ from scipy.stats import chi2
 
 from .._arrays import BoolArray, FloatArray, IntArray
 from .._design import finest
-from .._engine.fit import Profiles
+from .._engine.grid_profiles import Profiles
 from .._inference.prior import VariancePrior, abundance_rank, fit_prior, posterior_weights
 from .._inference.quasi import scaled_t, squeeze
 from .genes import AllFits, GeneModel

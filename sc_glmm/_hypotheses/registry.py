@@ -16,8 +16,8 @@ def get_test(name: str) -> HypothesisTest:
     if test is None:
         if name not in names():
             raise InputError(f"test={name!r}: allowed are {', '.join(map(repr, names()))}")
-        test = import_module(f"{__package__}.tests.{name}").TEST
-        assert isinstance(test, HypothesisTest)
+        found: HypothesisTest = import_module(f"{__package__}.tests.{name}").TEST
+        return found
     return test
 
 

@@ -10,7 +10,7 @@ import pytest
 
 import sc_glmm
 from sc_glmm._engine import profile, warm
-from sc_glmm._engine.fit import compile_profiles
+from sc_glmm._engine.grid_profiles import compile_profiles
 
 
 class Child:

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from ..._compress import CountStats, GaussianStats
 from ..._design import Design
-from ..._engine.fit import GeneFits, GeneStats, Profiles
+from ..._engine.fit import GeneFits, GeneStats
+from ..._engine.grid_profiles import Profiles
 from ..._families.nb import N_TAIL
 from ..._fit.compress import Layout
 from ..._fit.gaussian import GaussianParts

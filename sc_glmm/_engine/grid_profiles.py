@@ -1,0 +1,190 @@
+"""Profile a block of genes over a grid of the variances: plain arrays in, plain arrays out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import solve_triangular
+
+from sc_glmm._engine import profile, warm
+from sc_glmm._engine.fit import GeneStats, Structure, build_structure, gauss_hermite
+from sc_glmm._engine.laplace.profile_records import ProfileOut, ProfileTask
+from sc_glmm._engine.laplace.records import Likelihood, Nodes
+from sc_glmm._engine.rowwise import rowwise
+from sc_glmm._engine.structure import Block
+from sc_glmm._families.nb import N_TAIL
+from sc_glmm._families.registry import FAMILIES, Family
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Profiles:
+    """Profiles of a block of genes over a grid of covariance parameters, on the user's scale; NaN where `ok` is false.
+
+    Attributes
+    ----------
+    ell
+        ``(n_genes, n_grid)`` log likelihood maximised over beta (without the constants of a gene).
+    log_det
+        ``(n_genes, n_grid)`` log det of the information of the scaled beta.
+    beta
+        ``(n_genes, n_grid, p)``.
+    delta, var
+        ``(n_genes, n_contrasts, n_grid)`` estimate of a contrast of one row, and its variance at the node.
+    root, star
+        ``(n_genes, n_contrasts, n_grid)`` signed root of the likelihood ratio, and r*; for a contrast of several rows
+        the likelihood ratio statistic, twice.
+    rss
+        ``(n_genes, n_grid)`` weighted residual sum of squares.
+    ok
+        ``(n_genes,)``.
+    """
+
+    ell: FloatArray
+    log_det: FloatArray
+    beta: FloatArray
+    delta: FloatArray
+    var: FloatArray
+    root: FloatArray
+    star: FloatArray
+    rss: FloatArray
+    ok: NDArray[np.bool_]
+
+
+# Nodes a row must have on average for a table to pay.
+_TABLE_PAYS = 3.0
+
+
+def profile_genes(
+    structure: Structure,
+    nodes: Nodes,
+    stats: GeneStats,
+    family: Family,
+    *,
+    log_dispersion: FloatArray,
+    beta: FloatArray,
+    grid: FloatArray,
+    contrasts: Sequence[FloatArray],
+    idle: Sequence[bool] | None = None,
+    n_agq: int = 1,
+    start_node: int | None = None,
+) -> Profiles:
+    """Profile every gene over a grid of covariance parameters.
+
+    Parameters
+    ----------
+    structure, nodes, stats, family
+        As for :func:`fit_genes`.
+    log_dispersion
+        ``(n_genes,)`` held.
+    beta
+        ``(n_genes, p)`` where to start; NaN for genes to be left out.
+    grid
+        ``(n_grid, n_theta)`` covariance parameters of the arrow's columns, largest variance first.
+    contrasts
+        ``(q, p)`` each.
+    idle
+        Contrasts that the variances on the grid do not matter for: they are tested at each gene's likeliest node.
+    n_agq
+        Quadrature nodes; more than one only for one block of one column.
+    start_node
+        For a grid of one variance: follow each gene's likelihood from this node as far as it counts, instead of
+        looking at all nodes. What is left out has likelihoods that round to zero, and its neighbours' numbers.
+    """
+    warm.wait()
+    arrow, scaling, p = structure.arrow, structure.scaling, structure.n_beta
+    coordinates = [_coordinates(L, scaling.R) for L in contrasts]
+    bases = np.stack([np.eye(p), *(B for B, _ in coordinates)])
+    scaled = rowwise(beta, np.ascontiguousarray(scaling.R.T))
+    start = np.zeros((len(stats), arrow.q + p))
+    start[:, arrow.q :] = np.nan_to_num(scaled)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        level = np.log(stats.A.sum(axis=1) / np.sum(nodes.ec * nodes.weight))
+    task = ProfileTask(
+        use_table=bool(family.counts and len(nodes.ec) >= _TABLE_PAYS * len(arrow.XZ)),
+        log_phi=np.ascontiguousarray(log_dispersion),
+        beta_start=scaled,
+        v_start=start,
+        level=level,
+        grid=np.ascontiguousarray(grid),
+        start_node=-1 if start_node is None else int(start_node),
+        bases=bases,
+        inverses=np.ascontiguousarray(np.linalg.inv(bases)),
+        n_tested=np.array([0, *(len(L) for L in contrasts)], dtype=np.int64),
+        idle=np.array([False, *(idle or [False] * len(contrasts))], dtype=np.bool_),
+    )
+    out = _room_for_profiles(len(stats), len(contrasts), len(grid), p)
+    like = Likelihood(family.code, family.has_dispersion, False)
+    profile.profile_block(like, arrow, nodes, stats.table(), gauss_hermite(n_agq), task, out)
+    done = out.ok.astype(bool)
+    for array in out[:-1]:
+        array[~done] = np.nan
+    unit = np.array([length for _, length in coordinates])[:, None]
+    return Profiles(
+        ell=out.ell,
+        log_det=out.log_det,
+        beta=scaling.beta(out.beta),
+        delta=out.delta * unit,
+        var=out.var * unit**2,
+        root=out.root,
+        star=out.star,
+        rss=out.rss,
+        ok=done,
+    )
+
+
+def _room_for_profiles(n_genes: int, n_contrasts: int, n_grid: int, p: int) -> ProfileOut:
+    shape = (n_genes, n_contrasts, n_grid)
+    return ProfileOut(
+        ell=np.full((n_genes, n_grid), np.nan),
+        log_det=np.full((n_genes, n_grid), np.nan),
+        beta=np.full((n_genes, n_grid, p), np.nan),
+        delta=np.full(shape, np.nan),
+        var=np.full(shape, np.nan),
+        root=np.full(shape, np.nan),
+        star=np.full(shape, np.nan),
+        rss=np.full((n_genes, n_grid), np.nan),
+        ok=np.zeros(n_genes, dtype=np.int64),
+    )
+
+
+def compile_profiles() -> None:
+    """Compile (or load) the profiles, by profiling four cells of one gene."""
+    X = np.array([[1.0, 0.0], [1.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+    block = Block(np.arange(4, dtype=np.int64), 4, np.ones((4, 1)), (1,))
+    stats = GeneStats(
+        A=np.array([[2.0, 3.0, 1.0, 4.0]]),
+        tail=np.zeros((1, N_TAIL)),
+        over_ptr=np.zeros(2, dtype=np.int64),
+        over_value=np.zeros(0),
+        over_count=np.zeros(0),
+        extra=np.zeros((1, 4)),
+        const=np.zeros(1),
+    )
+    profile_genes(
+        build_structure(X, (block,), np.ones(4)),
+        Nodes(np.arange(5, dtype=np.int64), np.ones(4), np.ones(4)),
+        stats,
+        FAMILIES["nb"],
+        log_dispersion=np.zeros(1),
+        beta=np.array([[0.5, 0.3]]),
+        grid=np.array([[0.3], [0.0]]),
+        contrasts=[np.array([[0.0, 1.0]])],
+    )
+
+
+def _coordinates(L: FloatArray, R: FloatArray) -> tuple[FloatArray, float]:
+    """``B`` with ``scaled beta = B c``, the first coordinates of c being zero where ``L beta`` is, and a length.
+
+    For one row ``L beta`` is the length times the first coordinate: the search does not see the unit of a contrast.
+    """
+    scaled = solve_triangular(R, L.T, trans="T", lower=False).T
+    length = np.sqrt(np.sum(scaled**2, axis=1))
+    even = scaled / length[:, None]
+    _, _, vt = np.linalg.svd(even, full_matrices=True)
+    return np.ascontiguousarray(np.hstack([np.linalg.pinv(even), vt[len(L) :].T])), float(length[0])
