@@ -85,4 +85,4 @@ def test_it_is_unknown_afterwards() -> None:
 
 
 def test_a_test_gives_what_the_table_reads() -> None:
-    assert set(MixtureTest.__dataclass_fields__) == {"coef", "se", "low", "high", "stat", "p_value", "df"}
+    assert set(MixtureTest.__dataclass_fields__) == {"coef", "se", "low", "high", "stat", "p_value", "df", "confidence"}

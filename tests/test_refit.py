@@ -216,7 +216,7 @@ def test_genes_without_a_model_are_refused_with_the_reason():
     counts[:, 0] = 0
     counts[(adata.obs["disease"] == "ctl").to_numpy(), 1] = 0
     adata.layers["counts"] = sp.csr_matrix(counts)
-    run(adata, reference=CTL)
+    run(adata, reference=CTL, min_counts=0)
     zero, separated = adata.var_names[:2]
     with pytest.raises(InputError, match="'all_zero'.*no counts"):
         sc_glmm.tl.refit(adata, zero)

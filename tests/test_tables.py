@@ -14,7 +14,7 @@ FORMULA = "counts ~ disease + (1|sample)"
 
 @pytest.fixture(scope="module")
 def adata():
-    made = sc_glmm.datasets.simulate(n_samples=8, n_cells=500, n_genes=60, n_cell_types=2, seed=12)
+    made = sc_glmm.datasets.simulate(n_samples=8, n_cells=500, n_genes=80, n_cell_types=2, seed=12)
     sc_glmm.tl.test(made, FORMULA, reference={"disease": "ctl"}, groupby="cell_type")
     return made
 

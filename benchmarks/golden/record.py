@@ -55,7 +55,6 @@ def _plain(frame: pd.DataFrame) -> Record:
 
 def record(path: Path, only: list[str]) -> None:
     """Make the runs and write the record."""
-    logging.getLogger("sc_glmm").setLevel(logging.ERROR)
     made: Record = {"python": platform.python_version(), "numpy": np.__version__, "only": only, "runs": {}}
     for name, run in (*genes.runs(), *frames.runs()):
         if only and not any(fnmatch.fnmatch(name, pattern) for pattern in only):
@@ -172,4 +171,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    logging.getLogger("sc_glmm").setLevel(logging.ERROR)
     sys.exit(main())

@@ -221,4 +221,5 @@ def _contains(design: Design, large: str, small: str) -> bool:
 def _sum_atom(design: Design, atom: Atom) -> str:
     factor = design.fixed.factors.get(atom.text)
     treated = atom.kind == "column" and factor is not None and factor.base is not None
-    return f"C({atom}, contr.sum)" if treated else str(atom)
+    # inside a function a name with a dot needs backticks, too
+    return f"C(`{atom.text}`, contr.sum)" if treated else str(atom)

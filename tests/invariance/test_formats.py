@@ -119,4 +119,10 @@ def test_chunks_of_genes(adata, tables, tmp_path, run, n_chunks):
             opened = open_run(Path(tmp_path / "parts"), data, options, n_chunks)
             run_chunk(opened, opened.stages[0], chunk)
         made = combine(Path(tmp_path / "parts")).opened.adata
-    same_bits(sc_glmm.get.results(made, columns="all"), tables[run])
+    table, expected = sc_glmm.get.results(made, columns="all"), tables[run]
+    if run == "cells":
+        # the additive constant of the log likelihood is a matrix product on the nodes of a covariate, whose last bit
+        # depends on how many genes it is for; no estimate and no test sees it
+        np.testing.assert_allclose(table["loglik"], expected["loglik"], rtol=1e-14)
+        table = table.assign(loglik=expected["loglik"])
+    same_bits(table, expected)
