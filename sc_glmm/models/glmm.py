@@ -23,7 +23,7 @@ from .._fit.model import count_stats, engine_nodes
 from .checks import check_choice, check_flag, check_response
 from .fitted import MixedFit
 from .limit import Limit, find_limit
-from .prepare import Prepared
+from .prepare import Prepared, with_response
 from .scales import deviance_parts, inverse_link, slope_of_mean, variance_of_mean, weight_of_row
 
 
@@ -156,14 +156,22 @@ class GlmmModel(MixedFit):
             values, trials = read_shares(values, trials, self.formula)
         else:
             values = read_counts(values, self.formula)
-        return self._fit_again(values, trials, self.options, self.reml)
+        return self._fit_again(values, trials, self.options, self.reml, with_response(self.prepared, self.data, values))
 
     def refit_ml(self) -> Self:
         """Fit the same model by maximum likelihood."""
         return self._fit_again(self.y, self.weights, {**self.options, "reml": False}, False) if self.reml else self
 
-    def _fit_again(self, y: FloatArray, trials: FloatArray | None, options: Mapping[str, Any], reml: bool) -> Self:
-        return self.optimise(self.prepared, self.data, y, trials, self.family, self.n_agq, options, reml)
+    def _fit_again(
+        self,
+        y: FloatArray,
+        trials: FloatArray | None,
+        options: Mapping[str, Any],
+        reml: bool,
+        data: pd.DataFrame | None = None,
+    ) -> Self:
+        data = self.data if data is None else data
+        return self.optimise(self.prepared, data, y, trials, self.family, self.n_agq, options, reml)
 
     @classmethod
     def optimise(

@@ -19,7 +19,7 @@ from .._inference.variances import residual_sd, satterthwaite_parts
 from .checks import check_choice, check_flag, check_response
 from .ddf import kenward_roger_parts
 from .fitted import MixedFit
-from .prepare import Prepared
+from .prepare import Prepared, with_response
 
 # Rounding: a residual standard deviation below this share of the response, a sum of squares below this share of that of
 # least squares.
@@ -135,7 +135,8 @@ class LmmModel(MixedFit):
         if np.ptp(values) == 0.0:
             raise InputError(f"y is {values[0]:g} in every row: there is nothing to model")
         problem = self.problem.with_response(values - self.prepared.offset, self.prepared.row_of, self.weights)
-        return self.optimise(self.prepared, self.data, values, self.weights, self.reml, self.options, problem)
+        data = with_response(self.prepared, self.data, values)
+        return self.optimise(self.prepared, data, values, self.weights, self.reml, self.options, problem)
 
     def refit_ml(self) -> Self:
         """Fit the same model by maximum likelihood."""

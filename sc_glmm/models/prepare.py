@@ -198,3 +198,13 @@ def _places(design: Design, groupings: tuple[Grouping, ...]) -> tuple[TermPlace,
         block, columns = where[i]
         places.append(TermPlace(group if count == 0 else f"{group}.{count}", block, columns, i))
     return tuple(places)
+
+
+def with_response(prepared: Prepared, data: pd.DataFrame, y: FloatArray) -> pd.DataFrame:
+    """Data whose response is `y`, so that models made from them are models of it; an expression cannot be replaced."""
+    name = prepared.design.formula.response_name
+    if name is None:
+        return data
+    values = np.full(len(data), np.nan)
+    values[prepared.design.kept] = y
+    return data.assign(**{name: values})

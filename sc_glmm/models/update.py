@@ -12,6 +12,8 @@ import warnings
 from collections.abc import Hashable, Iterable
 from typing import Any
 
+import numpy as np
+
 from .._errors import InputError, ScGlmmWarning
 from .._formula import MixedFormula, RandomTerm, Term, parse_formula, term_text
 from .fitted import MixedFit
@@ -46,6 +48,8 @@ def update(fit: MixedFit, formula: str | None = None, **changes: Any) -> Any:
     unknown = sorted(set(changes) - allowed)
     if unknown:
         raise InputError(f"update: {', '.join(unknown)} is no option; there are {', '.join(sorted(allowed))}")
+    if "data" not in changes:
+        _check_response(fit)
     data = changes.pop("data", fit.data)
     new = fit.formula if formula is None else new_formula(fit.prepared.design.formula, formula)
     options = {**fit.options, **changes}
@@ -54,6 +58,20 @@ def update(fit: MixedFit, formula: str | None = None, **changes: Any) -> Any:
         there = _columns(new)
         options["reference"] = {name: level for name, level in fit.options["reference"].items() if name in there}
     return make(new, data, **options)
+
+
+def _check_response(fit: MixedFit) -> None:
+    """Refuse a model that was fitted to another response than its data can give: that of an expression, after refit."""
+    design = fit.prepared.design
+    if design.formula.response_name is not None or design.response is None:
+        return
+    stored = design.response
+    values = stored[:, 0] / np.maximum(stored.sum(axis=1), 1.0) if stored.ndim == 2 else stored
+    if not np.allclose(values, fit.y, rtol=1e-10, atol=0.0):
+        raise InputError(
+            f"this model was refitted to another response, and its left side {design.formula.response!r} is an "
+            "expression, which the data cannot give: put the new response into a column, and fit the model anew"
+        )
 
 
 def reduced(fit: MixedFit, gone: Iterable[Hashable], added: str | None = None) -> Any:
