@@ -36,7 +36,7 @@ def test_genes_that_share_a_programme_are_told_from_samples_of_unequal_size(shar
         sc_glmm.tl.test(adata, "X ~ arm + (1|sample)", family="poisson", size_factors="size")
     ratio = adata.uns["glmm"]["params"]["eigen_ratio"]
     assert low <= ratio < high
-    (said,) = [record.getMessage() for record in caplog.records if record.getMessage().startswith("tested ")]
+    (said,) = {record.getMessage() for record in caplog.records if record.getMessage().startswith("tested ")}
     assert f"; eigenvalue ratio {ratio:.1f}): " in said
 
 
