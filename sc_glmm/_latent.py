@@ -61,8 +61,8 @@ def write_factors(
     taken = [column for column in columns if column in adata.obs]
     if taken:
         raise InputError(
-            f"obs has a column {taken[0]!r} that is no hidden factor of key_added={key!r}: choose another key_added, "
-            "or rename the column"
+            f"obs has a column {taken[0]!r} that is not a hidden factor of key_added={key!r}: choose another "
+            "key_added, or rename the column"
         )
     values = np.full((adata.n_obs, most), np.nan)
     for group in groups:

@@ -38,7 +38,7 @@ def latent_factors(adata: AnnData, key: str = "latent", *, group: str | None = N
             Variance along the factor over the variance of the noise.
         ``agreement``
             Smallest canonical correlation between the factors of two halves of the genes, for as many factors as this
-            one and those before it. NaN if `n_factors` was given.
+            one and those before it.
         ``r_tested``
             Multiple correlation of the factor with the tested columns, given the other columns of the design.
         ``genes_up``, ``genes_down``

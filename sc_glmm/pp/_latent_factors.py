@@ -20,7 +20,7 @@ from .._errors import DesignError, InputError, ScGlmmWarning
 from .._fit.cluster import library_sums
 from .._fit.model import get_family
 from .._formula import parse_formula
-from .._inference.latent import LatentFactors, estimate_factors, most_factors
+from .._inference.latent import estimate_factors
 from .._latent import GroupFactors, write_factors
 from .._parallel.blocks import one_blas_thread
 from .._parallel.resources import resolve_n_jobs
@@ -218,16 +218,12 @@ def _notes(group: GroupFactors, n_factors: int | Literal["auto"]) -> list[str]:
         )
     if len(group.samples) < MIN_SAMPLES:
         notes.append(f"{where}hidden factors of {len(group.samples)} samples, fewer than {MIN_SAMPLES}, do not help")
-    if n_factors == "auto" and _at_limit(found, len(group.samples)):
+    if n_factors == "auto" and 0 < found.n_factors == len(found.agreement):
         notes.append(
             f"{where}{found.n_factors} hidden factors are the most that {len(group.samples)} samples allow. There may "
             "be more, and results depend on their number: compare runs with n_factors= one lower and one higher"
         )
     return notes
-
-
-def _at_limit(found: LatentFactors, n_samples: int) -> bool:
-    return 0 < found.n_factors == len(found.agreement) <= most_factors(n_samples, 1)
 
 
 def _summary(found: list[GroupFactors], columns: list[str], formula: str) -> str:
