@@ -342,7 +342,7 @@ def test_refuses_size_factors_and_offsets_that_are_none():
     refuses("positive", size_factors=sizes)
     refuses("natural log", offset=np.full(200, 2500.0))
     refuses("one value per cell", size_factors=np.ones(3))
-    refuses("no column of obs", size_factors="n_count")
+    refuses("not a column of obs", size_factors="n_count")
     refuses("both given", size_factors=np.ones(200), offset=np.zeros(200))
     refuses("do not go with", family="gaussian", size_factors=np.ones(200), formula="X ~ disease + (1|sample)")
 

@@ -40,9 +40,7 @@ def obs_numbers(adata: AnnData, value: Any, what: str) -> FloatArray:
     """
     if isinstance(value, str):
         if value not in adata.obs:
-            near = get_close_matches(value, list(map(str, adata.obs.columns)), n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise InputError(f"{what}={value!r} is no column of obs, which has {shown(list(adata.obs.columns))}.{hint}")
+            raise _unknown_column(adata, what, value)
         value = adata.obs[value]
     elif isinstance(value, pd.Series):
         if not value.index.is_unique or not adata.obs_names.isin(value.index).all():
@@ -79,10 +77,16 @@ def groups_of(adata: AnnData, groupby: str | None) -> tuple[list[tuple[str, NDAr
     if groupby is None:
         return [("", np.ones(adata.n_obs, dtype=bool))], []
     if groupby not in adata.obs:
-        near = get_close_matches(groupby, list(map(str, adata.obs.columns)), n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise InputError(f"groupby={groupby!r} is no column of obs, which has {shown(list(adata.obs.columns))}.{hint}")
+        raise _unknown_column(adata, "groupby", groupby)
     column = native(adata.obs, [groupby])[groupby].astype("category").cat.remove_unused_categories()
     groups = [(str(level), (column == level).to_numpy(dtype=bool)) for level in column.cat.categories]
     missing = int(column.isna().sum())
     return groups, ([f"{missing} cells without a value in obs[{groupby!r}] are in no group"] if missing else [])
+
+
+def _unknown_column(adata: AnnData, what: str, name: str) -> InputError:
+    """The error for a column that obs does not have, with a similar name."""
+    columns = list(map(str, adata.obs.columns))
+    near = get_close_matches(name, columns, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return InputError(f"{what}={name!r} is not a column of obs, which has {shown(columns)}.{hint}")
