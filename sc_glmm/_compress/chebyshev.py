@@ -14,8 +14,8 @@ import math
 import numpy as np
 from numba import njit
 
+from .._arrays import FloatArray, IntArray
 from .._families.cache import cached
-from .arrays import FloatArray, IntArray
 
 # Beyond WIDE one interval needs so many points that equal panels no wider than PANEL are the better choice.
 WIDE = 7.0

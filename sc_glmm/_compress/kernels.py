@@ -15,9 +15,9 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from .._arrays import AnyArray, FloatArray, IntArray
 from .._families.cache import cached
 from .._families.nb import N_TAIL
-from .arrays import AnyArray, FloatArray, IntArray
 
 # Counts up to N_TAIL have a bin of their own; after a change of it touch this file, whose cache cannot see it.
 # From here on float64 does not hold every whole number.

@@ -14,8 +14,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from .._arrays import AnyArray, FloatArray, IntArray
 from .._families.cache import cached
-from .arrays import AnyArray, FloatArray, IntArray
 from .kernels import Stored
 
 SPLIT = 134217729.0  # 2^27 + 1

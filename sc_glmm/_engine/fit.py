@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve, solve_triangular
 
 from sc_glmm._engine import entry
@@ -15,8 +14,7 @@ from sc_glmm._engine.laplace.search import FitOptions, FitOut
 from sc_glmm._engine.structure import Arrow, Block, Scaling, build_arrow
 from sc_glmm._families.registry import Family
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
+from .._arrays import FloatArray, IntArray
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,7 @@ from sc_glmm._engine.structure import Block
 from sc_glmm._families.nb import N_TAIL
 from sc_glmm._families.registry import FAMILIES, Family
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
+from .._arrays import FloatArray
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg import lapack, solve_triangular
 
 from sc_glmm._engine.lmm_kernels import eliminate, finish
@@ -27,8 +26,7 @@ from sc_glmm._engine.lmm_layout import Layout, build_layout
 from sc_glmm._engine.lmm_products import cross_products
 from sc_glmm._engine.structure import Arrow, Block, Scaling, build_arrow, scale_theta, unscale_theta
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
+from .._arrays import FloatArray, IntArray
 
 
 @dataclass(frozen=True)

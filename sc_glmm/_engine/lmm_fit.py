@@ -16,7 +16,7 @@ from sc_glmm._engine.lmm import LmmPoint, LmmProblem, LmmWork, evaluate
 from sc_glmm._engine.optimize import ACCEPTED, DEC, DEFINITE, DONE, N_EVAL, PHASE, F
 from sc_glmm._engine.optimize import FAILED as OPT_FAILED
 
-FloatArray = NDArray[np.float64]
+from .._arrays import FloatArray
 
 # Starts from which a variance of zero is looked at again (standard deviations relative to sigma).
 FAR = {"large": 10.0, "larger": 300.0}

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sc_glmm._engine.structure import Arrow
 
-IntArray = NDArray[np.int64]
+from .._arrays import IntArray
 
 
 class Layout(NamedTuple):

@@ -16,13 +16,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sc_glmm._engine.dense import saddle_free, solve_spd
 from sc_glmm._families.jit import allocating, kernel
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
+from .._arrays import FloatArray, IntArray
 
 # Decrements: where the quasi-Newton phase hands over, where Newton stops, what still counts as converged.
 ROUGH = 1e-4

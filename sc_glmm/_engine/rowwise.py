@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
+from .._arrays import FloatArray
 
 
 def rowwise(a: NDArray[np.number], b: FloatArray) -> FloatArray:

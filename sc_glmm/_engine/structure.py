@@ -17,13 +17,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
 from sc_glmm._engine.rowwise import rowwise
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
+from .._arrays import FloatArray, IntArray
 
 
 class Arrow(NamedTuple):

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from .._adata.columns import cut_note, groups_of, obs_numbers
 from .._adata.open import Opened, Response, find_response
 from .._adata.slots import write_results
+from .._arrays import BoolArray, FloatArray
 from .._design.columns import native
 from .._errors import InputError
 from .._families.registry import Family
@@ -33,9 +33,6 @@ from .stages import Task
 
 if TYPE_CHECKING:
     from anndata import AnnData
-
-FloatArray = NDArray[np.float64]
-BoolArray = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

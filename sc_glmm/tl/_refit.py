@@ -15,6 +15,7 @@ from .._adata.mudata import modality_with
 from .._adata.open import find_response, open_data
 from .._adata.stored import StoredRun, read_run
 from .._adata.tables import columns_of
+from .._arrays import FloatArray
 from .._compress.size_factors import library_size
 from .._compress.source import one_column
 from .._design import Contrast, Design, build_design
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from ..models import GlmmFit, LmmFit
     from ..models.gene import GeneFit
 
-FloatArray = NDArray[np.float64]
 
 # Statuses of genes that have no model.
 _NO_MODEL = {

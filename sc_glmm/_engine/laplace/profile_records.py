@@ -5,14 +5,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sc_glmm._engine.laplace.tabulate import MAX_INTERVALS
 from sc_glmm._families.jit import allocating
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
-BoolArray = NDArray[np.bool_]
+from ..._arrays import BoolArray, FloatArray, IntArray
 
 # Restricted log likelihood of a node that was not visited.
 UNSEEN = -1e300

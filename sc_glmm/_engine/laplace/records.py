@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sc_glmm._families.jit import allocating
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
+from ..._arrays import FloatArray, IntArray
 
 
 class Nodes(NamedTuple):

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 from sc_glmm._engine.laplace.objective import COVARIANCE, EVALUATE, START, objective
 from sc_glmm._engine.optimize import ACCEPTED, DEC, DEFINITE, DONE, N_EVAL, NOISE, PHASE, F, begin, tell
 from sc_glmm._engine.optimize import FAILED as OPT_FAILED
 from sc_glmm._families.jit import kernel
 from sc_glmm._families.registry import start_values
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
+from ..._arrays import FloatArray, IntArray
 
 # Status of a fit, as the kernel reports it.
 OK = 0
