@@ -13,9 +13,9 @@ from scipy.special import logsumexp
 
 import sc_glmm
 from sc_glmm import InputError, ScGlmmWarning
+from sc_glmm._engine.arrow.layout import Block
 from sc_glmm._engine.fit import GeneStats, Nodes, build_structure
 from sc_glmm._engine.grid_profiles import profile_genes
-from sc_glmm._engine.structure import Block
 from sc_glmm._families.registry import FAMILIES
 from sc_glmm._fit.compress import CellGroup, compress_groups
 

@@ -1,6 +1,6 @@
-"""One engine for every mixed model: penalised Newton on the arrow, Laplace or adaptive Gauss-Hermite, ML or REML.
+"""One engine for every mixed model: arrays in, arrays out (numpy, scipy, numba).
 
-Arrays only: numpy, scipy, numba. :mod:`.structure` turns a design into the arrow, :mod:`.arrow` factorises it,
-:mod:`.laplace` and :mod:`.agq` are the objective with its exact gradient, :mod:`.optimize` is the outer optimiser and
-:mod:`.entry` holds the only compiled functions that are called from Python.
+:mod:`.arrow` lays a design out and factorises it. :mod:`.laplace` (counts, trials) and :mod:`.gaussian` are the
+objectives with their exact gradients, :mod:`.optimize` is the outer optimiser, and :mod:`.fit` the door for blocks of
+genes.
 """

@@ -9,9 +9,9 @@ import numpy as np
 from scipy.linalg import cho_factor, cho_solve, solve_triangular
 
 from sc_glmm._engine import entry
+from sc_glmm._engine.arrow.layout import Arrow, Block, Scaling, build_arrow
 from sc_glmm._engine.laplace.records import Gene, GeneTable, Likelihood, Nodes
 from sc_glmm._engine.laplace.search import FitOptions, FitOut
-from sc_glmm._engine.structure import Arrow, Block, Scaling, build_arrow
 from sc_glmm._families.registry import Family
 
 from .._arrays import FloatArray, IntArray
@@ -24,7 +24,7 @@ class Structure:
     Attributes
     ----------
     arrow, scaling
-        See :mod:`sc_glmm._engine.structure`.
+        See :mod:`sc_glmm._engine.arrow.layout`.
     blocks
         The caller's blocks, in the caller's order.
     theta_start

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
 from sc_glmm._engine import profile, warm
+from sc_glmm._engine.arrow.layout import Block
 from sc_glmm._engine.fit import GeneStats, Structure, build_structure, gauss_hermite
 from sc_glmm._engine.laplace.profile_records import ProfileOut, ProfileTask
 from sc_glmm._engine.laplace.records import Likelihood, Nodes
 from sc_glmm._engine.rowwise import rowwise
-from sc_glmm._engine.structure import Block
 from sc_glmm._families.nb import N_TAIL
 from sc_glmm._families.registry import FAMILIES, Family
 

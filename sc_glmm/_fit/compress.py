@@ -27,7 +27,7 @@ from .._compress.nodes import restrict_table
 from .._compress.source import Source
 from .._design import Design
 from .._engine.fit import GeneStats, Nodes
-from .._engine.lmm import constant_direction
+from .._engine.gaussian.problem import constant_direction
 from .._families.registry import Family
 from .cluster import PartialStats, client_for, counts_on_cluster, sums_on_cluster
 from .model import count_stats, engine_nodes, gaussian_nodes, gaussian_stats

@@ -15,10 +15,10 @@ import numpy as np
 from .._arrays import FloatArray
 from .._engine import entry
 from .._engine.fit import GeneFits, GeneStats
-from .._engine.lmm import LmmPoint, LmmProblem, LmmWork, build_problem, constant_direction, evaluate
-from .._engine.lmm_fit import one_blas_thread
+from .._engine.gaussian.problem import LmmPoint, LmmProblem, LmmWork, build_problem, constant_direction, evaluate
 from .._inference.ddf import SatterthwaiteParts, satterthwaite
 from .._inference.variances import residual_sd, satterthwaite_parts
+from .._parallel.blas import one_blas_thread
 from .._parallel.blocks import workers
 from .genes import BLOCK, AllFits, GeneModel
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._arrays import FloatArray, IntArray
+from .._engine.arrow.layout import centred_basis
 from .._engine.fit import GeneFits, GeneStats, Structure
 from .._engine.grid_profiles import profile_genes
-from .._engine.structure import centred_basis
 from .genes import GeneModel
 
 # Variances of the random effects (columns of Z with unit root mean square) at the nodes; the first stands for zero.

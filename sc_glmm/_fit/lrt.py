@@ -9,7 +9,7 @@ from scipy.linalg import null_space
 
 from .._arrays import FloatArray
 from .._engine.fit import build_structure
-from .._engine.lmm import constant_direction
+from .._engine.gaussian.problem import constant_direction
 from .._inference.ddf import orthonormal_rows
 from .gaussian import about_zero
 from .genes import AllFits, GeneModel, fit_all

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .._arrays import FloatArray
-from .._engine.lmm import LmmPoint, LmmProblem, LmmWork, evaluate
+from .._engine.gaussian.problem import LmmPoint, LmmProblem, LmmWork, evaluate
 from .ddf import SatterthwaiteParts, covariance_from_hessian
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import TypeAlias, TypeVar
 
 from .._errors import InputError
+from .blas import one_blas_thread
 from .dask import blocks_on_dask, dask_client
 
 T = TypeVar("T")
@@ -48,13 +49,6 @@ def _work_in(caller: int, work: Callable[..., T], *block: object) -> T:
         return work(*block)
     with one_blas_thread():
         return work(*block)
-
-
-def one_blas_thread() -> AbstractContextManager[object]:
-    """BLAS has one thread in this process until the context ends."""
-    from threadpoolctl import threadpool_limits
-
-    return threadpool_limits(limits=1, user_api="blas")
 
 
 @contextmanager

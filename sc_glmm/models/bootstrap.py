@@ -8,8 +8,8 @@ import numpy as np
 from scipy import stats
 
 from .._arrays import FloatArray
-from .._engine.lmm_fit import one_blas_thread
 from .._errors import InputError
+from .._parallel.blas import one_blas_thread
 from .checks import check_count, random_generator
 from .fitted import MixedFit, check_fit
 from .lrt import compare

@@ -9,8 +9,8 @@ import pandas as pd
 from scipy import stats
 
 from .._arrays import FloatArray
-from .._engine.lmm_fit import one_blas_thread
 from .._errors import InputError
+from .._parallel.blas import one_blas_thread
 from .checks import check_choice, check_count, check_level, random_generator
 from .fitted import MixedFit
 from .glmm import GlmmModel

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from .._arrays import FloatArray
-from .._engine.lmm import LmmProblem
-from .._engine.lmm_fit import one_blas_thread
+from .._engine.gaussian.problem import LmmProblem
 from .._errors import InputError
 from .._inference.ddf import Component, KenwardRogerParts
 from .._inference.ddf import kenward_roger_parts as parts_from_arrays
+from .._parallel.blas import one_blas_thread
 from .fitted import MixedFit
 
 # Kenward-Roger needs dense matrices of this many random effects squared.

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from .._arrays import FloatArray
-from .._engine.structure import orthogonal_basis
+from .._engine.arrow.layout import orthogonal_basis
 from .._errors import InputError
 from .checks import check_flag
 from .limit import Limit

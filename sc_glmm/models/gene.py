@@ -10,10 +10,11 @@ import pandas as pd
 
 from .._arrays import BoolArray, FloatArray
 from .._engine import entry
-from .._engine.lmm import LmmWork, build_problem, evaluate
-from .._engine.lmm_fit import LmmSolution, one_blas_thread
+from .._engine.gaussian.fit import LmmSolution
+from .._engine.gaussian.problem import LmmWork, build_problem, evaluate
 from .._errors import InputError
 from .._fit.gaussian import theta_of
+from .._parallel.blas import one_blas_thread
 from .._run.one_gene import OneGene
 from .fitted import MixedFit
 from .glmer import GlmmFit

@@ -14,12 +14,12 @@ from .._arrays import FloatArray
 from .._compress import chebyshev_nodes, compress_counts, poisson_nodes
 from .._engine import entry
 from .._engine.fit import GeneFits, GeneStats, Nodes, Structure, build_structure, fit_genes
-from .._engine.lmm import LmmWork, build_problem, conditional_blocks
-from .._engine.lmm_fit import one_blas_thread
+from .._engine.gaussian.problem import LmmWork, build_problem, conditional_blocks
 from .._errors import InputError
 from .._families.nb import N_TAIL
 from .._families.registry import FAMILIES, Family
 from .._fit.model import count_stats, engine_nodes
+from .._parallel.blas import one_blas_thread
 from .checks import check_choice, check_flag, check_response
 from .fitted import MixedFit
 from .limit import Limit, find_limit

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.optimize import linprog
 
 from .._arrays import BoolArray, FloatArray
-from .._engine.structure import Block
+from .._engine.arrow.layout import Block
 from .._errors import InputError
 from .._inference.separation import separate
 from .prepare import Prepared

@@ -11,9 +11,9 @@ import pandas as pd
 
 from .._arrays import FloatArray
 from .._display import warn_notes
-from .._engine.lmm import build_problem
-from .._engine.lmm_fit import one_blas_thread
+from .._engine.gaussian.problem import build_problem
 from .._errors import InputError
+from .._parallel.blas import one_blas_thread
 from .checks import accept_r_style, check_flag
 from .fitted import MixedFit
 from .lmm import LmmModel

@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 
 from .._arrays import FloatArray
-from .._engine.lmm import LmmPoint, LmmProblem, LmmWork, conditional_blocks, evaluate
-from .._engine.lmm_fit import LmmSolution, fit_lmm, one_blas_thread
+from .._engine.gaussian.fit import LmmSolution, fit_lmm
+from .._engine.gaussian.problem import LmmPoint, LmmProblem, LmmWork, conditional_blocks, evaluate
 from .._errors import InputError
 from .._inference.ddf import KenwardRogerParts, SatterthwaiteParts
 from .._inference.variances import residual_sd, satterthwaite_parts
+from .._parallel.blas import one_blas_thread
 from .checks import check_choice, check_flag, check_response
 from .ddf import kenward_roger_parts
 from .fitted import MixedFit

@@ -12,7 +12,7 @@ import pandas as pd
 from .._arrays import FloatArray, IntArray
 from .._compress import unique_rows
 from .._design import Design, build_design
-from .._engine.structure import Block
+from .._engine.arrow.layout import Block
 from .._errors import DesignError, InputError, mark
 from .._fit.model import Grouping, merge_terms
 from .._formula import MixedFormula, parse_formula

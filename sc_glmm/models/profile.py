@@ -8,9 +8,10 @@ import numpy as np
 from scipy.optimize import brentq, minimize
 
 from .._arrays import FloatArray
-from .._engine.lmm import LmmWork, build_problem, evaluate
-from .._engine.lmm_fit import fit_lmm, one_blas_thread
-from .._engine.structure import Arrow
+from .._engine.arrow.layout import Arrow
+from .._engine.gaussian.fit import fit_lmm
+from .._engine.gaussian.problem import LmmWork, build_problem, evaluate
+from .._parallel.blas import one_blas_thread
 from .lmm import LmmModel
 from .prepare import Prepared
 from .varcorr import variance_names, variance_values

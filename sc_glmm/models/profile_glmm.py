@@ -14,9 +14,9 @@ from scipy.optimize import brentq, minimize
 
 from .._arrays import FloatArray
 from .._engine import entry
+from .._engine.arrow.layout import scale_theta
 from .._engine.fit import gauss_hermite
 from .._engine.laplace.records import Likelihood
-from .._engine.structure import scale_theta
 from .._errors import InputError
 from .._families.registry import FAMILIES
 from .glmm import GlmmModel, build_counts, maximise

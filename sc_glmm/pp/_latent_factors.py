@@ -22,7 +22,7 @@ from .._fit.model import get_family
 from .._formula import parse_formula
 from .._inference.latent import estimate_factors
 from .._latent import GroupFactors, write_factors
-from .._parallel.blocks import one_blas_thread
+from .._parallel.blas import one_blas_thread
 from .._parallel.resources import resolve_n_jobs
 from .._run.job import find_sizes
 from .._run.options import RunOptions

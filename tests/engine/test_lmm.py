@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sc_glmm._engine.lmm import LmmWork, build_problem, conditional_blocks, evaluate
-from sc_glmm._engine.lmm_fit import fit_lmm, minimise
-from sc_glmm._engine.structure import Block
+from sc_glmm._engine.arrow.layout import Block
+from sc_glmm._engine.gaussian.fit import fit_lmm, minimise
+from sc_glmm._engine.gaussian.problem import LmmWork, build_problem, conditional_blocks, evaluate
 
 N = 90
 KINDS = ("one", "slope", "nested", "crossed", "nested and crossed", "border slopes", "three deep")

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from sc_glmm._engine import entry
+from sc_glmm._engine.arrow.layout import Block, build_arrow
 from sc_glmm._engine.fit import gauss_hermite
 from sc_glmm._engine.laplace.records import Gene, Likelihood, Nodes
-from sc_glmm._engine.structure import Block, build_arrow
 from sc_glmm._families.registry import FAMILIES
 
 N_ROWS = 60

@@ -17,7 +17,7 @@ the derivative in a shift of row d's predictor; see :func:`gradient`.
 
 from __future__ import annotations
 
-from sc_glmm._engine.arrow import assemble, factorise, row_product, solve
+from sc_glmm._engine.arrow.kernels import assemble, factorise, row_product, solve
 from sc_glmm._families.jit import kernel
 from sc_glmm._families.registry import row_full
 
@@ -47,8 +47,8 @@ def curvature_at_mode(code, ar, nd, ge, phi, nb, v, wk):
 def gradient(ar, nb, v, has_phi, wk, grad):
     """Gradient of the Laplace log likelihood at the mode; ``grad = [beta if it is not in the border, theta, log phi]``.
 
-    Needs what :func:`curvature_at_mode` and :func:`~sc_glmm._engine.arrow.invert` left in `wk`. The gene term of log
-    phi is not in it.
+    Needs what :func:`curvature_at_mode` and :func:`~sc_glmm._engine.arrow.kernels.invert` left in `wk`. The gene
+    term of log phi is not in it.
     """
     n_rows = wk.eta.shape[0]
     q = ar.q

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sc_glmm._engine.arrow import assemble, factorise, fill_J, fill_lambda, pivot_offsets, solve
+from sc_glmm._engine.arrow.kernels import assemble, factorise, fill_J, fill_lambda, pivot_offsets, solve
 from sc_glmm._families.jit import kernel
 from sc_glmm._families.registry import eta_limits, row_newton, row_value
 

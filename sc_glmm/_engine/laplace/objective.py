@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from sc_glmm._engine.arrow import invert
+from sc_glmm._engine.arrow.kernels import invert
 from sc_glmm._engine.laplace.gradient import curvature_at_mode, gradient
 from sc_glmm._engine.laplace.mode import find_mode, set_theta
 from sc_glmm._engine.laplace.quadrature import quadrature

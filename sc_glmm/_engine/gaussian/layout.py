@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sc_glmm._engine.structure import Arrow
+from sc_glmm._engine.arrow.layout import Arrow
 
-from .._arrays import IntArray
+from ..._arrays import IntArray
 
 
 class Layout(NamedTuple):
@@ -17,7 +17,7 @@ class Layout(NamedTuple):
     Attributes
     ----------
     fac_k, fac_z, fac_u, fac_lam, n_levels, head_lev, anc
-        As in :class:`~sc_glmm._engine.structure.Arrow`.
+        As in :class:`~sc_glmm._engine.arrow.layout.Arrow`.
     ptr
         ``(n_head_levels + 1,)``: border columns of head level i are ``cols[ptr[i]:ptr[i + 1]]``, ascending; the fixed
         effects and the response are always among them.
@@ -33,7 +33,7 @@ class Layout(NamedTuple):
     theta_fac, theta_row, theta_col
         Where each theta stands.
     n_head, q, q_head, p
-        As in :class:`~sc_glmm._engine.structure.Arrow`.
+        As in :class:`~sc_glmm._engine.arrow.layout.Arrow`.
     """
 
     fac_k: IntArray

@@ -21,12 +21,12 @@ from typing import Any
 import numpy as np
 from scipy.linalg import lapack, solve_triangular
 
-from sc_glmm._engine.lmm_kernels import eliminate, finish
-from sc_glmm._engine.lmm_layout import Layout, build_layout
-from sc_glmm._engine.lmm_products import cross_products
-from sc_glmm._engine.structure import Arrow, Block, Scaling, build_arrow, scale_theta, unscale_theta
+from sc_glmm._engine.arrow.layout import Arrow, Block, Scaling, build_arrow, scale_theta, unscale_theta
+from sc_glmm._engine.gaussian.kernels import eliminate, finish
+from sc_glmm._engine.gaussian.layout import Layout, build_layout
+from sc_glmm._engine.gaussian.products import cross_products
 
-from .._arrays import FloatArray, IntArray
+from ..._arrays import FloatArray, IntArray
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ class LmmProblem:
     Attributes
     ----------
     arrow, scaling
-        The design, see :mod:`.structure`.
+        The design, see :mod:`sc_glmm._engine.arrow`.
     layout, at
-        Where its cross-products are, see :mod:`.lmm_layout`.
+        Where its cross-products are, see :mod:`.layout`.
     weight
         ``(n_rows,)`` sum of the prior weights of each row.
     raw, S0

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import ThreadpoolController
 
 from sc_glmm._engine.entry import open_optimiser, tell_optimiser
-from sc_glmm._engine.lmm import LmmPoint, LmmProblem, LmmWork, evaluate
+from sc_glmm._engine.gaussian.problem import LmmPoint, LmmProblem, LmmWork, evaluate
 from sc_glmm._engine.optimize import ACCEPTED, DEC, DEFINITE, DONE, N_EVAL, PHASE, F
 from sc_glmm._engine.optimize import FAILED as OPT_FAILED
 
-from .._arrays import FloatArray
+from ..._arrays import FloatArray
+from ..._parallel.blas import one_blas_thread
 
 # Starts from which a variance of zero is looked at again (standard deviations relative to sigma).
 FAR = {"large": 10.0, "larger": 300.0}
@@ -56,16 +54,6 @@ class LmmSolution:
     n_iter: int
     decrement: float
     converged: bool
-
-
-@cache
-def _controller() -> ThreadpoolController:
-    return ThreadpoolController()
-
-
-def one_blas_thread() -> AbstractContextManager[object]:
-    """Two BLAS threads would change the last bits from machine to machine, and gain little."""
-    return _controller().limit(limits=1, user_api="blas")
 
 
 def minimise(
@@ -113,7 +101,7 @@ def fit_lmm(problem: LmmProblem, *, reml: bool, start: FloatArray | None = None)
     Parameters
     ----------
     problem
-        From :func:`~sc_glmm._engine.lmm.build_problem`.
+        From :func:`~sc_glmm._engine.gaussian.problem.build_problem`.
     reml
         Which of the two.
     start

@@ -1,10 +1,10 @@
 """Compiled passes of the Gaussian engine over the cross-products: elimination, solution, inverse, gradient.
 
-The coefficients stand as in :mod:`.structure`: a head that eliminates without fill, and a border. What a level of a
-head factor shares with the border is short (a student meets 25 of 1,128 lecturers), so its couplings are kept as a
-list. The border itself is dense and is factorised by LAPACK between :func:`eliminate` and :func:`finish`; its columns
-are the crossed random effects, the fixed effects, and last the response, so that the last pivot is the penalised
-residual sum of squares.
+The coefficients stand as in :mod:`sc_glmm._engine.arrow`: a head that eliminates without fill, and a border. What a
+level of a head factor shares with the border is short (a student meets 25 of 1,128 lecturers), so its couplings are
+kept as a list. The border itself is dense and is factorised by LAPACK between :func:`eliminate` and :func:`finish`; its
+columns are the crossed random effects, the fixed effects, and last the response, so that the last pivot is the
+penalised residual sum of squares.
 
 Everything that these kernels call is in this file, so that they may be cached (numba's cache knows one file only).
 """

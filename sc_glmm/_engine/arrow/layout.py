@@ -21,7 +21,7 @@ from scipy.linalg import solve_triangular
 
 from sc_glmm._engine.rowwise import rowwise
 
-from .._arrays import FloatArray, IntArray
+from ..._arrays import FloatArray, IntArray
 
 
 class Arrow(NamedTuple):

@@ -1,0 +1,1 @@
+"""The arrow: a head of nested grouping factors that eliminates without fill, and a dense border."""
