@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from .tables import Columns
 if TYPE_CHECKING:
     from anndata import AnnData
 from .columns import shown
-from .slots import remove_results
+from .slots import other_entry, remove_results, with_free_names
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def hand_over(opened: Opened, data: Any, key: str) -> None:
         opened.store.write_results(opened.adata, key)
     elif opened.adata is not data:
         remove_results(data, key)
-        for place, value in results_of(opened.adata, key).items():
+        for place, value in with_free_names(results_of(opened.adata, key), key, set(data.varm.keys())).items():
             group, _, name = place.partition("/")
             getattr(data, group)[name] = value
 
@@ -163,18 +163,13 @@ def check_key(key: object) -> None:
         raise InputError(f"key_added={key!r}: AnnData cannot write {bad or key!r} in a key; {allowed}")
 
 
-def check_free(opened: Opened, data: Any, key: str) -> None:
+def check_free(opened: Opened, data: Any, key: str, groupby: str | None) -> None:
     """Refuse a key under which something lies that is not a table of results.
 
     Results of an earlier run, also those of scanpy's ``rank_genes_groups``, may be replaced.
     """
-    if opened.store is not None:
-        other = opened.store.other_entry(key)
-    else:
-        entry = data.uns.get(key)
-        ours = isinstance(entry, Mapping) and isinstance(entry.get("params"), Mapping)
-        place = f".uns[{key!r}]" if entry is not None else f".varm[{key!r}]"
-        other = place if (entry is not None or key in data.varm) and not ours else None
+    grouped = groupby is not None
+    other = other_entry(data, key, grouped=grouped) if opened.store is None else opened.store.other_entry(key, grouped)
     if other is not None:
         raise InputError(f"key_added={key!r}: {other} holds something else, which would be lost; choose another key")
 

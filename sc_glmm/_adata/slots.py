@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +15,10 @@ from .mirror import mirror_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
+
+# Columns by which a table of genes and a table of a contrast are known.
+OF_GENES = ("status", "converged", "n_iter", "loglik")
+_OF_CONTRAST = ("variable", "contrast", "log_fc", "p_value")
 
 
 def write_results(
@@ -75,16 +79,75 @@ def _levels(adata: AnnData, tests: Sequence[GeneTests], groupby: str | None) -> 
 
 
 def remove_results(adata: AnnData, key: str) -> None:
-    """Remove what an earlier run wrote under `key`."""
-    old = adata.uns.get(key)
-    if isinstance(old, Mapping) and isinstance(old.get("params"), Mapping):
-        for name in np.atleast_1d(old["params"].get("varm", [])):
-            if str(name) in adata.varm:
-                del adata.varm[str(name)]
-    if key in adata.varm:
-        del adata.varm[key]
-    adata.uns.pop(f"{key}_results", None)
+    """Remove what an earlier run wrote under `key`, also where only its tables are left."""
+    gone = {key, *_tables_of(adata, key)}
+    for name in [name for name in map(str, adata.varm.keys()) if name in gone]:
+        del adata.varm[name]
+    if not is_run(adata.uns.get(f"{key}_results")):
+        adata.uns.pop(f"{key}_results", None)
     adata.uns.pop(key, None)
+
+
+def _tables_of(adata: AnnData, key: str) -> list[str]:
+    """Entries of ``varm`` with the contrasts of a run; if its entry in ``uns`` was lost, those that no other has."""
+    if is_run(adata.uns.get(key)):
+        return tables_of_run(adata.uns[key])
+    others = {name for entry in adata.uns.values() if is_run(entry) for name in tables_of_run(entry)}
+    varm: Mapping[str, Any] = adata.varm
+    left = [str(name) for name in varm if str(name).startswith(f"{key}_") and str(name) not in others]
+    return [name for name in left if set(_OF_CONTRAST) <= set(getattr(varm[name], "columns", ()))]
+
+
+def is_run(entry: Any) -> bool:
+    """Whether an entry of ``uns`` is that of a run (or of scanpy's ``rank_genes_groups``)."""
+    return isinstance(entry, Mapping) and isinstance(entry.get("params"), Mapping)
+
+
+def tables_of_run(entry: Mapping[str, Any]) -> list[str]:
+    """Entries of ``varm`` that a run has beside that with its key."""
+    return [str(name) for name in np.atleast_1d(entry["params"].get("varm", []))]
+
+
+def other_entry(adata: AnnData, key: str, *, grouped: bool) -> str | None:
+    """The place of something under `key` that is not a table of results; None if there is none."""
+    entry, varm = adata.uns.get(key), adata.varm
+    if is_run(entry):
+        taken: list[str] = []
+    elif entry is not None:
+        taken = [f".uns[{key!r}]"]
+    else:
+        mine = key in varm and set(OF_GENES) <= set(getattr(varm[key], "columns", ()))
+        taken = [f".varm[{key!r}]"] if key in varm and not mine else []
+    if grouped and is_run(adata.uns.get(f"{key}_results")):
+        taken.append(f".uns[{key + '_results'!r}]")
+    return taken[0] if taken else None
+
+
+def with_free_names(entries: Mapping[str, Any], key: str, taken: Container[str]) -> dict[str, Any]:
+    """The entries of a run, those of its contrasts renamed where another run has an entry of that name in ``varm``.
+
+    Parameters
+    ----------
+    entries
+        Paths such as ``varm/glmm`` and what belongs there.
+    key
+        Of the run.
+    taken
+        Names in ``varm`` that are not free.
+    """
+    params = entries[f"uns/{key}"]["params"]
+    names: dict[str, str] = {}
+    for name in tables_of_run(entries[f"uns/{key}"]):
+        free = name
+        while free in taken or free in names.values():  # another run may have key_added="glmm_disease"
+            free += "_"
+        names[name] = free
+    out = {
+        f"varm/{names[name[5:]]}" if name[5:] in names and name[:5] == "varm/" else name: value
+        for name, value in entries.items()
+    }
+    out[f"uns/{key}"] = {**entries[f"uns/{key}"], "params": {**params, "varm": list(names.values())}}
+    return out
 
 
 def _plain(recipe: Mapping[str, Any]) -> dict[str, Any]:

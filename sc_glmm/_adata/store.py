@@ -17,6 +17,7 @@ from . import journal
 from .hdf5 import open_for_reading, readable
 from .leftovers import remove_leftovers
 from .lock import gate, writing
+from .slots import OF_GENES, with_free_names
 from .sources import source_in_file
 from .stage import StagedRoot, is_slot, lay_stage, move_in, pending_stage, stage_path
 from .tables import Columns, read_table
@@ -103,12 +104,17 @@ class Store:
         """Anndata writes an empty element where there is no X."""
         return str(element.attrs.get("encoding-type", "")) != "null"
 
-    def other_entry(self, key: str) -> str | None:
+    def other_entry(self, key: str, grouped: bool) -> str | None:
         """The place of something under `key` that is not a table of results; None if there is none."""
         with self._open() as root:
-            if f"uns/{key}" in root:
-                return None if f"uns/{key}/params" in root else f"uns/{key}"
-            return f"varm/{key}" if f"varm/{key}" in root else None
+            if f"uns/{key}" in root and f"uns/{key}/params" not in root:
+                return f"uns/{key}"
+            if f"uns/{key}" not in root and f"varm/{key}" in root:
+                table = root[f"varm/{key}"]
+                columns = self._read(f"varm/{key}", lambda: {str(name) for name in table.attrs.get("column-order", ())})
+                if not set(OF_GENES) <= columns:
+                    return f"varm/{key}"
+            return f"uns/{key}_results" if grouped and f"uns/{key}_results/params" in root else None
 
     def tables(self, columns: Columns | None = None) -> AnnData:
         """An AnnData with `obs` (all of its columns, or some) and `var` and no matrix."""
@@ -181,6 +187,16 @@ class Store:
                 remove_leftovers(beside)
             _recover(self._place)
             self._refuse_other_genes(adata)
+            other = self.other_entry(key, f"uns/{key}_results" in entries)
+            if other is not None:
+                raise InputError(
+                    f"key={key!r}: another program has written {other} into {self.path} meanwhile, which would be "
+                    "lost. The results were not written; run again with another key"
+                )
+            with self._open() as root:
+                mine = _results_in(root, key)
+                taken = {name for name in _names_in(root, "varm") if f"varm/{name}" not in mine}
+            entries = with_free_names(entries, key, taken)
             try:
                 (_write_zarr if self.is_zarr else _write_h5ad)(self._place, entries, key)
             except OSError as error:
@@ -223,7 +239,9 @@ def _results_in(root: Any, key: str) -> list[str]:
     """Paths of what a run wrote under `key`; what the file says itself is taken for names of entries only."""
     from anndata.io import read_elem
 
-    old = [f"varm/{key}", f"uns/{key}", f"uns/{key}_results"]
+    old = [f"varm/{key}", f"uns/{key}"]
+    if f"uns/{key}_results/params" not in root:  # a run of that key
+        old.append(f"uns/{key}_results")
     place = f"uns/{key}/params/varm"
     if place in root:
         names: Any = read_elem(root[place])

@@ -54,7 +54,7 @@ def read_results(adata: AnnData, key: str) -> pd.DataFrame:
             f"there are no results under key={key!r}{_other_keys(adata, key)}; run sc_glmm.tl.test(adata, ..., "
             f"key_added={key!r})"
         )
-    if f"{key}_results" in adata.uns:
+    if entry["params"].get("cells_grouped_by") is not None and f"{key}_results" in adata.uns:
         return _indexed_by_gene(adata.uns[f"{key}_results"])
     varm: Mapping[str, Any] = adata.varm
     genes = varm[key].drop(columns=["status"])

@@ -226,7 +226,7 @@ def test(
     if not copy and isinstance(data, str | os.PathLike):
         recover(data)  # what cannot be put in is said before the work
     opened = open_data(data, key_added, obs_above, columns_of(formula, groupby, size_factors, offset))
-    check_free(opened, data, key_added)
+    check_free(opened, data, key_added, groupby)
     jobs = resolve_n_jobs(n_jobs)
     request = validate_request(opened, options)
     prepare_kernels(request.test.profiles(request.family))

@@ -1,0 +1,92 @@
+"""Runs under keys whose entries would have the same names: none loses what another has written."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+import sc_glmm
+from sc_glmm import InputError
+
+FORMULA = "counts ~ disease + (1|sample)"
+OPTIONS = {"reference": {"disease": "ctl"}, "progress": False}
+
+
+@pytest.fixture(scope="module")
+def adata():
+    made = sc_glmm.datasets.simulate(n_samples=8, n_cells=600, n_genes=60, seed=3)
+    made.obs["half"] = [("a", "b")[i % 2] for i in range(made.n_obs)]
+    return made
+
+
+@pytest.fixture(params=["memory", "h5ad", "zarr"])
+def place(request, adata, tmp_path):
+    """The data as an object, a file and a store."""
+    if request.param == "memory":
+        return adata.copy()
+    path = tmp_path / f"data.{request.param}"
+    (adata.write_h5ad if request.param == "h5ad" else adata.write_zarr)(path)
+    return path
+
+
+def run(place, key, **more):
+    sc_glmm.tl.test(place, FORMULA, key_added=key, **OPTIONS, **more)
+    return sc_glmm.get.results(place, key=key, columns="all")
+
+
+def test_a_key_called_like_the_table_of_another_run_keeps_both(place):
+    # ".varm" holds glmm_disease for the contrast of one run, and for all genes of the other
+    other = run(place, "glmm_disease")
+    first = run(place, "glmm", test="t")
+    pd.testing.assert_frame_equal(sc_glmm.get.results(place, key="glmm_disease", columns="all"), other)
+    for _ in range(2):  # a run replaces its own
+        pd.testing.assert_frame_equal(run(place, "glmm", test="t"), first)
+        pd.testing.assert_frame_equal(sc_glmm.get.results(place, key="glmm_disease", columns="all"), other)
+    pd.testing.assert_frame_equal(run(place, "glmm_disease"), other)
+    pd.testing.assert_frame_equal(sc_glmm.get.results(place, key="glmm", columns="all"), first)
+
+
+def test_a_key_that_is_the_table_of_another_run_is_refused(place):
+    first = run(place, "glmm", test="t")
+    with pytest.raises(InputError, match="glmm_disease.*holds something else"):
+        run(place, "glmm_disease")
+    pd.testing.assert_frame_equal(sc_glmm.get.results(place, key="glmm", columns="all"), first)
+
+
+def test_the_long_table_of_groups_does_not_replace_a_run(place):
+    other = run(place, "glmm_results", test="t")
+    with pytest.raises(InputError, match="glmm_results.*holds something else"):
+        run(place, "glmm", test="t", groupby="half")
+    first = run(place, "glmm", test="t")  # needs no long table
+    pd.testing.assert_frame_equal(sc_glmm.get.results(place, key="glmm_results", columns="all"), other)
+    pd.testing.assert_frame_equal(sc_glmm.get.results(place, key="glmm", columns="all"), first)
+
+
+@pytest.mark.parametrize("how", ["del", "empty"])
+def test_tables_whose_entry_in_uns_was_lost_are_replaced(adata, how, tmp_path):
+    # ad.concat and adata.uns = {} leave the tables of genes without the entry that describes them
+    made = adata.copy()
+    first = run(made, "glmm", test="t")
+    if how == "del":
+        del made.uns["glmm"]
+    else:
+        made.uns = {}
+    path = tmp_path / "left.h5ad"
+    made.write_h5ad(path)
+    for place in (made, path):
+        pd.testing.assert_frame_equal(run(place, "glmm", test="t"), first)
+    assert set(made.varm) == {"glmm", "glmm_disease"}
+
+
+def test_something_else_under_a_key_is_not_touched(adata, tmp_path):
+    made = adata.copy()
+    made.varm["glmm"] = pd.DataFrame({"status": 1.0}, index=made.var_names)
+    path = tmp_path / "mine.h5ad"
+    made.write_h5ad(path)
+    for place in (made, path):
+        with pytest.raises(InputError, match="holds something else"):
+            run(place, "glmm")
+
+
+def test_all_kernels_are_compiled_on_request():
+    assert sc_glmm.compile_kernels() > 0.0
