@@ -89,7 +89,7 @@ def main() -> None:
     REPORT["all"] = [time.perf_counter() - wall, time.process_time() - cpu, memory()]
     print(f"{args.file}: {made.n_obs:,} cells x {made.n_vars:,} genes, {args.jobs} threads")
     print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} CPUs\n")
-    print("| stage | clock s | processor s | memory GB |\n|---|---|---|---|")
+    print("| stage | wall time, s | CPU time, s | memory, GB |\n|---|---|---|---|")
     for label, (wall, cpu, peak) in REPORT.items():
         print(f"| {label} | {wall:.1f} | {cpu:.1f} | {peak:.2f} |")
     print(json.dumps({"file": args.file, "jobs": args.jobs, **REPORT}))

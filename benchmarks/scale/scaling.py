@@ -87,7 +87,7 @@ def run(script: str, *args: object) -> str:
 def markdown(table: pd.DataFrame) -> str:
     """Every point as a line of a table."""
     lines = [
-        "| cells | genes | samples | file, GB | reading and statistics, s | fits, s | profiles and tests, s | all, s "
+        "| cells | genes | samples | file, GB | reading and statistics, s | fits, s | profiles and tests, s | total, s "
         "| memory, GB |",
         "|" + "---|" * 9,
     ]
