@@ -1,8 +1,8 @@
 """Mixed models for multi-sample single-cell counts.
 
-The main job is :func:`sc_glmm.tl.test`: one mixed model for every gene of an AnnData. :func:`sc_glmm.lmer` and
-:func:`sc_glmm.glmer` fit one model to a data frame. Importing the package loads anndata, to which it adds
-``adata.glmm``; everything else is loaded on first use.
+The main function is :func:`sc_glmm.tl.test`, which fits one mixed model to every gene of an AnnData.
+:func:`sc_glmm.lmer` and :func:`sc_glmm.glmer` fit one model to a data frame. Importing the package loads anndata and
+registers ``adata.glmm``; everything else is loaded on first use.
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-# The command answers `--help` and wrong options at once: it loads anndata when it opens a file, and has no use for
-# `adata.glmm`.
+# The command answers `--help` and invalid options at once. It loads anndata only when it opens a file, and does not
+# need `adata.glmm`.
 if Path(sys.argv[0] if sys.argv else "").stem not in ("sc-glmm", "scanpy-glmm"):
     from ._accessor import register
 

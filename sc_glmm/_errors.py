@@ -1,4 +1,4 @@
-"""The exceptions and warnings that users see; everything raised on purpose derives from :class:`ScGlmmError`."""
+"""Exceptions and warnings for users; every error raised on purpose derives from :class:`ScGlmmError`."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ class ScGlmmError(Exception):
 
 
 class InputError(ScGlmmError, ValueError):
-    """The input cannot be used as it is; the message says what was seen, what is allowed and what to do."""
+    """The input cannot be used; the message states what was found, what is allowed and what to do."""
 
 
 class DesignError(InputError):
-    """The model that the formula describes cannot be built or tested on these data."""
+    """The model of the formula cannot be built or tested with these data."""
 
 
 class FormulaError(InputError):
-    """A formula that cannot be read; the message shows it with the culprit marked.
+    """A formula that cannot be parsed; the message shows it and marks the position.
 
     Parameters
     ----------
     message
-        What is wrong and what to do.
+        What is wrong, and what to do.
     source
         The whole formula.
     span
-        Start and stop of the culprit in `source`.
+        Start and stop of the marked part of `source`.
     """
 
     def __init__(self, message: str, source: str, span: tuple[int, int]) -> None:
@@ -37,17 +37,17 @@ class FormulaError(InputError):
         super().__init__(f"{message}\n{mark(source, span)}")
 
     def __reduce__(self) -> tuple[type[FormulaError], tuple[str, str, tuple[int, int]]]:
-        # the default would call __init__ with the finished message only, and fail in another process
+        # the default would call __init__ with only the finished message, which fails in another process
         return type(self), (self.message, self.source, self.span)
 
 
 class ScGlmmWarning(UserWarning):
-    """Something changed what is analysed, or how the result must be read."""
+    """Something changed the analysis, or affects how to read the result."""
 
 
 def mark(source: str, span: tuple[int, int]) -> str:
-    """Two lines: the formula on one line, and carets under the characters of `span`."""
-    # white space becomes a plain space, so that a formula over several lines keeps its carets in place
+    """Two lines: the formula, and carets under the characters of `span`."""
+    # white space becomes a plain space, so that carets stay aligned in formulas with several lines
     shown = "".join(" " if char.isspace() or not char.isprintable() else char for char in source)
     start, stop = span
     before, under = _width(shown[:start]), _width(shown[start:stop])
@@ -55,7 +55,7 @@ def mark(source: str, span: tuple[int, int]) -> str:
 
 
 def _width(text: str) -> int:
-    """Columns that `text` takes in a terminal: two for wide East Asian characters, none for combining marks."""
+    """Columns of `text` in a terminal: two for wide East Asian characters, none for combining marks."""
     return sum(
         0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
     )

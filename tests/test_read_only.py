@@ -88,7 +88,7 @@ def test_without_a_folder_for_kernels_everything_runs_and_it_is_said(package):
     assert run(package, KERNEL, user=True) == "[0, 1, 2] 0\n"
     said = run(package, EVERYTHING, user=True)
     assert "in every process" in said and "Set NUMBA_CACHE_DIR" in said and "sc-glmm compile" in said
-    assert "compiled kernels cannot be kept" in said
+    assert "compiled kernels cannot be stored" in said
     assert kept(package) == []
 
 

@@ -206,7 +206,7 @@ def test_data_that_changed_are_refused():
         sc_glmm.tl.refit(other, gene)
     other = adata.copy()
     other.obs.loc[other.obs_names[:5], "disease"] = np.nan
-    with pytest.raises(InputError, match="635 cells can be used and were 640"):
+    with pytest.raises(InputError, match="635 cells can be used, but the run used 640"):
         sc_glmm.tl.refit(other, gene)
 
 
@@ -225,7 +225,7 @@ def test_genes_without_a_model_are_refused_with_the_reason():
     text = str(made.summary())
     assert "separation" in text and "Tests of the run" in text
     assert f"{made.test.p_value.iloc[0]:.4f}" in text or f"{made.test.p_value.iloc[0]:.3g}" in text
-    with pytest.raises(InputError, match="is not among the 60 gene names"):
+    with pytest.raises(InputError, match="is not one of the 60 gene names"):
         sc_glmm.tl.refit(adata, "no such gene")
     with pytest.raises(InputError, match="there are no results under key='other'"):
         sc_glmm.tl.refit(adata, zero, key="other")

@@ -63,7 +63,7 @@ def test_genes_by_name_in_groups_and_what_the_tables_say(adata):
     assert (details["n_tested"] == 3).all()
     assert (details["n_not_selected"] == 137).all()
     assert made.uns["glmm"]["params"]["genes"] == "3 given"
-    with pytest.raises(InputError, match="not among the genes="):
+    with pytest.raises(InputError, match="not one of the tested genes="):
         sc_glmm.tl.refit(made, adata.var_names[0], group="type_1")
     model = sc_glmm.tl.refit(made, names[0], group="type_1")
     row = some[(some["variable"] == names[0]) & (some["cell_type"] == "type_1")].iloc[0]

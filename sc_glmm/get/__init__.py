@@ -1,4 +1,4 @@
-"""Results as tidy frames."""
+"""Read results as tidy data frames."""
 
 from ._describe import describe
 from ._details import details

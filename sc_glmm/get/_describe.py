@@ -1,4 +1,4 @@
-"""What each column of the results means."""
+"""Describe the columns of the results."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .._adata.stored import read_results
 if TYPE_CHECKING:
     from anndata import AnnData
 
-#: What ``get.results`` shows by default.
+# : Default columns of ``get.results``.
 MAIN_COLUMNS = (
     "variable",
     "contrast",
@@ -29,59 +29,59 @@ MAIN_COLUMNS = (
     "tested",
 )
 
-# pattern of the name -> meaning; the first that fits
+# pattern of the name -> meaning; the first match counts
 _MEANINGS: dict[str, str] = {
     "variable": "gene",
-    "contrast": "what is compared with what",
-    "log_fc": "log2 fold change: estimate of the contrast",
-    "ci_low": "lower end of the 95 % interval of log_fc",
-    "ci_high": "upper end of the 95 % interval of log_fc",
-    "p_value": "two-sided p-value; NaN where the gene could not be tested",
+    "contrast": "comparison, such as 'disease: AD vs ctl'",
+    "log_fc": "estimated log2 fold change of the contrast",
+    "ci_low": "lower limit of the 95 % confidence interval of log_fc",
+    "ci_high": "upper limit of the 95 % confidence interval of log_fc",
+    "p_value": "two-sided p-value; NaN if the gene could not be tested",
     "adj_p_value": "p-value adjusted over the tested genes of the contrast (Benjamini and Hochberg)",
-    "mean": "mean response per cell (count, for counts)",
+    "mean": "mean response per cell (for counts, the mean count)",
     "pct": "percentage of cells with a count",
-    "status": "one word on the fit; 'singular' (a variance of zero) and 'separated' are answers, not failures",
-    "tested": "whether there is a valid p-value: the column to filter by",
-    "coef": "estimate of the contrast, natural log",
+    "status": "status of the fit; 'singular' (a variance of zero) and 'separated' are valid results, not failures",
+    "tested": "whether there is a valid p-value; filter by this column",
+    "coef": "estimate of the contrast (natural log)",
     "se": "standard error of coef",
     "log_fc_se": "standard error of log_fc",
-    "stat": "statistic of the test (t, F or z)",
+    "stat": "test statistic (t, F or z)",
     "df": "degrees of freedom between samples",
-    "p_hk": "p-value of Hartung and Knapp's test, which looks at the gene alone",
+    "p_hk": "p-value of the Hartung-Knapp test, which uses this gene only",
     "log_fc_shrunk": "log_fc shrunk towards zero by a prior from all genes, for ranking",
     "lfsr": "local false sign rate: probability that the sign of the effect is wrong",
-    "s_value": "mean lfsr of the gene and all that are more certain",
-    "message": "what happened, in words",
+    "s_value": "mean lfsr of this gene and all genes with a smaller lfsr",
+    "message": "explanation of the status",
     "converged": "whether the optimiser converged",
     "singular": "whether a variance of the random effects is zero",
-    "separated": "whether counts are all zero where some combination of covariates says so",
-    "n_iter": "evaluations of the objective",
-    "baseMean": "mean once more, under the name that other packages use",
+    "separated": "whether all counts are zero for some combination of covariates",
+    "n_iter": "number of evaluations of the objective function",
+    "baseMean": "same as mean, under the name used by other packages",
     "total": "sum of the counts",
     "loglik": "maximised (restricted) log likelihood",
-    "dispersion": "phi of the variance mu + phi mu^2",
-    "dispersion_at_bound": "whether the dispersion is at the end of its range",
+    "dispersion": "dispersion: phi in the variance mu + phi mu^2",
+    "dispersion_at_bound": "whether the dispersion is at a limit of its range",
     "log_dispersion_se": "standard error of the natural log of the dispersion",
     "phi_from_trend": "whether the dispersion was taken from the trend over abundance",
-    "n_agq": "quadrature nodes (1: Laplace)",
-    "information": "median over samples of the information that counts hold on a sample's effect",
-    "more_variable": "whether the gene is more variable between samples than genes of its abundance",
-    r"share_.+": "share of the spread between samples that is variation between samples, not noise of their counts",
-    r"p_sd_.+": "p-value of no such variance between samples",
-    r"sd_.+_eb_(low|high)": "5 and 95 % points of the posterior of the standard deviation between samples",
-    r"sd_.+_eb": "standard deviation between samples, under the prior from all genes",
+    "n_agq": "number of quadrature nodes (1: Laplace approximation)",
+    "information": "information of the counts about the effect of a sample, median over samples",
+    "more_variable": "whether the gene varies more between samples than genes of the same abundance",
+    r"share_.+": "fraction of the observed spread between samples that is true variation, not noise of the counts",
+    r"p_sd_.+": "p-value for the hypothesis that this variance between samples is zero",
+    r"sd_.+_eb_(low|high)": "5 and 95 % quantiles of the posterior of the standard deviation between samples",
+    r"sd_.+_eb": "standard deviation between samples: posterior mean under the prior from all genes",
     r"sd_.+": "standard deviation of the random effects, natural log",
     r"corr_.+": "correlation of two random effects",
-    r"extreme_.+_z": "how far the most extreme sample lies, in standard deviations",
-    r"extreme_.+": "sample whose random effect is the largest",
-    r"n_empty_.+": "samples without a count",
-    r"coef_.+": "fixed effect, natural log",
+    r"extreme_.+_z": "distance of the most extreme sample, in standard deviations",
+    r"extreme_.+": "sample with the largest random effect",
+    r"n_empty_.+": "number of samples without a count",
+    r"coef_.+": "fixed effect (natural log)",
     r"se_.+": "standard error of the fixed effect",
 }
 
 
 def describe(adata: AnnData | str | os.PathLike[str], key: str = "glmm") -> pd.DataFrame:
-    """Describe the columns of the results: what each means, and whether it is shown by default.
+    """Describe the columns of the results: their meaning, and whether they are shown by default.
 
     Parameters
     ----------
@@ -89,13 +89,13 @@ def describe(adata: AnnData | str | os.PathLike[str], key: str = "glmm") -> pd.D
         AnnData (or MuData) after :func:`sc_glmm.tl.test`; or the path of an ``.h5ad`` file or a zarr store with
         results.
     key
-        Its `key_added`.
+        `key_added` of the run.
 
     Returns
     -------
     pandas.DataFrame
-        One row per column of ``get.results(adata, columns="all")``, which is the index, those of
-        ``get.results(adata)`` first: ``meaning``, and ``main``, whether it is among the latter.
+        One row per column of ``get.results(adata, columns="all")``, indexed by its name, with ``meaning`` and ``main``
+        (whether ``get.results(adata)`` shows it). The main columns come first.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What became of each group of cells."""
+"""Summarise each group of cells."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def details(adata: AnnData | str | os.PathLike[str], key: str = "glmm") -> pd.DataFrame:
-    """One row per group of cells, tested or not.
+    """Get one row per group of cells: its size, its status, and why it was skipped.
 
     Parameters
     ----------
@@ -23,37 +23,38 @@ def details(adata: AnnData | str | os.PathLike[str], key: str = "glmm") -> pd.Da
         AnnData (or MuData) after :func:`sc_glmm.tl.test` with `groupby`; or the path of an ``.h5ad`` file or a zarr
         store with results.
     key
-        Its `key_added`; ``"rna:glmm"`` names the modality of a MuData as well, if several have results.
+        `key_added` of the run; ``"rna:glmm"`` also names the modality of a MuData, if several have results.
 
     Returns
     -------
-    A frame with
+    A data frame with
 
     the column of `groupby`
         The group.
     ``n_cells``
-        Cells used.
+        Number of cells used.
     ``n_<group>``
-        Levels of each grouping factor, such as ``n_sample``.
+        Number of levels of each grouping factor, such as ``n_sample``.
     ``n_<sample>[<factor>: <level>]``
-        Samples (levels of the finest grouping factor) with cells in each arm: ``n_sample[disease: AD]``.
+        Number of samples (levels of the finest grouping factor) with cells in each arm: ``n_sample[disease: AD]``.
     ``n_tested``, ``n_failed``
-        Genes with a p-value for some contrast; genes with counts whose fit failed.
+        Number of genes with a p-value for at least one contrast; number of genes with counts whose fit failed.
     ``n_ok``, ``n_singular``, ...
-        Genes of each status.
+        Number of genes with each status.
     ``eigen_ratio``
-        How correlated the genes are between samples: the largest over the median eigenvalue of the covariance of their
-        residuals, about 1 where they are independent (by chance more with few genes). NaN without a moderated test.
+        Correlation of the genes between samples: the largest over the median eigenvalue of the covariance of their
+        residuals. It is about 1 if genes are independent (larger by chance with few genes). NaN without a moderated
+        test.
     ``dropped``
-        Terms of the formula that are constant in the group, and were left out.
+        Terms of the formula that were dropped because they are constant within the group.
     ``not_tested``
-        Contrasts that the group does not have, and why.
+        Contrasts that cannot be tested in the group, and the reason.
     ``skipped``
-        Why the group was not fitted; empty if it was.
+        Why the group was skipped; empty if it was fitted.
 
     Raises
     ------
     InputError
-        If there are no results of groups under `key`.
+        If there are no results with groups under `key`.
     """
     return read_details(*results_in(adata, key))

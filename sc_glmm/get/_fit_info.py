@@ -1,4 +1,4 @@
-"""The facts of every gene's fit."""
+"""Read the fit of every gene."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def fit_info(adata: AnnData | str | os.PathLike[str], key: str = "glmm") -> pd.DataFrame:
-    """One row per gene (and group), in the order of the genes: what the fit says beside its tests.
+    """Get the fit of every gene: one row per gene (and group), in the order of the genes.
 
     Parameters
     ----------
@@ -23,47 +23,50 @@ def fit_info(adata: AnnData | str | os.PathLike[str], key: str = "glmm") -> pd.D
         AnnData (or MuData) after :func:`sc_glmm.tl.test`; or the path of an ``.h5ad`` file or a zarr store with
         results.
     key
-        Its `key_added`; ``"rna:glmm"`` names the modality of a MuData as well, if several have results.
+        `key_added` of the run; ``"rna:glmm"`` also names the modality of a MuData, if several have results.
 
     Returns
     -------
-    A frame with
+    A data frame with
 
     ``variable``
-        Gene. With `groupby`, its column comes first.
+        Gene. With `groupby`, the column of the groups comes first.
     ``status``, ``message``, ``converged``, ``singular``, ``separated``
-        What became of the gene; see :func:`sc_glmm.tl.test`.
+        Status of the fit; see :func:`sc_glmm.tl.test`.
     ``n_iter``, ``loglik``
-        Evaluations of the objective; maximised (restricted) log likelihood.
+        Number of evaluations of the objective function; maximum of the (restricted) log likelihood.
     ``mean``, ``pct``, ``baseMean``, ``total``
-        Mean count per cell, percentage of cells with a count, the mean again under the name that other packages use,
-        and the sum of the counts.
+        Mean count per cell; percentage of cells with a count; the mean again, under the name used by other packages;
+        sum of the counts.
     ``dispersion``, ``dispersion_at_bound``, ``phi_from_trend``
-        phi of ``mu + phi mu^2``; whether it is at the end of its range; whether it was taken from the trend over
-        abundance.
+        phi in the variance ``mu + phi mu^2``; whether it is at a limit of its range; whether it was taken from the
+        trend over abundance.
     ``log_dispersion_se``
-        Standard error of the natural log of the estimated dispersion; NaN at a bound.
+        Standard error of the natural log of the estimated dispersion; NaN at a limit of the range.
     ``sd_<group>``, ``sd_<group>_eb``, ``sd_<group>_eb_low``, ``sd_<group>_eb_high``, ``p_sd_<group>``
         Standard deviation of the random effects (natural log) by restricted maximum likelihood; its posterior mean
-        under the prior from all genes, with the 5 and 95 % points of the posterior; p-value of no such variance (by
-        Cochran's Q; with several variances, or covariates of cells, by the restricted likelihood ratio, which is
-        conservative with few samples). The last four after moderated tests, for the variances that matter for a tested
-        contrast; with several columns per group, ``sd_<group>_<column>_eb`` and so on.
+        under the prior from all genes, with the 5 and 95 % quantiles of the posterior; and a p-value for the hypothesis
+        that this variance is zero. The p-value comes from Cochran's Q. With several variances, or covariates of cells,
+        it comes from the restricted likelihood ratio, which is conservative with few samples. The last four columns
+        need a moderated test, and exist for the variances that matter for a tested contrast. With several columns per
+        group, they are called ``sd_<group>_<column>_eb`` and so on.
     ``extreme_<group>``, ``extreme_<group>_z``, ``n_empty_<group>``
-        The sample whose random effect is the largest, and how large in standard deviations: one sample that carries a
-        result; the number of samples without a count.
+        Sample with the largest random effect, and this effect in standard deviations, to find results that depend on a
+        single sample; number of samples without a count.
     ``information``
-        Median over samples of the information that counts hold on a sample's effect: about the counts of a sample,
-        less what overdispersion takes.
+        Information of the counts about the effect of a sample, median over samples: about the number of counts of a
+        sample, less the loss by overdispersion.
     ``share_<group>``
-        Of the spread of the samples' estimated effects, the share that is variation between samples and not noise of
-        their counts, in the median sample (with one variance on the grid). Near 0 more cells help, near 1 only samples.
+        Fraction of the spread of the estimated sample effects that is true variation between samples and not noise of
+        the counts, in the median sample (with one variance on the grid). Near 0, more cells help; near 1, only more
+        samples help.
     ``more_variable``
-        More variable between samples than genes of this abundance: p-values of such genes are liberal.
+        Whether the gene varies more between samples than genes of its abundance. The p-values of such genes tend to be
+        too small.
     ``n_agq``
-        Quadrature nodes (1: Laplace).
+        Number of quadrature nodes (1: Laplace approximation).
     ``coef_<name>``, ``se_<name>``
-        Every fixed effect, natural log.
+        Every fixed effect and its standard error (natural log).
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The report on hidden factors."""
+"""Read the report on hidden factors."""
 
 from __future__ import annotations
 
@@ -23,34 +23,34 @@ def latent_factors(adata: AnnData, key: str = "latent", *, group: str | None = N
     adata
         Annotated data after :func:`sc_glmm.pp.latent_factors`.
     key
-        Its `key_added`.
+        `key_added` of that call.
     group
         Only this level of `groupby`.
     n_genes
-        Genes named at each end of the loadings.
+        Number of genes listed at each end of the loadings.
 
     Returns
     -------
     pandas.DataFrame
         ``group``, ``factor``
-            Level of `groupby` (empty without one), and column of ``obs``. A group without a factor has no row.
+            Level of `groupby` (empty without one), and column of ``obs``. Groups without factors have no row.
         ``strength``
-            Variance along the factor over the variance of the noise.
+            Variance along the factor, relative to the variance of the noise.
         ``agreement``
-            Smallest canonical correlation between the factors of two halves of the genes, for as many factors as this
-            one and those before it.
+            Smallest canonical correlation between the factors of two halves of the genes, for this factor and all
+            stronger ones together.
         ``r_tested``
             Multiple correlation of the factor with the tested columns, given the other columns of the design.
         ``genes_up``, ``genes_down``
-            Genes whose rate rises and falls most with the factor.
+            Genes whose rate increases and decreases most with the factor.
         ``r_n_cells``, ``r_log_depth``, ``r_<column>``
             Correlation over samples with the number of cells, the log of the summed size factors, and every column of
-            ``obs``: the signed correlation for numbers (averaged over the cells of a sample), the multiple correlation
-            with the levels for other columns that are constant within samples.
+            ``obs``. Numbers (averaged over the cells of a sample) have a signed correlation. Other columns that are
+            constant within samples have the multiple correlation with their levels.
 
     Raises
     ------
-    InputError
+    If there are no hidden factors under `key`, or if `group` is not one of their groups.
         If there are no hidden factors under `key`, or `group` is not one of their groups.
     """
     entry = read_factors(adata, key)
@@ -86,7 +86,7 @@ def latent_factors(adata: AnnData, key: str = "latent", *, group: str | None = N
 
 
 def sample_columns(adata: AnnData, entry: Any, group: str) -> dict[str, pd.Series]:
-    """What is known of each sample: number of cells, depth, and the columns of ``obs`` that tell samples apart."""
+    """Properties of each sample: number of cells, depth, and the columns of ``obs`` that differ between samples."""
     samples = _of_group(entry["samples"], group)
     out: dict[str, pd.Series] = {name: samples[name].astype(float) for name in ("n_cells", "log_depth")}
     obs: pd.DataFrame = adata.obs  # type: ignore[assignment]
@@ -111,7 +111,7 @@ def sample_columns(adata: AnnData, entry: Any, group: str) -> dict[str, pd.Serie
 
 
 def correlation(factor: FloatArray, values: pd.Series) -> float:
-    """Signed correlation with numbers; multiple correlation with the levels of a factor."""
+    """Signed correlation with numbers, or multiple correlation with the levels of a factor."""
     if isinstance(values.dtype, pd.CategoricalDtype):
         fitted = pd.Series(factor).groupby(values.to_numpy(), observed=True).transform("mean").to_numpy()
         return float(np.sqrt(np.sum((fitted - factor.mean()) ** 2) / np.sum((factor - factor.mean()) ** 2)))

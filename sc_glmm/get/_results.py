@@ -1,4 +1,4 @@
-"""The table of results."""
+"""Read the table of results."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def results(
     sort: str | None = None,
     columns: str | Sequence[str] = "main",
 ) -> pd.DataFrame:
-    """Get the results: one row per gene and contrast, in the order of the genes, which are also the index.
+    """Get the results: one row per gene and contrast, indexed by gene, in the order of the genes.
 
     Parameters
     ----------
@@ -43,10 +43,10 @@ def results(
         AnnData (or MuData) after :func:`sc_glmm.tl.test`; or the path of an ``.h5ad`` file or a zarr store with
         results.
     key
-        Its `key_added`; ``"rna:glmm"`` names the modality of a MuData as well, if several have results.
+        `key_added` of the run; ``"rna:glmm"`` also names the modality of a MuData, if several have results.
     contrast
-        Only this contrast, or these: in words (``"disease: AD vs ctl"``), by its name (``"disease"``), or by what is
-        compared (``"AD vs ctl"``, ``"AD"``).
+        Only this contrast, or these: by label (``"disease: AD vs ctl"``), by name (``"disease"``), or by levels
+        (``"AD vs ctl"``, ``"AD"``).
     group
         Only this level of `groupby`, or these.
     genes
@@ -54,56 +54,57 @@ def results(
     tested
         Only rows with a p-value.
     alpha
-        Only rows whose `adj_p_value` is below.
+        Only rows with a smaller `adj_p_value`.
     min_log_fc
-        Only rows whose `log_fc` is at least so far from zero.
+        Only rows with a `log_fc` at least this far from zero.
     sort
-        Column to sort by: p-values, `lfsr` and `s_value` from the smallest, `log_fc`, `coef` and `stat` by absolute
-        value from the largest, other numbers from the largest, text from A to Z. Rows without a value come last.
+        Column to sort by. P-values, `lfsr` and `s_value` are sorted from the smallest; `log_fc`, `coef` and `stat` by
+        absolute value from the largest; other numbers from the largest; text from A to Z. Rows without a value come
+        last.
     columns
-        ``"main"`` (default), ``"all"``, or names of columns beside the gene and what is compared.
-        :func:`sc_glmm.get.describe` says what each column means.
+        ``"main"`` (default), ``"all"``, or names of columns, which are shown after gene and contrast.
+        :func:`sc_glmm.get.describe` explains each column.
 
     Returns
     -------
     pandas.DataFrame
         ``variable``, ``contrast``
-            Gene; what is compared with what. With `groupby`, its column comes first.
+            Gene and comparison. With `groupby`, the column of the groups comes first.
         ``log_fc``, ``ci_low``, ``ci_high``
-            Estimate in log2, with a 95 % interval.
+            Estimate in log2, with a 95 % confidence interval.
         ``p_value``, ``adj_p_value``
             Two-sided p-value, and the p-value adjusted over the tested genes of the contrast (Benjamini and
             Hochberg).
         ``mean``, ``pct``
             Mean count per cell; percentage of cells with a count.
         ``status``
-            One word, see :func:`sc_glmm.tl.test`.
+            Status of the fit in one word; see :func:`sc_glmm.tl.test`.
         ``tested``
-            Whether there is a valid p-value: the column to filter by. A gene whose status is ``singular`` or
-            ``separated`` can be tested.
+            Whether there is a valid p-value; filter by this column. Genes with status ``singular`` or ``separated`` can
+            be tested.
 
-        With ``columns="all"`` also:
+        With ``columns="all"`` also
 
         ``coef``, ``se``, ``log_fc_se``
-            Estimate and standard error, natural log; standard error in log2.
+            Estimate and standard error (natural log); standard error in log2.
         ``stat``, ``df``
-            Statistic of the test (t, F or z, by the test), degrees of freedom between samples.
+            Test statistic (t, F or z, depending on the test); degrees of freedom between samples.
         ``p_hk``
-            p-value of Hartung and Knapp's test, which looks at the gene alone; NaN where it is not defined.
+            P-value of the Hartung-Knapp test, which uses this gene only; NaN if it is not defined.
         ``log_fc_shrunk``, ``lfsr``, ``s_value``
-            For ranking: `log_fc` shrunk towards zero by a prior for effects that is learnt from all genes (a scale
-            mixture of normals, as in ashr), on the gene's whole likelihood; the local false sign rate, which is the
-            probability that its sign is wrong or the effect zero; and the s-value, the mean `lfsr` of the gene and all
-            that are more certain: a list cut at 0.05 has 5 % wrong signs. After moderated tests with a prior, for
-            contrasts of one row; else NaN.
+            For ranking. `log_fc_shrunk` is shrunk towards zero by a prior for effects that is estimated from all genes
+            (a scale mixture of normals, as in ashr), using the whole likelihood of the gene. `lfsr` is the local false
+            sign rate: the probability that the sign is wrong or the effect is zero. `s_value` is the mean `lfsr` of the
+            gene and all genes with a smaller one; a list cut at 0.05 has 5 % wrong signs. Only after moderated tests
+            with a prior, for contrasts of one row; otherwise NaN.
 
-        and the facts of the gene, as :func:`sc_glmm.get.fit_info` lists them.
+        and the columns of :func:`sc_glmm.get.fit_info`.
 
     Raises
     ------
     InputError
-        If there are no results under `key`, or no such contrast, group, gene or column; the message lists similar
-        names.
+        If there are no results under `key`, or if a contrast, group, gene or column does not exist; the message lists
+        similar names.
 
     Examples
     --------
@@ -142,7 +143,7 @@ def _listed(value: Any) -> list[str]:
 
 
 def _known(asked: Any, column: pd.Series, what: str) -> list[str]:
-    """The names, each of which the column holds."""
+    """The given names, after checking that the column contains them."""
     known = dict.fromkeys(column.astype(str))
     names = [str(name) for name in _listed(asked)]
     for name in names:
@@ -152,7 +153,7 @@ def _known(asked: Any, column: pd.Series, what: str) -> list[str]:
 
 
 def _similar(name: str, known: Sequence[str], most: int = 8) -> str:
-    """Names like one that is not there, or the first ones."""
+    """Hint with similar names, or else the first names."""
     folded = {each.casefold(): each for each in known}
     close = [folded[each] for each in get_close_matches(name.casefold(), folded, n=3)]
     shown = ", ".join(repr(each) for each in known[:most]) + (f", ... ({len(known)})" if len(known) > most else "")
@@ -160,7 +161,7 @@ def _similar(name: str, known: Sequence[str], most: int = 8) -> str:
 
 
 def _contrasts(frame: pd.DataFrame, params: Any, asked: Any) -> list[str]:
-    """Words of the contrasts that are asked for by their words, name or levels."""
+    """Labels of the contrasts that match the given labels, names or levels."""
     words = [str(each) for each in frame["contrast"].cat.categories]
     named = [(str(k), str(w)) for k, w in zip(params["contrast_keys"], params["contrast_words"], strict=True)]
     chosen: list[str] = []
@@ -180,7 +181,7 @@ def _contrasts(frame: pd.DataFrame, params: Any, asked: Any) -> list[str]:
 
 def _group_column(groupby: Any, group: Any, key: str) -> str:
     if groupby is None:
-        raise InputError(f"group={group!r}: the run under key={key!r} has no groups (groupby= was not given)")
+        raise InputError(f"group={group!r}: the run under key={key!r} has no groups (it was run without groupby=)")
     return str(groupby)
 
 

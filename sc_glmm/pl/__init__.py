@@ -1,4 +1,4 @@
-"""Figures: an AnnData with results, a frame of them, or a fitted model in; matplotlib Axes out."""
+"""Draw figures of results or fitted models with matplotlib."""
 
 from ._caterpillar import caterpillar
 from ._counts import counts

@@ -1,4 +1,4 @@
-"""Random effects of one model in order, with their intervals."""
+"""Draw the random effects of one model, sorted, with their intervals."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from ..models.fitted import MixedFit
 
-_ROW = 0.13  # inches: a row of small letters
+_ROW = 0.13  # inches: a row of small text
 _MOST_NAMES = 60
 
 
@@ -40,11 +40,11 @@ def caterpillar(
     save: str | os.PathLike[str] | None = None,
     show: bool | None = None,
 ) -> Axes:
-    """Random effects of one gene, smallest first, with 95 % intervals.
+    """Draw the random effects of one gene, smallest first, with 95 % intervals.
 
-    The intervals are those of the effects given the parameters (mode plus and minus 1.96 conditional standard
-    deviations). One level far from all others is a sample to look at. Of a separated gene, samples that the design
-    gives a mean of zero say nothing of their effects: they are hollow, and their intervals are those of the model.
+    The intervals are conditional on the parameters (mode plus and minus 1.96 conditional standard deviations). Check a
+    sample that lies far from all others. In a separated gene, some samples have a fitted mean of zero and carry no
+    information about their effects. They are drawn hollow, with the intervals of the model.
 
     Parameters
     ----------
@@ -52,11 +52,11 @@ def caterpillar(
     |key|
     |group|
     term
-        Grouping factor; by default the one with most levels.
+        Grouping factor. Default: the one with the most levels.
     column
-        Which of its effects, such as a slope; by default the first.
+        Which of its effects, such as a slope. Default: the first.
     by
-        Factor of the fixed part that colours the levels; by default the first that does not differ within them.
+        Factor of the fixed effects that colours the levels. Default: the first that is constant within levels.
     |gene_symbols|
     |drawing|
 
@@ -137,7 +137,7 @@ def _say_no_variance(
     save: str | os.PathLike[str] | None,
     show: bool | None,
 ) -> Axes:
-    """One line in the place of a column of zeros."""
+    """Write one line of text instead of a column of zeros."""
     ax, base = axes_to_draw(ax, (COLUMN, 0.8))
     words = f"no variance between levels of {plain(shape.group)}:\nall {len(shape.names):,} effects are zero"
     ax.text(0.5, 0.5, words, transform=ax.transAxes, ha="center", va="center", fontsize=base, color="0.35")

@@ -1,4 +1,4 @@
-"""How many genes are up and down in every cell type or contrast."""
+"""Draw the numbers of significant genes in every cell type or contrast."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ def counts(
     save: str | os.PathLike[str] | None = None,
     show: bool | None = None,
 ) -> Axes:
-    """Number of genes that are significantly up (to the right) and down (to the left), one bar a cell type or contrast.
+    """Draw the number of significant genes per cell type or contrast: up to the right, down to the left.
 
-    Beside the name stands how many genes were tested. More cells and more samples find more genes: bars of cell types
-    of different size say little about which responds most. Joint tests, which have no direction, point to the right in
-    grey.
+    The label shows how many genes were tested. With more cells and samples, more genes become significant, so the bars
+    do not show which cell type responds most. Joint tests have no direction; their bars are grey and point to the
+    right.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def counts(
     ax.barh(rows, table["either"], left=table["up"], height=0.7, color=REST, linewidth=0)
     ax.barh(rows, -left, height=0.7, color=DOWN, linewidth=0)
     ax.axvline(0.0, color="0.3", linewidth=0.6)
-    # The longest bar and the number behind it must fit on either side.
+    # Leave room for the longest bar and its number on both sides.
     most = max(float(right.max()), float(left.max()), 1.0)
     for row, (up, down) in enumerate(zip(right, left, strict=True)):
         for value, side, x in ((up, "left", up), (down, "right", -down)):

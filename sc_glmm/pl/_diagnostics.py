@@ -1,4 +1,4 @@
-"""Residuals and random effects of one fitted model, beside what they should be."""
+"""Draw residuals and random effects of one fitted model, compared with what they should be."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ Kind = Literal["scaled", "quantile", "marginal"]
 
 _SIZE = (COLUMN, 2.4)
 _SQUARE = (2.6, 2.6)
-# Dots of a quantile plot, beyond which those of the middle lie on each other.
+# Maximum number of dots in a quantile plot; beyond it, dots in the middle overlap.
 _MOST_DOTS = 3000
-# Normal quantiles by which the intervals of several effects stand beside each other.
+# Offset, in normal quantiles, between the intervals of several effects.
 _DODGE = 0.05
 _LABELS = {
     "scaled": "scaled residual",
@@ -51,10 +51,10 @@ def residuals(
     save: str | os.PathLike[str] | None = None,
     show: bool | None = None,
 ) -> Axes:
-    """Residuals against fitted values.
+    """Draw the residuals against the fitted values.
 
-    They should scatter around zero with the same width everywhere. The line joins their medians in slices of equally
-    many observations: a bend says that the mean is wrong, a width that changes that the variance is.
+    They should scatter around zero with the same width everywhere. The line joins their medians in slices with equal
+    numbers of observations. If it bends, the mean of the model is wrong; if the width changes, the variance is wrong.
 
     Parameters
     ----------
@@ -62,11 +62,11 @@ def residuals(
     |key|
     |group|
     kind
-        ``"scaled"`` (default for Gaussian models): Pearson residuals over sigma. ``"quantile"`` (default for counts
-        and trials): randomised quantile residuals at the fitted random effects. ``"marginal"``: the same against data
-        simulated with new ones; see :func:`sc_glmm.models.quantile_residuals`.
+        ``"scaled"`` (default for Gaussian models): Pearson residuals divided by sigma. ``"quantile"`` (default for
+        counts and trials): randomised quantile residuals, given the estimated random effects. ``"marginal"``: the same,
+        compared with data simulated with new random effects; see :func:`sc_glmm.models.quantile_residuals`.
     seed
-        Seed of the random numbers in quantile residuals.
+        Seed for the random numbers of quantile residuals.
     |gene_symbols|
     |drawing|
 
@@ -131,7 +131,7 @@ def residual_histogram(
     save: str | os.PathLike[str] | None = None,
     show: bool | None = None,
 ) -> Axes:
-    """Histogram of the residuals, with the normal curve that they should follow.
+    """Draw a histogram of the residuals, with the normal density that they should follow.
 
     Parameters
     ----------
@@ -139,9 +139,9 @@ def residual_histogram(
     |key|
     |group|
     kind, seed
-        Which residuals, see :func:`residuals`.
+        Type of residuals and seed; see :func:`residuals`.
     bins
-        Number of bins; by default the root of the number of observations, at most 50.
+        Number of bins. Default: the square root of the number of observations, at most 50.
     |gene_symbols|
     |drawing|
 
@@ -193,10 +193,10 @@ def residual_qq(
     save: str | os.PathLike[str] | None = None,
     show: bool | None = None,
 ) -> Axes:
-    """Quantiles of the residuals against those of the normal distribution.
+    """Draw the quantiles of the residuals against those of the normal distribution.
 
-    The band holds 95 % of each order statistic of as many independent normal numbers. Marginal residuals of one group
-    are not independent: where groups are few, they may leave it together.
+    The band contains 95 % of each order statistic of independent normal numbers. Marginal residuals of one group are
+    not independent: if there are few groups, all dots of a group may leave the band together.
 
     Parameters
     ----------
@@ -204,7 +204,7 @@ def residual_qq(
     |key|
     |group|
     kind, seed
-        Which residuals, see :func:`residuals`.
+        Type of residuals and seed; see :func:`residuals`.
     |gene_symbols|
     |drawing|
 
@@ -248,10 +248,10 @@ def random_effect_qq(
     save: str | os.PathLike[str] | None = None,
     show: bool | None = None,
 ) -> Axes:
-    """Quantiles of the random effects against those of the normal distribution, with conditional intervals.
+    """Draw the quantiles of the random effects against the normal distribution, with conditional intervals.
 
-    Effects are shrunken, so that they spread less than the standard deviation of the model (the line): what should be
-    straight is their course, and what should not be is one level far from all others.
+    Random effects are shrunken, so they spread less than the standard deviation of the model (the line). Their course
+    should be straight, and no level should lie far from all others.
 
     Parameters
     ----------
@@ -259,9 +259,9 @@ def random_effect_qq(
     |key|
     |group|
     term
-        Grouping factor; by default the one with most levels.
+        Grouping factor. Default: the one with the most levels.
     column
-        Which of its effects, such as a slope; by default all of them, in units of their standard deviations.
+        Which of its effects, such as a slope. Default: all, in units of their standard deviations.
     |gene_symbols|
     |drawing|
 
@@ -329,7 +329,7 @@ def _residuals(data: MixedFit, kind: Kind | None, seed: int) -> tuple[Kind, Floa
 
 
 def _running_median(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Medians of y in slices of x with equally many observations; slices of equal values are one."""
+    """Medians of y in slices of x with equal numbers of observations; equal values share a slice."""
     slices = np.array_split(np.argsort(x, kind="stable"), int(np.clip(len(x) // 12, 1, 20)))
     middle = np.array([np.median(x[one]) for one in slices])
     height = np.array([np.median(y[one]) for one in slices])
@@ -338,11 +338,11 @@ def _running_median(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArra
 
 
 def _quantiles(ax: Axes, ordered: FloatArray, slope: float, color: str) -> None:
-    """Ordered values against normal quantiles, with the band of independent ones."""
+    """Ordered values and normal quantiles, with the band for independent values."""
     n = len(ordered)
     rank = np.arange(1, n + 1)
     if n > _MOST_DOTS:
-        # all of the tails, and enough of the middle
+        # all values of the tails, and some of the middle
         tail = _MOST_DOTS // 3
         rank = np.unique(
             np.concatenate([rank[:tail], np.linspace(tail, n - tail, tail).astype(np.int64), rank[-tail:]])
@@ -355,13 +355,13 @@ def _quantiles(ax: Axes, ordered: FloatArray, slope: float, color: str) -> None:
 
 
 def varying_term(fit: MixedFit) -> str | None:
-    """The grouping factor with most levels whose variance is not zero; None if all are zero."""
+    """The grouping factor with the most levels and a variance above zero; None if all variances are zero."""
     terms = sorted(fit.prepared.groupings, key=lambda one: -len(one.levels))
     return next((one.name for one in terms if any(sd > 0.0 for sd in _model_sds(fit, one.name).values())), None)
 
 
 def _model_sds(data: MixedFit, group: str) -> dict[str, float]:
-    """Standard deviation of each effect of a grouping factor under the model."""
+    """Standard deviation of each effect of a grouping factor according to the model."""
     place = [g.name for g in data.prepared.groupings].index(group)
     sd = np.sqrt(np.sum(data.Lambda[place] ** 2, axis=1))
     return dict(zip(data.prepared.groupings[place].columns, sd.tolist(), strict=True))

@@ -1,4 +1,4 @@
-"""How much genes vary, within samples and between them, along their abundance."""
+"""Draw how much genes vary within and between samples, against their abundance."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _SIZE = (COLUMN, 2.6)
-# Dispersions below this share of their median are drawn as none.
+# Dispersions below this fraction of the median count as zero.
 _TINY = 1e-3
 
 
@@ -37,20 +37,21 @@ def dispersion(
     save: str | os.PathLike[str] | None = None,
     show: bool | None = None,
 ) -> Axes:
-    r"""Variation of genes against their mean count: within samples, or between them.
+    r"""Draw the variation of genes against their mean count: within samples, or between samples.
 
-    Within samples it is the dispersion :math:`\phi` of :math:`\mu + \phi \mu^2`. The line is the running median of the
-    genes with counts enough for a dispersion of their own; the others (grey) take their value from the trend.
+    Within samples, this is the dispersion :math:`\phi` of :math:`\mu + \phi \mu^2`. The line is the running median of
+    the genes with enough counts for an estimate of their own. Genes with fewer counts (grey) take their value from the
+    trend.
 
-    Between samples it is the standard deviation of the random effects (natural log: 0.2 is about 20 %). The solid line
-    is the prior that the moderated tests learn from all genes, the dashed one its 95 % point; coloured genes are more
-    variable than genes of their abundance are, and their p-values are liberal.
+    Between samples, this is the standard deviation of the random effects (natural log: 0.2 is about 20 %). The solid
+    line is the mean of the prior that the moderated tests estimate from all genes; the dashed line is its 95 %
+    quantile. Coloured genes vary more than genes of their abundance, and their p-values tend to be too small.
 
     Parameters
     ----------
     data
-        An AnnData after :func:`sc_glmm.tl.test`, or a frame as :func:`sc_glmm.get.fit_info` returns it (without the
-        lines of the prior, which are stored in the AnnData).
+        An AnnData after :func:`sc_glmm.tl.test`, or a data frame from :func:`sc_glmm.get.fit_info`. Only the AnnData
+        contains the lines of the prior.
     |key|
     what
         ``"dispersion"``, or the grouping factor whose random effects are drawn, such as ``"sample"``.
@@ -74,7 +75,7 @@ def dispersion(
     """
     info, prior, names = _facts(data, key, group)
     if "mean" not in info:
-        raise InputError(f"dispersion needs the column 'mean'; the frame has {list(info.columns)}.")
+        raise InputError(f"dispersion needs the column 'mean'; the data frame has {list(info.columns)}.")
     if what == "dispersion":
         ax, base = axes_to_draw(ax, _SIZE)
         _draw_dispersion(ax, info, base)
@@ -108,7 +109,7 @@ def _draw_dispersion(ax: Axes, info: pd.DataFrame, base: float) -> None:
     shape = dispersion_trend(info)
     own = ~shape.from_trend
     raster = len(shape.mean) > RASTER_FROM
-    # A dispersion at the lower end of its range means none, and would squeeze all others.
+    # A dispersion at the lower limit of its range means zero, and would compress the axis.
     tiny = own & (shape.dispersion < _TINY * np.median(shape.dispersion))
     floor = 0.5 * float(shape.dispersion[~tiny].min())
     top = 1.6 * float(shape.dispersion.max())
@@ -148,7 +149,7 @@ def _draw_dispersion(ax: Axes, info: pd.DataFrame, base: float) -> None:
 
 
 def _legend(ax: Axes, base: float) -> bool:
-    """Above the axes, where it covers no gene; whether there is one."""
+    """Draw the legend above the axes, where it covers no gene; return whether there is one."""
     handles, names = ax.get_legend_handles_labels()
     if handles:
         ax.legend(
@@ -170,11 +171,11 @@ def _legend(ax: Axes, base: float) -> bool:
 def _facts(
     data: AnnData | pd.DataFrame, key: str, group: str | None
 ) -> tuple[pd.DataFrame, Mapping[str, Any], list[str]]:
-    """Facts of the genes of one group; its prior, and the names of the variances that it is about."""
+    """Fits of the genes of one group, its prior, and the names of the variances of the prior."""
     prior: Mapping[str, Any] = {}
     names: list[str] = []
     if isinstance(data, pd.DataFrame):
-        # A table of results has the facts of a gene once for each contrast.
+        # A table of results repeats the fit of a gene for each contrast.
         info = data.drop_duplicates([c for c in (group_column(data), "variable") if c in data])
     else:
         from .._adata.mudata import results_in
@@ -188,5 +189,5 @@ def _facts(
         return info, prior, names
     known = levels_of(info[column])
     if group not in known:
-        raise InputError(f"dispersion draws one {column}: group={group!r} is not among {known}.")
+        raise InputError(f"dispersion draws one {column}: group={group!r} is not one of {known}.")
     return info[info[column].astype(str) == group], prior, names

@@ -1,4 +1,4 @@
-"""One gene across cell types: estimates with their intervals, side by side."""
+"""Draw the estimates of one gene in all cell types, with their intervals."""
 
 from __future__ import annotations
 
@@ -38,22 +38,22 @@ def forest(
     save: str | os.PathLike[str] | None = None,
     show: bool | None = None,
 ) -> Axes:
-    """Fold change of one gene with its 95 % interval in every cell type, or for every contrast.
+    """Draw the fold change of one gene with its 95 % interval, in every cell type or for every contrast.
 
-    A filled mark is significant after adjustment, a hollow one is not. An arrow is an interval that ends outside: that
-    of a gene without counts on one side has one infinite end.
+    A filled mark is significant after adjustment; a hollow mark is not. An arrow means that the interval ends outside
+    the axes. The interval of a gene without counts in one arm has one infinite end.
 
     Parameters
     ----------
     |results|
     gene
-        Its name.
+        Name of the gene.
     |key|
     |contrast|
     |group|
     |alpha|
     sort
-        Largest fold change on top; by default in the order of the results.
+        Sort by fold change, largest on top. Default: the order of the results.
     |gene_symbols|
     |drawing|
 
@@ -109,7 +109,7 @@ def forest(
 
 
 def _bounds(shape: GeneAcrossSets) -> tuple[float, float]:
-    """Both ends of the axis: all estimates, and intervals unless one is many times as wide as the others."""
+    """Both ends of the axis: include all estimates, and all intervals that are not many times wider than the others."""
     estimates = shape.estimate[np.isfinite(shape.estimate)]
     if len(estimates) == 0:
         return -1.0, 1.0

@@ -1,4 +1,4 @@
-"""Fold changes of many genes across cell types."""
+"""Draw the fold changes of many genes across cell types."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
 
-_ROW, _SET = 0.125, 0.27  # inches: a row of small letters; a set
-_BAR = 1.5  # inches: largest height of the colour bar
-_ONE_WAY = 0.05  # changes below this share of the largest do not ask for the other half of the colours
-_LARGEST_SHARE = 0.98  # of the fold changes lie within the colours
+_ROW, _SET = 0.125, 0.27  # inches: a row of small text; a column
+_BAR = 1.5  # inches: maximum height of the colour bar
+_ONE_WAY = 0.05  # if changes in one direction are below this fraction of the largest, half of the colours is enough
+_LARGEST_SHARE = 0.98  # fraction of the fold changes within the range of the colours
 
 
 @documented
@@ -45,9 +45,9 @@ def heatmap(
     save: str | os.PathLike[str] | None = None,
     show: bool | None = None,
 ) -> Axes:
-    """Log-fold changes of genes (rows) in every cell type (columns), or in every contrast if there are no groups.
+    """Draw log fold changes of genes (rows) in every cell type (columns), or for every contrast without groups.
 
-    A dot marks a significant gene. Grey fields were not tested, which is not the same as a fold change of zero.
+    A dot marks a significant gene. Grey fields were not tested, which is different from a fold change of zero.
 
     Parameters
     ----------
@@ -56,22 +56,23 @@ def heatmap(
     |contrast|
     |group|
     genes
-        Which genes, from top to bottom. By default the `n_genes` that lead the cell types: the best of each, then the
-        second of each, and so on, as far as they are significant; genes that behave alike stand together.
+        Genes to show, from top to bottom. Default: the `n_genes` top genes of the cell types (the first of each, then
+        the second of each, and so on) as far as they are significant. Genes with similar fold changes are placed next
+        to each other.
     n_genes
-        How many genes, if they are not named.
+        Number of genes, if `genes` is not given.
     |alpha|
     shrunken
         Draw ``log_fc_shrunk`` instead of ``log_fc``.
     limit
-        Fold change (log2) at which the colours end; by default 98 % of the fold changes lie within.
+        Fold change (log2) at the ends of the colour scale. Default: 98 % of the fold changes lie within.
     |gene_symbols|
     |drawing|
 
     Returns
     -------
     matplotlib.axes.Axes
-        The axes of the map; the colour bar has axes of its own.
+        The axes of the heatmap; the colour bar has its own axes.
 
     Raises
     ------
@@ -116,7 +117,7 @@ def heatmap(
         shown = grid.values[np.isfinite(grid.values)]
         over, under = bool((shown > high).any()), bool((shown < low).any())
         ends = "both" if over and under else "max" if over else "min" if under else "neither"
-        # As high as the map, but no higher than it can be read at a glance.
+        # As high as the heatmap, but at most this high.
         height = ax.get_position().height * figure.get_size_inches()[1]
         bar = figure.colorbar(image, ax=ax, shrink=min(1.0, _BAR / height), aspect=12, anchor=(0.0, 1.0), extend=ends)
         bar.locator = MaxNLocator(5)
@@ -130,7 +131,7 @@ def heatmap(
 
 
 def _scale(grid: FoldChangeGrid, bound: float) -> tuple[Colormap, float, float]:
-    """Colours from blue through white at zero to red; one half of them where all changes go one way."""
+    """Colours from blue through white at zero to red; only one half if all changes have the same direction."""
     both = mpl.colormaps["RdBu_r"]
     values = grid.values[np.isfinite(grid.values)]
     low, high = (float(np.min(values)), float(np.max(values))) if len(values) else (-bound, bound)

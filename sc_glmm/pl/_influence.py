@@ -1,4 +1,4 @@
-"""What each group of observations does to a model, one without the other."""
+"""Draw how a model changes when one group of observations is left out."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
     from ..models.fitted import MixedFit
 
-_ROW = 0.13  # inches: a row of small letters
+_ROW = 0.13  # inches: a row of small text
 _MOST_ROWS = 40
 _FEWEST_ROWS = 5
-# A squared change of about one in the metric of the covariance is a change of all effects by their standard errors.
+# A squared change of about one, in the metric of the covariance, changes all effects by their standard errors.
 LARGE = 1.0
 
 
@@ -43,7 +43,7 @@ def influence(
     save: str | os.PathLike[str] | None = None,
     show: bool | None = None,
 ) -> Axes:
-    """Influence of each group: Cook's distance, or the estimate of one effect without it.
+    """Draw the influence of each group: Cook's distance, or the estimate of one effect without the group.
 
     Parameters
     ----------
@@ -51,19 +51,19 @@ def influence(
     |key|
     |group|
     term
-        What is left out, one level at a time: a grouping factor of the model (by default the one with most levels), or
-        any column of its data. `data` may also be what ``fit.influence()`` returned.
+        What is left out, one level at a time: a grouping factor of the model, or any column of its data. Default: the
+        grouping factor with the most levels. `data` may also be the result of ``fit.influence()``.
     effect
-        A fixed effect: its estimate without each group, beside that of all data and its 95 % interval (the band).
-        By default Cook's distance is drawn.
+        Fixed effect: draws its estimate without each group, next to the estimate from all data with its 95 % interval
+        (the band). Default: Cook's distance.
     |gene_symbols|
     |drawing|
 
     Returns
     -------
     matplotlib.axes.Axes
-        The axes; the groups with the largest change are on top. Of more than 40 groups, or than have room in the given
-        axes, the first are drawn, and this is said.
+        The axes; groups with the largest change are on top. At most 40 groups are drawn, or as many as fit the given
+        axes, and a line of text states how many were left out.
 
     Raises
     ------
@@ -92,7 +92,7 @@ def influence(
     ax, base = axes_to_draw(ax, (COLUMN, 0.75 + _ROW * n_rows))
     if given:
         n_rows = min(n_rows, max(_room(ax, 0.75 * base), _FEWEST_ROWS))
-    # Ties in the order in which people count.
+    # Ties are in natural order (S2 before S10).
     values = values.loc[sorted(values.index, key=natural_key)]
     order = values.sort_values(ascending=False, na_position="first", kind="stable").index[:n_rows][::-1]
     rows = np.arange(len(order))
@@ -132,7 +132,7 @@ def influence(
 
 
 def _room(ax: Axes, fontsize: float) -> int:
-    """How many lines of small letters have room in the height of the axes, which a layout may still make smaller."""
+    """Number of lines of small text that fit the height of the axes, which a layout may still reduce."""
     figure = ax.get_figure(root=True)
     if figure is None:
         return _MOST_ROWS

@@ -1,4 +1,4 @@
-"""Labels of points that cover neither each other nor, as far as possible, the points."""
+"""Place labels so that they do not overlap each other, and cover few points."""
 
 from __future__ import annotations
 
@@ -19,12 +19,10 @@ if TYPE_CHECKING:
 
 _ANGLES = np.linspace(0.0, 2.0 * np.pi, 16, endpoint=False)
 _GAPS = np.array([3.0, 7.0, 12.0, 18.0, 26.0, 36.0, 48.0, 62.0, 78.0])  # points from the dot to its label
-_LEADER_FROM = 5.0  # points; a nearer label needs no line to its dot
-_PAD = np.array([1.5, 0.5])  # points of air around a label: words side by side need more than words in a column
+_LEADER_FROM = 5.0  # points; closer labels need no line to their dot
+_PAD = np.array([1.5, 0.5])  # points of space around a label: words side by side need more than words in a column
 _DOT = 1.7  # points: radius of a dot
-_HALO = [
-    withStroke(linewidth=1.2, foreground="white", alpha=0.85)
-]  # keeps letters readable on the dots they must cover
+_HALO = [withStroke(linewidth=1.2, foreground="white", alpha=0.85)]  # keeps text readable on the dots it must cover
 
 
 def place_labels(
@@ -38,11 +36,11 @@ def place_labels(
     fontsize: float,
     colors: Sequence[str],
 ) -> list[Annotation]:
-    """Label the points (x, y), the first ones having the first choice of place.
+    """Label the points (x, y); the first points choose their places first.
 
-    A greedy search: each label tries places around its dot, on rings that grow, and takes the cheapest that lies inside
-    the axes and touches no label, obstacle or leader line that is there already. A label that finds none is left
-    out: an unreadable label says less than none. The limits of the axes must be final.
+    A greedy search: each label tries places on growing rings around its dot. It takes the cheapest place inside the
+    axes that touches no other label, obstacle or leader line. A label without a free place is left out, because
+    overlapping labels cannot be read. The limits of the axes must be final.
 
     Parameters
     ----------
@@ -55,7 +53,7 @@ def place_labels(
     obstacles
         Boxes in display coordinates that labels must not touch.
     fontsize
-        In points.
+        Font size in points.
     colors
         Colours of the labels, n.
     """
@@ -87,7 +85,7 @@ def place_labels(
                 covered[i] += 0.7 * _passed(dot, end, others, _DOT * px)
                 if taken and _crossed(np.array(taken), dot, end).any():
                     covered[i] = np.inf
-        # A covered dot is as bad as fourteen points of way; the sides are easier to read than above or below.
+        # A covered dot costs as much as fourteen points of distance; the sides are easier to read than above or below.
         slant = np.abs(centres[:, 1] - dot[1]) / px
         cost = gaps + 14.0 * covered + 0.05 * slant
         best = int(cost.argmin())
@@ -106,7 +104,7 @@ def place_labels(
             zorder=5,
             path_effects=_HALO,
         )
-        # Room is made for the axes, not for the labels inside them, when a layout engine runs again.
+        # A second run of the layout engine must not reserve space for labels inside the axes.
         annotation.set_in_layout(False)
         annotation.xy = tuple(ax.transData.inverted().transform(dot))
         annotation.xycoords = "data"
@@ -131,7 +129,7 @@ def _box(bbox: Bbox) -> FloatArray:
 
 
 def _candidates(dot: FloatArray, size: FloatArray, px: float) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Boxes (k, 4) that a label may take, their centres (k, 2), and their distances from the dot in points (k,)."""
+    """Possible boxes (k, 4) of a label, their centres (k, 2), and their distances from the dot in points (k,)."""
     way = np.column_stack([np.cos(_ANGLES), np.sin(_ANGLES)])
     half = size / 2.0 + _PAD * px
     gap, direction = np.repeat(_GAPS, len(way)), np.tile(way, (len(_GAPS), 1))
@@ -149,7 +147,7 @@ def _touch(boxes: FloatArray, other: FloatArray) -> npt.NDArray[np.bool_]:
 
 
 def _crossed(boxes: FloatArray, start: FloatArray, stop: FloatArray) -> npt.NDArray[np.bool_]:
-    """Whether the segment runs through the boxes; judged at points along it, closer than any letter is wide."""
+    """Whether the segment crosses the boxes; tested at points that are closer than the width of a letter."""
     along = start + np.linspace(0.0, 1.0, 25)[:, None] * (stop - start)
     hit = (
         (along[None, :, 0] > boxes[:, None, 0])
@@ -161,7 +159,7 @@ def _crossed(boxes: FloatArray, start: FloatArray, stop: FloatArray) -> npt.NDAr
 
 
 def _end(dot: FloatArray, box: FloatArray) -> FloatArray:
-    """Where the leader line meets the box."""
+    """Point where the leader line meets the box."""
     return np.clip(dot, box[:2], box[2:])
 
 
@@ -171,7 +169,7 @@ def _count(box: FloatArray, points: FloatArray, radius: float) -> int:
 
 
 def _passed(start: FloatArray, stop: FloatArray, points: FloatArray, radius: float) -> int:
-    """How many dots, other than the one at its start, the segment runs over."""
+    """Number of dots that the segment crosses, without the one at its start."""
     way = stop - start
     along = np.clip((points - start) @ way / (way @ way), 0.0, 1.0)
     distance = np.hypot(*(points - start - along[:, None] * way).T)

@@ -1,4 +1,4 @@
-"""Hidden factors: samples in the plane of the first two, and what the factors correlate with."""
+"""Draw hidden factors: samples in the plane of the first two, and correlations with known columns."""
 
 from __future__ import annotations
 
@@ -30,34 +30,34 @@ def latent_factors(
     group: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw samples in the plane of the first two hidden factors, and the correlations of all factors.
+    """Draw the samples in the plane of the first two hidden factors, and the correlations of all factors.
 
-    A factor that goes along with depth, number of cells or a recorded column of the samples has a name; one that goes
-    along with the tested column takes power from its test.
+    If a factor correlates with depth, number of cells or a recorded column of the samples, that column is its likely
+    source. If it correlates with the tested column, it reduces the power of the test.
 
     Parameters
     ----------
     data
         Annotated data after :func:`sc_glmm.pp.latent_factors`.
     color
-        Column of ``obs`` that colours the samples: a number, or a column with one value for each sample. Default: the
-        first column with few levels.
+        Column of ``obs`` that colours the samples: numeric, or constant within samples. Default: the first column with
+        few levels.
     key
         `key_added` of the factors.
     group
-        Level of `groupby`; default: the first one that has a factor.
+        Level of `groupby`. Default: the first with a factor.
     ax
-        Axes for the samples; the correlations are left out then. Default: a new figure with both.
+        Axes for the samples; the correlations are then not drawn. Default: a new figure with both.
 
     Returns
     -------
     matplotlib.axes.Axes
-        The axes of the samples; those of the correlations follow in the figure.
+        The axes of the samples; the axes of the correlations come next in the figure.
 
     Raises
     ------
     InputError
-        If there are no hidden factors under `key`, none in this group, or `color` does not tell samples apart.
+        If there are no hidden factors under `key` or in this group, or if `color` does not differ between samples.
 
     Examples
     --------
@@ -91,7 +91,7 @@ def _coloring(known: dict[str, pd.Series], color: str | None) -> tuple[str, pd.S
         few = [name for name, values in known.items() if isinstance(values.dtype, pd.CategoricalDtype)]
         return (few[0], known[few[0]]) if few else None
     if color not in known:
-        raise InputError(f"color={color!r}: columns that tell the samples apart are {', '.join(map(repr, known))}")
+        raise InputError(f"color={color!r}: the columns that differ between samples are {', '.join(map(repr, known))}")
     return color, known[color]
 
 
@@ -100,7 +100,7 @@ def _draw_samples(
 ) -> None:
     x = samples["factor_1"].to_numpy(dtype=np.float64)
     two = len(report) > 1
-    # one factor alone is drawn against the depth of the samples, the first thing to suspect
+    # a single factor is drawn against the depth of the samples, its most likely source
     y = samples["factor_2" if two else "log_depth"].to_numpy(dtype=np.float64)
     size = 0.35 * base**2
     if coloring is None:

@@ -1,4 +1,4 @@
-"""The MA plot: effect against abundance, one mark a gene."""
+"""Draw the MA plot: effect against abundance, one mark per gene."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 
 _SIZE = (COLUMN, 2.7)
-# The share of genes without a finding that fit between the borders; the others become triangles.
+# Fraction of the genes without a significant result that must fit the axes; the others become triangles.
 _INSIDE = 0.99
 
 
@@ -62,12 +62,12 @@ def ma(
     save: str | os.PathLike[str] | None = None,
     show: bool | None = None,
 ) -> Axes:
-    """Effect against mean count for every gene of one contrast.
+    """Draw the effect against the mean count for every gene of one contrast.
 
-    Genes should scatter around zero at every abundance: a band that bends or lies off zero means that the size factors
-    are wrong. Estimates of genes with few counts scatter widely; `shrunken` draws them as the prior sees them. Colours
-    and markers are those of :func:`volcano`; the borders are set by the significant genes and 99 % of the others, and a
-    gene beyond them is a triangle on the border.
+    Genes should scatter around zero at every abundance. If the cloud bends or lies off zero, the size factors are
+    wrong. Estimates of genes with few counts scatter widely; `shrunken` draws them after shrinkage by the prior.
+    Colours and markers are those of :func:`volcano`. The axes contain all significant genes and 99 % of the others; a
+    gene outside is a triangle on the border.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ def ma(
     if len(drawn) == 0:
         raise InputError(
             f"None of the {len(frame)} rows has a log fold change, a p-value and a mean above zero. A joint contrast "
-            "over several columns has no fold change of its own: name one of its columns in contrast=."
+            "over several columns has no fold change: name one of its columns in contrast=."
         )
     ax, base = axes_to_draw(ax, _SIZE)
     x, log_fc = drawn["baseMean"].to_numpy(float), drawn[column].to_numpy(float)
@@ -139,7 +139,7 @@ def ma(
 
 
 def effect_bound(log_fc: FloatArray, hits: npt.NDArray[np.bool_], well: npt.NDArray[np.bool_]) -> float:
-    """Largest fold change that the axes show: all findings, and nearly all other genes."""
+    """Largest fold change within the axes: all significant genes, and nearly all others."""
     size = np.abs(log_fc)
     usual = np.quantile(size[well], _INSIDE) if well.any() else size.max()
     return 1.1 * max(float(usual), float(size[hits].max(initial=0.0)), 0.1)

@@ -1,4 +1,4 @@
-"""One mark a gene: colours for up and down, markers for trouble, triangles for what lies outside, names of the top."""
+"""Draw one mark per gene: colours for direction, markers for status, triangles for outliers, labels for top genes."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 Words = npt.NDArray[np.str_]
 
-# A separated gene has no counts on one side: nothing bounds its fold change, and its mark points there.
+# A separated gene has no counts in one arm. Its fold change is unbounded in that direction, and its mark points there.
 _SEPARATED = "separated"
 _MARKERS = {"not_converged": "X"}
 _OTHER_MARKER = "s"
-# How much narrower than the other a side of an axis of fold changes may be.
+# Minimum width of one side of a fold-change axis, relative to the other side.
 _NARROWEST = 0.3
 
 
 def fold_change_limits(values: FloatArray, air: float) -> tuple[float, float]:
-    """Both ends of an axis: what is there on each side, around zero, with some `air` relative to the whole."""
+    """Both ends of a fold-change axis: cover the values on each side of zero, with some `air` relative to the total."""
     low, high = max(-float(values.min()), 0.0), max(float(values.max()), 0.0)
     widest = max(low, high, 1e-3)
     low, high = max(low, _NARROWEST * widest), max(high, _NARROWEST * widest)
@@ -42,7 +42,7 @@ def gene_colors(log_fc: FloatArray, significant: BoolArray) -> Words:
 
 
 def pull_inside(values: FloatArray, bound: float, signs: tuple[str, str]) -> tuple[FloatArray, Words]:
-    """Values pulled onto plus or minus `bound`, and the triangle that says so (or "")."""
+    """Values pulled to plus or minus `bound`, and the triangle that marks them (or "")."""
     outside = np.full(len(values), "", dtype="<U1")
     outside[values < -bound], outside[values > bound] = signs
     return np.clip(values, -bound, bound), outside
@@ -58,7 +58,7 @@ def draw_marks(
     outside: Words,
     pointing: Words,
 ) -> list[Line2D]:
-    """One scatter a kind of mark; returns the legend's entries for the kinds that need words.
+    """Draw one scatter per kind of mark; return the legend entries for the kinds that need an explanation.
 
     `pointing` is the marker of each gene if it is separated.
     """
@@ -103,7 +103,7 @@ def _handle(label: str, marker: str, *, filled: bool = False) -> Line2D:
 
 
 def draw_legend(ax: Axes, handles: list[Line2D], base: float) -> None:
-    """The legend of the marks, above the axes."""
+    """Draw the legend of the marks above the axes."""
     if handles:
         ax.legend(
             handles=handles,
@@ -119,7 +119,7 @@ def draw_legend(ax: Axes, handles: list[Line2D], base: float) -> None:
 
 
 def draw_title(ax: Axes, words: Sequence[str | None], base: float, *, above: Sequence[Line2D]) -> None:
-    """What the figure is of, above the legend if there is one."""
+    """Draw the title above the legend, if there is one."""
     said = ", ".join(plain(word) for word in words if word)
     if said:
         ax.set_title(said, fontsize=base, loc="left", pad=2.0 * base if above else None)
@@ -137,7 +137,7 @@ def draw_labels(
     labels: Sequence[str] | None,
     fontsize: float,
 ) -> None:
-    """Name the significant genes with the smallest p-values, or those in `labels`."""
+    """Label the significant genes with the smallest p-values, or those in `labels`."""
     names = drawn["variable"].astype(str).to_numpy()
     by_evidence = np.argsort(drawn["p_value"].to_numpy(float), kind="stable")
     if labels is None:
@@ -145,12 +145,14 @@ def draw_labels(
     else:
         unknown = sorted(set(labels) - set(names))
         if unknown:
-            raise InputError(f"labels names genes that are not in the plot: {unknown}. They have no row or no p-value.")
+            raise InputError(
+                f"labels= contains genes that are not in the plot: {unknown}. They have no row or no p-value."
+            )
         chosen = by_evidence[np.isin(names[by_evidence], list(labels))]
     figure = ax.get_figure(root=True)
     if figure is None or len(chosen) == 0:
         return
-    # The layout decides where the axes are, and so which labels would touch.
+    # The layout determines the position of the axes, and so which labels would touch.
     figure.draw_without_rendering()
     place_labels(
         ax,
@@ -165,14 +167,14 @@ def draw_labels(
 
 
 def draw_counts(ax: Axes, color: Words, base: float, places: Sequence[tuple[float, float, str, str]]) -> None:
-    """How many genes are up and down, at ``(x, y, horizontal, vertical alignment)`` of the axes, down first."""
+    """Write the numbers of genes up and down at ``(x, y, horizontal, vertical alignment)`` of the axes, down first."""
     for (x, y, side, height), shade, word in zip(places, (DOWN, UP), ("down", "up"), strict=True):
         words = f"{int(np.sum(color == shade)):,} {word}"
         ax.text(x, y, words, transform=ax.transAxes, ha=side, va=height, fontsize=base, color=shade)
 
 
 def _best_of_both(hits: npt.NDArray[np.int64], up: BoolArray, n: int) -> npt.NDArray[np.int64]:
-    """The first n of `hits`, a third of them on either side if there are as many."""
+    """The first n of `hits`, at least a third of them from each side if possible."""
     least = n // 3
     kept = [hits[up[hits]][:least], hits[~up[hits]][:least]]
     rest = hits[~np.isin(hits, np.concatenate(kept))][: max(n - sum(map(len, kept)), 0)]

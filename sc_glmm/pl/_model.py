@@ -1,4 +1,4 @@
-"""The fitted model of one gene, and what stands above its figure."""
+"""The fitted model of one gene, and the titles of its figure."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ if TYPE_CHECKING:
     from ..models.fitted import MixedFit
 
 
-# Contrasts whose p-values stand above a figure.
+# Maximum number of contrasts whose p-values are written above a figure.
 _MOST_CONTRASTS = 4
 
 
 @dataclass(frozen=True)
 class FittedModel:
-    """The model that a figure checks.
+    """The model that is checked in a figure.
 
     Attributes
     ----------
     fit
         The model.
     title
-        The gene and the group of cells, ready to print; empty for a model of a data frame.
+        Gene and group of cells as text; empty for a model of a data frame.
     """
 
     fit: MixedFit
@@ -44,16 +44,16 @@ class FittedModel:
 
 @dataclass(frozen=True)
 class ModelToPlot:
-    """The model that a figure of one gene draws.
+    """The model that is drawn in a figure of one gene.
 
     Attributes
     ----------
     gene
-        The fitted model, in the limit for a separated gene.
+        The fitted model; for a separated gene, in the limit.
     title
-        The gene, and the group of cells.
+        Gene and group of cells.
     evidence
-        Result of its test in words; empty without.
+        Result of its test as text; empty without a test.
     """
 
     gene: GeneFit
@@ -64,14 +64,14 @@ class ModelToPlot:
 def fitted_model(
     data: AnnData | MixedFit, gene: str | None, key: str, group: str | None, gene_symbols: str | None
 ) -> FittedModel:
-    """The given model, or that of a gene of an AnnData."""
+    """The given model, or the model of a gene of an AnnData."""
     if isinstance(data, LmmFit | GlmmFit):
         _refuse_names(gene, group)
         return FittedModel(data, "")
     if not _has_results(data):
         raise InputError(
-            f"data is {type(data).__name__}; this draws a fitted model of sc_glmm.lmer or sc_glmm.glmer, or one gene "
-            "of an AnnData after sc_glmm.tl.test"
+            f"data is {type(data).__name__}; allowed are a fitted model of sc_glmm.lmer or sc_glmm.glmer, or an "
+            "AnnData after sc_glmm.tl.test together with the name of a gene"
         )
     from ..tl import refit
 
@@ -82,13 +82,13 @@ def fitted_model(
 def model_and_title(
     data: AnnData | MixedFit, gene: str | None, key: str, group: str | None, gene_symbols: str | None
 ) -> ModelToPlot:
-    """The model, its title, and the evidence of its test."""
+    """The model, its title, and the result of its test."""
     if isinstance(data, LmmFit | GlmmFit):
         _refuse_names(gene, group)
         made = as_gene_fit(data)
         title = plain(made.fit.prepared.design.formula.response_name or "")
     else:
-        # Here, not above: a fitted model can be drawn without loading what reads an AnnData.
+        # Imported here, so that a fitted model can be drawn without loading anndata.
         from ..tl._refit import refit_in_limit
 
         name, title = _name_and_title(data, gene, key, group, gene_symbols)
@@ -97,7 +97,7 @@ def model_and_title(
 
 
 def name_model(ax: Axes, shown: FittedModel, base: float) -> None:
-    """The gene above its figure."""
+    """The name of the gene for the title of its figure."""
     if shown.title:
         ax.set_title(shown.title, fontsize=base, loc="left")
 
@@ -109,8 +109,8 @@ def _has_results(data: Any) -> bool:
 def _refuse_names(gene: str | None, group: str | None) -> None:
     if gene is not None or group is not None:
         raise InputError(
-            f"gene={gene!r} and group={group!r} choose a model of an AnnData, and data is a fitted model: leave them "
-            "out. A grouping factor of the model is chosen by term=."
+            f"gene={gene!r} and group={group!r} select a model of an AnnData, but data is a fitted model: omit them. "
+            "Use term= to select a grouping factor of the model."
         )
 
 
@@ -125,7 +125,7 @@ def _name_and_title(
 
 
 def evidence(gene: GeneFit) -> str:
-    """``adjusted p = 0.002``, a line for each contrast of a gene's test; for a separated gene the interval's end."""
+    """``adjusted p = 0.002``, one line per contrast; for a separated gene, the finite end of the interval."""
     test = getattr(gene.fit, "test", None)
     rows = [] if test is None else [(str(words), row) for words, row in test.iterrows() if np.isfinite(row["p_value"])]
     if not rows:

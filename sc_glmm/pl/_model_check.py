@@ -1,4 +1,4 @@
-"""The figure of a model check: everything that one looks at first, on one page."""
+"""Draw all checks of a model on one page."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ def diagnostics(
     save: str | os.PathLike[str] | None = None,
     show: bool | None = None,
 ) -> npt.NDArray[np.object_]:
-    """Check one fitted model: residuals, their distribution, random effects, influence of each group.
+    """Draw all checks of one fitted model: residuals, random effects, and influence of each group.
 
-    Panels: residuals against fitted values; their histogram; their quantiles; quantiles of the random effects;
-    marginal quantile residuals, from data simulated with new random effects; Cook's distance of each group, for which
-    the model is fitted again without it. For counts and trials the residuals are randomised quantile residuals.
+    The panels show the residuals against the fitted values; their histogram; their quantiles; the quantiles of the
+    random effects; marginal quantile residuals, from data simulated with new random effects; and Cook's distance of
+    each group, from a refit without it. For counts and trials, the residuals are randomised quantile residuals.
 
     Parameters
     ----------
@@ -55,19 +55,19 @@ def diagnostics(
     |key|
     |group|
     term
-        What is left out for the influence: a grouping factor of the model (by default the one with most levels), or
-        any column of its data.
+        What is left out for the influence: a grouping factor of the model, or any column of its data. Default: the
+        grouping factor with the most levels.
     seed
-        Seed of the random numbers in quantile residuals.
+        Seed for the random numbers of quantile residuals.
     |gene_symbols|
     title
-        Title in the place of the gene and the formula; ``""`` for none.
+        Title instead of gene and formula; ``""`` for none.
     ax
-        Six axes to draw in; by default those of a new figure, as wide as a journal page.
+        Six axes to draw into. Default: those of a new figure, as wide as a journal page.
     save
         File to write, such as ``"figure.pdf"``.
     show
-        Whether to show the figure at once (``plt.show()``). A notebook shows it anyway.
+        Whether to show the figure at once (``plt.show()``). A notebook always shows it.
 
     Returns
     -------
@@ -89,7 +89,9 @@ def diagnostics(
     if ax is not None:
         axes: npt.NDArray[np.object_] = np.array(list(ax), dtype=object)
         if len(axes) != _N_PANELS:
-            raise InputError(f"ax holds {len(axes)} axes; diagnostics draws in {_N_PANELS}, or makes them itself")
+            raise InputError(
+                f"ax holds {len(axes)} axes; pass {_N_PANELS} axes to diagnostics, or omit ax= for a new figure"
+            )
         _draw(shown.fit, term, seed, axes)
     else:
         axes = grid_of_axes(2, 3, (PAGE, _HEIGHT)).ravel()

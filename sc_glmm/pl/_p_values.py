@@ -1,4 +1,4 @@
-"""The p-values themselves: their histogram, and their quantiles against uniform ones."""
+"""Draw p-values: their histogram, and their quantiles against a uniform distribution."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def p_values(
     save: str | os.PathLike[str] | None = None,
     show: bool | None = None,
 ) -> Axes | npt.NDArray[np.object_]:
-    """Histogram of the p-values.
+    """Draw a histogram of the p-values.
 
-    Genes without an effect have p-values that are uniform, so the histogram should be flat but for a peak near zero.
-    The dashed line is the height of the genes without an effect, estimated (rather too high than too low) from the
-    p-values above 0.5. A slope towards
-    one says that the test is too careful, a second peak there that the model is wrong for some genes.
+    P-values of genes without an effect are uniform, so the histogram should be flat except for a peak near zero. The
+    dashed line is the estimated height of the genes without an effect, from the p-values above 0.5 (rather too high
+    than too low). If the bars rise towards one, the test is conservative. A second peak at one means that the model is
+    wrong for some genes.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ def p_values(
             fontsize=0.875 * base,
             color="0.25",
         )
-        # Room above the bars for the words.
+        # Leave room above the bars for the text.
         one.set_ylim(0.0, 1.4 * float(shape.counts.max()))
         _name(one, name or group or "", base)
     _outer_labels(axes, "p-value", "genes", base)
@@ -102,7 +102,7 @@ def p_values(
 
 
 def _share_words(n: int, null_share: float, *, short: bool) -> str:
-    """Storey's estimate errs upwards, so that it is called a bound; one of all genes says nothing."""
+    """Storey's estimate is too high on average, so it is called a bound; 100 % is not shown."""
     share = f"{100 * null_share:.0f}"
     words = f"null: $\\leq$ {share} %" if short else f"at most {share} % without effect"
     return f"{n:,} genes" + (f"\n{words}" if share != "100" else "")
@@ -120,12 +120,12 @@ def qq(
     save: str | os.PathLike[str] | None = None,
     show: bool | None = None,
 ) -> Axes | npt.NDArray[np.object_]:
-    r"""Observed p-values against uniform ones, with the inflation factor.
+    r"""Draw observed p-values against uniform ones, with the inflation factor.
 
-    The dots of genes without an effect follow the line; the band holds 95 % of each order statistic if genes are
-    independent. :math:`\lambda` compares the median with what it should be: 1 is right, and above 1 the test is too
-    eager, or many genes do have an effect. To judge a test, draw a contrast without effects, such as one of shuffled
-    samples.
+    The dots of genes without an effect follow the line. If genes are independent, the band contains 95 % of each order
+    statistic. :math:`\lambda` compares the median with its expected value: 1 is ideal. Above 1, the test is
+    anticonservative, or many genes have an effect. To check a test, draw a contrast without effects, such as one with
+    shuffled samples.
 
     Parameters
     ----------
@@ -191,7 +191,7 @@ def _draw_quantiles(ax: Axes, shape: Quantiles) -> None:
 def _finish(
     axes: npt.NDArray[np.object_], title: str | None, save: str | os.PathLike[str] | None, show: bool | None
 ) -> Axes | npt.NDArray[np.object_]:
-    """As for one panel; the title of several is that of the figure."""
+    """Finish one panel, or several panels with a common title."""
     if len(axes) == 1:
         return finish(axes[0], title, save, show)
     if title:
@@ -205,7 +205,7 @@ def _sets(
 ) -> list[tuple[str, pd.DataFrame]]:
     frame = results_frame(data, key=key, contrast=contrast, group=group)
     require_columns(frame, ["p_value"], plot=plot)
-    # A set that was not tested at all has nothing to draw, unless there is no other.
+    # Leave out sets without a tested gene, unless there is no other set.
     sets = [(title, part) for title, part in split_sets(frame) if np.isfinite(part["p_value"].to_numpy(float)).any()]
     return sets or [("", frame)]
 
@@ -218,8 +218,8 @@ def _axes(
         return np.array([one], dtype=object), base
     if ax is not None:
         raise InputError(
-            f"ax is one panel, and the results hold {len(sets)}: {[title for title, _ in sets]}. Choose one with "
-            "contrast= and group=, or leave ax out."
+            f"ax is one panel, but the results have {len(sets)} sets of tests: {[title for title, _ in sets]}. "
+            "Select one with contrast= and group=, or omit ax=."
         )
     return panels(len(sets), panel)
 
@@ -230,7 +230,7 @@ def _name(ax: Axes, title: str, base: float) -> None:
 
 
 def _outer_labels(axes: npt.NDArray[np.object_], x: str, y: str, base: float) -> None:
-    """Labels of the axes; once for several panels."""
+    """Label the axes; only once for several panels."""
     if len(axes) == 1:
         axes[0].set_xlabel(x, fontsize=base)
         axes[0].set_ylabel(y, fontsize=base)

@@ -1,4 +1,4 @@
-"""One gene sample by sample: the plot that shows whether a finding rests on one of them."""
+"""Draw one gene for each sample, to show whether a result depends on a single sample."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ..models.fitted import MixedFit
 
 
-_WIDTH = 0.36  # of the distance between two levels: half of what their samples spread over
+_WIDTH = 0.36  # relative to the distance between two levels: half of the spread of their samples
 _AREA = (4.0, 70.0)  # points squared: area of the dots of the smallest and largest samples
 
 
@@ -49,15 +49,15 @@ def samples(
     save: str | os.PathLike[str] | None = None,
     show: bool | None = None,
 ) -> Axes:
-    """Observed and fitted means of one gene, one dot a sample.
+    """Draw the observed and fitted means of one gene, one dot per sample.
 
-    The area of a dot is the number of its cells. Bars are the fitted means of the levels with their 95 % intervals
-    (given the variances). An arrow leads from what the fixed effects say of a sample to what the model believes of it:
-    its random effects. The rest of the way to the dot is what the model takes for noise of few counts. A finding that
-    rests on one sample shows as one dot away from all others of its level. Samples that share a donor are joined.
+    The area of a dot is the number of cells. Bars are the fitted means of the levels with 95 % intervals (given the
+    variances). An arrow leads from the fitted mean to the model's estimate for the sample, and shows its random effect.
+    The distance from the arrow to the dot is attributed to noise of the counts. If a result depends on a single sample,
+    one dot lies far from the others of its level. Lines join samples that share a donor.
 
-    A separated gene has no counts in all of a level: the estimate of its mean is zero (a broken line), without an
-    interval, and above the figure stands the finite end of the interval of the fold change.
+    A separated gene has no counts in one level. Its estimated mean there is zero (a broken line), without an interval.
+    The title shows the finite end of the interval of the fold change.
 
     Parameters
     ----------
@@ -65,15 +65,15 @@ def samples(
     |key|
     |group|
     by
-        Column of the fixed part on the horizontal axis; by default its first factor, else its first number, along
+        Column of the fixed effects on the horizontal axis. Default: the first factor, or else the first number, along
         which a line is drawn.
     sample
-        Grouping factor whose levels are the dots; by default the one with most levels.
+        Grouping factor whose levels are the dots. Default: the one with the most levels.
     labels
-        Names of samples to write beside their dots; ``True`` for all that have room.
+        Names of samples to write next to their dots; ``True`` for all that fit.
     log
-        Logarithmic vertical axis; by default for counts. A sample without a count stands on the lower border as an
-        open triangle.
+        Logarithmic vertical axis. Default: only for counts. A sample without a count is an open triangle on the lower
+        border.
     |gene_symbols|
     |drawing|
 
@@ -125,7 +125,7 @@ def samples(
 
 
 def _draw_titles(ax: Axes, title: str, evidence: str, base: float) -> None:
-    """The gene on the left and its evidence on the right, a line below where both have no room beside each other."""
+    """Write the gene on the left and the test on the right, or on two lines if they do not fit next to each other."""
     figure = ax.get_figure(root=True)
     room = ax.get_window_extent().width * 72.0 / (figure.dpi if figure is not None else 72.0)
     lines = evidence.splitlines()
@@ -135,7 +135,7 @@ def _draw_titles(ax: Axes, title: str, evidence: str, base: float) -> None:
 
 
 def dot_area(n_cells: npt.NDArray[np.int64] | FloatArray, largest: float) -> FloatArray:
-    """Area of dots in points squared, proportional to cells but for the smallest."""
+    """Area of dots in points squared, proportional to cells except for the smallest."""
     return np.maximum(_AREA[1] * np.asarray(n_cells, dtype=np.float64) / largest, _AREA[0])
 
 
@@ -144,14 +144,14 @@ def _color(shape: SampleMeans, i: int) -> str:
 
 
 def _floor(shape: SampleMeans) -> float:
-    """Lower border of a logarithmic axis, where samples without a count stand."""
+    """Lower border of a logarithmic axis, where samples without a count are drawn."""
     values = np.concatenate([shape.observed, shape.conditional, shape.mean])
     none = bool((shape.observed <= 0).any())
     return (0.6 if none else 0.9) * float(values[values > 0].min())
 
 
 def _places(shape: SampleMeans) -> FloatArray:
-    """Horizontal places: samples of a level side by side; those of one donor at the same place of every level."""
+    """Horizontal positions: samples of a level side by side; those of one donor at the same position in every level."""
     if not shape.levels:
         return shape.at
     x = shape.at.copy()
@@ -225,12 +225,12 @@ def _draw_samples(ax: Axes, shape: SampleMeans, x: FloatArray, floor: float) -> 
 
 
 def _moved(shape: SampleMeans) -> npt.NDArray[np.bool_]:
-    """Samples whose random effects can be seen."""
+    """Samples with random effects large enough to be drawn."""
     return np.asarray(np.abs(shape.conditional - shape.fixed) > 1e-3 * np.abs(shape.fixed))
 
 
 def _draw_legend(ax: Axes, shape: SampleMeans, base: float, floor: float) -> None:
-    """Sizes of dots in numbers of cells, and what the other marks are."""
+    """Draw the sizes of dots in numbers of cells, and explain the other marks."""
     largest = float(shape.n_cells.max())
     shown = sorted({_round(float(q)) for q in (shape.n_cells.min(), np.sqrt(shape.n_cells.min() * largest), largest)})
     handles: list[Artist] = [
@@ -278,7 +278,7 @@ def _draw_legend(ax: Axes, shape: SampleMeans, base: float, floor: float) -> Non
 
 
 def _round(n: float) -> float:
-    """One leading digit, as people read sizes."""
+    """Round to one leading digit."""
     power = 10.0 ** np.floor(np.log10(max(n, 1.0)))
     return float(max(round(n / power) * power, 1.0))
 
@@ -291,7 +291,9 @@ def _name_samples(
     wanted = set(shape.samples) if isinstance(labels, bool) else set(labels)
     unknown = sorted(wanted - set(shape.samples))
     if unknown:
-        raise InputError(f"labels names samples that are not in the plot: {unknown}; there are {list(shape.samples)}.")
+        raise InputError(
+            f"labels= contains samples that are not in the plot: {unknown}; allowed are {list(shape.samples)}."
+        )
     figure = ax.get_figure(root=True)
     if figure is None:
         return

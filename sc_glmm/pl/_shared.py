@@ -1,4 +1,4 @@
-"""What the figures share: texts of their parameters, each written once, and the last step of each figure."""
+"""Shared texts of parameters, and the last step of each figure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Figure = TypeVar("Figure", bound=Callable[..., object])
 _TEXTS = {
     "results": """
 data
-    An AnnData after :func:`sc_glmm.tl.test`, or a frame as :func:`sc_glmm.get.results` returns it.
+    An AnnData after :func:`sc_glmm.tl.test`, or a data frame from :func:`sc_glmm.get.results`.
 """,
     "model": """
 data
@@ -29,15 +29,15 @@ gene
 """,
     "key": """
 key
-    The `key_added` of the test, for an AnnData.
+    `key_added` of the test, for an AnnData.
 """,
     "contrast": """
 contrast
-    Which contrast, in words (``"disease: AD vs ctl"``) or by its key.
+    Contrast, by label (``"disease: AD vs ctl"``) or by key.
 """,
     "group": """
 group
-    Which level of the test's `groupby`, such as a cell type.
+    Level of the test's `groupby`, such as a cell type.
 """,
     "alpha": """
 alpha
@@ -45,23 +45,23 @@ alpha
 """,
     "gene_symbols": """
 gene_symbols
-    Column of ``var`` with the gene names to show, for an AnnData; or a column of the frame.
+    Column of ``var`` (or of the data frame) with the gene names to show.
 """,
     "labels": """
 n_labels
-    How many genes to name: the significant ones with the smallest p-values.
+    Number of genes to label: the significant ones with the smallest p-values.
 labels
     Names of the genes to label instead.
 """,
     "drawing": """
 title
-    Title in the place of the figure's own; ``""`` for none.
+    Title instead of the default one; ``""`` for none.
 ax
-    Axes to draw in; by default those of a new figure, as wide as a column of a journal page (85 mm).
+    Axes to draw into. Default: those of a new figure, as wide as one column of a journal page (85 mm).
 save
     File to write, such as ``"figure.pdf"``.
 show
-    Whether to show the figure at once (``plt.show()``). A notebook shows it anyway.
+    Whether to show the figure at once (``plt.show()``). A notebook always shows it.
 """,
     "axes": """
 matplotlib.axes.Axes
@@ -69,17 +69,17 @@ matplotlib.axes.Axes
 """,
     "missing": """
 InputError
-    If there are no such results, or an argument is not among the allowed values.
+    If there are no such results, or an argument has an invalid value.
 """,
     "no_model": """
 InputError
-    If there is no such gene, group or model term, or `gene` is missing for an AnnData.
+    If there is no such gene, group or model term, or if `gene` is missing for an AnnData.
 """,
 }
 
 
 def documented(function: Figure) -> Figure:
-    """Put the shared texts in the places of the docstring where ``|name|`` stands."""
+    """Replace ``|name|`` in the docstring by the shared texts."""
 
     def text(match: re.Match[str]) -> str:
         lines = _TEXTS[match["name"]].strip("\n").splitlines()
@@ -104,7 +104,7 @@ def write_and_show(ax: Axes, save: str | os.PathLike[str] | None, show: bool | N
     figure = ax.get_figure(root=True)
     if save is not None and figure is not None:
         if isinstance(save, bool):
-            raise InputError(f"save={save}: give the name of a file, such as save='figure.pdf'.")
+            raise InputError(f"save={save}: must be the name of a file, such as save='figure.pdf'.")
         figure.savefig(save, dpi=300)
     if show:
         plt.show()

@@ -1,4 +1,4 @@
-"""What all figures share: sizes for a journal's page, colours that everybody tells apart, axes to draw in."""
+"""Shared style of all figures: sizes for a journal page, accessible colours, axes."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 
-# Colours that people with any colour vision tell apart, in print as well (Okabe and Ito, Tol). One meaning each:
+# Colours that people with any type of colour vision can tell apart, also in print (Okabe and Ito, Tol). One meaning
+# each:
 UP, DOWN, REST = "#D55E00", "#0072B2", "#9A9A9A"  # significant increase and decrease; not significant
 DATA = "#5A5A5A"  # values without a direction: p-values, residuals, dispersions
-FLAG = "#AA3377"  # to be looked at: an influential sample, a gene more variable than others
+FLAG = "#AA3377"  # needs attention: an influential sample, a gene that varies more than others
 PALETTE = ("#009E73", "#332288", "#E69F00", "#56B4E9", "#CC79A7", "#999933", "#5A5A5A")  # levels of a factor
 COLUMN = 3.35  # inches: 85 mm, one column of a journal page
 PAGE = 7.0  # inches: the width of the page
 FONT = 8.0  # points
-# More marks than this make a PDF that no reader opens with joy; the text stays vector.
+# More marks than this make a PDF slow to open, so they are rasterised; text stays vector.
 RASTER_FROM = 500
 
 
 def axes_to_draw(ax: Axes | None, size: tuple[float, float]) -> tuple[Axes, float]:
-    """The given axes and the font size in force, or those of a new figure of `size` inches and its font size."""
+    """The given axes and the current font size, or those of a new figure of `size` inches and its font size."""
     if ax is not None:
         ax.spines[["top", "right"]].set_visible(False)
         return ax, float(plt.rcParams["font.size"])
@@ -33,9 +34,9 @@ def axes_to_draw(ax: Axes | None, size: tuple[float, float]) -> tuple[Axes, floa
 def grid_of_axes(
     n_rows: int, n_columns: int, size: tuple[float, float], *, sharex: bool = False
 ) -> npt.NDArray[np.object_]:
-    """``(n_rows, n_columns)`` axes in a new figure of `size` inches, with our letters and lines."""
-    # pyplot loads its backend with the first figure and turns on interactive mode in a notebook. Inside rc_context
-    # that would be undone on leaving, and no later figure would be shown.
+    """``(n_rows, n_columns)`` axes in a new figure of `size` inches, in the shared style."""
+    # pyplot loads its backend with the first figure and turns on interactive mode in a notebook. Leaving an rc_context
+    # would undo this, and no later figure would be shown.
     figure = plt.figure(figsize=size, dpi=200, layout="constrained")
     with plt.rc_context({"font.size": FONT, "axes.linewidth": 0.6}):
         grid: npt.NDArray[np.object_] = figure.subplots(n_rows, n_columns, squeeze=False, sharex=sharex)
@@ -45,7 +46,7 @@ def grid_of_axes(
 
 
 def panels(n: int, size: tuple[float, float]) -> tuple[npt.NDArray[np.object_], float]:
-    """`n` panels of `size` inches, as many beside each other as the page holds, and the font size."""
+    """`n` panels of `size` inches, as many side by side as fit the page, and the font size."""
     columns = min(n, max(1, int(PAGE // size[0])))
     rows = math.ceil(n / columns)
     grid = grid_of_axes(rows, columns, (columns * size[0], rows * size[1]), sharex=True)
@@ -53,20 +54,20 @@ def panels(n: int, size: tuple[float, float]) -> tuple[npt.NDArray[np.object_], 
     for empty in grid.ravel()[n:]:
         empty.remove()
     for i, ax in enumerate(used):
-        # A panel with nothing below it shows its own tick labels.
+        # A panel with no panel below it shows its own tick labels.
         if i + columns >= n:
             ax.tick_params(labelbottom=True)
     return used, FONT
 
 
 def finish_axes(ax: Axes) -> None:
-    """Thin ticks, small tick labels, no frame on the open sides."""
+    """Use thin ticks and small tick labels, and remove the frame on the open sides."""
     ax.tick_params(labelsize=0.875 * FONT, width=0.6, length=3)
     ax.spines[["top", "right"]].set_visible(False)
 
 
 def plain(text: str) -> str:
-    """Text in which a dollar sign starts no mathematics."""
+    """Text in which a dollar sign does not start a formula."""
     return text.replace("$", r"\$")
 
 
@@ -82,9 +83,9 @@ def threshold_words(alpha: float) -> str:
 
 
 def italic(symbol: str) -> str:
-    """A gene symbol in italics; what follows it in the same text stands upright."""
+    """A gene symbol in italics; text after it stays upright."""
     if not re.fullmatch(r"[A-Za-z0-9.-]+", symbol):
         return plain(symbol)
-    # In mathematics a hyphen would be a minus, and a dot would have space around it.
+    # In math mode, a hyphen would be a minus sign, and a dot would have space around it.
     letters = re.sub(r"([.-])", r"\\text{\1}", symbol)
     return rf"$\it{{{letters}}}$"

@@ -1,4 +1,4 @@
-"""The volcano plot: effect against evidence, one mark a gene."""
+"""Draw the volcano plot: effect against evidence, one mark per gene."""
 
 from __future__ import annotations
 
@@ -59,13 +59,13 @@ def volcano(
     save: str | os.PathLike[str] | None = None,
     show: bool | None = None,
 ) -> Axes:
-    """Effect against evidence for every gene of one contrast.
+    """Draw the effect against the evidence for every gene of one contrast.
 
-    Coloured genes are significant after adjustment; the dashed line is the p-value at which that happens. A separated
-    gene has no counts in one arm, and nothing bounds its fold change on that side: it is a hollow triangle that points
-    there. Other hollow marks are genes whose fit failed or needs care, by their `status`; a variance estimated as zero
-    needs none. Filled triangles on the border lie beyond the axis (p = 0, or an estimate far beyond all ordinary ones).
-    Genes without a p-value are not drawn.
+    Coloured genes are significant after adjustment; the dashed line is the corresponding p-value. A separated gene has
+    no counts in one arm, so its fold change is unbounded in that direction. Its mark is a hollow triangle that points
+    there. Other hollow marks are genes whose fit failed or needs care (see `status`); a variance estimated as zero is
+    not among them. Filled triangles on the border lie outside the axes (p = 0, or an extreme estimate). Genes without a
+    p-value are not drawn.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def volcano(
     |group|
     |alpha|
     min_log_fc
-        Draw lines at plus and minus this log2 fold change. They colour nothing: the test is against zero.
+        Draw lines at plus and minus this log2 fold change. They do not change the colours: the test is against zero.
     |labels|
     |gene_symbols|
     |drawing|
@@ -105,7 +105,7 @@ def volcano(
     if len(drawn) == 0:
         raise InputError(
             f"None of the {len(frame)} rows has both a log fold change and a p-value. A joint contrast over several "
-            "columns has no fold change of its own: name one of its columns in contrast=."
+            "columns has no fold change: name one of its columns in contrast=."
         )
 
     ax, base = axes_to_draw(ax, _SIZE)
@@ -131,9 +131,9 @@ def volcano(
 
 
 def _coordinates(drawn: pd.DataFrame, status: npt.NDArray[np.str_]) -> tuple[FloatArray, FloatArray, npt.NDArray]:
-    """Places of the marks, pulled onto the border where they lie outside, and the triangle that says so (or "")."""
+    """Positions of the marks, pulled to the border if outside, and the triangle that marks them (or "")."""
     log_fc, p = drawn["log_fc"].to_numpy(float), drawn["p_value"].to_numpy(float)
-    # An estimate that a gene with trouble reports must not squeeze all others into the middle.
+    # An extreme estimate of a failed fit must not compress the axis of all other genes.
     usual = np.abs(log_fc[status == "ok"])
     bound = 1.1 * usual.max() if len(usual) and usual.max() > 0 else np.abs(log_fc).max()
     x, outside = pull_inside(log_fc, bound, ("<", ">"))
@@ -147,7 +147,7 @@ def _coordinates(drawn: pd.DataFrame, status: npt.NDArray[np.str_]) -> tuple[Flo
 
 
 def _set_limits(ax: Axes, x: FloatArray, y: FloatArray) -> None:
-    """As wide as each side needs, and air for the labels."""
+    """As wide as each side needs, with space for the labels."""
     ax.set_xlim(*fold_change_limits(x, 0.06))
     top = float(y.max())
     ax.set_ylim(-0.02 * top, 1.14 * top)
@@ -157,7 +157,7 @@ def _draw_threshold(ax: Axes, p: FloatArray, significant: npt.NDArray[np.bool_],
     ax.axvline(0.0, color="0.85", linewidth=0.6, zorder=1)
     if not significant.any() or p[significant].max() == 0.0:
         return
-    # Between the last significant gene and the first that is not.
+    # Between the last significant gene and the first that is not significant.
     last = -np.log10(p[significant].max())
     rest = p[~significant & (p > 0)]
     first = -np.log10(rest.min()) if len(rest) else last

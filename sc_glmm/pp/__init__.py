@@ -1,4 +1,4 @@
-"""Preprocessing: what has to be known about an AnnData before models are fitted, and sums by sample beside them."""
+"""Preprocessing: size factors, gene filters, hidden factors, and sums by sample."""
 
 from ._filter_genes import filter_genes
 from ._latent_factors import latent_factors

@@ -1,4 +1,4 @@
-"""Genes that enough cells of enough samples express."""
+"""Filter genes by the number of cells and samples that express them."""
 
 from __future__ import annotations
 
@@ -32,50 +32,51 @@ def filter_genes(
 ) -> AnnData | None:
     """Find genes that are expressed in enough cells of enough samples.
 
-    A gene passes in an arm, that is a level of `groupby`, if at least `min_cells` cells of the arm have a count of it
-    and at least `min_samples` of its samples have such a cell. It need pass in one arm only: a gene that only the
-    treated express is what one looks for. Near the limits, genes whose arms differ by chance pass more easily then;
-    without `groupby` the filter knows nothing of the arms.
+    A gene passes in an arm (a level of `groupby`) if at least `min_cells` cells of the arm express it, and if these
+    cells come from at least `min_samples` samples. By default, one arm is enough, because a gene that only treated
+    cells express is of interest. Near the limits, genes whose arms differ by chance then pass more easily. Without
+    `groupby`, the filter does not use the arms.
 
-    :func:`sc_glmm.tl.test` needs no filter. What a filter saves is time, and the multiplicity of genes that could not
-    have been found. Size factors must come from all genes: compute them first.
+    :func:`sc_glmm.tl.test` does not need a filter. A filter saves time, and it removes genes that cannot become
+    significant from the multiple-testing adjustment. Compute size factors first, because they must come from all genes.
 
     Parameters
     ----------
     adata
         Annotated data with raw counts.
     sample_key
-        Column of ``.obs`` that names the sample of each cell.
+        Column of ``.obs`` with the sample of each cell.
     groupby
-        Column (or columns, whose combinations count then) of the arms, such as the condition. Default: one arm.
+        Column of ``.obs`` with the arms, such as the condition. With several columns, the arms are their combinations.
+        Default: one arm.
     min_cells
-        Cells of an arm with a count of the gene.
+        Minimum number of cells of an arm that express the gene.
     min_samples
-        Samples of the arm with such a cell.
+        Minimum number of samples of the arm with such a cell.
     arms
-        ``"any"``: one arm is enough; ``"all"``: the gene must pass in all of them.
+        ``"any"``: one arm is enough; ``"all"``: the gene must pass in every arm.
     layer
-        Layer with the counts, by default ``.X``.
+        Layer with the counts. Default: ``.X``.
     key_added
-        Column of ``.var`` that is written.
+        Column of ``.var`` for the result.
     subset
-        Keep only the genes that pass, as scanpy's ``filter_genes`` does. By default they are only marked.
+        Keep only the genes that pass, as scanpy's ``filter_genes`` does. By default, they are only marked.
     copy
         Return a copy instead of writing to `adata`.
 
     Returns
     -------
-    None, or with ``copy=True`` the new AnnData. How many genes pass is logged. Written are
+    None, or the new AnnData with ``copy=True``. The number of genes that pass is logged. The columns written are
 
     ``.var[key_added]``
         Whether the gene passes.
     ``.var[key_added + "_cells"]``, ``.var[key_added + "_samples"]``
-        Cells with a count, and samples with such a cell, over all arms.
+        Number of cells with a count, and number of samples with such a cell, over all arms.
 
     Raises
     ------
     InputError
-        If a column or layer does not exist, the values are no counts, or, with `subset`, no gene passes.
+        If a column or layer does not exist, if the values are not counts, or, with `subset`, if no gene passes.
 
     Examples
     --------
@@ -86,15 +87,15 @@ def filter_genes(
     46
     """
     if arms not in ("any", "all"):
-        raise InputError(f'arms is {arms!r}; allowed are "any" and "all".')
+        raise InputError(f'arms is {arms!r}; allowed values are "any" and "all".')
     if min_cells < 0 or min_samples < 0:
-        raise InputError(f"min_cells={min_cells} and min_samples={min_samples} must be 0 or more.")
+        raise InputError(f"min_cells={min_cells} and min_samples={min_samples} must be at least 0.")
     matrix, name = read_matrix(adata, layer)
     problem = count_problem(matrix)
     if problem is not None:
         raise InputError(
-            f"{name} {problem}. A cell that expresses a gene is one with a count of it: name the layer that holds the "
-            f"counts with layer= (layers: {layer_names(adata)})."
+            f"{name} {problem}. filter_genes needs counts, because a cell expresses a gene if it has a count. Use "
+            f"layer= to name the layer with the counts (layers: {layer_names(adata)})."
         )
     columns = [] if groupby is None else [groupby] if isinstance(groupby, str) else list(groupby)
     codes, levels = cross([read_factor(adata, key) for key in (*columns, sample_key)])
@@ -107,12 +108,12 @@ def filter_genes(
     if subset and not kept.any():
         raise InputError(
             f"none of the {adata.n_vars} genes passes min_cells={min_cells} and min_samples={min_samples}; the best "
-            f"has {int(cells.max(initial=0))} cells in an arm. Lower the limits."
+            f"gene has {int(cells.max(initial=0))} cells in an arm. Lower the limits."
         )
     target = adata.copy() if copy else adata
     if (codes < 0).any():
         warn_notes(
-            [f"{int((codes < 0).sum())} cells without a value in {', '.join([*columns, sample_key])} count for no arm"]
+            [f"{int((codes < 0).sum())} cells without a value in {', '.join([*columns, sample_key])} belong to no arm"]
         )
     target.var[key_added] = kept
     target.var[f"{key_added}_cells"] = cells.sum(axis=0).astype(np.int64)
@@ -142,7 +143,7 @@ def _per_arm(seen: object, arm_of: np.ndarray, n_arms: int) -> tuple[np.ndarray,
 
 
 def _check_reachable(n_samples: np.ndarray, min_samples: int, arms: str, sample_key: str) -> None:
-    """Refuse a number of samples that no arm has."""
+    """Raise an error if no arm has that many samples."""
     most = int(n_samples.max() if arms == "any" else n_samples.min())
     if min_samples > most:
         raise InputError(

@@ -1,4 +1,4 @@
-"""Hidden factors of the samples."""
+"""Estimate hidden factors of the samples."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 # With fewer samples, hidden factors cost more degrees of freedom than they gain.
 MIN_SAMPLES = 12
-# A factor that goes along with a tested column like this cannot be told from its effect.
+# A factor with a higher correlation with a tested column cannot be separated from its effect.
 MAX_R = 0.7
 
 
@@ -53,67 +53,67 @@ def latent_factors(
 ) -> AnnData | None:
     r"""Estimate hidden factors of the samples, such as an unrecorded batch, from all genes.
 
-    For observational studies with 12 samples or more, one cell type at a time. Add the factors to the formula of
-    :func:`sc_glmm.tl.test` yourself: ``"counts ~ disease + latent_1 + (1|sample)"`` with ``contrasts="disease"``. Do
-    not use them for stimulations and other perturbations that change many genes together: a programme of genes that
-    *is* the effect is taken for a hidden factor, and removed.
+    Use it for observational studies with 12 samples or more, one cell type at a time. Then add the factors to the
+    formula of :func:`sc_glmm.tl.test`: ``"counts ~ disease + latent_1 + (1|sample)"`` with ``contrasts="disease"``. Do
+    not use it for stimulations and other perturbations that change many genes together. If a programme of genes *is*
+    the effect, it is mistaken for a hidden factor and removed.
 
     Parameters
     ----------
     adata
         Annotated data with raw counts of all genes.
     formula
-        The formula of the test, without the factors: ``"counts ~ disease + (1|sample)"``. Samples are the levels of
-        its finest grouping factor.
+        Formula of the test without the factors: ``"counts ~ disease + (1|sample)"``. Samples are the levels of its
+        finest grouping factor.
     n_factors
-        Number of factors. ``"auto"``: the largest number on which halves of the genes agree (canonical correlation of
-        at least 0.7), at most one for each eight samples.
+        Number of factors. ``"auto"``: the largest number on which two halves of the genes agree (canonical correlation
+        of at least 0.7), and at most one factor per eight samples.
     contrasts
-        What will be tested, as :func:`sc_glmm.tl.test` takes it; the factors are aligned with these columns of the
-        design, and with no others. Default: every fixed effect.
+        Contrasts to be tested later, as in :func:`sc_glmm.tl.test`. The factors are aligned with these columns of the
+        design only. Default: every fixed effect.
     groupby
-        Column of ``obs``: each of its levels gets factors of its own.
+        Column of ``obs``; each of its levels gets its own factors.
     reference, size_factors
-        As for :func:`sc_glmm.tl.test`.
+        As in :func:`sc_glmm.tl.test`.
     n_jobs
-        Threads; None for the CPUs that this process may use.
+        Number of threads; None for all CPUs available to this process.
     key_added
-        Name of the factors and of the report.
+        Name of the factors and of their report.
     copy
         Return a copy instead of writing to `adata`.
 
     Returns
     -------
     AnnData or None
-        The copy, with `copy`. Written are
+        The copy, if `copy`. The results are
 
         ``.obs[f"{key_added}_1"]``, ...
-            ``(n_obs,)`` the factors: one value for each sample, mean 0 and variance 1 over samples, the strongest
-            first; NaN for cells outside the groups that have factors. No column if no factor was found.
+            ``(n_obs,)`` factors: one value per sample, with mean 0 and variance 1 over samples, the strongest first.
+            NaN for cells of groups without factors. No column if no factor was found.
         ``.uns[key_added]``
             The report; read it with :func:`sc_glmm.get.latent_factors`.
 
     Raises
     ------
     FormulaError
-        If the formula cannot be read; the message marks the place.
+        If the formula cannot be parsed; the message marks the position.
     InputError, DesignError
-        If the data are not counts, a column is missing, `n_factors` is not a number that the samples allow, or there
-        are fewer than 12 samples and `n_factors` was not given.
+        If the data are not counts, a column is missing, the samples do not allow `n_factors`, or there are fewer than
+        12 samples and `n_factors` is not given.
 
     Warns
     -----
     ScGlmmWarning
-        If the number of factors is at its limit, there are fewer than 12 samples, or a factor correlates with a tested
-        column by more than 0.7: its effect cannot be told from the factor then.
+        If the number of factors reaches its limit, if there are fewer than 12 samples, or if a factor correlates with a
+        tested column by more than 0.7, so that the two effects cannot be separated.
 
     Notes
     -----
-    Log rates of the samples, :math:`\log((y + 1/2) / n)` with the package's size factors n, are weighted by sample and
-    rotated by the design. A singular value decomposition of the part that no covariate explains gives the factors and
-    their loadings; a robust regression of the part along the tested columns on the loadings, corrected for the noise of
-    the loadings, gives what the factors share with the tested columns [1]_. Genes with a median of five counts a sample
-    or more are used.
+    Log rates of the samples, :math:`\log((y + 1/2) / n)` with size factors n, are weighted by sample and rotated by the
+    design. A singular value decomposition of the part that no covariate explains gives the factors and their loadings.
+    The part along the tested columns is regressed on the loadings by a robust method that corrects for the noise of the
+    loadings. This gives the part that the factors share with the tested columns [1]_. Genes with a median of five
+    counts per sample or more are used.
 
     References
     ----------
@@ -135,7 +135,7 @@ def latent_factors(
     parsed, family = parse_formula(formula), get_family("nb")
     if not parsed.random:
         raise InputError(
-            f"the formula {formula!r} has no random effect; name the samples, as in 'counts ~ disease + (1|sample)'"
+            f"the formula {formula!r} has no random effect; add the samples, as in 'counts ~ disease + (1|sample)'"
         )
     matrix = find_response(opened, parsed, True).matrix
     jobs = resolve_n_jobs(n_jobs)
@@ -173,8 +173,8 @@ def _of_group(
     n_samples, codes = len(samples.levels), samples.codes
     if n_factors == "auto" and n_samples < MIN_SAMPLES:
         raise DesignError(
-            f"{n_samples} samples are too few for hidden factors: below {MIN_SAMPLES} they cost more than they gain. "
-            "Give n_factors to estimate them all the same"
+            f"{n_samples} samples are too few for hidden factors: below {MIN_SAMPLES}, they cost more degrees of "
+            "freedom than they gain. Set n_factors to estimate them nevertheless"
         )
     n_cells = np.bincount(codes, minlength=n_samples)
     sums = np.zeros((n_samples, design.fixed.X.shape[1]))
@@ -200,27 +200,27 @@ def _of_group(
 
 
 def _null_space(L: FloatArray) -> FloatArray:
-    """``(p, p - rank)`` orthonormal columns that L maps to zero."""
+    """``(p, p - rank)`` orthonormal basis of the null space of L."""
     _, size, right = np.linalg.svd(L, full_matrices=True)
     rank = int(np.sum(size > 1e-9 * size.max(initial=1e-300)))
     return right[rank:].T
 
 
 def _notes(group: GroupFactors, n_factors: int | Literal["auto"]) -> list[str]:
-    """What the user should know about the factors of a group."""
+    """Warnings about the factors of a group."""
     found, where = group.found, f"{group.group}: " if group.group else ""
     notes = []
     close = np.flatnonzero(found.r_tested > MAX_R)
     if len(close):
         notes.append(
-            f"{where}factor {close[0] + 1} correlates with what is tested (r = {found.r_tested[close[0]]:.2f}): above "
-            f"{MAX_R} its effect cannot be told from that of the tested columns, and power is lost"
+            f"{where}factor {close[0] + 1} correlates with the tested columns (r = {found.r_tested[close[0]]:.2f}). "
+            f"Above {MAX_R}, the two effects cannot be separated, and power is lost"
         )
     if len(group.samples) < MIN_SAMPLES:
-        notes.append(f"{where}hidden factors of {len(group.samples)} samples, fewer than {MIN_SAMPLES}, do not help")
+        notes.append(f"{where}with {len(group.samples)} samples, fewer than {MIN_SAMPLES}, hidden factors do not help")
     if n_factors == "auto" and 0 < found.n_factors == len(found.agreement):
         notes.append(
-            f"{where}{found.n_factors} hidden factors are the most that {len(group.samples)} samples allow. There may "
+            f"{where}{found.n_factors} hidden factors are the maximum for {len(group.samples)} samples. There may "
             "be more, and results depend on their number: compare runs with n_factors= one lower and one higher"
         )
     return notes
@@ -229,6 +229,6 @@ def _notes(group: GroupFactors, n_factors: int | Literal["auto"]) -> list[str]:
 def _summary(found: list[GroupFactors], columns: list[str], formula: str) -> str:
     counts = ", ".join(f"{g.group}: {g.found.n_factors}" if g.group else f"{g.found.n_factors}" for g in found)
     if not columns:
-        return f"no hidden factor was found ({counts}): test with the formula as it is"
+        return f"no hidden factor was found ({counts}): use the formula without one"
     longer = " + ".join([formula, *columns])
-    return f"hidden factors ({counts}) written to obs: {', '.join(columns)}; test with {longer!r} and contrasts="
+    return f"hidden factors ({counts}) were written to obs: {', '.join(columns)}; test with {longer!r} and contrasts="

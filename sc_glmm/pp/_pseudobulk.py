@@ -1,4 +1,4 @@
-"""Counts summed by sample."""
+"""Sum counts by sample."""
 
 from __future__ import annotations
 
@@ -27,42 +27,42 @@ def pseudobulk(
 ) -> AnnData:
     """Sum the counts over the cells of each sample, or of each cell type of each sample.
 
-    For comparison, and for tools that need one profile a sample. The mixed models of :func:`sc_glmm.tl.test` take the
-    cells as they are: they know how much each sample's cells vary and how many there are, which the sum forgets.
+    Use it for comparisons and for tools that need one profile per sample. :func:`sc_glmm.tl.test` does not need it: its
+    models use the single cells, and so also their number and variation, which a sum no longer contains.
 
     Parameters
     ----------
     adata
         Annotated data with raw counts.
     sample_key
-        Column of ``.obs`` that names the sample of each cell.
+        Column of ``.obs`` with the sample of each cell.
     groupby
-        Column to sum by besides, such as the cell type.
+        Second column of ``.obs`` to sum by, such as the cell type.
     layer
-        Layer with the counts, by default ``.X``.
+        Layer with the counts. Default: ``.X``.
     min_cells
-        Profiles of fewer cells are left out, and it is said how many.
+        Profiles with fewer cells are left out, and a warning reports their number.
 
     Returns
     -------
     AnnData
-        One row for each sample (and group) with cells, named ``sample`` or ``sample_group``, with
+        One row for each sample (and group) with cells, named ``sample`` or ``sample_group``:
 
         ``.X``
-            Sums, float64; sparse if the counts are.
+            Sums, in double precision; sparse if the counts are sparse.
         ``.layers["psbulk_props"]``
-            Share of the cells with a count of the gene.
+            Fraction of cells with a count of the gene.
         ``.obs``
-            The columns of `adata` that have one value within each row, ``psbulk_cells`` and ``psbulk_counts``: numbers
-            of cells, and sums of all counts. The names are decoupler's, whose ``filter_samples`` and other functions
-            take the result as they take their own.
+            The columns of `adata` that are constant within each row, ``psbulk_cells`` (number of cells) and
+            ``psbulk_counts`` (sum of all counts). The names are those of decoupler, so that its ``filter_samples`` and
+            other functions accept the result.
         ``.var``
             As in `adata`.
 
     Raises
     ------
     InputError
-        If a column or layer does not exist, or no profile is left.
+        If a column or layer does not exist, or if no profile remains.
 
     Examples
     --------
@@ -79,7 +79,7 @@ def pseudobulk(
     codes, levels = cross([read_factor(adata, key) for key in keys])
     notes = []
     if (codes < 0).any():
-        notes.append(f"{int((codes < 0).sum())} cells without a value in {' or '.join(keys)} are in no profile")
+        notes.append(f"{int((codes < 0).sum())} cells without a value in {' or '.join(keys)} were left out")
     n_cells = np.bincount(codes[codes >= 0], minlength=len(levels))
     few = np.flatnonzero(n_cells < min_cells)
     if len(few):
@@ -91,7 +91,7 @@ def pseudobulk(
         levels, n_cells = [levels[i] for i in kept], n_cells[kept]
     if not levels:
         raise InputError(
-            f"no profile is left: all {len(few)} have fewer than min_cells={min_cells} cells. Lower min_cells."
+            f"no profile remains: all {len(few)} have fewer than min_cells={min_cells} cells. Lower min_cells."
         )
     sums = sums_by_level(matrix, codes, len(levels))
     seen = cells_by_level(matrix, codes, len(levels))
@@ -107,7 +107,7 @@ def pseudobulk(
 
 
 def _names(levels: list[tuple[str, ...]]) -> list[str]:
-    """``sample_group``; a number behind names that would come twice."""
+    """Names ``sample_group``; duplicates get a number."""
     plain = ["_".join(level) for level in levels]
     often, seen, out = Counter(plain), Counter[str](), []
     for name in plain:

@@ -1,4 +1,4 @@
-"""Size factors written to ``.obs``."""
+"""Compute size factors and store them in ``.obs``."""
 
 from __future__ import annotations
 
@@ -34,29 +34,30 @@ def size_factors(
 
         ``library size of i * factor of s``
 
-    where the factors compare the summed counts of the samples and leave out the genes that differ most: a few strongly
-    expressed genes that respond to a condition do not shift all others. Compute them before genes are filtered out.
+    where the composition factors compare the summed counts of the samples and leave out the genes that differ most. A
+    few strongly expressed genes that respond to a condition then do not shift all other genes. Compute size factors
+    before you filter genes.
 
     Parameters
     ----------
     adata
         Annotated data with raw counts of all genes.
     sample_key
-        Column of ``.obs`` that names the sample of each cell; cells where it is missing keep their library size.
+        Column of ``.obs`` with the sample of each cell; cells without a sample keep their library size.
     layer
-        Layer with the counts, by default ``.X``.
+        Layer with the counts. Default: ``.X``.
     key_added
-        Column of ``.obs`` that is written.
+        Column of ``.obs`` for the result.
     method
-        ``"pooled"``, the default if `sample_key` is given, pools weakly expressed genes, trims the ratios of genes and
-        pools, and works down to some hundred counts per sample. ``"tmm"`` is the trimmed mean of M values [1]_ of
-        edgeR, for samples with many thousand counts. ``"total"``, the default otherwise, is the library size.
+        ``"pooled"``, the default if `sample_key` is given, pools weakly expressed genes and trims the ratios of genes
+        and pools. It works down to some hundred counts per sample. ``"tmm"`` is edgeR's trimmed mean of M values [1]_,
+        for samples with many thousand counts. ``"total"``, the default otherwise, is the library size.
     copy
         Return a copy instead of writing to `adata`.
 
     Returns
     -------
-    None, or with ``copy=True`` the new AnnData. Written is
+    None, or the new AnnData with ``copy=True``. The column written is
 
     ``.obs[key_added]``
         Linear size factors with mean 1 over the cells with counts; 0 for cells without counts.
@@ -69,12 +70,12 @@ def size_factors(
     if method is None:
         method = "total" if sample_key is None else "pooled"
     if method not in ("total", "pooled", "tmm"):
-        raise InputError(f'method is {method!r}; allowed are "total", "pooled" and "tmm".')
+        raise InputError(f'method is {method!r}; allowed values are "total", "pooled" and "tmm".')
     matrix, name = read_matrix(adata, layer)
     problem = count_problem(matrix)
     if problem is not None:
         raise InputError(
-            f"{name} {problem}. Size factors need raw counts: name the layer that holds them with layer= "
+            f"{name} {problem}. Size factors need raw counts. Use layer= to name the layer with the counts "
             f"(layers: {layer_names(adata)})."
         )
     if method == "total":
@@ -91,7 +92,7 @@ def size_factors(
 def _samples(adata: AnnData, sample_key: str | None, method: str) -> tuple[np.ndarray, list[str]]:
     if sample_key is None:
         raise InputError(
-            f"method={method!r} compares samples, and sample_key is None; name the column of obs that holds them."
+            f"method={method!r} compares samples, but sample_key is None; set it to the column of obs with the samples."
         )
     return read_factor(adata, sample_key)
 
@@ -101,8 +102,9 @@ def _warn_of_composition(factors: SizeFactors, levels: list[str], genes: list[st
         return
     worst = int(np.argmax(np.abs(np.log(factors.sample_factor))))
     message = (
-        f"the samples differ in composition: in {levels[worst]!r} most genes stand at "
-        f"{factors.sample_factor[worst]:.3g} times what its library size says. The size factors follow these genes."
+        f"the samples differ in composition: in {levels[worst]!r}, most genes are at "
+        f"{factors.sample_factor[worst]:.3g} times the level that its library size suggests. The size factors follow "
+        "these genes."
     )
     if len(factors.dominant):
         named = zip(factors.dominant[:N_NAMED], factors.dominant_share[:N_NAMED], strict=True)

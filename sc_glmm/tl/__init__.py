@@ -1,4 +1,4 @@
-"""Tools: the main job, and one gene of it."""
+"""Tools: test all genes, and refit the model of one gene."""
 
 from ._refit import refit
 from ._test import test

@@ -1,4 +1,4 @@
-"""Compile everything once, where an image or an environment is built."""
+"""Compile all kernels ahead of time, for container images and shared environments."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ _FORMULA = "counts ~ disease + (1|sample)"
 
 
 def compile_kernels() -> float:
-    """Compile all kernels and keep them, so that no later process has to.
+    """Compile all kernels and store them, so that later processes load them.
 
-    Kernels are otherwise compiled by the first run after installation, which takes about half a minute. Call this once
-    when the image of a container or a shared environment is built, as the user who may write to it: other users read
-    the compiled kernels from the folder of the package, or from ``NUMBA_CACHE_DIR`` if it was set meanwhile and is set
-    for them. The kernels are made for the processor that this runs on; another model compiles its own.
+    Without this call, the first run after installation compiles the kernels, which takes about half a minute. Call it
+    once when you build a container image or a shared environment, as a user with write access. Other users then load
+    the kernels from the folder of the package, or from ``NUMBA_CACHE_DIR`` if it is set now and later. Kernels are
+    compiled for the processor of this machine; a different model of processor compiles its own.
 
     Returns
     -------
     float
-        Seconds that it took.
+        Elapsed seconds.
 
     Raises
     ------
     InputError
-        If there is no folder in which compiled kernels can be kept.
+        If there is no writable folder for compiled kernels.
 
     Examples
     --------
@@ -46,8 +46,8 @@ def compile_kernels() -> float:
 
     if not is_kept(entry.fit_block):
         raise InputError(
-            "compiled kernels cannot be kept: neither the folder of the package nor the home of the user can be "
-            "written to; set NUMBA_CACHE_DIR to a folder that can be, here and wherever sc_glmm is used"
+            "compiled kernels cannot be stored: neither the folder of the package nor the home folder of the user is "
+            "writable. Set NUMBA_CACHE_DIR to a writable folder, here and wherever sc_glmm is used"
         )
     start, level = time.perf_counter(), logger.level
     logger.setLevel("WARNING")

@@ -1,4 +1,4 @@
-"""One gene of a run as a model of its own."""
+"""Refit the model of one gene of a run."""
 
 from __future__ import annotations
 
@@ -39,53 +39,54 @@ if TYPE_CHECKING:
     from ..models.gene import GeneFit
 
 
-# Statuses of genes that have no model.
+# Statuses of genes without a model.
 _NO_MODEL = {
     "all_zero": "it has no counts in the cells used",
     "low_count": "it has fewer counts than min_counts",
-    "not_selected": "it was not among the genes= that were tested",
-    "error": "no start led to finite values",
+    "not_selected": "it is not one of the tested genes= of the run",
+    "error": "no start gave finite values",
 }
-# Columns that always do.
+# Columns that depend on all genes.
 _OF_ALL_GENES = ("adj_p_value", "log_fc_shrunk", "lfsr", "s_value")
-# Relative difference of log likelihoods beyond which the data are not those of the run.
+# Relative difference of log likelihoods above which the data have changed since the run.
 _SAME = 1e-6
 
 
 def refit(
     adata: AnnData | str | os.PathLike[str], gene: str, *, key: str = "glmm", group: str | None = None
 ) -> LmmFit | GlmmFit:
-    """The fitted model of one gene, with the numbers that the table of results has.
+    """Refit the model of one gene, with the same numbers as in the table of results.
 
     Parameters
     ----------
     adata
-        After :func:`sc_glmm.tl.test`, with the same matrix and ``obs``; or the MuData around it. Or the path of an
-        ``.h5ad`` file or a zarr store with results in it: of its tables what the model uses is read, of the matrix this
-        gene (a CSC matrix has it in one place, any other is gone through chunk by chunk), and for the library sizes,
-        unless size factors were given to the run, the values once more.
+        After :func:`sc_glmm.tl.test`, with the same matrix and ``obs``; or a MuData that contains it. Or the path of an
+        ``.h5ad`` file or a zarr store with results. From a file, only the columns of the model and the counts of this
+        gene are read. A CSC matrix stores them together; any other matrix is read chunk by chunk. If the run computed
+        its own size factors, the values are read once more for the library sizes.
     gene
-        Its name in ``var_names``.
+        Name of the gene in ``var_names``.
     key
-        The `key_added` of the run; ``"rna:glmm"`` names the modality of a MuData as well.
+        `key_added` of the run; ``"rna:glmm"`` also names the modality of a MuData.
     group
-        Level of its `groupby`, if it had one.
+        Level of `groupby`, if the run had one.
 
     Returns
     -------
     LmmFit or GlmmFit
-        What :func:`sc_glmm.lmer` or :func:`sc_glmm.glmer` returns: with ``summary()``, ``ranef()``, ``predict()`` and
-        everything else, fitted by the formula, likelihood (restricted or not) and size factors of the run. Standard
-        errors of counts are those given the variances, as in the table. ``.test`` is a frame of the gene's tests with
-        one row per contrast and the columns of :func:`sc_glmm.get.results`: moderated tests are computed by the prior
-        that the run stored. (Adjusted p-values, shrunken effects and the tests ``"ql"``,
-        ``"satterthwaite_moderated"`` and ``"bootstrap"`` come from the table.) ``summary()`` prints these tests beside
-        the gene's own fit. A separated gene is fitted in the limit of its infinite coefficients.
+        The same object as from :func:`sc_glmm.lmer` or :func:`sc_glmm.glmer`, with ``summary()``, ``ranef()``,
+        ``predict()`` and all other methods. Formula, likelihood (restricted or not) and size factors are those of the
+        run. For counts, standard errors are conditional on the variances, as in the table. ``.test`` is a data frame of
+        the gene's tests, with one row per contrast and the columns of :func:`sc_glmm.get.results`. Moderated tests use
+        the prior that the run stored. (Adjusted p-values, shrunken effects and the tests ``"ql"``,
+        ``"satterthwaite_moderated"`` and ``"bootstrap"`` are copied from the table.) ``summary()`` prints these tests
+        next to the fit. For a separated gene, the fit is the limit of infinite coefficients.
 
     Raises
     ------
     InputError
-        If there is no such run, gene or group, the gene could not be fitted, or the data have changed since.
+        If there is no such run, gene or group, if the gene could not be fitted, or if the data have changed since the
+        run.
 
     Examples
     --------
@@ -104,7 +105,7 @@ def refit(
 
 
 def refit_in_limit(adata: AnnData | str | os.PathLike[str], gene: str, key: str, group: str | None) -> GeneFit:
-    """As :func:`refit`, with what a figure of a separated gene needs."""
+    """Do the same as :func:`refit`, and add what a figure of a separated gene needs."""
     from ..models.gene import as_gene_fit
 
     return as_gene_fit(refit(adata, gene, key=key, group=group))
@@ -113,7 +114,7 @@ def refit_in_limit(adata: AnnData | str | os.PathLike[str], gene: str, key: str,
 def _fit_again(
     data_set: AnnData | str | os.PathLike[str], gene: str, key: str, group: str | None
 ) -> tuple[OneGene, pd.DataFrame, pd.DataFrame, Any]:
-    """The gene fitted as in the run, what its design uses of `obs`, its tests, and the base levels that were given."""
+    """Fit the gene as in the run; return the fit, its columns of `obs`, its tests and the given base levels."""
     held, key, obs = modality_with(data_set, key)
     run = read_run(held, key, group)
     params, options = run.params, RunOptions.read(run.params)
@@ -147,8 +148,8 @@ def _fit_again(
     )
     before, now = float(rows["loglik"].iloc[0]), float(one.result.fits.loglik[0])
     if not abs(before - now) <= _SAME * (1.0 + abs(before)):
-        raise _changed(key, f"the log likelihood of {gene!r} is {now:.8g} and was {before:.8g}")
-    # the tests of a separated gene are not those of a fit
+        raise _changed(key, f"the log likelihood of {gene!r} is {now:.8g}, but was {before:.8g} in the run")
+    # the tests of a separated gene do not come from a fit
     table = _from_table(rows)
     if not one.result.separations and not test.needs.all_genes:
         table = _with_tests(table, one.tests())
@@ -156,7 +157,7 @@ def _fit_again(
 
 
 def _rows_of(adata: AnnData, run: StoredRun, gene: str, key: str) -> pd.DataFrame:
-    """The gene's rows of the results, after checking that the object is as large as it was."""
+    """The rows of the gene in the results, after checking that the object has the same size as in the run."""
     if gene not in adata.var_names:
         near = get_close_matches(str(gene), list(map(str, adata.var_names)), n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
@@ -164,17 +165,17 @@ def _rows_of(adata: AnnData, run: StoredRun, gene: str, key: str) -> pd.DataFram
         column = column_with(var, gene)
         if column is not None:
             name = var.index[var[column].astype(object) == gene][0]
-            hint = f" It is in var[{column!r}], of {name!r}; figures find it with gene_symbols={column!r}"
-        raise InputError(f"gene={gene!r} is not among the {adata.n_vars} gene names.{hint}")
+            hint = f" var[{column!r}] has it, for {name!r}; figures find it with gene_symbols={column!r}"
+        raise InputError(f"gene={gene!r} is not one of the {adata.n_vars} gene names.{hint}")
     for name, now, what in (("n_obs", adata.n_obs, "cells"), ("n_vars", adata.n_vars, "genes")):
         if int(run.params[name]) != now:
-            raise _changed(key, f"there are {now} {what} and were {int(run.params[name])}")
+            raise _changed(key, f"there are {now} {what}, but the run had {int(run.params[name])}")
     rows = run.frame[run.frame["variable"] == gene].reset_index(drop=True)
     if len(rows) == 0:
-        raise _changed(key, f"the results have no gene {gene!r}")
+        raise _changed(key, f"the results do not contain the gene {gene!r}")
     status = str(rows["status"].iloc[0])
     if status in _NO_MODEL:
-        raise InputError(f"{gene!r} has status {status!r}, so there is no model of it: {_NO_MODEL[status]}")
+        raise InputError(f"{gene!r} has status {status!r} and therefore no model: {_NO_MODEL[status]}")
     return rows
 
 
@@ -192,10 +193,10 @@ def _cells(
     params: Any,
     response: str | None,
 ) -> tuple[CellGroup, pd.DataFrame]:
-    """The cells of the run with their design, and what of `obs` the design uses, with the response beside it."""
+    """The cells of the run with their design, and the columns of `obs` in the design, together with the response."""
     fitted = str(params["formula_fitted"])
     inside = {name.name for term in parse_formula(fitted).fixed_terms for atom in term for name in atom.names}
-    # terms that are constant in a group were dropped, and base levels of theirs with them
+    # terms that are constant in a group were dropped, and so were their base levels
     reference = {name: base for name, base in (params.get("given_reference") or {}).items() if name in inside}
     frame: pd.DataFrame = obs.iloc[places]
     design = build_design(parse_formula(fitted), frame, reference=reference)
@@ -215,26 +216,26 @@ def _cells(
 
 
 def _check_same(design: Design, y: FloatArray, rows: pd.DataFrame, params: Any, key: str) -> None:
-    """Refuse data that are not those of the run."""
+    """Raise an error if the data are not those of the run."""
     if design.n_obs != int(params["n_cells"]):
-        raise _changed(key, f"{design.n_obs} cells can be used and were {int(params['n_cells'])}")
+        raise _changed(key, f"{design.n_obs} cells can be used, but the run used {int(params['n_cells'])}")
     names = [str(name) for name in np.atleast_1d(params["columns"])]
     if list(design.fixed.names) != names:
-        raise _changed(key, f"the fixed effects are {list(design.fixed.names)} and were {names}")
+        raise _changed(key, f"the fixed effects are {list(design.fixed.names)}, but were {names} in the run")
     before, now = float(rows["total"].iloc[0]), float(y.sum())
     if not abs(before - now) <= _SAME * (1.0 + np.abs(y).sum()):
-        raise _changed(key, f"the values of this gene add up to {now:.8g} and did to {before:.8g}")
+        raise _changed(key, f"the values of this gene add up to {now:.8g}, but to {before:.8g} in the run")
 
 
 def _changed(key: str, what: str) -> InputError:
     return InputError(
-        f"the data are not those of the run under key={key!r}: {what}. Refit on the object that was tested, or run "
+        f"the data are not those of the run under key={key!r}: {what}. Use the object that was tested, or run "
         "sc_glmm.tl.test again"
     )
 
 
 def _with_tests(table: pd.DataFrame, tests: tuple[ContrastTable, ...]) -> pd.DataFrame:
-    """One row per contrast, as computed; what depends on all genes is the table's."""
+    """One row per contrast with the refitted numbers; columns that depend on all genes come from the table."""
     out = pd.concat([contrast.table for contrast in tests])
     out.index = pd.Index([contrast.words for contrast in tests], name="contrast")
     for name in _OF_ALL_GENES:
@@ -258,10 +259,10 @@ def _contrasts(run: StoredRun) -> list[Contrast]:
 
 
 def _stored(run: StoredRun, rows: pd.DataFrame) -> StoredGene:
-    """What the run stored of the gene for the moderated tests."""
+    """The stored statistics of the gene for the moderated tests."""
     grid = grid_of(run.grid)
     first = run.frame[run.frame["contrast"] == rows["contrast"].iloc[0]]
-    # the genes that made the prior are those with a posterior
+    # the prior was estimated from the genes that have a posterior
     good = np.isfinite(first[f"sd_{sd_name(grid.names[0])}_eb"].to_numpy(dtype=np.float64))
     place = int(np.flatnonzero((first["variable"] == rows["variable"].iloc[0]).to_numpy())[0])
     rank = np.nan

@@ -1,4 +1,4 @@
-"""The main job: one mixed model for every gene, and tests of its contrasts."""
+"""Fit one mixed model per gene and test its contrasts."""
 
 from __future__ import annotations
 
@@ -57,121 +57,125 @@ def test(
     copy: bool = False,
     progress: bool | None = None,
 ) -> AnnData | None:
-    r"""Fit one mixed model to every gene and test its contrasts.
+    r"""Fit one mixed model per gene and test its contrasts.
 
-    For the counts y of a gene in cell i of sample s, with size factor :math:`e^{o_i}`,
+    For the counts y of a gene in cell i of sample s, with size factor :math:`e^{o_i}`, the model is
 
     .. math::
 
         y_i \sim \mathrm{NB}(\mu_i, \phi), \quad \operatorname{Var} y_i = \mu_i + \phi \mu_i^2, \quad
         \log \mu_i = o_i + x_i^\top \beta + z_i^\top b_s, \quad b_s \sim N(0, \Sigma),
 
-    estimated by restricted maximum likelihood in the Laplace approximation. A contrast between samples is tested
-    against the variance between samples, never against the number of cells: by default with a prior for that variance
-    that is learnt from all genes (``test="eb_lr"``).
+    estimated by restricted maximum likelihood with the Laplace approximation. A contrast between samples is tested
+    against the variance between samples, never against the number of cells. By default, all genes together provide a
+    prior for this variance (``test="eb_lr"``).
 
     Parameters
     ----------
     adata
-        Annotated data with raw counts, all genes. In memory, backed, lazy, or the path of an ``.h5ad`` file or a zarr
-        store: a matrix that is not in memory is read chunk by chunk, never as a whole.
+        Annotated data with raw counts of all genes: in memory, backed or lazy, or the path of an ``.h5ad`` file or a
+        zarr store. A matrix that is not in memory is read chunk by chunk.
     formula
-        In lme4's syntax, such as ``"counts ~ disease + (1|sample)"``. The left side names a layer, else X is used.
-        Nested, crossed and several terms, random slopes, interactions, splines and ``offset(...)`` are understood.
+        Formula in lme4's syntax, such as ``"counts ~ disease + (1|sample)"``. The left side names a layer; if there is
+        no such layer, X is used. Nested and crossed random effects, random slopes, interactions, splines and
+        ``offset(...)`` are supported.
     family
         ``"nb"``, ``"poisson"``, or ``"gaussian"`` for a layer of log-normalised values.
     size_factors
-        Linear, positive: a column of ``obs``, or one number per cell. Default: the sum of the counts of the cell over
-        all genes of `adata`, times a robust factor of its sample for composition, scaled to mean 1.
+        Positive factors on the linear scale: a column of ``obs``, or one number per cell. Default: the total count of
+        the cell over all genes of `adata`, times a robust composition factor of its sample, scaled to mean 1.
     offset
-        Natural logs that take the place of size factors: a column of ``obs``, or one number per cell. For Gaussian
-        responses, what is subtracted from them.
+        Natural logs, used instead of size factors: a column of ``obs``, or one number per cell. For Gaussian responses,
+        the offset is subtracted from the response.
     reference
         Base level of factors: ``{"disease": "ctl"}``.
     contrasts
-        What to test: a term or column, a level (``"AD"``, ``"AD vs ctl"``), a triple ``(factor, level, base)``, a
-        difference of :func:`sc_glmm.cond`, or weights of the columns (an array, or a Series by name); a list of these;
-        or a dictionary from names to these, where a list within is tested jointly; the names are kept in all results.
-        Default: every term but the intercept, jointly where it has several columns; each level of a factor with three
-        or more is compared with the base as well. ``["disease", "severe", "mild"]`` (factor, level, base), as DESeq2
-        has it, is one contrast. A contrast is tested only if the data can tell it from the
-        other terms; by default, terms that they hide (a disease whose donors are in the formula as well) are left out
-        with a warning, and it is an error if no term remains as a whole.
+        What to test: a term or column; a level (``"AD"``, ``"AD vs ctl"``); a triple ``(factor, level, base)``; a
+        difference of :func:`sc_glmm.cond`; or weights of the columns (an array, or a Series by name). Also a list of
+        these, or a dictionary from names to these, in which a list is tested jointly. All results keep the names.
+        Default: every term except the intercept. A term with several columns is tested jointly, and each level of a
+        factor with three or more levels is also compared with the base level. ``["disease", "severe", "mild"]``
+        (factor, level, base), the form of DESeq2, is one contrast. A contrast must be estimable. If other terms of the
+        formula determine it (such as the donors for a disease), it is an error. By default, such terms are left out
+        with a warning, and it is an error only if no term remains.
     groupby
-        Column of ``obs``: each of its levels is fitted by itself. Terms that are constant in a level are dropped there,
-        and a level that cannot be tested is skipped; :func:`sc_glmm.get.details` says what and why.
+        Column of ``obs``; each of its levels is fitted separately. Terms that are constant within a level are dropped
+        there, with a warning. Levels that cannot be tested are skipped. :func:`sc_glmm.get.details` lists both.
     test
-        ``"eb_lr"`` (default for counts): the modified root of the likelihood ratio, averaged over the gene's
-        posterior of the variances. ``"eb_wald"``: the same with Wald's statistic. ``"hk"``: Hartung and Knapp, each
-        gene alone. ``"ql"``: quasi-likelihood, moderated over genes. ``"t"``: Wald with t or F and degrees of freedom
-        between samples. ``"wald"`` and ``"lrt"``: normal and chi-square reference, for many samples only.
-        ``"satterthwaite"`` (default for Gaussian, with the numbers of lmerTest) and ``"satterthwaite_moderated"``: t
-        or F with Satterthwaite's degrees of freedom.
-        ``"bootstrap"``: parametric bootstrap of the likelihood ratio, for the named `genes`. See Notes.
+        ``"eb_lr"`` (default for counts): modified root of the likelihood ratio, averaged over the posterior of the
+        gene's variances. ``"eb_wald"``: the same with Wald's statistic. ``"hk"``: Hartung and Knapp, each gene
+        separately. ``"ql"``: quasi-likelihood, moderated over genes. ``"t"``: Wald with t or F and the degrees of
+        freedom between samples. ``"wald"`` and ``"lrt"``: normal and chi-squared reference, only for many samples.
+        ``"satterthwaite"`` (default for Gaussian responses, same numbers as lmerTest) and
+        ``"satterthwaite_moderated"``: t or F with Satterthwaite's degrees of freedom. ``"bootstrap"``: parametric
+        bootstrap of the likelihood ratio, for the named `genes`. See Notes.
     min_log_fc
-        The smallest effect of interest, in log2: p-values are for fold changes beyond it (TREAT; ``lfcThreshold`` of
-        DESeq2), from the function that gives p-value and interval. Default 0: any difference.
+        Smallest effect of interest, in log2. P-values are for fold changes beyond it (TREAT; ``lfcThreshold`` of
+        DESeq2) and agree with the confidence intervals. Default 0: any difference.
     alternative
-        ``"two-sided"`` (default): \|log_fc\| > `min_log_fc`; ``"greater"``: log_fc > `min_log_fc`; ``"less"``:
-        log_fc < -`min_log_fc`; ``"abs-less"``: \|log_fc\| < `min_log_fc` (equivalence, two one-sided tests).
-        ``stat`` and the interval stay those of the fold change itself. Not with ``"lrt"`` and ``"bootstrap"``, and not
-        for joint contrasts.
+        ``"two-sided"`` (default): \|log_fc\| > `min_log_fc`; ``"greater"``: log_fc > `min_log_fc`; ``"less"``: log_fc <
+        -`min_log_fc`; ``"abs-less"``: \|log_fc\| < `min_log_fc` (equivalence, two one-sided tests). ``stat`` and the
+        interval are always those of the fold change itself. Not available with ``"lrt"`` and ``"bootstrap"``, or for
+        joint contrasts.
     genes
-        Genes that are tested: a column of ``var`` that holds True and False, such as ``"highly_variable"``; an array or
-        Series of these; or a list of names. All others keep their rows, with status ``not_selected`` and NaN.
-        Size factors come from all genes, so that `adata` should hold them all; what tests learn from genes (the prior,
-        the trend of the dispersions), and what p-values are adjusted over, are the tested ones. Default: all.
+        Genes to test: a boolean column of ``var``, such as ``"highly_variable"``; a boolean array or Series; or a list
+        of names. All other genes keep their rows, with status ``not_selected`` and NaN. Size factors are computed from
+        all genes, so `adata` should contain them all. The prior and the dispersion trend are estimated from the tested
+        genes, and p-values are adjusted over them. Default: all genes.
     n_boot, seed
-        For ``test="bootstrap"``: how many data sets are simulated for each of the `genes`, and the seed.
+        For ``test="bootstrap"``: number of simulated data sets per gene, and the seed.
     within
-        Random terms for tested effects that vary within samples, such as that of a covariate of cells.
-        ``"heterogeneous"`` (default): effects may differ between samples, so a missing ``(0 + center(x) | sample)`` or,
-        for a factor, ``(1 | sample:x)`` is added, with a warning. ``"homogeneous"``: the formula stays as it is, and
+        Random terms for tested effects that vary within samples, such as the effect of a covariate of cells.
+        ``"heterogeneous"`` (default): effects may differ between samples, so a missing ``(0 + center(x) | sample)``, or
+        ``(1 | sample:x)`` for a factor, is added with a warning. ``"homogeneous"``: the formula is not changed, and
         cells count as replicates.
     min_cells, min_samples
-        Levels of `groupby` with fewer cells, or with fewer samples in an arm of a tested factor (levels of the finest
-        grouping factor; in all, for numbers), are skipped. Default 0: no minimum.
+        Levels of `groupby` are skipped if they have fewer cells, or fewer samples in an arm of a tested factor. Samples
+        are the levels of the finest grouping factor; for numeric covariates they are counted in total. Default 0: no
+        minimum.
     min_counts
-        Genes with fewer counts in all (of the level of `groupby`) are not tested (status ``low_count``): they cannot
-        show a difference, and take most of the time where cells are few. Default 10; 0 tests every gene.
+        Genes with fewer counts in total (within a level of `groupby`) are not tested (status ``low_count``). They
+        cannot show a difference, and in small data they take most of the time. Default 10; 0 tests every gene.
     dispersion
-        Which dispersions the moderated tests hold: ``"ml"`` (default), a gene's own estimate; ``"shrunken"``, the
-        estimates drawn to their trend over abundance, as far as they are uncertain. With twenty cells a sample or
-        fewer, own estimates are noisy and low. With ``family="nb"``.
+        Dispersions that the moderated tests use: ``"ml"`` (default), the estimate of each gene; ``"shrunken"``,
+        estimates shrunk towards a trend over abundance, according to their uncertainty. With twenty cells per sample or
+        fewer, the estimates of single genes are noisy and too low. Only for ``family="nb"``.
     adjust
-        What p-values are adjusted over (Benjamini and Hochberg): ``"group"``, the tested genes of each contrast and
-        level of `groupby`; ``"global"``, those of all levels together, for each contrast.
+        Set of tests over which p-values are adjusted (Benjamini and Hochberg): ``"group"``, the tested genes of each
+        contrast and level of `groupby`; ``"global"``, the tested genes of each contrast in all levels together.
     method
         ``"reml"`` or ``"ml"``.
     n_agq
-        Nodes of adaptive Gauss-Hermite quadrature, with ``method="ml"`` and one scalar random effect; 1 is Laplace.
+        Nodes of adaptive Gauss-Hermite quadrature, with ``method="ml"`` and one scalar random effect; 1 is the Laplace
+        approximation.
     n_jobs
-        Threads; None for the CPUs that this process may use. Results do not depend on it.
+        Number of threads; None for all CPUs available to this process. Results do not depend on it.
     memory_limit
-        Bytes that the statistics of the genes may take, or words such as ``"4 GB"``. If they need more, they are made
-        in several passes over the matrix and kept in a temporary file. Default: for a matrix that is not in memory half
-        of the memory that is available, else no limit. Results do not depend on it.
+        Memory limit for the statistics of the genes: bytes, or text such as ``"4 GB"``. If they need more, they are
+        computed in several passes over the matrix and kept in a temporary file. Default: half of the available memory
+        if the matrix is not in memory, otherwise no limit. Results do not depend on it.
     key_added
-        Name of the results.
+        Name under which the results are stored.
     modality
-        With a MuData: which of its modalities. Columns are looked up in its ``obs``, then in that of the MuData, and
-        the results are written to the modality: ``sc_glmm.get.results(mdata["rna"])``.
+        Modality of a MuData. Columns are taken from its ``obs``, or else from that of the MuData. Results are written
+        to the modality: ``sc_glmm.get.results(mdata["rna"])``.
     copy
-        Return a copy with the results instead of writing to `adata`. For a path: an AnnData with the results, ``var``
-        and the columns of ``obs`` that the run looked at, and without a matrix; the file is not touched.
+        Return a copy with the results instead of writing to `adata`. For a path, the copy is an AnnData with the
+        results, ``var`` and the columns of ``obs`` that the run used, but without a matrix; the file is not changed.
     progress
-        Show a bar; None for a terminal or notebook only.
+        Show a progress bar. Default: only in a terminal or notebook.
 
     Returns
     -------
     AnnData or None
-        The copy, with `copy`. With a path the results are written into the file, whose matrices are not rewritten;
-        a process that is killed meanwhile loses neither (see :func:`sc_glmm.recover`). Written are
+        The copy, if `copy`. With a path, the results are written into the file without rewriting its matrices. If the
+        process is killed meanwhile, neither the file nor the results are lost (see :func:`sc_glmm.recover`). The
+        results are
 
         ``.varm[key_added]``
             One row per gene: ``status``, ``message``, ``converged``, ``singular``, ``separated``, ``n_iter``, ``mean``
-            (per cell), ``pct`` (of cells with a count), ``loglik``, ``dispersion`` (:math:`\phi`), ``sd_<group>``,
-            and ``coef_<name>`` and ``se_<name>`` (natural log) of every fixed effect.
+            (per cell), ``pct`` (percentage of cells with a count), ``loglik``, ``dispersion`` (:math:`\phi`),
+            ``sd_<group>``, and ``coef_<name>`` and ``se_<name>`` (natural log) of every fixed effect.
         ``.varm[f"{key_added}_{contrast}"]``
             Per contrast: ``coef, se`` (natural log), ``log_fc, log_fc_se, ci_low, ci_high`` (log2), ``stat, df,
             p_value, adj_p_value, status, p_hk``, and for ranking ``log_fc_shrunk`` (log2), ``lfsr, s_value``.
@@ -179,39 +183,40 @@ def test(
             ``params`` (formula, family, levels, sizes, versions) and, for contrasts of two levels of a factor, the
             arrays that scanpy's ``rank_genes_groups`` functions read.
         ``.uns[f"{key_added}_results"]``
-            With `groupby`: one long frame instead of the entries in ``.varm``.
+            With `groupby`: one long data frame instead of the entries in ``.varm``.
 
     Raises
     ------
     FormulaError
-        If the formula cannot be read; the message marks the spot.
+        If the formula cannot be parsed; the message marks the position.
     InputError, DesignError
-        If the data are not counts, a column is missing, or a contrast cannot be tested; the message says what to do.
+        If the data are not counts, a column is missing, or a contrast cannot be tested; the message suggests what to
+        do.
 
     Notes
     -----
     ``status`` is the first of these that applies: ``not_selected``; ``all_zero``; ``low_count``; ``error``;
-    ``separated`` (counts are all zero where some combination of covariates says so); ``not_converged``; ``singular``
-    (a variance is zero: an answer, not a failure); ``ok``. For a separated gene
-    the moderated tests give a penalised estimate, an interval with one finite end and a p-value; the others give NaN.
+    ``separated`` (all counts are zero for some combination of covariates); ``not_converged``; ``singular`` (a variance
+    is zero, which is a valid result); ``ok``. For a separated gene, the moderated tests give a penalised estimate, an
+    interval with one finite end and a p-value; the other tests give NaN.
 
-    The moderated tests hold the dispersion at its estimate (or, for genes with fewer than five cells of two or more
-    counts, at the trend over abundance: ``phi_from_trend``), profile the likelihood over a grid of the variances on
-    which the contrasts depend (found by elasticity), and estimate the distribution of these variances over genes of
-    like abundance by nonparametric maximum likelihood. p-values are right on average over genes of an abundance:
-    liberal for genes that are known to be variable (``more_variable``), conservative for those that do not vary
-    between samples. ``p_hk`` beside them is right gene by gene, with less power. With 7 quadrature nodes instead of
-    Laplace where the median sample has an information below 10 (``n_agq``). Fewer than 50 genes are too few for a
-    prior: ``"hk"`` (or ``"t"``) is used then, with a warning.
+    The moderated tests work in three steps. They hold the dispersion at its estimate, or at the trend over abundance
+    for genes with fewer than five cells of two or more counts (``phi_from_trend``). They profile the likelihood over a
+    grid of the variances on which the contrasts depend (found by elasticity). And they estimate the distribution of
+    these variances over genes of similar abundance by nonparametric maximum likelihood. P-values are correct on average
+    over genes of an abundance: too small for genes that are known to be variable (``more_variable``), conservative for
+    genes that do not vary between samples. ``p_hk`` is correct for each single gene, with less power. If the median
+    sample has an information below 10, quadrature with 7 nodes replaces the Laplace approximation (``n_agq``). Fewer
+    than 50 genes are too few to estimate a prior; ``"hk"`` (or ``"t"``) is used instead, with a warning.
 
-    How correlated the genes are is said in the last line of a run and kept as ``eigen_ratio`` in ``params``: the
-    largest over the median eigenvalue of the covariance of their residuals between samples, about 1 if they are
-    independent. The larger it is, the more the number of hits varies from one set of samples to another.
+    ``eigen_ratio`` in ``params`` measures how correlated the genes are. It is the largest over the median eigenvalue of
+    the covariance of their residuals between samples, and about 1 if genes are independent. The larger it is, the more
+    the number of significant genes varies from one set of samples to another. The last line of the log reports it.
 
-    Gaussian models are fitted from cross-products, so that their cost does not depend on the number of cells, and have
-    the numbers of :func:`sc_glmm.lmer` for each gene. Satterthwaite's degrees of freedom of a gene with no variance
-    between samples are those of its cells: cells are replicates then, which the variance of zero says; with
-    ``test="t"`` they stay those of the samples.
+    Gaussian models are fitted from cross-products. Their cost does not depend on the number of cells, and their numbers
+    are those of :func:`sc_glmm.lmer` for each gene. If a gene has no variance between samples, Satterthwaite's degrees
+    of freedom are those of its cells, because a variance of zero makes cells replicates. With ``test="t"`` they remain
+    those of the samples.
 
     Examples
     --------
@@ -224,7 +229,7 @@ def test(
     options, start = RunOptions.of(locals()), time.perf_counter()
     data, obs_above = modality_of(adata, modality, copy)
     if not copy and isinstance(data, str | os.PathLike):
-        recover(data)  # what cannot be put in is said before the work
+        recover(data)  # report what cannot be recovered before the work starts
     opened = open_data(data, key_added, obs_above, columns_of(formula, groupby, size_factors, offset))
     check_free(opened, data, key_added, groupby)
     jobs = resolve_n_jobs(n_jobs)
@@ -246,5 +251,5 @@ def test(
     return adata if copy else None
 
 
-# pytest collects functions by this name
+# pytest collects functions with this name
 test.__test__ = False  # type: ignore[attr-defined]

@@ -52,7 +52,7 @@ def test_all_cell_types(grouped):
     assert len(pl.p_values(grouped, contrast="disease")) == 2
 
 
-def test_a_gene_without_a_model_is_told(grouped):
+def test_a_gene_without_a_model_raises(grouped):
     results = sg.get.results(grouped, columns="all")
     bad = results[results["status"] == "all_zero"]
     if not len(bad):

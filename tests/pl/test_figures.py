@@ -96,7 +96,7 @@ def test_panels_are_the_groups(results):
     for plot in (pl.p_values, pl.qq):
         axes = plot(results)
         assert [ax.get_title(loc="left") for ax in axes] == list(TYPES)
-        with pytest.raises(sg.InputError, match="ax is one panel, and the results hold 4"):
+        with pytest.raises(sg.InputError, match="ax is one panel, but the results have 4"):
             plot(results, ax=plt.figure().add_subplot())
 
 
@@ -272,7 +272,7 @@ def test_samples_shows_the_outlier_and_the_sample_without_counts(model):
     assert "s7" in [t.get_text() for t in ax.texts]
     arrows = [t for t in ax.texts if getattr(t, "arrow_patch", None) is not None]
     assert len(arrows) == 10
-    with pytest.raises(sg.InputError, match="labels names samples.*'s99'"):
+    with pytest.raises(sg.InputError, match="labels= contains samples.*'s99'"):
         pl.samples(fit, labels=["s99"])
 
 
@@ -294,5 +294,5 @@ def test_one_gene_must_be_named(model):
     for plot in (pl.samples, pl.caterpillar):
         with pytest.raises(sg.InputError, match="one gene of an AnnData: name it"):
             plot(adata)
-        with pytest.raises(sg.InputError, match="data is a fitted model: leave them out"):
+        with pytest.raises(sg.InputError, match="data is a fitted model: omit them"):
             plot(model[0], "GENE1")

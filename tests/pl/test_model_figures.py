@@ -116,7 +116,7 @@ def test_influence_in_order_and_by_effect():
     with pytest.raises(InputError, match="effect='nonsense'"):
         pl.influence(found, effect="nonsense")
     for call in (pl.influence, pl.residuals, pl.diagnostics):
-        with pytest.raises(InputError, match="this draws a fitted model"):
+        with pytest.raises(InputError, match="allowed are a fitted model"):
             call(pd.DataFrame())
 
 

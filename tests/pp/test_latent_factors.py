@@ -132,8 +132,8 @@ def test_a_column_of_the_user_is_not_overwritten():
         sc_glmm.pp.latent_factors(adata, FORMULA)
 
 
-def test_a_factor_that_goes_along_with_the_arms_is_told():
-    with pytest.warns(ScGlmmWarning, match="correlates with what is tested"):
+def test_a_factor_that_correlates_with_the_arms_warns():
+    with pytest.warns(ScGlmmWarning, match="correlates with the tested columns"):
         sc_glmm.pp.latent_factors(data(lean=2.5), FORMULA)
 
 

@@ -85,9 +85,9 @@ def test_stored_zeros_are_no_expression(adata):
     np.testing.assert_allclose(bulk.layers["psbulk_props"].toarray(), expected.loc[list(bulk.obs_names)])
 
 
-def test_what_is_left_out_is_said(adata):
+def test_omissions_warn(adata):
     adata.obs.loc[["c1", "c2", "c3"], "sample"] = None
-    with pytest.warns(sg.ScGlmmWarning, match="3 cells without a value in sample are in no profile"):
+    with pytest.warns(sg.ScGlmmWarning, match="3 cells without a value in sample were left out"):
         bulk = sg.pp.pseudobulk(adata, "sample")
     assert bulk.obs["psbulk_cells"].sum() == 297
     adata.obs["sample"] = adata.obs["sample"].astype(object).where(np.arange(300) > 0, "tiny")

@@ -75,7 +75,7 @@ def test_missing_samples_and_empty_cells(adata):
     ("arguments", "words"),
     [
         ({}, r"X holds .*not a whole number; it looks log-transformed.*\(layers: 'counts'\)"),
-        ({"layer": "raw"}, r"there is no layer 'raw'; available: 'counts'\. Leave"),
+        ({"layer": "raw"}, r"there is no layer 'raw'; available: 'counts'\. Omit"),
         ({"layer": "counts", "method": "median"}, "method is 'median'"),
         ({"layer": "counts", "method": "tmm"}, "sample_key is None"),
         ({"layer": "counts", "sample_key": "donor"}, "no column 'donor' in obs; available: 'sample', 'depth'"),

@@ -1,1 +1,1 @@
-"""Numbers of the figures: from tables of results to what is drawn. Nothing here knows matplotlib."""
+"""Compute what the figures show from tables of results, without matplotlib."""

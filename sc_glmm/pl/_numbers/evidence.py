@@ -1,4 +1,4 @@
-"""Are the p-values what they should be: their histogram, quantiles and inflation."""
+"""Histogram, quantiles and inflation of p-values."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from scipy.stats import beta, chi2
 from ..._arrays import FloatArray
 from ..._errors import InputError
 
-# The p-values above this are taken to be those of genes without an effect (Storey).
+# P-values above this are attributed to genes without an effect (Storey).
 _NULL_FROM = 0.5
 
 
 @dataclass(frozen=True)
 class Histogram:
-    """Counts of p-values in bins of equal width.
+    """Numbers of p-values in bins of equal width.
 
     Attributes
     ----------
@@ -26,7 +26,8 @@ class Histogram:
     counts
         ``(n_bins,)``.
     null_share
-        Estimated share of tests without an effect, at most 1: the p-values above 0.5, doubled (Storey, JRSS B 2002).
+        Estimated fraction of tests without an effect, at most 1: twice the fraction of p-values above 0.5 (Storey, JRSS
+        B 2002).
     """
 
     edges: FloatArray
@@ -35,13 +36,13 @@ class Histogram:
 
     @property
     def null_count(self) -> float:
-        """Height of the bins if only the tests without an effect were there."""
+        """Expected height of the bins if only tests without an effect were present."""
         return self.null_share * float(self.counts.sum()) / len(self.counts)
 
 
 @dataclass(frozen=True)
 class Quantiles:
-    """Sorted p-values beside those of a uniform distribution, all as ``-log10``.
+    """Sorted p-values and quantiles of a uniform distribution, as ``-log10``.
 
     Attributes
     ----------
@@ -50,9 +51,10 @@ class Quantiles:
     low, high
         ``(n_tests,)`` central 95 % of each order statistic of independent uniform p-values.
     inflation
-        Median of the p-values as chi-square of one degree of freedom, over what it should be (0.455): 1 is right.
+        Median of the p-values as chi-squared values with one degree of freedom, relative to the expected median
+        (0.455); 1 is ideal.
     cut
-        ``(n_tests,)`` p-values of zero, drawn just above the others.
+        ``(n_tests,)`` p-values of zero, drawn slightly above the others.
     """
 
     expected: FloatArray
@@ -64,32 +66,34 @@ class Quantiles:
 
 
 def finite_p_values(p_values: FloatArray, *, plot: str) -> FloatArray:
-    """The p-values that are there; an error if there are none."""
+    """The finite p-values; an error if there are none."""
     p = np.asarray(p_values, dtype=np.float64)
     p = p[np.isfinite(p)]
     if len(p) == 0:
         raise InputError(f"{plot} has no p-values to draw: none of the {len(p_values)} rows has one.")
     if p.min() < 0.0 or p.max() > 1.0:
-        raise InputError(f"{plot} was given p-values from {p.min():g} to {p.max():g}; they must lie between 0 and 1.")
+        raise InputError(
+            f"{plot} received p-values from {p.min():g} to {p.max():g}; p-values must lie between 0 and 1."
+        )
     return p
 
 
 def p_value_histogram(p: FloatArray, bins: int) -> Histogram:
-    """Counts of `p` in `bins` bins from 0 to 1."""
+    """Numbers of `p` in `bins` bins from 0 to 1."""
     if bins < 2:
-        raise InputError(f"bins={bins}: a histogram needs 2 bins or more; 20 is usual.")
+        raise InputError(f"bins={bins}: a histogram needs at least 2 bins; 20 is usual.")
     counts, edges = np.histogram(p, bins=bins, range=(0.0, 1.0))
     share = float(np.mean(p > _NULL_FROM)) / (1.0 - _NULL_FROM)
     return Histogram(edges, counts.astype(np.int64), min(share, 1.0))
 
 
 def inflation(p: FloatArray) -> float:
-    """Genomic inflation: median chi-square quantile of the p-values over that of uniform ones."""
+    """Genomic inflation: median chi-squared quantile of the p-values, relative to that of uniform ones."""
     return float(chi2.isf(np.median(p), 1) / chi2.isf(0.5, 1))
 
 
 def p_value_quantiles(p: FloatArray) -> Quantiles:
-    """Quantiles of `p` against uniform ones."""
+    """Quantiles of `p` against a uniform distribution."""
     p = np.sort(p)
     n = len(p)
     rank = np.arange(1, n + 1)

@@ -1,4 +1,4 @@
-"""From what a plotting function is given to the one frame that it draws."""
+"""Select the one data frame that a plotting function draws."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .symbols import with_symbols
 if TYPE_CHECKING:
     from anndata import AnnData
 
-# Words of `status` for genes that have a fit without trouble; a variance of zero is an answer.
+# Values of `status` for fits without problems; a variance of zero is a valid result.
 WELL = ("ok", "singular")
 
 
@@ -27,16 +27,16 @@ def results_frame(
     group: str | None = None,
     gene_symbols: str | None = None,
 ) -> pd.DataFrame:
-    """Rows of one contrast and group: from an AnnData through ``get.results``, or from a frame as that returns it.
+    """Rows of one contrast and group, from an AnnData (through ``get.results``) or from such a data frame.
 
-    With `gene_symbols` the genes are called by that column of ``var``.
+    With `gene_symbols`, genes are named by that column of ``var``.
     """
     if isinstance(data, pd.DataFrame):
         frame = data
         if contrast is not None and "contrast" in frame:
             frame = _chosen(frame, "contrast", contrast, "contrast")
     else:
-        # Here, not above: a frame can be drawn without loading what reads an AnnData.
+        # Imported here, so that a data frame can be drawn without loading anndata.
         from ...get import results
 
         frame = results(data, key=key, contrast=contrast, columns="all")
@@ -44,8 +44,8 @@ def results_frame(
         column = group_column(frame)
         if column is None:
             raise InputError(
-                f"group={group!r} was asked for, and the results have no groups: their first column is "
-                f"{frame.columns[0]!r}. Leave group out, or run sc_glmm.tl.test with groupby="
+                f"group={group!r} was given, but the results have no groups: their first column is "
+                f"{frame.columns[0]!r}. Omit group=, or run sc_glmm.tl.test with groupby="
             )
         frame = _chosen(frame, column, group, "group")
     return with_symbols(frame, data, key, gene_symbols)
@@ -56,18 +56,18 @@ def _chosen(frame: pd.DataFrame, column: str, value: str, argument: str) -> pd.D
     if value not in known:
         near = get_close_matches(value, known, n=1, cutoff=0.4)
         hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise InputError(f"{argument}={value!r} is not among the results, which hold {known}.{hint}")
+        raise InputError(f"{argument}={value!r} is not in the results, which contain {known}.{hint}")
     return frame[frame[column].astype(str) == value]
 
 
 def group_column(frame: pd.DataFrame) -> str | None:
-    """The column of the groups of cells: what stands before ``variable``, as ``get.results`` puts it."""
+    """The column of the groups of cells: the column before ``variable`` in ``get.results``."""
     first = str(frame.columns[0]) if len(frame.columns) else "variable"
     return None if first in ("variable", "contrast") or "variable" not in frame else first
 
 
 def levels_of(column: pd.Series) -> list[str]:
-    """Levels that occur, in the order of the categories if there are any, else of their first rows."""
+    """Levels that occur, in the order of the categories, or else in the order of their first rows."""
     seen = list(dict.fromkeys(column.dropna().astype(str)))
     if isinstance(column.dtype, pd.CategoricalDtype):
         order = {str(level): i for i, level in enumerate(column.cat.categories)}
@@ -76,37 +76,38 @@ def levels_of(column: pd.Series) -> list[str]:
 
 
 def require_columns(frame: pd.DataFrame, columns: Sequence[str], *, plot: str) -> None:
-    """Say which columns a plot needs and the frame lacks."""
+    """Raise an error if the data frame lacks columns that the plot needs."""
     missing = [c for c in columns if c not in frame]
     if missing:
         raise InputError(
-            f"{plot} needs the columns {list(columns)}; the frame lacks {missing} and has {list(frame.columns)}. "
-            "Pass the frame of sc_glmm.get.results, or an AnnData after sc_glmm.tl.test."
+            f"{plot} needs the columns {list(columns)}; the data frame lacks {missing} and has "
+            f"{list(frame.columns)}. Pass the result of sc_glmm.get.results, or an AnnData after sc_glmm.tl.test."
         )
 
 
 def require_level(alpha: float) -> None:
-    """Refuse what is no level for adjusted p-values."""
+    """Raise an error if `alpha` is not a level for adjusted p-values."""
     if not 0.0 < alpha < 1.0:
-        raise InputError(f"alpha={alpha} is a level for adjusted p-values and must lie between 0 and 1.")
+        raise InputError(f"alpha={alpha} must lie between 0 and 1: it is a level for adjusted p-values.")
 
 
 def require_one_row_a_gene(frame: pd.DataFrame, *, plot: str) -> None:
-    """Refuse a frame of several contrasts or groups, which would draw every gene more than once."""
+    """Raise an error for several contrasts or groups, which would draw every gene more than once."""
     if len(frame) == 0:
-        raise InputError(f"{plot} was given no rows; is the selection empty?")
+        raise InputError(f"{plot} received no rows; is the selection empty?")
     twice = frame["variable"].duplicated()
     if not twice.any():
         return
     gene = frame.loc[twice, "variable"].iloc[0]
     if "contrast" in frame and frame["contrast"].nunique() > 1:
         raise InputError(
-            f"{plot} draws one contrast; these results hold {levels_of(frame['contrast'])}. Choose one with contrast=."
+            f"{plot} draws one contrast, but these results have {levels_of(frame['contrast'])}. Select one with "
+            "contrast=."
         )
     column = group_column(frame)
     if column is not None:
         raise InputError(
-            f"{plot} draws one {column}; these results hold {levels_of(frame[column])}. Choose with group=."
+            f"{plot} draws one {column}, but these results have {levels_of(frame[column])}. Select one with group=."
         )
     raise InputError(
         f"{plot} draws each gene once; {gene!r} has {int((frame['variable'] == gene).sum())} rows. "
@@ -115,13 +116,13 @@ def require_one_row_a_gene(frame: pd.DataFrame, *, plot: str) -> None:
 
 
 def split_columns(frame: pd.DataFrame) -> list[str]:
-    """The columns that tell the sets of tests apart: group and contrast, where there are several of them."""
+    """The columns that distinguish the sets of tests: group and contrast, if there are several."""
     columns = [c for c in (group_column(frame), "contrast") if c is not None and c in frame]
     return [c for c in columns if frame[c].nunique() > 1]
 
 
 def split_sets(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    """The sets of tests in a frame, one a group and contrast, each with a title; one without, if there is one set."""
+    """The sets of tests in a data frame, one per group and contrast, each with a title (empty if there is only one)."""
     columns = split_columns(frame)
     if not columns:
         return [("", frame)]
@@ -139,32 +140,32 @@ def split_sets(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 
 
 def status_of(frame: pd.DataFrame) -> pd.Series:
-    """One word a row; ``ok`` where the frame does not say, and for a variance of zero."""
+    """Status of each row; ``ok`` if the column is missing, and for a variance of zero."""
     if "status" not in frame:
         return pd.Series("ok", index=frame.index)
     return frame["status"].astype(str).replace("singular", "ok")
 
 
 def significant_rows(frame: pd.DataFrame, alpha: float) -> np.ndarray:
-    """Whether the adjusted p-value is below `alpha`; a missing one is not."""
+    """Whether the adjusted p-value is below `alpha`; False if it is missing."""
     return (frame["adj_p_value"].to_numpy(float) < alpha).astype(bool)
 
 
 def one_contrast(frame: pd.DataFrame) -> str | None:
-    """The words of the contrast if the frame holds one: ``"disease: AD vs ctl"``."""
+    """The label of the contrast, if the data frame has only one: ``"disease: AD vs ctl"``."""
     if "contrast" not in frame or frame["contrast"].nunique() != 1:
         return None
     return str(frame["contrast"].iloc[0])
 
 
 def effect_column(frame: pd.DataFrame, shrunken: bool, *, plot: str) -> str:
-    """Which column holds the fold changes; the shrunken ones are there after moderated tests only."""
+    """The column of the fold changes; shrunken ones exist after moderated tests only."""
     if not shrunken:
         return "log_fc"
     require_columns(frame, ["log_fc_shrunk"], plot=f"{plot} with shrunken=True")
     if not np.isfinite(frame["log_fc_shrunk"].to_numpy(float)).any():
         raise InputError(
-            f"{plot} with shrunken=True: none of the {len(frame)} rows has a shrunken fold change. The test with a "
-            "prior over genes makes them (the default for counts, from 50 genes on); leave shrunken out otherwise."
+            f"{plot} with shrunken=True: none of the {len(frame)} rows has a shrunken fold change. Only tests with a "
+            "prior over genes compute them (the default for counts, from 50 genes on); otherwise omit shrunken=."
         )
     return "log_fc_shrunk"

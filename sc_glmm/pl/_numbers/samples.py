@@ -1,4 +1,4 @@
-"""One gene sample by sample: what was observed, what the model makes of it, and the means that it compares."""
+"""Observed and fitted means of one gene for each sample, and the means that are compared."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ...models.gene import GeneFit
 
 
-# Places along a numeric covariate at which the fitted mean is evaluated.
+# Number of values of a numeric covariate at which the fitted mean is evaluated.
 _N_LINE = 40
 _LEVEL = 0.95
 
@@ -37,23 +37,23 @@ class SampleMeans:
     by
         The column on the horizontal axis.
     levels
-        Its levels if it is a factor; empty for numbers.
+        Its levels if it is a factor; empty for a number.
     samples
-        ``(n,)`` names. A sample with cells of several levels stands here once for each of them.
+        ``(n,)`` names. A sample with cells of several levels occurs once for each level.
     at
-        ``(n,)`` place of the level, or mean of the covariate over the sample's cells.
+        ``(n,)`` position of the level, or mean of the covariate over the sample's cells.
     n_cells
         ``(n,)``.
     observed
-        ``(n,)`` counts over size factors; for a Gaussian response the mean.
+        ``(n,)`` counts divided by size factors; for a Gaussian response, the mean.
     fixed, conditional
-        ``(n,)`` the same of the model, without and with the random effects.
+        ``(n,)`` the same according to the model, without and with the random effects.
     pair, pair_name
-        ``(n,)`` code of what joins samples of different levels, such as the donor, or -1; its column.
+        ``(n,)`` code of the group that joins samples of different levels, such as the donor, or -1; its column.
     line_at, mean, low, high
-        Fitted mean at each level (or along the covariate), other factors averaged and other numbers at their mean,
-        with a 95 % interval given the variances. Of a separated gene, means of zero have no interval, and means that
-        are not determined are NaN.
+        Fitted mean at each level (or along the covariate), averaged over other factors and with other numbers at their
+        mean, with a 95 % interval given the variances. In a separated gene, means of zero have no interval, and
+        undetermined means are NaN.
     log
         Whether the model is multiplicative.
     """
@@ -82,17 +82,17 @@ class Intercepts:
     Attributes
     ----------
     group, column
-        The factor; which of its effects.
+        The grouping factor, and which of its effects.
     names
         ``(n,)`` levels, smallest effect first.
     mode, sd
         ``(n,)`` conditional mode and standard deviation, natural log for counts.
     silent
-        ``(n,)`` levels whose data say nothing of their effect: those of a separated gene whose mean is zero.
+        ``(n,)`` levels without information about their effect: those with a fitted mean of zero in a separated gene.
     level
-        ``(n,)`` place of the level of a factor that is the same for all cells of the group, -1 without.
+        ``(n,)`` position in `levels` of the value of `by`, which is constant within each group; -1 without `by`.
     by, levels
-        That factor and its levels; empty without.
+        Factor that colours the groups, and its levels; empty without one.
     """
 
     group: str
@@ -114,9 +114,9 @@ def sample_means(gene: GeneFit, *, by: str | None, sample: str | None) -> Sample
     gene
         A model of counts or of a Gaussian response.
     by
-        Column on the horizontal axis; by default the first factor of the fixed part, else its first number.
+        Column on the horizontal axis. Default: the first factor of the fixed effects, or else the first number.
     sample
-        Grouping factor of the samples; by default the one with most levels.
+        Grouping factor of the samples. Default: the one with the most levels.
     """
     fit = gene.fit
     by = by or default_column(fit)
@@ -128,7 +128,7 @@ def sample_means(gene: GeneFit, *, by: str | None, sample: str | None) -> Sample
     n_cells = np.bincount(unit)
     log = fit.family != "gaussian"
     offset = gene.offset
-    # Counts are compared per unit of size factor; what an offset of a Gaussian response says was subtracted.
+    # Counts are compared per unit of size factor; the offset of a Gaussian response was subtracted.
     exposure = np.exp(offset) if log else np.ones(len(offset))
     total = np.bincount(unit, exposure)
     y = fit.y if log else fit.y - offset
@@ -161,7 +161,7 @@ def sample_means(gene: GeneFit, *, by: str | None, sample: str | None) -> Sample
 def fitted_line(
     gene: GeneFit, by: str, values: FloatArray, levels: tuple[str, ...]
 ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-    """Places, means and both ends of their intervals on the scale of the linear predictor."""
+    """Positions, means and both ends of their intervals on the scale of the linear predictor."""
     fit = gene.fit
     if levels:
         at, made = np.arange(len(levels), dtype=np.float64), emmeans(fit, by)
@@ -180,7 +180,7 @@ def fitted_line(
 
 
 def quantile(fit: MixedFit) -> float:
-    """Of t with the degrees of freedom between samples of the gene's test, or normal for a model without one."""
+    """Quantile of t with the degrees of freedom of the gene's test, or of the normal distribution without a test."""
     test = getattr(fit, "test", None)
     df = test["df"].to_numpy(float) if test is not None and "df" in test else np.empty(0)
     df = df[np.isfinite(df)]
@@ -189,7 +189,7 @@ def quantile(fit: MixedFit) -> float:
 
 
 def default_column(fit: MixedFit) -> str:
-    """The first factor of the fixed part, else its first number."""
+    """The first factor of the fixed effects, or else the first number."""
     design = fit.prepared.design
     if design.fixed.factors:
         return next(iter(design.fixed.factors))
@@ -198,26 +198,28 @@ def default_column(fit: MixedFit) -> str:
             for name in atom.names:
                 if name.name in design.columns:
                     return name.name
-    raise InputError(f"the formula {fit.formula!r} has no fixed effect but an intercept: there is nothing to compare.")
+    raise InputError(
+        f"the formula {fit.formula!r} has only an intercept as fixed effect, so there is nothing to compare."
+    )
 
 
 def grouping_term(fit: MixedFit, group: str | None) -> ReTerm:
-    """The first random term of that grouping factor, by default of the one with most levels."""
+    """The first random term of that grouping factor (default: the one with the most levels)."""
     terms = fit.prepared.design.random
     if group is None:
         return terms[finest(terms)]
     known = list(dict.fromkeys(term.group for term in terms))
     if group not in known:
-        raise InputError(f"{group!r} is no grouping factor of {fit.formula!r}; there are {known}.")
+        raise InputError(f"{group!r} is not a grouping factor of {fit.formula!r}; its grouping factors are {known}.")
     return next(term for term in terms if term.group == group)
 
 
 def column_values(fit: MixedFit, name: str) -> tuple[FloatArray, tuple[str, ...]]:
-    """``(n_obs,)`` values of a column of the fixed part (places of its levels), and its levels (empty for numbers)."""
+    """``(n_obs,)`` values of a column of the fixed effects (positions of its levels), and its levels."""
     design = fit.prepared.design
     if name not in design.columns:
         raise InputError(
-            f"by={name!r} is no column of the fixed part of {fit.formula!r}; there are {list(design.columns)}."
+            f"by={name!r} is not a column of the fixed effects of {fit.formula!r}; allowed are {list(design.columns)}."
         )
     column = design.columns[name]
     converted = column.convert(fit.data.loc[design.kept, name].reset_index(drop=True))
@@ -228,7 +230,7 @@ def column_values(fit: MixedFit, name: str) -> tuple[FloatArray, tuple[str, ...]
 
 
 def _pairs(fit: MixedFit, term: ReTerm, pairs: IntArray, unit: IntArray) -> tuple[IntArray, str]:
-    """Codes and name of the coarser grouping factor that has samples on several levels; -1 where nothing joins them."""
+    """Codes and name of the coarser grouping factor with samples in several levels; -1 if nothing joins the samples."""
     first = np.zeros(len(pairs), dtype=np.int64)
     first[unit[::-1]] = np.arange(len(unit))[::-1]
     for other in fit.prepared.design.random:
@@ -248,12 +250,11 @@ def random_intercepts(gene: GeneFit, *, group: str | None, column: str | None, b
     gene
         The model.
     group
-        Grouping factor; by default the one with most levels.
+        Grouping factor. Default: the one with the most levels.
     column
-        Which of its effects, such as a slope; by default the first.
+        Which of its effects, such as a slope. Default: the first.
     by
-        A factor of the fixed part to tell the levels apart; by default the first that is the same for all
-        observations of each level.
+        Factor of the fixed effects that colours the groups. Default: the first that is constant within each group.
     """
     fit = gene.fit
     term = grouping_term(fit, group)
@@ -261,9 +262,9 @@ def random_intercepts(gene: GeneFit, *, group: str | None, column: str | None, b
     effects = [str(c) for c in frame.columns if not str(c).startswith("sd(")]
     column = effects[0] if column is None else column
     if column not in effects:
-        raise InputError(f"column={column!r} is no random effect of {term.group!r}; there are {effects}.")
+        raise InputError(f"column={column!r} is not a random effect of {term.group!r}; allowed are {effects}.")
     frame = frame.reindex(list(term.levels))
-    # Ties, as of levels without data, in the order in which people count.
+    # Ties (such as levels without data) are in natural order.
     natural = sorted(range(len(term.levels)), key=lambda i: natural_key(term.levels[i]), reverse=True)
     order = np.array(natural)[np.argsort(frame[column].to_numpy(float)[natural], kind="stable")]
     name, levels, level = _level_of(fit, term, by)
@@ -281,17 +282,19 @@ def random_intercepts(gene: GeneFit, *, group: str | None, column: str | None, b
 
 
 def _level_of(fit: MixedFit, term: ReTerm, by: str | None) -> tuple[str, tuple[str, ...], IntArray]:
-    """The factor that tells the levels of `term` apart, its levels, and which of them each has."""
+    """The factor that colours the levels of `term`, its levels, and the level of each."""
     for name in [by] if by is not None else list(fit.prepared.design.fixed.factors):
         values, levels = column_values(fit, name)
         per_level = pd.Series(values).groupby(term.codes)
         if levels and per_level.nunique().max() == 1:
             return name, levels, np.asarray(per_level.first().reindex(range(len(term.levels))), dtype=np.int64)
         if by is not None:
-            raise InputError(f"by={by!r} differs within the levels of {term.group!r}; name a factor that does not.")
+            raise InputError(
+                f"by={by!r} differs within the levels of {term.group!r}; choose a factor that is constant within them."
+            )
     return "", (), np.full(len(term.levels), -1, dtype=np.int64)
 
 
 def natural_key(name: str) -> list[tuple[int, int, str]]:
-    """Sorts S2 before S10."""
+    """Sort key that places S2 before S10."""
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", str(name)) if part]

@@ -1,4 +1,4 @@
-"""Genes across sets of tests, a set being a cell type (or a contrast): which, what they do, and how many."""
+"""Select and count genes across sets of tests, such as cell types or contrasts."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from .frames import WELL, significant_rows, split_sets, status_of
 
 @dataclass(frozen=True)
 class FoldChangeGrid:
-    """Fold changes of genes in sets.
+    """Fold changes of genes in sets of tests.
 
     Attributes
     ----------
     genes, sets
         Names of rows and columns.
     values
-        ``(n_genes, n_sets)`` log2 fold changes; NaN where a gene was not tested.
+        ``(n_genes, n_sets)`` log2 fold changes; NaN if a gene was not tested.
     significant
         ``(n_genes, n_sets)``.
     """
@@ -43,14 +43,14 @@ def fold_change_grid(
     Parameters
     ----------
     frame
-        As ``get.results`` returns it.
+        Result of ``get.results``.
     column
-        Which fold change.
+        Column of the fold changes.
     genes
-        Which genes, in this order; by default the `n_genes` that lead the sets (the best of each set, then the second
-        of each, and so on, as far as they are significant), those that behave alike beside each other.
+        Genes, in this order. Default: the `n_genes` top genes of the sets (the first of each set, then the second of
+        each, and so on) as far as they are significant, with similar genes next to each other.
     n_genes, alpha
-        How many; the level of the adjusted p-value.
+        Number of genes; level of the adjusted p-value.
     """
     parts = split_sets(frame)
     _refuse_repeated(parts)
@@ -58,14 +58,14 @@ def fold_change_grid(
         chosen = leading_genes(parts, n_genes, alpha)
         if not chosen:
             raise InputError(
-                f"no gene is significant at {alpha:g} in any of the {len(parts)} sets of tests: name the genes to draw "
-                "with genes=, or raise alpha."
+                f"no gene is significant at {alpha:g} in any of the {len(parts)} sets of tests: name the genes in "
+                "genes=, or increase alpha."
             )
     else:
         chosen = list(dict.fromkeys(genes))
         unknown = sorted(set(chosen) - set(frame["variable"].astype(str)))
         if unknown or not chosen:
-            raise InputError(f"genes names {unknown or 'no gene'}; there are no results for it. Give gene names.")
+            raise InputError(f"genes= contains {unknown or 'no gene'}, which has no results. Give gene names.")
     values, hits = [], []
     for _, part in parts:
         rows = part.set_index(part["variable"].astype(str)).reindex(chosen)
@@ -84,15 +84,16 @@ def _refuse_repeated(parts: Sequence[tuple[str, pd.DataFrame]]) -> None:
         twice = part["variable"].duplicated()
         if twice.any():
             raise InputError(
-                f"the gene {part.loc[twice, 'variable'].iloc[0]!r} has several rows{f' in {title}' if title else ''}; "
-                "the column that tells them apart must be the first of the frame, as sc_glmm.get.results puts it."
+                f"the gene {part.loc[twice, 'variable'].iloc[0]!r} has several "
+                f"rows{f' in {title}' if title else ''}; the column that distinguishes them must be the first of the "
+                "data frame, as in sc_glmm.get.results."
             )
 
 
 def leading_genes(parts: Sequence[tuple[str, pd.DataFrame]], n_genes: int, alpha: float) -> list[str]:
-    """The significant genes that lead the sets in turn, at most `n_genes`."""
+    """The top significant genes of the sets in turn, at most `n_genes`."""
     if n_genes < 1:
-        raise InputError(f"n_genes={n_genes}: give 1 or more.")
+        raise InputError(f"n_genes={n_genes}: must be at least 1.")
     ranked = []
     for _, part in parts:
         hits = part[significant_rows(part, alpha)].sort_values("p_value", kind="stable")
@@ -107,12 +108,12 @@ def leading_genes(parts: Sequence[tuple[str, pd.DataFrame]], n_genes: int, alpha
 
 
 def alike(values: FloatArray) -> npt.NDArray[np.int64]:
-    """Order of the rows in which those that behave alike stand together (average linkage, leaves reordered)."""
+    """Order of the rows that places similar rows next to each other (average linkage, reordered leaves)."""
     if len(values) < 3:
         return np.arange(len(values))
     filled = np.nan_to_num(values)
     order = leaves_list(linkage(filled, method="average", optimal_ordering=True)).astype(np.int64)
-    # A tree may be hung from either side: strongest increase on top.
+    # The order of a tree can be reversed: strongest increase on top.
     return order[::-1] if filled[order[0]].mean() < filled[order[-1]].mean() else order
 
 
@@ -129,7 +130,7 @@ class GeneAcrossSets:
     significant
         ``(n_sets,)``.
     note
-        Per set what there is to say: why the gene was not tested, or that it is separated; else empty.
+        Per set: why the gene was not tested, or that it is separated; otherwise empty.
     """
 
     sets: tuple[str, ...]
@@ -169,14 +170,14 @@ def gene_across_sets(frame: pd.DataFrame, gene: str, alpha: float) -> GeneAcross
 
 
 def _note(status: str, tested: bool) -> str:
-    """What to say beside a gene: nothing if all is well."""
+    """Note about a gene; empty if there is no problem."""
     if status in ("", *WELL):
         return "" if tested else "not tested"
     return status.replace("_", " ")
 
 
 def count_significant(frame: pd.DataFrame, alpha: float) -> pd.DataFrame:
-    """One row a set: its title, how many genes are ``up`` and ``down``, and how many were ``tested``."""
+    """One row per set: title, and numbers of genes ``up``, ``down`` and ``tested``."""
     rows = []
     for title, part in split_sets(frame):
         hit, log_fc = significant_rows(part, alpha), part["log_fc"].to_numpy(float)

@@ -1,4 +1,4 @@
-"""How much genes vary, within samples and between them, along their abundance."""
+"""Variation of genes within and between samples, against their abundance."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from ..._results import sd_name
 
 # Genes on each side in the running median.
 _REACH = 75
-# Places at which a line is evaluated.
+# Number of points at which a line is evaluated.
 _N_LINE = 60
 
 
 @dataclass(frozen=True)
 class DispersionTrend:
-    """Dispersions along the mean.
+    """Dispersions against the mean.
 
     Attributes
     ----------
     mean, dispersion
         ``(n_genes,)`` mean count per cell, and phi of ``mu + phi mu^2``.
     from_trend
-        ``(n_genes,)`` genes whose counts say too little, for which the trend stands in.
+        ``(n_genes,)`` genes with too few counts, which take their value from the trend.
     at, trend
-        Line of the running median over the other genes.
+        Running median over the other genes.
     """
 
     mean: FloatArray
@@ -43,20 +43,20 @@ class DispersionTrend:
 
 @dataclass(frozen=True)
 class VarianceSpread:
-    """Standard deviations of the random effects of one grouping factor along the mean (natural log).
+    """Standard deviations of the random effects of one grouping factor (natural log), against the mean.
 
     Attributes
     ----------
     group
-        Name of the factor.
+        Name of the grouping factor.
     mean
         ``(n_genes,)``.
     sd
-        ``(n_genes,)`` posterior mean (root of that of the variance), or the REML estimate without a prior.
+        ``(n_genes,)`` posterior mean (root of that of the variance); without a prior, the REML estimate.
     surprising
-        ``(n_genes,)`` more variable than genes of this abundance are.
+        ``(n_genes,)`` varies more than genes of the same abundance.
     at, centre, limit
-        Line of the prior: its mean standard deviation, and its 95 % point; empty without a prior.
+        Line of the prior: its mean standard deviation and its 95 % quantile; empty without a prior.
     """
 
     group: str
@@ -69,11 +69,11 @@ class VarianceSpread:
 
 
 def dispersion_trend(info: pd.DataFrame) -> DispersionTrend:
-    """From the frame of ``get.fit_info``."""
+    """Dispersions and their trend from ``get.fit_info``."""
     if "dispersion" not in info:
         raise InputError(
-            "dispersion draws the dispersion of negative binomial fits, and these results have none: the family was "
-            "Poisson or Gaussian. Draw the variances between samples with what='sample'."
+            "dispersion needs negative binomial fits, but these results come from the Poisson or Gaussian family and "
+            "have no dispersion. Use what='sample' to draw the variances between samples."
         )
     mean, phi = info["mean"].to_numpy(float), info["dispersion"].to_numpy(float)
     fine = np.isfinite(phi) & (phi > 0) & (mean > 0)
@@ -86,7 +86,7 @@ def dispersion_trend(info: pd.DataFrame) -> DispersionTrend:
 
 
 def running_median(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Median of `y` over the 75 nearest on each side, at places along `x`; empty for fewer than ten points."""
+    """Median of `y` over the 75 nearest on each side, at points along `x`; empty for fewer than ten points."""
     if len(x) < 10:
         return np.empty(0), np.empty(0)
     order = np.argsort(x, kind="stable")
@@ -104,13 +104,13 @@ def variance_spread(
     Parameters
     ----------
     info
-        From ``get.fit_info``.
+        Result of ``get.fit_info``.
     prior
-        Arrays of the prior, as stored; empty without.
+        Stored arrays of the prior; empty without a prior.
     names
-        Names of the variances that it is about.
+        Names of the variances of the prior.
     group
-        Which factor; by default the first that has a prior, or the first there is.
+        Grouping factor. Default: the first with a prior, or else the first.
     """
     places = {sd_name(name): k for k, name in enumerate(names) if f"sd_{sd_name(name)}_eb" in info}
     known = [
@@ -120,7 +120,7 @@ def variance_spread(
         group = next(iter([*places, *known, ""]))
     column = f"sd_{group}_eb" if f"sd_{group}_eb" in info else f"sd_{group}"
     if column not in info:
-        raise InputError(f"what={group!r} has no variance in these results; allowed are 'dispersion' and {known}.")
+        raise InputError(f"what={group!r} is not a variance in these results; allowed are 'dispersion' and {known}.")
     mean, sd = info["mean"].to_numpy(float), info[column].to_numpy(float)
     fine = np.isfinite(sd) & (mean > 0)
     if not fine.any():
@@ -129,14 +129,14 @@ def variance_spread(
         info["more_variable"].to_numpy(bool)[fine] if "more_variable" in info else np.zeros(int(fine.sum()), dtype=bool)
     )
     at, centre, limit = np.empty(0), np.empty(0), np.empty(0)
-    # The prior is one for columns of unit size: for an intercept the variance itself.
+    # The prior refers to columns of unit size: for an intercept, it is the variance itself.
     if prior and group in places and ": " not in names[places[group]]:
         at, centre, limit = prior_line(mean[fine], prior, places[group])
     return VarianceSpread(group, mean[fine], sd[fine], odd, at, centre, limit)
 
 
 def prior_line(mean: FloatArray, prior: Mapping[str, Any], k: int) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Means, and the prior's mean and 95 % point of the standard deviation, along the abundance ranks of the genes."""
+    """Means, and mean and 95 % quantile of the prior's standard deviation, by abundance rank."""
     grid = np.asarray(prior["variance"], dtype=np.float64)
     values = list(dict.fromkeys(grid[:, k].tolist()))
     anchors = np.asarray(prior["anchors"], dtype=np.float64)

@@ -1,4 +1,4 @@
-"""Symbols of genes in the place of their names, as figures show them."""
+"""Show gene symbols instead of gene names."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from ..._errors import InputError
 
 
 def symbols_of(data: Any, key: str, column: str) -> pd.Series:
-    """A symbol for each gene, indexed by its name.
+    """Symbol of each gene, indexed by its name.
 
-    A gene without a symbol keeps its name; of genes that share one, each has its name in brackets behind it.
+    A gene without a symbol keeps its name. If several genes share a symbol, the name follows in brackets.
 
     Raises
     ------
     InputError
-        If neither ``var`` nor, for a frame, the frame has such a column.
+        If ``var`` or the data frame has no such column.
     """
     if isinstance(data, pd.DataFrame):
-        where, table = "the frame", data.drop_duplicates("variable").set_index("variable")
+        where, table = "the data frame", data.drop_duplicates("variable").set_index("variable")
     elif isinstance(data, str | os.PathLike):
         from ..._adata.store import Store
 
@@ -34,7 +34,7 @@ def symbols_of(data: Any, key: str, column: str) -> pd.Series:
         near = get_close_matches(column, list(map(str, table.columns)), n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise InputError(
-            f"gene_symbols={column!r} is not a column of {where}, which has {list(table.columns)[:8]}.{hint}"
+            f"gene_symbols={column!r} is not a column of {where}; its columns are {list(table.columns)[:8]}.{hint}"
         )
     names = pd.Series(table.index.astype(str), index=table.index.astype(str))
     symbols = pd.Series(table[column].astype(object).to_numpy(), index=names.index)
@@ -44,7 +44,7 @@ def symbols_of(data: Any, key: str, column: str) -> pd.Series:
 
 
 def with_symbols(frame: pd.DataFrame, data: Any, key: str, column: str | None) -> pd.DataFrame:
-    """The results with symbols in the column ``variable``; as they are without `column`."""
+    """The results with symbols in the column ``variable``; unchanged without `column`."""
     if column is None:
         return frame
     symbols = symbols_of(data, key, column)
@@ -52,7 +52,7 @@ def with_symbols(frame: pd.DataFrame, data: Any, key: str, column: str | None) -
 
 
 def name_and_symbol(gene: str, data: Any, key: str, column: str | None) -> tuple[str, str]:
-    """Name and symbol of the gene that is called by its symbol, or by its name.
+    """Name and symbol of the gene with this symbol or name.
 
     Raises
     ------

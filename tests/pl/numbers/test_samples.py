@@ -106,11 +106,11 @@ def test_random_effects_in_order(fit):
 
 
 def test_names_that_are_not_there(fit):
-    with pytest.raises(sg.InputError, match="by='age' is no column of the fixed part.*'stim'"):
+    with pytest.raises(sg.InputError, match="by='age' is not a column of the fixed effects.*'stim'"):
         sample_means(as_gene_fit(fit), by="age", sample=None)
-    with pytest.raises(sg.InputError, match="'batch' is no grouping factor.*'donor', 'sample'"):
+    with pytest.raises(sg.InputError, match="'batch' is not a grouping factor.*'donor', 'sample'"):
         sample_means(as_gene_fit(fit), by=None, sample="batch")
-    with pytest.raises(sg.InputError, match="column='x' is no random effect.*'Intercept'"):
+    with pytest.raises(sg.InputError, match="column='x' is not a random effect.*'Intercept'"):
         random_intercepts(as_gene_fit(fit), group=None, column="x", by=None)
     with pytest.raises(sg.InputError, match="differs within the levels of 'donor'"):
         random_intercepts(as_gene_fit(fit), group="donor", column=None, by="stim")

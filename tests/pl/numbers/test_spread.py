@@ -41,7 +41,7 @@ def test_dispersions_along_the_mean(info):
     np.testing.assert_allclose(shape.trend[middle], 0.5 / shape.at[middle], rtol=0.5)
     # The trend is that of genes with a dispersion of their own.
     assert shape.at.min() >= 0.05
-    with pytest.raises(sg.InputError, match="family was Poisson or Gaussian"):
+    with pytest.raises(sg.InputError, match="Poisson or Gaussian family"):
         dispersion_trend(info.drop(columns="dispersion"))
 
 
@@ -68,5 +68,5 @@ def test_without_a_prior_the_estimates_are_drawn(info):
     shape = variance_spread(info, {}, [], "sample")
     np.testing.assert_array_equal(shape.sd, info["sd_sample"])
     assert len(shape.at) == 0 and not shape.surprising.any()
-    with pytest.raises(sg.InputError, match="what='donor' has no variance.*'sample'"):
+    with pytest.raises(sg.InputError, match="what='donor' is not a variance.*'sample'"):
         variance_spread(info, {}, [], "donor")

@@ -39,7 +39,7 @@ def test_what_has_no_symbols_is_refused(adata):
         symbols_of(adata, "glmm", "symbols")
     frame = pd.DataFrame({"variable": ["e1", "e1", "e2"], "symbol": ["A", "A", "B"]})
     assert list(with_symbols(frame, frame, "glmm", "symbol")["variable"]) == ["A", "A", "B"]
-    with pytest.raises(InputError, match="not a column of the frame"):
+    with pytest.raises(InputError, match="not a column of the data frame"):
         with_symbols(frame, frame, "glmm", "name")
 
 
