@@ -48,18 +48,34 @@ def tail_counts(p: np.ndarray) -> list[int]:
     return np.bincount(np.maximum(where, 0)).tolist()
 
 
+def hypotheses(effect: np.ndarray, minimum: float, alternative: str) -> tuple[np.ndarray, np.ndarray]:
+    """Which genes have nothing to be found, and which of them lie at the edge, where the level must be met.
+
+    `effect` and `minimum` are natural logs. Without a minimum both are the genes whose effect is zero.
+    """
+    side = {"greater": effect, "less": -effect}.get(alternative, np.abs(effect))
+    edge = np.isclose(side, minimum, rtol=0.0, atol=1e-12)
+    return edge | ((side > minimum) if alternative == "abs-less" else (side < minimum)), edge
+
+
 def measure(
     p: np.ndarray,
     effect: np.ndarray,
     strata: np.ndarray,
     interval: np.ndarray | None = None,
+    *,
+    minimum: float = 0.0,
+    alternative: str = "two-sided",
 ) -> dict[str, object]:
-    """All measures of one method on one data set; `strata` are labels of the genes."""
-    null = effect == 0.0
+    """All measures of one method on one data set; `strata` are labels of the genes.
+
+    Type-I errors are those of the genes at the edge of the null hypothesis, discoveries are false in all of it.
+    """
+    null, edge = hypotheses(effect, minimum, alternative)
     found: dict[str, object] = {
-        "null": count_rejections(p[null]),
-        "strata": {str(s): count_rejections(p[null & (strata == s)]) for s in np.unique(strata)},
-        "tail": tail_counts(p[null]),
+        "null": count_rejections(p[edge]),
+        "strata": {str(s): count_rejections(p[edge & (strata == s)]) for s in np.unique(strata)},
+        "tail": tail_counts(p[edge]),
         "missing": int(np.isnan(p).sum()),
     }
     hits = adjust(p) < 0.05

@@ -68,9 +68,20 @@ def versions() -> dict[str, str]:
     return found
 
 
-def run_ours(method: str, adata: ad.AnnData, formula: str, tested: str) -> Tested:
+def run_ours(
+    method: str,
+    adata: ad.AnnData,
+    formula: str,
+    tested: str,
+    *,
+    min_log_fc: float = 0.0,
+    alternative: str = "two-sided",
+) -> Tested:
     """Our tests, one thread; `tested` is the term of the formula. Processor seconds, from AnnData to table."""
     options = {"method": "ml", "test": "wald"} if method == "ml_wald" else {"test": method}
+    plain = min_log_fc == 0.0 and alternative == "two-sided"
+    if not plain:
+        options |= {"min_log_fc": min_log_fc, "alternative": alternative}
     start = time.process_time()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", sc_glmm.ScGlmmWarning)
@@ -94,6 +105,6 @@ def run_ours(method: str, adata: ad.AnnData, formula: str, tested: str) -> Teste
         seconds=seconds,
         estimate=table["coef"].to_numpy(float),
         interval=table[["ci_low", "ci_high"]].to_numpy(float) * natural,
-        p_hk=table["p_hk"].to_numpy(float) if method == "eb_lr" and "p_hk" in table else None,
+        p_hk=table["p_hk"].to_numpy(float) if method == "eb_lr" and plain and "p_hk" in table else None,
         notes={"status": {str(k): int(v) for k, v in table["status"].value_counts().items() if v}},
     )

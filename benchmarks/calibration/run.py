@@ -86,7 +86,14 @@ def run_data_set(
     entry["tested"] = tested.n_vars
     entry["versions"] = {**entry.get("versions", {}), **versions(), **found}
     for name, result in results.items():
-        values = measure(result.p, effect, strata, result.interval)
+        values = measure(
+            result.p,
+            effect,
+            strata,
+            result.interval,
+            minimum=np.log(2.0) * scenario.min_log_fc,
+            alternative=scenario.alternative,
+        )
         values["ms_per_gene"] = round(1e3 * result.seconds / tested.n_vars, 4)
         values |= result.notes or {}
         entry["methods"][name] = values
@@ -121,7 +128,14 @@ def run_methods(scenario: Scenario, adata: ad.AnnData, todo: list[str]) -> tuple
     results: dict[str, Tested] = {}
     found: dict[str, str] = {}
     for method in [m for m in todo if m not in OTHERS]:
-        results[method] = run_ours(method, adata, scenario.formula, scenario.tested)
+        results[method] = run_ours(
+            method,
+            adata,
+            scenario.formula,
+            scenario.tested,
+            min_log_fc=scenario.min_log_fc,
+            alternative=scenario.alternative,
+        )
         if results[method].p_hk is not None:
             results["p_hk"] = Tested(results[method].p_hk, results[method].seconds)
         if method == "eb_lr":

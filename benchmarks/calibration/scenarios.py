@@ -198,6 +198,35 @@ def _designs() -> list[Scenario]:
     ]  # fmt: skip
 
 
+def _minimum() -> list[Scenario]:
+    """A third of the genes lie exactly at the smallest effect of interest, a tenth beyond it, the others at zero."""
+
+    def law(minimum: float, **more: object) -> GeneLaw:
+        edge = float(np.log(2.0) * minimum)
+        return GeneLaw(**{"edge": edge, "frac_edge": 1 / 3, "effect": (edge + 0.4, edge + 1.4), **more})
+
+    rows: list[tuple[str, str, Table, GeneLaw, dict]] = [
+        (f"S{n}", f"{n} samples of 100 cells", _balanced(n), law(0.5), {"min_log_fc": 0.5}) for n in (6, 8, 12, 20)
+    ]
+    one = {"min_log_fc": 1.0}
+    # of equivalence: genes at zero are to be found, those at the minimum and beyond are not
+    rows += [
+        ("S12-one", "12 samples of 100 cells", _balanced(12), law(1.0), one),
+        ("S12-greater", "12 samples of 100 cells", _balanced(12), law(0.5),
+         {"min_log_fc": 0.5, "alternative": "greater"}),
+        ("S20-equal", "20 samples of 100 cells", _balanced(20), law(1.0), {**one, "alternative": "abs-less"}),
+        ("unequal-S8", "8 samples of 12 to 300 cells", _two_groups([12, 35, 90, 260], [20, 60, 110, 300]),
+         law(0.5, dispersion=(1.0, 0.7)), {"min_log_fc": 0.5}),
+        ("paired", "8 donors x 2 conditions, samples of 100 cells", _paired(8, 100),
+         law(0.5, donor_variance=(0.15, 0.7), variance=(0.03, 1.0), mean=(0.4, 1.3), mean_range=(0.03, 20.0)),
+         {"min_log_fc": 0.5, "formula": "counts ~ cond + (1|donor) + (1|sample)"}),
+    ]  # fmt: skip
+    return [
+        Scenario(f"minimum-{name}", "minimum", words, table, law, pseudobulk=False, **more)
+        for name, words, table, law, more in rows
+    ]
+
+
 SCENARIOS: dict[str, Scenario] = {
-    scenario.name: scenario for scenario in [*_grid(), *_power(), *_robust(), *_sparse(), *_designs()]
+    scenario.name: scenario for scenario in [*_grid(), *_power(), *_robust(), *_sparse(), *_designs(), *_minimum()]
 }

@@ -40,6 +40,9 @@ class GeneLaw:
     frac_de: float = 0.1
     effect: tuple[float, float] = (0.5, 1.5)
     """Absolute effect of differential genes, uniform, natural log; either sign."""
+    frac_edge: float = 0.0
+    edge: float = 0.0
+    """Share of further genes whose absolute effect is exactly this, natural log; either sign."""
     donor_variance: tuple[float, float] | None = None
     batch_variance: tuple[float, float] | None = None
     slope_variance: tuple[float, float] | None = None
@@ -57,7 +60,7 @@ class Scenario:
     """One design of the benchmark: samples, law of the genes, departures from the model, and what is fitted."""
 
     name: str
-    family: Literal["grid", "power", "robust", "sparse", "design"]
+    family: Literal["grid", "power", "robust", "sparse", "design", "minimum"]
     words: str
     table: Callable[[np.random.Generator], pd.DataFrame]
     """Samples: ``sample``, ``n_cells`` and the columns of the design."""
@@ -75,6 +78,9 @@ class Scenario:
     zero_inflation: float = 0.0
     """Each gene loses counts at random, with a probability uniform between 0 and this."""
     pseudobulk: bool = True
+    min_log_fc: float = 0.0
+    """Smallest effect of interest, log2, that our tests are given."""
+    alternative: Literal["two-sided", "greater", "less", "abs-less"] = "two-sided"
     also: dict[str, str] = field(default_factory=dict)
     """Further formulas that are fitted: label and formula."""
 
@@ -132,7 +138,9 @@ def _draw_genes(law: GeneLaw, n: int, rng: np.random.Generator) -> pd.DataFrame:
             variance = rng.choice(np.array(law.values), n)
         dispersion = _lognormal(law.dispersion, n, rng)
     sign = rng.choice([-1.0, 1.0], n)
-    effect = np.where(rng.random(n) < law.frac_de, sign * rng.uniform(*law.effect, n), 0.0)
+    kind = rng.random(n)
+    effect = np.where(kind < law.frac_de, sign * rng.uniform(*law.effect, n), 0.0)
+    effect = np.where(kind > 1.0 - law.frac_edge, sign * law.edge, effect)
     genes = pd.DataFrame({"mean": mean, "variance": variance, "dispersion": dispersion, "effect": effect})
     for name in ("donor_variance", "batch_variance", "slope_variance"):
         chosen = getattr(law, name)
