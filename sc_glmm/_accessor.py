@@ -86,6 +86,12 @@ class GlmmAccessor:
 
         return get.details(self._adata, key)
 
+    def variance_fractions(self, key: str = NAME, **kwargs: Any) -> pd.DataFrame:
+        """As :func:`sc_glmm.get.variance_fractions`."""
+        from . import get
+
+        return get.variance_fractions(self._adata, key, **kwargs)
+
     @property
     def pl(self) -> Figures:
         """The figures: ``adata.glmm.pl.volcano()``."""

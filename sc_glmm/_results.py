@@ -74,6 +74,8 @@ class GeneTests:
         The prior of the moderated tests, by name; empty without.
     grid
         The variances that genes were profiled at, by name; empty without.
+    variances
+        What splits the variance of the linear predictor (:func:`sc_glmm.get.variance_fractions`), by name.
     """
 
     group: str
@@ -83,6 +85,7 @@ class GeneTests:
     notes: tuple[str, ...] = ()
     arrays: Mapping[str, Any] = field(default_factory=dict)
     grid: Mapping[str, Any] = field(default_factory=dict)
+    variances: Mapping[str, Any] = field(default_factory=dict)
 
 
 def sd_name(variance: str) -> str:

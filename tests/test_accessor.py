@@ -30,6 +30,7 @@ def test_methods_do_what_the_functions_do(adata: ad.AnnData) -> None:
     assert adata.glmm.test(FORMULA, reference=CTL, test="t") is None
     pd.testing.assert_frame_equal(adata.glmm.results(), sc_glmm.get.results(adata))
     pd.testing.assert_frame_equal(adata.glmm.fit_info(), sc_glmm.get.fit_info(adata))
+    pd.testing.assert_frame_equal(adata.glmm.variance_fractions(), sc_glmm.get.variance_fractions(adata))
     gene = adata.var_names[0]
     assert adata.glmm.refit(gene).loglik() == pytest.approx(sc_glmm.tl.refit(adata, gene).loglik())
     with pytest.raises(InputError, match="no details"):

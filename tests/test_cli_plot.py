@@ -13,8 +13,9 @@ import sc_glmm
 from sc_glmm import cli, pl
 
 FORMULA = "counts ~ disease + (1|sample)"
-# What a figure needs besides the file; whether it fits the gene again, for which a table will not do.
-TABLE, MODEL = False, True
+# What a figure needs besides the file; what is said of a table where that will not do: figures that fit the gene
+# again, and those of what a run keeps beside its table.
+TABLE, MODEL, RUN = "", "holds no counts: give the .h5ad file or zarr store", "are not fractions that sum to one"
 FIGURES = {
     "caterpillar": (["--gene", "gene_01", "--group", "B"], MODEL),
     "counts": (["--group", "B"], TABLE),
@@ -31,6 +32,7 @@ FIGURES = {
     "residual_qq": (["--gene", "gene_01", "--group", "B"], MODEL),
     "residuals": (["--gene", "gene_01", "--group", "B"], MODEL),
     "samples": (["--gene", "gene_01", "--group", "B"], MODEL),
+    "variance_fractions": (["--group", "B", "--genes", "gene_01"], RUN),
     "volcano": (["--group", "B", "--alpha", "0.1", "--min-log-fc", "1", "--label", "gene_01"], TABLE),
 }
 FORMATS = ("h5ad", "zarr", "csv", "csv.gz", "tsv", "parquet")
@@ -67,13 +69,13 @@ def test_every_figure_is_tried() -> None:
 @pytest.mark.parametrize("figure", FIGURES)
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_every_figure_from_every_file(files: dict[str, Path], tmp_path: Path, figure: str, form: str) -> None:
-    options, needs_counts = FIGURES[figure]
+    options, refusal = FIGURES[figure]
     out, before = tmp_path / "a.png", plt.get_fignums()
     result = run("plot", files[form], figure, "-o", out, "--dpi", 40, "--title", "A title", *options)
     assert plt.get_fignums() == before
-    if needs_counts and form not in ("h5ad", "zarr"):
+    if refusal and form not in ("h5ad", "zarr"):
         assert result.exit_code == 2
-        assert "holds no counts: give the .h5ad file or zarr store" in result.stderr
+        assert refusal in result.stderr
         assert len(result.stderr.splitlines()) == 1
         assert not out.exists()
         return

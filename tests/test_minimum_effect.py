@@ -6,6 +6,7 @@ import warnings
 from typing import Any
 
 import anndata as ad
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -128,6 +129,44 @@ def test_refit_and_parts_know_it() -> None:
     again = sc_glmm.tl.refit(adata, "g3").test
     assert again is not None
     assert float(again["p_value"].iloc[0]) == pytest.approx(table.loc["g3", "p_value"], rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "lines", "label"),
+    [
+        ({}, [], "$-$log$_{10}$ p-value"),
+        ({"min_log_fc": 0.4}, [-0.4, 0.4], "$-$log$_{10}$ p-value, |log$_2$ FC| > 0.4"),
+        ({"min_log_fc": 0.4, "alternative": "less"}, [-0.4], "$-$log$_{10}$ p-value, log$_2$ FC < -0.4"),
+        ({"min_log_fc": 2, "alternative": "abs-less"}, [-2, 2], "$-$log$_{10}$ p-value, |log$_2$ FC| < 2"),
+        ({"alternative": "greater"}, [], "$-$log$_{10}$ p-value, log$_2$ FC > 0"),
+    ],
+)
+def test_volcano_and_table_say_it(options: dict[str, Any], lines: list[float], label: str) -> None:
+    adata = ADATA.copy()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ScGlmmWarning)
+        sc_glmm.tl.test(adata, FORMULA, size_factors="one", test="wald", **options)
+
+    def drawn(**more: Any) -> list[float]:
+        ax = sc_glmm.pl.volcano(adata, n_labels=0, **more)
+        assert ax.get_ylabel() == label
+        vertical = [np.ravel(line.get_xdata()) for line in ax.lines if line.get_linestyle() == ":" or _dotted(line)]
+        plt.close("all")
+        return sorted(float(x[0]) for x in vertical if x[0] == x[-1])
+
+    assert drawn() == pytest.approx(lines)
+    assert drawn(min_log_fc=1) == [-1.0, 1.0]
+    assert drawn(min_log_fc=0) == []
+    told = sc_glmm.get.describe(adata).loc["p_value", "meaning"]
+    words = Alternative(options.get("alternative", "two-sided"), np.log(2.0) * options.get("min_log_fc", 0.0)).words
+    assert told == (f"p-value{words}; NaN where the gene could not be tested" if words else told)
+    assert (words in told) and (bool(words) or told.startswith("two-sided"))
+    with pytest.raises(InputError, match="min_log_fc=-1: allowed are finite numbers from 0 on, in log2"):
+        sc_glmm.pl.volcano(adata, min_log_fc=-1)
+
+
+def _dotted(line: Any) -> bool:
+    return list(line._unscaled_dash_pattern[1] or ()) == [1, 2]
 
 
 def test_what_cannot_be_asked_for() -> None:

@@ -59,6 +59,7 @@ def write_results(
     grids = {str(i): dict(group.grid) for i, group in enumerate(tests) if group.grid}
     if grids:
         entry["grids"] = grids
+    entry["variances"] = {str(i): {"group": group.group, **group.variances} for i, group in enumerate(tests)}
     if sizes is not None:
         entry["log_sizes"] = sizes
     adata.uns[key] = entry

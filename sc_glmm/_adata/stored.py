@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -13,6 +14,7 @@ import pandas as pd
 
 from .._arrays import FloatArray
 from .._errors import InputError
+from .._inference.minimum import Alternative
 from .._results import CONTRAST_COLUMNS
 
 if TYPE_CHECKING:
@@ -136,6 +138,13 @@ def read_run(adata: AnnData, key: str, group: str | None) -> StoredRun:
     )
 
 
+def read_alternative(adata: AnnData, key: str) -> Alternative:
+    """What the run under `key` compared fold changes with."""
+    params = adata.uns[key]["params"]
+    minimum = float(params.get("min_log_fc", 0.0)) * math.log(2.0)
+    return Alternative(str(params.get("alternative", "two-sided")), minimum)
+
+
 def read_details(adata: AnnData, key: str) -> pd.DataFrame:
     """The table of details of the groups under `key`."""
     entry = adata.uns.get(key)
@@ -153,6 +162,23 @@ def read_fit_info(adata: AnnData, key: str) -> pd.DataFrame:
     first = frame[~frame.duplicated(["variable", *([group] if group else [])])]
     drop = [c for c in ("contrast", "tested", *CONTRAST_COLUMNS) if c in first and c != "status"]
     return first.drop(columns=drop)
+
+
+def read_variances(adata: AnnData, key: str) -> dict[str, Mapping[str, Any]]:
+    """What splits the variance of the linear predictor, by group (an empty string without groups), in their order.
+
+    Raises
+    ------
+    InputError
+        If an older version wrote the results.
+    """
+    stored = adata.uns[key].get("variances")
+    if stored is None:
+        raise InputError(
+            f"the results under key={key!r} were written by an older version, which did not keep what variances are "
+            "split by; run sc_glmm.tl.test again"
+        )
+    return {str(stored[place]["group"]): stored[place] for place in sorted(stored, key=int)}
 
 
 def read_prior(adata: AnnData, key: str, group: str | None) -> tuple[dict[str, FloatArray], list[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,10 +26,31 @@ FACTS = (
 )
 
 
+@dataclass(frozen=True)
+class GeneTable:
+    """One row of facts per gene, and which of its columns hold the estimates.
+
+    Attributes
+    ----------
+    frame
+        The table.
+    coef
+        Columns of the fixed effects.
+    sd, corr
+        Per random term the columns of its standard deviations, and of its correlations: those of the lower triangle,
+        row by row.
+    """
+
+    frame: pd.DataFrame
+    coef: tuple[str, ...]
+    sd: tuple[tuple[str, ...], ...]
+    corr: tuple[tuple[str, ...], ...]
+
+
 def gene_table(
     model: GeneModel, totals: GeneTotals, result: AllFits, genes: pd.Index, moderation: Moderation | None = None
-) -> pd.DataFrame:
-    """One row of facts per gene, in the order of the matrix.
+) -> GeneTable:
+    """The facts of every gene, in the order of the matrix.
 
     Columns: status, message, flags (singular, separated, converged, phi_at_bound), n_iter, mean and baseMean (mean
     response per cell), pct (share of cells with a response other than zero, in percent), total, loglik, dispersion,
@@ -61,17 +83,21 @@ def gene_table(
         columns["log_dispersion_se"] = fits.log_dispersion_se
         with np.errstate(invalid="ignore"):
             columns["dispersion_at_bound"] = (fits.log_dispersion <= low) | (fits.log_dispersion >= high)
+    sd_of: dict[tuple[str, int], str] = {}
+    corr_of: dict[tuple[str, int, int], str] = {}
     for grouping, lam in zip(model.groupings, fits.Lambda, strict=True):
         cov = lam @ np.swapaxes(lam, 1, 2)
         sd = np.sqrt(np.diagonal(cov, axis1=1, axis2=2))
         names = grouping.columns
         for i, name in enumerate(names):
             own = f"sd_{grouping.name}" if len(names) == 1 else f"sd_{grouping.name}_{name}"
-            columns[_free(columns, own)] = sd[:, i]
+            sd_of[grouping.name, i] = _free(columns, own)
+            columns[sd_of[grouping.name, i]] = sd[:, i]
             for j in range(i):
                 with np.errstate(invalid="ignore", divide="ignore"):
                     correlation = cov[:, i, j] / (sd[:, i] * sd[:, j])
-                columns[_free(columns, f"corr_{grouping.name}_{names[j]}_{name}")] = correlation
+                corr_of[grouping.name, i, j] = _free(columns, f"corr_{grouping.name}_{names[j]}_{name}")
+                columns[corr_of[grouping.name, i, j]] = correlation
     level, z = _extreme(model, fits)
     samples = model.groupings[finest(model.groupings)].name
     columns[_free(columns, f"extreme_{samples}")] = level
@@ -97,10 +123,19 @@ def gene_table(
             low_sd, high_sd = (np.sqrt(limit) for limit in variance_interval(moderation, k))
             columns[f"{column}_low"], columns[f"{column}_high"] = low_sd, high_sd
     beta, se = _determined(fits, result, fitted)
+    coef = []
     for j, name in enumerate(model.design.fixed.names):
-        columns[_free(columns, f"coef_{name}")] = beta[:, j]
+        coef.append(_free(columns, f"coef_{name}"))
+        columns[coef[-1]] = beta[:, j]
         columns[_free(columns, f"se_{name}")] = se[:, j]
-    return pd.DataFrame(columns, index=genes)
+    sd_names, corr_names = [], []
+    first = dict.fromkeys((grouping.name for grouping in model.groupings), 0)
+    for term in model.design.random:
+        own = range(first[term.group], first[term.group] + len(term.names))
+        first[term.group] = own.stop
+        sd_names.append(tuple(sd_of[term.group, i] for i in own))
+        corr_names.append(tuple(corr_of[term.group, i, j] for i in own for j in own if j < i))
+    return GeneTable(pd.DataFrame(columns, index=genes), tuple(coef), tuple(sd_names), tuple(corr_names))
 
 
 def _extreme(model: GeneModel, fits: GeneFits) -> tuple[Any, FloatArray]:

@@ -38,6 +38,7 @@ from .._fit.ranges import RangeFit
 from .._fit.sizes import SampleFactors
 from .._fit.steep_slopes import refit_outside_grid
 from .._fit.totals import gene_totals
+from .._fit.variance_forms import variance_forms
 from .._hypotheses.records import Evidence, HypothesisTest
 from .._hypotheses.registry import get_test
 from .._hypotheses.table import contrast_tables
@@ -45,7 +46,7 @@ from .._inference.minimum import Alternative
 from .._results import GeneTests
 from .options import RunOptions
 from .plan import Plan
-from .stored import grid_arrays, prior_arrays
+from .stored import grid_arrays, prior_arrays, variance_arrays
 
 
 @dataclass(frozen=True)
@@ -144,14 +145,16 @@ def finish(
     words = status_words(model, result)
     evidence = Evidence(model, result, totals, words, moderation, fitted.ratios, bootstrap, fitted.parts)
     contrasts = contrast_tables(used, evidence, plan.contrasts, plan.dfs, genes, task.alternative)
+    table = gene_table(model, totals, result, genes, moderation)
     tests = GeneTests(
         group=plan.cells.name,
-        genes=gene_table(model, totals, result, genes, moderation),
+        genes=table.frame,
         contrasts=contrasts,
         recipe=_recipe_of(plan, layout, model, moderation, fitted.factors, used.name),
         notes=plan.cells.design.notes,
         arrays={} if moderation is None else prior_arrays(moderation),
         grid={} if moderation is None else grid_arrays(moderation.grid),
+        variances=variance_arrays(variance_forms(plan.cells.design), table),
     )
     return tests, notes
 

@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from .._fit.gene_table import GeneTable
 from .._fit.grid_choice import VarianceGrid
 from .._fit.moderated import Moderation
+from .._fit.variance_forms import VarianceForms, forms_as_arrays
 from .._inference.prior import VariancePrior
 
 
@@ -43,6 +45,16 @@ def prior_of(arrays: Mapping[str, Any], grid: VarianceGrid) -> VariancePrior:
     """The prior that :func:`prior_arrays` took apart."""
     marginals = tuple(np.asarray(arrays[f"marginal_{k}"], dtype=np.float64) for k in range(len(grid.shape)))
     return VariancePrior(np.asarray(arrays["anchors"], dtype=np.float64), marginals, grid.shape)
+
+
+def variance_arrays(forms: VarianceForms, table: GeneTable) -> dict[str, Any]:
+    """The forms of a design as plain arrays, with the columns of the table that go with them."""
+    arrays = {**forms_as_arrays(forms), "coef": list(table.coef)}
+    for i, (sd, corr) in enumerate(zip(table.sd, table.corr, strict=True)):
+        arrays[f"sd_{i}"] = list(sd)
+        if corr:
+            arrays[f"corr_{i}"] = list(corr)
+    return arrays
 
 
 def prior_arrays(moderation: Moderation) -> dict[str, Any]:

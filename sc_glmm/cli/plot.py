@@ -31,7 +31,7 @@ def plot(
         typer.Argument(
             metavar="FIGURE",
             help="volcano, ma, p_values, qq, heatmap, forest, counts, dispersion, samples, "
-            "caterpillar, diagnostics, influence, ...",
+            "variance_fractions, caterpillar, diagnostics, influence, ...",
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="Ends in .pdf, .png or .svg.")],
@@ -46,7 +46,8 @@ def plot(
         str | None, typer.Option(metavar="COLUMN", help="Column of var (or of the table) with the gene names to show.")
     ] = None,
     genes: Annotated[
-        list[str] | None, typer.Option(metavar="GENE", help="Row of the heatmap. May be repeated.")
+        list[str] | None,
+        typer.Option(metavar="GENE", help="Row of the heatmap, or bar of variance_fractions. May be repeated."),
     ] = None,
     n_genes: Annotated[int | None, typer.Option(min=1, help="Rows of the heatmap; default: 30.")] = None,
     shrunken: Annotated[bool, typer.Option("--shrunken", help="Draw shrunken fold changes.")] = False,

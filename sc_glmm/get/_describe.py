@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from .._adata.mudata import results_in
-from .._adata.stored import read_results
+from .._adata.stored import read_alternative, read_results
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -109,6 +109,9 @@ def describe(adata: AnnData | str | os.PathLike[str], key: str = "glmm") -> pd.D
     meanings = [
         f"level of {groupby!r} whose cells were tested" if name == groupby else _meaning(name) for name in names
     ]
+    words = read_alternative(held, key).words
+    if words and "p_value" in names:
+        meanings[names.index("p_value")] = f"p-value{words}; NaN where the gene could not be tested"
     main = [name in MAIN_COLUMNS or name == groupby for name in names]
     return pd.DataFrame({"meaning": meanings, "main": main}, index=pd.Index(names, name="column"))
 

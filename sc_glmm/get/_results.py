@@ -123,9 +123,9 @@ def results(
     if contrast is not None:
         keep &= frame["contrast"].isin(_contrasts(frame, params, contrast)).to_numpy()
     if group is not None:
-        keep &= frame[_group_column(groupby, group, key)].isin(_known(group, frame[groupby], "group")).to_numpy()
+        keep &= frame[_group_column(groupby, group, key)].isin(known_names(group, frame[groupby], "group")).to_numpy()
     if genes is not None:
-        keep &= frame["variable"].isin(_known(genes, frame["variable"], "gene")).to_numpy()
+        keep &= frame["variable"].isin(known_names(genes, frame["variable"], "gene")).to_numpy()
     if tested:
         keep &= frame["tested"].to_numpy()
     if alpha is not None:
@@ -142,7 +142,7 @@ def _listed(value: Any) -> list[str]:
     return [value] if isinstance(value, str) or not isinstance(value, Iterable) else [str(each) for each in value]
 
 
-def _known(asked: Any, column: pd.Series, what: str) -> list[str]:
+def known_names(asked: Any, column: pd.Series, what: str) -> list[str]:
     """The given names, after checking that the column contains them."""
     known = dict.fromkeys(column.astype(str))
     names = [str(name) for name in _listed(asked)]

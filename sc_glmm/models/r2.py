@@ -11,14 +11,13 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from scipy.special import polygamma
 
 from .._errors import InputError
+from .._fit.variance_forms import variance_forms
+from .._inference.variance_parts import METHODS, distribution_variance, random_variance
 from .checks import check_choice
 from .fitted import MixedFit, check_fit
 from .update import reduced, term_key
-
-METHODS = ("lognormal", "trigamma", "delta")
 
 
 @dataclass(frozen=True)
@@ -138,7 +137,8 @@ def variance_parts(fit: MixedFit, method: str, function: str) -> VarianceParts:
         )
     random, single = _random_variances(fit)
     residual = sum(single.values()) + _distribution_variance(fit, method)
-    return VarianceParts(float(np.var(fit.prepared.design.fixed.X @ fit.beta, ddof=1)), random, residual)
+    total, _ = variance_forms(fit.prepared.design).fixed.variances(fit.beta[None, :])
+    return VarianceParts(float(total[0]) * fit.nobs / (fit.nobs - 1), random, residual)
 
 
 def _random_variances(fit: MixedFit) -> tuple[dict[str, float], dict[str, float]]:
@@ -146,9 +146,10 @@ def _random_variances(fit: MixedFit) -> tuple[dict[str, float], dict[str, float]
     design = fit.prepared.design
     shared: dict[str, float] = {}
     single: dict[str, float] = {}
+    forms = variance_forms(design).random
     for place in fit.prepared.places:
         term, lam = design.random[place.term], fit.term_lambda(place)
-        variance = float(np.mean(np.sum((term.Z @ lam) ** 2, axis=1)))
+        variance = float(random_variance(forms[place.term], (lam @ lam.T)[None])[0])
         (single if len(term.levels) == fit.nobs else shared)[term.label] = variance
     return shared, single
 
@@ -157,15 +158,10 @@ def _distribution_variance(fit: MixedFit, method: str) -> float:
     """Variance of one observation on the scale of the linear predictor."""
     if fit.family == "gaussian":
         return fit.sigma**2 * (1.0 if fit.weights is None else float(np.mean(1.0 / fit.weights)))
-    if fit.family == "binomial" and method != "delta":
-        return np.pi**2 / 3.0
-    mean = _null_mean(fit)
-    if fit.family == "binomial":
-        return 1.0 / (mean * (1.0 - mean))
-    a = 1.0 / mean + (float(getattr(fit, "dispersion", 0.0)) if fit.family == "nb" else 0.0)
-    if method == "lognormal":
-        return float(np.log1p(a))
-    return float(polygamma(1, 1.0 / a)) if method == "trigamma" else a
+    mean = 0.5 if fit.family == "binomial" and method != "delta" else _null_mean(fit)
+    phi = float(getattr(fit, "dispersion", 0.0)) if fit.family == "nb" else 0.0
+    over, rest = distribution_variance(fit.family, np.array([mean]), np.array([phi]), method)
+    return float(over[0] + rest[0])
 
 
 def _null_mean(fit: MixedFit) -> float:

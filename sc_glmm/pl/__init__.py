@@ -12,6 +12,7 @@ from ._ma import ma
 from ._model_check import diagnostics
 from ._p_values import p_values, qq
 from ._samples import samples
+from ._variance_fractions import variance_fractions
 from ._volcano import volcano
 
 __all__ = [
@@ -31,5 +32,6 @@ __all__ = [
     "residual_qq",
     "residuals",
     "samples",
+    "variance_fractions",
     "volcano",
 ]

@@ -77,6 +77,12 @@ def fold_change_label(words: str | None = None, *, shrunken: bool = False) -> st
     return f"{label}, {plain(words)}" if words else label
 
 
+def p_value_label(tested: str = "") -> str:
+    """``-log10 p-value``, and of which effects, where the test is not of any difference."""
+    words = tested.strip().replace("log2 fold change", "log$_2$ FC")
+    return f"$-$log$_{{10}}$ p-value{', ' if words else ''}{words.removeprefix('for ')}"
+
+
 def threshold_words(alpha: float) -> str:
     """``FDR 5 %``."""
     return f"FDR {100 * alpha:g} %"

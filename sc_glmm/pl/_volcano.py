@@ -12,6 +12,7 @@ import pandas as pd
 
 from .._arrays import FloatArray
 from .._errors import InputError
+from .._inference.minimum import Alternative
 from ._marks import (
     draw_counts,
     draw_labels,
@@ -30,9 +31,10 @@ from ._numbers.frames import (
     results_frame,
     significant_rows,
     status_of,
+    tested_effects,
 )
 from ._shared import documented, finish
-from ._style import COLUMN, axes_to_draw, fold_change_label, threshold_words
+from ._style import COLUMN, axes_to_draw, fold_change_label, p_value_label, threshold_words
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -75,7 +77,9 @@ def volcano(
     |group|
     |alpha|
     min_log_fc
-        Draw lines at plus and minus this log2 fold change. They do not change the colours: the test is against zero.
+        Draw lines at plus and minus this log2 fold change; 0 draws none. They do not change the colours. By default
+        the lines are at the `min_log_fc` of the run in an AnnData, on the side that was tested, and the axis label says
+        what the p-values are for.
     |labels|
     |gene_symbols|
     |drawing|
@@ -118,16 +122,27 @@ def volcano(
     handles = draw_marks(ax, x, y, color, significant, status, outside, pointing)
     _set_limits(ax, x, y)
     _draw_threshold(ax, drawn["p_value"].to_numpy(float), significant, alpha, base)
-    if min_log_fc is not None:
-        for line in (-min_log_fc, min_log_fc):
-            ax.axvline(line, color="0.45", linewidth=0.6, linestyle=(0, (1, 2)), zorder=1)
+    tested = tested_effects(data, key)
+    for line in _lines(tested, min_log_fc):
+        ax.axvline(line, color="0.45", linewidth=0.6, linestyle=(0, (1, 2)), zorder=1)
     ax.set_xlabel(fold_change_label(one_contrast(drawn)), fontsize=base)
-    ax.set_ylabel("$-$log$_{10}$ p-value", fontsize=base)
+    ax.set_ylabel(p_value_label(tested.words), fontsize=base)
     draw_title(ax, [group], base, above=handles)
     draw_counts(ax, color, base, [(0.015, 1.0, "left", "top"), (1.0, 1.0, "right", "top")])
     draw_legend(ax, handles, base)
     draw_labels(ax, drawn, x, y, color, significant, n_labels=n_labels, labels=labels, fontsize=0.8 * base)
     return finish(ax, title, save, show)
+
+
+def _lines(tested: Alternative, asked: float | None) -> list[float]:
+    """Where fold changes begin to be of interest (log2)."""
+    if asked is not None:
+        if isinstance(asked, bool) or not isinstance(asked, int | float | np.number) or not 0.0 <= asked < np.inf:
+            raise InputError(f"min_log_fc={asked!r}: allowed are finite numbers from 0 on, in log2")
+        return [-float(asked), float(asked)] if asked > 0.0 else []
+    size = tested.minimum / float(np.log(2.0))
+    sides = {"greater": [size], "less": [-size]}.get(tested.kind, [-size, size])
+    return sides if size > 0.0 else []
 
 
 def _coordinates(drawn: pd.DataFrame, status: npt.NDArray[np.str_]) -> tuple[FloatArray, FloatArray, npt.NDArray]:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ..._errors import InputError
+from ..._inference.minimum import ANY_DIFFERENCE, Alternative
 from .symbols import with_symbols
 
 if TYPE_CHECKING:
@@ -49,6 +50,16 @@ def results_frame(
             )
         frame = _chosen(frame, column, group, "group")
     return with_symbols(frame, data, key, gene_symbols)
+
+
+def tested_effects(data: AnnData | pd.DataFrame, key: str) -> Alternative:
+    """What the run in an AnnData compared fold changes with; a frame does not say, and stands for any difference."""
+    if isinstance(data, pd.DataFrame):
+        return ANY_DIFFERENCE
+    from ..._adata.mudata import results_in
+    from ..._adata.stored import read_alternative
+
+    return read_alternative(*results_in(data, key))
 
 
 def _chosen(frame: pd.DataFrame, column: str, value: str, argument: str) -> pd.DataFrame:
