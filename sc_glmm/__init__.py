@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from . import datasets, get, models, pl, pp, tl
     from ._adata.store import recover
     from ._design import cond
+    from ._report import report
     from .models import anova, emmeans, glmer, lmer, lrtest
     from .tl._compile import compile_kernels
 
@@ -43,6 +44,7 @@ __all__ = [
     "pl",
     "pp",
     "recover",
+    "report",
     "tl",
 ]
 
@@ -59,6 +61,8 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(f"{__name__}._design").cond
     if name == "recover":
         return importlib.import_module(f"{__name__}._adata.store").recover
+    if name == "report":
+        return importlib.import_module(f"{__name__}._report").report
     if name == "compile_kernels":
         return importlib.import_module(f"{__name__}.tl._compile").compile_kernels
     if name == "__version__":

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import anndata
@@ -91,6 +93,12 @@ class GlmmAccessor:
         from . import get
 
         return get.variance_fractions(self._adata, key, **kwargs)
+
+    def report(self, out: str | os.PathLike[str] = "report.html", **kwargs: Any) -> Path:
+        """As :func:`sc_glmm.report`."""
+        from ._report import report
+
+        return report(self._adata, out, **kwargs)
 
     @property
     def pl(self) -> Figures:

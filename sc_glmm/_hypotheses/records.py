@@ -126,6 +126,8 @@ class HypothesisTest:
         How it is asked for.
     help
         One line on what it does.
+    methods
+        Sentences for the methods section of a paper; ``[@key]`` cites an entry of the bibliography.
     families
         Families that have it.
     needs
@@ -142,6 +144,7 @@ class HypothesisTest:
 
     name: str
     help: str
+    methods: str
     families: tuple[str, ...]
     compute: Compute
     joint: Compute

@@ -18,6 +18,7 @@ from .latent import latent
 from .options import run_options, with_run_options
 from .output import ALPHA, check_output, line, summary, top, write, write_beside
 from .plot import plot
+from .report import report
 from .signals import INTERRUPTED, TERMINATED, ending_at_once
 from .yaml import read_options
 
@@ -185,6 +186,7 @@ def run_combine(
 
 
 app.command()(plot)
+app.command()(report)
 app.command()(info)
 app.command()(latent)
 

@@ -19,6 +19,7 @@ def _compute(evidence: Evidence, hypothesis: Hypothesis) -> MixtureTest:
 TEST = HypothesisTest(
     name="bootstrap",
     help="Parametric bootstrap of the likelihood ratio, for named genes.",
+    methods="Contrasts were tested with a parametric bootstrap of the likelihood ratio.",
     families=COUNTS,
     needs=Needs(simulations=True, all_genes=True),
     compute=_compute,

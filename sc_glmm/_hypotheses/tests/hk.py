@@ -9,6 +9,7 @@ from ..wald import between_samples
 TEST = HypothesisTest(
     name="hk",
     help="Hartung and Knapp's test, each gene alone.",
+    methods="Contrasts were tested with the method of Hartung and Knapp [@hartung2001], each gene alone.",
     families=COUNTS,
     needs=Needs(profiles=True),
     compute=by_scale(moderated=False),

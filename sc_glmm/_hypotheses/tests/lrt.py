@@ -23,6 +23,7 @@ def _compute(evidence: Evidence, hypothesis: Hypothesis) -> MixtureTest:
 TEST = HypothesisTest(
     name="lrt",
     help="Likelihood ratio with a chi-square reference, for many samples only.",
+    methods="Contrasts were tested with likelihood ratios against chi-square distributions.",
     families=ALL,
     needs=Needs(null_fits=True),
     compute=_compute,

@@ -9,6 +9,7 @@ from ..wald import between_samples
 TEST = HypothesisTest(
     name="ql",
     help="Quasi-likelihood, its scale moderated over genes.",
+    methods="Contrasts were tested by quasi-likelihood, with a scale that was moderated over genes [@lund2012].",
     families=COUNTS,
     needs=Needs(profiles=True, prior=True, all_genes=True),
     compute=by_scale(moderated=True),

@@ -16,6 +16,10 @@ def _compute(evidence: Evidence, hypothesis: Hypothesis) -> MixtureTest:
 TEST = HypothesisTest(
     name="satterthwaite",
     help="t or F with Satterthwaite's degrees of freedom.",
+    methods=(
+        "Contrasts were tested with t (or F) statistics and Satterthwaite's degrees of freedom "
+        "[@satterthwaite1946; @lmertest2017]."
+    ),
     families=ALL,
     needs=Needs(profiles=True, every_node=True),
     compute=_compute,

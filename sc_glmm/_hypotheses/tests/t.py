@@ -8,6 +8,10 @@ from ..wald import between_samples
 TEST = HypothesisTest(
     name="t",
     help="Wald with t or F and degrees of freedom between samples.",
+    methods=(
+        "Contrasts were tested with Wald statistics against t (or F) distributions, with degrees of freedom "
+        "between samples."
+    ),
     families=ALL,
     compute=between_samples,
     joint=between_samples,

@@ -16,6 +16,7 @@ def _compute(evidence: Evidence, hypothesis: Hypothesis) -> MixtureTest:
 TEST = HypothesisTest(
     name="wald",
     help="Wald with a normal or chi-square reference, for many samples only.",
+    methods="Contrasts were tested with Wald statistics against normal (or chi-square) distributions.",
     families=ALL,
     compute=_compute,
     joint=_compute,

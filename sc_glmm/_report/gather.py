@@ -1,0 +1,67 @@
+"""The counts of a few genes, in one pass over the matrix, as an AnnData that the figures of one gene can refit from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+from anndata import AnnData
+
+from .._compress.source import Source, read_chunks
+from .._fit.model import get_family
+from .._run.job import find_sizes
+from .study import Study
+
+
+def with_counts_of(study: Study, genes: Sequence[str]) -> AnnData | None:
+    """The results with the response of these genes, all others zero; None if there is no matrix.
+
+    The size factors of the run are stored beside, because the sums of the cells would be others.
+    """
+    if study.matrix is None:
+        return None
+    var: pd.DataFrame = study.adata.var  # type: ignore[assignment]
+    wanted = var.index.get_indexer(pd.Index(list(dict.fromkeys(genes))))
+    response = _columns(study.matrix, np.sort(wanted[wanted >= 0]))[study.used]
+    held = study.adata
+    uns = {key: value for key, value in held.uns.items() if key in (study.key, f"{study.key}_results")}
+    entry = dict(uns[study.key])
+    library, family = study.library, get_family(str(study.params["family"]))
+    if library is not None and "log_sizes" not in entry:
+        entry["log_sizes"] = find_sizes(study.opened.adata, study.formula, family, None, None, lambda: library).log
+    if "log_sizes" in entry:
+        entry["log_sizes"] = np.asarray(entry["log_sizes"], dtype=np.float64)[study.used]
+    entry["params"] = {**entry["params"], "n_obs": int(study.used.sum())}
+    uns[study.key] = entry
+    layer = study.formula.response_name
+    places: dict[str, Any] = {"layers": {layer: response}} if layer in study.opened.layers else {"X": response}
+    obs: pd.DataFrame = study.opened.adata.obs.loc[study.used]  # type: ignore[assignment]
+    return AnnData(obs=obs, var=var, varm=dict(held.varm), uns=uns, **places)
+
+
+def _columns(matrix: Any, wanted: np.ndarray) -> sp.csc_matrix:
+    """A matrix as wide as the given one with these columns only."""
+    n_obs, n_vars = matrix.shape
+    if isinstance(matrix, Source):
+        taken = _from_source(matrix, wanted)
+    else:
+        part = matrix[:, wanted]
+        taken = sp.csc_matrix(part)
+    counts = np.zeros(n_vars, dtype=np.int64)
+    counts[wanted] = np.diff(taken.indptr)
+    indptr = np.concatenate([[0], np.cumsum(counts)])
+    return sp.csc_matrix((taken.data, taken.indices, indptr), shape=(n_obs, n_vars))
+
+
+def _from_source(source: Source, wanted: np.ndarray) -> sp.csc_matrix:
+    if source.form == "csc":
+        columns = [sp.csc_matrix(tuple(source.read(j, j + 1)), shape=(source.shape[0], 1)) for j in wanted.tolist()]
+        return sp.hstack(columns, format="csc") if columns else sp.csc_matrix((source.shape[0], 0))
+    parts = []
+    for chunk in read_chunks(source, source.spans()):
+        shape = (chunk.last - chunk.first, source.shape[1])
+        parts.append(sp.csr_matrix(tuple(chunk.stored), shape=shape)[:, wanted])
+    return sp.vstack(parts, format="csc")

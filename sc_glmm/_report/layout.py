@@ -1,0 +1,82 @@
+"""How the samples of a study lie in its arms: what the words and the drawing of the design are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from .._arrays import IntArray
+from .study import Study
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Samples in the arms of one factor.
+
+    Attributes
+    ----------
+    factor, levels
+        The factor and its levels; empty without a factor, and then all samples are in one arm.
+    sample
+        What a sample is.
+    places
+        One row per sample and arm with cells: ``arm`` (code), ``sample``, ``pair`` (text, empty without) and ``cells``.
+    pair
+        The grouping factor that is found in several arms, so that the comparison is made within its levels; else empty.
+    """
+
+    factor: str
+    levels: tuple[str, ...]
+    sample: str
+    places: pd.DataFrame
+    pair: str
+
+    def of_arm(self, arm: int) -> pd.DataFrame:
+        """The samples of one arm."""
+        return self.places[self.places["arm"] == arm]
+
+
+def layout_of(study: Study) -> Layout:
+    """Samples in the arms of the factor that is tested first."""
+    factor = _main_factor(study)
+    units = study.units[study.sample].astype(str).to_numpy()
+    arms: IntArray = np.zeros(len(units), dtype=np.int64)
+    levels: tuple[str, ...] = ("",)
+    if factor:
+        column = study.arms[factor]
+        arms = np.asarray(column.cat.codes, dtype=np.int64)
+        levels = tuple(str(level) for level in column.cat.categories)
+    cells = pd.DataFrame({"arm": arms, "sample": units})
+    pair = _pairing(study, arms) if factor else ""
+    cells["pair"] = study.units[pair].astype(str).to_numpy() if pair else ""
+    places = cells.groupby(["arm", "sample", "pair"], sort=False).size().rename("cells").reset_index()
+    return Layout(factor, levels if factor else (), study.sample, places, pair)
+
+
+def _main_factor(study: Study) -> str:
+    keys = [str(key) for key in np.atleast_1d(study.params["contrast_keys"])]
+    named = [*keys, *(words.partition(":")[0] for words in study.contrasts)]
+    return next((name for name in [*named, *study.arms] if name in study.arms), "")
+
+
+def _pairing(study: Study, arms: IntArray) -> str:
+    """The finest grouping factor most of whose levels have cells in several arms."""
+    for name, levels in study.units.items():
+        n_arms = pd.Series(arms).groupby(levels.cat.codes.to_numpy()).nunique()
+        if (n_arms > 1).mean() > 0.5:
+            return name
+    return ""
+
+
+def counted(n: int, noun: str) -> str:
+    """``1 sample``, ``6 samples``."""
+    return f"{n:,} {noun}" + ("" if n == 1 or noun.endswith("s") else "s")
+
+
+def listed(names: Sequence[str], most: int = 8) -> str:
+    """``a, b and c``."""
+    shown = [*names[:most], *([f"{len(names) - most:,} more"] if len(names) > most else [])]
+    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}" if shown else ""

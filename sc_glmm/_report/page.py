@@ -1,0 +1,63 @@
+"""The page: its sections, and what keeps it whole and safe."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from importlib.resources import files
+
+from .markup import Markup, join, tag
+
+
+def page(title: str, lead: object, sections: list[tuple[str, str, list[object]]], foot: object) -> str:
+    """One HTML page.
+
+    Parameters
+    ----------
+    title
+        Of the page.
+    lead
+        What stands above the sections.
+    sections
+        Anchor, heading and content of each.
+    foot
+        What stands at the end.
+    """
+    style, script = (
+        files(__package__).joinpath("assets", name).read_text("utf-8") for name in ("report.css", "report.js")
+    )
+    # Nothing is fetched, and no script or style but those of this page runs, whatever names the data hold.
+    policy = (
+        f"default-src 'none'; img-src data:; style-src '{_digest(style)}'; script-src '{_digest(script)}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    links = [tag("a", heading, href=f"#{anchor}") for anchor, heading, _ in sections]
+    head = tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", http_equiv="Content-Security-Policy", content=policy),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", name="referrer", content="no-referrer"),
+        tag("title", title),
+        tag("style", Markup(style)),
+    )
+    body = tag(
+        "body",
+        tag("header", tag("h1", title), lead, id="top"),
+        tag(
+            "nav",
+            tag("div", *links, tag("button", "Dark", type="button", id="theme", hidden=True)),
+            aria_label="Sections",
+        ),
+        tag(
+            "main",
+            *(tag("section", tag("h2", heading, id=anchor), join(content)) for anchor, heading, content in sections),
+        ),
+        tag("footer", foot, class_="soft"),
+        tag("script", Markup(script)),
+    )
+    return f"<!DOCTYPE html>\n{tag('html', head, body, lang='en')}\n"
+
+
+def _digest(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

@@ -1,0 +1,142 @@
+"""The public function that writes a report."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .._adata.leftovers import temporary_beside
+from .._errors import InputError
+from .._run.options import is_whole
+from . import sections
+from .genes import caption, chosen_genes, gene_cards
+from .layout import layout_of
+from .markup import tag
+from .page import page
+from .shuffled import shuffled_results
+from .study import study_of
+from .words import headline
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+def report(
+    adata: AnnData | str | os.PathLike[str],
+    out: str | os.PathLike[str] = "report.html",
+    *,
+    key: str = "glmm",
+    title: str | None = None,
+    genes: Sequence[str] | None = None,
+    n_genes: int = 12,
+    alpha: float = 0.05,
+    gene_symbols: str | None = None,
+    null: int = 0,
+    seed: int = 0,
+) -> Path:
+    """Write a report on a run: one HTML page for readers who do not run Python.
+
+    The page holds the design in words and as a drawing, the samples and cells of every arm, figures of the results, the
+    genes with the smallest p-values sample by sample, a table of all genes to sort, filter and download, checks, and a
+    methods paragraph with references. It needs no network and no other file.
+
+    Parameters
+    ----------
+    adata
+        Annotated data after :func:`sc_glmm.tl.test`, or a MuData; or the path of an ``.h5ad`` file or a zarr store with
+        results. The counts are needed for the figures of genes and of library sizes; without them these are left out.
+    out
+        File to write; its name ends in ``.html``.
+    key
+        The `key_added` of the test.
+    title
+        Title of the page.
+    genes
+        Genes that get a figure; by default those with the smallest p-values.
+    n_genes
+        How many genes get a figure, for each contrast.
+    alpha
+        Level of the adjusted p-value below which a gene is significant.
+    gene_symbols
+        Column of ``var`` with the gene names to show.
+    null
+        How many times the run is repeated with shuffled labels of the samples, as a check of the test. Each takes as
+        long as the run, and the counts must fit in memory.
+    seed
+        Seed of the shuffling.
+
+    Returns
+    -------
+    pathlib.Path
+        The file.
+
+    Raises
+    ------
+    InputError
+        If there are no results under `key`, an argument is not allowed, or the file cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile, sc_glmm
+    >>> adata = sc_glmm.datasets.simulate(n_samples=6, n_cells=300, n_genes=60, seed=0)
+    >>> sc_glmm.tl.test(adata, "counts ~ disease + (1|sample)", test="t")
+    >>> sc_glmm.report(adata, f"{tempfile.mkdtemp()}/report.html", n_genes=2).name
+    'report.html'
+    """
+    target = _target(out)
+    _check(alpha=alpha, n_genes=n_genes, null=null, seed=seed)
+    study = study_of(adata, key)
+    if gene_symbols is not None and gene_symbols not in study.adata.var:
+        columns = [str(name) for name in study.adata.var.columns][:8]
+        raise InputError(f"gene_symbols={gene_symbols!r} is not a column of var, which has {columns}")
+    rows = chosen_genes(study, genes, int(n_genes))
+    layout = layout_of(study)
+    choices = sections.Choices(float(alpha), gene_symbols)
+    shuffled = None
+    if null:
+        shuffled = shuffled_results(study, layout, int(null), int(seed))
+    params = {"" if group is None else group: study.run_params(group) for group in study.groups}
+    cards = gene_cards(study, rows, gene_symbols)
+    missing = tag("p", f"The counts cannot be read, so genes are not drawn: {study.no_matrix}", class_="note")
+    heading = title if title is not None else f"Differential expression, {', '.join(study.contrasts[:3])}"
+    lead = [tag("p", headline(study, alpha), class_="lead"), sections.tiles(study, layout, choices)]
+    contents: list[tuple[str, str, list[object]]] = [
+        ("design", "Design", sections.design(study, layout)),
+        ("results", "Results", sections.results(study, choices)),
+        ("top", "Top genes", [caption(), tag("div", *cards, class_="figures")] if cards else [missing]),
+        ("all", "All genes", sections.all_genes(study, choices)),
+        ("checks", "Checks", sections.checks(study, layout, params, shuffled)),
+        ("methods", "Methods", sections.methods(study, choices)),
+        ("run", "Run", sections.run(study)),
+    ]
+    foot = tag("p", f"Made with sc_glmm on {date.today().isoformat()}.")
+    text = page(heading, tag("div", *lead), contents, foot)
+    with temporary_beside(target, target.suffix) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, target)
+    return target
+
+
+def _target(out: str | os.PathLike[str]) -> Path:
+    path = Path(out)
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise InputError(f"the output {str(out)!r} ends in {path.suffix!r}; it must end in .html")
+    folder = path.resolve().parent
+    if not folder.is_dir():
+        raise InputError(f"the folder of the output, {folder}, does not exist; make it first")
+    if path.is_dir():
+        raise InputError(f"the output {path} is a folder; give the name of a file")
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"the folder of the output, {folder}, cannot be written to; choose another one")
+    return path
+
+
+def _check(*, alpha: float, **whole: int) -> None:
+    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0.0 < alpha < 1.0:
+        raise InputError(f"alpha={alpha!r} is not a level for adjusted p-values; allowed are numbers between 0 and 1")
+    for name, value in whole.items():
+        if not is_whole(value) or value < 0:
+            raise InputError(f"{name}={value!r}: allowed are whole numbers from 0 on")

@@ -1,0 +1,188 @@
+"""What a report is about: the results of a run, its samples and its cells."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from .._adata.mudata import modality_with
+from .._adata.open import Opened, find_response, open_data
+from .._adata.stored import read_details, read_results, read_run
+from .._adata.tables import columns_of
+from .._arrays import BoolArray, FloatArray
+from .._compress.matrix import Matrix
+from .._compress.size_factors import library_size
+from .._compress.source import Source
+from .._errors import InputError
+from .._fit.details import SEPARATOR, arms_of, samples_of
+from .._fit.model import get_family
+from .._formula import MixedFormula, parse_formula
+from .tables import MOST_CHOICES, Column
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+@dataclass(frozen=True)
+class Study:
+    """A run with the data that it was made on.
+
+    Attributes
+    ----------
+    key
+        Name of the results in `adata`.
+    adata
+        Holds the results; its matrix may be missing.
+    params
+        How the run was made, as :func:`sc_glmm.tl.test` stored it.
+    formula
+        The formula of the run.
+    results
+        All columns, one row per gene, contrast and group.
+    groupby, details
+        Column of the groups of cells, and the table of them; None without groups.
+    opened
+        The data.
+    matrix, no_matrix
+        The response, or why there is none.
+    obs
+        Cells that the run could use, with the columns that it used.
+    library
+        ``(n_obs,)`` sums of counts of all cells; None without counts.
+    used
+        ``(n_obs,)`` cells that are in `obs`.
+    sample
+        The grouping factor with most levels.
+    units, arms
+        Grouping factors (the one with most levels first) and factors of the fixed part, one entry per cell of `obs`.
+    """
+
+    key: str
+    adata: AnnData
+    params: Mapping[str, Any]
+    formula: MixedFormula
+    results: pd.DataFrame
+    groupby: str | None
+    details: pd.DataFrame | None
+    opened: Opened
+    matrix: Matrix | Source | None
+    no_matrix: str
+    obs: pd.DataFrame
+    library: FloatArray | None
+    used: BoolArray
+    sample: str
+    units: Mapping[str, pd.Series]
+    arms: Mapping[str, pd.Series]
+
+    @property
+    def contrasts(self) -> list[str]:
+        """The contrasts in words."""
+        return list(dict.fromkeys(self.results["contrast"].astype(str)))
+
+    @property
+    def groups(self) -> list[str | None]:
+        """The groups of cells that have results; one None without groups."""
+        if self.groupby is None:
+            return [None]
+        return list(dict.fromkeys(self.results[self.groupby].astype(str)))
+
+    @property
+    def counts(self) -> bool:
+        """Whether the response is counts."""
+        return get_family(str(self.params["family"])).counts
+
+    def run_params(self, group: str | None) -> Mapping[str, Any]:
+        """How the run was made, with the facts of one group."""
+        return read_run(self.adata, self.key, group).params
+
+
+def study_of(data: AnnData | str | os.PathLike[str], key: str) -> Study:
+    """Read the results under `key`, and the cells that they are about.
+
+    Raises
+    ------
+    InputError
+        If there are no results under `key`, or the cells are not those of the run.
+    """
+    held, inner, obs = modality_with(data, key)
+    results = read_results(held, inner)
+    params = held.uns[inner]["params"]
+    formula = parse_formula(str(params["formula"]))
+    groupby = params.get("cells_grouped_by")
+    path = isinstance(data, str | os.PathLike)
+    opened = open_data(data if path else held, inner, obs, columns_of(str(params["formula"]), groupby))
+    table: pd.DataFrame = opened.adata.obs  # type: ignore[assignment]
+    if len(table) != int(params["n_obs"]):
+        raise InputError(
+            f"there are {len(table):,} cells, and the run under key={key!r} had {int(params['n_obs']):,}; report on "
+            "the object that was tested"
+        )
+    matrix, why = _response(opened, formula, str(params["family"]))
+    library = library_size(matrix) if matrix is not None and get_family(str(params["family"])).counts else None
+    names = [name for name in table.columns if str(name) in formula.names or name == groupby]
+    used = table[names].notna().all(axis=1).to_numpy()
+    if library is not None:
+        used &= library > 0.0
+    cells = table.loc[used, names]
+    units = {name: _in_words(levels) for name, levels in samples_of(formula, cells).items()}
+    return Study(
+        key=inner,
+        adata=held,
+        params=params,
+        formula=formula,
+        results=results,
+        groupby=groupby,
+        details=None if groupby is None else read_details(held, inner),
+        opened=opened,
+        matrix=matrix,
+        no_matrix=why,
+        obs=cells,
+        library=library,
+        used=np.asarray(used, dtype=bool),
+        sample=next(iter(units)),
+        units=units,
+        arms=arms_of(formula, cells),
+    )
+
+
+def _response(opened: Opened, formula: MixedFormula, family: str) -> tuple[Matrix | Source | None, str]:
+    """The matrix of the response, or why it cannot be read."""
+    try:
+        return find_response(opened, formula, get_family(family).counts).matrix, ""
+    except InputError as error:
+        return None, str(error)
+
+
+def _in_words(levels: pd.Series) -> pd.Series:
+    """Levels of nested factors as lme4 writes them, ``a:b``."""
+    names = [str(level).replace(SEPARATOR, ":") for level in levels.cat.categories]
+    return pd.Series(pd.Categorical.from_codes(levels.cat.codes, categories=pd.Index(names)), index=levels.index)
+
+
+def sample_columns(study: Study) -> list[Column]:
+    """One row per sample: its place in the coarser factors, its arms, cells, and median library size."""
+    levels = study.units[study.sample]
+    names = levels.cat.categories[np.unique(levels.cat.codes)]
+    columns = [Column(study.sample, [str(name) for name in names])]
+    for label, column in [*list(study.units.items())[1:], *study.arms.items()]:
+        held = column.astype(str).groupby(levels, observed=True).agg(lambda each: ", ".join(sorted(set(each))))
+        columns.append(Column(label, held.reindex(names).tolist(), choose=held.nunique() <= MOST_CHOICES))
+    columns.append(Column("cells", levels.value_counts().reindex(names).tolist(), number=True))
+    if study.library is not None:
+        library = pd.Series(study.library[study.used], index=study.obs.index)
+        median = library.groupby(levels, observed=True).median().reindex(names)
+        columns.append(Column("median counts per cell", median.tolist(), number=True))
+    return columns
+
+
+def composition(study: Study) -> pd.DataFrame:
+    """Share of the cells of each sample (rows) in each group of cells; empty without groups."""
+    if study.groupby is None:
+        return pd.DataFrame()
+    table = pd.crosstab(study.units[study.sample].astype(str), study.obs[study.groupby].astype(str))
+    return table.div(table.sum(axis=1), axis=0)

@@ -1,0 +1,118 @@
+"""Tables that a reader sorts, filters and downloads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .markup import Markup, data_element, tag
+
+# Rows that are in the page as HTML, which are all that a reader without JavaScript sees.
+PAGE = 25
+# A column of text with no more different values has a list to choose from.
+MOST_CHOICES = 40
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column.
+
+    Attributes
+    ----------
+    label
+        What stands above it.
+    values
+        One per row.
+    number
+        Whether they are numbers; missing ones are NaN.
+    help
+        What it means.
+    choose
+        Whether its values can be chosen from a list.
+    limit
+        ``"max"`` or ``"min"``: a limit of (absolute) values that a reader can set; empty for none.
+    """
+
+    label: str
+    values: Sequence[Any]
+    number: bool = False
+    help: str = ""
+    choose: bool = False
+    limit: str = ""
+
+
+def table(identity: str, columns: Sequence[Column], name: str, *, cards: str = "") -> Markup:
+    """A table with its controls.
+
+    Parameters
+    ----------
+    identity
+        Unique in the page.
+    columns
+        At least one.
+    name
+        What the table shows: its label, and the name of the file that is downloaded.
+    cards
+        Where the genes of the first column have figures: what their identities begin with.
+    """
+    head = tag(
+        "tr",
+        *(
+            tag("th", column.label, scope="col", title=column.help or None, class_="n" if column.number else None)
+            for column in columns
+        ),
+    )
+    n_rows = len(columns[0].values)
+    rows = [tag("tr", *(_cell(column, column.values[i]) for column in columns)) for i in range(min(n_rows, PAGE))]
+    return tag(
+        "div",
+        tag("div", class_="controls", hidden=True),
+        tag(
+            "div", tag("table", tag("thead", head), tag("tbody", *rows), aria_label=name), class_="scroll", tabindex="0"
+        ),
+        tag("p", f"{min(n_rows, PAGE):,} of {n_rows:,} rows", class_="shown"),
+        data_element(f"{identity}-data", {"name": name, "cards": cards, "columns": [_data(c) for c in columns]}),
+        class_="table",
+        id=identity,
+    )
+
+
+def _cell(column: Column, value: Any) -> Markup:
+    if not column.number:
+        return tag("td", value)
+    return tag("td", number(float(value)), class_="n")
+
+
+def number(value: float) -> str:
+    """Three digits, as a reader wants them; whole numbers as they are."""
+    if not np.isfinite(value):
+        return "" if np.isnan(value) else ("\u2212\u221e" if value < 0.0 else "\u221e")
+    if value == round(value) and abs(value) < 1e15:
+        return f"{value:,.0f}".replace("-", "\u2212")
+    return f"{value:.3g}".replace("-", "\u2212", 1) if abs(value) >= 1e-3 else f"{value:.2e}"
+
+
+def _data(column: Column) -> dict[str, Any]:
+    facts = {
+        "label": column.label,
+        "help": column.help,
+        "number": column.number,
+        "choose": column.choose,
+        "limit": column.limit,
+    }
+    if column.number:
+        return {**facts, "values": [_json(float(value)) for value in column.values]}
+    texts = [str(value) for value in column.values]
+    levels = list(dict.fromkeys(texts))
+    place = {level: i for i, level in enumerate(levels)}
+    return {**facts, "levels": levels, "codes": [place[text] for text in texts]}
+
+
+def _json(value: float) -> float | str | None:
+    """Six digits; what JSON does not know as text."""
+    if np.isnan(value):
+        return None
+    return float(f"{value:.6g}") if np.isfinite(value) else ("Infinity" if value > 0 else "-Infinity")

@@ -1,0 +1,51 @@
+"""`sc-glmm report`: a page about a run, for readers who do not run Python."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .console import report_errors
+from .info import Source
+
+
+def report(
+    source: Source,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="Ends in .html.")] = Path("report.html"),
+    key: Annotated[str, typer.Option(help="Name under which the results are stored.")] = "glmm",
+    title: Annotated[str | None, typer.Option(help="Title of the page; default: what was tested.")] = None,
+    gene: Annotated[
+        list[str] | None, typer.Option(help="Gene to draw, instead of the most certain ones. May be repeated.")
+    ] = None,
+    n_genes: Annotated[int, typer.Option(min=0, help="How many genes to draw, for each contrast.")] = 12,
+    alpha: Annotated[float, typer.Option(help="Level of the adjusted p-value.")] = 0.05,
+    gene_symbols: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Column of var with the gene names to show.")
+    ] = None,
+    null: Annotated[
+        int, typer.Option(min=0, help="Repeat the run so many times with shuffled labels of the samples, as a check.")
+    ] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the shuffling.")] = 0,
+) -> None:
+    """Write one HTML page about a run: design, results, top genes, checks, methods."""
+    with report_errors():
+        import matplotlib
+
+        matplotlib.use("agg")
+        from .._report import report as write
+
+        write(
+            source,
+            out,
+            key=key,
+            title=title,
+            genes=gene or None,
+            n_genes=n_genes,
+            alpha=alpha,
+            gene_symbols=gene_symbols,
+            null=null,
+            seed=seed,
+        )
+    typer.echo(f"Written to {out}")
