@@ -1,4 +1,4 @@
-"""Mixed models on data frames, with everything a person from R expects."""
+"""Fit and analyse mixed models on data frames, with the functions that R users expect."""
 
 from .anova import anova, drop1
 from .bootstrap import bootstrap_lrt

@@ -1,4 +1,4 @@
-"""Analysis of variance: tests of the terms of one model, or a comparison of models."""
+"""Test the terms of one model, or compare several models."""
 
 from __future__ import annotations
 
@@ -42,23 +42,24 @@ def anova(
         Models to compare it with; they are sorted by their number of parameters.
     type
         One model: ``"III"`` (each term given all others, coded so that main effects are averages over the other
-        factors), ``"II"`` (each term given those that do not contain it) or ``"I"`` (in order).
+        factors), ``"II"`` (each term given all terms that do not contain it) or ``"I"`` (each term given those before
+        it).
     ddf
         One model: ``"satterthwaite"`` (default for linear models), ``"kenward-roger"``, ``"between-within"`` or
         ``"asymptotic"``.
     refit
-        Several models: refit REML fits by ML first, and say so. ``False`` compares restricted likelihoods, and is
-        refused where the fixed effects differ: these likelihoods then are of different data.
+        Several models: refit REML fits by ML first, with a note. ``False`` compares restricted likelihoods. It raises
+        an error if the fixed effects differ, because the likelihoods then belong to different data.
 
     Returns
     -------
-    One row per term (F tests; chi-square tests for counts and trials), or one row per model.
+    One row per term (F tests, or chi-squared tests for counts and trials), or one row per model.
 
     Raises
     ------
     InputError
-        If `type`, `ddf` or a model is not one of what is allowed, a hypothesis cannot be estimated, or models are not
-        nested fits of the same data.
+        If an argument has an invalid value, if a hypothesis cannot be estimated, or if the models are not nested fits
+        of the same data.
     """
     for model in (fit, *others):
         check_fit(model, "anova")
@@ -97,14 +98,14 @@ def anova(
 
 
 def drop1(fit: MixedFit, *, ddf: str | None = None) -> Table:
-    """Drop each fixed-effects term that no other contains, one at a time.
+    """Drop each fixed-effects term that no other term contains, one at a time.
 
     Parameters
     ----------
     fit
         The model.
     ddf
-        Instead of likelihood ratios (by ML), F tests with these degrees of freedom for a linear model.
+        For a linear model: F tests with these degrees of freedom instead of likelihood ratios (by ML).
 
     Returns
     -------
@@ -138,7 +139,7 @@ def drop1(fit: MixedFit, *, ddf: str | None = None) -> Table:
 
 
 def term_hypotheses(fit: MixedFit, kind: str) -> dict[str, FloatArray]:
-    """For each term that can be tested the contrasts ``(q, p)`` that its test sets to zero."""
+    """Contrasts ``(q, p)`` that are zero under the null hypothesis, for each term that can be tested."""
     design = fit.prepared.design
     terms = {label: list(columns) for label, columns in design.fixed.terms.items() if label != "1" and columns}
     above = {label: [other for other in terms if _contains(design, other, label)] for label in terms}
@@ -167,7 +168,7 @@ def term_hypotheses(fit: MixedFit, kind: str) -> dict[str, FloatArray]:
 
 
 def _given_all_others(design: Design, label: str, above: list[str]) -> FloatArray:
-    """Type II contrasts where columns were dropped: those of other terms count as well, so that none may be left."""
+    """Type II contrasts with dropped columns: contrasts of other terms are projected out, and none may be left."""
     fixed, columns = design.fixed, all_terms(design.fixed)
     X = np.empty((design.n_obs, len(fixed.keep) + len(fixed.aliased)))
     X[:, list(fixed.keep)] = fixed.X
@@ -184,7 +185,7 @@ def _given_all_others(design: Design, label: str, above: list[str]) -> FloatArra
 
 
 def _type_three(fit: MixedFit, labels: list[str]) -> dict[str, FloatArray]:
-    """Rows of the map from beta to the coefficients of the same model with sum-to-zero coding."""
+    """Map from beta to the coefficients of the same model with sum-to-zero coding."""
     design = fit.prepared.design
     terms = {term: ":".join(_sum_atom(design, a) for a in term) for term in design.formula.fixed_terms}
     frame = design.convert(fit.data.loc[design.kept], [atom for term in design.formula.fixed_terms for atom in term])
@@ -197,12 +198,12 @@ def _type_three(fit: MixedFit, labels: list[str]) -> dict[str, FloatArray]:
     if design.fixed.aliased or summed.X.shape[1] != len(design.fixed.names):
         lacking = f" (columns {', '.join(design.fixed.aliased)} were dropped)" if design.fixed.aliased else ""
         raise InputError(
-            "type III needs every combination of the interacting factors in the data, and some are empty or confounded "
-            f"here{lacking}: use type='II', or test contrasts of your own (.contrast)"
+            "type III needs data for every combination of the interacting factors, but some combinations are empty "
+            f"or confounded{lacking}: use type='II', or test your own contrasts (.contrast)"
         )
     C = np.linalg.lstsq(summed.X, design.fixed.X, rcond=None)[0]
     C[np.abs(C) < 1e-12] = 0.0
-    # the terms stand in the same order in both formulas
+    # the terms have the same order in both formulas
     found = {
         term_label(old): summed.terms[term_label(new)]
         for old, new in zip(terms, summed.source.fixed_terms, strict=True)
@@ -221,5 +222,5 @@ def _contains(design: Design, large: str, small: str) -> bool:
 def _sum_atom(design: Design, atom: Atom) -> str:
     factor = design.fixed.factors.get(atom.text)
     treated = atom.kind == "column" and factor is not None and factor.base is not None
-    # inside a function a name with a dot needs backticks, too
+    # inside a function, a name with a dot also needs backticks
     return f"C(`{atom.text}`, contr.sum)" if treated else str(atom)

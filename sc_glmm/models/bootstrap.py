@@ -1,4 +1,4 @@
-"""Parametric bootstrap of a likelihood ratio: the reference that needs no theory of boundaries or few groups."""
+"""Parametric bootstrap of a likelihood ratio, for variances at the boundary and for few groups."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .predict import draw
 
 @dataclass(frozen=True, eq=False)
 class BootstrapTest:
-    """A likelihood ratio against its simulated distribution.
+    """A likelihood ratio and its simulated distribution.
 
     Attributes
     ----------
@@ -27,9 +27,9 @@ class BootstrapTest:
     p_value
         ``(1 + number of simulated ratios at least as large) / (1 + nsim)``.
     p_chisq
-        From the chi-square distribution.
+        P-value from the chi-squared distribution.
     reference
-        ``(nsim,)`` simulated ratios; NaN where a refit failed (those do not count).
+        ``(nsim,)`` simulated ratios; NaN if a refit failed (these are left out).
     """
 
     statistic: float
@@ -52,14 +52,14 @@ class BootstrapTest:
 def bootstrap_lrt(
     small: MixedFit, large: MixedFit, *, nsim: int = 1000, seed: int | np.random.Generator | None = None
 ) -> BootstrapTest:
-    """Test a model against a larger one by simulating from the smaller, as pbkrtest's ``PBmodcomp``.
+    """Test a model against a larger one by simulating from the smaller one, like pbkrtest's ``PBmodcomp``.
 
     Parameters
     ----------
     small, large
         Nested models of the same data (REML fits are refitted by ML).
     nsim
-        Simulated data sets; both models are fitted to each.
+        Number of simulated data sets; both models are fitted to each.
     seed
         Seed or generator.
 
@@ -74,10 +74,11 @@ def bootstrap_lrt(
     """
     for model in (small, large):
         check_fit(model, "bootstrap_lrt")
-    check_count("nsim", nsim, 1, "at least one simulation is needed, 1000 or so are good")
+    check_count("nsim", nsim, 1, "use at least one simulation, better 1000")
     if small.n_par >= large.n_par:
         raise InputError(
-            f"the first model must be the smaller one; it has {small.n_par} parameters, the second {large.n_par}"
+            f"the first model must be the smaller one, but it has {small.n_par} parameters and the second has "
+            f"{large.n_par}"
         )
     null, full = (fit.refit_ml() for fit in (small, large))
     observed = float(compare((null, full)).table["Chisq"].iloc[1])
@@ -88,11 +89,11 @@ def bootstrap_lrt(
         try:
             with one_blas_thread():
                 ratio = 2.0 * (full.refit(y).loglik() - null.refit(y).loglik())
-        except InputError:  # a simulated response that cannot be fitted (all zero) is no evidence either way
+        except InputError:  # a simulated response that cannot be fitted (all zero) is not counted
             continue
         reference[i] = max(ratio, 0.0)
     used = reference[np.isfinite(reference)]
     df = full.n_par - null.n_par
-    # ratios that differ by rounding are ties
+    # ratios that differ by rounding errors are ties
     p = (1.0 + float(np.sum(used >= observed - 1e-8))) / (1.0 + len(used))
     return BootstrapTest(observed, df, p, float(stats.chi2.sf(observed, df)), reference)

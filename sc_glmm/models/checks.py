@@ -1,4 +1,4 @@
-"""Arguments as users give them: what is allowed, R's spellings, and what to say about the rest."""
+"""Check the arguments of users: allowed values, R's spellings, error messages."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from .._errors import InputError
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# R's names of arguments, and what they are called here.
+# R's names of arguments, and the names here.
 _R_NAMES = {"REML": "reml", "nAGQ": "n_agq", "ref": "reference"}
-# R's arguments without a counterpart, and what to do instead.
+# R's arguments without an equivalent, and what to do instead.
 _R_ONLY = {
-    "control": "there is nothing to set: convergence is judged on the Newton decrement, see fit.converged",
-    "start": "there is nothing to set: the search finds its own start",
-    "verbose": "there is nothing to print; see fit.n_iter",
+    "control": "it is not needed: convergence is judged by the Newton decrement, see fit.converged",
+    "start": "it is not needed: the search finds its own start",
+    "verbose": "it is not needed: see fit.n_iter",
     "subset": "select the rows of the data first",
     "contrasts": "write the coding into the formula, as in C(x, contr.sum)",
-    "ziformula": "zero inflation is not modelled; family='nb' has more zeros than Poisson",
-    "dispformula": "the dispersion is one number for all observations",
-    "link": "counts have the log link, trials the logit",
+    "ziformula": "zero inflation is not supported; family='nb' allows more zeros than Poisson",
+    "dispformula": "the dispersion is the same for all observations",
+    "link": "the link is log for counts and logit for trials",
 }
 
 
 def accept_r_style(function: Callable[P, R]) -> Callable[P, R]:
-    """Take R's names of arguments as well, and data before the formula; refuse unknown names with the known ones."""
+    """Accept R's names of arguments, and data before the formula; reject unknown names and list the known ones."""
     known = list(inspect.signature(function).parameters)
 
     @functools.wraps(function)
@@ -50,7 +50,7 @@ def accept_r_style(function: Callable[P, R]) -> Callable[P, R]:
             renamed[own] = value
         missing = [name for name in ("formula", "data") if name not in renamed and known.index(name) >= len(given)]
         if missing:
-            raise InputError(f"{function.__name__}() needs a formula and a data frame, and {missing[0]} is missing")
+            raise InputError(f"{function.__name__}() needs a formula and a data frame, but {missing[0]} is missing")
         return function(*given, **renamed)  # type: ignore[arg-type]
 
     return cast("Callable[P, R]", wrapped)
@@ -60,11 +60,11 @@ def _instead(name: str, known: Iterable[str]) -> str:
     if name in _R_ONLY:
         return _R_ONLY[name]
     close = difflib.get_close_matches(name.lower(), list(known), n=1)
-    return f"did you mean {close[0]}=?" if close else f"there are {', '.join(known)}"
+    return f"did you mean {close[0]}=?" if close else f"allowed are {', '.join(known)}"
 
 
 def check_choice(name: str, value: Any, allowed: Iterable[str]) -> None:
-    """One of some words."""
+    """Check that the value is one of the allowed words."""
     allowed = tuple(allowed)
     if not isinstance(value, str) or value not in allowed:
         close = difflib.get_close_matches(str(value), allowed, n=1, cutoff=0.5)
@@ -73,7 +73,7 @@ def check_choice(name: str, value: Any, allowed: Iterable[str]) -> None:
 
 
 def check_level(level: Any, name: str = "level") -> None:
-    """A coverage between 0 and 1."""
+    """Check that the value is a coverage between 0 and 1."""
     number = isinstance(level, int | float | np.number) and not isinstance(level, bool)
     if number and 0.0 < level < 1.0:
         return
@@ -82,36 +82,36 @@ def check_level(level: Any, name: str = "level") -> None:
 
 
 def check_flag(name: str, value: Any) -> None:
-    """True or False."""
+    """Check that the value is True or False."""
     if not isinstance(value, bool | np.bool_):
         raise InputError(f"{name}={value!r}: allowed are True and False")
 
 
 def check_count(name: str, value: Any, at_least: int, why: str) -> None:
-    """A whole number, large enough."""
+    """Check that the value is a whole number, and large enough."""
     if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < at_least:
-        raise InputError(f"{name}={value!r} must be a whole number from {at_least} on: {why}")
+        raise InputError(f"{name}={value!r} must be a whole number, at least {at_least}: {why}")
 
 
 def random_generator(seed: Any) -> np.random.Generator:
-    """The generator of a seed."""
+    """The random generator for a seed."""
     try:
         return np.random.default_rng(seed)
     except (TypeError, ValueError) as error:
-        raise InputError(f"seed={seed!r} must be a whole number from 0 on, a numpy Generator or None") from error
+        raise InputError(f"seed={seed!r} must be a whole number of at least 0, a numpy Generator or None") from error
 
 
 def check_response(y: Any, kept: np.ndarray, counts: str = "") -> np.ndarray:
-    """``(n_obs,)`` a new response for :meth:`refit`: one finite number for each row used, or for each of the data."""
+    """``(n_obs,)`` new response for :meth:`refit`: one finite number for each row used, or for each row of the data."""
     try:
         values = np.asarray(y, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise InputError(f"y holds {type(y).__name__}; one number for each row used is needed") from error
+        raise InputError(f"y contains {type(y).__name__}; it must contain one number for each row used") from error
     n_obs = int(kept.sum())
     if values.shape == (len(kept),) and len(kept) != n_obs:
         values = values[kept]
     if values.shape != (n_obs,):
-        raise InputError(f"y has shape {values.shape}; {n_obs} numbers are needed, one for each row used")
+        raise InputError(f"y has shape {values.shape}; it must contain {n_obs} numbers, one for each row used")
     if not np.isfinite(values).all():
         bad = int(np.flatnonzero(~np.isfinite(values))[0])
         raise InputError(f"y is {values[bad]} in row {bad} of those used; every row used needs a finite number")

@@ -1,4 +1,4 @@
-"""Confidence intervals of all parameters: Wald, profile likelihood, parametric bootstrap."""
+"""Confidence intervals of all parameters: Wald, profile likelihood, or parametric bootstrap."""
 
 from __future__ import annotations
 
@@ -38,27 +38,27 @@ def confint(
     Parameters
     ----------
     fit
-        The model; profiles of a REML fit are those of the ML fit, as in lme4.
+        The model. Profiles of a REML fit are those of the ML fit, as in lme4.
     method
-        ``"profile"``: where the deviance exceeds its minimum by the chi-square quantile. ``"wald"``: estimate plus
-        and minus standard errors; NaN for variances, whose estimates are far from normal. ``"boot"``: percentiles of
-        refits to simulated data.
+        ``"profile"``: where the deviance exceeds its minimum by the chi-squared quantile. ``"wald"``: estimate plus and
+        minus standard errors; NaN for variances, whose estimates are far from normal. ``"boot"``: percentiles of refits
+        to simulated data.
     level
         Coverage.
     ddf
-        Wald only: reference of the fixed effects, normal by default as in lme4.
+        Wald only: degrees of freedom of the fixed effects. Default: the normal distribution, as in lme4.
     nsim, seed
         Bootstrap only.
 
     Returns
     -------
     One row per standard deviation and correlation of the random effects, sigma, and fixed effect; columns
-    ``low, high``. Bounds at the end of the range are 0 for a standard deviation and -1 or 1 for a correlation.
+    ``low, high``. At the end of the range, limits are 0 for a standard deviation and -1 or 1 for a correlation.
 
     Raises
     ------
     InputError
-        If an option is not one of its values, or fewer than nine in ten simulated responses could be fitted.
+        If an option has an invalid value, or if fewer than nine in ten simulated responses could be fitted.
     """
     check_level(level)
     names = [*variance_names(fit), *fit.names]
@@ -80,7 +80,7 @@ def _wald(fit: MixedFit, level: float, ddf: str | None) -> FloatArray:
     df = tests["df"].to_numpy()
     quantile = np.where(np.isinf(df), stats.norm.ppf(0.5 + level / 2), stats.t.ppf(0.5 + level / 2, df))
     half = quantile * tests["se"].to_numpy()
-    return np.column_stack([fit.beta - half, fit.beta + half])  # NaN where the standard error is
+    return np.column_stack([fit.beta - half, fit.beta + half])  # NaN if the standard error is NaN
 
 
 def _profile(fit: MixedFit, level: float) -> FloatArray:
@@ -94,7 +94,7 @@ def _profile(fit: MixedFit, level: float) -> FloatArray:
 
 
 def _bootstrap(fit: MixedFit, level: float, nsim: int, seed: int | np.random.Generator | None) -> FloatArray:
-    check_count("nsim", nsim, 10, "percentiles need more simulations, 500 or so")
+    check_count("nsim", nsim, 10, "percentiles need more simulations, such as 500")
     rng = random_generator(seed)
     draws = []
     for _ in range(nsim):
@@ -106,10 +106,10 @@ def _bootstrap(fit: MixedFit, level: float, nsim: int, seed: int | np.random.Gen
     if len(draws) < 0.9 * nsim:
         raise InputError(f"only {len(draws)} of {nsim} simulated responses could be fitted: use method='profile'")
     ends = [0.5 - level / 2, 0.5 + level / 2]
-    # infinite estimates of separated draws are numbers larger than all others
+    # infinite estimates of separated draws count as larger than all others
     values = np.nan_to_num(np.array(draws), nan=np.nan, posinf=_FAR, neginf=-_FAR)
     bounds = np.nanquantile(values, ends, axis=0).T
     bounds = np.where(np.abs(bounds) > 1e-6 * _FAR, np.sign(bounds) * np.inf, bounds)
-    # what is infinite in the model is infinite in all data simulated from it
+    # an estimate that is infinite in the model is infinite in all data simulated from it
     bounds[len(bounds) - len(fit.beta) :][fit.infinite(np.eye(len(fit.beta))) != 0.0] = np.nan
     return bounds

@@ -1,4 +1,4 @@
-"""Kenward and Roger's degrees of freedom of a fitted Gaussian model: the matrices that the formulas need."""
+"""Matrices for the Kenward-Roger degrees of freedom of a fitted Gaussian model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .._inference.ddf import kenward_roger_parts as parts_from_arrays
 from .._parallel.blas import one_blas_thread
 from .fitted import MixedFit
 
-# Kenward-Roger needs dense matrices of this many random effects squared.
+# Kenward-Roger needs dense square matrices of this many random effects.
 MAX_RANDOM = 12_000
 
 
@@ -20,15 +20,15 @@ def kenward_roger_parts(fit: MixedFit, problem: LmmProblem, theta: FloatArray) -
     """The adjusted covariance of beta, from dense products of the random effects."""
     if not fit.reml:
         raise InputError(
-            "Kenward and Roger's adjustment is for REML fits, and this one is by ML: fit it with reml=True, or use "
-            "ddf='satterthwaite'"
+            "the Kenward-Roger adjustment needs a REML fit, but this model was fitted by ML: fit it with reml=True, "
+            "or use ddf='satterthwaite'"
         )
     arrow = problem.arrow
     q = arrow.q
     if q > MAX_RANDOM:
         raise InputError(
-            f"Kenward-Roger would need several dense {q} x {q} matrices; use ddf='satterthwaite', which agrees closely "
-            f"where there are so many levels (at most {MAX_RANDOM} random effects)"
+            f"Kenward-Roger would need several dense {q} x {q} matrices (the limit is {MAX_RANDOM} random effects): "
+            "use ddf='satterthwaite', which gives very similar results with so many levels"
         )
     n_rows, kz = len(arrow.XZ), arrow.kz
     X, Z = arrow.XZ[:, kz:], np.zeros((n_rows, q))

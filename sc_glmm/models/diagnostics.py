@@ -1,4 +1,4 @@
-"""Residuals that have a known distribution if the model is right, and random effects beside it."""
+"""Quantile residuals, and data frames of random effects."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from .predict import draw
 
 # Probabilities are kept this far from 0 and 1, where the normal quantile is infinite.
 _EDGE = 1e-15
-# A dispersion below this is Poisson to the last digit.
+# A smaller dispersion equals Poisson to the last digit.
 _POISSON = 1e-9
 
 
 def quantile_residuals(
     fit: MixedFit, *, marginal: bool = False, nsim: int = 250, seed: int | np.random.Generator | None = 0
 ) -> FloatArray:
-    """Randomised quantile residuals: standard normal if the model is right, for counts as well.
+    """Compute randomised quantile residuals, which are standard normal if the model is right, also for counts.
 
-    A count y has probability ``F(y - 1)`` to ``F(y)`` at its place; the residual is the normal quantile of a uniform
-    number between them (Dunn and Smyth 1996).
+    The probability of a count y covers the range ``F(y - 1)`` to ``F(y)`` of the distribution function. The residual is
+    the normal quantile of a uniform random number in this range (Dunn and Smyth 1996).
 
     Parameters
     ----------
     fit
         The model.
     marginal
-        Conditional residuals (default) are taken at the fitted means with the random effects that the data chose;
-        few observations per group let them look better than the model is. Marginal ones compare with `nsim` data sets
-        simulated with new random effects: they show a wrong distribution of the random effects too, but those of one
-        group move together.
+        Conditional residuals (default) use the fitted means with the estimated random effects. With few observations
+        per group they can look better than the model is. Marginal residuals compare the data with `nsim` data sets
+        simulated with new random effects. They also show a wrong distribution of the random effects, but residuals of
+        one group are correlated.
     nsim
         Number of simulated data sets, for marginal residuals.
     seed
@@ -46,13 +46,13 @@ def quantile_residuals(
     Raises
     ------
     InputError
-        If `nsim` is too small to rank among.
+        If `nsim` is too small for ranks.
     """
     check_fit(fit, "quantile_residuals")
     check_flag("marginal", marginal)
     rng = random_generator(seed)
     if marginal:
-        check_count("nsim", nsim, 20, "ranks among so few simulations say little; use 100 or more")
+        check_count("nsim", nsim, 20, "so few simulations are not enough for ranks; use at least 100")
         below, equal = np.zeros(fit.nobs), np.ones(fit.nobs)
         for _ in range(nsim):
             simulated = draw(fit, rng)
@@ -68,7 +68,7 @@ def quantile_residuals(
 
 
 def _bounds(fit: MixedFit) -> tuple[FloatArray, FloatArray]:
-    """Probability of less than each count, and of no more than it."""
+    """Probability of fewer than each count, and of at most this count."""
     mu, y = fit.fitted(), fit.y
     if fit.family == "binomial":
         trials = np.ones(fit.nobs) if fit.weights is None else np.round(fit.weights)
@@ -80,7 +80,7 @@ def _bounds(fit: MixedFit) -> tuple[FloatArray, FloatArray]:
 
 
 def effects_frame(fit: MixedFit) -> pd.DataFrame:
-    """Random effects one per row: ``group, level, effect, mode, sd``.
+    """Random effects, one per row: ``group, level, effect, mode, sd``.
 
     `sd` is the conditional standard deviation, given the data and the parameters.
     """

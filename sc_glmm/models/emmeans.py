@@ -1,4 +1,4 @@
-"""Estimated marginal means on a grid of reference values, and their pairwise contrasts."""
+"""Estimated marginal means and their pairwise contrasts."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class Means:
     contrasts
         One row per pair: ``contrast, estimate`` (or ``ratio``), ``se, df, stat, p_value``.
     L
-        ``(n_means, p)`` the linear combinations of the fixed effects behind the means.
+        ``(n_means, p)`` linear combinations of the fixed effects for the means.
     notes
-        What the means are averaged over, and how p-values were adjusted.
+        What the means are averaged over, and how p-values are adjusted.
     """
 
     means: pd.DataFrame
@@ -64,23 +64,23 @@ def emmeans(
     level: float = 0.95,
     type: Literal["link", "response"] = "link",
 ) -> Means:
-    """Estimated marginal means.
+    """Compute estimated marginal means and their pairwise contrasts.
 
     Parameters
     ----------
     fit
         The model.
     specs
-        Factor or factors whose levels are compared: a name, a list of names, or a formula as in R:
-        ``"~ dose * sex"``; ``"~ dose | sex"`` compares doses within each sex.
+        Factor or factors to compare: a name, a list of names, or a formula as in R. ``"~ dose * sex"`` compares all
+        combinations; ``"~ dose | sex"`` compares doses within each sex.
     at
-        Column -> value or values of the grid, such as ``{"age": [40, 60]}``; columns in `specs` then are compared at
-        these. Other numbers stand at their mean (those that are also a factor, ``dose + C(dose)``, at each value), and
-        other factors are averaged over, all levels with equal weight.
+        Column -> value or values of the grid, such as ``{"age": [40, 60]}``; if the column is in `specs`, these values
+        are compared. Other numbers are held at their mean (numbers that are also a factor, ``dose + C(dose)``, at each
+        value). The means average over other factors, with equal weight for all levels.
     adjust
-        For the number of pairs: ``"tukey"``, ``"bonferroni"``, ``"holm"``, ``"sidak"`` or ``"none"``.
+        Adjustment for the number of pairs: ``"tukey"``, ``"bonferroni"``, ``"holm"``, ``"sidak"`` or ``"none"``.
     ddf
-        As :func:`~sc_glmm.models.wald.contrast`.
+        As in :func:`~sc_glmm.models.wald.contrast`.
     level
         Coverage of the intervals of the means.
     type
@@ -95,7 +95,7 @@ def emmeans(
     Raises
     ------
     InputError
-        If `specs` or `at` do not name columns of the fixed part, or an option is not one of its values.
+        If `specs` or `at` names a column that is not a fixed effect, or if an option has an invalid value.
     """
     check_fit(fit, "emmeans")
     names, within = _read_specs(specs, fit.prepared.design.columns)
@@ -138,7 +138,7 @@ def emmeans(
 
 
 def _seen(fixed: FixedDesign, full: FloatArray) -> tuple[FloatArray, BoolArray]:
-    """Rows over the columns of X, NaN where the data cannot tell their value; and what hides it."""
+    """Rows over the columns of X, NaN if the data do not determine their value, and what they are confounded with."""
     hidden = unseen(fixed, full)
     L = full[:, list(fixed.keep)].copy()
     L[hidden.any(axis=1)] = np.nan
@@ -154,14 +154,16 @@ def _variables(fit: MixedFit, j: int) -> set[str]:
 
 
 def _read_specs(specs: Any, known: Collection[str]) -> tuple[list[str], list[str]]:
-    """Names of the columns, and those within whose levels the others are compared."""
+    """Names of the columns to compare, and of those within whose levels they are compared."""
     within: list[str] = []
     if isinstance(specs, str) and specs not in known and any(sign in specs for sign in ":*+|") and "~" not in specs:
         specs = f"~ {specs}"
     if isinstance(specs, str) and "~" in specs:
         left, _, right = specs.partition("~")
         if left.strip() not in ("", "pairwise"):
-            raise InputError(f"specs={specs!r}: left of '~' stands nothing or 'pairwise'; all pairs are compared")
+            raise InputError(
+                f"specs={specs!r}: the left side of '~' must be empty or 'pairwise'; all pairs are compared"
+            )
         main, _, after = right.partition("|")
         parts = [parse_formula(f"~ 0 + {text}") for text in (main, after) if text.strip()]
         columns = [list(dict.fromkeys(a.text for term in part.fixed_terms for a in term)) for part in parts]
@@ -173,8 +175,8 @@ def _read_specs(specs: Any, known: Collection[str]) -> tuple[list[str], list[str
         names = list(specs)
     else:
         raise InputError(
-            f"specs is {type(specs).__name__}; the name of a factor, a list of names or a formula such as '~ dose' is "
-            "needed"
+            f"specs is {type(specs).__name__}; it must be the name of a factor, a list of names or a formula such as "
+            "'~ dose'"
         )
     if not names:
         raise InputError("specs is empty: name the factor or factors to compare")
@@ -187,13 +189,13 @@ def _read_specs(specs: Any, known: Collection[str]) -> tuple[list[str], list[str
 def _scale_notes(fit: MixedFit, scale: Scale | None, type: str) -> list[str]:
     response = fit.prepared.design.formula.response
     if scale is None:
-        unknown = "; it has no known inverse" if type == "response" else ""
+        unknown = ", whose inverse is not known" if type == "response" else ""
         return [f"Means are on the scale of {response}{unknown}"]
     if not scale.name:
         return []
     if type == "link":
         return [f"Means are on the {scale.name} scale, not on that of the response"]
-    notes = [f"Means and intervals are transformed back from the {scale.name} scale; tests are made on it"]
+    notes = [f"Means and intervals are back-transformed from the {scale.name} scale; tests are made on that scale"]
     if scale.base is None:
         notes.append(f"Contrasts are differences on the {scale.name} scale")
     return notes
@@ -207,8 +209,8 @@ def _grid(fit: MixedFit, names: list[str], at: dict[str, Any]) -> tuple[pd.DataF
     both = {atom.factor_column for atom in atoms}
     unknown = [name for name in (*names, *at) if name not in used]
     if unknown:
-        what = f"columns are {', '.join(sorted(used))}" if used else "it has only an intercept"
-        raise InputError(f"{unknown[0]!r} is no column of the fixed part; {what}")
+        what = f"its columns are {', '.join(sorted(used))}" if used else "it has only an intercept"
+        raise InputError(f"{unknown[0]!r} is not a column of the fixed effects; {what}")
     values: dict[str, list[Any]] = {}
     for name, column in design.columns.items():
         if name not in used:
@@ -217,7 +219,7 @@ def _grid(fit: MixedFit, names: list[str], at: dict[str, Any]) -> tuple[pd.DataF
             given = at[name]
             values[name] = list(given) if isinstance(given, list | tuple | np.ndarray | pd.Series) else [given]
             if not values[name] or pd.isna(values[name]).any():
-                raise InputError(f"at={{{name!r}: {given!r}}} needs a value or a list of values, none of them missing")
+                raise InputError(f"at={{{name!r}: {given!r}}} must be a value or a list of values without missing ones")
             values[name] = list(dict.fromkeys(values[name]))
         elif column.kind == "factor":
             values[name] = list(column.categories)
@@ -226,7 +228,7 @@ def _grid(fit: MixedFit, names: list[str], at: dict[str, Any]) -> tuple[pd.DataF
         elif name in both:
             values[name] = np.unique(fit.data.loc[design.kept, name].to_numpy(dtype=np.float64)).tolist()
         elif name in names:
-            raise InputError(f"{name!r} holds numbers: say at which values, as in at={{{name!r}: [1, 2]}}")
+            raise InputError(f"{name!r} is numeric: give the values to compare, as in at={{{name!r}: [1, 2]}}")
         else:
             values[name] = [design.means[name]]
     varied = [name for name, v in values.items() if len(v) > 1]
@@ -235,7 +237,7 @@ def _grid(fit: MixedFit, names: list[str], at: dict[str, Any]) -> tuple[pd.DataF
 
 
 def _grid_rows(fit: MixedFit, grid: pd.DataFrame) -> FloatArray:
-    """All columns of the recipe on the grid, the aliased ones too."""
+    """All columns of the recipe on the grid, including aliased ones."""
     design = fit.prepared.design
     frame = design.convert(grid, [atom for term in design.formula.fixed_terms for atom in term])
     return design.fixed.all_columns(frame)

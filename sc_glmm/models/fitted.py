@@ -1,4 +1,4 @@
-"""What every fitted mixed model can say: estimates, random effects, variances."""
+"""Common interface of fitted mixed models: estimates, random effects, variances."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .prepare import Prepared, TermPlace
 
 @dataclass(frozen=True, eq=False, repr=False)
 class MixedFit(ABC):
-    """A fitted mixed model: what every function of this room takes; frozen, and small enough to be pickled.
+    """A fitted mixed model; immutable, and small enough to be pickled.
 
     Attributes
     ----------
@@ -29,14 +29,14 @@ class MixedFit(ABC):
     data
         The data frame that was passed (not a copy).
     y
-        ``(n_obs,)`` response on the rows used; for trials the share of successes.
+        ``(n_obs,)`` response on the rows used; for trials, the fraction of successes.
     weights
         ``(n_obs,)`` prior weights, or trials; None if all are one.
     family
         ``"gaussian"``, ``"poisson"``, ``"nb"`` or ``"binomial"``.
     beta, cov_beta
-        ``(p,)`` fixed effects and their ``(p, p)`` covariance; of a separated model those of its limit, with zeros for
-        what is not determined there (:meth:`fixef` and :meth:`vcov` say what is infinite).
+        ``(p,)`` fixed effects and their ``(p, p)`` covariance. For a separated model, these are those of its limit,
+        with zeros for undetermined effects (:meth:`fixef` and :meth:`vcov` show what is infinite).
     Lambda
         Per block ``(k, k)``, lower triangular: the random effects of a level have covariance ``Lambda Lambda'``.
     modes
@@ -44,13 +44,13 @@ class MixedFit(ABC):
     converged
         Whether the optimum was reached.
     n_iter, decrement
-        Evaluations; Newton decrement at the end.
+        Number of evaluations; Newton decrement at the end.
     notes
-        What was said while fitting.
+        Notes and warnings of the fit.
     options
-        What else was passed, for :meth:`update`.
+        Other arguments of the fit, for :meth:`update`.
     limit
-        How a model of counts or trials is separated; None if all its estimates are finite.
+        Limit of a separated model of counts or trials; None if all estimates are finite.
     reml
         Whether the restricted likelihood was maximised.
     test
@@ -75,12 +75,12 @@ class MixedFit(ABC):
     reml: bool = field(default=False, kw_only=True)
     test: pd.DataFrame | None = field(default=None, repr=False, kw_only=True)
 
-    # --- what the two kinds of model do differently -------------------------------------------------------------
+    # --- differences between the two kinds of model -------------------------------------------------------------
 
     @property
     @abstractmethod
     def fitter(self) -> Callable[..., MixedFit]:
-        """The function that fits such a model to a formula and data."""
+        """The function that fits this kind of model to a formula and data."""
 
     @property
     @abstractmethod
@@ -110,11 +110,11 @@ class MixedFit(ABC):
 
     @abstractmethod
     def refit(self, y: Any) -> MixedFit:
-        """The same model on another response."""
+        """Fit the same model to another response."""
 
     @abstractmethod
     def refit_ml(self) -> MixedFit:
-        """The same model by maximum likelihood."""
+        """Fit the same model by maximum likelihood."""
 
     # --- estimates ----------------------------------------------------------------------------------------------
 
@@ -153,17 +153,17 @@ class MixedFit(ABC):
         return self.prepared.groupings[place.block].columns[place.columns]
 
     def fixef(self) -> pd.Series:
-        """Fixed effects (natural log or logit scale for counts and trials); infinite where a model is separated."""
+        """Fixed effects (natural log or logit scale for counts and trials); infinite if the model is separated."""
         return pd.Series(self.estimate(np.eye(len(self.beta))), index=list(self.names), name="estimate")
 
     def vcov(self) -> pd.DataFrame:
-        """Covariance of the fixed effects; NaN where an estimate is infinite."""
+        """Covariance of the fixed effects; NaN if an estimate is infinite."""
         infinite = self.infinite(np.eye(len(self.beta))) != 0.0
         cov = np.where(infinite[:, None] | infinite, np.nan, self.cov_beta)
         return pd.DataFrame(cov, index=list(self.names), columns=list(self.names))
 
     def infinite(self, L: FloatArray) -> FloatArray:
-        """``(k,)`` zero where a row of ``L (k, p)`` times beta is finite, else infinity, NaN if its sign is open."""
+        """``(k,)`` zero if a row of ``L (k, p)`` times beta is finite, else infinity; NaN if the sign is open."""
         return np.zeros(len(L)) if self.limit is None else self.limit.at(L)
 
     def estimate(self, L: FloatArray) -> FloatArray:
@@ -183,12 +183,12 @@ class MixedFit(ABC):
         Parameters
         ----------
         cond_var
-            Also the conditional standard deviations, in columns ``sd(...)``. They count the uncertainty of the
+            Also return the conditional standard deviations, in columns ``sd(...)``. They measure the uncertainty of the
             random effects given all parameters, as in lme4.
 
         Returns
         -------
-        A frame (levels x effects) per grouping factor.
+        One data frame (levels x effects) per grouping factor.
         """
         check_flag("cond_var", cond_var)
         covariances = self.conditional_cov() if cond_var else None
@@ -204,7 +204,7 @@ class MixedFit(ABC):
         return out
 
     def coef(self) -> dict[str, pd.DataFrame]:
-        """Coefficients of each level: fixed effect plus random effect, a frame per grouping factor."""
+        """Coefficients of each level: fixed effect plus random effect, one data frame per grouping factor."""
         out = {}
         for name, modes in self.ranef().items():
             fixed = {column: float(self.fixef().get(column, 0.0)) for column in (*self.names, *modes.columns)}
@@ -213,17 +213,17 @@ class MixedFit(ABC):
         return out
 
     def is_singular(self, tol: float = 1e-4) -> bool:
-        """Say whether some variance is zero, or some correlation one.
+        """Whether a variance is zero or a correlation is one in absolute value.
 
         Parameters
         ----------
         tol
-            A diagonal entry of theta below this counts as zero. Unlike in lme4, theta is that of columns of Z with
-            unit root mean square: the unit of a covariate does not matter.
+            A diagonal entry of theta below this counts as zero. Unlike in lme4, columns of Z are first scaled to unit
+            root mean square, so the result does not depend on the unit of a covariate.
 
         Returns
         -------
-        Whether there is one.
+        Whether the fit is singular.
         """
         if not isinstance(tol, int | float | np.number) or not 0.0 <= tol < 1.0:
             raise InputError(f"tol={tol!r} must be a number from 0 to 1, such as 1e-4")
@@ -235,7 +235,7 @@ class MixedFit(ABC):
         return bool(np.concatenate(diagonal).min() < tol)
 
     def aic(self) -> float:
-        """``-2 log likelihood + 2 n_par``, of the criterion that was maximised."""
+        """``-2 log likelihood + 2 n_par``, with the likelihood that was maximised."""
         return -2.0 * self.loglik() + 2.0 * self.n_par
 
     def bic(self) -> float:
@@ -248,12 +248,12 @@ class MixedFit(ABC):
         return out if self.limit is None else out + self.limit.ends
 
     def random_part(self, terms: Iterable[int] | None = None) -> FloatArray:
-        """Add the random effects of some terms up.
+        """Sum the random effects of some terms.
 
         Parameters
         ----------
         terms
-            Numbers of the terms in the formula; all of them by default.
+            Numbers of the terms in the formula. Default: all.
 
         Returns
         -------
@@ -286,23 +286,23 @@ class MixedFit(ABC):
         for block in seen:
             yield self.prepared.groupings[block].name, block
 
-    # R's spellings, and those of statsmodels
+    # spellings of R and statsmodels
     isSingular = is_singular
     AIC = aic
     BIC = bic
 
     @property
     def params(self) -> pd.Series:
-        """Fixed effects, as statsmodels calls them."""
+        """Fixed effects, under the name of statsmodels."""
         return self.fixef()
 
     @property
     def bse(self) -> pd.Series:
-        """Standard errors of the fixed effects, as statsmodels calls them."""
+        """Standard errors of the fixed effects, under the name of statsmodels."""
         return pd.Series(np.sqrt(np.diagonal(self.vcov())), index=list(self.names), name="se")
 
 
 def check_fit(fit: object, function: str) -> None:
-    """Refuse what is not a fitted model."""
+    """Raise an error if the object is not a fitted model."""
     if not isinstance(fit, MixedFit):
-        raise InputError(f"{function}() is given {type(fit).__name__}; a model fitted by lmer or glmer is needed")
+        raise InputError(f"{function}() received {type(fit).__name__}; it needs a model fitted by lmer or glmer")

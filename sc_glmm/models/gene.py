@@ -1,4 +1,4 @@
-"""A gene that was fitted with all others, as a model of its own."""
+"""The model of one gene from a run of all genes."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from .prepare import Prepared, lay_out
 
 @dataclass(frozen=True)
 class GeneFit:
-    """A gene as a model, in the limit of infinite coefficients if it is separated.
+    """The model of a gene; in the limit of infinite coefficients if the gene is separated.
 
     Attributes
     ----------
     fit
-        The model. In the limit, coefficients that are not determined are zero, and cells whose mean is zero are silent.
+        The model. In the limit, undetermined coefficients are zero, and cells with a mean of zero carry no information.
     offset
         ``(n_obs,)`` the offset of every cell.
     zero
         ``(n_obs,)`` cells whose mean is zero in the limit.
     directions
-        ``(p, m)`` directions in which the fixed effects are not determined; m is 0 if the gene is not separated.
+        ``(p, m)`` directions in which the fixed effects are undetermined; m is 0 if the gene is not separated.
     """
 
     fit: MixedFit
@@ -56,7 +56,7 @@ class GeneFit:
 
 
 def as_gene_fit(fit: MixedFit) -> GeneFit:
-    """A model, in the limit of its infinite coefficients."""
+    """The model, in the limit of its infinite coefficients."""
     zero, directions = np.zeros(fit.nobs, dtype=bool), np.zeros((len(fit.beta), 0))
     if fit.limit is not None:
         zero, directions = fit.limit.ends < 0.0, fit.limit.directions / fit.limit.scale[:, None]
@@ -70,9 +70,9 @@ def model_of_gene(one: OneGene, data: pd.DataFrame, test: pd.DataFrame, referenc
     Parameters
     ----------
     one
-        The gene and its fit; its design has a response.
+        The gene and its fit; the design must have a response.
     data
-        One row per cell: what the formula uses, and the response.
+        One row per cell: the columns of the formula, and the response.
     test
         The gene's rows of the results.
     reference

@@ -1,4 +1,4 @@
-"""Generalised linear mixed models on a data frame: the function that fits them, and its result."""
+"""Fit generalised linear mixed models to data frames."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def glmer(
     reference: Mapping[str, object] | None = None,
     na_action: Literal["drop", "raise"] = "drop",
 ) -> GlmmFit:
-    """Fit a generalised linear mixed model by maximum likelihood, or restricted maximum likelihood.
+    """Fit a generalised linear mixed model by maximum likelihood or restricted maximum likelihood.
 
     ``E y = g^-1(X beta + Z b + offset)`` with ``b ~ N(0, Lambda Lambda')``; g is the log for counts, the logit for
     trials.
@@ -50,28 +50,28 @@ def glmer(
     Parameters
     ----------
     formula
-        In lme4's syntax. The response of a binomial model is 0 and 1, a share of successes with ``weights`` trials,
-        or ``cbind(successes, failures)``.
+        Formula in lme4's syntax. The response of a binomial model is 0 and 1, a fraction of successes with ``weights``
+        trials, or ``cbind(successes, failures)``.
     data
         One row per observation.
     family
-        ``"poisson"``, ``"nb"`` (variance mu + phi mu^2, phi estimated) or ``"binomial"``. Required; other packages'
-        names of these, such as ``"negative.binomial"`` or ``"nbinom2"``, work as well.
+        ``"poisson"``, ``"nb"`` (variance mu + phi mu^2, phi estimated) or ``"binomial"``. Required. Names from other
+        packages, such as ``"negative.binomial"`` or ``"nbinom2"``, work as well.
     reml
-        Integrate over the fixed effects as well (Laplace approximation; glmmTMB's ``REML = TRUE``), which takes the
-        bias off variances that are estimated from few groups. As for linear models, such likelihoods compare no fixed
+        Also integrate over the fixed effects (Laplace approximation; glmmTMB's ``REML = TRUE``). This removes the bias
+        of variances that are estimated from few groups. As in linear models, such likelihoods cannot compare fixed
         effects.
     n_agq
         Nodes of adaptive Gauss-Hermite quadrature for a model with one scalar random effect; 1 is Laplace.
     weights
-        Binomial only: number of trials of each row, a column of `data` or one number per row.
+        Binomial only: number of trials of each row, as a column of `data` or one number per row.
     offset
-        Added to the linear predictor (natural log or logit scale): a column, or one number per row; beside
-        ``offset(...)`` in the formula.
+        Added to the linear predictor (natural log or logit scale), in addition to ``offset(...)`` in the formula: a
+        column, or one number per row.
     reference
-        Column -> level that the others are compared with.
+        Column -> base level.
     na_action
-        ``"drop"`` rows with missing values (and say so), or ``"raise"`` an error.
+        ``"drop"`` rows with missing values (with a warning), or ``"raise"`` an error.
 
     Returns
     -------
@@ -80,7 +80,7 @@ def glmer(
     Raises
     ------
     FormulaError, DesignError, InputError
-        If the formula, the data or their combination cannot be used; the message says why and what to do.
+        If the formula, the data or their combination cannot be used; the message gives the reason and what to do.
     """
     family = _read_family(family, weights)
     check_flag("reml", reml)
@@ -123,7 +123,7 @@ _ALIASES = {
     "logistic": "binomial",
 }
 _OTHER = {
-    "nbinom1": "its variance is linear in the mean; 'nb' has variance mu + phi mu^2",
+    "nbinom1": "its variance is linear in the mean; the variance of 'nb' is mu + phi mu^2",
     "quasipoisson": "use 'nb', which has a likelihood",
     "quasibinomial": "use 'binomial' with a random effect for each observation, (1 | row)",
     "gamma": "use lmer with log(y)",
@@ -131,12 +131,12 @@ _OTHER = {
 
 
 def _read_family(family: Any, weights: Any) -> str:
-    """The family by its name here."""
+    """The name of the family in this package."""
     allowed = [name for name in FAMILIES if name in ("poisson", "nb", "binomial")]
     known = f"allowed are {', '.join(map(repr, allowed))}"
     if not isinstance(family, str):
         found = type(family).__name__
-        raise InputError(f"family is {found}, and must be a string; {known}")
+        raise InputError(f"family is {found}, but must be a string; {known}")
     if not family:
         raise InputError(f"glmer() needs family=; {known} (sc_glmm.lmer fits measurements)")
     name = family.lower().partition("(")[0].strip()
@@ -146,10 +146,10 @@ def _read_family(family: Any, weights: Any) -> str:
     if name not in allowed:
         raise InputError(f"family={family!r}: {known}" + (f". {_OTHER[name]}" if name in _OTHER else ""))
     if "(" in family and "link" in family and {"binomial": "logit"}.get(name, "log") not in family:
-        raise InputError(f"family={family!r}: counts have the log link, trials the logit")
+        raise InputError(f"family={family!r}: the link is log for counts and logit for trials")
     if weights is not None and name != "binomial":
         raise InputError(
-            f"weights with family={family!r}: only a binomial model has them (numbers of trials); for exposure use "
-            "offset=log(exposure)"
+            f"weights= is only for the binomial family (numbers of trials), not for family={family!r}; for exposure "
+            "use offset=log(exposure)"
         )
     return name

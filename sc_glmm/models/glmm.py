@@ -29,7 +29,7 @@ from .scales import deviance_parts, inverse_link, slope_of_mean, variance_of_mea
 
 @dataclass(frozen=True, eq=False, repr=False)
 class GlmmModel(MixedFit):
-    """Numbers of a fitted mixed model for counts (log link) or trials (logit link).
+    """Estimates of a fitted mixed model for counts (log link) or trials (logit link).
 
     Attributes
     ----------
@@ -38,10 +38,10 @@ class GlmmModel(MixedFit):
     dispersion
         phi of the negative binomial (variance mu + phi mu^2; R's theta or size is 1 / phi), NaN for other families.
     log_likelihood
-        With all constants, for any number of quadrature nodes. (lme4 leaves constants out where nAGQ > 1.)
+        Log likelihood with all constants, for any number of quadrature nodes. (lme4 omits constants if nAGQ > 1.)
     cov_given_variances
-        ``(p, p)`` covariance of the fixed effects if the variances were known; ``cov_beta`` comes from the joint
-        Hessian of all parameters, as lme4's.
+        ``(p, p)`` covariance of the fixed effects given the variances; ``cov_beta`` comes from the joint Hessian of all
+        parameters, as in lme4.
     """
 
     n_agq: int
@@ -51,7 +51,7 @@ class GlmmModel(MixedFit):
 
     @property
     def sigma(self) -> float:
-        """One: these families have no free scale."""
+        """One: these families have no scale parameter."""
         return 1.0
 
     @property
@@ -61,17 +61,17 @@ class GlmmModel(MixedFit):
         return len(self.beta) + n_theta + int(self.family == "nb")
 
     def loglik(self) -> float:
-        """Log likelihood (restricted, if that was maximised) by Laplace or quadrature."""
+        """Log likelihood (restricted, if that was maximised) by the Laplace approximation or quadrature."""
         return self.log_likelihood
 
     def remlcrit(self) -> float:
-        """The REML criterion at convergence (Laplace)."""
+        """The REML criterion at convergence (Laplace approximation)."""
         if not self.reml:
             raise InputError("this model was fitted by ML and has no REML criterion: fit it with reml=True")
         return -2.0 * self.log_likelihood
 
     def deviance(self) -> float:
-        """The conditional deviance, as lme4's ``deviance()``: the sum of squared deviance residuals."""
+        """The conditional deviance, as in lme4's ``deviance()``: the sum of squared deviance residuals."""
         return float(np.sum(deviance_parts(self.family, self.y, self.fitted(), self.weights, self.dispersion)))
 
     def fitted(self) -> FloatArray:
@@ -79,18 +79,18 @@ class GlmmModel(MixedFit):
         return inverse_link(self.family, self.linear_predictor())
 
     def residuals(self, type: str | None = None, *, scaled: bool = False) -> FloatArray:
-        """Give the residuals.
+        """Compute the residuals.
 
         Parameters
         ----------
         type
             ``"deviance"`` (default, as in lme4), ``"pearson"``, ``"response"`` or ``"working"``.
         scaled
-            Without effect: sigma is one.
+            No effect, because sigma is one.
 
         Returns
         -------
-        ``(n_obs,)`` residuals; zero where a separated model predicts without error.
+        ``(n_obs,)`` residuals; zero for observations that a separated model predicts without error.
         """
         check_flag("scaled", scaled)
         kind = "deviance" if type is None else type
@@ -113,7 +113,7 @@ class GlmmModel(MixedFit):
     def conditional_cov(self) -> tuple[FloatArray, ...]:
         """Per block ``(n_levels, k, k)`` covariance of the random effects given the data and the parameters.
 
-        At the mode the model is a Gaussian one with the curvature of each observation as its weight.
+        At the mode, the model is a Gaussian one whose weights are the curvatures of the observations.
         """
         mu = self.fitted()
         w = np.maximum(weight_of_row(self.family, self.y, mu, self.weights, self.dispersion), 1e-300)
@@ -139,7 +139,7 @@ class GlmmModel(MixedFit):
         Parameters
         ----------
         y
-            ``(n_obs,)`` for the rows used, or one value per row of the data: counts, or shares of successes with the
+            ``(n_obs,)`` for the rows used, or one value per row of the data: counts, or fractions of successes with the
             same trials.
 
         Returns
@@ -149,7 +149,7 @@ class GlmmModel(MixedFit):
         Raises
         ------
         InputError
-            If `y` does not hold one count, or one share, for each row.
+            If `y` does not contain one count, or one fraction, for each row.
         """
         values, trials = check_response(y, self.prepared.design.kept), self.weights
         if self.family == "binomial":
@@ -185,7 +185,7 @@ class GlmmModel(MixedFit):
         options: Mapping[str, Any],
         reml: bool,
     ) -> Self:
-        """Compress the response, fit (in the limit, if it is separated), and bring the numbers to the user's scale."""
+        """Compress the response, fit the model (in the limit, if it is separated), and convert to the user's scale."""
         spec = FAMILIES[family]
         fits, limit = maximise(prepared, y, trials, spec, n_agq, reml, full=True)
         notes = list(prepared.design.notes)
@@ -196,7 +196,7 @@ class GlmmModel(MixedFit):
         else:
             notes.append(
                 "the joint Hessian is not positive definite, as happens when a variance is zero; standard errors are "
-                "those given the variances"
+                "conditional on the variances"
             )
         beta = fits.beta[0]
         if limit is not None:
@@ -234,40 +234,42 @@ class GlmmModel(MixedFit):
 
 
 def read_counts(values: FloatArray, formula: str) -> FloatArray:
-    """Counts: whole numbers from 0 on."""
+    """Read counts: whole numbers of at least 0."""
     if values.ndim != 1:
-        raise InputError(f"the left side of {formula!r} has several columns; counts have one")
+        raise InputError(f"the left side of {formula!r} has several columns; a model of counts needs one")
     bad = np.flatnonzero(~np.isfinite(values) | (values < 0.0) | (values != np.round(values)))
     if len(bad):
         raise InputError(
-            f"the response of {formula!r} is {values[bad[0]]:g} in row {bad[0]} of those used ({len(bad)} such rows); "
-            "counts must be whole numbers from 0 on: use raw counts, or sc_glmm.lmer for measurements"
+            f"the response of {formula!r} is {values[bad[0]]:g} in row {bad[0]} of those used ({len(bad)} such "
+            "rows); counts must be whole numbers of at least 0: use raw counts, or sc_glmm.lmer for measurements"
         )
     return np.ascontiguousarray(values, dtype=np.float64)
 
 
 def read_shares(values: FloatArray, trials: FloatArray | None, formula: str) -> tuple[FloatArray, FloatArray | None]:
-    """Share of successes and trials of each row."""
+    """Read the fraction of successes and the number of trials of each row."""
     if values.ndim == 2:
         if trials is not None:
-            raise InputError(f"{formula!r} has two columns on the left, so the trials are known: leave weights out")
+            raise InputError(
+                f"{formula!r} has two columns on the left, which give the numbers of trials: omit weights="
+            )
         if values.shape[1] != 2:
-            raise InputError(f"the left side of {formula!r} has {values.shape[1]} columns; two are needed")
+            raise InputError(f"the left side of {formula!r} has {values.shape[1]} columns; it must have two")
         if not np.isfinite(values).all() or (values < 0.0).any() or (values != np.round(values)).any():
-            raise InputError(f"successes and failures of {formula!r} must be whole numbers from 0 on")
+            raise InputError(f"successes and failures of {formula!r} must be whole numbers of at least 0")
         trials = np.ascontiguousarray(values.sum(axis=1))
         success = values[:, 0]
     else:
         if not np.isfinite(values).all() or (values < 0.0).any() or (values > 1.0).any():
-            hint = "give cbind(successes, failures), or shares with weights=trials"
+            hint = "use cbind(successes, failures), or fractions with weights=trials"
             raise InputError(f"the response of {formula!r} is not between 0 and 1 in every row: {hint}")
         success = values if trials is None else values * trials
         off = np.abs(success - np.round(success)) > 1e-3
         if off.any():
             i = int(np.flatnonzero(off)[0])
             raise InputError(
-                f"row {i} of those used has {success[i]:g} successes (share {values[i]:g}); a share times its trials "
-                "must be a whole number: pass the numbers of trials as weights"
+                f"row {i} of those used has {success[i]:g} successes (fraction {values[i]:g}); a fraction times its "
+                "trials must be a whole number: pass the numbers of trials as weights"
             )
         success = np.round(success)
     if trials is None:
@@ -281,7 +283,7 @@ def read_shares(values: FloatArray, trials: FloatArray | None, formula: str) -> 
 def maximise(
     prepared: Prepared, y: FloatArray, trials: FloatArray | None, spec: Family, n_agq: int, reml: bool, *, full: bool
 ) -> tuple[GeneFits, Limit | None]:
-    """The optimum, and what it is the optimum of: without a limit of the whole model, else of :attr:`Limit.inside`."""
+    """The optimum, and the problem it belongs to: the whole model, or :attr:`Limit.inside` for a limit."""
     _check_outcomes(prepared, y, spec)
     limit = find_limit(prepared, y, trials, spec.trials)
     design = prepared if limit is None else limit.inside
@@ -291,35 +293,35 @@ def maximise(
     fits = fit_genes(structure, nodes, stats, spec, reml=reml, n_agq=n_agq, full=full)
     if int(fits.status[0]) in (entry.FAILED, entry.EMPTY):
         raise InputError(
-            f"the model {prepared.design.formula.source!r} could not be fitted: no start led to finite values; centre "
+            f"the model {prepared.design.formula.source!r} could not be fitted: no start gave finite values; centre "
             "and scale numeric covariates, and look for extreme values of the response"
         )
     return fits, limit
 
 
 def _spread(values: FloatArray, shape: Any, place: Any) -> FloatArray:
-    """The values at their place among zeros."""
+    """The values at their positions, and zeros elsewhere."""
     out = np.zeros(shape)
     out[place] = values
     return out
 
 
 def _check_outcomes(prepared: Prepared, y: FloatArray, spec: Family) -> None:
-    """Refuse a response that is the same at the end of its range everywhere."""
+    """Raise an error if all responses are zero, or all are the maximum."""
     source = prepared.design.formula.source
     if not y.any():
-        what = "there is no success" if spec.trials else "all counts are zero"
+        what = "there are no successes" if spec.trials else "all counts are zero"
         raise InputError(f"the model {source!r} cannot be fitted: {what}, so every estimate would be minus infinity")
     if spec.trials and (y == 1.0).all():
         raise InputError(
-            f"the model {source!r} cannot be fitted: there is no failure, so every estimate would be infinity"
+            f"the model {source!r} cannot be fitted: there are no failures, so every estimate would be infinity"
         )
 
 
 def build_counts(
     prepared: Prepared, y: FloatArray, trials: FloatArray | None, family: Family
 ) -> tuple[Structure, Nodes, GeneStats]:
-    """What the engine takes."""
+    """The input of the engine."""
     if family.trials:
         nodes, stats = _trial_stats(prepared, y, np.ones_like(y) if trials is None else trials)
     else:
@@ -331,7 +333,7 @@ def build_counts(
 
 
 def _trial_stats(prepared: Prepared, share: FloatArray, trials: FloatArray) -> tuple[Nodes, GeneStats]:
-    """Successes and trials of each row; a row has one offset."""
+    """Successes and trials of each row; each row has one offset."""
     n_rows = len(prepared.X)
     success = share * trials
     offset = np.zeros(n_rows)

@@ -1,4 +1,4 @@
-"""Leave one group out: how much each group of observations moves the estimates. Every refit is exact."""
+"""Influence of each group of observations on the estimates, by exact refits without it."""
 
 from __future__ import annotations
 
@@ -20,27 +20,28 @@ from .varcorr import variance_names, variance_values
 
 @dataclass(frozen=True, eq=False)
 class Influence:
-    """What happens to a model without each group.
+    """Changes of a model when each group is left out.
 
     Attributes
     ----------
     group
-        What the observations were grouped by.
+        Grouping of the observations.
     whole, se
         Fixed effects from all observations, and their standard errors.
     estimates
-        Fixed effects without each group, ``(n_groups, p)``; NaN where the model cannot be fitted without it.
+        ``(n_groups, p)`` fixed effects without each group; NaN if the model cannot be fitted without it.
     dfbetas
-        ``(n_groups, p)`` change that the group makes, ``beta - beta_without``, over the standard error without it.
+        ``(n_groups, p)`` change by the group, ``beta - beta_without``, divided by the standard error without it.
     cooks_distance
-        ``(n_groups,)`` squared length of that change in the metric of the covariance of the fixed effects, over p.
-        About one and more is large. (lme4's is smaller by the factor ``(n_groups - p) / n_groups``.)
+        ``(n_groups,)`` squared length of that change in the metric of the covariance of the fixed effects, divided by
+        p. Values of about one or more are large. (lme4's distance is smaller by the factor
+        ``(n_groups - p) / n_groups``.)
     sd
         Standard deviations of the random effects (and sigma) without each group.
     n_obs
-        Observations of each group.
+        Number of observations in each group.
     message
-        Why a model without the group cannot be fitted; empty if it can.
+        Why the model cannot be fitted without the group; empty if it can.
     """
 
     group: str
@@ -67,26 +68,26 @@ def influence(fit: MixedFit, group: str | None = None) -> Influence:
     fit
         The model.
     group
-        A grouping factor of the model (by default the first, with most levels), or any column of its data.
+        A grouping factor of the model, or any column of its data. Default: the grouping factor with the most levels.
 
     Returns
     -------
-    The changes, group by group.
+    The changes, one row per group.
 
     Raises
     ------
     InputError
-        If there is no such group, or only one level of it.
+        If there is no such group, or if it has only one level.
     """
     check_fit(fit, "influence")
     name, codes, levels = _groups(fit, group)
     if len(levels) < 2:
-        raise InputError(f"group={name!r} has one level only, and nothing is left without it")
+        raise InputError(f"group={name!r} has only one level; leaving it out would leave no data")
     names, p = list(fit.names), len(fit.beta)
     estimates, dfbetas = np.full((len(levels), p), np.nan), np.full((len(levels), p), np.nan)
     cooks, messages = np.full(len(levels), np.nan), [""] * len(levels)
     sds: list[dict[str, float]] = []
-    # zero for what is infinite in the model itself
+    # zero for an estimate that is infinite in the model itself
     variance = np.diagonal(fit.cov_beta)
     unit = np.divide(1.0, np.sqrt(variance), out=np.zeros(p), where=variance > 0.0)
     precision = np.linalg.pinv(fit.cov_beta * np.outer(unit, unit), hermitian=True) * np.outer(unit, unit)
@@ -101,14 +102,14 @@ def influence(fit: MixedFit, group: str | None = None) -> Influence:
         sds.append(_standard_deviations(without))
         if set(without.names) != set(names):
             gone = ", ".join(sorted(set(names) - set(without.names)))
-            messages[i] = f"without this group there is no effect {gone}"
+            messages[i] = f"without this group, the effect {gone} does not exist"
             continue
         place = [without.names.index(one) for one in names]
         estimates[i] = without.fixef().to_numpy()[place]
         change = np.where(infinite, 0.0, fit.beta - estimates[i])
         dfbetas[i] = np.where(infinite, np.nan, change / without.bse.to_numpy()[place])
         if not np.isfinite(change).all():
-            messages[i] = f"without this group the model is separated: {without.notes[-1]}"
+            messages[i] = f"without this group, the model is separated: {without.notes[-1]}"
             continue
         cooks[i] = change @ precision @ change / (p - infinite.sum())
     index = pd.Index(levels, name=name)
@@ -146,7 +147,7 @@ def _groups(fit: MixedFit, group: str | None) -> tuple[str, IntArray, tuple[str,
 
 
 def _refit(fit: MixedFit, rows: NDArray[np.bool_]) -> MixedFit:
-    """The same formula on some of the rows used, with the same base levels."""
+    """Fit the same formula to some of the rows used, with the same base levels."""
     make = fit.fitter
     design = fit.prepared.design
     options = {name: fit.options[name] for name in inspect.signature(make).parameters if name in fit.options}

@@ -1,8 +1,8 @@
-"""A GLMM whose fixed effects separate the outcomes: some coefficients are infinite, the rest is fitted in the limit.
+"""Separated GLMMs: some coefficients are infinite, and the others are fitted in the limit.
 
-Observations whose mean goes to 0 (or, for trials, to 1) explain themselves completely and drop out of the likelihood.
-A combination of coefficients is finite if the observations that stay determine it: if it lies in the row space of their
-X. Of the others the direction is known where every way to the limit takes them the same way.
+Observations whose mean goes to 0 (or, for trials, to 1) are predicted without error and drop out of the likelihood. A
+combination of coefficients is finite if the remaining observations determine it, that is, if it lies in the row space
+of their X. The direction of an infinite combination is known if all ways to the limit agree on it.
 """
 
 from __future__ import annotations
@@ -19,30 +19,30 @@ from .._errors import InputError
 from .._inference.separation import separate
 from .prepare import Prepared
 
-# Columns are scaled to unit length before anything is compared with this.
+# Columns are scaled to unit length before comparisons with this tolerance.
 _TOL = 1e-8
 
 
 @dataclass(frozen=True)
 class Limit:
-    """What is left of a separated model.
+    """The remaining part of a separated model.
 
     Attributes
     ----------
     inside
-        The design of the observations and columns that stay.
+        The design of the remaining observations and columns.
     kept
-        ``(n_obs,)`` observations that stay.
+        ``(n_obs,)`` whether the observation remains.
     columns
-        Columns of X that stay.
+        Columns of X that remain.
     ends
-        ``(n_obs,)`` minus or plus infinity, the linear predictor of an observation that drops out; else zero.
+        ``(n_obs,)`` linear predictor of observations that drop out: minus or plus infinity; zero for the others.
     scale
         ``(p,)`` lengths of the columns of X.
     directions
-        ``(p, m)`` orthonormal basis of the directions (of the scaled coefficients) that are not determined.
+        ``(p, m)`` orthonormal basis of the undetermined directions (of the scaled coefficients).
     cone
-        ``(k, m)``: the ways to the limit are the v with ``cone v <= 0``.
+        ``(k, m)`` the ways to the limit are the v with ``cone v <= 0``.
     """
 
     inside: Prepared
@@ -54,7 +54,7 @@ class Limit:
     cone: FloatArray
 
     def at(self, L: FloatArray) -> FloatArray:
-        """``(k,)`` what to add to ``L beta``: zero if it is finite, infinity with its sign, NaN where that is open."""
+        """``(k,)`` value to add to ``L beta``: zero if it is finite, else signed infinity; NaN if the sign is open."""
         scaled = L / self.scale
         length = np.linalg.norm(scaled, axis=1, keepdims=True)
         along = scaled @ self.directions / np.where(length > 0.0, length, 1.0)
@@ -66,7 +66,7 @@ class Limit:
         return out
 
     def note(self, names: Sequence[str], has_trials: bool) -> str:
-        """What the user should know."""
+        """Note for the user."""
         infinite = [name for name, end in zip(names, self.at(np.eye(len(names))), strict=True) if end != 0.0]
         n = int((~self.kept).sum())
         what = "all successes or all failures" if has_trials else "all zero"
@@ -95,23 +95,23 @@ def find_limit(
     has_trials: bool,
     columns: tuple[int, ...] | None = None,
 ) -> Limit | None:
-    """Look for separation in the fixed effects; None if all estimates are finite.
+    """Find separation in the fixed effects; None if all estimates are finite.
 
     Parameters
     ----------
     prepared
         The design.
     y, trials
-        ``(n_obs,)`` counts, or shares of successes and numbers of trials (None: one each).
+        ``(n_obs,)`` counts, or fractions of successes and numbers of trials (None: one each).
     has_trials
-        Whether the response are shares: they can be separated at both ends.
+        Whether the response is a fraction, which can be separated at both ends.
     columns
-        Columns of X that were fitted in the limit; by default they are chosen here.
+        Columns of X to fit in the limit. Default: chosen here.
 
     Raises
     ------
     InputError
-        If no observation is left.
+        If no observation remains.
     """
     scale = np.linalg.norm(prepared.X, axis=0)
     distinct, base = np.unique(prepared.X, axis=0, return_inverse=True)
@@ -121,7 +121,7 @@ def find_limit(
     some = np.bincount(base, y * weight, n_rows) > 0.5
     missing = np.bincount(base, (1.0 - y) * weight, n_rows) > 0.5 if has_trials else np.ones(n_rows, dtype=bool)
     scaled = distinct / scale
-    # toward the limit the predictor of rows without a success falls, that of rows without a failure rises
+    # towards the limit, the predictor of rows without a success falls, and that of rows without a failure rises
     sign = np.where(some, -1.0, 1.0)
     found = separate(sign[:, None] * scaled, some & missing)
     if found is None:
@@ -145,7 +145,7 @@ def find_limit(
 
 
 def _inside(prepared: Prepared, kept: BoolArray, columns: tuple[int, ...]) -> Prepared:
-    """The rows of the observations that stay, and some columns of X."""
+    """The rows of the remaining observations, and some columns of X."""
     rows, row_of = np.unique(prepared.row_of[kept], return_inverse=True)
     blocks = tuple(
         Block(np.ascontiguousarray(b.codes[rows]), b.n_levels, np.ascontiguousarray(b.Z[rows]), b.terms)

@@ -1,4 +1,4 @@
-"""Linear mixed models on a data frame: the function that fits them, and its result."""
+"""Fit linear mixed models to data frames."""
 
 from __future__ import annotations
 
@@ -52,30 +52,30 @@ def lmer(
     Parameters
     ----------
     formula
-        In lme4's syntax: ``"Weight ~ Dose + (1 | Strain)"``, ``(Dose | Strain)`` for correlated intercepts and slopes,
-        ``(Dose || Strain)`` for independent ones, ``(0 + Dose | Strain)`` for slopes alone, ``(1 | a/b)`` for nested
-        and ``(1 | a) + (1 | b)`` for crossed groups.
+        Formula in lme4's syntax: ``"Weight ~ Dose + (1 | Strain)"``, ``(Dose | Strain)`` for correlated intercepts and
+        slopes, ``(Dose || Strain)`` for independent ones, ``(0 + Dose | Strain)`` for slopes only, ``(1 | a/b)`` for
+        nested and ``(1 | a) + (1 | b)`` for crossed groups.
     data
         One row per observation.
     reml
-        Minimise the REML criterion; else the deviance (maximum likelihood).
+        Fit by restricted maximum likelihood; otherwise by maximum likelihood.
     weights
         Positive prior weights: a column of `data`, or one number per row.
     offset
-        Added to the linear predictor: a column, or one number per row; beside ``offset(...)`` in the formula.
+        Added to the linear predictor, in addition to ``offset(...)`` in the formula: a column, or one number per row.
     reference
-        Column -> level that the others are compared with, as R's ``relevel``.
+        Column -> base level, like R's ``relevel``.
     na_action
-        ``"drop"`` rows with missing values (and say so), or ``"raise"`` an error.
+        ``"drop"`` rows with missing values (with a warning), or ``"raise"`` an error.
 
     Returns
     -------
-    The fitted model. A singular fit (a variance of zero, a correlation of one) is an answer, not an error.
+    The fitted model. A singular fit (a variance of zero or a correlation of one) is a valid result, not an error.
 
     Raises
     ------
     FormulaError, DesignError, InputError
-        If the formula, the data or their combination cannot be used; the message says why and what to do.
+        If the formula, the data or their combination cannot be used; the message gives the reason and what to do.
 
     Examples
     --------
@@ -110,9 +110,9 @@ def lmer(
 
 
 def response(values: FloatArray | None, formula: str) -> FloatArray:
-    """One finite number per row that is not the same everywhere."""
+    """The response: one finite number per row, not all equal."""
     if values is None or values.ndim != 1:
-        raise InputError(f"the left side of {formula!r} has several columns; a linear mixed model has one response")
+        raise InputError(f"the left side of {formula!r} has several columns; a linear mixed model needs one response")
     y = np.ascontiguousarray(values, dtype=np.float64)
     if not np.isfinite(y).all():
         bad = int(np.flatnonzero(~np.isfinite(y))[0])

@@ -22,19 +22,19 @@ from .ddf import kenward_roger_parts
 from .fitted import MixedFit
 from .prepare import Prepared, with_response
 
-# Rounding: a residual standard deviation below this share of the response, a sum of squares below this share of that of
-# least squares.
+# Rounding errors: limits for a residual standard deviation relative to the response, and for a sum of squares relative
+# to that of least squares.
 EXACT = 1e-12
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class LmmModel(MixedFit):
-    """Numbers of a fitted Gaussian mixed model: ``y ~ N(X beta + Z b + offset, sigma^2 / weights)``.
+    """Estimates of a fitted Gaussian mixed model: ``y ~ N(X beta + Z b + offset, sigma^2 / weights)``.
 
     Attributes
     ----------
     problem, solution
-        Cross-products and optimum as the engine has them.
+        Cross-products and optimum in the engine's format.
     """
 
     problem: LmmProblem = field(repr=False)
@@ -51,13 +51,13 @@ class LmmModel(MixedFit):
         return len(self.beta) + self.problem.n_theta + 1
 
     def loglik(self, reml: bool | None = None) -> float:
-        """Give the log likelihood at the estimates.
+        """Compute the log likelihood at the estimates.
 
         Parameters
         ----------
         reml
-            The restricted one or not; by default the one that was maximised. A restricted likelihood depends on the
-            coding of X: between models with different fixed effects it compares nothing.
+            Whether to use the restricted likelihood. Default: the one that was maximised. A restricted likelihood
+            depends on the coding of X and cannot compare models with different fixed effects.
 
         Returns
         -------
@@ -68,7 +68,7 @@ class LmmModel(MixedFit):
         return -0.5 * self._criterion(self.reml if reml is None else reml)
 
     def deviance(self) -> float:
-        """``-2 log likelihood`` at the estimates; of a REML fit it is not the smallest one, see :meth:`remlcrit`."""
+        """``-2 log likelihood`` at the estimates; for a REML fit this is not the minimum, see :meth:`remlcrit`."""
         return self._criterion(False)
 
     def remlcrit(self) -> float:
@@ -82,13 +82,13 @@ class LmmModel(MixedFit):
         return self.linear_predictor()
 
     def residuals(self, type: str | None = None, *, scaled: bool = False) -> FloatArray:
-        """Give the residuals.
+        """Compute the residuals.
 
         Parameters
         ----------
         type
-            ``"response"`` (default), ``"pearson"`` (times the root of the weights), ``"deviance"`` or ``"working"``
-            (the same as response).
+            ``"response"`` (default), ``"pearson"`` (times the square root of the weights), ``"deviance"`` or
+            ``"working"`` (the same as response).
         scaled
             Divide by sigma.
 
@@ -130,7 +130,7 @@ class LmmModel(MixedFit):
         Raises
         ------
         InputError
-            If `y` is not one finite number for each row, or the same everywhere.
+            If `y` does not contain one finite number for each row, or if all are equal.
         """
         values = check_response(y, self.prepared.design.kept)
         if np.ptp(values) == 0.0:
@@ -183,7 +183,7 @@ class LmmModel(MixedFit):
         solution: LmmSolution,
         test: pd.DataFrame | None = None,
     ) -> Self:
-        """Bring an optimum to the user's scale."""
+        """Convert an optimum to the user's scale."""
         point = solution.point
         sigma = residual_sd(problem, point, reml)
         relative, modes = _blocks(problem, solution)
@@ -218,14 +218,14 @@ class LmmModel(MixedFit):
 
     @cached_property
     def satterthwaite_parts(self) -> SatterthwaiteParts:
-        """What Satterthwaite's degrees of freedom follow from (computed once)."""
+        """Quantities for Satterthwaite's degrees of freedom (computed once)."""
         solution = self.solution
         with one_blas_thread():
             return satterthwaite_parts(self.problem, solution.theta, solution.point, self.reml, LmmWork(self.problem))
 
     @cached_property
     def kenward_roger_parts(self) -> KenwardRogerParts:
-        """What Kenward and Roger's degrees of freedom follow from (computed once)."""
+        """Quantities for the Kenward-Roger degrees of freedom (computed once)."""
         return kenward_roger_parts(self, self.problem, self.solution.theta)
 
     def _criterion(self, reml: bool) -> float:
@@ -241,8 +241,8 @@ class LmmModel(MixedFit):
 
 def _nothing_left(effects: str, formula: str) -> str:
     return (
-        f"the {effects} effects of {formula!r} explain the response completely: there is nothing left for the residual "
-        "variance. Check whether the response stands on the right side too, and whether each group has several rows"
+        f"the {effects} effects of {formula!r} explain the response completely, so the residual variance would be "
+        "zero. Check whether the response is also on the right side, and whether each group has several rows"
     )
 
 

@@ -1,7 +1,7 @@
 """Likelihood-ratio tests between fitted models.
 
-A restricted likelihood is the likelihood of the residuals from X: with another X it is the likelihood of other data.
-So models with different fixed effects are compared by maximum likelihood only, whatever they were fitted by.
+A restricted likelihood is the likelihood of the data after X has been projected out, so with another X it is the
+likelihood of other data. Models with different fixed effects are therefore always compared by maximum likelihood.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ REFIT_NOTE = "refitting model(s) with ML (instead of REML)"
 
 
 def lrtest(*fits: MixedFit) -> Table:
-    """Likelihood-ratio tests of nested models, smallest first.
+    """Compare nested models by likelihood-ratio tests, smallest first.
 
-    REML fits are refitted by maximum likelihood where the fixed effects differ, and this is said. (R's
-    ``lmtest::lrtest`` compares restricted likelihoods there, a number that changes when a covariate is expressed in
-    other units; the note under the table shows it beside the valid one.)
+    If the fixed effects differ, REML fits are refitted by maximum likelihood, with a note. (R's ``lmtest::lrtest``
+    compares restricted likelihoods in this case, and its result depends on the units of the covariates. The note below
+    the table shows this number next to the valid one.)
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def lrtest(*fits: MixedFit) -> Table:
 def compare(fits: Sequence[MixedFit], *, refit: bool = True) -> Table:
     """The table of ``anova(m0, m1, ...)``."""
     if len(fits) < 2:
-        raise InputError("a likelihood-ratio test compares two models or more; one was given")
+        raise InputError("a likelihood-ratio test needs at least two models, but received one")
     _check_same_data(fits)
     ordered = sorted(fits, key=lambda fit: fit.n_par)
     same_fixed = _same_fixed(ordered)
@@ -70,24 +70,25 @@ def compare(fits: Sequence[MixedFit], *, refit: bool = True) -> Table:
             notes.append(REFIT_NOTE)
         elif not same_fixed:
             raise InputError(
-                "these REML fits have different fixed effects: a restricted likelihood depends on X (its scale, its "
-                "coding), so their ratio tests nothing. Leave refit=True, which compares them by maximum likelihood"
+                "these REML fits have different fixed effects, so their likelihoods belong to different data and "
+                "their ratio depends on the scale and coding of X. Use refit=True (the default), which compares them "
+                "by maximum likelihood"
             )
         elif not all(fit.reml for fit in ordered):
-            raise InputError("some of these models were fitted by REML and some by ML: leave refit=True")
+            raise InputError("some of these models were fitted by REML and others by ML: use refit=True (the default)")
     logliks = np.array([fit.loglik() for fit in used])
     frame = _comparison_frame(used, logliks)
     if refit and not same_fixed and all(fit.reml for fit in ordered):
         for i in range(1, len(ordered)):
             wrong = 2.0 * (ordered[i].loglik() - ordered[i - 1].loglik())
             notes.append(
-                f"m{i} against m{i - 1}: Chisq {frame['Chisq'].iloc[i]:.4f} by ML; the restricted likelihoods would "
-                f"have given {wrong:.4f}, which is no test: it changes with the units of the covariates"
+                f"m{i} against m{i - 1}: Chisq {frame['Chisq'].iloc[i]:.4f} by ML. The restricted likelihoods would "
+                f"give {wrong:.4f}, which is not a valid test because it depends on the units of the covariates"
             )
     if same_fixed and frame["Df"].iloc[1:].notna().any():
         notes.append(
-            "a variance of zero lies on the boundary: the chi-square reference is conservative; see ranova() for the "
-            "mixture and bootstrap_lrt() for a simulated reference"
+            "a variance of zero lies on the boundary, so the chi-squared p-value is conservative; see ranova() for "
+            "the mixture and bootstrap_lrt() for a simulated reference"
         )
     models = "\n".join(f"m{i}: {fit.formula}" for i, fit in enumerate(ordered))
     return Table(frame, f"Models:\n{models}", tuple(notes))
@@ -97,7 +98,7 @@ def _comparison_frame(used: Sequence[MixedFit], logliks: FloatArray) -> pd.DataF
     npar = np.array([fit.n_par for fit in used])
     df = np.diff(npar, prepend=npar[0]).astype(np.float64)
     chisq = np.maximum(2.0 * np.diff(logliks, prepend=logliks[0]), 0.0)
-    # models of the same size are listed without a test
+    # models of equal size are listed without a test
     tested = df > 0.0
     p = stats.chi2.sf(chisq, np.where(tested, df, 1.0))
     return pd.DataFrame(
@@ -126,18 +127,20 @@ def _check_same_data(fits: Sequence[MixedFit]) -> None:
     first = fits[0]
     for fit in fits[1:]:
         if fit.family != first.family:
-            raise InputError(f"the models are of different families, {first.family!r} and {fit.family!r}")
+            raise InputError(f"the models have different families, {first.family!r} and {fit.family!r}")
         if fit.nobs != first.nobs:
             raise InputError(
-                f"the models use {first.nobs} and {fit.nobs} rows, so their likelihoods are of different data; missing "
-                "values in a covariate of one of them? Drop these rows from the data first"
+                f"the models use {first.nobs} and {fit.nobs} rows, so their likelihoods belong to different data. If "
+                "a covariate has missing values, drop these rows from the data first"
             )
         if not np.array_equal(fit.y, first.y):
-            raise InputError("the models have different responses (or rows in another order): nothing can be compared")
+            raise InputError(
+                "the models have different responses (or rows in a different order) and cannot be compared"
+            )
         if not _equal(fit.weights, first.weights) or not np.array_equal(fit.prepared.offset, first.prepared.offset):
-            raise InputError("the models have different weights or offsets: their likelihoods cannot be compared")
+            raise InputError("the models have different weights or offsets and cannot be compared")
         if isinstance(fit, GlmmModel) and isinstance(first, GlmmModel) and fit.n_agq != first.n_agq:
-            raise InputError(f"the models use n_agq={first.n_agq} and n_agq={fit.n_agq}: fit both with the same")
+            raise InputError(f"the models use n_agq={first.n_agq} and n_agq={fit.n_agq}: fit both with the same n_agq")
     ordered = sorted(fits, key=lambda fit: fit.n_par)
     for small, large in zip(ordered[:-1], ordered[1:], strict=True):
         if large.n_par == small.n_par:
@@ -146,8 +149,8 @@ def _check_same_data(fits: Sequence[MixedFit]) -> None:
         rest = X0 - X1 @ np.linalg.lstsq(X1, X0, rcond=None)[0]
         if np.abs(rest).max(initial=0.0) > 1e-7 * max(np.abs(X0).max(initial=0.0), 1e-300):
             raise InputError(
-                f"the fixed effects of {small.formula!r} are no special case of those of {large.formula!r}: a "
-                "likelihood-ratio test compares nested models; compare AIC instead"
+                f"the fixed effects of {small.formula!r} are not a special case of those of {large.formula!r}, but a "
+                "likelihood-ratio test needs nested models; compare AIC instead"
             )
 
 
@@ -156,7 +159,7 @@ def _equal(a: FloatArray | None, b: FloatArray | None) -> bool:
 
 
 def mixture_p(statistic: float, df: int, variances: int = 1) -> float:
-    """Probability of a larger likelihood ratio when a variance of zero (with `df - 1` covariances) is the truth.
+    """Probability of a larger likelihood ratio if a variance (with its `df - 1` covariances) is truly zero.
 
     Parameters
     ----------
@@ -165,8 +168,8 @@ def mixture_p(statistic: float, df: int, variances: int = 1) -> float:
     df
         Difference of the numbers of parameters.
     variances
-        Variances among them. One: the mixture ``1/2 chi2(df - 1) + 1/2 chi2(df)`` of Self and Liang (1987) and Stram
-        and Lee (1994). More: their weights depend on the design, and ``chi2(df)`` is a conservative bound.
+        Number of variances among them. One: the mixture ``1/2 chi2(df - 1) + 1/2 chi2(df)`` of Self and Liang (1987)
+        and Stram and Lee (1994). More: the weights depend on the design, and ``chi2(df)`` is a conservative bound.
     """
     upper = float(stats.chi2.sf(statistic, df))
     if variances > 1:
@@ -176,26 +179,27 @@ def mixture_p(statistic: float, df: int, variances: int = 1) -> float:
 
 
 def ranova(fit: LmmModel) -> Table:
-    """Drop each random effect: a term with slopes loses them one at a time, a term of one column goes altogether.
+    """Test each random effect by dropping it: slopes one at a time, a term with one column as a whole.
 
     Parameters
     ----------
     fit
-        The model; a REML fit is compared by restricted likelihoods, which is right here, since the fixed effects stay.
+        The model. REML fits are compared by restricted likelihoods, which is valid because the fixed effects stay the
+        same.
 
     Returns
     -------
-    As lmerTest's ``ranova``, and ``Pr(mixture)``: the reference that knows that variances are not negative.
+    The columns of lmerTest's ``ranova``, and ``Pr(mixture)``, which accounts for the boundary at zero.
 
     Raises
     ------
     InputError
-        If the model is one of counts or trials.
+        If the model is for counts or trials.
     """
     if not isinstance(fit, LmmModel):
         raise InputError(
-            f"ranova() is given {type(fit).__name__}; it is for models fitted by lmer. For counts and trials compare "
-            "models without the term: anova(small, large), or bootstrap_lrt()"
+            f"ranova() received {type(fit).__name__}; it needs a model fitted by lmer. For counts and trials, "
+            "compare with a model without the term: anova(small, large), or bootstrap_lrt()"
         )
     rows: dict[str, dict[str, float]] = {}
     loglik, n_par = fit.loglik(), fit.n_par
@@ -222,7 +226,7 @@ def ranova(fit: LmmModel) -> Table:
 
 
 def _reductions(term: RandomTerm) -> list[tuple[str | None, str | None]]:
-    """What a term can lose: (name, the smaller term or None)."""
+    """Possible reductions of a term: (name, the smaller term or None)."""
     slopes = [t for t in term.terms if t]
     if not slopes or len(term.terms) == 1:
         return [(None, None)]
@@ -236,7 +240,7 @@ def _reductions(term: RandomTerm) -> list[tuple[str | None, str | None]]:
 
 
 def _without(fit: LmmModel, number: int, smaller: str | None) -> tuple[float, int, int]:
-    """Log likelihood (the kind that was maximised), number of parameters, and variances lost by the reduced model."""
+    """Log likelihood (the maximised kind), number of parameters, and dropped variances of the reduced model."""
     random = fit.prepared.design.random
     lost = random[number].Z.shape[1]
     if smaller is None and len(random) == 1:

@@ -1,4 +1,4 @@
-"""The model's matrices and inner quantities by lme4's names."""
+"""Matrices and other quantities of the model under lme4's names."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .fitted import MixedFit
 
 
 def model_matrix(fit: MixedFit, part: Literal["fixed", "random"] = "fixed") -> Any:
-    """Give X as a frame, or Z as a sparse matrix with the levels of every term side by side.
+    """Get X as a data frame, or Z as a sparse matrix with the levels of all terms side by side.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ def model_matrix(fit: MixedFit, part: Literal["fixed", "random"] = "fixed") -> A
     Raises
     ------
     InputError
-        If `part` is neither.
+        If `part` has another value.
     """
     check_choice("part", part, ("fixed", "random"))
     return fixed_frame(fit) if part == "fixed" else random_matrix(fit)
@@ -93,7 +93,7 @@ QUANTITIES: dict[str, Callable[[Any], Any]] = {
 
 
 def get_me(fit: MixedFit, name: str) -> Any:
-    """Give any inner quantity by lme4's name.
+    """Get any quantity of the model by lme4's name.
 
     Parameters
     ----------

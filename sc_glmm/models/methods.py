@@ -1,4 +1,4 @@
-"""What can be asked of a fitted model: the functions of this room as its methods, each written once."""
+"""The functions of ``sc_glmm.models`` as methods of a fitted model."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .wald import contrast as _contrast
 
 
 class FitMethods(MixedFit):
-    """The functions of this room as methods: ``fit.confint(...)`` is ``confint(fit, ...)``."""
+    """Functions as methods: ``fit.confint(...)`` is ``confint(fit, ...)``."""
 
     summary = _summary
     contrast = _contrast

@@ -1,4 +1,4 @@
-"""Predictions and simulated responses, with all, some or none of the random effects."""
+"""Predict and simulate responses, with all, some or none of the random effects."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ def predict(
     allow_new_levels: bool = False,
     offset: Any = None,
 ) -> pd.Series:
-    """Predict the linear predictor or the mean, for the data or for new ones.
+    """Predict the linear predictor or the mean, for the data or for new data.
 
     Parameters
     ----------
     fit
         The model.
     newdata
-        Columns that the formula uses, without the response; by default the rows that were used.
+        Columns of the formula, without the response. Default: the rows used in the fit.
     re_form
         None: conditional on all random effects; ``"NA"`` (or NaN) or ``"~0"``: fixed effects only (a new, average
         level); a formula such as ``"~ (1 | plate)"``: conditional on these terms.
     type
         ``"link"`` (default, as in lme4) or ``"response"``: means of counts, probabilities.
     allow_new_levels
-        Whether a level that the model does not know gets random effects of zero; else it is an error.
+        Whether to set the random effects of unknown levels to zero; otherwise they raise an error.
     offset
-        For `newdata`, if the model was fitted with an offset beside the formula: one number per row.
+        For `newdata`, if the model was fitted with ``offset=``: a column, or one number per row.
 
     Returns
     -------
@@ -51,16 +51,16 @@ def predict(
     Raises
     ------
     InputError
-        If `newdata` lacks a column, or has levels that the model does not know.
+        If `newdata` lacks a column, or has unknown levels.
     """
     check_choice("type", type, ("link", "response"))
     check_flag("allow_new_levels", allow_new_levels)
     if newdata is not None and not isinstance(newdata, pd.DataFrame):
         raise InputError(
-            f"newdata is {newdata.__class__.__name__}; a data frame with the columns of the formula is needed"
+            f"newdata is {newdata.__class__.__name__}; it must be a data frame with the columns of the formula"
         )
     if newdata is None and offset is not None:
-        raise InputError("offset= is for newdata; the rows of the model have their own offset")
+        raise InputError("offset= is only for newdata; the rows of the model have their own offset")
     design = fit.prepared.design
     chosen = chosen_terms(fit, re_form)
     if newdata is None:
@@ -80,11 +80,11 @@ def predict(
 
 
 def chosen_terms(fit: MixedFit, re_form: str | float | None) -> list[int]:
-    """Numbers of the terms that `re_form` asks for."""
+    """Numbers of the terms in `re_form`."""
     random = fit.prepared.design.random
     if re_form is None:
         return list(range(len(random)))
-    if isinstance(re_form, float) and np.isnan(re_form):  # R's NA as Python has it
+    if isinstance(re_form, float) and np.isnan(re_form):  # R's NA in Python
         return []
     if not isinstance(re_form, str):
         raise InputError(f"re_form={re_form!r}: allowed are None, 'NA' and a formula such as '~ (1 | plate)'")
@@ -101,27 +101,27 @@ def chosen_terms(fit: MixedFit, re_form: str | float | None) -> list[int]:
         same = [i for i, own in enumerate(random) if term_key(own.term) == term_key(term)]
         if not same:
             known = ", ".join(own.label for own in random)
-            raise InputError(f"re_form={re_form!r}: the model has no term {term.label}; it has {known}")
+            raise InputError(f"re_form={re_form!r}: the model has no term {term.label}; its terms are {known}")
         found += same
     return found
 
 
 def new_codes(term: ReTerm, data: pd.DataFrame, allow_new_levels: bool) -> IntArray:
-    """Level of each new row, -1 for one that the model does not know."""
+    """Level of each new row; -1 for unknown levels."""
     columns = term.term.columns
     missing = [name for name in columns if name not in data.columns]
     if missing:
         raise InputError(
-            f"the new data lack {', '.join(map(repr, missing))}, which {term.label} groups by; add it, or predict with "
-            "re_form='NA' (fixed effects only)"
+            f"the new data lack {', '.join(map(repr, missing))}, the grouping of {term.label}: add it, or predict "
+            "with re_form='NA' (fixed effects only)"
         )
     codes = term.codes_at(data)
     if (codes < 0).any() and not allow_new_levels:
         new = data.loc[(codes < 0), list(columns)].drop_duplicates().head(5)
         unknown = ", ".join(":".join(map(str, row)) for row in new.itertuples(index=False))
         raise InputError(
-            f"{term.group!r} has new levels: {unknown}; pass allow_new_levels=True to predict for an average level, or "
-            "re_form='NA'"
+            f"{term.group!r} has new levels: {unknown}; use allow_new_levels=True to predict for an average level, "
+            "or re_form='NA'"
         )
     return codes
 
@@ -133,19 +133,21 @@ def _new_offset(fit: MixedFit, data: pd.DataFrame, offset: Any) -> FloatArray:
         total += inside
     if offset is not None:
         if isinstance(offset, str) and offset not in data.columns:
-            raise InputError(f"offset={offset!r} is not a column of newdata; columns are {list(data.columns)[:12]}")
+            raise InputError(f"offset={offset!r} is not a column of newdata; its columns are {list(data.columns)[:12]}")
         try:
             values = np.asarray(data[offset] if isinstance(offset, str) else offset, dtype=np.float64)
         except (TypeError, ValueError) as error:
-            raise InputError("offset must be numbers, one for each row of newdata") from error
+            raise InputError("offset must contain numbers, one for each row of newdata") from error
         if values.ndim == 0:
             values = np.full(len(data), float(values))
         if values.shape != (len(data),):
-            raise InputError(f"offset has shape {values.shape}; one number for each of the {len(data)} rows is needed")
+            raise InputError(
+                f"offset has shape {values.shape}; it must contain one number for each of the {len(data)} rows"
+            )
         return total + values
     if fit.prepared.offset_arg is not None:
         raise InputError(
-            "the model was fitted with offset=...; pass the offset of the new rows to predict (zeros for a unit of "
+            "the model was fitted with offset=...: pass the offset of the new rows to predict (zeros for a unit of "
             "exposure), or write it into the formula as offset(...)"
         )
     return total
@@ -169,19 +171,19 @@ def simulate(
     seed
         Seed or generator.
     re_form
-        ``"NA"`` (default, as in lme4): random effects are drawn anew; None: they stay at their conditional modes; a
+        ``"NA"`` (default, as in lme4): new random effects are drawn; None: all stay at their conditional modes; a
         formula: those of its terms stay, the others are drawn.
 
     Returns
     -------
-    ``nobs`` x `nsim`, on the index of the data: numbers, counts, or shares of successes.
+    ``nobs`` x `nsim`, on the index of the data: numbers, counts, or fractions of successes.
 
     Raises
     ------
     InputError
-        If `nsim` or `re_form` is not one of what is allowed.
+        If `nsim` or `re_form` has an invalid value.
     """
-    check_count("nsim", nsim, 1, "at least one data set is needed")
+    check_count("nsim", nsim, 1, "use at least one data set")
     rng = random_generator(seed)
     draws = np.column_stack([draw(fit, rng, re_form) for _ in range(nsim)])
     names = [f"sim_{i + 1}" for i in range(nsim)]

@@ -1,4 +1,4 @@
-"""From a formula and a data frame to what a fit needs: the design, its rows, and the terms in lme4's order."""
+"""Prepare a formula and a data frame for a fit: the design, its rows, and the terms in lme4's order."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from .checks import check_choice
 
 @dataclass(frozen=True)
 class TermPlace:
-    """Where a random-effects term stands among the blocks.
+    """Position of a random-effects term in the blocks.
 
     Attributes
     ----------
     name
-        Its grouping factor, numbered where a factor has several terms, as in R: ``"Subject"``, ``"Subject.1"``.
+        Its grouping factor, numbered if the factor has several terms, as in R: ``"Subject"``, ``"Subject.1"``.
     block
         Number of its block.
     columns
@@ -43,7 +43,7 @@ class TermPlace:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A design laid out for a fit.
+    """A design prepared for a fit.
 
     Attributes
     ----------
@@ -58,9 +58,9 @@ class Prepared:
     places
         The terms, in lme4's order: more levels first.
     offset_arg
-        ``(n_obs,)`` the offset given beside the formula, None if there was none.
+        ``(n_obs,)`` offset from the argument; None if there is none.
     offset
-        ``(n_obs,)`` all offsets together.
+        ``(n_obs,)`` sum of all offsets.
     """
 
     design: Design
@@ -82,23 +82,23 @@ def prepare(
     na_action: Literal["drop", "raise"] = "drop",
     split_offset: bool = False,
 ) -> Prepared:
-    """Parse, build the design, compress it to distinct rows.
+    """Parse the formula, build the design, and compress it to distinct rows.
 
     Parameters
     ----------
     formula, data, reference, na_action
-        As :func:`~sc_glmm.models.lmer`.
+        As in :func:`~sc_glmm.models.lmer`.
     offset
-        A column of `data`, or one number per row of it.
+        A column of `data`, or one number per row.
     split_offset
-        Whether observations with different offsets belong to different rows.
+        Whether observations with different offsets are different rows.
     """
     parsed = parse_formula(formula)
     check_formula(parsed)
     if not isinstance(data, pd.DataFrame):
-        raise InputError(f"data is {type(data).__name__}; a pandas DataFrame with one row per observation is needed")
+        raise InputError(f"data is {type(data).__name__}; it must be a pandas DataFrame with one row per observation")
     if reference is not None and not isinstance(reference, Mapping):
-        raise InputError(f"reference={reference!r} must be a dictionary, column -> level: {{'dose': 'low'}}")
+        raise InputError(f"reference={reference!r} must be a dictionary from columns to levels: {{'dose': 'low'}}")
     check_choice("na_action", na_action, ("drop", "raise"))
     design = build_design(
         parsed, data, reference=reference, na_action=na_action, check_replication=False, response=True
@@ -109,7 +109,7 @@ def prepare(
 
 
 def lay_out(design: Design, given: FloatArray | None, *, split_offset: bool = False) -> Prepared:
-    """Compress a design to its distinct rows; `given` is the offset beside the formula, ``(n_obs,)``."""
+    """Compress a design to its distinct rows; `given` ``(n_obs,)`` is the offset from the argument."""
     total = np.zeros(design.n_obs) if design.offset is None else design.offset.copy()
     if given is not None:
         total += given
@@ -129,26 +129,28 @@ def lay_out(design: Design, given: FloatArray | None, *, split_offset: bool = Fa
 
 
 def check_formula(parsed: MixedFormula) -> None:
-    """A response and at least one random effect."""
+    """Check that the formula has a response and at least one random effect."""
     if parsed.response is None:
         raise InputError(f"the formula {parsed.source!r} has no left side: write the response before '~'")
     if not parsed.random:
         raise InputError(
-            f"the formula {parsed.source!r} has no random effect such as (1 | subject), so it is no mixed model: use "
-            "statsmodels (statsmodels.formula.api.ols, or glm with a family)"
+            f"the formula {parsed.source!r} has no random effect such as (1 | subject), so it is not a mixed model: "
+            "use statsmodels (statsmodels.formula.api.ols, or glm with a family)"
         )
 
 
 def per_row(name: str, values: Any, data: pd.DataFrame, design: Design) -> FloatArray:
-    """A column of the data or one number per row of it, on the rows used; finite."""
+    """A column of the data, or one number per row, on the rows used; finite."""
     if isinstance(values, str):
         if values not in data.columns:
-            raise InputError(f"{name}={values!r} is no column of the data; columns are {list(data.columns)[:12]}")
+            raise InputError(
+                f"{name}={values!r} is not a column of the data; its columns are {list(data.columns)[:12]}"
+            )
         values = data[values]
     try:
         numbers = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise InputError(f"{name} must be numbers, and cannot be read as such: {error}") from error
+        raise InputError(f"{name} must contain numbers, but could not be converted: {error}") from error
     if numbers.shape != (len(data),):
         raise InputError(
             f"{name} has shape {numbers.shape}; it must be the name of a column or one number for each of the "
@@ -162,7 +164,7 @@ def per_row(name: str, values: Any, data: pd.DataFrame, design: Design) -> Float
 
 
 def check_sizes(design: Design, *, residual: bool) -> None:
-    """lme4's checks: fewer random effects than observations where there is a residual variance beside them."""
+    """Do the checks of lme4: fewer random effects than observations if there is a residual variance."""
     if not residual:
         return
     for term in design.random:
@@ -177,7 +179,7 @@ def check_sizes(design: Design, *, residual: bool) -> None:
 
 
 def _places(design: Design, groupings: tuple[Grouping, ...]) -> tuple[TermPlace, ...]:
-    """The terms with more levels first; R's sort leaves ties in reverse once it has to reorder at all."""
+    """The terms with more levels first; R's sort reverses ties if it has to reorder at all."""
     sizes = np.array([len(term.levels) for term in design.random])
     order = list(range(len(sizes)))
     if (np.diff(sizes) > 0).any():
@@ -201,7 +203,7 @@ def _places(design: Design, groupings: tuple[Grouping, ...]) -> tuple[TermPlace,
 
 
 def with_response(prepared: Prepared, data: pd.DataFrame, y: FloatArray) -> pd.DataFrame:
-    """Data whose response is `y`, so that models made from them are models of it; an expression cannot be replaced."""
+    """Data with the response `y`, so that models built from them use it; an expression cannot be replaced."""
     name = prepared.design.formula.response_name
     if name is None:
         return data

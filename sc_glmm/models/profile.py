@@ -1,4 +1,4 @@
-"""Profile likelihood: where the deviance, minimised over all other parameters, exceeds its minimum by a cutoff."""
+"""Profile likelihood: find where the deviance, minimised over all other parameters, exceeds its minimum by a cutoff."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .lmm import LmmModel
 from .prepare import Prepared
 from .varcorr import variance_names, variance_values
 
-# A deviance above this is as good as infinite.
+# A deviance above this counts as infinite.
 WALL = 1e10
 
 
@@ -65,9 +65,9 @@ def profile_variances(fit: LmmModel, cutoff: float) -> FloatArray:
 
 
 def column_units(prepared: Prepared, weight: FloatArray) -> FloatArray:
-    """``(n_theta,)`` what a standard deviation of a predictor's size is for each column of Z; 1 for correlations.
+    """``(n_theta,)`` unit of a standard deviation, by column of Z, on the predictor's scale; 1 for correlations.
 
-    In the order of the user's parameters: term by term, column by column. `weight` is ``(n_rows,)``.
+    In the user's order: term by term, column by column. `weight` is ``(n_rows,)``.
     """
     units: list[float] = []
     for place in prepared.places:
@@ -79,14 +79,14 @@ def column_units(prepared: Prepared, weight: FloatArray) -> FloatArray:
 
 
 def parameter_units(fit: LmmModel) -> FloatArray:
-    """Units in which standard deviations and sigma are numbers near one, whatever those of response and covariates."""
+    """Units in which standard deviations and sigma are of order one, whatever the units of response and covariates."""
     columns = column_units(fit.prepared, fit.problem.weight)
     is_sd = np.array([not name.startswith("cor_") for name in variance_names(fit)[:-1]])
     return np.append(np.where(is_sd, columns * fit.sigma, 1.0), fit.sigma)
 
 
 def engine_places(prepared: Prepared, arrow: Arrow, order: Sequence[int]) -> tuple[list[int], list[int]]:
-    """Place of each theta of the user (term by term, column by column) among the engine's, and columns of each term."""
+    """Engine positions of the thetas in the user's order (term by term, column by column); columns per term."""
     places: list[int] = []
     sizes: list[int] = []
     for term in prepared.places:
@@ -102,7 +102,7 @@ def engine_places(prepared: Prepared, arrow: Arrow, order: Sequence[int]) -> tup
 def factor_entries(values: FloatArray, sizes: Sequence[int]) -> FloatArray | None:
     """Lower triangles of Lambda, term by term and column by column, from standard deviations and correlations.
 
-    None where the correlations are impossible.
+    None if the correlations are impossible.
     """
     out = np.empty(len(values))
     start = 0
@@ -134,7 +134,7 @@ class VarianceDeviance:
         self.engine, self.sizes = engine_places(fit.prepared, fit.problem.arrow, fit.problem.scaling.order)
 
     def theta(self, psi: FloatArray) -> FloatArray | None:
-        """The engine's theta; None where the correlations are impossible."""
+        """The engine's theta; None if the correlations are impossible."""
         entries = factor_entries(psi[:-1] * self.columns, self.sizes)
         if entries is None:
             return None
@@ -165,7 +165,7 @@ class VarianceDeviance:
             h = 1e-6 * max(abs(psi[j]), 1e-2)
             high, low = self._moved(psi, j, h), self._moved(psi, j, -h)
             width = h * ((high is not None) + (low is not None))
-            # one side only at the end of the range
+            # one-sided at the end of the range
             change = (theta if high is None else high) - (theta if low is None else low)
             grad[j] = in_theta @ change / width if width > 0.0 else 0.0
         grad[-1] += self.sigma * (-2.0 * point.r2 / sigma**3 + 2.0 * n / sigma)
@@ -173,14 +173,14 @@ class VarianceDeviance:
 
 
 def profile_fixed(fit: LmmModel, cutoff: float) -> FloatArray:
-    """``(p, 2)`` bounds of the fixed effects of an ML fit: each is held by moving it to the offset."""
+    """``(p, 2)`` bounds of the fixed effects of an ML fit: each is fixed by moving it into the offset."""
     prepared = fit.prepared
     unit = fit.problem.unit
     minimum = 2.0 * fit.solution.point.value
     out = np.empty((len(fit.beta), 2))
     se = np.sqrt(np.diagonal(fit.cov_beta))
     for j in range(len(fit.beta)):
-        # what is followed is the distance from the estimate, in standard errors
+        # the profile is a function of the distance from the estimate, in standard errors
         column = prepared.design.fixed.X[:, j] * (se[j] / unit)
         X = np.ascontiguousarray(np.delete(prepared.X, j, axis=1))
         rest = (fit.y - prepared.offset - prepared.design.fixed.X @ fit.beta) / unit
@@ -200,9 +200,9 @@ def profile_fixed(fit: LmmModel, cutoff: float) -> FloatArray:
 def find_bounds(
     above: Callable[[float], float], best: float, scale: float, lower: float, upper: float, relative: float = 1e-7
 ) -> tuple[float, float]:
-    """Where `above` changes sign on both sides of `best`; the end of the range if it does not.
+    """Find where `above` changes sign on both sides of `best`, or the end of the range.
 
-    `relative` is the accuracy of the place, as a share of `scale`.
+    `relative` is the accuracy of the position, relative to `scale`.
     """
     ends = []
     for sign, limit in ((-1.0, lower), (1.0, upper)):
@@ -220,7 +220,7 @@ def find_bounds(
 
 
 def _semidefinite_cholesky(R: FloatArray) -> FloatArray | None:
-    """Lower factor of a correlation matrix that may be singular; None if it is none."""
+    """Lower factor of a correlation matrix that may be singular; None if the matrix is not valid."""
     k = len(R)
     out = np.zeros((k, k))
     for j in range(k):

@@ -1,6 +1,6 @@
 """Profile likelihood of all parameters of a GLMM.
 
-One is held, and the deviance (Laplace or quadrature) minimised over the others with its exact gradient.
+One parameter is fixed, and the deviance (Laplace or quadrature) is minimised over the others with its exact gradient.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from .glmm import GlmmModel, build_counts, maximise
 from .profile import WALL, column_units, engine_places, factor_entries, find_bounds
 from .varcorr import variance_names, variance_values
 
-# Predictors this far out are infinite.
+# Predictors beyond this count as infinite.
 _FAR = 1e6
 
 
 class GlmmDeviance:
     """The deviance as a function of standard deviations, correlations, fixed effects and log dispersion.
 
-    Standard deviations are those of columns of Z with unit root mean square, fixed effects those of the engine's X.
+    Standard deviations refer to columns of Z with unit root mean square, fixed effects to the engine's X.
     """
 
     def __init__(self, fit: GlmmModel) -> None:
@@ -47,7 +47,7 @@ class GlmmDeviance:
         self.counts = stats.gene(0, self.nodes)
 
     def theta(self, variances: FloatArray) -> FloatArray | None:
-        """The engine's theta; None where the correlations are impossible."""
+        """The engine's theta; None if the correlations are impossible."""
         entries = factor_entries(variances * self.columns, self.sizes)
         if entries is None:
             return None
@@ -79,7 +79,7 @@ class GlmmDeviance:
                 moved = psi[:k].copy()
                 moved[j] += sign * h
                 ends.append(self.theta(moved))
-            # one side only at the end of the range
+            # one-sided at the end of the range
             width = h * sum(end is not None for end in ends)
             high, low = (theta if end is None else end for end in ends)
             grad[j] = slope[p : p + k] @ (high - low) / width if width > 0.0 else 0.0
@@ -89,7 +89,7 @@ class GlmmDeviance:
 def profile_glmm(fit: GlmmModel, cutoff: float) -> FloatArray:
     """``(n_variances + p, 2)`` bounds of standard deviations, correlations and fixed effects of an ML fit.
 
-    What is infinite in a separated model has one bound; all else is profiled in the limit.
+    Infinite coefficients of a separated model have one bound; all others are profiled in the limit.
     """
     if fit.limit is not None:
         infinite = fit.infinite(np.eye(len(fit.beta)))
@@ -124,7 +124,8 @@ def profile_glmm(fit: GlmmModel, cutoff: float) -> FloatArray:
     for i in range(k + p):
         along, across = np.eye(len(best))[i], np.diag(step)
         if i >= k:
-            # the engine's coefficients along which beta_j changes by one standard error, and those that leave it
+            # the direction of the engine's coefficients that changes beta_j by one standard error, and those that do
+            # not change it
             along, across = np.zeros(len(best)), np.diag(step)
             row = inverse[i - k]
             se = float(np.sqrt(fit.cov_beta[i - k, i - k]))
@@ -205,9 +206,9 @@ def in_limit(fit: GlmmModel) -> GlmmModel:
 
 
 def _one_bound(fit: GlmmModel, j: int, end: float, cutoff: float) -> tuple[float, float]:
-    """The interval of a coefficient whose estimate is infinite: where the likelihood has fallen by the cutoff.
+    """The interval of a coefficient with an infinite estimate: where the likelihood has fallen by the cutoff.
 
-    The coefficient is held by the offset, and the rest fitted, in its own limit if it has one.
+    The coefficient is fixed by the offset, and the rest is fitted, in its own limit if it is separated too.
     """
     if np.isnan(end):
         return -np.inf, np.inf
@@ -220,11 +221,11 @@ def _one_bound(fit: GlmmModel, j: int, end: float, cutoff: float) -> tuple[float
         held = replace(prepared, X=X, offset=prepared.offset + value * unit * column[prepared.row_of])
         try:
             fits, _ = maximise(held, fit.y, fit.weights, FAMILIES[fit.family], fit.n_agq, False, full=False)
-        except InputError:  # so far out that no start leads to finite values
+        except InputError:  # so far from the estimate that no start gives finite values
             return WALL
         return -2.0 * float(fits.loglik[0]) - minimum - cutoff
 
-    # from zero toward infinity until inside, and away from it until outside
+    # from zero towards infinity until inside, and back until outside
     inside, step = 0.0, 1.0
     while above(inside) > 0.0:
         inside, step = inside + np.sign(end) * step, 2.0 * step

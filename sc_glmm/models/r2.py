@@ -1,4 +1,4 @@
-"""How much of the variation a model explains: R squared and the intra-class correlation.
+"""Explained variance of a model: R squared and the intra-class correlation.
 
 Nakagawa, Johnson and Schielzeth (2017), J. R. Soc. Interface 14:20170213, with random slopes by Johnson (2014), Methods
 Ecol. Evol. 5:944.
@@ -31,7 +31,8 @@ class VarianceParts:
     random
         Term -> mean over the observations of ``z' Sigma z``.
     residual
-        What is left: the residual variance, or that of the distribution with effects of single observations.
+        The remaining variance: the residual variance, or that of the distribution and of effects of single
+        observations.
     """
 
     fixed: float
@@ -40,20 +41,20 @@ class VarianceParts:
 
     @property
     def between(self) -> float:
-        """Of all random terms together."""
+        """Variance of all random terms together."""
         return sum(self.random.values())
 
     @property
     def total(self) -> float:
-        """Of everything."""
+        """Total variance."""
         return self.fixed + self.between + self.residual
 
 
 def r2(fit: MixedFit, *, method: Literal["lognormal", "trigamma", "delta"] = "lognormal") -> pd.Series:
-    """Compute the share of the variance that the model explains (Nakagawa and others 2017).
+    """Compute the fraction of the variance that the model explains (Nakagawa and others 2017).
 
-    With the variances of the fixed part (``V_f``), of the random effects (``V_r``) and the rest (``V_e``), all on the
-    scale of the linear predictor::
+    With the variances of the fixed effects (``V_f``), of the random effects (``V_r``) and the rest (``V_e``), all on
+    the scale of the linear predictor::
 
         marginal = V_f / (V_f + V_r + V_e)      conditional = (V_f + V_r) / (V_f + V_r + V_e)
 
@@ -66,8 +67,8 @@ def r2(fit: MixedFit, *, method: Literal["lognormal", "trigamma", "delta"] = "lo
     fit
         The model.
     method
-        Counts: ``"lognormal"`` (default, as R's performance), ``"trigamma"`` or ``"delta"``. Trials: ``"delta"`` is
-        ``1 / (m (1 - m))`` instead of ``pi^2 / 3``. Without effect for measurements.
+        Counts: ``"lognormal"`` (default, as in R's performance), ``"trigamma"`` or ``"delta"``. Trials: ``"delta"`` is
+        ``1 / (m (1 - m))`` instead of ``pi^2 / 3``. No effect for measurements.
 
     Returns
     -------
@@ -76,7 +77,7 @@ def r2(fit: MixedFit, *, method: Literal["lognormal", "trigamma", "delta"] = "lo
     Raises
     ------
     InputError
-        If the model is separated: its fixed part has no finite variance.
+        If the model is separated, because its fixed effects have no finite variance.
 
     Examples
     --------
@@ -97,7 +98,7 @@ def r2(fit: MixedFit, *, method: Literal["lognormal", "trigamma", "delta"] = "lo
 
 
 def icc(fit: MixedFit, *, method: Literal["lognormal", "trigamma", "delta"] = "lognormal") -> pd.DataFrame:
-    """Compute the intra-class correlation: the share of the variance between groups (Nakagawa and others 2017).
+    """Compute the intra-class correlation: the fraction of the variance between groups (Nakagawa and others 2017).
 
     With the variances of :func:`r2`: ``adjusted = V_r / (V_r + V_e)``, given the fixed effects, and
     ``unadjusted = V_r / (V_f + V_r + V_e)``.
@@ -107,11 +108,11 @@ def icc(fit: MixedFit, *, method: Literal["lognormal", "trigamma", "delta"] = "l
     fit
         The model.
     method
-        As for :func:`r2`.
+        As in :func:`r2`.
 
     Returns
     -------
-    One row per random term, and ``"all"`` of them together; columns ``adjusted`` and ``unadjusted``.
+    One row per random term, and one for all together (``"all"``); columns ``adjusted`` and ``unadjusted``.
 
     Raises
     ------
@@ -128,12 +129,13 @@ def icc(fit: MixedFit, *, method: Literal["lognormal", "trigamma", "delta"] = "l
 
 
 def variance_parts(fit: MixedFit, method: str, function: str) -> VarianceParts:
-    """Split the variance of the linear predictor; the offset is no part of it."""
+    """Split the variance of the linear predictor, without the offset."""
     check_fit(fit, function)
     check_choice("method", method, METHODS)
     if fit.limit is not None:
         raise InputError(
-            f"{function}() needs finite estimates, and the model is separated: its fixed part has no variance"
+            f"{function}() needs finite estimates, but the model is separated and the variance of its fixed effects "
+            "is infinite"
         )
     random, single = _random_variances(fit)
     residual = sum(single.values()) + _distribution_variance(fit, method)
@@ -142,7 +144,7 @@ def variance_parts(fit: MixedFit, method: str, function: str) -> VarianceParts:
 
 
 def _random_variances(fit: MixedFit) -> tuple[dict[str, float], dict[str, float]]:
-    """Mean variance of each term; those whose levels are single observations apart."""
+    """Mean variance of each term; terms with one level per observation are separate."""
     design = fit.prepared.design
     shared: dict[str, float] = {}
     single: dict[str, float] = {}
@@ -165,7 +167,7 @@ def _distribution_variance(fit: MixedFit, method: str) -> float:
 
 
 def _null_mean(fit: MixedFit) -> float:
-    """Mean of the response in the model with the same random effects and an intercept alone.
+    """Mean of the response in the model with the same random effects and only an intercept.
 
     For counts ``exp(eta + V_r / 2)``, averaged over the offsets; for trials the inverse logit of the intercept.
     """

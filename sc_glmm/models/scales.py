@@ -1,4 +1,4 @@
-"""Means on the scales of predictor and response: links, variances, deviance, and transformed responses.
+"""Links, variances, deviances and transformed responses.
 
 The engine has its own kernels; these functions are for fitted values.
 """
@@ -30,7 +30,7 @@ def inverse_link(family: str, eta: FloatArray) -> FloatArray:
 
 
 def slope_of_mean(family: str, mu: FloatArray) -> FloatArray:
-    """Derivative of the mean in the linear predictor."""
+    """Derivative of the mean with respect to the linear predictor."""
     if family == "gaussian":
         return np.ones_like(mu)
     return mu * (1.0 - mu) if family == "binomial" else mu
@@ -46,7 +46,7 @@ def variance_of_mean(family: str, mu: FloatArray, dispersion: float) -> FloatArr
 def weight_of_row(
     family: str, y: FloatArray, mu: FloatArray, weights: FloatArray | None, dispersion: float
 ) -> FloatArray:
-    """Minus the second derivative of the log likelihood of each observation in its linear predictor."""
+    """Negative second derivative of each observation's log likelihood with respect to its linear predictor."""
     w = 1.0 if weights is None else weights
     if family == "nb":
         return w * mu * (1.0 + dispersion * y) / (1.0 + dispersion * mu) ** 2
@@ -56,7 +56,7 @@ def weight_of_row(
 def deviance_parts(
     family: str, y: FloatArray, mu: FloatArray, weights: FloatArray | None, dispersion: float
 ) -> FloatArray:
-    """Twice the log likelihood that a perfect fit would gain, per observation."""
+    """Twice the gain in log likelihood of a perfect fit, per observation."""
     w = 1.0 if weights is None else weights
     if family == "binomial":
         out = xlogy(y, y) - xlogy(y, mu) + xlogy(1.0 - y, 1.0 - y) - xlogy(1.0 - y, 1.0 - mu)
@@ -71,20 +71,20 @@ def deviance_parts(
 
 @dataclass(frozen=True)
 class Scale:
-    """What the linear predictor measures.
+    """Scale of the linear predictor.
 
     Attributes
     ----------
     name
-        ``"log"``, ``"logit"``, ``"sqrt"``; empty if it is the response itself.
+        ``"log"``, ``"logit"``, ``"sqrt"``; empty for the response itself.
     inverse, slope
-        The response at a predictor, and its derivative there.
+        The response as a function of the predictor, and its derivative.
     base
-        A difference d on the scale is a ratio ``base ** d`` of responses; None if it is none.
+        A difference d on the scale is a ratio ``base ** d`` of responses; None if it is not a ratio.
     ratio
-        What this ratio is called.
+        Name of this ratio.
     shift
-        Number that was added to the response before it was transformed.
+        Number added to the response before the transformation.
     """
 
     name: str
@@ -103,7 +103,7 @@ IDENTITY = Scale("", lambda x: x, np.ones_like)
 _LOGIT = Scale("logit", expit, lambda x: expit(x) * expit(-x), np.e, "odds_ratio")
 _LOG = Scale("log", np.exp, np.exp, np.e, "ratio")
 
-# A square root is never negative, so neither are the ends of its intervals.
+# A square root is never negative, so the limits of its intervals are not negative either.
 _TRANSFORMS = {
     "log": _LOG,
     "log2": Scale("log2", *_power(2.0), "ratio"),
@@ -119,7 +119,7 @@ _LINKS = {"identity": IDENTITY, "log": _LOG, "logit": _LOGIT}
 
 
 def scale_of(family: str, response: Atom | None) -> Scale | None:
-    """The scale of a model; None where the response is an expression whose inverse is not known."""
+    """The scale of a model; None if the response is an expression with an unknown inverse."""
     link = _LINKS[LINKS[family]]
     tree = response.tree if response is not None else None
     while isinstance(tree, ast.Call) and dotted(tree.func) == "I":

@@ -1,4 +1,4 @@
-"""The summary of a fit: one record with all its numbers, laid out as text and as HTML in R's order."""
+"""Summary of a fit: all its numbers in one record, printed as text and as HTML in R's order."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ from .table import (
 from .varcorr import TermVariance, term_variances
 from .wald import METHODS, ddf_method, single_tests
 
-# What a summary shows of a gene's tests in its run.
+# Columns of a gene's tests in a summary.
 _TEST_COLUMNS = ("coef", "se", "df", "p_value", "adj_p_value", "log_fc", "ci_low", "ci_high")
-_TEST_TITLE = "Tests of the run, which use what all genes say (report these; the rest is this gene's own fit):"
+_TEST_TITLE = "Tests of the run, based on all genes (report these; the rest is the fit of this gene only):"
 FAMILY_WORDS = {"poisson": "poisson", "binomial": "binomial", "nb": "negative binomial"}
 
 
 @dataclass(frozen=True, eq=False)
 class Summary:
-    """Everything that a summary shows.
+    """All numbers of a summary.
 
     Attributes
     ----------
     title
-        What was fitted, and how.
+        Type of model and method.
     family
-        Family and link, empty for a linear model.
+        Family and link; empty for a linear model.
     formula
-        As written.
+        Formula as written.
     criteria
         ``{"REML criterion at convergence": value}``, or AIC, BIC, logLik, deviance and df.resid.
     residuals
@@ -54,15 +54,15 @@ class Summary:
     sigma
         Residual standard deviation, NaN for counts and trials.
     nobs, ngrps
-        Observations; levels of each grouping factor.
+        Number of observations; number of levels of each grouping factor.
     fixed
         ``estimate, se, df, stat, p_value`` by name; no `df` for z tests.
     test
-        For a gene of a run: its tests there, one row per contrast; else None.
+        For a gene of a run: its tests, one row per contrast; otherwise None.
     correlation
         ``(p, p)`` of the fixed effects.
     notes
-        On singularity and convergence.
+        Notes on singularity and convergence.
     """
 
     title: str
@@ -174,8 +174,8 @@ def _notes(fit: MixedFit) -> tuple[str, ...]:
         notes.append(fit.limit.note(fit.names, fit.family == "binomial"))
     if fit.is_singular():
         notes.append(
-            "boundary (singular) fit: a variance is zero or a correlation is one (see is_singular); the fit is valid, "
-            "and the data say nothing about that variance being larger"
+            "boundary (singular) fit: a variance is zero or a correlation is one (see is_singular). The fit is "
+            "valid; the data give no evidence that this variance is above zero"
         )
     if not fit.converged:
         notes.append(_why_not_converged(fit))
@@ -189,13 +189,14 @@ def _why_not_converged(fit: MixedFit) -> str:
             by_level = pd.Series(fit.y).groupby(codes)
             if ((by_level.max() == 0.0) | (by_level.min() == 1.0)).all():
                 return (
-                    f"not converged: every level of {place.name} has successes only or failures only, so the variance "
-                    "between levels has no finite estimate; use a coarser grouping factor, or summarise each level"
+                    f"not converged: every level of {place.name} has only successes or only failures, so the "
+                    "variance between levels has no finite estimate; use a coarser grouping factor, or summarise "
+                    "each level"
                 )
     if fit.decrement < ACCEPTED:
         return (
-            "not converged: the Hessian is not positive definite at the end, so some parameters cannot be told apart; "
-            "simplify the random effects"
+            "not converged: the Hessian is not positive definite at the end, so some parameters cannot be "
+            "identified; simplify the random effects"
         )
     return (
         f"not converged: Newton decrement {fit.decrement:.2g} at the end (accepted below {ACCEPTED:g}); centre and "
@@ -203,11 +204,11 @@ def _why_not_converged(fit: MixedFit) -> str:
     )
 
 
-# --- the same cells, laid out in two ways
+# --- the same cells in two formats
 
 Cells = list[list[str]]
 
-# R stops printing correlations where there are more columns than this.
+# With more columns than this, R does not print correlations.
 MAX_CORRELATED = 20
 LEGEND = "Signif. codes:  0 '***' 0.001 '**' 0.01 '*' 0.05 '.' 0.1 ' ' 1"
 
@@ -284,7 +285,7 @@ def groups_line(summary: Summary) -> str:
 
 
 def summary_text(summary: Summary) -> str:
-    """As R prints it."""
+    """Text in R's format."""
     lines = [summary.title]
     if summary.family:
         lines.append(f" Family: {summary.family}")

@@ -1,4 +1,4 @@
-"""Tables: text in a terminal, HTML in a notebook, a data frame for everything else; numbers as R prints them."""
+"""Tables as text in a terminal, HTML in a notebook, or a data frame, with numbers in R's format."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Table:
     table
         The numbers.
     title
-        Lines above it.
+        Lines above the table.
     notes
-        Lines below it.
+        Lines below the table.
     """
 
     table: pd.DataFrame
@@ -42,7 +42,7 @@ class Table:
 
 
 def frame_text(frame: pd.DataFrame) -> str:
-    """The frame in fixed columns: text to the left, numbers to the right, probabilities and counts in their own way."""
+    """The data frame in aligned columns: text on the left, numbers on the right, p-values in their own format."""
     cells = [[""] + [str(c) for c in frame.columns]]
     formatted = {c: column_text(str(c), frame[c]) for c in frame.columns}
     for i, name in enumerate(frame.index):
@@ -52,7 +52,7 @@ def frame_text(frame: pd.DataFrame) -> str:
 
 
 def frame_html(frame: pd.DataFrame) -> str:
-    """The same as an HTML table."""
+    """The data frame as an HTML table."""
     formatted = {c: column_text(str(c), frame[c]) for c in frame.columns}
     head = "".join(f"<th>{html.escape(str(c))}</th>" for c in frame.columns)
     rows = []
@@ -63,7 +63,7 @@ def frame_html(frame: pd.DataFrame) -> str:
 
 
 def aligned(cells: list[list[str]], left: list[bool]) -> str:
-    """Lines of columns as wide as their widest cell."""
+    """Lines with columns as wide as their widest cell."""
     widths = [max(len(row[j]) for row in cells) for j in range(len(cells[0]))]
     lines = []
     for row in cells:
@@ -84,14 +84,14 @@ def column_text(name: str, values: pd.Series) -> list[str]:
 
 
 def p_text(p: float) -> str:
-    """A probability as R prints it."""
+    """A p-value in R's format."""
     if p < 2.2e-16:
         return "<2e-16"
     return f"{p:.3g}" if p < 1e-4 else f"{p:.4f}"
 
 
 def number_text(values: list[float], digits: int = 5) -> list[str]:
-    """Numbers of a column with common decimals, so that the smallest shows `digits` significant ones (at most six)."""
+    """Numbers of a column with equal decimals, so that the smallest shows `digits` significant digits (at most six)."""
     finite = [abs(v) for v in values if np.isfinite(v) and v != 0.0]
     decimals = 0
     if finite and not all(v == round(v) for v in values if np.isfinite(v)):
@@ -101,11 +101,11 @@ def number_text(values: list[float], digits: int = 5) -> list[str]:
     return ["" if np.isnan(v) else f"{v:.{decimals}f}" if abs(v) < 1e9 else f"{v:.4g}" for v in values]
 
 
-# --- as R's summaries print numbers: as many decimals as a column needs for its significant digits
+# --- number formats of R's summaries: as many decimals as a column needs for its significant digits
 
 
 def needed_decimals(value: float, digits: int) -> int:
-    """Decimals that `value` needs to show `digits` significant digits, trailing zeros dropped."""
+    """Number of decimals that `value` needs for `digits` significant digits, without trailing zeros."""
     if value == 0.0 or not np.isfinite(value):
         return 0
     mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
@@ -114,7 +114,7 @@ def needed_decimals(value: float, digits: int) -> int:
 
 
 def format_column(values: Sequence[float], digits: int = 4) -> list[str]:
-    """R's ``format(values, digits)``: common decimals; scientific where that is much shorter; empty for NaN."""
+    """R's ``format(values, digits)``: equal decimals; scientific if that is much shorter; empty for NaN."""
     finite = [v for v in values if np.isfinite(v)]
     decimals = max((needed_decimals(v, digits) for v in finite), default=0)
     width = max((len(f"{v:.{decimals}f}") for v in finite), default=0)
@@ -124,7 +124,7 @@ def format_column(values: Sequence[float], digits: int = 4) -> list[str]:
 
 
 def format_together(columns: Sequence[Sequence[float]], digits: int = 4) -> list[list[str]]:
-    """Estimates, standard errors (and df) with common decimals, as R's ``printCoefmat``."""
+    """Estimates, standard errors (and df) with equal decimals, as in R's ``printCoefmat``."""
     values = [v for column in columns for v in column]
     sizes = [abs(v) for v in values if np.isfinite(v) and v != 0.0]
     if not sizes:
@@ -136,12 +136,12 @@ def format_together(columns: Sequence[Sequence[float]], digits: int = 4) -> list
 
 
 def format_test(values: Sequence[float], digits: int = 4) -> list[str]:
-    """Test statistics: three decimals at most, and common ones."""
+    """Test statistics with equal decimals, at most three."""
     return format_column([float(np.round(v, max(1, min(5, digits - 1)))) for v in values], digits)
 
 
 def format_p(values: Sequence[float], digits: int = 3) -> list[str]:
-    """Probabilities: fixed from 0.0001 on, scientific below, and nothing smaller than the precision of numbers."""
+    """P-values: fixed notation from 0.0001 on, scientific below, with the precision of doubles as lower limit."""
     eps = float(np.finfo(float).eps)
     fixed = [v for v in values if np.isfinite(v) and v >= 1e-4]
     decimals = max((needed_decimals(v, digits) for v in fixed), default=0)
@@ -159,7 +159,7 @@ def format_p(values: Sequence[float], digits: int = 3) -> list[str]:
 
 
 def stars(p: float) -> str:
-    """R's marks of significance."""
+    """R's significance stars."""
     for bound, mark in ((0.001, "***"), (0.01, "**"), (0.05, "*"), (0.1, ".")):
         if p < bound:
             return mark
@@ -167,7 +167,7 @@ def stars(p: float) -> str:
 
 
 def abbreviate(name: str, length: int = 6) -> str:
-    """A name shortened as R does: lower-case vowels go first, then lower-case letters, from the end."""
+    """A name abbreviated as in R: remove lower-case vowels first, then lower-case letters, from the end."""
     chars = list(name)
     for droppable in ("aeiou", "abcdefghijklmnopqrstuvwxyz"):
         i = len(chars) - 1

@@ -1,4 +1,4 @@
-"""The model as tidy frames, in the spirit of broom.mixed: parameters, one row for the model, data with residuals."""
+"""Tidy data frames in the style of broom.mixed: parameters, one row per model, data with residuals."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from .wald import single_tests
 
 
 def tidy(fit: MixedFit, *, ddf: str | None = None, conf_level: float | None = None) -> pd.DataFrame:
-    """One row per parameter.
+    """Get one row per parameter.
 
     Parameters
     ----------
     fit
         The model.
     ddf
-        Degrees of freedom of the fixed effects, see :func:`~sc_glmm.models.wald.contrast`.
+        Degrees of freedom of the fixed effects; see :func:`~sc_glmm.models.wald.contrast`.
     conf_level
-        Also Wald intervals of this level for the fixed effects.
+        Level of additional Wald intervals for the fixed effects.
 
     Returns
     -------
@@ -33,7 +33,7 @@ def tidy(fit: MixedFit, *, ddf: str | None = None, conf_level: float | None = No
     Raises
     ------
     InputError
-        If an option is not one of its values.
+        If an option has an invalid value.
     """
     fixed = single_tests(fit, np.eye(len(fit.beta)), ddf)
     fixed.insert(0, "effect", "fixed")
@@ -56,7 +56,7 @@ def tidy(fit: MixedFit, *, ddf: str | None = None, conf_level: float | None = No
 
 
 def glance(fit: MixedFit) -> pd.DataFrame:
-    """One row: ``nobs, sigma, loglik, aic, bic, criterion, df_resid, converged, singular``."""
+    """Get one row: ``nobs, sigma, loglik, aic, bic, criterion, df_resid, converged, singular``."""
     return pd.DataFrame(
         [
             {
@@ -75,7 +75,7 @@ def glance(fit: MixedFit) -> pd.DataFrame:
 
 
 def augment(fit: MixedFit) -> pd.DataFrame:
-    """The rows used, with ``fitted`` (conditional mean), ``fixed`` (without random effects) and ``resid``."""
+    """Get the rows used, with ``fitted`` (conditional mean), ``fixed`` (without random effects) and ``resid``."""
     out = fit.data.loc[fit.prepared.design.kept].copy()
     out["fitted"] = fit.fitted()
     out["fixed"] = predict(fit, re_form="NA", type="response").to_numpy()

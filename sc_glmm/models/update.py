@@ -1,4 +1,4 @@
-"""``update(fit, ". ~ . - x")``: a formula in which dots stand for what was there.
+"""``update(fit, ". ~ . - x")``: change a formula, in which dots stand for the old parts.
 
 Terms are compared as sets of factors, never as text: `a b` and `ab`, or a column called `a:b` and the interaction of a
 and b, are different terms.
@@ -18,12 +18,12 @@ from .._errors import InputError, ScGlmmWarning
 from .._formula import MixedFormula, RandomTerm, Term, parse_formula, term_text
 from .fitted import MixedFit
 
-# A dot that stands alone, in or outside of brackets; text in backticks is skipped.
+# A single dot, inside or outside of brackets; text in backticks is skipped.
 _DOT = re.compile(r"`[^`]*`|(?<![\w.)\]])\.(?![\w.])")
 
 
 def update(fit: MixedFit, formula: str | None = None, **changes: Any) -> Any:
-    """Fit again with a changed formula, data or options; dots in the formula stand for what was there.
+    """Fit again with a changed formula, data or options; dots in the formula stand for the old parts.
 
     Parameters
     ----------
@@ -41,27 +41,27 @@ def update(fit: MixedFit, formula: str | None = None, **changes: Any) -> Any:
     Raises
     ------
     InputError
-        If the formula or an option cannot be read, or the new model cannot be fitted.
+        If the formula or an option is invalid, or if the new model cannot be fitted.
     """
     make = fit.fitter
     allowed = set(inspect.signature(make).parameters) - {"formula"}
     unknown = sorted(set(changes) - allowed)
     if unknown:
-        raise InputError(f"update: {', '.join(unknown)} is no option; there are {', '.join(sorted(allowed))}")
+        raise InputError(f"update: {', '.join(unknown)} is not an option; allowed are {', '.join(sorted(allowed))}")
     if "data" not in changes:
         _check_response(fit)
     data = changes.pop("data", fit.data)
     new = fit.formula if formula is None else new_formula(fit.prepared.design.formula, formula)
     options = {**fit.options, **changes}
     if "reference" not in changes and fit.options.get("reference"):
-        # a factor that is gone needs no base level
+        # a factor that was dropped needs no base level
         there = _columns(new)
         options["reference"] = {name: level for name, level in fit.options["reference"].items() if name in there}
     return make(new, data, **options)
 
 
 def _check_response(fit: MixedFit) -> None:
-    """Refuse a model that was fitted to another response than its data can give: that of an expression, after refit."""
+    """Raise an error if a refitted response is an expression, which the data cannot represent."""
     design = fit.prepared.design
     if design.formula.response_name is not None or design.response is None:
         return
@@ -69,13 +69,13 @@ def _check_response(fit: MixedFit) -> None:
     values = stored[:, 0] / np.maximum(stored.sum(axis=1), 1.0) if stored.ndim == 2 else stored
     if not np.allclose(values, fit.y, rtol=1e-10, atol=0.0):
         raise InputError(
-            f"this model was refitted to another response, and its left side {design.formula.response!r} is an "
-            "expression, which the data cannot give: put the new response into a column, and fit the model anew"
+            f"this model was refitted to another response, but its left side {design.formula.response!r} is an "
+            "expression and cannot be replaced in the data: put the new response into a column, and fit a new model"
         )
 
 
 def reduced(fit: MixedFit, gone: Iterable[Hashable], added: str | None = None) -> Any:
-    """The model without the terms of these keys, with `added` instead; its notes were shown with the whole model."""
+    """The model without the terms of these keys, and with `added` instead; notes are not repeated."""
     old = fit.prepared.design.formula
     gone = set(gone)
     terms = {key: text for key, text in keyed_terms(old).items() if key not in gone}
@@ -92,7 +92,7 @@ def _columns(formula: str) -> set[str]:
 
 
 def term_key(term: Term | RandomTerm) -> Hashable:
-    """What makes a term the same: its factors in any order; for a random one its effects and grouping columns."""
+    """Identity of a term: its factors in any order; for a random term, its effects and grouping columns."""
     if isinstance(term, RandomTerm):
         return "random", frozenset(map(frozenset, term.terms)), frozenset(term.group)
     return "fixed", frozenset(term)
@@ -106,9 +106,9 @@ def keyed_terms(formula: MixedFormula) -> dict[Hashable, str]:
 
 
 def new_formula(old: MixedFormula, change: str) -> str:
-    """The formula that `change` makes of the old one."""
+    """The new formula after applying `change` to the old one."""
     if not isinstance(change, str) or "~" not in change:
-        raise InputError(f"update({change!r}): a formula is a string with a '~', such as '~ . - Days'")
+        raise InputError(f"update({change!r}): must be a formula with a '~', such as '~ . - Days'")
     left, _, right = change.partition("~")
     own = old.response or ""
     response = _DOT.sub(lambda dot: own if dot.group() == "." else dot.group(), left.strip()) or own
@@ -131,14 +131,14 @@ def new_formula(old: MixedFormula, change: str) -> str:
         there = [key for key in piece if key in terms]
         if not there:
             known = ", ".join(before.values())
-            raise InputError(f"update({change!r}): there is no term {text!r} to take out; the terms are {known}")
+            raise InputError(f"update({change!r}): there is no term {text!r} to remove; the terms are {known}")
         for key in there:
             del terms[key]
     return _written(response, terms)
 
 
 def _written(response: str, terms: dict[Hashable, str]) -> str:
-    """The formula; an intercept is written where nothing else says that the fixed part is not empty."""
+    """The formula as text; an intercept is written if the fixed effects would otherwise be empty."""
     intercept = term_key(())
     texts = [text for key, text in terms.items() if key != intercept]
     if intercept not in terms:
@@ -149,7 +149,7 @@ def _written(response: str, terms: dict[Hashable, str]) -> str:
 
 
 def split_terms(text: str) -> list[tuple[str, str]]:
-    """Signed pieces of a sum, cut at plus and minus outside of brackets and backticks."""
+    """Signed terms of a sum, split at plus and minus outside of brackets and backticks."""
     pieces: list[tuple[str, str]] = []
     depth, sign, start, quoted = 0, "+", 0, False
     for i, char in enumerate(text):

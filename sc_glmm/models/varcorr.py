@@ -18,11 +18,11 @@ class TermVariance:
     Attributes
     ----------
     group
-        Grouping factor, numbered where it has several terms.
+        Grouping factor, numbered if it has several terms.
     names
         Its effects.
     cov, sd, corr
-        ``(k, k)`` covariance, ``(k,)`` standard deviations, ``(k, k)`` correlations (NaN beside a variance of zero).
+        ``(k, k)`` covariance, ``(k,)`` standard deviations, ``(k, k)`` correlations (NaN next to a variance of zero).
     """
 
     group: str
@@ -33,7 +33,7 @@ class TermVariance:
 
 
 def term_variances(fit: MixedFit) -> list[TermVariance]:
-    """Term by term, in lme4's order."""
+    """Covariances of all terms, in lme4's order."""
     out = []
     for place in fit.prepared.places:
         lam = fit.term_lambda(place)
@@ -47,9 +47,9 @@ def term_variances(fit: MixedFit) -> list[TermVariance]:
 
 
 def varcorr(fit: MixedFit) -> pd.DataFrame:
-    """``grp, var1, var2, vcov, sdcor``: the variances of each group, its covariances, and last the residual.
+    """Get ``grp, var1, var2, vcov, sdcor``: the variances of each group, its covariances, and last the residual.
 
-    `var2` is None and `sdcor` a standard deviation for a variance; `sdcor` is a correlation for a covariance.
+    For a variance, `var2` is None and `sdcor` is a standard deviation; for a covariance, `sdcor` is a correlation.
     """
     rows: list[tuple[str, str | None, str | None, float, float]] = []
     for term in term_variances(fit):

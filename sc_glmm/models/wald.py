@@ -1,4 +1,4 @@
-"""Wald tests of the fixed effects: t and F with the degrees of freedom asked for, z and chi-square for GLMMs."""
+"""Wald tests of the fixed effects: t and F with a choice of degrees of freedom, z and chi-squared for GLMMs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SHORT = {"kr": "kenward-roger", "z": "asymptotic", "bw": "between-within"}
 
 @dataclass(frozen=True)
 class JointTest:
-    """F test of ``L beta = 0``; `ddf` is infinite for a chi-square."""
+    """F test of ``L beta = 0``; `ddf` is infinite for a chi-squared test."""
 
     stat: float
     ndf: int
@@ -37,7 +37,7 @@ class JointTest:
 
 
 def ddf_method(fit: MixedFit, ddf: str | None) -> str:
-    """The method by its full name; Satterthwaite for Gaussian models and none for others by default."""
+    """The full name of the method. Default: Satterthwaite for Gaussian models, none for others."""
     if ddf is None:
         return "satterthwaite" if isinstance(fit, LmmModel) else "asymptotic"
     name = _SHORT.get(ddf.lower(), ddf.lower()) if isinstance(ddf, str) else ""
@@ -45,14 +45,14 @@ def ddf_method(fit: MixedFit, ddf: str | None) -> str:
         raise InputError(f"ddf={ddf!r}: allowed are {', '.join(map(repr, (*METHODS, *_SHORT)))}")
     if name in ("satterthwaite", "kenward-roger") and not isinstance(fit, LmmModel):
         raise InputError(
-            f"ddf={ddf!r} is defined for linear mixed models; for counts and trials use 'asymptotic' or, with few "
+            f"ddf={ddf!r} needs a linear mixed model; for counts and trials use 'asymptotic' or, with few "
             "groups, 'between-within' or a bootstrap (bootstrap_lrt)"
         )
     return name
 
 
 def single_tests(fit: MixedFit, L: FloatArray, ddf: str | None = None) -> pd.DataFrame:
-    """Each row of ``L (k, p)`` on its own: ``estimate, se, df, stat, p_value``."""
+    """Test each row of ``L (k, p)``: ``estimate, se, df, stat, p_value``."""
     method = ddf_method(fit, ddf)
     L = np.atleast_2d(L)
     cov = fit.kenward_roger_parts.adjusted if isinstance(fit, LmmModel) and method == "kenward-roger" else fit.cov_beta
@@ -68,7 +68,7 @@ def single_tests(fit: MixedFit, L: FloatArray, ddf: str | None = None) -> pd.Dat
 
 
 def joint_test(fit: MixedFit, L: FloatArray, ddf: str | None = None) -> JointTest:
-    """All rows of ``L (k, p)`` together; NaN if one of them is infinite."""
+    """Test all rows of ``L (k, p)`` jointly; NaN if one of them is infinite."""
     method = ddf_method(fit, ddf)
     if (fit.infinite(L) != 0.0).any():
         return JointTest(np.nan, len(L), np.inf, np.nan)
@@ -96,19 +96,20 @@ def contrast(fit: MixedFit, contrasts: Any = None, *, ddf: str | None = None) ->
     fit
         The model.
     contrasts
-        A term, a column, a triple ``(factor, level, base)``, an array of weights, or a list or dictionary of these;
-        by default one per term. Terms that cannot be estimated are left out, with a warning.
+        A term, a column, a triple ``(factor, level, base)``, an array of weights, or a list or dictionary of these.
+        Default: one per term. Terms that cannot be estimated are left out, with a warning.
     ddf
         ``"satterthwaite"``, ``"kenward-roger"`` (or ``"kr"``), ``"between-within"`` or ``"asymptotic"``.
 
     Returns
     -------
-    One row per contrast: in words, estimate, standard error (one-row contrasts), degrees of freedom, t or F, p.
+    One row per contrast: label, estimate and standard error (contrasts with one row), degrees of freedom, t or F,
+    p-value.
 
     Raises
     ------
     InputError
-        If a contrast cannot be read, or the data cannot tell its value.
+        If a contrast cannot be parsed, or if it cannot be estimated.
     """
     rows: dict[str, dict[str, Any]] = {}
     made = build_contrasts(fit.prepared.design, contrasts)
@@ -147,6 +148,6 @@ def _between_within(fit: MixedFit, L: FloatArray) -> float:
     df = residual_df(L, design.fixed.X, design.random)
     if df < 1.0:
         raise DesignError(
-            "the contrast is confounded with a grouping factor: there are no degrees of freedom to test it"
+            "the contrast is confounded with a grouping factor, so there are no degrees of freedom for its test"
         )
     return df

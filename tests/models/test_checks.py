@@ -90,7 +90,7 @@ def test_a_group_without_which_there_is_no_model_has_a_reason():
     assert "largest Cook" in repr(made)
     with pytest.raises(InputError, match="neither a grouping factor"):
         influence(fit, "nonsense")
-    with pytest.raises(InputError, match="one level only"):
+    with pytest.raises(InputError, match="only one level"):
         influence(lmer("Reaction ~ Days + (1 | Subject)", frame.assign(all="x")), "all")
 
 

@@ -41,7 +41,7 @@ def test_a_transformed_response_is_transformed_back(data, response):
     np.testing.assert_allclose(back.means.low, inverse(link.means.low))
     np.testing.assert_allclose(back.means.se, link.means.se * slope(link.means.emmean))
     assert "scale, not on that of the response" in "".join(link.notes)
-    assert "transformed back from the log" in "".join(back.notes) or response == "sqrt(y)"
+    assert "back-transformed from the log" in "".join(back.notes) or response == "sqrt(y)"
     if base is None:
         np.testing.assert_allclose(back.contrasts.estimate, link.contrasts.estimate)
         assert "Contrasts are differences" in "".join(back.notes)
@@ -61,7 +61,7 @@ def test_ratios_do_not_depend_on_the_base_of_the_logarithm(data):
 
 def test_without_a_known_inverse_the_scale_is_said(data):
     fit = lmer("I(y**3) ~ arm + (1 | g)", data)
-    assert "no known inverse" in emmeans(fit, "arm", type="response").notes[1]
+    assert "inverse is not known" in emmeans(fit, "arm", type="response").notes[1]
     plain = lmer("y ~ arm + (1 | g)", data)
     assert len(emmeans(plain, "arm").notes) == 1
     counts = glmer("n ~ arm + (1 | g)", data.assign(n=np.round(data.y * 3)), family="poisson")

@@ -181,7 +181,7 @@ def test_reml_and_quadrature(data):
 
 @pytest.mark.parametrize(
     ("response", "message"),
-    [("y * 0 + 1", "there is no failure"), ("y * 0", "there is no success"), ("c", "predict every outcome")],
+    [("y * 0 + 1", "there are no failures"), ("y * 0", "there are no successes"), ("c", "predict every outcome")],
 )
 def test_nothing_to_estimate(data, response, message):
     with pytest.raises(ValueError, match=message):
@@ -190,4 +190,4 @@ def test_nothing_to_estimate(data, response, message):
 
 def test_outcomes_that_are_the_same_in_every_group(data):
     fit = glmer("y ~ x + (1 | g)", data.assign(y=data.g % 2), family="binomial")
-    assert "every level of g has successes only or failures only" in str(fit.summary())
+    assert "every level of g has only successes or only failures" in str(fit.summary())
