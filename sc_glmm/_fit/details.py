@@ -183,9 +183,17 @@ def _genes(group: GeneTests) -> dict[str, Any]:
         found |= np.isfinite(contrast.table["p_value"].to_numpy(dtype=np.float64))
     return {
         "n_tested": int(found.sum()),
-        "n_failed": int(sum(counts.get(word, 0) for word in FAILED)),
+        "n_failed": int(failed_genes(group).sum()),
         **{f"n_{word}": int(counts.get(word, 0)) for word in STATUS},
         "eigen_ratio": group.recipe.get("eigen_ratio", np.nan),
         "dropped": "; ".join(group.recipe.get("dropped_terms", ())),
         "not_tested": "; ".join(group.recipe.get("contrasts_not_tested", ())),
     }
+
+
+def failed_genes(group: GeneTests) -> BoolArray:
+    """``(n_genes,)`` genes whose fit failed, or that have no p-value for a contrast although they have a fit."""
+    failed = group.genes["status"].isin(FAILED).to_numpy()
+    for contrast in group.contrasts:
+        failed = failed | contrast.table["status"].isin(FAILED).to_numpy()
+    return np.asarray(failed, dtype=bool)

@@ -109,11 +109,11 @@ def far_slopes(design: Design, contrasts: Sequence[Contrast]) -> list[tuple[str,
     found = []
     for term in design.random:
         z = term.Z[:, 0]
-        if term.Z.shape[1] > 1 or not _is_far(z) or _constant_within(term.Z, term.codes, len(term.levels))[0]:
+        if term.Z.shape[1] > 1 or not _is_far(z) or constant_within(term.Z, term.codes, len(term.levels))[0]:
             continue
         same = [other for other in design.random if other is not term and np.array_equal(other.codes, term.codes)]
         ones = np.ones((len(z), 1))
-        if not any(_constant_within(other.Z, term.codes, len(term.levels)).any() for other in same):
+        if not any(constant_within(other.Z, term.codes, len(term.levels)).any() for other in same):
             continue
         own = [RandomPart("", term.codes, len(term.levels), basis) for basis in (ones, term.Z)]
         if tested.any() and _Working(design.fixed.X[:, tested], own).spanned.any():
@@ -178,7 +178,7 @@ def _candidates(design: Design, frame: pd.DataFrame) -> list[RandomPart]:
         for atom in term:
             if atom not in columns:
                 columns[atom] = code_terms(((atom,),), data, design.formula)[0]
-        inside = tuple(a for a in term if not _constant_within(columns[a], samples.codes, len(samples.levels)).all())
+        inside = tuple(a for a in term if not constant_within(columns[a], samples.codes, len(samples.levels)).all())
         wanted.setdefault(frozenset(inside), inside)
     made = [_candidate(design, samples, inside, columns, frame) for inside in sorted(wanted.values(), key=len)]
     # with a level for each row it would be a residual
@@ -231,11 +231,11 @@ def _varying(X: FloatArray, random: Iterable[ReTerm]) -> BoolArray:
     """``(p,)`` whether each column varies within levels of every grouping factor."""
     varying = np.ones(X.shape[1], dtype=bool)
     for term in random:
-        varying &= ~_constant_within(X, term.codes, len(term.levels))
+        varying &= ~constant_within(X, term.codes, len(term.levels))
     return varying
 
 
-def _constant_within(columns: FloatArray, codes: IntArray, n_levels: int) -> BoolArray:
+def constant_within(columns: FloatArray, codes: IntArray, n_levels: int) -> BoolArray:
     """For each column, whether it has one value within every level, up to rounding."""
     first = np.empty(n_levels, dtype=np.int64)
     first[codes[::-1]] = np.arange(codes.size)[::-1]

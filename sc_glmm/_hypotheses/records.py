@@ -35,6 +35,8 @@ class Needs:
         The distribution of the variances over genes, which few genes cannot give: another test is used then.
     null_fits
         Likelihood ratios against a fit under each hypothesis.
+    sample_rows
+        Terms that are constant within samples: a contrast of one row is compared with the residuals between samples.
     simulations
         A parametric bootstrap, for named genes.
     all_genes
@@ -45,6 +47,7 @@ class Needs:
     every_node: bool = False
     prior: bool = False
     null_fits: bool = False
+    sample_rows: bool = False
     simulations: bool = False
     all_genes: bool = False
 

@@ -53,10 +53,8 @@ def contrast_tables(
         made = (test.compute if len(contrast.L) == 1 else test.joint)(evidence, hypothesis)
         if not alternative.plain:
             made = replace(made, p_value=_beyond(made, alternative))
-        words = evidence.words
-        if evidence.moderation is not None:
-            # a fit may stand where a profile over the variances does not
-            words = np.where(np.isin(words, TRUSTED) & np.isnan(made.p_value), "not_converged", words)
+        # a fit may stand where a profile over the variances, or a fit under the hypothesis, does not
+        words = np.where(np.isin(evidence.words, TRUSTED) & np.isnan(made.p_value), "not_converged", evidence.words)
         columns = {
             "coef": made.coef,
             "se": made.se,

@@ -14,12 +14,14 @@ from .._design import Contrast, Design, build_contrasts, build_design, is_compar
 from .._errors import DesignError
 from .._fit.compress import CellGroup
 from .._fit.constant import drop_constant
-from .._fit.details import arm_samples, mixed_samples, samples_in_words, samples_of
+from .._fit.details import mixed_samples, samples_in_words
 from .._fit.model import check_method
 from .._fit.sizes import CellSizes
 from .._fit.within import far_slopes, missing_terms
-from .._formula import MixedFormula, parse_formula, term_label
+from .._formula import MixedFormula, parse_formula
 from .._hypotheses.df import contrast_df
+from .._hypotheses.registry import get_test
+from .checks import check_absorbed, check_sample_rows, check_samples
 from .options import RunOptions
 
 # Degrees of freedom between samples below which p-values are called fragile.
@@ -144,7 +146,7 @@ def plan_group(
     contrasts = build_contrasts(design, asked, each_level=True)
     design, notes = _with_own_variance(design, contrasts, frame, options)
     contrasts = build_contrasts(design, asked, each_level=True)
-    _check_samples(design, contrasts, frame, options.min_samples)
+    check_samples(design, contrasts, frame, options.min_samples)
     if dropped:
         notes.append(f"{', '.join(dropped)} does not vary here and was dropped from the formula")
     notes += [f"the contrast {text} is not tested: {reason}" for text, reason in not_tested.items()]
@@ -156,7 +158,9 @@ def plan_group(
     except DesignError as error:
         there = [samples_in_words(design.formula, frame.loc[design.kept]), *mixed]
         raise DesignError(". ".join([str(error), *(words for words in there if words)])) from None
-    _check_absorbed(design)
+    check_absorbed(design)
+    if options.test is not None:
+        check_sample_rows(design, contrasts, get_test(options.test))
     notes = [*design.notes, *notes]
     notes += [
         f"{contrast.words}: only {df:g} degrees of freedom between samples; p-values from so few samples are fragile"
@@ -191,46 +195,6 @@ def _available(design: Design, contrasts: Any) -> tuple[Any, dict[str, str]]:
     if first is not None and not kept:
         raise first
     return (dict(kept) if isinstance(contrasts, Mapping) else [value for _, value in kept]), missing
-
-
-def _check_absorbed(design: Design) -> None:
-    """Refuse a random effect that fixed effects stand for already: its variance could be anything."""
-    X = design.fixed.X
-    for term in design.random:
-        n_levels, k = len(term.levels), term.Z.shape[1]
-        if n_levels * k > X.shape[1]:
-            continue
-        effects = np.zeros((len(X), n_levels * k))
-        effects[np.arange(len(X))[:, None], term.codes[:, None] * k + np.arange(k)] = term.Z
-        fitted, *_ = np.linalg.lstsq(X, effects, rcond=None)
-        if np.allclose(X @ fitted, effects, rtol=0.0, atol=1e-8 * np.abs(effects).max(initial=1.0)):
-            raise DesignError(
-                f"the fixed effects tell all {n_levels} levels of {term.group!r} apart, so that nothing is left for "
-                f"{term.label}; a grouping factor is either fixed or random: drop one of the two"
-            )
-
-
-def _check_samples(design: Design, contrasts: Sequence[Contrast], frame: pd.DataFrame, least: int) -> None:
-    """Refuse a tested factor with fewer than `least` samples in an arm; for numbers, fewer samples in all."""
-    if least <= 0:
-        return
-    used: pd.DataFrame = frame.loc[design.kept]
-    finest, levels = next(iter(samples_of(design.formula, used).items()))
-    if levels.nunique() < least:
-        raise DesignError(f"{levels.nunique()} levels of {finest}, fewer than min_samples={least}")
-    tested = set(np.flatnonzero(np.any([np.any(c.L != 0.0, axis=0) for c in contrasts], axis=0)).tolist())
-    factors = {
-        name.name
-        for term in design.formula.fixed_terms
-        if tested & set(design.fixed.terms.get(term_label(term), ()))
-        for atom in term
-        for name in atom.names
-    }
-    for arm in arm_samples(design.formula, used):
-        if arm.factor in factors and arm.n_samples < least:
-            raise DesignError(
-                f"{arm.factor}: {arm.level} has {arm.n_samples} levels of {finest}, fewer than min_samples={least}"
-            )
 
 
 def _with_own_variance(

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from .._display import logger
+from .._fit.details import failed_genes
 from .._parallel.resources import available_cpus
 from .._results import GeneTests
 
@@ -76,7 +77,7 @@ def summary_line(
     if "low_count" in statuses:
         weak = int(statuses["low_count"])
         counts.append(f"{weak:,} with fewer than {min_counts} counts were left out; min_counts=0 tests them")
-    failed = sum(int(statuses.get(word, 0)) for word in ("not_converged", "error"))
+    failed = sum(int(failed_genes(group).sum()) for group in tests)
     counts.append(f"{failed:,} failed")
     ratios = [float(group.recipe.get("eigen_ratio", math.nan)) for group in tests]
     known = [ratio for ratio in ratios if math.isfinite(ratio)]

@@ -44,6 +44,7 @@ from .._hypotheses.registry import get_test
 from .._hypotheses.table import contrast_tables
 from .._inference.minimum import Alternative
 from .._results import GeneTests
+from .failures import failure_notes
 from .options import RunOptions
 from .plan import Plan
 from .stored import grid_arrays, prior_arrays, variance_arrays
@@ -145,6 +146,7 @@ def finish(
     words = status_words(model, result)
     evidence = Evidence(model, result, totals, words, moderation, fitted.ratios, bootstrap, fitted.parts)
     contrasts = contrast_tables(used, evidence, plan.contrasts, plan.dfs, genes, task.alternative)
+    notes += failure_notes(used, contrasts, result.fits)
     table = gene_table(model, totals, result, genes, moderation)
     tests = GeneTests(
         group=plan.cells.name,

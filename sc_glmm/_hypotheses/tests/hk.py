@@ -11,7 +11,7 @@ TEST = HypothesisTest(
     help="Hartung and Knapp's test, each gene alone.",
     methods="Contrasts were tested with the method of Hartung and Knapp [@hartung2001], each gene alone.",
     families=COUNTS,
-    needs=Needs(profiles=True),
+    needs=Needs(profiles=True, sample_rows=True),
     compute=by_scale(moderated=False),
     joint=between_samples,
     has_minimum=True,

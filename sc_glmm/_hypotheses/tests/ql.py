@@ -11,7 +11,7 @@ TEST = HypothesisTest(
     help="Quasi-likelihood, its scale moderated over genes.",
     methods="Contrasts were tested by quasi-likelihood, with a scale that was moderated over genes [@lund2012].",
     families=COUNTS,
-    needs=Needs(profiles=True, prior=True, all_genes=True),
+    needs=Needs(profiles=True, prior=True, sample_rows=True, all_genes=True),
     compute=by_scale(moderated=True),
     joint=between_samples,
     has_minimum=True,

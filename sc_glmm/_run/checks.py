@@ -1,0 +1,78 @@
+"""What a design must have before it is fitted, beyond what can be said without a test."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from .._design import Contrast, Design, finest
+from .._errors import DesignError
+from .._fit.details import arm_samples, samples_of
+from .._fit.rows import design_rows
+from .._fit.within import constant_within
+from .._formula import term_label
+from .._hypotheses.records import HypothesisTest
+
+
+def check_absorbed(design: Design) -> None:
+    """Refuse a random effect that fixed effects stand for already: its variance could be anything."""
+    X = design.fixed.X
+    for term in design.random:
+        n_levels, k = len(term.levels), term.Z.shape[1]
+        if n_levels * k > X.shape[1]:
+            continue
+        effects = np.zeros((len(X), n_levels * k))
+        effects[np.arange(len(X))[:, None], term.codes[:, None] * k + np.arange(k)] = term.Z
+        fitted, *_ = np.linalg.lstsq(X, effects, rcond=None)
+        if np.allclose(X @ fitted, effects, rtol=0.0, atol=1e-8 * np.abs(effects).max(initial=1.0)):
+            raise DesignError(
+                f"the fixed effects tell all {n_levels} levels of {term.group!r} apart, so that nothing is left for "
+                f"{term.label}; a grouping factor is either fixed or random: drop one of the two"
+            )
+
+
+def check_samples(design: Design, contrasts: Sequence[Contrast], frame: pd.DataFrame, least: int) -> None:
+    """Refuse a tested factor with fewer than `least` samples in an arm; for numbers, fewer samples in all."""
+    if least <= 0:
+        return
+    used: pd.DataFrame = frame.loc[design.kept]
+    finest, levels = next(iter(samples_of(design.formula, used).items()))
+    if levels.nunique() < least:
+        raise DesignError(f"{levels.nunique()} levels of {finest}, fewer than min_samples={least}")
+    tested = set(np.flatnonzero(np.any([np.any(c.L != 0.0, axis=0) for c in contrasts], axis=0)).tolist())
+    factors = {
+        name.name
+        for term in design.formula.fixed_terms
+        if tested & set(design.fixed.terms.get(term_label(term), ()))
+        for atom in term
+        for name in atom.names
+    }
+    for arm in arm_samples(design.formula, used):
+        if arm.factor in factors and arm.n_samples < least:
+            raise DesignError(
+                f"{arm.factor}: {arm.level} has {arm.n_samples} levels of {finest}, fewer than min_samples={least}"
+            )
+
+
+def check_sample_rows(design: Design, contrasts: Sequence[Contrast], test: HypothesisTest) -> None:
+    """Refuse a test of the residuals between samples where some term varies within samples."""
+    samples = design.random[finest(design.random)]
+    if not test.needs.sample_rows or all(len(contrast.L) > 1 for contrast in contrasts):
+        return
+    if design_rows(design).n_rows == len(samples.levels):
+        return
+    varying = {
+        label: design.fixed.X[:, list(columns)] for label, columns in design.fixed.terms.items() if len(columns)
+    } | {term.label: np.column_stack([term.Z, term.codes]) for term in design.random}
+    named = [
+        repr(label)
+        for label, columns in varying.items()
+        if not constant_within(columns, samples.codes, len(samples.levels)).all()
+    ]
+    raise DesignError(
+        f"test={test.name!r} compares contrasts with the residuals between the levels of {samples.group!r}, and "
+        f"{', '.join(named)} var{'ies' if len(named) == 1 else 'y'} within them; use the default test, which learns "
+        "the variances from all genes, or test='t', which looks at each gene alone"
+    )

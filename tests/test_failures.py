@@ -1,0 +1,103 @@
+"""Tests without a number for most genes: refused before the run, or said with what to do."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import sc_glmm
+from sc_glmm import DesignError, ScGlmmWarning
+from sc_glmm._engine import entry
+
+FORMULA = "counts ~ disease + x + (1|sample)"
+
+
+@pytest.fixture(scope="module")
+def adata():
+    made = sc_glmm.datasets.simulate(n_samples=8, n_cells=240, n_genes=60, seed=0)
+    rng = np.random.default_rng(0)
+    made.obs["x"] = rng.normal(size=made.n_obs)
+    made.obs["phase"] = pd.Categorical(np.array(["g1", "s"])[rng.integers(2, size=made.n_obs)])
+    # varies within samples in one cell type only
+    made.obs["type"] = pd.Categorical(np.array(["t", "b"])[np.arange(made.n_obs) % 2])
+    made.obs["z"] = np.where(made.obs["type"] == "t", made.obs["x"], 0.0)
+    return made
+
+
+@pytest.mark.parametrize("test", ["hk", "ql"])
+@pytest.mark.parametrize(
+    ("formula", "named"),
+    [
+        (FORMULA, "'x'"),
+        ("counts ~ disease + phase + (1|sample)", "'phase'"),
+        ("counts ~ disease * x + (1|sample)", "'x', 'disease:x'"),
+        ("counts ~ disease + (1 + x|sample)", "'(1 + x | sample)'"),
+    ],
+)
+def test_residuals_between_samples_need_terms_that_are_constant_within_them(adata, test, formula, named):
+    with pytest.raises(
+        DesignError, match="residuals between the levels of 'sample'.*the default test.*test='t'"
+    ) as hit:
+        sc_glmm.tl.test(adata, formula, test=test, contrasts="disease")
+    assert named in str(hit.value)
+
+
+@pytest.mark.filterwarnings("ignore:b. z does not vary here")
+def test_a_group_in_which_terms_vary_within_samples_is_skipped(adata):
+    with pytest.warns(ScGlmmWarning, match="type 't' was skipped: test='hk'"):
+        sc_glmm.tl.test(adata, "counts ~ disease + z + (1|sample)", test="hk", groupby="type", contrasts="disease")
+    found = sc_glmm.get.results(adata, columns="all")
+    assert set(found["type"]) == {"b"} and found["p_value"].notna().any()
+
+
+@pytest.mark.filterwarnings("ignore:nothing was added")
+def test_joint_contrasts_do_not_need_them(adata):
+    sc_glmm.tl.test(adata, FORMULA, test="hk", contrasts={"both": ["disease", "x"]}, within="homogeneous")
+    hk = sc_glmm.get.results(adata)
+    sc_glmm.tl.test(adata, FORMULA, test="t", contrasts={"both": ["disease", "x"]}, within="homogeneous")
+    pd.testing.assert_series_equal(hk["p_value"], sc_glmm.get.results(adata)["p_value"])
+
+
+@pytest.mark.parametrize("test", ["eb_lr", "t"])
+def test_a_run_without_results_says_so_in_a_warning_and_in_its_last_line(adata, caplog, monkeypatch, test):
+    """Whatever makes fits or tests fail: what they give is spoilt between the stages."""
+    from sc_glmm._run import conductor, stages
+
+    spoilt = {"fits": 0, "numbers": 0}
+    whole, fitted = stages.contrast_tables, conductor.fit_range
+
+    def without_numbers(used, evidence, *rest):
+        if evidence.moderation is not None:
+            evidence.moderation.profiles.star[:] = np.nan
+        evidence.result.fits.vcov[:] = np.nan
+        spoilt["numbers"] += 1
+        return whole(used, evidence, *rest)
+
+    def without_fits(*args, **kwargs):
+        made = fitted(*args, **kwargs)
+        made.result.fits.status[made.result.fits.status == entry.OK] = entry.NOT_CONVERGED
+        spoilt["fits"] += 1
+        return made
+
+    words = "disease: AD vs ctl: .* genes have no result"
+    with monkeypatch.context() as patch, pytest.warns(ScGlmmWarning, match=words) as said:
+        patch.setattr(stages, "contrast_tables", without_numbers)
+        sc_glmm.tl.test(adata, "counts ~ disease + (1|sample)", test=test, reference={"disease": "ctl"})
+    assert "could be fitted" in str(said[-1].message) and "Try test=" in str(said[-1].message)
+    assert any("genes have no result" in note for note in adata.uns["glmm"]["params"]["notes"])
+    table = sc_glmm.get.results(adata)
+    assert f"{(table['status'] == 'not_converged').sum()} failed" in caplog.messages[-1]
+
+    with monkeypatch.context() as patch, pytest.warns(ScGlmmWarning, match="models could not be fitted"):
+        patch.setattr(conductor, "fit_range", without_fits)
+        sc_glmm.tl.test(adata, "counts ~ disease + (1|sample)", test=test, reference={"disease": "ctl"})
+    assert spoilt == {"fits": 1, "numbers": 1}
+
+
+@pytest.mark.filterwarnings("error")
+def test_nothing_is_said_of_runs_that_work(adata):
+    for test in ("eb_lr", "t", "wald", "lrt", "hk", "ql"):
+        sc_glmm.tl.test(adata, "counts ~ disease + (1|sample)", test=test)
+        assert "no result" not in str(adata.uns["glmm"]["params"]["notes"])
+        assert not sc_glmm.get.results(adata)["status"].isin(["not_converged", "error"]).any()
