@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +10,10 @@ from scipy.linalg import cho_factor, cho_solve, solve_triangular
 
 from sc_glmm._engine import entry
 from sc_glmm._engine.arrow.layout import Arrow, Block, Scaling, build_arrow
+from sc_glmm._engine.boundary import is_near, lower_ranks
 from sc_glmm._engine.laplace.records import Gene, GeneTable, Likelihood, Nodes
 from sc_glmm._engine.laplace.search import FitOptions, FitOut
+from sc_glmm._engine.optimize import ACCEPTED, NOISE
 from sc_glmm._families.registry import Family
 
 from .._arrays import FloatArray, IntArray
@@ -216,16 +218,22 @@ def fit_genes(
     full
         Also compute :attr:`GeneFits.vcov_full`.
     """
-    out = _room_for_fits(structure, len(stats), family, reml)
-    entry.fit_block(
-        Likelihood(family.code, family.has_dispersion, reml),
-        structure.arrow,
-        nodes,
-        stats.table(),
-        gauss_hermite(n_agq),
-        FitOptions(structure.one, structure.theta_start, np.array(family.log_dispersion_bounds), full),
-        out,
-    )
+
+    def fitted(some: GeneStats, start: FloatArray) -> FitOut:
+        out = _room_for_fits(structure, len(some), family, reml)
+        entry.fit_block(
+            Likelihood(family.code, family.has_dispersion, reml),
+            structure.arrow,
+            nodes,
+            some.table(),
+            gauss_hermite(n_agq),
+            FitOptions(structure.one, start, np.array(family.log_dispersion_bounds), full),
+            out,
+        )
+        return out
+
+    out = fitted(stats, structure.theta_start)
+    _look_on_the_boundary(structure, stats, out, fitted)
     scaling = structure.scaling
     Lambda, ranef = _random_effects(structure, out.theta, out.v)
     return GeneFits(
@@ -241,6 +249,32 @@ def fit_genes(
         status=out.status,
         vcov_full=scaling.vcov(_full_vcov(out.vcov, out.hess, out.dbeta, reml)) if full else None,
     )
+
+
+def _look_on_the_boundary(
+    structure: Structure,
+    stats: GeneStats,
+    out: FitOut,
+    fitted: Callable[[GeneStats, FloatArray], FitOut],
+) -> None:
+    """Fit again what did not converge or ended beside the boundary, from covariances of lower rank (`.boundary`)."""
+    terms = [structure.blocks[block].terms for block in structure.scaling.order]
+    if max(map(max, terms)) == 1:
+        return
+    lost = out.status == entry.NOT_CONVERGED
+    for gene in np.flatnonzero(lost | (out.status == entry.OK)):
+        if not lost[gene] and not is_near(terms, out.theta[gene]):
+            continue
+        one, least = stats.pick(np.array([gene])), out.loglik[gene] - (ACCEPTED if lost[gene] else NOISE)
+        for theta in lower_ranks(terms, out.theta[gene]):
+            again = fitted(one, theta)  # Gaussian statistics have unit scale, too
+            out.n_eval[gene] += again.n_eval[0]
+            # not where the covariance has another rank at a better optimum
+            if again.status[0] == entry.OK and again.loglik[0] > least:
+                again.n_eval[0] = out.n_eval[gene]
+                for kept, found in zip(out, again, strict=True):
+                    kept[gene] = found[0]
+                break
 
 
 def _room_for_fits(structure: Structure, n_genes: int, family: Family, reml: bool) -> FitOut:

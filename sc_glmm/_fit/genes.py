@@ -13,6 +13,7 @@ from .._arrays import BoolArray, FloatArray, IntArray
 from .._design import Design
 from .._display import progress_over
 from .._engine import entry
+from .._engine.arrow.layout import least_deviation
 from .._engine.fit import Block, GeneFits, GeneStats, Nodes, Structure, build_structure, fit_genes
 from .._families.registry import Family
 from .._inference.separation import Separation, find_deficient, separate
@@ -275,17 +276,11 @@ def categorical_status(words: NDArray[np.object_]) -> pd.Categorical:
 
 
 def singular_genes(model: GeneModel, fits: GeneFits, tol: float = 1e-4) -> BoolArray:
-    """Genes with some variance (or direction of a covariance) at zero.
-
-    Relative to the residual scale, and for columns of Z with unit root mean square: no unit matters.
-    """
+    """Genes with some variance (or direction of a covariance) at zero, relative to the residual scale."""
     scale = np.ones(len(fits.status)) if model.family.counts else np.exp(0.5 * fits.log_dispersion)
     scaling = model.structure.scaling
-    diagonal = [
-        np.diagonal(basis @ fits.Lambda[block], axis1=1, axis2=2)
-        for block, basis in zip(scaling.order, scaling.basis, strict=True)
-    ]
-    smallest = np.min([one.min(axis=1) for one in diagonal], axis=0)
+    bases = zip(scaling.order, scaling.basis, strict=True)
+    smallest = np.min([least_deviation(basis, fits.Lambda[block]) for block, basis in bases], axis=0)
     with np.errstate(invalid="ignore"):
         flagged: BoolArray = smallest / scale < tol
     return flagged

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from .._arrays import FloatArray
-from .._engine.arrow.layout import orthogonal_basis
+from .._engine.arrow.layout import least_deviation, orthogonal_basis
 from .._errors import InputError
 from .checks import check_flag
 from .limit import Limit
@@ -218,8 +218,10 @@ class MixedFit(ABC):
         Parameters
         ----------
         tol
-            A diagonal entry of theta below this counts as zero. Unlike in lme4, columns of Z are first scaled to unit
-            root mean square, so the result does not depend on the unit of a covariate.
+            Standard deviations, relative to the residual one, below this count as zero. They are those of all
+            combinations of the columns of a term, each with unit root mean square over the data (the square roots of
+            the eigenvalues of the relative covariance of orthonormal columns). lme4 looks at the diagonal of theta,
+            which changes with the unit and the zero of a covariate, and with the order of the columns.
 
         Returns
         -------
@@ -228,11 +230,11 @@ class MixedFit(ABC):
         if not isinstance(tol, int | float | np.number) or not 0.0 <= tol < 1.0:
             raise InputError(f"tol={tol!r} must be a number from 0 to 1, such as 1e-4")
         weight = np.bincount(self.prepared.row_of, minlength=len(self.prepared.X)).astype(np.float64)
-        diagonal = [
-            np.diagonal(orthogonal_basis(block, weight) @ lam) / self.sigma
+        smallest = [
+            float(least_deviation(orthogonal_basis(block, weight), lam)) / self.sigma
             for block, lam in zip(self.prepared.blocks, self.Lambda, strict=True)
         ]
-        return bool(np.concatenate(diagonal).min() < tol)
+        return min(smallest) < tol
 
     def aic(self) -> float:
         """``-2 log likelihood + 2 n_par``, with the likelihood that was maximised."""

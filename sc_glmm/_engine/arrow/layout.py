@@ -166,6 +166,22 @@ def orthogonal_basis(block: Block, weight: FloatArray) -> FloatArray:
     return _bases(block, w, lambda columns: np.asarray(np.linalg.qr(columns[:, ::-1], mode="r"))[::-1, ::-1])
 
 
+def least_deviation(basis: FloatArray, Lambda: FloatArray) -> FloatArray:
+    """``(...)`` least standard deviation of a combination of orthonormal columns: zero where a fit is singular.
+
+    With the `basis` B of :func:`orthogonal_basis` it is the smallest singular value of ``B Lambda``, Lambda being
+    ``(..., k, k)``. Another coding of the same columns (a unit, a base level, a covariate minus its mean beside an
+    intercept) rotates the orthonormal columns, which leaves singular values as they are; the diagonal of a Cholesky
+    factor changes.
+    """
+    scaled = basis @ Lambda
+    if len(basis) == 1:
+        return np.abs(scaled[..., 0, 0])
+    known = np.isfinite(scaled).all(axis=(-2, -1))
+    least = np.linalg.svd(np.where(known[..., None, None], scaled, 0.0), compute_uv=False).min(axis=-1)
+    return np.where(known, least, np.nan)
+
+
 def centred_basis(block: Block, weight: FloatArray) -> FloatArray:
     """C ``(k, k)`` such that ``Z C^-1`` has orthonormal columns within each term, each with those before it taken off.
 
