@@ -6,7 +6,7 @@ from .build import Design, build_design
 from .cond import Condition, cond
 from .contrasts import Contrast, build_contrasts, is_comparison, untestable_terms
 from .ddf import residual_df
-from .estimability import all_terms, check_estimable, confounding, term_hypothesis, unseen, widen
+from .estimability import all_terms, check_estimable, confounding, term_hypothesis, told_alone, unseen, widen
 from .fixed import Factor, FixedDesign
 from .random import ReTerm, display_names, finest, group_levels
 
@@ -29,6 +29,7 @@ __all__ = [
     "is_comparison",
     "residual_df",
     "term_hypothesis",
+    "told_alone",
     "unseen",
     "untestable_terms",
     "widen",

@@ -63,6 +63,12 @@ def unseen(fixed: FixedDesign, full: FloatArray) -> BoolArray:
     return found
 
 
+def told_alone(fixed: FixedDesign) -> BoolArray:
+    """``(p,)`` coefficients of X that mean what their column is called; others stand for sums with those dropped."""
+    told: BoolArray = ~unseen(fixed, widen(fixed, np.eye(len(fixed.keep)))).any(axis=1)
+    return told
+
+
 def check_estimable(fixed: FixedDesign, full: FloatArray, words: str) -> FloatArray:
     """From rows over all columns of the recipe to rows over those of X.
 

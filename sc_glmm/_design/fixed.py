@@ -237,6 +237,6 @@ def _alias_notes(design: FixedDesign) -> list[str]:
         on = [design.names[i] for i in np.flatnonzero(design.alias_weights[:, j])]
         why = "it is zero in all rows used"
         if on:
-            why = f"it is a linear combination of {list_some(on)}, whose coefficients stand for both and are not tested"
+            why = f"it is a linear combination of {list_some(on)}, whose own coefficients the data cannot tell"
         notes.append(f"column {name!r} was dropped from the design: {why}")
     return notes

@@ -136,7 +136,8 @@ def details_table(
     Columns: the group; ``n_cells``; ``n_<group>`` levels of each grouping factor; ``n_<sample>[<factor>: <level>]``
     samples in each arm; ``n_tested`` genes with a p-value; ``n_failed``; ``n_<status>`` genes of each status;
     ``eigen_ratio`` how correlated the genes are, after a moderated test; ``dropped`` terms that are constant in the
-    group; ``not_tested`` contrasts that its data do not have; ``skipped`` the reason if it was not fitted.
+    group; ``columns_dropped`` columns of its design that the data cannot tell from others; ``not_tested``
+    contrasts that its data do not have; ``skipped`` the reason if it was not fitted.
 
     Parameters
     ----------
@@ -166,7 +167,7 @@ def details_table(
         rows.append(row)
     frame = pd.DataFrame(rows)
     numbers = ["n_cells", *words, "n_tested", "n_failed", *(f"n_{status}" for status in STATUS)]
-    texts = ["dropped", "not_tested", "skipped"]
+    texts = ["dropped", "columns_dropped", "not_tested", "skipped"]
     frame = frame.reindex(columns=[groupby, *dict.fromkeys(numbers), "eigen_ratio", *texts])
     frame[numbers] = frame[numbers].fillna(0).astype(np.int64)
     frame["eigen_ratio"] = frame["eigen_ratio"].astype(np.float64)
@@ -187,6 +188,7 @@ def _genes(group: GeneTests) -> dict[str, Any]:
         **{f"n_{word}": int(counts.get(word, 0)) for word in STATUS},
         "eigen_ratio": group.recipe.get("eigen_ratio", np.nan),
         "dropped": "; ".join(group.recipe.get("dropped_terms", ())),
+        "columns_dropped": "; ".join(group.recipe.get("columns_dropped", ())),
         "not_tested": "; ".join(group.recipe.get("contrasts_not_tested", ())),
     }
 

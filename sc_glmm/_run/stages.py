@@ -205,6 +205,7 @@ def _recipe_of(
         "node_error": layout.error,
         "formula_fitted": design.formula.source,
         "columns": list(design.fixed.names),
+        "columns_dropped": list(design.fixed.aliased),
         "contrast_rows": {contrast.name: contrast.L.tolist() for contrast in plan.contrasts},
         "base_levels": {name: factor.base for name, factor in design.fixed.factors.items()},
         "groups": {g.name: len(g.levels) for g in model.groupings},

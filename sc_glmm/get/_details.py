@@ -38,7 +38,8 @@ def details(adata: AnnData | str | os.PathLike[str], key: str = "glmm") -> pd.Da
     ``n_<sample>[<factor>: <level>]``
         Number of samples (levels of the finest grouping factor) with cells in each arm: ``n_sample[disease: AD]``.
     ``n_tested``, ``n_failed``
-        Number of genes with a p-value for at least one contrast; number of genes with counts whose fit failed.
+        Number of genes with a p-value for at least one contrast; number of genes with counts whose fit or
+        test failed.
     ``n_ok``, ``n_singular``, ...
         Number of genes with each status.
     ``eigen_ratio``
@@ -47,6 +48,8 @@ def details(adata: AnnData | str | os.PathLike[str], key: str = "glmm") -> pd.Da
         test.
     ``dropped``
         Terms of the formula that were dropped because they are constant within the group.
+    ``columns_dropped``
+        Columns that were dropped from the design because the data of the group cannot tell them from others.
     ``not_tested``
         Contrasts that cannot be tested in the group, and the reason.
     ``skipped``

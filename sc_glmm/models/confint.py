@@ -9,6 +9,7 @@ import pandas as pd
 from scipy import stats
 
 from .._arrays import FloatArray
+from .._design import told_alone
 from .._errors import InputError
 from .._parallel.blas import one_blas_thread
 from .checks import check_choice, check_count, check_level, random_generator
@@ -53,7 +54,8 @@ def confint(
     Returns
     -------
     One row per standard deviation and correlation of the random effects, sigma, and fixed effect; columns
-    ``low, high``. At the end of the range, limits are 0 for a standard deviation and -1 or 1 for a correlation.
+    ``low, high``. At the end of the range, limits are 0 for a standard deviation and -1 or 1 for a correlation; fixed
+    effects that the data cannot tell from a dropped column have NaN.
 
     Raises
     ------
@@ -72,6 +74,8 @@ def confint(
     else:
         with one_blas_thread():
             bounds = _bootstrap(fit, level, nsim, seed)
+    # what the data cannot tell from a dropped column has no interval of its own
+    bounds[len(bounds) - len(fit.beta) :][~told_alone(fit.prepared.design.fixed)] = np.nan
     return pd.DataFrame(bounds, index=names, columns=["low", "high"])
 
 

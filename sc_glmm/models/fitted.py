@@ -153,7 +153,10 @@ class MixedFit(ABC):
         return self.prepared.groupings[place.block].columns[place.columns]
 
     def fixef(self) -> pd.Series:
-        """Fixed effects (natural log or logit scale for counts and trials); infinite if the model is separated."""
+        """Fixed effects (natural log or logit scale for counts and trials); infinite if the model is separated.
+
+        If columns were dropped from the design, some coefficients stand for sums with these: ``summary()`` names them.
+        """
         return pd.Series(self.estimate(np.eye(len(self.beta))), index=list(self.names), name="estimate")
 
     def vcov(self) -> pd.DataFrame:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from .._design import told_alone
+from .._design.names import list_some
 from .._engine.optimize import ACCEPTED
 from .fitted import MixedFit
 from .glmm import GlmmModel
@@ -25,7 +27,7 @@ from .table import (
     stars,
 )
 from .varcorr import TermVariance, term_variances
-from .wald import METHODS, ddf_method, single_tests
+from .wald import METHODS, coefficient_tests, ddf_method
 
 # Columns of a gene's tests in a summary.
 _TEST_COLUMNS = ("coef", "se", "df", "p_value", "adj_p_value", "log_fc", "ci_low", "ci_high")
@@ -62,7 +64,7 @@ class Summary:
     correlation
         ``(p, p)`` of the fixed effects.
     notes
-        Notes on singularity and convergence.
+        Notes on dropped columns, singularity and convergence.
     """
 
     title: str
@@ -109,7 +111,7 @@ def summarise(fit: MixedFit, *, ddf: str | None = None) -> Summary:
         If these degrees of freedom are not defined for the model.
     """
     method = ddf_method(fit, ddf)
-    fixed = single_tests(fit, np.eye(len(fit.beta)), method)
+    fixed = coefficient_tests(fit, method)
     fixed.index = pd.Index(list(fit.names))
     if np.isinf(fixed["df"]).all():
         fixed = fixed.drop(columns="df")
@@ -118,6 +120,8 @@ def summarise(fit: MixedFit, *, ddf: str | None = None) -> Summary:
     sd = fit.bse.to_numpy()
     with np.errstate(invalid="ignore", divide="ignore"):
         correlation = fit.vcov().div(sd, axis=0).div(sd, axis=1)
+    hidden = ~told_alone(fit.prepared.design.fixed)
+    correlation.iloc[hidden] = correlation.iloc[:, hidden] = np.nan
     return Summary(
         title=_title(fit, method),
         family=_family(fit),
@@ -172,6 +176,7 @@ def _notes(fit: MixedFit) -> tuple[str, ...]:
     notes = []
     if fit.limit is not None:
         notes.append(fit.limit.note(fit.names, fit.family == "binomial"))
+    notes += _dropped(fit)
     if fit.is_singular():
         notes.append(
             "boundary (singular) fit: a variance is zero or a correlation is one (see is_singular). The fit is "
@@ -180,6 +185,18 @@ def _notes(fit: MixedFit) -> tuple[str, ...]:
     if not fit.converged:
         notes.append(_why_not_converged(fit))
     return tuple(notes)
+
+
+def _dropped(fit: MixedFit) -> list[str]:
+    """Which columns were dropped from the design, and which of the others are not shown for that."""
+    fixed = fit.prepared.design.fixed
+    if not fixed.aliased:
+        return []
+    text = f"dropped from the design, as the data cannot tell them from other columns: {list_some(fixed.aliased)}"
+    hidden = [name for name, told in zip(fixed.names, told_alone(fixed), strict=True) if not told]
+    if hidden:
+        text += f". Not shown for that: {list_some(hidden)} (fixef() has the numbers of the fit, which stand for sums)"
+    return [text]
 
 
 def _why_not_converged(fit: MixedFit) -> str:

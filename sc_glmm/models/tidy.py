@@ -10,7 +10,7 @@ from .checks import check_level
 from .fitted import MixedFit
 from .predict import predict
 from .varcorr import varcorr
-from .wald import single_tests
+from .wald import coefficient_tests
 
 
 def tidy(fit: MixedFit, *, ddf: str | None = None, conf_level: float | None = None) -> pd.DataFrame:
@@ -28,14 +28,14 @@ def tidy(fit: MixedFit, *, ddf: str | None = None, conf_level: float | None = No
     Returns
     -------
     ``effect`` (fixed or ran_pars), ``group``, ``term``, ``estimate`` (standard deviations and correlations for random
-    effects), ``se, df, stat, p_value``.
+    effects), ``se, df, stat, p_value``; NaN for a fixed effect that the data cannot tell from a dropped column.
 
     Raises
     ------
     InputError
         If an option has an invalid value.
     """
-    fixed = single_tests(fit, np.eye(len(fit.beta)), ddf)
+    fixed = coefficient_tests(fit, ddf)
     fixed.insert(0, "effect", "fixed")
     fixed.insert(1, "group", None)
     fixed.insert(2, "term", list(fit.names))

@@ -10,7 +10,7 @@ import pandas as pd
 from scipy import stats
 
 from .._arrays import FloatArray
-from .._design import build_contrasts, residual_df, untestable_terms
+from .._design import build_contrasts, residual_df, told_alone, untestable_terms
 from .._display import warn_notes
 from .._errors import DesignError, InputError
 from .._inference.ddf import kenward_roger, satterthwaite
@@ -65,6 +65,13 @@ def single_tests(fit: MixedFit, L: FloatArray, ddf: str | None = None) -> pd.Dat
         np.isinf(df), stats.norm.sf(np.abs(stat)), stats.t.sf(np.abs(stat), np.where(df > 0, df, np.nan))
     )
     return pd.DataFrame({"estimate": estimate, "se": se, "df": df, "stat": stat, "p_value": p})
+
+
+def coefficient_tests(fit: MixedFit, ddf: str | None = None) -> pd.DataFrame:
+    """:func:`single_tests` of each coefficient; NaN where the data cannot tell it from a column that was dropped."""
+    tests = single_tests(fit, np.eye(len(fit.beta)), ddf)
+    tests.loc[~told_alone(fit.prepared.design.fixed)] = np.nan
+    return tests
 
 
 def joint_test(fit: MixedFit, L: FloatArray, ddf: str | None = None) -> JointTest:

@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import sparse
+from typer.testing import CliRunner
 
 import sc_glmm
-from sc_glmm import cond
+from sc_glmm import cli, cond
 from sc_glmm._design import build_contrasts, build_design
 from sc_glmm._errors import DesignError, ScGlmmError, ScGlmmWarning
 from sc_glmm._formula import parse_formula
@@ -182,3 +183,113 @@ def test_slopes_that_do_not_vary_within_their_group_are_refused() -> None:
         with pytest.raises(ScGlmmError, match=r"does not vary within the levels of 'donor'"):
             model(f"y ~ disease + {term}")
     model("y ~ treated + (treated|donor)")
+
+
+DOORS = ["command", "command line", "yaml", "config", "chunks"]
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    path = tmp_path_factory.mktemp("estimability") / "in.h5ad"
+    ADATA.write_h5ad(path)
+    return path
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_the_command_refuses_it_as_well(stored: Any, tmp_path: Any, door: str) -> None:
+    more: dict[str, list[str]] = {
+        "command": [],
+        "command line": ["--contrast", "disease: B vs A"],
+        "yaml": ["--contrasts", str(tmp_path / "c.yaml")],
+        "config": ["--config", str(tmp_path / "run.yaml")],
+        "chunks": ["--n-chunks", "2", "--chunk", "0"],
+    }
+    (tmp_path / "c.yaml").write_text("effect: [disease, B, A]\n")
+    (tmp_path / "run.yaml").write_text("contrasts:\n  effect: disease\n")
+    out = ["-o", str(tmp_path / ("parts" if door == "chunks" else "out.csv"))]
+    made = CliRunner().invoke(cli.app, ["test", str(stored), NESTED, "--test", "t", *out, *more[door]])
+    assert made.exit_code == 2, made.output
+    assert "confounded with donor" in " ".join(made.stderr.split()), made.stderr
+
+
+def test_a_group_in_which_it_is_hidden_is_skipped_and_the_other_tested() -> None:
+    """In cells of type t the arm is that of the donor; in those of type u it varies within donors."""
+    adata = ADATA.copy()
+    number = adata.obs["sample"].cat.codes.to_numpy()
+    adata.obs["type"] = pd.Categorical(np.where(np.arange(adata.n_obs) % 2, "t", "u"))
+    within = np.where(number % 2, "A", "B")
+    adata.obs["arm"] = pd.Categorical(np.where(adata.obs["type"] == "t", adata.obs["disease"].astype(str), within))
+    formula = "counts ~ arm + donor + (1|sample)"
+    for contrasts in (
+        None,
+        "arm",
+        "arm[T.B]",
+        ("arm", "B", "A"),
+        {"arm": "arm"},
+        {"both": ["arm[T.B]", "donor[T.d1]"]},
+    ):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", ScGlmmWarning)
+            sc_glmm.tl.test(adata, formula, groupby="type", test="t", contrasts=contrasts)
+        assert any(
+            "type 't' was skipped" in str(w.message) and "confounded with donor" in str(w.message) for w in caught
+        )
+        assert set(sc_glmm.get.results(adata)["type"]) == {"u"}
+        details = sc_glmm.get.details(adata).set_index("type")
+        assert "confounded with donor" in details.loc["t", "skipped"] and details.loc["u", "skipped"] == ""
+    # with something else to test, the group is there and says what was dropped
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ScGlmmWarning)
+        sc_glmm.tl.test(adata, "counts ~ treated + arm + donor + (1|sample)", groupby="type", test="t")
+    details = sc_glmm.get.details(adata).set_index("type")
+    assert details.loc["t", "columns_dropped"] == "donor[T.d7]" and details.loc["u", "columns_dropped"] == ""
+    assert "arm" in details.loc["t", "not_tested"]
+    table = sc_glmm.get.results(adata, columns="all").set_index("type")
+    assert table.loc["t", "coef_arm[T.B]"].isna().all() and table.loc["u", "coef_arm[T.B]"].notna().all()
+
+
+HIDDEN = ["disease[T.B]", "donor[T.d4]", "donor[T.d5]", "donor[T.d6]"]
+
+
+def test_coefficients_that_mean_something_else_are_not_shown() -> None:
+    """After donor d7 was dropped, disease[T.B] is d7 against d0."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ScGlmmWarning)
+        made = sc_glmm.tl.test(
+            ADATA, "counts ~ treated + disease + donor + (1|sample)", contrasts="treated", copy=True, test="t"
+        )
+    facts = made.varm["glmm"]
+    assert facts[[f"{kind}_{name}" for name in HIDDEN for kind in ("coef", "se")]].isna().all(axis=None)
+    shown = ["Intercept", "treated[T.yes]", "donor[T.d1]", "donor[T.d3]"]
+    assert facts[[f"{kind}_{name}" for name in shown for kind in ("coef", "se")]].notna().all(axis=None)
+    assert made.uns["glmm"]["params"]["columns_dropped"] == ["donor[T.d7]"]
+
+    fit = model("y ~ treated + disease + donor + (1|sample)")
+    table, text = fit.summary().fixed, str(fit.summary())
+    assert table.loc[HIDDEN].isna().all(axis=None) and table.loc[shown].notna().all(axis=None)
+    assert "dropped from the design" in text and "donor[T.d7]" in text
+    assert f"Not shown for that: {', '.join(HIDDEN)}" in text and "fixef()" in text
+    assert text.replace("&#x27;", "'").count("donor[T.d7]") == fit.summary()._repr_html_().count("donor[T.d7]")
+    tidy = fit.tidy(conf_level=0.9).set_index("term")
+    assert tidy.loc[HIDDEN, ["estimate", "se", "p_value", "conf_low"]].isna().all(axis=None)
+    for method in ("wald", "profile"):
+        bounds = fit.confint(method=method)
+        assert bounds.loc[HIDDEN].isna().all(axis=None) and bounds.loc[shown].notna().all(axis=None)
+    # the numbers of the fit are there for those who predict by hand
+    np.testing.assert_allclose(
+        fit.model_matrix().to_numpy() @ fit.fixef().to_numpy(), fit.predict(re_form="NA"), rtol=1e-8
+    )
+
+
+@pytest.mark.parametrize("base", ["A", "B"])
+def test_whichever_column_is_dropped_the_same_values_are_shown(base: str) -> None:
+    """What can be told of a donor against d0 does not depend on how the design was made full rank."""
+    fits = []
+    for order in ("disease + donor", "donor + disease"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ScGlmmWarning)
+            data = ADATA.obs.assign(y=np.asarray(ADATA.X[:, 0].todense()).ravel())
+            fits.append(sc_glmm.lmer(f"y ~ {order} + (1|sample)", data, reference={"disease": base}))
+    one, two = (fit.summary().fixed["estimate"].dropna() for fit in fits)
+    assert set(one.index) == set(two.index)
+    np.testing.assert_allclose(one, two[one.index], rtol=1e-6, atol=1e-9)
