@@ -58,7 +58,7 @@ def _of_rank(lam: FloatArray, rank: int) -> FloatArray:
     if rank == len(lam):
         return lam
     left, values, _ = np.linalg.svd(lam)
-    R = np.linalg.qr((left[:, :rank] * values[:rank]).T, mode="r")
+    R = np.asarray(np.linalg.qr((left[:, :rank] * values[:rank]).T, mode="r"))
     out = np.zeros_like(lam)
     out[:, :rank] = R.T * np.where(np.diagonal(R) < 0.0, -1.0, 1.0)
     return np.tril(out)

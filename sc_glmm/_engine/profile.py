@@ -19,7 +19,7 @@ from sc_glmm._families.cache import cached
 from sc_glmm._families.jit import kernel
 from sc_glmm._families.registry import TABLE
 
-KERNEL_DIGEST = "6e0361fa9f9a39a3"
+KERNEL_DIGEST = "8df04614d1a37abf"
 
 
 @kernel

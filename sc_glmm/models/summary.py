@@ -120,8 +120,8 @@ def summarise(fit: MixedFit, *, ddf: str | None = None) -> Summary:
     sd = fit.bse.to_numpy()
     with np.errstate(invalid="ignore", divide="ignore"):
         correlation = fit.vcov().div(sd, axis=0).div(sd, axis=1)
-    hidden = ~told_alone(fit.prepared.design.fixed)
-    correlation.iloc[hidden] = correlation.iloc[:, hidden] = np.nan
+    told = told_alone(fit.prepared.design.fixed)
+    correlation = correlation.where(told[:, None] & told)
     return Summary(
         title=_title(fit, method),
         family=_family(fit),

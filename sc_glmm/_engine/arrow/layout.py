@@ -21,7 +21,7 @@ from scipy.linalg import solve_triangular
 
 from sc_glmm._engine.rowwise import rowwise
 
-from ..._arrays import FloatArray, IntArray
+from ..._arrays import BoolArray, FloatArray, IntArray
 
 
 class Arrow(NamedTuple):
@@ -177,9 +177,9 @@ def least_deviation(basis: FloatArray, Lambda: FloatArray) -> FloatArray:
     scaled = basis @ Lambda
     if len(basis) == 1:
         return np.abs(scaled[..., 0, 0])
-    known = np.isfinite(scaled).all(axis=(-2, -1))
-    least = np.linalg.svd(np.where(known[..., None, None], scaled, 0.0), compute_uv=False).min(axis=-1)
-    return np.where(known, least, np.nan)
+    known: BoolArray = np.all(np.isfinite(scaled), axis=(-2, -1), keepdims=True)
+    least: FloatArray = np.min(np.linalg.svd(np.where(known, scaled, 0.0), compute_uv=False), axis=-1)
+    return np.where(known[..., 0, 0], least, np.nan)
 
 
 def centred_basis(block: Block, weight: FloatArray) -> FloatArray:
