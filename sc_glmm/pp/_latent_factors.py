@@ -231,4 +231,7 @@ def _summary(found: list[GroupFactors], columns: list[str], formula: str) -> str
     if not columns:
         return f"no hidden factor was found ({counts}): use the formula without one"
     longer = " + ".join([formula, *columns])
-    return f"hidden factors ({counts}) were written to obs: {', '.join(columns)}; test with {longer!r} and contrasts="
+    return (
+        f"hidden factors ({counts}) were written to obs: {', '.join(columns)}. "
+        f"Test with {longer!r}, and name what to test in contrasts="
+    )
