@@ -18,7 +18,7 @@ from sc_glmm._families.cache import cached
 
 __all__ = ["EMPTY", "FAILED", "NOT_CONVERGED", "OK", "evaluate", "fit_block", "open_optimiser", "tell_optimiser"]
 
-KERNEL_DIGEST = "8df04614d1a37abf"
+KERNEL_DIGEST = "a41db4b06ab111af"
 
 
 @cached(nogil=True, error_model="numpy")

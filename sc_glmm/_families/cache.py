@@ -82,7 +82,15 @@ class _Folders(caching.FunctionCache):  # type: ignore[misc, no-any-unimported]
         try:
             self.written.save_overload(sig, data)
         except _UNREADABLE:
-            pass  # a full disk, or a damaged index: the code is used, and compiled again in the next process
+            self._begin_again(sig, data)
+
+    def _begin_again(self, sig: Any, data: Any) -> None:
+        """Replace an index that cannot be read: it is cut off, or names modules of a version that was here before."""
+        try:
+            self.written.flush()
+            self.written.save_overload(sig, data)
+        except _UNREADABLE:
+            pass  # a full disk: the code is used, and compiled again in the next process
 
     def enable(self) -> None:
         """Use the cache."""
