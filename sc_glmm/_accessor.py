@@ -16,13 +16,13 @@ NAME = "glmm"
 
 
 def register() -> None:
-    """Register the accessor, where this version of anndata can."""
+    """Register the accessor, if this version of anndata supports it."""
     if hasattr(anndata, "register_anndata_namespace") and not hasattr(AnnData, NAME):
         anndata.register_anndata_namespace(NAME)(GlmmAccessor)
 
 
 class Figures:
-    """The functions of :mod:`sc_glmm.pl`, with the AnnData in the first place."""
+    """The functions of :mod:`sc_glmm.pl`, with the AnnData as first argument."""
 
     def __init__(self, adata: AnnData) -> None:
         self._adata = adata
@@ -41,7 +41,7 @@ class Figures:
 
 
 class GlmmAccessor:
-    """What ``adata.glmm`` is, once :mod:`sc_glmm` has been imported.
+    """The namespace ``adata.glmm``, available after importing :mod:`sc_glmm`.
 
     Parameters
     ----------
@@ -53,43 +53,43 @@ class GlmmAccessor:
         self._adata = adata
 
     def test(self, formula: str, **kwargs: Any) -> AnnData | None:
-        """As :func:`sc_glmm.tl.test`."""
+        """Call :func:`sc_glmm.tl.test`."""
         from . import tl
 
         return tl.test(self._adata, formula, **kwargs)
 
     def refit(self, gene: str, **kwargs: Any) -> Any:
-        """As :func:`sc_glmm.tl.refit`."""
+        """Call :func:`sc_glmm.tl.refit`."""
         from . import tl
 
         return tl.refit(self._adata, gene, **kwargs)
 
     def results(self, key: str = NAME, contrast: str | None = None, **kwargs: Any) -> pd.DataFrame:
-        """As :func:`sc_glmm.get.results`."""
+        """Call :func:`sc_glmm.get.results`."""
         from . import get
 
         return get.results(self._adata, key, contrast, **kwargs)
 
     def describe(self, key: str = NAME) -> pd.DataFrame:
-        """As :func:`sc_glmm.get.describe`."""
+        """Call :func:`sc_glmm.get.describe`."""
         from . import get
 
         return get.describe(self._adata, key)
 
     def fit_info(self, key: str = NAME) -> pd.DataFrame:
-        """As :func:`sc_glmm.get.fit_info`."""
+        """Call :func:`sc_glmm.get.fit_info`."""
         from . import get
 
         return get.fit_info(self._adata, key)
 
     def details(self, key: str = NAME) -> pd.DataFrame:
-        """As :func:`sc_glmm.get.details`."""
+        """Call :func:`sc_glmm.get.details`."""
         from . import get
 
         return get.details(self._adata, key)
 
     def variance_fractions(self, key: str = NAME, **kwargs: Any) -> pd.DataFrame:
-        """As :func:`sc_glmm.get.variance_fractions`."""
+        """Figures: ``adata.glmm.pl.volcano()``."""
         from . import get
 
         return get.variance_fractions(self._adata, key, **kwargs)

@@ -1,4 +1,4 @@
-"""What the user reads while something runs: the logger, warnings about what changes an analysis, progress."""
+"""Output during a run: the logger, warnings, progress bars."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class _Stderr(logging.StreamHandler[TextIO]):
-    """Writes to what ``sys.stderr`` is at the moment, which notebooks and test runners exchange."""
+    """Writes to the current ``sys.stderr``, which notebooks and test runners replace."""
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
@@ -27,7 +27,7 @@ class _Stderr(logging.StreamHandler[TextIO]):
 
 
 def _attach_handler() -> None:
-    """Show messages at level INFO without touching the root logger; a logger that somebody configured is left alone."""
+    """Show messages of level INFO without changing the root logger or a logger that is already configured."""
     if logger.handlers or logger.level != logging.NOTSET:
         return
     handler = _Stderr()
@@ -46,7 +46,7 @@ def warn_notes(notes: Iterable[str], stacklevel: int = 3) -> None:
 
 
 def wants_progress(progress: bool | None) -> bool:
-    """Whether to draw a bar: as asked, else on a terminal (or notebook) that shows messages of level INFO."""
+    """Whether to show a progress bar: as requested, or else in a terminal or notebook that shows INFO messages."""
     if progress is not None:
         return progress
     interactive = sys.stderr.isatty() or "ipykernel" in sys.modules
@@ -54,7 +54,7 @@ def wants_progress(progress: bool | None) -> bool:
 
 
 def progress_over(sizes: Iterable[tuple[int, T]], total: int, desc: str, progress: bool | None) -> Iterator[T]:
-    """Pass the results on while a bar counts genes: each item comes with how many it stands for."""
+    """Yield the results and advance a bar of genes; each item comes with the number of its genes."""
     if not wants_progress(progress):
         for _, item in sizes:
             yield item

@@ -1,4 +1,4 @@
-"""Hidden factors in an AnnData: written, read back, and checked against the formula that uses them."""
+"""Write hidden factors to an AnnData, read them, and check them against the formula that uses them."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class GroupFactors:
     Attributes
     ----------
     group
-        Level of `groupby`; an empty string without one.
+        Level of `groupby`; an empty string without groups.
     found
         The factors.
     cells
-        ``(n_obs,)`` places of the group's cells.
+        ``(n_obs,)`` positions of the group's cells.
     sample_of_cell
-        ``(n_obs,)`` place of each cell's sample.
+        ``(n_obs,)`` index of each cell's sample.
     samples
         Names of the samples.
     log_depth
@@ -47,7 +47,7 @@ class GroupFactors:
 
 
 def fixed_labels(formula: MixedFormula) -> list[str]:
-    """Labels of the fixed terms, sorted: what a factor was adjusted for."""
+    """Sorted labels of the fixed terms for which a factor was adjusted."""
     return sorted(term_label(term) for term in formula.fixed_terms)
 
 
@@ -66,7 +66,7 @@ def write_factors(
         )
     values = np.full((adata.n_obs, most), np.nan)
     for group in groups:
-        # a group with fewer factors gets zeros, so that its cells are not lost when a formula names more
+        # a group with fewer factors gets zeros, because missing values would remove its cells
         values[group.cells] = 0.0
         values[group.cells, : group.found.n_factors] = group.found.factors[group.sample_of_cell]
     for j, column in enumerate(columns):
@@ -98,23 +98,23 @@ def remove_factors(adata: AnnData, key: str) -> None:
 
 
 def read_factors(adata: AnnData, key: str) -> Mapping[str, Any]:
-    """What :func:`write_factors` wrote under `key`.
+    """Read the entry that :func:`write_factors` stored under `key`.
 
     Raises
     ------
     InputError
-        If there is none.
+        If there is no such entry.
     """
     entry = adata.uns.get(key)
     if not _holds_factors(entry):
         having = [name for name, other in adata.uns.items() if _holds_factors(other)]
-        where = f"hidden factors are under {having}" if having else "run sc_glmm.pp.latent_factors first"
+        where = f"the stored keys are {having}" if having else "run sc_glmm.pp.latent_factors first"
         raise InputError(f"there are no hidden factors under key={key!r}; {where}")
     return entry
 
 
 def factor_notes(adata: AnnData, formula: MixedFormula, contrasts_given: bool) -> list[str]:
-    """What a user of hidden factors in `formula` should know: factors of other fixed effects, and circular tests."""
+    """Warnings for users of hidden factors in `formula`: other fixed effects, and circular tests."""
     notes = []
     labels = fixed_labels(formula)
     for entry in adata.uns.values():
@@ -127,13 +127,13 @@ def factor_notes(adata: AnnData, formula: MixedFormula, contrasts_given: bool) -
         others, stored = [label for label in labels if label not in columns], list(map(str, entry["fixed"]))
         if others != stored:
             notes.append(
-                f"{', '.join(used)} were estimated for the fixed effects of {entry['formula']!r}, and this formula has "
-                "others: the factors hold no correction for these. Run sc_glmm.pp.latent_factors with this formula"
+                f"{', '.join(used)} were estimated for the fixed effects of {entry['formula']!r}, but this formula "
+                "has others, for which the factors are not corrected. Run sc_glmm.pp.latent_factors with this formula"
             )
         if not contrasts_given:
             notes.append(
-                f"{', '.join(used)} were estimated from these counts, so that a test of them is circular: name what to "
-                f"test, such as contrasts={[label for label in others if label != '1'][:1]}"
+                f"{', '.join(used)} were estimated from these counts, so a test of them is circular: use contrasts= "
+                f"to name what to test, such as contrasts={[label for label in others if label != '1'][:1]}"
             )
     return notes
 

@@ -1,4 +1,4 @@
-"""What comes out of a run: frozen records with names on the arrays."""
+"""Immutable records of the results of a run, with names on the arrays."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-# Columns of a contrast's table, in the order in which they are stored.
+# Columns of a contrast's table, in the order of storage.
 CONTRAST_COLUMNS = (
     "coef",
     "se",
@@ -38,9 +38,9 @@ class ContrastTable:
     name
         Key of the contrast.
     words
-        The same in words: ``"disease: AD vs ctl"``.
+        Label of the contrast: ``"disease: AD vs ctl"``.
     levels
-        ``(factor, level, base)`` if it compares two levels of one factor, else None.
+        ``(factor, level, base)`` if it compares two levels of one factor, otherwise None.
     df
         Degrees of freedom between samples.
     table
@@ -61,19 +61,19 @@ class GeneTests:
     Attributes
     ----------
     group
-        Level of `groupby`; an empty string without.
+        Level of `groupby`; an empty string without groups.
     genes
         One row per gene, indexed by gene: status, message, flags, estimates.
     contrasts
         The tests.
     recipe
-        What was done, as plain values.
+        Parameters of the run, as plain values.
     notes
-        What the user should know.
+        Notes for the user.
     arrays
-        The prior of the moderated tests, by name; empty without.
+        The prior of the moderated tests, by name; empty without one.
     grid
-        The variances that genes were profiled at, by name; empty without.
+        The variances at which genes were profiled, by name; empty without profiles.
     variances
         What splits the variance of the linear predictor (:func:`sc_glmm.get.variance_fractions`), by name.
     """
@@ -89,12 +89,12 @@ class GeneTests:
 
 
 def sd_name(variance: str) -> str:
-    """How columns call the standard deviation of a variance: ``"sample_x"`` for ``"sample: x"``, else the same."""
+    """Name of a standard deviation in columns: ``"sample_x"`` for ``"sample: x"``, otherwise the same."""
     return variance.replace(": ", "_").replace("/", "|")
 
 
 def long_frame(tests: GeneTests) -> pd.DataFrame:
-    """One row per contrast and gene: ``variable, contrast``, the test, then the facts of the gene."""
+    """One row per contrast and gene: ``variable, contrast``, the test, then the fit of the gene."""
     parts = []
     shared = tests.genes.drop(columns=["status"])
     for contrast in tests.contrasts:
@@ -108,7 +108,7 @@ def long_frame(tests: GeneTests) -> pd.DataFrame:
 
 
 def results_by_group(tests: Sequence[GeneTests], groupby: str) -> pd.DataFrame:
-    """One long frame over groups, with the group in the first column."""
+    """One long data frame over groups, with the group in the first column."""
     parts = []
     for group in tests:
         frame = long_frame(group)
@@ -123,9 +123,9 @@ def results_by_group(tests: Sequence[GeneTests], groupby: str) -> pd.DataFrame:
 
 
 def stack(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Tables one below the other, whose columns may differ; every column has one kind, which files can hold.
+    """Concatenate tables whose columns may differ; every column gets one type that files can store.
 
-    Categories are those of all parts. Where a part lacks a column, numbers are NaN, categories missing, text empty, and
+    Categories are those of all parts. If a part lacks a column, numbers are NaN, categories missing, text empty, and
     flags False.
     """
     names = list(dict.fromkeys(name for part in parts for name in part.columns))

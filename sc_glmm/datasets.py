@@ -1,4 +1,4 @@
-"""Data sets to learn and to test with: simulated multi-sample counts whose truth is known."""
+"""Simulated multi-sample data sets with a known truth, for learning and testing."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 __all__ = ["simulate"]
 
 
-# Values of a block of genes held dense at a time: 16 MB of doubles.
+# Number of values in a dense block of genes: 16 MB in double precision.
 _BLOCK_VALUES = 2_000_000
-# Spread over genes, on the log scale, around the medians that the caller gives; 15 % of the genes vary in no way
-# between samples. Mean and spread of expression are those of 10x data of blood (Kang 2018).
+# Spread over genes, on the log scale, around the medians that the caller gives; 15 % of the genes do not vary between
+# samples. Mean and spread of expression are those of 10x data of blood (Kang 2018).
 _SPREAD_MEAN, _SPREAD_SD, _SPREAD_DISPERSION, _FRAC_INVARIANT = 1.6, 0.5, 0.7, 0.15
 _COUNTS_PER_GENE = 0.12
-# A handful of genes at that depth would leave cells without any count.
+# With a few genes, a smaller depth would leave cells without any count.
 _LEAST_DEPTH = 50.0
 
 
 class _Layout(NamedTuple):
-    """Words of a design: the tested column, its levels (base first), and the formula that generated the counts."""
+    """Names in a design: the tested column, its levels (base first), and the formula that generates the counts."""
 
     column: str
     levels: tuple[str, str]
@@ -45,7 +45,7 @@ _LAYOUTS = {
 
 @dataclass(frozen=True)
 class _Truth:
-    """What generates the counts, per gene (and per row, a row being one cell type of one sample).
+    """Parameters that generate the counts, per gene and per row (a row is one cell type of one sample).
 
     ``eta`` is (n_genes, n_rows), natural log of the expected count of a cell with size factor one; ``coef`` is
     (n_genes, n_types); ``slopes`` is (n_genes, n_covariates).
@@ -78,7 +78,7 @@ def simulate(
     imbalance: float = 0.5,
     seed: int | np.random.Generator = 0,
 ) -> AnnData:
-    r"""Multi-sample single-cell counts with a known truth.
+    r"""Simulate multi-sample single-cell counts with a known truth.
 
     Cell :math:`i` of sample :math:`s` has size factor :math:`f_i` and counts
 
@@ -87,61 +87,60 @@ def simulate(
         \log \mu_{ig} = \log f_i + \alpha_g + x_s \beta_g + z_i^\top \gamma_g + d_{g,\mathrm{donor}(s)} + b_{gs},
 
     with variance :math:`\mu + \phi \mu^2`, normal sample effects :math:`b` and, in a paired design, normal donor
-    effects :math:`d`. With several cell types, sample and donor effects are drawn for each type anew, and so is the
-    mean expression of every fifth gene.
+    effects :math:`d`. With several cell types, sample and donor effects are drawn separately for each type, and so is
+    the mean expression of every fifth gene.
 
     Parameters
     ----------
     n_samples
-        Number of samples. Unpaired: each of a donor of its own, the first half controls. Paired: two a donor.
+        Number of samples. Unpaired: one per donor, and the first half are controls. Paired: two per donor.
     n_cells
-        Number of cells over all samples.
+        Total number of cells.
     n_genes
         Number of genes.
     design
         ``"unpaired"``: ``.obs["disease"]`` with the levels ``ctl`` and ``AD`` differs between donors.
         ``"paired"``: ``.obs["stim"]`` with the levels ``ctrl`` and ``stim`` differs within donors.
     n_cell_types
-        Number of cell types, in proportions that vary from sample to sample.
+        Number of cell types. Their proportions vary between samples.
     covariates
-        Names of numeric cell-level covariates, each with the standard deviation over genes of its effects (natural
-        log, per unit). Their values are normal with unit variance, a tenth of it between samples.
+        Names of numeric covariates of cells, each with the standard deviation of its effects over genes (natural log,
+        per unit). The values are normal with unit variance, of which a tenth is between samples.
     frac_de
-        Fraction of genes with an effect. Half of the effects point up. With several cell types a gene's effect is
-        present in a random half of them, at least in one.
+        Fraction of genes with an effect. Half of the effects are positive. With several cell types, the effect of a
+        gene is present in a random half of them, and in at least one.
     log_fc
         Range of the absolute log2 fold changes.
     sample_sd, donor_sd
         Median over genes of the standard deviation of sample and donor effects (natural log); 15 % of the genes have
-        none. `donor_sd` is used in paired designs only.
+        none. `donor_sd` is only used in paired designs.
     dispersion
-        Median over genes of the negative binomial dispersion; 0 makes Poisson counts.
+        Median over genes of the negative binomial dispersion; 0 gives Poisson counts.
     depth
-        Median total count of a cell; by default 0.12 a gene, which leaves about 8 % of the counts non-zero, but 50 at
-        least.
+        Median total count of a cell. Default: 0.12 per gene, which gives about 8 % non-zero counts, but at least 50.
     depth_sd
         Standard deviation of the log size factors.
     imbalance
-        Standard deviation of the log number of cells per sample; 0 makes samples of equal size.
+        Standard deviation of the log number of cells per sample; 0 gives samples of equal size.
     seed
         Seed or generator. The same seed gives the same counts.
 
     Returns
     -------
     AnnData
-        With the counts in `.X` (float32) and in ``.layers["counts"]`` (int32), both CSR, and
+        The counts are in `.X` (float32) and in ``.layers["counts"]`` (int32), both CSR. Other contents are
 
         ``.obs``
-            ``sample``, ``donor``, ``disease`` or ``stim`` (categorical, base level first), ``cell_type`` if several,
-            the covariates, and ``true_size_factor`` (median 1).
+            ``sample``, ``donor``, ``disease`` or ``stim`` (categorical, base level first), ``cell_type`` if there are
+            several, the covariates, and ``true_size_factor`` (median 1).
         ``.var``
-            ``is_de``, ``true_coef`` (:math:`\beta_g`, natural log; in the cell types where the effect is present),
+            ``is_de``, ``true_coef`` (:math:`\beta_g`, natural log, in the cell types where the effect is present),
             ``true_log_fc`` (log2), ``true_mean`` (:math:`e^{\alpha_g}`), ``true_dispersion``, ``true_sd_sample``,
             ``true_sd_donor`` (paired), and ``true_coef_NAME`` for each covariate.
         ``.varm["true_coef"]``
             :math:`\beta_g` per cell type, if there are several.
         ``.uns["truth"]``
-            The formula that generated the counts, the words of the tested contrast, and the settings.
+            The formula that generated the counts, the label of the tested contrast, and the settings.
 
     Examples
     --------
@@ -192,7 +191,7 @@ def simulate(
     from anndata import AnnData
 
     adata = AnnData(counts.astype(np.float32), obs=obs, var=_truth_frame(truth, design, list(covariates)))
-    # A copy of its own: normalising X in place must not touch the counts.
+    # A separate copy, so that normalising X in place does not change the counts.
     adata.layers["counts"] = counts
     if n_cell_types > 1:
         adata.varm["true_coef"] = pd.DataFrame(
@@ -219,17 +218,21 @@ def simulate(
 
 def _check_sizes(n_samples: int, n_cells: int, n_genes: int, n_types: int, design: str) -> None:
     if design not in _LAYOUTS:
-        raise InputError(f"design={design!r} is not known; choose 'unpaired' or 'paired'.")
+        raise InputError(f"design={design!r} is not valid; allowed are 'unpaired' and 'paired'.")
     if n_samples < 4:
-        raise InputError(f"n_samples={n_samples}: a comparison needs two samples on each side, so 4 or more.")
+        raise InputError(
+            f"n_samples={n_samples}: must be at least 4, because a comparison needs two samples in each arm."
+        )
     if design == "paired" and n_samples % 2:
-        raise InputError(f"n_samples={n_samples}: a paired design has two samples a donor; give an even number.")
+        raise InputError(f"n_samples={n_samples}: must be even, because a paired design has two samples per donor.")
     if n_types < 1:
-        raise InputError(f"n_cell_types={n_types}: there must be at least one cell type.")
+        raise InputError(f"n_cell_types={n_types}: must be at least 1.")
     if n_cells < 2 * n_samples:
-        raise InputError(f"n_cells={n_cells} is too few for {n_samples} samples; give at least two cells a sample.")
+        raise InputError(
+            f"n_cells={n_cells} is too few for {n_samples} samples; there must be at least two cells per sample."
+        )
     if n_genes < 1:
-        raise InputError(f"n_genes={n_genes}: there must be at least one gene.")
+        raise InputError(f"n_genes={n_genes}: must be at least 1.")
 
 
 def _check_ranges(
@@ -241,24 +244,24 @@ def _check_ranges(
     depth: float | None,
 ) -> None:
     if not 0.0 <= frac_de <= 1.0:
-        raise InputError(f"frac_de={frac_de} is a fraction of genes and must lie between 0 and 1.")
+        raise InputError(f"frac_de={frac_de} must lie between 0 and 1: it is a fraction of genes.")
     if not 0.0 <= log_fc[0] <= log_fc[1]:
-        raise InputError(f"log_fc={log_fc} is a range of absolute log2 fold changes: give 0 <= low <= high.")
+        raise InputError(f"log_fc={log_fc} must be a range of absolute log2 fold changes with 0 <= low <= high.")
     if depth is not None and not depth > 0.0:
-        raise InputError(f"depth={depth} is the median total count of a cell and must be positive.")
+        raise InputError(f"depth={depth} must be positive: it is the median total count of a cell.")
     for name, value in non_negative.items():
         if not 0.0 <= value < np.inf:
-            raise InputError(f"{name}={value} must be a finite number, 0 or more.")
+            raise InputError(f"{name}={value} must be a finite number of at least 0.")
     taken = {"sample", "donor", "cell_type", "true_size_factor"} | {layout.column for layout in _LAYOUTS.values()}
     for name, value in covariates.items():
         if name in taken:
             raise InputError(f"The covariate name {name!r} is the name of another column; choose a different one.")
         if not 0.0 <= value < np.inf:
-            raise InputError(f"covariates[{name!r}]={value} is a standard deviation and must be finite, 0 or more.")
+            raise InputError(f"covariates[{name!r}]={value} must be finite and at least 0: it is a standard deviation.")
 
 
 def _sample_table(n_samples: int, design: str, layout: _Layout) -> pd.DataFrame:
-    """One row a sample: its name, donor and level of the tested column."""
+    """One row per sample: its name, donor and level of the tested column."""
     base, other = layout.levels
     width = max(2, len(str(n_samples)))
     if design == "paired":
@@ -290,7 +293,7 @@ def _cells(
     """The obs table, and the row (sample x cell type) of each cell."""
     n_samples = len(samples)
     weight = np.exp(imbalance * rng.standard_normal(n_samples))
-    # Two cells a sample are certain; the rest falls as the weights say.
+    # Every sample has at least two cells; the others follow the weights.
     size = 2 + np.floor(weight / weight.sum() * (n_cells - 2 * n_samples)).astype(np.int64)
     size[np.argsort(-weight, kind="stable")[: n_cells - size.sum()]] += 1
     sample_of = np.repeat(np.arange(n_samples), size)
@@ -337,7 +340,7 @@ def _draw_truth(
 
     n_de = round(frac_de * n_genes)
     effect = np.zeros(n_genes)
-    # Alternating signs: an up-regulated half would shift every other gene's share of the library.
+    # Alternating signs: if all effects were positive, every other gene would lose its share of the library.
     sign = np.where(np.arange(n_de) % 2 == 0, 1.0, -1.0)
     effect[rng.permutation(n_genes)[:n_de]] = sign * rng.uniform(*log_fc, size=n_de) * np.log(2.0)
     present = rng.random((n_genes, n_types)) < 0.5
@@ -374,7 +377,7 @@ def _spread_sd(rng: np.random.Generator, n_genes: int, median: float) -> FloatAr
 def _draw_counts(
     rng: np.random.Generator, truth: _Truth, row_of: IntArray, size_factor: FloatArray, z: FloatArray
 ) -> sparse.csr_matrix:
-    """Counts (n_cells, n_genes), drawn in blocks of genes so that no dense matrix of full size ever exists."""
+    """Counts (n_cells, n_genes), drawn in blocks of genes to avoid a dense matrix of full size."""
     n_cells, n_genes = len(row_of), len(truth.mean)
     width = max(1, _BLOCK_VALUES // n_cells)
     starts = range(0, n_genes, width)
@@ -401,7 +404,7 @@ def _draw_counts(
 
 def _truth_frame(truth: _Truth, design: str, covariates: list[str]) -> pd.DataFrame:
     n_genes = len(truth.mean)
-    # The effect where it is present: the entry of largest size.
+    # The effect in the cell types where it is present: the entry with the largest absolute value.
     effect = truth.coef[np.arange(n_genes), np.abs(truth.coef).argmax(axis=1)]
     columns = {
         "is_de": effect != 0.0,

@@ -207,7 +207,7 @@ def test_a_left_side_that_is_no_layer_is_noted(source, tmp_path):
         (["-o", "{tmp}/out.txt"], "'.txt'.*must end in .h5ad, .csv or .parquet"),
         (["-o", "{tmp}/none/out.csv"], "none, does not exist"),
         (["-o", "{tmp}/folder.csv"], "is a folder"),
-        (["-o", "{tmp}/out.csv", "--reference", "disease"], "'disease' is not of the form FACTOR=LEVEL"),
+        (["-o", "{tmp}/out.csv", "--reference", "disease"], "'disease' must have the form FACTOR=LEVEL"),
         (["-o", "{tmp}/out.csv", "--reference", "a=b", "--reference", "a=c"], "'a' twice"),
         (["-o", "{tmp}/out.csv", "--reference", "disease=none"], "none.*ctl"),
         (["-o", "{tmp}/out.csv", "--contrast", "disease: AD vs none"], "none"),
@@ -294,7 +294,7 @@ def test_options_of_the_model_reach_it(source, tmp_path):
         "test", source, FORMULA, "-o", out, "-q", "--dispersion", "shrunken", "--test", "t"
     )
     said = refused("test", source, FORMULA, "-o", tmp_path, "--n-chunks", 2, "--chunk", 0, "--memory-limit", "1 GB")
-    assert "does not go with chunks" in said
+    assert "cannot be used with chunks" in said
 
 
 def test_genes_from_a_file_a_column_and_a_config(adata, source, tmp_path):
@@ -310,9 +310,9 @@ def test_genes_from_a_file_a_column_and_a_config(adata, source, tmp_path):
         assert result.exit_code == 0, result.output
         found = pd.read_csv(out)
         assert list(found.loc[found["p_value"].notna(), "variable"]) == names
-    assert "there is no such file" in refused("test", source, FORMULA, "-o", out, "--genes", "none.txt")
+    assert "the file does not exist" in refused("test", source, FORMULA, "-o", out, "--genes", "none.txt")
     (tmp_path / "empty.txt").write_text("\n")
-    assert "holds no names" in refused("test", source, FORMULA, "-o", out, "--genes", tmp_path / "empty.txt")
+    assert "contains no gene names" in refused("test", source, FORMULA, "-o", out, "--genes", tmp_path / "empty.txt")
     assert "'mine'" in refused("test", source, FORMULA, "-o", out, "--genes", "mien")
     parts = tmp_path / "parts"
     for chunk in (0, 1):

@@ -87,9 +87,9 @@ def test_plot_draws_a_figure(source, tmp_path, figure: str, options: list, form:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["vulcano"], "no figure 'vulcano'; there are .*volcano"),
-        (["forest"], "is one of a gene; name it with --gene"),
-        (["volcano", "--gene", "g"], "takes no --gene"),
+        (["vulcano"], "no figure 'vulcano'; allowed are .*volcano"),
+        (["forest"], "shows one gene; choose it with --gene"),
+        (["volcano", "--gene", "g"], "has no --gene"),
         (["volcano", "--key", "none"], "no results under key='none'"),
     ],
 )
@@ -126,10 +126,10 @@ def test_options_from_a_file(source, tmp_path) -> None:
     assert "given twice" in result.stderr
     config.write_text("groupbye: kind\n")
     assert re.search(
-        "'groupbye', which is not an option; options are .*groupby", refused("test", source, "--config", config)
+        "'groupbye', which is not an option; allowed are .*groupby", refused("test", source, "--config", config)
     )
     config.write_text("- a\n- b\n")
-    assert "holds no options" in refused("test", source, "--config", config)
+    assert "contains no options" in refused("test", source, "--config", config)
 
 
 def test_forms_of_contrasts(tmp_path) -> None:
@@ -161,7 +161,7 @@ def test_ctrl_c_ends_a_command_with_the_code_of_a_shell(source, tmp_path, monkey
     monkeypatch.setattr(sc_glmm.tl, "test", interrupted)
     result = run("test", source, FORMULA, "-o", tmp_path / "out.csv")
     assert result.exit_code == 130
-    assert "interrupted: every file is whole" in result.stderr
+    assert "interrupted: all files are intact" in result.stderr
     assert not (tmp_path / "out.csv").exists()
 
 

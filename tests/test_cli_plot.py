@@ -15,7 +15,7 @@ from sc_glmm import cli, pl
 FORMULA = "counts ~ disease + (1|sample)"
 # What a figure needs besides the file; what is said of a table where that will not do: figures that fit the gene
 # again, and those of what a run keeps beside its table.
-TABLE, MODEL, RUN = "", "holds no counts: give the .h5ad file or zarr store", "are not fractions that sum to one"
+TABLE, MODEL, RUN = "", "has no counts: use the .h5ad file or zarr store", "are not fractions that sum to one"
 FIGURES = {
     "caterpillar": (["--gene", "gene_01", "--group", "B"], MODEL),
     "counts": (["--group", "B"], TABLE),

@@ -240,7 +240,7 @@ def test_round_trip(tmp_path, fmt):
     ("arguments", "words"),
     [
         ({"design": "crossed"}, "'crossed'.*unpaired"),
-        ({"n_samples": 3}, "n_samples=3.*4 or more"),
+        ({"n_samples": 3}, "n_samples=3.*at least 4"),
         ({"n_samples": 7, "design": "paired"}, "n_samples=7.*even"),
         ({"n_cells": 20}, "n_cells=20"),
         ({"n_genes": 0}, "n_genes=0"),

@@ -19,24 +19,24 @@ from sc_glmm._formula import MixedFormula, parse_formula
         ("y", "y", "needs a '~'"),
         ("y + x", "y + x", "needs a '~'"),
         ("y ~ a ~ b", "~", "only one"),
-        ("y ~", "", "nothing stands right"),
+        ("y ~", "", "right side of '~' is empty"),
         ("y ~ x +", "", "after '[+]'.*end of the formula"),
         ("y ~ x + * z", "*", r"after '\+'.*'\*'"),
-        ("y ~ * z", "*", r"expected, but here is '\*'"),
+        ("y ~ * z", "*", r"expected, not '\*'"),
         ("y ~ x z", "z", "missing before 'z'"),
         ("y ~ (x z)", "z", "missing before 'z'"),
-        ("y ~ (x", "(", "never closed"),
-        ("y ~ ((x)", "(", "never closed"),
-        ("y ~ x)", ")", "closes nothing"),
-        ("y ~ x]", "]", "closes nothing"),
-        ("y ~ ()", "()", "between these parentheses"),
-        ("y ~ (1|g", "(", "never closed"),
-        ("y ~ (1|", "", "nothing stands right of the bar"),
-        ("y ~ (1|)", ")", "nothing stands right of the bar"),
-        ("y ~ (|g)", "|", "nothing stands left of the bar"),
+        ("y ~ (x", "(", "not closed"),
+        ("y ~ ((x)", "(", "not closed"),
+        ("y ~ x)", ")", "no opening partner"),
+        ("y ~ x]", "]", "no opening partner"),
+        ("y ~ ()", "()", "these parentheses are empty"),
+        ("y ~ (1|g", "(", "not closed"),
+        ("y ~ (1|", "", "right side of the bar is empty"),
+        ("y ~ (1|)", ")", "right side of the bar is empty"),
+        ("y ~ (|g)", "|", "left side of the bar is empty"),
         ("y ~ (x + |g)", "|", r"after '\+'"),
-        ("y ~ (0|g)", "0", "no column is left"),
-        ("y ~ (x - x - 1|g)", "x - x - 1", "no column is left"),
+        ("y ~ (0|g)", "0", "no column remains"),
+        ("y ~ (x - x - 1|g)", "x - x - 1", "no column remains"),
         ("y ~ (1|g|h)", "|", "right of a bar"),
         ("y ~ (1|||g)", "|", "name of a column"),
         ("y ~ (1|g h)", "h", "right of a bar"),
@@ -77,13 +77,13 @@ from sc_glmm._formula import MixedFormula, parse_formula
         ("y ~ 'x'", "'", "backticks"),
         ("y ~ x; z", ";", "no meaning"),
         ("y ~ x[0]", "[", "no meaning"),
-        ("y ~ `x", "`", "never closed"),
+        ("y ~ `x", "`", "not closed"),
         ("y ~ ``", "``", "no name"),
         ("y ~ ` `", "` `", "no name"),
         ("y ~ `1`", "`1`", "plain number"),
-        ("y ~ log(x", "(", "never closed"),
+        ("y ~ log(x", "(", "not closed"),
         ("y ~ log(x]", "]", "closes"),
-        ("y ~ log('x)", "'", "never closed"),
+        ("y ~ log('x)", "'", "not closed"),
         ("y ~ log(x y)", "x", "not an expression"),
         ("y ~ log(x) + exp(x +)", ")", "not an expression"),
         ("y ~ log(x # c)", "#", "comment"),
@@ -102,7 +102,7 @@ from sc_glmm._formula import MixedFormula, parse_formula
         ("y ~ (1|g) + (x||g)", "(x||g)", "given twice"),
         ("y ~ " + "*".join("abcdefghijklmnopqrst"), "*".join("abcdefghijklmn"), "more than 5000 terms"),
         ("y ~ (" + "+".join("abcdefghijklmnopqrst") + ")**9", None, "more than 5000 terms"),
-        ("y ~ " + "(" * 60 + "x" + ")" * 60, "(", "inside each other"),
+        ("y ~ " + "(" * 60 + "x" + ")" * 60, "(", "nested"),
     ],
 )
 def test_errors_mark_the_culprit(source: str, culprit: str | None, message: str | None) -> None:
@@ -134,7 +134,7 @@ def test_error_text() -> None:
     with pytest.raises(FormulaError) as caught:
         parse_formula("counts ~ 位置 +\n disease + (1|)")
     assert str(caught.value) == (
-        "nothing stands right of the bar: write (1 | sample)\n"
+        "the right side of the bar is empty: write (1 | sample)\n"
         "    counts ~ 位置 +  disease + (1|)\n"
         "                                  ^"
     )

@@ -175,14 +175,14 @@ def test_what_cannot_be_asked_for() -> None:
         ({"min_log_fc": np.inf}, "min_log_fc=inf"),
         ({"min_log_fc": True}, "min_log_fc=True"),
         ({"alternative": "both"}, "alternative='both': allowed are 'two-sided', 'greater', 'less', 'abs-less'"),
-        ({"alternative": "abs-less"}, "give one above 0"),
-        ({"test": "lrt", "min_log_fc": 1.0}, "test='lrt' takes no minimum effect"),
+        ({"alternative": "abs-less"}, "must be above 0"),
+        ({"test": "lrt", "min_log_fc": 1.0}, "test='lrt' supports no minimum effect"),
     ):
         with pytest.raises(InputError, match=says):
             run(**options)
     three = ADATA.copy()
     three.obs["arm"] = pd.Categorical(np.array(["a", "b", "c", "d"])[three.obs["sample"].cat.codes // 2])
-    with pytest.raises(InputError, match="3 rows, which have no direction or size"):
+    with pytest.raises(InputError, match="3 rows, and so no direction or size"):
         run(three, min_log_fc=0.5)
 
 

@@ -66,11 +66,11 @@ def test_a_preempted_chunk_keeps_what_is_whole_and_goes_on(data, tmp_path):
     before = {path.name: path.read_bytes() for path in (tmp_path / "parts").iterdir()}
     ended = run(ON_CALL.format(function="fsync", number=int(signal.SIGTERM)), *chunk, 1)
     assert ended.returncode == 143, ended.stderr
-    assert "terminated: every file is whole; run the same command again" in ended.stderr
+    assert "terminated: all files are intact; run the same command again" in ended.stderr
     assert {path.name: path.read_bytes() for path in (tmp_path / "parts").iterdir()} == before
     again = run("", *chunk, 1)
-    assert again.returncode == 0 and "was finished before" not in again.stdout
-    assert "was finished before" in run("", *chunk, 0).stdout
+    assert again.returncode == 0 and "is already finished" not in again.stdout
+    assert "is already finished" in run("", *chunk, 0).stdout
 
 
 def test_a_file_that_is_being_changed_is_finished_first(data, tmp_path):

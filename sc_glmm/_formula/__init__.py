@@ -1,4 +1,4 @@
-"""Formulas in lme4's syntax: the bars and the algebra of terms are ours, coding the terms is formulaic's."""
+"""Formulas in lme4's syntax; formulaic codes the terms."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The algebra of terms: what ``+ - : * / **`` mean for sets of terms."""
+"""The algebra of terms: ``+ - : * / **`` for sets of terms."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Terms:
         """``(a + b)**2``: all interactions of at most `exponent` factors."""
         result = self
         for _ in range(exponent - 1):
-            longer = result.interact(self)  # a:a is a, so that nothing gets lost
+            longer = result.interact(self)  # a:a is a, so that no term is lost
             if list(longer._terms) == list(result._terms):
                 break
             result = longer

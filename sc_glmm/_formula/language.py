@@ -1,7 +1,7 @@
-"""What the Python code in a formula may say. Nothing else is evaluated, wherever the formula comes from.
+"""The expressions that a formula may contain; nothing else is evaluated.
 
-A formula can come from a stranger: every results file stores one. Its code is therefore never handed to Python; it is a
-small language of its own, whose words all stand here, and `_design/evaluate.py` computes it node by node.
+A formula can come from another person, because every results file stores one. Its code is therefore never executed as
+Python. It is a small language that this file defines completely, and `_design/evaluate.py` computes it node by node.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 MAX_DEPTH = 100
-# lists of levels and knots; `9` of these inside one another would still be small
+# lists of levels and knots; even nine nested lists would be small
 _LITERALS = (int, float, str, bool)
 
 
 @dataclass(frozen=True)
 class Signature:
-    """Number of arguments by position, and names of arguments by keyword."""
+    """Number of positional arguments, and names of keyword arguments."""
 
     low: int
     high: int
@@ -47,7 +47,7 @@ NUMPY: dict[str, Signature] = {
 NUMPY_CONSTANTS = frozenset({"pi", "e"})
 
 _SPLINE = "df knots lower_bound upper_bound constraints extrapolation"
-#: formulaic's own functions, which remember what they saw.
+# : Functions of formulaic that store statistics of the data they were fitted to.
 TRANSFORMS: dict[str, Signature] = {
     "I": _signature(1, 1),
     "Q": _signature(1, 1),
@@ -81,7 +81,7 @@ CODINGS: dict[str, Signature] = {
 }
 FUNCTIONS: dict[str, Signature] = {**NUMPY, **TRANSFORMS, **CODINGS}
 
-#: What users of R, patsy or pandas write, and what it is called here.
+# : Names from R, patsy or pandas, and what to write instead.
 ELSEWHERE: dict[str, str] = {
     "factor": "write C(x)",
     "as.factor": "write C(x)",
@@ -111,8 +111,8 @@ ELSEWHERE: dict[str, str] = {
 }
 
 _OTHER_ROWS = (
-    "a value in a formula depends on its own row only: use center(), scale(), poly() or a spline, which remember what "
-    "they saw, or add the result to the data as a column"
+    "a value in a formula can depend only on its own row: use center(), scale(), poly() or a spline, which store the "
+    "statistics of the data, or add the result to the data as a column"
 )
 ELSEWHERE |= dict.fromkeys("sum mean std var sd median cumsum diff rank argsort len quantile".split(), _OTHER_ROWS)
 
@@ -121,20 +121,20 @@ _UNARY = (ast.UAdd, ast.USub, ast.Not, ast.Invert)
 _COMPARE = (ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.In, ast.NotIn)
 
 _REFUSED: tuple[tuple[type[ast.AST] | tuple[type[ast.AST], ...], str], ...] = (
-    (ast.Subscript, "square brackets after a value: add what you select to the data as a column"),
-    (ast.Lambda, "a function of your own: compute the values first, and add them to the data as a column"),
+    (ast.Subscript, "square brackets after a value: add the selected values to the data as a column"),
+    (ast.Lambda, "your own function: compute the values first, and add them to the data as a column"),
     (ast.IfExp, "'if ... else': write np.where(condition, a, b)"),
     (ast.NamedExpr, "an assignment: write the expression itself"),
     (ast.JoinedStr, "a formatted string: write the text itself"),
     ((ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp), "a loop: write the values out, as in [1, 2, 3]"),
-    (ast.Starred, "a starred argument: write the arguments out"),
-    ((ast.Await, ast.Yield, ast.YieldFrom), "code that waits"),
+    (ast.Starred, "a starred argument: write out the arguments"),
+    ((ast.Await, ast.Yield, ast.YieldFrom), "asynchronous code"),
     (ast.Set, "a set: write a list, as in ['a', 'b']"),
 )
 
 
 class RefusedError(Exception):
-    """Code outside of the language; `node` is the culprit."""
+    """Code outside of the language; `node` is the offending part."""
 
     def __init__(self, message: str, node: ast.AST) -> None:
         self.node = node
@@ -142,7 +142,7 @@ class RefusedError(Exception):
 
 
 def dotted(node: ast.AST) -> str | None:
-    """``np.log`` as one name; None for anything but a name with at most one dot."""
+    """``np.log`` as one name; None for anything other than a name with at most one dot."""
     if isinstance(node, ast.Name):
         return node.id
     if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
@@ -161,7 +161,7 @@ def is_coding(node: ast.AST) -> bool:
 
 
 def column_of_factor(tree: ast.AST | None) -> str | None:
-    """``x`` of ``C(x)``, the call that makes a factor of a column whatever it holds; else None."""
+    """``x`` of ``C(x)``, the call that makes a factor of any column; otherwise None."""
     if not isinstance(tree, ast.Call) or dotted(tree.func) != "C" or not tree.args:
         return None
     first = tree.args[0]
@@ -169,7 +169,7 @@ def column_of_factor(tree: ast.AST | None) -> str | None:
 
 
 def quoted_column(node: ast.AST) -> str | None:
-    """``name`` of ``Q("name")``, which names a column by a string; else None."""
+    """``name`` of ``Q("name")``, which names a column by a string; otherwise None."""
     if isinstance(node, ast.Call) and dotted(node.func) == "Q" and len(node.args) == 1:
         argument = node.args[0]
         if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
@@ -178,21 +178,21 @@ def quoted_column(node: ast.AST) -> str | None:
 
 
 def check_language(tree: ast.Expression, is_quoted: Callable[[str], bool], *, response: bool = False) -> None:
-    """Refuse everything that is not in the language.
+    """Raise an error for everything outside the language.
 
     Parameters
     ----------
     tree
         The code.
     is_quoted
-        Whether a name stood in backticks: such a name is always a column.
+        Whether a name was in backticks and is therefore a column.
     response
         Whether this is the left side of a formula, which may be ``cbind(success, failure)``.
 
     Raises
     ------
     RefusedError
-        With the node that is refused.
+        With the node that is not allowed.
     """
     body = tree.body
     if response and isinstance(body, ast.Call) and dotted(body.func) == "cbind" and not body.keywords:
@@ -203,7 +203,7 @@ def check_language(tree: ast.Expression, is_quoted: Callable[[str], bool], *, re
 
 
 def unknown_function(name: str) -> str:
-    """What to say about a function that a formula does not know."""
+    """Message about an unknown function."""
     if name.removeprefix("np.") in ELSEWHERE:
         return f"no function {name!r} in formulas: {ELSEWHERE[name.removeprefix('np.')]}"
     known = sorted(NUMPY) if name.startswith("np.") else sorted(FUNCTIONS)
@@ -212,7 +212,8 @@ def unknown_function(name: str) -> str:
     hint = f"; did you mean {name[:3] if name.startswith('np.') else ''}{folded[close[0]]}?" if close else ""
     some = "such as log, sqrt, np.where, C, bs, poly, scale"
     return (
-        f"no function {name!r} in formulas{hint} (available are {len(FUNCTIONS)}, {some}; see 'What a formula can do')"
+        f"no function {name!r} in formulas{hint} (available are {len(FUNCTIONS)}, {some}; see the page 'Formula "
+        "syntax')"
     )
 
 
@@ -221,9 +222,9 @@ class _Checker:
         self.is_quoted = is_quoted
 
     def value(self, node: ast.expr, depth: int) -> None:
-        """An expression that gives values."""
+        """An expression with a value for each row."""
         if depth > MAX_DEPTH:
-            raise RefusedError(f"more than {MAX_DEPTH} operations inside each other", node)
+            raise RefusedError(f"more than {MAX_DEPTH} nested operations", node)
         match node:
             case ast.Constant():
                 self.constant(node)
@@ -249,20 +250,20 @@ class _Checker:
             case ast.Call():
                 self.call(node, depth)
             case ast.List() | ast.Tuple() | ast.Dict():
-                raise RefusedError("a list is not a value for each row", node)
+                raise RefusedError("a list does not have one value for each row", node)
             case _:
                 raise _refused(node)
 
     def constant(self, node: ast.Constant) -> None:
         if node.value is not None and not isinstance(node.value, _LITERALS):
-            raise RefusedError(f"{type(node.value).__name__} is not a kind of value that a formula knows", node)
+            raise RefusedError(f"values of type {type(node.value).__name__} are not allowed in a formula", node)
 
     def name(self, node: ast.Name) -> None:
         if node.id.startswith("__"):
             raise RefusedError("names that begin with two underscores cannot be used", node)
 
     def attribute(self, node: ast.Attribute) -> None:
-        """``np.pi``; anything else with a dot is refused."""
+        """``np.pi``; any other attribute is an error."""
         name = dotted(node)
         if name is not None and name in CODINGS:
             return
@@ -280,7 +281,7 @@ class _Checker:
             self.name(node.func)
         if name is None or self.is_quoted(name.split(".")[0]) or name.split(".")[0] not in ("np", "contr", name):
             method = isinstance(node.func, ast.Attribute)
-            what = f"values have no method {node.func.attr!r}" if method else "this is none"  # type: ignore[attr-defined]
+            what = f"values have no method {node.func.attr!r}" if method else "this is not one"  # type: ignore[attr-defined]
             message = f"only the functions of the language can be called in a formula, and {what}: {_OTHER_ROWS}"
             raise RefusedError(message, node.func)
         signature = signature_of(name)
@@ -291,16 +292,16 @@ class _Checker:
                 raise _refused(argument)
         for keyword in node.keywords:
             if keyword.arg is None:
-                raise RefusedError("a starred argument: write the arguments out", keyword.value)
+                raise RefusedError("a starred argument: write out the arguments", keyword.value)
             if keyword.arg not in signature.keywords:
-                known = ", ".join(sorted(signature.keywords)) or "none by name"
+                known = ", ".join(sorted(signature.keywords)) or "no keyword arguments"
                 raise RefusedError(f"{name}() has no argument {keyword.arg!r}; it has {known}", node)
         if not signature.low <= len(node.args) + (len(node.keywords) if signature.low > 1 else 0) or (
             len(node.args) > signature.high
         ):
             count = f"{signature.low}" if signature.low == signature.high else f"{signature.low} to {signature.high}"
             plural = "" if count == "1" else "s"
-            raise RefusedError(f"{name}() takes {count} argument{plural}, and here are {len(node.args)}", node)
+            raise RefusedError(f"{name}() takes {count} argument{plural}, but received {len(node.args)}", node)
         if name == "Q" and quoted_column(node) is None:
             raise RefusedError('Q() takes the name of a column as a string: Q("a name")', node)
         for i, argument in enumerate(node.args):
@@ -309,7 +310,7 @@ class _Checker:
             self.argument(name, keyword.value, -1, depth)
 
     def argument(self, function: str, node: ast.expr, position: int, depth: int) -> None:
-        """What a function is given: values first, then numbers, lists and codings."""
+        """Arguments of a function: values first, then numbers, lists and codings."""
         plain = function in NUMPY or function.startswith("np.") or function in ("I", "exp10", "pow")
         if function.removeprefix("np.") == "isin" and position == 1:
             self.literal(node, depth + 1)
@@ -324,7 +325,7 @@ class _Checker:
     def literal(self, node: ast.expr, depth: int) -> None:
         """Numbers, strings, and lists of them."""
         if depth > MAX_DEPTH:
-            raise RefusedError(f"more than {MAX_DEPTH} brackets inside each other", node)
+            raise RefusedError(f"more than {MAX_DEPTH} nested brackets", node)
         match node:
             case ast.Constant():
                 self.constant(node)
@@ -336,16 +337,16 @@ class _Checker:
             case ast.Dict(keys=keys, values=values):
                 for entry in (*keys, *values):
                     if entry is None:
-                        raise RefusedError("a starred argument: write the arguments out", node)
+                        raise RefusedError("a starred argument: write out the arguments", node)
                     self.literal(entry, depth + 1)
             case _:
-                raise _refused(node, "here stands a number, a string, or a list of these")
+                raise _refused(node, "only a number, a string, or a list of these is allowed here")
 
 
 def _refused(node: ast.AST, allowed: str = "") -> RefusedError:
     for kinds, words in _REFUSED:
         if isinstance(node, kinds):
-            return RefusedError(f"a formula cannot hold {words}", node)
+            return RefusedError(f"a formula cannot contain {words}", node)
     if not allowed:
         allowed = "allowed are columns, numbers, strings, + - * / // % **, comparisons, & | ~ and the known functions"
-    return RefusedError(f"this is not possible in a formula; {allowed}", node)
+    return RefusedError(f"this is not allowed in a formula; {allowed}", node)

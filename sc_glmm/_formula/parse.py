@@ -1,4 +1,4 @@
-"""From the text of a formula to its parts."""
+"""Parse the text of a formula."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from .records import MixedFormula, RandomTerm
 
 
 def parse_formula(source: str) -> MixedFormula:
-    """Take a formula in lme4's syntax apart.
+    """Parse a formula in lme4's syntax.
 
     Parameters
     ----------
     source
-        ``response ~ fixed + (basis | group) + offset(expression)``; the left side may be missing. In the fixed part
-        and left of a bar, ``+ - : * / **`` combine columns and Python expressions of columns; ``1`` is the
-        intercept, which is there unless ``0`` or ``- 1`` takes it away. Names with odd characters go into backticks,
-        Python code that is not a call into braces. Right of a bar stand columns, joined by ``:`` (interaction) or
-        ``/`` (nested): ``(1 | a/b)`` is ``(1 | a) + (1 | a:b)``. ``(x || g)`` is ``(1 | g) + (0 + x | g)``: no
-        correlations. As in lme4 1.1, a factor left of ``||`` keeps the correlations among its own levels.
+        ``response ~ fixed + (basis | group) + offset(expression)``; the left side may be missing. In the fixed effects
+        and on the left of a bar, ``+ - : * / **`` combine columns and expressions of columns. ``1`` is the intercept,
+        which is included unless ``0`` or ``- 1`` removes it. Names with special characters need backticks, and
+        expressions that are not a call need braces. On the right of a bar, columns are joined by ``:`` (interaction) or
+        ``/`` (nested): ``(1 | a/b)`` is ``(1 | a) + (1 | a:b)``. ``(x || g)`` is ``(1 | g) + (0 + x | g)``, without
+        correlations. As in lme4 1.1, a factor on the left of ``||`` keeps the correlations among its own levels.
 
     Returns
     -------
-    The parts, each with its place in `source`.
+    The parts of the formula, each with its position in `source`.
 
     Raises
     ------
     FormulaError
-        If the formula cannot be read; the message marks the spot.
+        If the formula cannot be parsed; the message marks the position.
 
     Examples
     --------
@@ -41,7 +41,7 @@ def parse_formula(source: str) -> MixedFormula:
     """
     if not isinstance(source, str):
         shown = repr(source)  # type: ignore[unreachable]
-        raise FormulaError(f"a formula is a string, not {type(source).__name__}", shown, (0, len(shown)))
+        raise FormulaError(f"a formula must be a string, not {type(source).__name__}", shown, (0, len(shown)))
     parser = Parser(source)
     response = parser.left_side()
     right = parser.right_side()

@@ -16,7 +16,7 @@ MAX_DEPTH = 40
 
 
 class Parser:
-    """Reads one formula from left to right."""
+    """Parser of one formula, from left to right."""
 
     def __init__(self, source: str) -> None:
         self.source = source
@@ -26,7 +26,7 @@ class Parser:
 
     @property
     def token(self) -> Token:
-        """The token to be read next; the last one is never passed."""
+        """The next token; the parser never moves past the last one."""
         return self.tokens[self.at]
 
     def take(self) -> Token:
@@ -36,7 +36,7 @@ class Parser:
         return token
 
     def fail(self, message: str, span: Span | None = None) -> FormulaError:
-        """Make the error for a place, by default the token to be read next."""
+        """An error at a position; by default, at the next token."""
         return FormulaError(message, self.source, self.token.span if span is None else span)
 
     def left_side(self) -> Atom | None:
@@ -46,7 +46,7 @@ class Parser:
             message = "a formula needs a '~' between the response and the model: counts ~ disease + (1 | sample)"
             raise self.fail(message, (0, self.tokens[-1].stop))
         if len(tildes) > 1:
-            raise self.fail("only one '~' can stand in a formula", self.tokens[tildes[1]].span)
+            raise self.fail("a formula can have only one '~'", self.tokens[tildes[1]].span)
         left = self.tokens[: tildes[0]]
         self.at = tildes[0] + 1
         if not left:
@@ -63,18 +63,18 @@ class Parser:
     def right_side(self) -> Piece:
         """Everything after ``~``."""
         if self.token.kind == "end":
-            raise self.fail("nothing stands right of '~': write '~ 1' for an intercept alone")
+            raise self.fail("the right side of '~' is empty: write '~ 1' for an intercept only")
         piece = self.sum()
         if self.token.kind in ("|", "||"):
             raise self.fail("a random effect needs parentheses: (1 | sample)")
         if self.token.kind == ")":
-            raise self.fail("this parenthesis closes nothing")
+            raise self.fail("this parenthesis has no opening partner")
         if self.token.kind != "end":
             raise self.missing_operator()
         return piece
 
     def sum(self) -> Piece:
-        """``a + b - c``: the only level where 0, 1, random effects and offsets may stand."""
+        """``a + b - c``: the only level that allows 0, 1, random effects and offsets."""
         start = self.token.start
         total = Piece(Terms(), None, "", "", (start, start))
         first = True
@@ -132,7 +132,7 @@ class Parser:
             self.need_terms(base, operator)
             token = self.take()
             if token.kind != "number" or not token.text.isdigit() or not 1 <= int(token.text[:4]) <= 999:
-                raise self.fail(f"{operator.text!r} must be followed by a whole number from 1 up", token.span)
+                raise self.fail(f"{operator.text!r} must be followed by a whole number of at least 1", token.span)
             span = (base.span[0], token.stop)
             try:
                 terms = base.terms.power(int(token.text))
@@ -159,10 +159,10 @@ class Parser:
         raise self.missing_term(token)
 
     def parentheses(self, opener: Token) -> Piece:
-        """What follows an opening parenthesis: a sum, or a random-effects term."""
+        """The content after an opening parenthesis: a sum, or a random-effects term."""
         self.depth += 1
         if self.depth > MAX_DEPTH:
-            raise self.fail(f"more than {MAX_DEPTH} parentheses inside each other", opener.span)
+            raise self.fail(f"more than {MAX_DEPTH} nested parentheses", opener.span)
         inner = self.sum()
         if self.token.kind in ("|", "||"):
             piece = self.random_term(opener, inner)
@@ -171,7 +171,7 @@ class Parser:
             text = f"({inner.text})" if inner.text else ""
             piece = Piece(inner.terms, inner.intercept, text, f"({inner.written})", span, inner.bars, inner.offsets)
         elif self.token.kind == "end":
-            raise self.fail("this parenthesis is never closed", opener.span)
+            raise self.fail("this parenthesis is not closed", opener.span)
         else:
             raise self.missing_operator()
         self.depth -= 1
@@ -181,9 +181,9 @@ class Parser:
         """The rest of ``(left | group)``, from the bar on."""
         bar = self.take()
         if left.bars or left.offsets:
-            raise self.fail("only terms and an intercept can stand left of a bar", left.span)
+            raise self.fail("only terms and an intercept are allowed on the left of a bar", left.span)
         if not left.terms and left.intercept is False:
-            raise self.fail("no column is left on this side of the bar: write (1 | sample)", left.span)
+            raise self.fail("no column remains on this side of the bar: write (1 | sample)", left.span)
         groups: list[list[tuple[str, Span]]] = [[]]
         while True:
             token = self.take()
@@ -194,9 +194,9 @@ class Parser:
             if token.kind == ")":
                 break
             if token.kind == "end":
-                raise self.fail("this parenthesis is never closed", opener.span)
+                raise self.fail("this parenthesis is not closed", opener.span)
             if token.kind not in (":", "/"):
-                message = "right of a bar stand names of columns, joined by ':' (interaction) or '/' (nested)"
+                message = "right of a bar, use names of columns, joined by ':' (interaction) or '/' (nested)"
                 raise self.fail(message, token.span)
             if token.kind == "/":
                 groups.append([])
@@ -220,7 +220,7 @@ class Parser:
         return self.python(token.start + inner, token.stop - inner, token.span)
 
     def python(self, start: int, stop: int, span: Span | None = None, *, response: bool = False) -> Atom:
-        """Python code, or a name if there is nothing else."""
+        """An expression, or a name if it is only that."""
         text, names, tree = read_python(self.source, start, stop, response=response)
         span = span or (start, stop)
         if len(names) == 1 and text in (names[0].name, f"`{names[0].name}`"):
@@ -228,7 +228,7 @@ class Parser:
         return Atom(text, "python", span, names, self.source[span[0]] == "{", tree)
 
     def need_terms(self, piece: Piece, operator: Token) -> None:
-        """Refuse 0, 1, bars and offsets as operands of anything but plus and minus."""
+        """Reject 0, 1, bars and offsets as operands of anything except plus and minus."""
         if piece.intercept is not None or piece.bars or piece.offsets:
             what = "a random effect" if piece.bars else "an offset" if piece.offsets else "0 or 1 (the intercept)"
             message = f"{what} can only be added to other terms, not combined by {operator.text!r}"
@@ -240,24 +240,24 @@ class Parser:
         return self.fail(f"an operator such as '+' is missing before {token.text!r}", (token.start, token.start + 1))
 
     def missing_term(self, token: Token) -> FormulaError:
-        """Something else where a term should be."""
+        """Error for something else in place of a term."""
         at = self.tokens.index(token)
         before = self.tokens[at - 1].kind if at else ""
         if before == "(" and token.kind in ("|", "||"):
-            return self.fail("nothing stands left of the bar: write (1 | sample) for an intercept", token.span)
+            return self.fail("the left side of the bar is empty: write (1 | sample) for an intercept", token.span)
         if before == "(" and token.kind == ")":
-            return self.fail("nothing stands between these parentheses", (token.start - 1, token.stop))
+            return self.fail("these parentheses are empty", (token.start - 1, token.stop))
         after = "" if before in ("", "~") else f" after {before!r}"
-        return self.fail(f"a term was expected{after}, but here is {_shown(token)}", token.span)
+        return self.fail(f"a term is expected{after}, not {_shown(token)}", token.span)
 
     def bad_group(self, token: Token, bar: Token, *, begun: bool) -> FormulaError:
-        """Something else where the name of a grouping column should be."""
+        """Error for something else in place of a grouping column."""
         if token.kind in (")", "end") and not begun:
-            return self.fail(f"nothing stands right of the bar: write (1 {bar.text} sample)", token.span)
+            return self.fail(f"the right side of the bar is empty: write (1 {bar.text} sample)", token.span)
         if token.kind in ("call", "braces"):
             message = "a grouping factor is a column, or columns joined by ':' or '/'; any column is taken as a factor"
             return self.fail(message, token.span)
-        return self.fail(f"the name of a column was expected, but here is {_shown(token)}", token.span)
+        return self.fail(f"the name of a column is expected, not {_shown(token)}", token.span)
 
 
 def _shown(token: Token) -> str:

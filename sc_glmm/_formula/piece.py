@@ -1,4 +1,4 @@
-"""What the parser knows about a stretch of the right side."""
+"""Intermediate result of the parser for a section of the right side."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from .records import Atom, Span
 
 @dataclass
 class Piece:
-    """What a stretch of the right side means so far.
+    """Meaning of a section of the right side so far.
 
     Attributes
     ----------
     terms
         Its terms, without the intercept.
     intercept
-        True after ``1``, False after ``0`` or ``- 1``, None when nothing was said.
+        True after ``1``, False after ``0`` or ``- 1``, None if the section does not mention the intercept.
     text, written
-        For formulaic (terms only), and as written.
+        Text for formulaic (terms only), and text as written.
     span
-        Place in the source.
+        Position in the source.
     bars, offsets
-        Random-effects terms and offsets found on the way.
+        Random-effects terms and offsets found so far.
     """
 
     terms: Terms
@@ -37,7 +37,7 @@ class Piece:
 
 
 def join(left: str, right: str, minus: bool = False) -> str:
-    """Join two texts by a sign; an empty one leaves no trace."""
+    """Join two texts by a sign; empty texts are skipped."""
     if not right:
         return left
     if not left:

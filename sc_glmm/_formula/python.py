@@ -1,4 +1,4 @@
-"""The Python code inside a formula: is it allowed, how does Python write it, which names does it use."""
+"""Read the expressions inside a formula: check them, normalise them, and list their names."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ def read_python(
 
     Returns
     -------
-    The code in Python's own spacing, backticks kept; the names of columns and functions in it, in the order of the
-    source; and its tree, in which names are those of columns, whatever characters they have.
+    The expression in Python's own spacing, with backticks; its names of columns and functions, in the order of the
+    source; and its tree, in which all names are those of columns, whatever characters they contain.
     """
     code, where, quoted = _replace_backticks(source, start, stop)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # such as an odd escape in a string
+            warnings.simplefilter("ignore")  # such as an invalid escape in a string
             tree = ast.parse(code, mode="eval")
     except SyntaxError as error:
         called = re.match(r"\s*([\w.]+)\s*\(", source[start:stop])
-        if called is not None and called[1] in ELSEWHERE:  # R's names may hold words of Python: as.factor, is.na
+        if called is not None and called[1] in ELSEWHERE:  # R's names may contain keywords of Python: as.factor, is.na
             raise FormulaError(unknown_function(called[1]), source, (start, start + called.end(1))) from None
         spot = where[min(max((error.offset or 1) - 1, 0), len(where) - 1)]
         shown = source[start:stop].strip()
         raise FormulaError(f"{shown!r} is not an expression: {error.msg}", source, (spot, spot + 1)) from None
     except (ValueError, RecursionError, MemoryError) as error:
-        raise FormulaError(f"this expression cannot be read: {error}", source, (start, stop)) from None
+        raise FormulaError(f"this expression cannot be parsed: {error}", source, (start, stop)) from None
     place = _places(code, source, where)
     try:
         check_language(tree, quoted.__contains__, response=response)
@@ -53,7 +53,7 @@ def read_python(
 
 
 def _replace_backticks(source: str, start: int, stop: int) -> tuple[str, list[int], dict[str, str]]:
-    """Code that Python can parse, the place in `source` of each of its characters, and the names put in."""
+    """Code that Python can parse, the position in `source` of each character, and the inserted names."""
     prefix = "_sc"
     while prefix in source:
         prefix += "c"
@@ -70,11 +70,11 @@ def _replace_backticks(source: str, start: int, stop: int) -> tuple[str, list[in
             where += [pos] * len(piece)
         elif char in "\"'":
             end = skip_string(source, pos)
-            piece = source[pos:end].replace("\n", " ").replace("\r", " ")  # one line, so that columns are places
+            piece = source[pos:end].replace("\n", " ").replace("\r", " ")  # one line, so that columns are positions
             where += range(pos, end)
         else:
             end = pos + 1
-            # R's power: as Python's, exclusive or, it would silently be another number
+            # R's power operator; in Python it would silently be an exclusive or
             piece = " " if char.isspace() else "**" if char == "^" else char
             where += [pos] * len(piece)
         code.append(piece)
@@ -86,7 +86,7 @@ def _replace_backticks(source: str, start: int, stop: int) -> tuple[str, list[in
 
 
 def _places(code: str, source: str, where: list[int]) -> Callable[[ast.AST], tuple[int, int]]:
-    """The function that finds the place of a node in the formula."""
+    """The function that finds the position of a node in the formula."""
     encoded = code.encode()
 
     def place(node: ast.AST) -> tuple[int, int]:

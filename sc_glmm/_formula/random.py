@@ -1,4 +1,4 @@
-"""What the bars mean: ``/`` and ``||`` expanded into plain random-effects terms."""
+"""Expand ``/`` and ``||`` into plain random-effects terms."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Bar:
     bar
         ``"|"`` or ``"||"``.
     groups
-        The right side: names with their places; outer list split at ``/``, inner lists at ``:``.
+        The right side: names with their positions; outer list split at ``/``, inner lists at ``:``.
     span
-        Place in the source.
+        Position in the source.
     """
 
     terms: Terms
@@ -42,7 +42,7 @@ def expand_bar(bar: Bar, source: str) -> list[RandomTerm]:
         names = tuple(name for name, _ in columns)
         for i, (name, span) in enumerate(columns):
             if name in names[:i]:
-                raise FormulaError(f"the column {name!r} stands twice in one grouping factor", source, span)
+                raise FormulaError(f"the column {name!r} occurs twice in one grouping factor", source, span)
         for basis, written, terms in _bases(bar):
             expanded.append(
                 RandomTerm(

@@ -1,4 +1,4 @@
-"""What a formula says, as frozen records that remember their place in the source."""
+"""The parts of a formula as immutable records with their positions in the source."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ Span = tuple[int, int]
 
 @dataclass(frozen=True)
 class Name:
-    """A name that occurs in a piece of Python code.
+    """A name in an expression.
 
     Attributes
     ----------
     name
         The name, without backticks.
     span
-        Its place in the formula.
+        Its position in the formula.
     called
         Whether it is a function, such as ``log`` in ``log(x)`` or ``np.log`` in ``np.log(x)``.
     """
@@ -31,7 +31,7 @@ class Name:
 
 @dataclass(frozen=True)
 class Atom:
-    """A factor of a term: a column or an expression. Equal wherever in a formula it stands.
+    """A factor of a term: a column or an expression. Atoms are equal regardless of their position.
 
     Attributes
     ----------
@@ -40,13 +40,13 @@ class Atom:
     kind
         ``"column"`` or ``"python"``.
     span
-        Its place in the formula.
+        Its position in the formula.
     names
-        The names in it, in the order of the source.
+        Its names, in the order of the source.
     braces
-        Whether a formula must write it in braces.
+        Whether it must be written in braces.
     tree
-        The code of an expression, checked; names in it are those of columns.
+        The checked syntax tree of an expression; its names are those of columns.
     """
 
     text: str
@@ -58,7 +58,7 @@ class Atom:
 
     @property
     def factor_column(self) -> str | None:
-        """The column of ``C(column)``, which is a factor whatever it holds; None for anything else."""
+        """The column of ``C(column)``, which is always a factor; None for anything else."""
         return column_of_factor(self.tree)
 
     @property
@@ -67,7 +67,7 @@ class Atom:
         return isinstance(self.tree, ast.Call) and dotted(self.tree.func) == "C"
 
     def __str__(self) -> str:
-        """Write the atom so that it can be read again."""
+        """The atom as text that can be parsed again."""
         if self.kind == "python":
             return f"{{{self.text}}}" if self.braces else self.text
         return self.text if is_word(self.text) else f"`{self.text}`"
@@ -77,17 +77,17 @@ Term = tuple[Atom, ...]
 
 
 def is_word(text: str) -> bool:
-    """Whether `text` can stand in a formula without backticks."""
+    """Whether `text` needs no backticks in a formula."""
     return bool(text) and all(c.isalnum() or c in "._" for c in text) and not text[0].isdigit() and text != "."
 
 
 def term_text(term: Term) -> str:
-    """The term as a formula writes it."""
+    """The term as written in a formula."""
     return ":".join(str(atom) for atom in term) or "1"
 
 
 def term_label(term: Term) -> str:
-    """``a:b`` for an interaction, ``1`` for the intercept; names stand without backticks, as in names of columns."""
+    """``a:b`` for an interaction, ``1`` for the intercept; names have no backticks, as in names of columns."""
     return ":".join(atom.text for atom in term) or "1"
 
 
@@ -102,15 +102,15 @@ class RandomTerm:
     group
         Columns of the right side; more than one for an interaction such as ``a:b``.
     span
-        Place of the bracketed term in the source.
+        Position of the bracketed term in the source.
     label
-        ``"(1 | sample)"``: as written up to white space, after expansion.
+        ``"(1 | sample)"``: as written except for white space, after expansion.
     terms
         The terms of the left side; the empty term is the intercept.
     group_spans
-        Place of each column of `group`.
+        Position of each column of `group`.
     nested
-        Whether ``/`` made this term: the group of ``(1 | a/b)`` is then called ``b:a``, as lme4 does.
+        Whether the term comes from ``/``: the group of ``(1 | a/b)`` is then called ``b:a``, as in lme4.
     """
 
     basis: str
@@ -123,23 +123,23 @@ class RandomTerm:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns of `group` in the order of lme4's names: the finest first when ``a/b`` was written."""
+        """The columns of `group` in lme4's order: the finest first if ``a/b`` was written."""
         return self.group[::-1] if self.nested else self.group
 
     @property
     def group_text(self) -> str:
-        """The grouping factor as a formula writes it."""
+        """The grouping factor as written in a formula."""
         return ":".join(name if is_word(name) else f"`{name}`" for name in self.group)
 
     @property
     def group_name(self) -> str:
-        """``"sample"``, ``"a:b"``, or ``"b:a"`` when ``a/b`` was written."""
+        """``"sample"``, ``"a:b"``, or ``"b:a"`` if ``a/b`` was written."""
         return ":".join(self.columns)
 
 
 @dataclass(frozen=True)
 class MixedFormula:
-    """A formula in lme4's syntax, taken apart.
+    """A parsed formula in lme4's syntax.
 
     Attributes
     ----------
@@ -148,7 +148,7 @@ class MixedFormula:
     response
         Text of the left side, None for a one-sided formula.
     response_span
-        Its place in the source.
+        Its position in the source.
     fixed
         Right side for formulaic, with the intercept spelled out: ``"1 + disease"``.
     random
@@ -156,9 +156,9 @@ class MixedFormula:
     offsets
         The expressions in ``offset(...)``; their sum is the offset.
     fixed_terms
-        The fixed part as terms; the empty term is the intercept.
+        The fixed effects as terms; the empty term is the intercept.
     offset_atoms, response_atom
-        The same with names and places.
+        The same with names and positions.
     """
 
     source: str
@@ -173,19 +173,19 @@ class MixedFormula:
 
     @property
     def right_side(self) -> str:
-        """Everything after ``~``; the response may hold one, in backticks."""
+        """Everything after ``~``; the response may contain one, in backticks."""
         stop = 0 if self.response_span is None else self.response_span[1]
         return self.source[stop:].partition("~")[2]
 
     @property
     def response_name(self) -> str | None:
-        """The left side without backticks if it is a single name, else None."""
+        """The left side without backticks if it is a single name, otherwise None."""
         atom = self.response_atom
         return atom.text if atom is not None and atom.kind == "column" else None
 
     @property
     def names(self) -> frozenset[str]:
-        """Every name on the right side that may be that of a column: all but those that are called."""
+        """Every name on the right side that may be a column: all names that are not called."""
         terms = [*self.fixed_terms, *(term for random in self.random for term in random.terms)]
         atoms = [*self.offset_atoms, *(atom for term in terms for atom in term)]
         inside = {name.name for atom in atoms for name in atom.names if not name.called}

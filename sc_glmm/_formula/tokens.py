@@ -1,4 +1,4 @@
-"""Formula text to tokens. A call such as ``log(x + 1)`` is one token: what is inside is Python's business."""
+"""Split the text of a formula into tokens. A call such as ``log(x + 1)`` is one token."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Token:
         An operator or bracket itself, or ``"name"``, ``"quoted"`` (in backticks), ``"number"``, ``"call"``,
         ``"braces"`` or ``"end"``.
     text
-        As it stands in the source; for ``"quoted"`` without the backticks.
+        The text in the source; for ``"quoted"``, without the backticks.
     start, stop
-        Place in the source.
+        Position in the source.
     """
 
     kind: str
@@ -32,12 +32,12 @@ class Token:
 
     @property
     def span(self) -> tuple[int, int]:
-        """Place in the source."""
+        """Position in the source."""
         return self.start, self.stop
 
     @property
     def function(self) -> str:
-        """Name of the function of a call."""
+        """Name of the function, for a call."""
         return self.text[: self.text.index("(")].rstrip()
 
 
@@ -73,7 +73,7 @@ def skip_backticks(source: str, start: int) -> int:
     """Index after the backtick that closes the one at `start`."""
     stop = source.find("`", start + 1)
     if stop < 0:
-        raise FormulaError("this backtick is never closed", source, (start, start + 1))
+        raise FormulaError("this backtick is not closed", source, (start, start + 1))
     name = source[start + 1 : stop]
     if not name.strip():
         raise FormulaError("there is no name between these backticks", source, (start, stop + 1))
@@ -96,7 +96,7 @@ def skip_string(source: str, start: int) -> int:
         elif source[pos] == source[start]:
             return pos + 1
         pos += 1
-    raise FormulaError("this quotation mark is never closed", source, (start, start + 1))
+    raise FormulaError("this quotation mark is not closed", source, (start, start + 1))
 
 
 def skip_brackets(source: str, start: int, *, bars: bool) -> int:
@@ -105,7 +105,7 @@ def skip_brackets(source: str, start: int, *, bars: bool) -> int:
     pos = start + 1
     while stack:
         if pos >= len(source):
-            raise FormulaError("this bracket is never closed", source, (stack[-1], stack[-1] + 1))
+            raise FormulaError("this bracket is not closed", source, (stack[-1], stack[-1] + 1))
         char = source[pos]
         if char in "\"'":
             pos = skip_string(source, pos)
@@ -121,14 +121,14 @@ def skip_brackets(source: str, start: int, *, bars: bool) -> int:
                 raise FormulaError(f"{char!r} closes {opener!r}", source, (pos, pos + 1))
         elif char == "|" and not bars:
             raise FormulaError(
-                "a bar inside a function: a random effect such as (1 | sample) stands on its own between plus signs "
-                "(covariance structures such as us(...) or ar1(...) are not available; "
+                "a bar inside a function: a random effect such as (1 | sample) must be a separate term between plus "
+                "signs (covariance structures such as us(...) or ar1(...) are not available; "
                 "for a logical 'or' write np.logical_or(a, b))",
                 source,
                 (pos, pos + 1 + source.startswith("||", pos)),
             )
         elif char == "#":
-            raise FormulaError("a comment cannot stand in a formula", source, (pos, pos + 1))
+            raise FormulaError("comments are not allowed in a formula", source, (pos, pos + 1))
         pos += 1
     return pos
 
@@ -162,7 +162,7 @@ def _word(source: str, start: int) -> Token:
 
 
 def _opens_random_term(source: str, start: int) -> bool:
-    """Whether the bracket at `start` holds a bar outside inner brackets: ``x (1 | g)`` misses a plus sign."""
+    """Whether the bracket at `start` contains a bar of its own: in ``x (1 | g)``, a plus sign is missing."""
     depth = 0
     for char in source[start:]:
         depth += (char == "(") - (char == ")")
@@ -175,7 +175,7 @@ def _opens_random_term(source: str, start: int) -> bool:
 
 def _unknown(char: str) -> str:
     if char in "\"'":
-        return "a string cannot stand alone in a formula: put a column name with odd characters in `backticks`"
+        return "a string cannot be a term: put a column name with special characters in `backticks`"
     if char in "]}":
-        return f"{char!r} closes nothing"
+        return f"{char!r} has no opening partner"
     return f"{char!r} has no meaning here; allowed are + - * / : ** ^ ( ) | || ~ and functions of columns"

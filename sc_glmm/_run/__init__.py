@@ -1,1 +1,1 @@
-"""A run over all genes: its options, its plan, its stages, and what becomes of their results."""
+"""A run over all genes: options, plan, stages, results."""

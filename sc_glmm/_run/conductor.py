@@ -1,4 +1,4 @@
-"""One conductor for all runs: the stages in their order, over a store that knows where statistics and results are."""
+"""Run the stages in order, for all types of runs, with a store for statistics and results."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ from .stages import Task, finish, fit_range, model_of
 
 T = TypeVar("T")
 
-# Largest over median eigenvalue of the residual covariance above which genes are called correlated.
+# Genes count as correlated if the largest over median eigenvalue of the residual covariance exceeds this.
 NOTABLE_EIGEN_RATIO = 3.0
 
 
 class Store(ABC):
-    """Where the statistics of the genes are, and what the stages made of them, chunk by chunk.
+    """Storage for the statistics of the genes and the results of the stages, by chunk.
 
     Parameters
     ----------
     ranges
-        First gene of each chunk, and the one after its last.
+        First gene of each chunk, and the end of the last chunk.
     """
 
     def __init__(self, ranges: Sequence[tuple[int, int]]) -> None:
@@ -54,50 +54,50 @@ class Store(ABC):
 
     @abstractmethod
     def cells(self, i: int, chunk: int) -> Compressed:
-        """The cells of group `i`, compressed for the genes of a chunk: what fits start from."""
+        """The cells of group `i`, compressed for the genes of a chunk: the input of the fits."""
 
     @abstractmethod
     def stats(self, i: int, chunk: int) -> GeneStats:
-        """The statistics of these genes once more, for the stages after the fits."""
+        """The statistics of these genes, for the stages after the fits."""
 
     @abstractmethod
     def factors(self, i: int, chunk: int) -> SampleFactors | None:
-        """Factors of the samples for their composition, from the counts of all genes; None if they are not wanted."""
+        """Composition factors of the samples, from the counts of all genes; None if they are not used."""
 
     def prior(self, i: int) -> tuple[VariancePrior | None, FloatArray] | None:
-        """The prior of the variances and the abundance ranks of the genes, where an earlier run found them."""
+        """The prior of the variances and the abundance ranks of the genes, from an earlier run if there is one."""
         return None
 
     def get(self, stage: str, i: int, chunk: int, make: Callable[[], T]) -> T:
-        """What a stage (or ``"model"``, ``"plan"``) gave for a chunk of group `i`, made when it is asked for first."""
+        """The result of a stage (or ``"model"``, ``"plan"``) for a chunk of group `i`, computed on first use."""
         if (stage, i, chunk) not in self._kept:
             self._kept[stage, i, chunk] = make()
         made: T = self._kept[stage, i, chunk]
         return made
 
     def drop(self, i: int) -> None:
-        """Forget what was made of group `i`: its tables are finished."""
+        """Delete the intermediate results of group `i`, whose tables are finished."""
         self._kept = {key: made for key, made in self._kept.items() if key[1] != i}
 
 
 @dataclass(frozen=True)
 class Conductor:
-    """A run over a store.
+    """A run with its store.
 
     Attributes
     ----------
     plans
-        The groups, with places in `matrix`.
+        The groups, with their positions in `matrix`.
     task
-        What is done with each.
+        Settings that all groups share.
     matrix
         ``(n_obs, n_genes)`` response, in memory or read chunk by chunk.
     genes
         Names of the genes.
     store
-        Where statistics and results are.
+        Storage of statistics and results.
     n_jobs, progress
-        Threads of this process, and whether it shows a bar.
+        Number of threads, and whether to show a progress bar.
     """
 
     plans: Sequence[Plan]
@@ -109,7 +109,7 @@ class Conductor:
     progress: bool | None = False
 
     def run(self) -> tuple[list[GeneTests], list[str]]:
-        """The tables of every group, and the notes, which were shown as warnings."""
+        """The tables of every group, and the notes, which have been shown as warnings."""
         tests, notes = [], []
         for i in range(len(self.plans)):
             made, more = self.tables(i)
@@ -148,11 +148,11 @@ class Conductor:
         return self.store.get("model", i, chunk, lambda: self._model(i, self.store.stats(i, chunk)))
 
     def profile_plan(self, i: int) -> ProfilePlan | None:
-        """Trend of the dispersions and grid of the variances, from the fits of all genes; None without profiles."""
+        """Dispersion trend and grid of the variances, from the fits of all genes; None without profiles."""
         return self.store.get("plan", i, 0, lambda: self._plan_profiles(i))
 
     def profile(self, i: int, chunk: int) -> GeneProfiles | None:
-        """Profile the genes of a chunk; None if the test, or the group, has no profiles."""
+        """Profile the genes of a chunk; None if the test or the group has no profiles."""
         plan = self.profile_plan(i)
         if plan is None:
             return None
@@ -199,7 +199,7 @@ class Conductor:
         return plan_profiles(self.model(i, 0), fitted.result, fitted.totals, self._contrasts(i), pick, kind)
 
     def _pick(self, i: int, genes: IntArray) -> GeneStats:
-        """The statistics of a few genes of any chunk, in their order, at the size factors of the model."""
+        """The statistics of a few genes of any chunk, in the given order, with the size factors of the model."""
         parts, order = [], []
         for chunk, (first, last) in enumerate(self.store.ranges):
             places = np.flatnonzero((genes >= first) & (genes < last))
@@ -210,7 +210,7 @@ class Conductor:
         return self._model(i, joined.pick(np.argsort(np.concatenate(order), kind="stable"))).stats
 
     def _bootstrap(self, i: int) -> Callable[[FloatArray], FloatArray] | None:
-        """What gives bootstrap p-values for a contrast matrix; its genes are in one chunk."""
+        """A function that returns bootstrap p-values for a contrast matrix; its genes are in one chunk."""
         if not self.task.test.needs.simulations or self.task.selected is None:
             return None
         known: dict[str, Any] = {"n_boot": self.task.options.n_boot, "seed": self.task.options.seed}
@@ -225,14 +225,14 @@ class Conductor:
         )
 
     def _tell(self, i: int, made: GeneTests, notes: list[str]) -> None:
-        """Say what the user should know of a group."""
+        """Report warnings about a group."""
         name, factors = self.plans[i].cells.name, self.fitted(i, 0).factors
         where = f"{name}: " if name else ""
         warn_notes(f"{where}{note}" for note in notes)
         if factors is not None and factors.shift > NOTABLE_SHIFT:
             named = ", ".join(str(self.genes[g]) for g in factors.dominant[:5])
             logger.info(
-                "%scomposition shifts the size factors of a sample by up to %.2f (natural log)%s",
+                "%scomposition changes the size factors of a sample by up to %.2f (natural log)%s",
                 where,
                 factors.shift,
                 f"; genes above 5 % of a sample's counts: {named}" if named else "",
@@ -240,8 +240,9 @@ class Conductor:
         ratio = made.recipe.get("eigen_ratio", 0.0) if made.recipe["test"] == self.task.test.name else 0.0
         if ratio > NOTABLE_EIGEN_RATIO:
             logger.info(
-                "%sresiduals between samples are correlated over genes (largest over median eigenvalue %.1f): counts "
-                "of hits vary more from data set to data set than for independent genes",
+                "%sresiduals of different genes are correlated between samples (largest over median eigenvalue "
+                "%.1f): the number of significant genes varies more from data set to data set than for independent "
+                "genes",
                 where,
                 ratio,
             )

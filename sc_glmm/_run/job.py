@@ -1,4 +1,4 @@
-"""The main job between AnnData and the stages: what is to be done from the tables, and where the results go."""
+"""Connect an AnnData to the stages: derive the work from the tables, and store the results."""
 
 from __future__ import annotations
 
@@ -42,15 +42,15 @@ class ParsedRequest:
     Attributes
     ----------
     options
-        What was asked for.
+        Options of the run.
     formula, family
         The model.
     test
-        The test: the family's own, unless another was asked for.
+        The test: the one requested, or the default of the family.
     response
-        The matrix that is modelled.
+        The matrix of the response.
     selected
-        ``(n_vars,)`` genes that are tested; None for all.
+        ``(n_vars,)`` genes to test; None for all.
     """
 
     options: RunOptions
@@ -62,29 +62,29 @@ class ParsedRequest:
 
     @property
     def needs_library(self) -> bool:
-        """Whether size factors are library sizes, for which the matrix must be read once before anything else."""
+        """Whether size factors are library sizes, which need a first pass over the matrix."""
         given = self.options.size_factors is not None or self.options.offset is not None or bool(self.formula.offsets)
         return self.family.counts and not given
 
 
 @dataclass(frozen=True)
 class Job:
-    """All that the stages need, but the matrix.
+    """Everything the stages need except the matrix.
 
     Attributes
     ----------
     request
-        What was asked for.
+        The checked request.
     sizes
         Size factors of the cells.
     groups
         Name and ``(n_obs,)`` mask of every group of cells.
     plans, skipped
-        Those that are fitted, and why the others are not.
+        Plans of the groups that are fitted, and reasons for those that are skipped.
     task
-        What is done with each.
+        Settings that all groups share.
     notes
-        What the user should know.
+        Notes for the user.
     """
 
     request: ParsedRequest
@@ -97,31 +97,34 @@ class Job:
 
 
 def validate_request(opened: Opened, options: RunOptions) -> ParsedRequest:
-    """Check options against the data, without a look at the matrix beyond its first values."""
+    """Check options against the data, reading only the first values of the matrix."""
     family, formula = get_family(options.family), parse_formula(options.formula)
     if not formula.random:
         raise InputError(
-            f"the formula {options.formula!r} has no random effect: cells of one sample are not independent, so say "
-            "which column names the samples, as in 'counts ~ disease + (1|sample)'"
+            f"the formula {options.formula!r} has no random effect, but cells of one sample are not independent: add "
+            "the column of the samples, as in 'counts ~ disease + (1|sample)'"
         )
     test = choose_test(options.test, family)
     if options.groupby in (taken := {"variable", "contrast", *CONTRAST_COLUMNS, *FACTS}):
         raise InputError(
-            f"groupby={options.groupby!r} is the name of a column of the results, which get a column of that name: "
-            f"rename it in obs (taken are {', '.join(sorted(taken))})"
+            f"groupby={options.groupby!r} is also a column of the results, which need a column for the groups: "
+            f"rename it in obs (reserved are {', '.join(sorted(taken))})"
         )
     if options.dispersion == "shrunken" and not (family.name == "nb" and test.profiles(family)):
         raise InputError(
-            f"dispersion='shrunken' with family={family.name!r} and test={test.name!r}: dispersions are drawn to their "
-            "trend for the moderated tests of family='nb' only (such as 'eb_lr'); leave it out, or choose one of these"
+            f"dispersion='shrunken' with family={family.name!r} and test={test.name!r}: shrunken dispersions are "
+            "only for the moderated tests of family='nb' (such as 'eb_lr'); omit it, or choose one of these tests"
         )
     if not test.has_minimum and (options.min_log_fc > 0.0 or options.alternative != "two-sided"):
         raise InputError(
-            f"test={test.name!r} takes no minimum effect and no side (min_log_fc={options.min_log_fc:g}, "
-            f"alternative={options.alternative!r}): leave them out, or use test='eb_lr', 'hk', 'ql', 't' or 'wald'"
+            f"test={test.name!r} supports no minimum effect and no one-sided test "
+            f"(min_log_fc={options.min_log_fc:g}, alternative={options.alternative!r}): omit them, or use "
+            "test='eb_lr', 'hk', 'ql', 't' or 'wald'"
         )
     if test.needs.simulations and options.genes is None:
-        raise InputError(f"test={test.name!r} fits many simulated data sets for each gene: say for which, with genes=")
+        raise InputError(
+            f"test={test.name!r} fits many simulated data sets for each gene: select the genes with genes="
+        )
     var: pd.DataFrame = opened.adata.var  # type: ignore[assignment]
     selected = select_genes(var, options.genes)
     return ParsedRequest(options, formula, family, test, find_response(opened, formula, family.counts), selected)
@@ -133,11 +136,11 @@ def plan_job(adata: AnnData, request: ParsedRequest, library: Callable[[], Float
     Parameters
     ----------
     adata
-        `obs` and `var`.
+        `obs` and `var` of the data.
     request
-        What was asked for.
+        The checked request.
     library
-        Gives the library sizes, ``(n_obs,)``; called if size factors are left to us.
+        Returns the library sizes, ``(n_obs,)``; called if no size factors are given.
     """
     options = request.options
     sizes = find_sizes(adata, request.formula, request.family, options.size_factors, options.offset, library)
@@ -147,8 +150,8 @@ def plan_job(adata: AnnData, request: ParsedRequest, library: Callable[[], Float
     joint = [contrast for plan in plans for contrast in plan.contrasts if len(contrast.L) > 1]
     if joint and (options.min_log_fc > 0.0 or options.alternative != "two-sided"):
         raise InputError(
-            f"the contrast {joint[0].words!r} has {len(joint[0].L)} rows, which have no direction or size: minimum "
-            "effects and one-sided tests are for contrasts of one row; name them with contrasts=, such as 'AD vs ctl'"
+            f"the contrast {joint[0].words!r} has {len(joint[0].L)} rows, and so no direction or size: minimum "
+            "effects and one-sided tests need contrasts with one row; use contrasts=, such as 'AD vs ctl'"
         )
     task = Task(options, request.family, request.test, normalise=sizes.default, selected=request.selected)
     notes = [*request.response.notes, *sizes.notes, *ungrouped, *planned]
@@ -156,7 +159,7 @@ def plan_job(adata: AnnData, request: ParsedRequest, library: Callable[[], Float
 
 
 def put_results(adata: AnnData, key: str, job: Job, tests: list[GeneTests], notes: Sequence[str]) -> list[GeneTests]:
-    """Write the tables under `key`, p-values adjusted as was asked; `notes` are those of the stages."""
+    """Store the tables under `key`, with adjusted p-values; `notes` are those of the stages."""
     request, options, sizes = job.request, job.request.options, job.sizes
     if options.adjust == "global":
         tests = adjust_over_groups(tests)
@@ -190,13 +193,14 @@ def find_sizes(
     offset: Any,
     library: Callable[[], FloatArray],
 ) -> CellSizes:
-    """Size factors as given or by default; only the default calls `library`, which gives the sums of the cells."""
+    """Size factors as given, or by default from `library`, which returns the sums of the cells."""
     if size_factors is not None and offset is not None:
         raise InputError(
-            "size_factors and offset were both given; size_factors are linear, offset is their natural log: pass one"
+            "size_factors and offset are both given; use only one (size_factors are linear, offset is their natural "
+            "log)"
         )
     if size_factors is not None and not family.counts:
-        raise InputError("size_factors do not go with family='gaussian', whose response is not counts")
+        raise InputError("size_factors cannot be used with family='gaussian', because the response is not counts")
     name, given = ("offset", offset) if size_factors is None else ("size_factors", size_factors)
     if given is not None:
         source = {"offset": "offset", "size_factors": "given"}[name]

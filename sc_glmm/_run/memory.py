@@ -1,4 +1,4 @@
-"""A store in this process: all genes are one chunk, and what was made is kept until its group is finished."""
+"""A store in memory: all genes are one chunk, and results are kept until their group is finished."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from .stages import Task
 
 
 class MemoryStore(Store):
-    """The genes of `matrix`, compressed by one pass over it.
+    """The genes of `matrix`, compressed in one pass over it.
 
     Parameters
     ----------
     matrix, plans, task
-        As for :class:`.conductor.Conductor`.
+        As in :class:`.conductor.Conductor`.
     n_jobs, memory_limit, progress
-        As for :func:`sc_glmm.tl.test`.
+        As in :func:`sc_glmm.tl.test`.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""One gene of an earlier run, by the same conductor: sample factors, grid and prior are those that the run stored."""
+"""Refit one gene of an earlier run, with the sample factors, grid and prior that the run stored."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class StoredGene:
-    """What a run stored of one gene for the moderated tests.
+    """Stored quantities of one gene for the moderated tests.
 
     Attributes
     ----------
     grid, prior, rank
-        Grid of the variances, their prior (None if there was none), and the gene's place by abundance in it.
+        Grid of the variances, their prior (None without one), and the abundance rank of the gene in the prior.
     dispersion, phi_from_trend
-        The dispersion that the gene is held at, and whether the trend gave it.
+        The fixed dispersion of the gene, and whether it comes from the trend.
     """
 
     grid: VarianceGrid
@@ -60,11 +60,11 @@ class OneGene:
     cells
         The cells with their design.
     model, result, parts
-        As in the run over all genes; `parts` for Gaussian responses only.
+        As in the run over all genes; `parts` only for Gaussian responses.
     offset
-        ``(n_obs,)`` log size factors with the factors of the samples, or what is subtracted from a Gaussian response.
+        ``(n_obs,)`` log size factors including the composition factors, or the offset of a Gaussian response.
     tests
-        Gives the tests of its contrasts, where the run stored all that they need.
+        Returns the tests of the contrasts, if the run stored what they need.
     """
 
     cells: CellGroup
@@ -76,7 +76,7 @@ class OneGene:
 
 
 class _StoredRun(MemoryStore):
-    """A store of one gene, in which the stages over all genes are those of an earlier run."""
+    """A store of one gene that takes the results of all-gene stages from an earlier run."""
 
     def __init__(
         self, column: Matrix, plan: Plan, task: Task, by_level: Mapping[str, float], stored: StoredGene | None
@@ -123,20 +123,20 @@ def fit_one(
     log_sample_factors: Mapping[str, float],
     stored: StoredGene | None,
 ) -> OneGene:
-    """Fit the only column of `column` ``(n_cells of the object, 1)`` as the run did.
+    """Fit the only column of `column` ``(n_cells of the object, 1)`` as in the run.
 
     Parameters
     ----------
     column, gene
         Counts of the gene in all cells, and its name.
     cells, contrasts
-        The cells that were fitted, and what was tested.
+        The cells of the fit, and the tested contrasts.
     options, family, test
-        How, and the test that was used.
+        Options, family and test of the run.
     log_sample_factors
-        Level of the finest grouping factor -> log factor that its size factors were multiplied by; may be empty.
+        Level of the finest grouping factor -> log composition factor; may be empty.
     stored
-        What the moderated tests need; None without one.
+        Stored quantities for the moderated tests; None without such a test.
     """
     plan = Plan(cells, tuple(contrasts), tuple(contrast_df(contrasts, cells.design)), options.method == "reml")
     task = Task(options, family, test, normalise=bool(log_sample_factors))

@@ -1,4 +1,4 @@
-"""What is fitted and tested in one group of cells, before any matrix is touched."""
+"""Plan the fits and tests of one group of cells, before the matrix is read."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from .._hypotheses.registry import get_test
 from .checks import check_absorbed, check_sample_rows, check_samples
 from .options import RunOptions
 
-# Degrees of freedom between samples below which p-values are called fragile.
+# With fewer degrees of freedom between samples, p-values are called fragile.
 FEW_DF = 4.0
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is fitted and tested in one group of cells.
+    """The fits and tests of one group of cells.
 
     Attributes
     ----------
@@ -39,11 +39,11 @@ class Plan:
     contrasts, dfs
         The hypotheses, and their degrees of freedom between samples.
     reml
-        Whether fixed effects are integrated out.
+        Whether the fixed effects are integrated out.
     dropped
-        Terms of the formula that are constant in the group.
+        Terms of the formula that were dropped because they are constant in the group.
     not_tested
-        Contrast as asked for -> why it was skipped in this group.
+        Requested contrast -> why it was skipped in this group.
     """
 
     cells: CellGroup
@@ -61,7 +61,7 @@ def plan_groups(
     sizes: CellSizes,
     options: RunOptions,
 ) -> tuple[list[Plan], dict[str, str], list[str]]:
-    """A plan per group; a group that cannot be fitted is skipped with the reason, unless there is only one.
+    """Plan each group; a group that cannot be fitted is skipped with a reason, unless it is the only one.
 
     Parameters
     ----------
@@ -70,11 +70,11 @@ def plan_groups(
     groups
         Name and ``(n_obs,)`` mask of each group.
     formula, sizes, options
-        The model, the size factors of all cells, the rest.
+        The model, the size factors of all cells, and the other options.
 
     Returns
     -------
-    The plans, the reasons of those that were skipped, and notes.
+    The plans, the reasons for skipped groups, and notes.
     """
     groupby = options.groupby
     plans: list[Plan] = []
@@ -95,25 +95,26 @@ def plan_groups(
         notes += [f"{name}: {note}" if name else note for note in more]
     if not plans:
         raise DesignError(
-            f"no level of {groupby!r} can be tested; the first says: {next(iter(skipped.values()), 'none')}"
+            f"no level of {groupby!r} can be tested; the reason for the first is: "
+            f"{next(iter(skipped.values()), 'none')}"
         )
     for asked, reason in plans[0].not_tested.items() if options.contrasts is not None else ():
         if all(asked in plan.not_tested for plan in plans):
-            raise DesignError(f"the contrast {asked} can be tested in no level of {groupby!r}: {reason}")
+            raise DesignError(f"no level of {groupby!r} can test the contrast {asked}: {reason}")
     return plans, skipped, notes
 
 
 def plan_group(
     name: str, cells: IntArray, frame: pd.DataFrame, formula: MixedFormula, log_size: FloatArray, options: RunOptions
 ) -> tuple[Plan, list[str]]:
-    """Plan one group; the notes say what the user should know.
+    """Plan one group; the notes are for the user.
 
     Parameters
     ----------
     name
         Level of `groupby`, or an empty string.
     cells
-        ``(n_obs,)`` places in the matrix.
+        ``(n_obs,)`` positions in the matrix.
     frame
         Their rows of `obs`.
     formula
@@ -121,10 +122,10 @@ def plan_group(
     log_size
         Natural logs of their size factors.
     options
-        The rest.
+        Other options.
     """
     if len(frame) == 0:
-        raise DesignError("no cell with counts is left")
+        raise DesignError("no cell with counts remains")
     if len(frame) < options.min_cells:
         raise DesignError(f"{len(frame)} cells, fewer than min_cells={options.min_cells}")
     everywhere = formula
@@ -132,10 +133,10 @@ def plan_group(
     if name:
         formula, dropped = drop_constant(everywhere, frame)
         if dropped and all(not term for term in formula.fixed_terms):
-            build_design(everywhere, frame, reference=options.reference)  # says what is constant, if it is a factor
-            raise DesignError(f"nothing can be compared: {', '.join(dropped)} does not vary here")
+            build_design(everywhere, frame, reference=options.reference)  # raises an error about a constant factor
+            raise DesignError(f"nothing can be compared, because {', '.join(dropped)} does not vary here")
         if not formula.random:
-            raise DesignError(f"no random effect is left: {', '.join(dropped)} does not vary here")
+            raise DesignError(f"no random effect remains, because {', '.join(dropped)} does not vary here")
     if dropped and options.reference:
         gone = _names(everywhere) - _names(formula)
         options = replace(options, reference={k: v for k, v in options.reference.items() if k not in gone})
@@ -178,7 +179,7 @@ def _names(formula: MixedFormula) -> set[str]:
 
 
 def _available(design: Design, contrasts: Any) -> tuple[Any, dict[str, str]]:
-    """Of several contrasts those that the cells of a group can tell, and why not the others; a single one must do."""
+    """The contrasts that a group can test, and the reasons for the others; a single contrast must be testable."""
     several = isinstance(contrasts, Mapping | list) and len(contrasts) > 1 and not is_comparison(design, contrasts)
     if not several or all(isinstance(value, int | float | np.number) for value in contrasts):
         return contrasts, {}
@@ -200,26 +201,26 @@ def _available(design: Design, contrasts: Any) -> tuple[Any, dict[str, str]]:
 def _with_own_variance(
     design: Design, contrasts: tuple[Contrast, ...], frame: pd.DataFrame, options: RunOptions
 ) -> tuple[Design, list[str]]:
-    """The design with the variances that tested effects within samples lack."""
+    """The design with added variances for tested effects within samples."""
     terms = missing_terms(design, contrasts, frame.loc[design.kept])
     notes = [
-        f"the slopes of {label} are independent of the intercepts at zero, which lies outside the data (mean "
-        f"{mean:.3g}): their variance may be estimated too small, and so may p-values; write center(...) around the "
-        "covariate, or fit slopes and intercepts with their correlation, as in (x | group)"
+        f"the slopes of {label} are uncorrelated with the intercepts at zero, which lies outside the data (mean "
+        f"{mean:.3g}). Their variance may be estimated too small, and p-values may be too small. Use center(...) for "
+        "the covariate, or fit slopes and intercepts with their correlation, as in (x | group)"
         for label, mean in far_slopes(design, contrasts)
     ]
     if not terms:
         return design, notes
     if options.within == "homogeneous":
         notes.append(
-            f"nothing was added to the formula: with within='homogeneous', tested effects within samples are taken to "
-            f"be the same in all of them. Cells count as replicates, and p-values are too small if effects differ; "
-            f"{', '.join(terms)} would allow for that"
+            f"nothing was added to the formula: within='homogeneous' assumes that tested effects within samples "
+            f"are the same in all samples. Cells count as replicates, and p-values are too small if effects differ; "
+            f"{', '.join(terms)} would account for that"
         )
         return design, notes
     source = " + ".join([design.formula.source, *terms])
     notes.append(
-        f"tested effects within samples may differ between them, so {', '.join(terms)} was added to the formula; "
+        f"tested effects within samples may differ between samples, so {', '.join(terms)} was added to the formula; "
         f"within='homogeneous' leaves {'it' if len(terms) == 1 else 'them'} out"
     )
     return build_design(parse_formula(source), frame, reference=options.reference), notes

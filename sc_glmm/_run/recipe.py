@@ -1,4 +1,4 @@
-"""What was done, in plain values, and the lines that tell the user."""
+"""Record the parameters of a run as plain values, and report them in the log."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ PACKAGES = ("numpy", "scipy", "numba", "pandas", "anndata", "formulaic")
 def make_recipe(
     options: Mapping[str, Any], tests: Sequence[GeneTests], *, notes: Sequence[str], **facts: Any
 ) -> dict[str, Any]:
-    """Everything needed to read the results or to run them again.
+    """Everything needed to interpret the results or to repeat the run.
 
     Parameters
     ----------
     options
-        The options of the run, as they are recorded.
+        The options of the run, as recorded.
     tests
-        The results, whose own recipes go in per group (or directly, without groups).
+        The results, whose recipes are added per group (or directly, without groups).
     notes
         Notes of the run.
     facts
-        What else is to be stored.
+        Other values to store.
     """
     recipe = {**options, **facts}
     pairs = list(dict.fromkeys((contrast.name, contrast.words) for group in tests for contrast in group.contrasts))
     recipe["contrast_keys"] = [name for name, _ in pairs]
-    recipe["contrast_words"] = [words for _, words in pairs]  # of one name, they may differ between groups
+    recipe["contrast_words"] = [words for _, words in pairs]  # labels of the same name may differ between groups
     recipe["test"] = str(tests[0].recipe.get("test", ""))
     if recipe["cells_grouped_by"] is None:
         recipe.update(tests[0].recipe)
@@ -61,11 +61,11 @@ def summary_line(
     min_counts: int = 0,
     beyond: str = "",
 ) -> str:
-    """One line: how many genes were tested, how many ended with which status, how long it took, where the results are.
+    """One line: number of genes tested, number per status, time, and where the results are.
 
-    With groups, a gene counts once for each of them; the table of details has the counts of each. After a moderated
-    test it also says how correlated genes are (:func:`sc_glmm._fit.information.eigen_ratio`), at most over groups.
-    `beyond` says which effects were looked for, if not any.
+    With groups, a gene counts once for each group; the table of details has the counts per group. After a moderated
+    test, the line also reports how correlated genes are (:func:`sc_glmm._fit.information.eigen_ratio`), as the maximum
+    over groups. `beyond` describes the tested effects, if not any.
     """
     statuses = pd.concat([group.genes["status"].astype(str) for group in tests]).value_counts()
     tested = sum(int(_has_p_value(group).sum()) for group in tests)
@@ -76,7 +76,7 @@ def summary_line(
     ]
     if "low_count" in statuses:
         weak = int(statuses["low_count"])
-        counts.append(f"{weak:,} with fewer than {min_counts} counts were left out; min_counts=0 tests them")
+        counts.append(f"{weak:,} with fewer than {min_counts} counts were not tested; min_counts=0 tests them")
     failed = sum(int(failed_genes(group).sum()) for group in tests)
     counts.append(f"{failed:,} failed")
     ratios = [float(group.recipe.get("eigen_ratio", math.nan)) for group in tests]
@@ -97,12 +97,12 @@ def _has_p_value(group: GeneTests) -> pd.Series:
 
 
 def prepare_kernels(moderated: bool) -> None:
-    """Say that the kernels are about to be compiled, if they are not in numba's cache, and begin with half of them.
+    """Report if kernels must be compiled because they are not in the cache, and start with half of them.
 
     Parameters
     ----------
     moderated
-        Whether the profiles are needed as well as the fits; with two CPUs both are compiled at the same time.
+        Whether profiles are needed in addition to fits; with two CPUs, both are compiled at the same time.
     """
     from .._engine import profile, warm
 

@@ -1,4 +1,4 @@
-"""The stages of a run, for one group of cells: from named arrays to named arrays; no AnnData.
+"""The stages of a run for one group of cells: from named arrays to named arrays, without AnnData.
 
 1. :func:`.plan.plan_groups`: designs, contrasts, size factors of the cells.
 2. :func:`.._fit.compress.compress_groups`: statistics on the rows of the designs. A sum over cells, gene by gene.
@@ -8,7 +8,7 @@
 6. :func:`.._fit.profiles.profile_all`: the profiles. Gene by gene.
 7. :func:`finish`: the prior of the variances, tests, adjusted p-values, tables, from **all genes**.
 
-What is done gene by gene gives the same numbers for a range of genes as for all of them. :mod:`.conductor` runs the
+Stages that work gene by gene give the same numbers for a range of genes as for all of them. :mod:`.conductor` runs the
 stages, over ranges that may be in other processes.
 """
 
@@ -52,20 +52,20 @@ from .stored import grid_arrays, prior_arrays, variance_arrays
 
 @dataclass(frozen=True)
 class Task:
-    """What is done with every group.
+    """Settings that all groups share.
 
     Attributes
     ----------
     options
-        What was asked for.
+        The options of the run.
     family
-        How genes are distributed.
+        Distribution of the response.
     test
         The test.
     normalise
-        Whether size factors are to be corrected for the composition of the samples.
+        Whether to correct size factors for the composition of the samples.
     selected
-        ``(n_genes,)`` genes that are tested; None for all. Size factors come from all genes either way.
+        ``(n_genes,)`` genes to test; None for all. Size factors come from all genes in either case.
     """
 
     options: RunOptions
@@ -76,14 +76,14 @@ class Task:
 
     @property
     def alternative(self) -> Alternative:
-        """What coefficients are compared with."""
+        """Hypothesis that coefficients are compared with."""
         return Alternative(self.options.alternative, math.log(2.0) * self.options.min_log_fc)
 
 
 def model_of(
     plan: Plan, layout: Layout, stats: GeneStats, task: Task, factors: SampleFactors | None = None
 ) -> GeneModel:
-    """The model of a group with the statistics of some genes, size factors times the `factors` of the samples."""
+    """The model of a group for some genes, with size factors multiplied by the `factors` of the samples."""
     model = prepare_genes(
         plan.cells.design,
         layout.rows,
@@ -110,7 +110,7 @@ def fit_range(
 ) -> RangeFit:
     """Fit the genes of `cells`, the columns of `matrix` from `first_gene` on.
 
-    `model` is what :func:`model_of` made of them; `matrix` is read only for genes with steep slopes in a covariate.
+    `model` is the result of :func:`model_of`; `matrix` is read only for genes with steep slopes in a covariate.
     """
     desc = plan.cells.name or "genes"
     selected = None if task.selected is None else task.selected[first_gene : first_gene + len(model.stats)]
@@ -137,9 +137,9 @@ def finish(
     moderation: Moderation | None,
     bootstrap: Callable[[FloatArray], FloatArray] | None = None,
 ) -> tuple[GeneTests, list[str]]:
-    """Tests and tables of one group from the fits of all genes and what their profiles say; and notes.
+    """Tests and tables of one group from the fits and profiles of all genes, with notes.
 
-    The statistics of `model` are not looked at.
+    The statistics of `model` are not used.
     """
     used, notes = _used_test(model, fitted.result, moderation, task)
     result, totals = fitted.result, fitted.totals
@@ -164,7 +164,7 @@ def finish(
 def _used_test(
     model: GeneModel, result: AllFits, moderation: Moderation | None, task: Task
 ) -> tuple[HypothesisTest, list[str]]:
-    """The test that is used, which is another one if there are too few genes."""
+    """The test that is used: another one if there are too few genes."""
     test = task.test
     if not test.profiles(task.family):
         return test, []
@@ -176,12 +176,12 @@ def _used_test(
     if n_fitted >= MIN_GENES:
         found = 0 if moderation is None else int(moderation.profiles.ok.sum())
         why = (
-            f"{n_fitted} were fitted here, but the likelihood of only {found} could be evaluated over the range of the "
-            "variances; look for coefficients that are hardly determined (se_* columns of get.results)"
+            f"{n_fitted} were fitted here, but the likelihood of only {found} could be evaluated over the range of "
+            "the variances; look for coefficients with very large standard errors (se_* columns of get.results)"
         )
     note = (
-        f"test={test.name!r} learns how samples vary from at least {MIN_GENES} genes: {why}. "
-        f"test={instead.name!r}, which looks at each gene alone, is used instead"
+        f"test={test.name!r} needs at least {MIN_GENES} genes to estimate how samples vary, but {why}. "
+        f"test={instead.name!r}, which uses each gene separately, is used instead"
     )
     return instead, [note]
 

@@ -1,4 +1,4 @@
-"""The grid and the prior of the moderated tests as plain arrays, and back: what one gene alone is tested by."""
+"""Convert the grid and the prior of the moderated tests to plain arrays and back, for testing a single gene again."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .._inference.prior import VariancePrior
 
 
 def grid_arrays(grid: VarianceGrid) -> dict[str, Any]:
-    """The grid as plain arrays, to be stored and to profile one gene alone on it."""
+    """The grid as plain arrays, for storage and for profiling a single gene."""
     return {
         "names": list(grid.names),
         "theta": grid.theta,
@@ -28,7 +28,7 @@ def grid_arrays(grid: VarianceGrid) -> dict[str, Any]:
 
 
 def grid_of(arrays: Mapping[str, Any]) -> VarianceGrid:
-    """The grid that :func:`grid_arrays` took apart."""
+    """The grid from its arrays."""
     return VarianceGrid(
         names=tuple(str(name) for name in np.atleast_1d(arrays["names"])),
         theta=np.asarray(arrays["theta"], dtype=np.float64),
@@ -42,13 +42,13 @@ def grid_of(arrays: Mapping[str, Any]) -> VarianceGrid:
 
 
 def prior_of(arrays: Mapping[str, Any], grid: VarianceGrid) -> VariancePrior:
-    """The prior that :func:`prior_arrays` took apart."""
+    """The prior from its arrays."""
     marginals = tuple(np.asarray(arrays[f"marginal_{k}"], dtype=np.float64) for k in range(len(grid.shape)))
     return VariancePrior(np.asarray(arrays["anchors"], dtype=np.float64), marginals, grid.shape)
 
 
 def variance_arrays(forms: VarianceForms, table: GeneTable) -> dict[str, Any]:
-    """The forms of a design as plain arrays, with the columns of the table that go with them."""
+    """The prior as plain arrays, for storage and for testing a single gene."""
     arrays = {**forms_as_arrays(forms), "coef": list(table.coef)}
     for i, (sd, corr) in enumerate(zip(table.sd, table.corr, strict=True)):
         arrays[f"sd_{i}"] = list(sd)

@@ -1,4 +1,4 @@
-"""The command `sc-glmm`: the main job from a shell, and a demonstration that needs no data."""
+"""The command `sc-glmm`: test all genes from a shell, and run a demonstration without data."""
 
 from .signals import ending_at_once
 

@@ -1,4 +1,4 @@
-"""The commands that run the main job: `sc-glmm test`, `combine` and `demo`."""
+"""The commands `sc-glmm test`, `combine`, `compile` and `demo`."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from .report import report
 from .signals import INTERRUPTED, TERMINATED, ending_at_once
 from .yaml import read_options
 
-# The numerical packages are loaded by the commands that use them: `--help` answers at once.
+# Commands import the numerical packages when they need them, so that `--help` answers at once.
 if TYPE_CHECKING:
     import pandas as pd
 
 
 class _App(typer.Typer):
-    """The command; a signal ends it with the code that a shell expects, whatever it is doing."""
+    """The command; a signal ends it with the exit code that a shell expects."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         with ending_at_once():
@@ -36,7 +36,7 @@ class _App(typer.Typer):
                 return super().__call__(*args, **kwargs)
             except SystemExit as end:
                 if end.code in (INTERRUPTED, TERMINATED):
-                    # all that can be cleaned up is; threads in the middle of a computation are not waited for
+                    # everything that can be cleaned up is clean; running threads are not waited for
                     sys.stdout.flush()
                     sys.stderr.flush()
                     os._exit(end.code)
@@ -89,8 +89,8 @@ def run_test(
             "--out",
             "-o",
             metavar="OUT",
-            help="Ends in .h5ad (data and results), .csv or .parquet (the table of results); or the input itself. "
-            "With --n-chunks the folder of the parts.",
+            help="Output: .h5ad (data and results), .csv or .parquet (table of results), or the input itself. "
+            "With --n-chunks: the folder for the parts.",
         ),
     ],
     contrasts: Annotated[
@@ -98,12 +98,14 @@ def run_test(
         typer.Option(metavar="FILE.yaml", exists=True, dir_okay=False, help="Named contrasts, such as AD: AD vs ctl."),
     ] = None,
     n_chunks: Annotated[
-        int | None, typer.Option(min=1, help="Run in this many chunks, one per process; see 'sc-glmm combine'.")
+        int | None, typer.Option(min=1, help="Number of chunks, each run by its own process; see 'sc-glmm combine'.")
     ] = None,
-    chunk: Annotated[int | None, typer.Option(min=0, help="The chunk of this process, from 0 on.")] = None,
+    chunk: Annotated[
+        int | None, typer.Option(min=0, help="Number of the chunk that this process runs, from 0.")
+    ] = None,
     stage: Annotated[
         Stage | None,
-        typer.Option(help="What to do with the chunk; default: its part of the first stage, which reads the matrix."),
+        typer.Option(help="Stage to run for the chunk; default: the first one, which reads the matrix."),
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no table.")] = False,
     config: Annotated[
@@ -114,7 +116,7 @@ def run_test(
             dir_okay=False,
             is_eager=True,
             callback=read_options,
-            help="Options and arguments by name, such as groupby: cell_type; those of the command line go before.",
+            help="YAML file with options and arguments, such as groupby: cell_type; the command line takes precedence.",
         ),
     ] = None,
     **given: Any,
@@ -150,22 +152,22 @@ def run_test(
 @app.command("combine")
 def run_combine(
     parts: Annotated[
-        Path, typer.Argument(metavar="PARTS", exists=True, file_okay=False, help="Folder that the chunks wrote to.")
+        Path, typer.Argument(metavar="PARTS", exists=True, file_okay=False, help="Folder with the parts.")
     ],
     out: Annotated[
         Path,
-        typer.Option("--out", "-o", metavar="OUT", help="As for 'sc-glmm test': ends in .h5ad, .csv or .parquet."),
+        typer.Option("--out", "-o", metavar="OUT", help="Output: .h5ad, .csv or .parquet, as for 'sc-glmm test'."),
     ],
     data: Annotated[
-        Path | None, typer.Option(metavar="IN.h5ad", dir_okay=False, help="The input, if it was moved.")
+        Path | None, typer.Option(metavar="IN.h5ad", dir_okay=False, help="Path of the input, if it was moved.")
     ] = None,
     key: Annotated[
         str | None, typer.Option(help="Name under which the results are stored; default: as for the chunks.")
     ] = None,
-    n_jobs: Annotated[int | None, typer.Option(help="Threads; default: the cores this process may use.")] = None,
+    n_jobs: Annotated[int | None, typer.Option(help="Threads; default: all CPUs available to this process.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no table.")] = False,
 ) -> None:
-    """Put the parts of all chunks together: prior, p-values over all genes, tables. Refuses gaps and mixtures."""
+    """Combine the parts of all chunks: prior, p-values over all genes, tables. Missing or foreign parts are errors."""
     with report_errors():
         check_output(out)
         from .. import get
@@ -193,7 +195,7 @@ app.command()(latent)
 
 @app.command("compile")
 def run_compile() -> None:
-    """Compile the kernels and keep them: for images of containers and shared installations."""
+    """Compile and store the kernels, for container images and shared installations."""
     with report_errors():
         from .. import compile_kernels
 
@@ -203,15 +205,15 @@ def run_compile() -> None:
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for the files.")] = Path(
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for the output files.")] = Path(
         "sc-glmm-demo"
     ),
     cells: Annotated[int, typer.Option(min=100, help="Number of simulated cells.")] = 6000,
     genes: Annotated[int, typer.Option(min=20, help="Number of simulated genes.")] = 2000,
     seed: Annotated[int, typer.Option(help="Seed of the simulation.")] = 0,
-    n_jobs: Annotated[int | None, typer.Option(help="Threads; default: the cores this process may use.")] = None,
+    n_jobs: Annotated[int | None, typer.Option(help="Threads; default: all CPUs available to this process.")] = None,
 ) -> None:
-    """Simulate a case-control study with a known truth, test every gene, and draw the volcano."""
+    """Simulate a case-control study with a known truth, test every gene, and draw the volcano plot."""
     with report_errors():
         import matplotlib
 
@@ -227,7 +229,7 @@ def demo(
 
         typer.echo(announcement() or "Loading the kernels ...", nl=False)
         start = time.perf_counter()
-        # A matrix of any size will do; this keeps the time of compiling apart from that of the work.
+        # Any matrix will do; this separates the time of compiling from that of the analysis.
         tl.test(datasets.simulate(12, 240, 60, depth=600), formula, n_jobs=1, progress=False)
         typer.echo(f" {time.perf_counter() - start:.1f} s")
 
@@ -254,7 +256,7 @@ def demo(
     false = int((hit & (results["true_log_fc"] == 0)).sum())
     typer.echo(line("of these without a true effect", false))
     typer.echo(f"Volcano plot, table and data are in {out}{os.sep}: volcano.png, results.csv, demo.h5ad")
-    typer.echo("The same on a file:")
+    typer.echo("To run the same test on the file:")
     typer.echo(f'  sc-glmm test {out / "demo.h5ad"} "{formula}" --reference disease=ctl -o {out / "again.csv"}')
 
 

@@ -1,4 +1,4 @@
-"""What the commands for runs in chunks do: one chunk, and what becomes of all of them."""
+"""Run one chunk, and write the combined results."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 from .._errors import InputError
 
-# The command loads what its commands need when they are called: `--help` answers at once.
+# Imported when the command runs, so that `--help` answers at once.
 if TYPE_CHECKING:
     from .._run.options import RunOptions
     from .._run.parts.folder import Run
 
 
 class Stage(StrEnum):
-    """What a chunk goes through."""
+    """Stages of a chunk."""
 
     prepare = "prepare"
     compress = "compress"
@@ -28,29 +28,31 @@ class Stage(StrEnum):
 def run_one_chunk(
     source: Path, folder: Path, options: RunOptions, n_chunks: int | None, chunk: int | None, stage: Stage | None
 ) -> str:
-    """Do one stage of one chunk and say so.
+    """Run one stage of one chunk and report it.
 
     Parameters
     ----------
     source, folder
-        The input, and where the parts go.
+        The input, and the folder for the parts.
     options
-        What is done.
+        Options of the run.
     n_chunks, chunk, stage
-        Number of chunks, number of this chunk, and stage, as the user gave them.
+        Number of chunks, number of this chunk, and stage, as given by the user.
     """
     if options.memory_limit is not None:
         raise InputError(
-            f"--memory-limit {options.memory_limit} does not go with chunks, whose statistics are as large as their "
-            "share of the data; take more chunks to make them smaller"
+            f"--memory-limit {options.memory_limit} cannot be used with chunks, because the statistics of a chunk "
+            "have a fixed size; use more chunks to make them smaller"
         )
     if n_chunks is None or (chunk is None) != (stage == "prepare"):
         raise InputError(
-            f"--n-chunks {n_chunks}, --chunk {chunk}, --stage {stage}: a chunk needs both its number (from 0 on) and "
-            "how many there are; only --stage prepare goes without --chunk, because it is done once for all"
+            f"--n-chunks {n_chunks}, --chunk {chunk}, --stage {stage}: give both --chunk (from 0) and --n-chunks; "
+            "only --stage prepare needs no --chunk, because it runs once for all chunks"
         )
     if folder.suffix in (".h5ad", ".csv", ".parquet") or folder.is_file():
-        raise InputError(f"The output {folder} must be a folder for the parts; 'sc-glmm combine' makes files of them.")
+        raise InputError(
+            f"The output {folder} must be a folder for the parts; 'sc-glmm combine' writes the result files."
+        )
     start = time.perf_counter()
     from .._run.parts.chunks import has_profiles, run_chunk
     from .._run.parts.folder import open_run
@@ -63,7 +65,7 @@ def run_one_chunk(
     name = run.stages[0] if stage is None else stage.value
     done = run_chunk(run, name, chunk)
     if done.skipped:
-        return f"Chunk {chunk} of stage {name} was finished before: {done.path}"
+        return f"Chunk {chunk} of stage {name} is already finished: {done.path}"
     return f"Chunk {chunk} of stage {name} in {time.perf_counter() - start:.1f} s: {done.path}"
 
 
@@ -73,6 +75,6 @@ def write_into_copy(run: Run, path: Path) -> None:
 
     store = run.opened.store
     if store is None or store.is_zarr:
-        raise InputError("The input is not an .h5ad file, so the output cannot be one; choose .csv or .parquet.")
+        raise InputError("The input is not an .h5ad file, so the output cannot be one; use .csv or .parquet.")
     shutil.copyfile(store.path, path)
     Store(path).write_results(run.opened.adata, run.manifest.key)

@@ -1,4 +1,4 @@
-"""`sc-glmm info`: what is in a file."""
+"""`sc-glmm info`: show the contents of a file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Source = Annotated[
 
 
 def info(source: Source) -> None:
-    """Say what is in a file: cells, columns, and the results in it."""
+    """Show the contents of a file: cells, columns, and stored results."""
     with report_errors():
         lines = describe(read_adata(source, counts=False))
     for line in lines:
@@ -29,7 +29,7 @@ def info(source: Source) -> None:
 
 
 def describe(adata: AnnData) -> list[str]:
-    """What :func:`info` prints."""
+    """The text that :func:`info` prints."""
     lines = [f"{adata.n_obs:,} cells, {adata.n_vars:,} genes", "columns of cells:"]
     for name in adata.obs.columns:
         column = adata.obs[name]
@@ -79,7 +79,7 @@ def _run_lines(adata: AnnData, key: str) -> list[str]:
 
 
 def read_adata(path: Path, counts: bool) -> AnnData:
-    """The file, or all of it but the matrices."""
+    """The file without its matrices."""
     from .._adata.store import Store
 
     if not counts:
@@ -88,6 +88,6 @@ def read_adata(path: Path, counts: bool) -> AnnData:
 
     try:
         return anndata.read_zarr(path) if path.is_dir() else anndata.read_h5ad(path)
-    # What anndata raises for a file that is not an AnnData depends on what it finds there.
+    # anndata raises different errors for files that are not an AnnData, depending on their content.
     except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{path} cannot be read as an AnnData: {error}. Get a sound copy of the file") from error
+        raise InputError(f"{path} cannot be read as an AnnData: {error}. Use an intact copy of the file") from error

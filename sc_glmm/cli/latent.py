@@ -1,4 +1,4 @@
-"""`sc-glmm latent`: hidden factors of the samples."""
+"""`sc-glmm latent`: estimate hidden factors of the samples."""
 
 from __future__ import annotations
 
@@ -20,25 +20,27 @@ def latent(
     source: Source,
     formula: Annotated[
         str,
-        typer.Argument(metavar="FORMULA", help="As for the test, without factors: 'counts ~ x + (1|sample)'."),
+        typer.Argument(metavar="FORMULA", help="Formula of the test without factors: 'counts ~ x + (1|sample)'."),
     ],
     out: Annotated[
         Path,
-        typer.Option("--out", "-o", metavar="OUT", help="Ends in .h5ad (data and factors) or .csv (the report)."),
+        typer.Option("--out", "-o", metavar="OUT", help="Output: .h5ad (data and factors) or .csv (the report)."),
     ],
     n_factors: Annotated[str, typer.Option(metavar="N", help="A whole number, or auto.")] = "auto",
     contrasts: Annotated[
-        list[str] | None, typer.Option("--contrast", help="What will be tested; default: every fixed effect.")
+        list[str] | None, typer.Option("--contrast", help="Contrast to be tested later; default: every fixed effect.")
     ] = None,
-    groupby: Annotated[str | None, typer.Option(help="Column of cells: each level gets its own factors.")] = None,
+    groupby: Annotated[str | None, typer.Option(help="Column of obs; each of its levels gets its own factors.")] = None,
     reference: Annotated[
         list[str] | None, typer.Option(metavar="FACTOR=LEVEL", help="Base level of a factor; may be repeated.")
     ] = None,
-    size_factors: Annotated[str | None, typer.Option(metavar="COLUMN", help="Column of linear size factors.")] = None,
+    size_factors: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Column of obs with size factors (linear).")
+    ] = None,
     key: Annotated[str, typer.Option(help="Name of the factors.")] = "latent",
-    n_jobs: Annotated[int | None, typer.Option(help="Threads; default: the cores this process may use.")] = None,
+    n_jobs: Annotated[int | None, typer.Option(help="Threads; default: all CPUs available to this process.")] = None,
 ) -> None:
-    """Estimate hidden factors of the samples from all genes, and write them as columns of the cells."""
+    """Estimate hidden factors of the samples from all genes, and write them to columns of obs."""
     with report_errors():
         if out.suffix not in _FORMATS:
             raise InputError(f"The output {out} ends in {out.suffix!r}; it must end in {' or '.join(_FORMATS)}.")
@@ -71,5 +73,5 @@ def _number(text: str) -> int | Literal["auto"]:
     if text == "auto":
         return "auto"
     if not text.isdecimal():
-        raise InputError(f"--n-factors {text!r} is not a whole number from 0, nor auto.")
+        raise InputError(f"--n-factors {text!r} must be a whole number of at least 0, or auto.")
     return int(text)

@@ -1,4 +1,4 @@
-"""The options of `sc-glmm test`, made from :class:`~sc_glmm._run.options.RunOptions`, and the way back."""
+"""Build the options of `sc-glmm test` from :class:`~sc_glmm._run.options.RunOptions`, and read them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _REPEATED = ("reference", "contrasts")
 
 
 def with_run_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command that ends in ``**given`` every option of a run: arguments before `out`, options after it."""
+    """Give a command with ``**given`` every option of a run: arguments before `out`, options after it."""
     made = list(_parameters())
     own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.kind is not p.VAR_KEYWORD]
     place = [p.name for p in own].index("out")
@@ -35,18 +35,18 @@ def with_run_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def run_options(given: Mapping[str, Any], contrasts: Path | None, context: typer.Context) -> RunOptions:
-    """The options as the command got them; contrasts and genes may come from files.
+    """Read the options from the command line; contrasts and genes may come from files.
 
     Raises
     ------
     InputError
-        If a value cannot be read, or contrasts were given twice.
+        If a value cannot be read, or if contrasts are given twice.
     """
     values = {name: given[_name_of(name, known)] for name, known in about().items() if known.flag != ""}
     values = {name: value.value if isinstance(value, Enum) else value for name, value in values.items()}
     named = read_contrasts(contrasts) if contrasts is not None else context.meta.get(CONTRASTS)
     if named and values["contrasts"]:
-        raise InputError("Contrasts were given twice, by --contrast and in a file; keep one.")
+        raise InputError("Contrasts are given twice, by --contrast and in a file; keep one.")
     return RunOptions(
         **{
             **values,
@@ -58,7 +58,7 @@ def run_options(given: Mapping[str, Any], contrasts: Path | None, context: typer
 
 
 def _parameters() -> Iterator[inspect.Parameter]:
-    """One parameter of the command for each option that it has."""
+    """One parameter of the command for each option that has a flag."""
     for name, known in about().items():
         if known.flag == "":
             continue
@@ -79,7 +79,7 @@ def _parameters() -> Iterator[inspect.Parameter]:
 
 
 def _kind(name: str) -> Any:
-    """What the command takes for an option: a word, a whole number, a text, or several texts."""
+    """Type of an option on the command line: a word, a whole number, text, or several texts."""
     kind = types()[name]
     if name in _REPEATED:
         return list[str] | None
@@ -97,12 +97,12 @@ def _name_of(name: str, known: About) -> str:
 
 
 def parse_references(texts: list[str], formula: str = "") -> dict[str, str]:
-    """Base levels from texts such as ``disease=ctl``; the factor is a name of the formula, and may hold a ``=``."""
+    """Read base levels such as ``disease=ctl``; the factor is a name in the formula, and may contain a ``=``."""
     references: dict[str, str] = {}
     for text in texts:
         factor, level = _split_reference(text, _names_in(formula))
         if factor in references:
-            raise InputError(f"--reference names {factor!r} twice; a factor has one base level.")
+            raise InputError(f"--reference contains {factor!r} twice; a factor has only one base level.")
         references[factor] = level
     return references
 
@@ -110,19 +110,21 @@ def parse_references(texts: list[str], formula: str = "") -> dict[str, str]:
 def _names_in(formula: str) -> frozenset[str]:
     try:
         return parse_formula(formula).names
-    except FormulaError:  # which is said when the run begins
+    except FormulaError:  # reported when the run starts
         return frozenset()
 
 
 def _split_reference(text: str, names: frozenset[str]) -> tuple[str, str]:
-    """Factor and level; where there are several ``=``, the factor is what the formula names."""
+    """Factor and level; with several ``=``, the factor is the name that the formula uses."""
     quoted = re.fullmatch(r"\s*`([^`]+)`\s*=(.*)", text, re.DOTALL)
     places = [i for i, char in enumerate(text) if char == "="]
     splits = [(quoted[1], quoted[2].strip())] if quoted else [(text[:i].strip(), text[i + 1 :].strip()) for i in places]
     splits = [(factor, level) for factor, level in splits if factor and level]
     named = [split for split in splits if split[0] in names]
     if len(named) > 1:
-        raise InputError(f"--reference {text!r} can be read in {len(named)} ways; put the factor in `backticks`.")
+        raise InputError(
+            f"--reference {text!r} is ambiguous: it can be read in {len(named)} ways; put the factor in `backticks`."
+        )
     if not splits:
-        raise InputError(f"--reference {text!r} is not of the form FACTOR=LEVEL, such as disease=ctl.")
+        raise InputError(f"--reference {text!r} must have the form FACTOR=LEVEL, such as disease=ctl.")
     return (named or splits)[0]

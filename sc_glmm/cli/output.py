@@ -1,4 +1,4 @@
-"""What the commands leave behind: files, and lines for the eye."""
+"""Write the results of the commands: files, and lines for the terminal."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ _TOP = 10
 
 
 def check_output(out: Path, source: Path | None = None) -> None:
-    """Refuse before the work what could not be written after it."""
+    """Check before the work that the output can be written after it."""
     if source is not None and _is_same(out, source):
         if not os.access(source, os.W_OK):
-            raise InputError(f"The input {source} cannot be written to; give another output.")
+            raise InputError(f"The input {source} is not writable; choose another output.")
         from .._adata.store import recover
 
         recover(source)
         return
     if source is not None and out.suffix == ".h5ad" and source.is_dir():
         raise InputError(
-            f"The input {source} is a zarr store, the output {out} ends in .h5ad; give it itself, or .csv."
+            f"The input {source} is a zarr store, but the output {out} ends in .h5ad; use the store itself, or .csv."
         )
     if out.suffix not in _WRITERS:
         raise InputError(f"The output {out} ends in {out.suffix!r}; it must end in .h5ad, .csv or .parquet.")
     folder = out.resolve().parent
     if not folder.is_dir():
-        raise InputError(f"The folder of the output, {folder}, does not exist; make it first.")
+        raise InputError(f"The folder of the output, {folder}, does not exist; create it first.")
     if out.is_dir():
-        raise InputError(f"The output {out} is a folder; give the name of a file.")
+        raise InputError(f"The output {out} is a folder; it must be a file.")
     if not os.access(folder, os.W_OK):
-        raise InputError(f"The folder of the output, {folder}, cannot be written to; choose another one.")
+        raise InputError(f"The folder of the output, {folder}, is not writable; choose another one.")
     if out.suffix == ".parquet" and find_spec("pyarrow") is None:
-        raise InputError("Writing .parquet needs pyarrow: pip install 'sc-glmm[parquet]'; or choose .csv.")
+        raise InputError("Writing .parquet needs pyarrow: run pip install 'sc-glmm[parquet]', or use .csv.")
 
 
 def _write_h5ad(adata: AnnData, _: pd.DataFrame, path: Path) -> None:
@@ -65,7 +65,7 @@ def _is_same(out: Path, source: Path) -> bool:
 
 
 def write_beside(source: Path, adata: AnnData, key: str, results: pd.DataFrame, out: Path) -> None:
-    """Write what a run on a file gave: into this file, a copy of it, or a table."""
+    """Write the results of a run: into the input file, into a copy of it, or as a table."""
     from .._adata.store import Store
 
     if _is_same(out, source):
@@ -79,13 +79,13 @@ def write_beside(source: Path, adata: AnnData, key: str, results: pd.DataFrame, 
 
 
 def write(adata: AnnData, results: pd.DataFrame, out: Path) -> None:
-    """Write the data, or the table, by what the name of `out` ends in."""
+    """Write the data or the table, depending on the suffix of `out`."""
     with atomically(out) as path:
         _WRITERS[out.suffix](adata, results, path)
 
 
 def top(results: pd.DataFrame, groupby: str | None = None) -> str:
-    """The genes with the smallest p-values, as a table for the eye."""
+    """The genes with the smallest p-values, as a table for the terminal."""
     columns = [
         "variable",
         groupby,
@@ -104,11 +104,11 @@ def top(results: pd.DataFrame, groupby: str | None = None) -> str:
 
 
 def summary(results: pd.DataFrame, seconds: float, groupby: str | None = None) -> list[str]:
-    """What became of the genes: how many, with which status, how many significant, in what time."""
-    # A gene has one fit in each group, and one row for each contrast of that fit.
+    """Summary for the terminal: number of genes, statuses, significant genes, time."""
+    # A gene has one fit per group, and one row for each contrast of that fit.
     fits = results.drop_duplicates(["variable", groupby] if groupby in results else ["variable"])
     each = 1e3 * seconds / max(len(fits), 1)
-    lines = [f"{len(fits):,} genes in {seconds:.1f} s ({each:.2f} ms a gene)"]
+    lines = [f"{len(fits):,} genes in {seconds:.1f} s ({each:.2f} ms per gene)"]
     counts = [(str(word).replace("_", " "), n) for word, n in fits["status"].astype(str).value_counts().items()]
     for words, rows in results.groupby("contrast", sort=False, observed=True):
         counts.append((f"{words}, FDR {100 * ALPHA:g} %", int((rows["adj_p_value"] < ALPHA).sum())))
@@ -116,5 +116,5 @@ def summary(results: pd.DataFrame, seconds: float, groupby: str | None = None) -
 
 
 def line(words: str, n: int) -> str:
-    """A number with what it counts."""
+    """A number, and what it counts."""
     return f"  {words:<36}{n:>7,}"

@@ -1,4 +1,4 @@
-"""The command `sc-glmm plot`: any figure of :mod:`sc_glmm.pl` from a file of results."""
+"""`sc-glmm plot`: draw any figure of :mod:`sc_glmm.pl` from a file of results."""
 
 from __future__ import annotations
 
@@ -34,35 +34,43 @@ def plot(
             "variance_fractions, caterpillar, diagnostics, influence, ...",
         ),
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="Ends in .pdf, .png or .svg.")],
-    gene: Annotated[str | None, typer.Option(help="For figures of one gene.")] = None,
-    contrast: Annotated[str | None, typer.Option(help="In words, as the results show it, or by its key.")] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="Output: .pdf, .png or .svg.")],
+    gene: Annotated[str | None, typer.Option(help="Gene, for figures of one gene.")] = None,
+    contrast: Annotated[
+        str | None, typer.Option(help="Contrast: its label as shown in the results, or its key.")
+    ] = None,
     group: Annotated[str | None, typer.Option(metavar="LEVEL", help="Level of --groupby, such as a cell type.")] = None,
     key: Annotated[str, typer.Option(help="Name under which the results are stored.")] = "glmm",
     alpha: Annotated[float | None, typer.Option(help="Level of the adjusted p-value; default: 0.05.")] = None,
-    n_labels: Annotated[int | None, typer.Option(min=0, help="How many genes to name; default: 10.")] = None,
-    label: Annotated[list[str] | None, typer.Option(help="Gene (or sample) to name instead. May be repeated.")] = None,
+    n_labels: Annotated[int | None, typer.Option(min=0, help="Number of genes to label; default: 10.")] = None,
+    label: Annotated[list[str] | None, typer.Option(help="Gene (or sample) to label instead. May be repeated.")] = None,
     gene_symbols: Annotated[
         str | None, typer.Option(metavar="COLUMN", help="Column of var (or of the table) with the gene names to show.")
     ] = None,
     genes: Annotated[
         list[str] | None,
-        typer.Option(metavar="GENE", help="Row of the heatmap, or bar of variance_fractions. May be repeated."),
+        typer.Option(metavar="GENE", help="Gene of the heatmap. May be repeated."),
     ] = None,
-    n_genes: Annotated[int | None, typer.Option(min=1, help="Rows of the heatmap; default: 30.")] = None,
+    n_genes: Annotated[int | None, typer.Option(min=1, help="Number of genes in the heatmap; default: 30.")] = None,
     shrunken: Annotated[bool, typer.Option("--shrunken", help="Draw shrunken fold changes.")] = False,
-    min_log_fc: Annotated[float | None, typer.Option(help="Lines at this log2 fold change, for the volcano.")] = None,
-    sort: Annotated[bool, typer.Option("--sort", help="Largest fold change first, for the forest.")] = False,
+    min_log_fc: Annotated[
+        float | None, typer.Option(help="Draw lines at this log2 fold change in the volcano plot.")
+    ] = None,
+    sort: Annotated[bool, typer.Option("--sort", help="Sort the forest plot by fold change, largest first.")] = False,
     what: Annotated[
         str | None, typer.Option(help="For dispersion: a grouping factor, such as sample; default: dispersion.")
     ] = None,
-    by: Annotated[str | None, typer.Option(metavar="COLUMN", help="Column on the axis, or that colours.")] = None,
+    by: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Column on the horizontal axis, or for the colours.")
+    ] = None,
     sample: Annotated[str | None, typer.Option(metavar="FACTOR", help="Grouping factor of the dots.")] = None,
     term: Annotated[str | None, typer.Option(metavar="FACTOR", help="Grouping factor, for model checks.")] = None,
     effect: Annotated[str | None, typer.Option(help="Fixed effect, for influence.")] = None,
-    title: Annotated[str | None, typer.Option(help="Title in the place of the figure's own.")] = None,
-    width: Annotated[float | None, typer.Option(min=0.5, help="Inches; default: what the figure has.")] = None,
-    height: Annotated[float | None, typer.Option(min=0.5, help="Inches; default: what the figure has.")] = None,
+    title: Annotated[str | None, typer.Option(help="Title instead of the default one.")] = None,
+    width: Annotated[float | None, typer.Option(min=0.5, help="Width in inches; default: that of the figure.")] = None,
+    height: Annotated[
+        float | None, typer.Option(min=0.5, help="Height in inches; default: that of the figure.")
+    ] = None,
     dpi: Annotated[int, typer.Option(min=30, help="Dots per inch of a .png.")] = 300,
 ) -> None:
     """Draw a figure of stored results."""
@@ -96,7 +104,7 @@ def plot(
         from .. import pl
 
         if figure not in pl.__all__:
-            raise InputError(f"There is no figure {figure!r}; there are {', '.join(pl.__all__)}.")
+            raise InputError(f"There is no figure {figure!r}; allowed are {', '.join(pl.__all__)}.")
         if out.suffix not in _FORMATS:
             raise InputError(f"The output {out} ends in {out.suffix!r}; it must end in {', '.join(_FORMATS)}.")
         function = getattr(pl, figure)
@@ -119,24 +127,24 @@ def _check_options(figure: str, function: Callable[..., Any], given: dict[str, A
     surplus = [name for name in given if name not in known]
     if surplus:
         option = "label" if surplus[0] == "labels" else surplus[0].replace("_", "-")
-        raise InputError(f"The figure {figure!r} takes no --{option}; leave it out.")
+        raise InputError(f"The figure {figure!r} has no --{option}; omit it.")
     if "gene" in known and "gene" not in given:
-        raise InputError(f"The figure {figure!r} is one of a gene; name it with --gene.")
+        raise InputError(f"The figure {figure!r} shows one gene; choose it with --gene.")
 
 
 def _draws_a_model(function: Callable[..., Any]) -> bool:
-    """Whether the figure fits a gene again, for which its counts are needed: then a fitted model can be given too."""
+    """Whether the figure fits a gene again, and therefore needs its counts."""
     gene = inspect.signature(function).parameters.get("gene")
     return gene is not None and gene.default is None
 
 
 def _read(path: Path, figure: str, function: Callable[..., Any]) -> Any:
-    """What the figure draws: a table, a path whose counts are read gene by gene, or an AnnData without its matrices."""
+    """Input of the figure: a table, a path for reading single genes, or an AnnData without its matrices."""
     suffix = Path(path.name.removesuffix(".gz")).suffix
     is_table = suffix in _SEPARATORS or suffix == ".parquet"
     if is_table and _draws_a_model(function):
         raise InputError(
-            f"The figure {figure!r} fits the gene again, and {path.name} holds no counts: give the .h5ad file or zarr "
+            f"The figure {figure!r} fits the gene again, but {path.name} has no counts: use the .h5ad file or zarr "
             "store that sc-glmm test wrote."
         )
     if is_table:
@@ -149,14 +157,14 @@ def _read(path: Path, figure: str, function: Callable[..., Any]) -> Any:
 
 
 def _read_table(path: Path, suffix: str) -> pd.DataFrame:
-    """A table of results, names as text: a gene may be called NA, a cell type 1."""
+    """Read a table of results with names as text, because a gene may be called NA or a cell type 1."""
     import pandas as pd
 
     if suffix == ".parquet":
         try:
             table: pd.DataFrame = pd.read_parquet(path)
         except ImportError:
-            raise InputError("Reading .parquet needs pyarrow: pip install 'sc-glmm[parquet]'.") from None
+            raise InputError("Reading .parquet needs pyarrow: run pip install 'sc-glmm[parquet]'.") from None
         except (OSError, ValueError) as error:
             raise InputError(f"{path} cannot be read as a table: {error}") from error
     else:
@@ -169,7 +177,7 @@ def _read_table(path: Path, suffix: str) -> pd.DataFrame:
             raise InputError(f"{path} cannot be read as a table: {error}") from error
     if "variable" not in table:
         raise InputError(
-            f"{path} has no column 'variable'; its columns are {[str(c) for c in table.columns][:8]}. Give the table "
-            "that sc-glmm test wrote, or the frame of sc_glmm.get.results."
+            f"{path} has no column 'variable'; its columns are {[str(c) for c in table.columns][:8]}. Use the table "
+            "that sc-glmm test wrote, or the result of sc_glmm.get.results."
         )
     return table

@@ -1,7 +1,7 @@
-"""How Ctrl-C and SIGTERM end a command: at once while there is nothing to clean up, else by an exception.
+"""Handle Ctrl-C and SIGTERM: end at once if there is nothing to clean up, otherwise by an exception.
 
-Schedulers of clusters send SIGTERM before they kill a job. It ends a command as Ctrl-C does: files are whole or were
-not there, parts that are finished are kept, and the same command goes on from there.
+Cluster schedulers send SIGTERM before they kill a job. It ends a command like Ctrl-C: files are complete or absent,
+finished parts are kept, and the same command continues from there.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-# What a shell reports for a command that a signal ended.
+# Exit codes that a shell reports for a command ended by a signal.
 INTERRUPTED = 128 + signal.SIGINT
 TERMINATED = 128 + signal.SIGTERM
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM; whatever cleans up after Ctrl-C cleans up after it."""
+    """SIGTERM, handled in the same way as Ctrl-C."""
 
 
 @contextmanager
 def ending_at_once() -> Iterator[None]:
-    """A signal ends the process with its code: for imports, which leave nothing behind."""
+    """End the process with its exit code: for imports, which leave nothing to clean up."""
     with _handled_by(_end):
         yield
 

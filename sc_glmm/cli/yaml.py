@@ -1,4 +1,4 @@
-"""Options, contrasts and genes of the commands from files."""
+"""Read options, contrasts and genes of the commands from files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import typer
 from .._errors import InputError
 from .console import report_errors
 
-# Where a file of options leaves the contrasts in it for the command.
+# Key under which contrasts from a file of options are passed to the command.
 CONTRASTS = "sc_glmm.contrasts"
 # The same for a list of genes.
 GENES = "sc_glmm.genes"
@@ -21,12 +21,12 @@ _EXAMPLE = "AD: [disease, AD, ctl], or AD: \"cond(disease='AD') - cond(disease='
 
 
 def read_yaml(path: Path) -> Any:
-    """What is in the file.
+    """Read a YAML file.
 
     Raises
     ------
     InputError
-        If it is not YAML; the message says where.
+        If it is not valid YAML; the message states the position.
     """
     import yaml  # type: ignore[import-untyped]
 
@@ -37,17 +37,18 @@ def read_yaml(path: Path) -> Any:
 
 
 def read_options(context: typer.Context, path: Path | None) -> Path | None:
-    """Make the options in the file defaults of the command; those on the command line go before.
+    """Use the options in the file as defaults of the command; options on the command line take precedence.
 
-    Keys are the long names of options and arguments, with - or _; a value of a repeated option is a list, and that of
-    ``reference`` may be a mapping. ``contrasts`` may hold contrasts as in a file of them, ``genes`` a list of names.
+    Keys are the long names of options and arguments, with - or _. The value of a repeated option is a list;
+    ``reference`` may be a mapping. ``contrasts`` may contain contrasts as in a separate file, and ``genes`` a list of
+    names.
     """
     if path is None:
         return None
     with report_errors():
         options = read_yaml(path)
         if not isinstance(options, Mapping):
-            raise InputError(f"{path} holds no options; write one on each line, such as groupby: cell_type")
+            raise InputError(f"{path} contains no options; write one per line, such as groupby: cell_type")
         known = {str(parameter.name) for parameter in context.command.params} - {"config"}
         defaults: dict[str, Any] = {}
         for key, value in options.items():
@@ -60,7 +61,7 @@ def read_options(context: typer.Context, path: Path | None) -> Path | None:
                 continue
             if name not in known:
                 raise InputError(
-                    f"{path} holds {key!r}, which is not an option; options are {', '.join(sorted(known))}"
+                    f"{path} contains {key!r}, which is not an option; allowed are {', '.join(sorted(known))}"
                 )
             if name == "reference" and isinstance(value, Mapping):
                 value = [f"{factor}={level}" for factor, level in value.items()]
@@ -72,40 +73,42 @@ def read_options(context: typer.Context, path: Path | None) -> Path | None:
 
 
 def read_genes(value: str | None) -> str | list[str] | None:
-    """Names of genes from a file with one on each line, if there is such a file; else the name of a column.
+    """Names of genes from a file with one per line, or else the name of a column.
 
     Raises
     ------
     InputError
-        If the file holds none, or what looks like the name of a file is none.
+        If the file contains no name, or if the value looks like a file that does not exist.
     """
     if value is None:
         return None
     if not Path(value).is_file():
         if Path(value).suffix in (".txt", ".csv", ".tsv") or "/" in value:
-            raise InputError(f"--genes {value}: there is no such file; give one with a gene on each line, or a column")
+            raise InputError(
+                f"--genes {value}: the file does not exist; give a file with one gene per line, or a column"
+            )
         return value
     try:
         names = [line.strip() for line in Path(value).read_text(encoding="utf-8").splitlines()]
     except UnicodeDecodeError as error:
-        raise InputError(f"{value} cannot be read as names of genes, one on each line: {error}") from error
+        raise InputError(f"{value} cannot be read as a list of genes, one per line: {error}") from error
     genes = [name for name in names if name]
     if not genes:
-        raise InputError(f"{value} holds no names of genes; write one on each line")
+        raise InputError(f"{value} contains no gene names; write one per line")
     return genes
 
 
 def read_contrasts(path: Path) -> dict[str, Any]:
-    """Named contrasts from a file, see :func:`as_contrasts`."""
+    """Read named contrasts from a file; see :func:`as_contrasts`."""
     return as_contrasts(read_yaml(path), path)
 
 
 def as_contrasts(value: Any, path: Path) -> dict[str, Any]:
-    """Contrasts as ``tl.test`` takes them.
+    """Convert contrasts to the form of ``tl.test``.
 
-    Two forms are read: a mapping from names to ``"AD vs ctl"``, ``[disease, AD, ctl]``, an expression of conditions, a
-    list of weights, or ``joint:`` with a list of these; and that of nf-core, a list of entries with ``id`` and
-    ``comparison: [variable, reference, target]``, which may stand under ``contrasts``.
+    Two forms are accepted. The first is a mapping from names to ``"AD vs ctl"``, ``[disease, AD, ctl]``, an expression
+    of conditions, a list of weights, or ``joint:`` with a list of these. The second is the form of nf-core, a list of
+    entries with ``id`` and ``comparison: [variable, reference, target]``, optionally under ``contrasts``.
     """
     if isinstance(value, Mapping) and set(value) == {"contrasts"}:
         value = value["contrasts"]
@@ -123,7 +126,7 @@ def as_contrasts(value: Any, path: Path) -> dict[str, Any]:
     elif isinstance(value, Mapping):
         made = {str(name): _contrast(entry, path) for name, entry in value.items()}
     if not made:
-        raise InputError(f"{path} holds no contrasts; write one on each line, such as {_EXAMPLE}")
+        raise InputError(f"{path} contains no contrasts; write one per line, such as {_EXAMPLE}")
     return made
 
 
@@ -140,7 +143,7 @@ def _contrast(value: Any, path: Path) -> Any:
 
 
 def parse_contrast(text: str) -> str | tuple[str, str, str]:
-    """A triple from words as the results show them, ``disease: AD vs ctl``; anything else is a name."""
+    """A triple from a label such as ``disease: AD vs ctl``; anything else is a name."""
     match = re.fullmatch(r"\s*(.+?)\s*:\s+(.+?)\s+vs\s+(.+?)\s*", text)
     if match is None:
         return text.strip()

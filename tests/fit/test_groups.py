@@ -126,7 +126,7 @@ def test_contrasts_that_a_type_does_not_have() -> None:
     assert details.loc["all", "not_tested"] == ""
     assert any(text.startswith("one batch: the contrast 'batch' is not tested: ") for text in said)
     adata = make()
-    with pytest.raises(DesignError, match="'wrong' can be tested in no level of 'kind': there is no term or column"):
+    with pytest.raises(DesignError, match="no level of 'kind' can test the contrast 'wrong': there is no term or column"):
         run("X ~ disease + batch + (1|sample)", adata, contrasts={"ill": "disease", "wrong": "diseas"})
     with pytest.raises(DesignError, match="reference names 'diseas'"):
         run("X ~ disease + batch + (1|sample)", adata, reference={"diseas": "ctl"})
@@ -172,7 +172,7 @@ def test_thresholds_of_cells_and_samples() -> None:
     _, details, _ = run("X ~ disease + age + (1|sample)", contrasts="age", min_samples=7)
     assert (details["skipped"] == "").tolist() == [True, False, True]
     with pytest.raises(
-        DesignError, match="no level of 'kind' can be tested; the first says: disease: ctl has 6 levels"
+        DesignError, match="no level of 'kind' can be tested; the reason for the first is: disease: ctl has 6 levels"
     ):
         run("X ~ disease + (1|sample)", min_samples=7)
 

@@ -189,14 +189,14 @@ def test_parts_of_another_run_are_refused_by_name(files, parts, tmp_path):
     other = chunks(tmp_path / "other", files["csr"], RunOptions(FORMULA, min_counts=3), ("compress",))
     shutil.copy(other / "compress-0000.npz", parts / "compress-0000.npz")
     with pytest.raises(
-        InputError, match=r"compress-0000\.npz is a part of another run, with least number of counts: 3"
+        InputError, match=r"compress-0000\.npz is a part of another run, with minimum number of counts: 3"
     ):
         combine(parts)
 
 
 def test_a_part_under_another_name_is_refused(parts):
     shutil.copy(parts / "fit-0000.npz", parts / "fit-0001.npz")
-    with pytest.raises(InputError, match=r"fit-0001\.npz holds chunk 0 of stage 'fit', not what its name says"):
+    with pytest.raises(InputError, match=r"fit-0001\.npz contains chunk 0 of stage 'fit', which does not match its name"):
         combine(parts)
     shutil.copy(parts / "fit-0000.npz", parts / "fit-0007.npz")
     with pytest.raises(InputError, match=r"holds fit-0007\.npz, which is not a part of this run in 2 chunks"):
@@ -215,7 +215,7 @@ def test_parts_of_another_version_are_refused(files, parts, monkeypatch):
     from sc_glmm._run.parts import folder
 
     monkeypatch.setattr(folder, "current_versions", lambda: versions)
-    with pytest.raises(InputError, match=r"holds the parts of another run, with version of sc_glmm: .* not '0\.0\.1'"):
+    with pytest.raises(InputError, match=r"contains the parts of another run, with version of sc_glmm: .* not '0\.0\.1'"):
         open_run(parts, files["csr"], RunOptions(FORMULA), N)
 
 
@@ -229,7 +229,7 @@ def test_parts_of_another_version_are_refused(files, parts, monkeypatch):
 )
 def test_a_folder_belongs_to_one_run(files, parts, changed, told):
     n_chunks = changed.pop("n_chunks", N)
-    with pytest.raises(InputError, match=f"holds the parts of another run, with {told}"):
+    with pytest.raises(InputError, match=f"contains the parts of another run, with {told}"):
         open_run(parts, files["csr"], replace(RunOptions(FORMULA), **changed), n_chunks)
 
 
@@ -245,7 +245,7 @@ def test_changed_data_are_noticed(files, parts, tmp_path):
         run_chunk(run, "compress", 0)
     adata.obs["disease"] = adata.obs["disease"].cat.rename_categories({"ctl": "AD", "AD": "ctl"})
     adata.write_h5ad(moved)
-    with pytest.raises(InputError, match="columns of obs that the formula uses, or the selected genes, are not those"):
+    with pytest.raises(InputError, match="columns of obs in the formula, or the selected genes, have changed"):
         run_chunk(open_run(parts, moved, RunOptions(FORMULA), N), "compress", 0)
     adata[:-1].write_h5ad(moved)
     with pytest.raises(InputError, match="with fingerprint of the data"):
@@ -256,7 +256,7 @@ def test_a_damaged_manifest_is_refused(parts, tmp_path):
     path = parts / "manifest.json"
     values = json.loads(path.read_text())
     path.write_text(json.dumps({**values, "n_chunks": 1}))
-    with pytest.raises(InputError, match="was changed by hand"):
+    with pytest.raises(InputError, match="was edited"):
         combine(parts)
     path.write_text("{")
     with pytest.raises(InputError, match=r"manifest\.json is damaged"):
@@ -277,7 +277,7 @@ def test_the_commands(files, tmp_path):
     assert "stages: fit, profile" in result.output
     for chunk in (1, 0):
         assert sc(*test, "--chunk", chunk).exit_code == 0
-    assert "was finished before" in sc(*test, "--chunk", 0).output
+    assert "is already finished" in sc(*test, "--chunk", 0).output
     for out in ("out.csv", "out.h5ad", "in.h5ad"):
         result = sc("combine", folder, "-o", tmp_path / out)
         assert result.exit_code == 0, result.output
@@ -293,8 +293,8 @@ def test_the_commands(files, tmp_path):
     ("arguments", "told"),
     [
         (("--chunk", 0), "--n-chunks None"),
-        (("--n-chunks", 2), "a chunk needs both"),
-        (("--n-chunks", 2, "--chunk", 0, "--stage", "prepare"), "only --stage prepare goes without --chunk"),
+        (("--n-chunks", 2), "give both --chunk"),
+        (("--n-chunks", 2, "--chunk", 0, "--stage", "prepare"), "only --stage prepare needs no --chunk"),
         (("--n-chunks", 2, "--chunk", 2), "allowed are 0 to 1"),
         (("--n-chunks", 2, "--chunk", 0, "--stage", "compress"), "cut by genes first"),
         (("--n-chunks", 91, "--chunk", 0), "allowed are 1 to 90"),
@@ -324,7 +324,7 @@ def test_other_genes_are_another_run(files, tmp_path):
     changed = ad.read_h5ad(other)
     changed.var["chosen"] = ~changed.var["chosen"]
     changed.write_h5ad(other)
-    with pytest.raises(InputError, match="selected genes, are not those"):
+    with pytest.raises(InputError, match="selected genes, have changed"):
         combine(folder)
 
 

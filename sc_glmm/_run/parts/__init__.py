@@ -1,1 +1,1 @@
-"""A run cut into chunks for job arrays: parts that processes leave in a folder, and what puts them together."""
+"""Runs in chunks for job arrays: processes write parts into a folder, and `combine` merges them."""

@@ -1,4 +1,4 @@
-"""One chunk of one stage: what the conductor gives for it, in a file of its own."""
+"""Run one chunk of one stage and write its part."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from .sums import compress_cells
 
 @dataclass(frozen=True)
 class ChunkResult:
-    """What became of a chunk: its file, and whether it was there before."""
+    """Result of a chunk: its file, and whether it existed before."""
 
     path: Path
     skipped: bool
 
 
 def run_chunk(run: Run, stage: str, chunk: int, by: str = "chunk") -> ChunkResult:
-    """Do one chunk of one stage, unless its part is there and sound.
+    """Run one chunk of one stage, unless its part exists and is valid.
 
     Parameters
     ----------
@@ -36,19 +36,19 @@ def run_chunk(run: Run, stage: str, chunk: int, by: str = "chunk") -> ChunkResul
     stage
         ``"compress"``, ``"fit"`` or ``"profile"``.
     chunk
-        Which of its chunks.
+        Number of the chunk.
     by
-        Who does it: what :func:`.combine.combine` has begun it may go on with.
+        Name of the caller; :func:`.combine.combine` may continue parts that it started.
 
     Raises
     ------
     InputError
-        If the run has no such chunk or stage, what it needs is missing or damaged, or the part cannot be written.
+        If the run has no such chunk or stage, if its input is missing or damaged, or if the part cannot be written.
     """
     if stage not in run.stages:
         raise InputError(
-            f"stage {stage!r}: a matrix in form {run.source.form!r} is cut by {run.manifest.layout} first, with stages "
-            f"{', '.join(map(repr, run.stages))}"
+            f"stage {stage!r}: a matrix of form {run.source.form!r} is split by {run.manifest.layout} first, with "
+            f"stages {', '.join(map(repr, run.stages))}"
         )
     if not 0 <= chunk < run.manifest.n_chunks:
         raise InputError(f"chunk={chunk}: allowed are 0 to {run.manifest.n_chunks - 1} (n_chunks - 1)")
@@ -59,14 +59,14 @@ def run_chunk(run: Run, stage: str, chunk: int, by: str = "chunk") -> ChunkResul
                 part.verify()
             return ChunkResult(path, True)
         except InputError as error:
-            logger.warning("%s; it is made again", str(error).partition("; remove")[0])
+            logger.warning("%s; it is computed again", str(error).partition("; remove")[0])
     arrays = _WORK[stage](run, chunk)
     write_part(path, run.manifest.header(stage, chunk, by=by), arrays)
     return ChunkResult(path, False)
 
 
 def conductor_of(run: Run) -> Conductor:
-    """The conductor over the parts of a run."""
+    """The conductor for the parts of a run."""
     job = run.prepared.job
     genes = run.opened.adata.var_names
     return Conductor(job.plans, job.task, run.source, genes, PartsStore(run), run.n_jobs, run.progress)
@@ -78,20 +78,20 @@ def has_profiles(run: Run) -> bool:
 
 
 def _fit(run: Run, chunk: int) -> Arrays:
-    """Fits of a chunk of genes, and their statistics for the stages to come."""
+    """Fits of a chunk of genes, and their statistics for later stages."""
     conductor = conductor_of(run)
     out: Arrays = {}
     for i in range(len(conductor.plans)):
         fitted, stats = conductor.fit(i, chunk), conductor.store.cells(i, chunk).stats
         out |= arrays_of_fit(fitted, f"{i}/fit/")
-        # picked, so that the overflow lists are those of these genes alone
+        # only the overflow lists of these genes
         out |= arrays_of(stats.pick(np.arange(len(stats), dtype=np.int64)), f"{i}/stats/")
         conductor.store.drop(i)
     return out
 
 
 def _profile(run: Run, chunk: int) -> Arrays:
-    """Profiles of a chunk of genes, and what they were made from; empty if the test needs none."""
+    """Profiles of a chunk of genes, and the digest of their input; empty if the test needs none."""
     conductor = conductor_of(run)
     out: Arrays = {}
     for i in range(len(conductor.plans)):

@@ -1,4 +1,4 @@
-"""From the parts of a run to its tables: what needs all genes, and the refusal of what is incomplete."""
+"""Combine the parts of a run into its tables, after checking that they are complete."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .chunks import conductor_of, has_profiles, run_chunk
 from .folder import PREPARED, Run, listed, open_run
 from .manifest import MANIFEST, check_same_run, current_versions, read_manifest
 
-# What a part says of who made it.
+# Creator of a part, as stored in its header.
 _BY = "combine"
 
 
@@ -24,34 +24,34 @@ def combine(
     n_jobs: int | None = 1,
     progress: bool | None = False,
 ) -> Run:
-    """Put the parts of a run together: the results are in ``run.opened.adata`` then, under ``run.manifest.key``.
+    """Combine the parts of a run; the results are then in ``run.opened.adata``, under ``run.manifest.key``.
 
-    Stages that no chunk has begun are done here, with all threads; they leave parts, so that it can be interrupted.
+    Stages without any part are run here, with all threads. They write parts, so that `combine` can be interrupted.
 
     Parameters
     ----------
     folder
-        The parts.
+        Folder of the parts.
     data
-        The file they were made from, if it was moved.
+        The input file, if it was moved.
     key
-        Name under which the results are stored; by default the one given with the chunks.
+        Name under which the results are stored. Default: the name given for the chunks.
     n_jobs, progress
-        As for :func:`sc_glmm.tl.test`.
+        As in :func:`sc_glmm.tl.test`.
 
     Raises
     ------
     InputError
-        If a part is missing, damaged, or of another run; the message names it.
+        If a part is missing, damaged, or from another run; the message names it.
     """
     found = read_manifest(folder)
     if found is None:
         raise InputError(f"{folder} has no {MANIFEST}, so it is not a folder of parts; run the chunks with -o {folder}")
-    # before the data are looked at: other versions may read them in another way
+    # before the data are read, because other versions may read them differently
     check_same_run(folder, found, replace(found, versions=current_versions()))
     path = Path(found.data) if data is None else data
     if not path.exists():
-        raise InputError(f"{path}, from which {folder} was made, is not there; say with --data where it is now")
+        raise InputError(f"{path}, the input of {folder}, does not exist; give its new path with --data")
     options = replace(found.options, key_added=key or found.key, n_jobs=n_jobs, progress=progress)
     run = open_run(folder, path, options, found.n_chunks)
     _check_stages(run)
@@ -66,12 +66,12 @@ def combine(
 
 
 def _check_stages(run: Run) -> None:
-    """Refuse gaps and strangers before any work is done."""
+    """Check for missing and foreign parts before any work is done."""
     known = {run.path(stage, chunk).name for stage in run.stages for chunk in range(run.manifest.n_chunks)}
     strange = sorted(path.name for path in run.folder.glob("*.npz") if path.name not in {*known, PREPARED})
     if strange:
         raise InputError(
-            f"{run.folder} holds {strange[0]}, which is not a part of this run in {run.manifest.n_chunks} chunks; "
+            f"{run.folder} contains {strange[0]}, which is not a part of this run in {run.manifest.n_chunks} chunks; "
             "remove it"
         )
     first = run.stages[0]
@@ -88,9 +88,9 @@ def _check_stages(run: Run) -> None:
 
 
 def _complete(run: Run, stage: str) -> None:
-    """Do a stage that no chunk has begun."""
+    """Run a stage that has no part."""
     missing = run.missing(stage)
     if missing:
-        logger.info("stage %r was not run in chunks: %s is done here", stage, listed(missing))
+        logger.info("stage %r was not run in chunks: %s is run here", stage, listed(missing))
     for chunk in missing:
         run_chunk(run, stage, chunk, _BY)

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: arrays with a header, written beside, synced, and renamed into place."""
+"""Files that are complete or absent: arrays with a header, written to a temporary file, synced, and renamed."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ from ..._adata.journal import sync_folder
 from ..._adata.leftovers import temporary_beside
 from ..._errors import InputError
 
-# Deflate at its fastest: statistics are mostly zeros, and a file system is slower than this.
+# Fastest compression: statistics are mostly zeros, and file systems are slower than this.
 _LEVEL = 1
 _HEADER = "header"
-# What zipfile and numpy raise for a file that is damaged, in the directory, in the stream or in a header.
+# Errors of zipfile and numpy for files with a damaged directory, stream or header.
 _DAMAGED = (zipfile.BadZipFile, zlib.error, ValueError, EOFError, KeyError, NotImplementedError)
 
 
 def write_atomically(path: Path, fill: Callable[[IO[bytes]], None]) -> None:
-    """Write a file that appears under its name only when all of it is on disk.
+    """Write a file that appears under its name only when it is completely on disk.
 
     Parameters
     ----------
     path
-        Where; what is there is replaced.
+        Path of the file; an existing file is replaced.
     fill
         Writes the content.
 
     Raises
     ------
     InputError
-        If it cannot be written, as on a full disk; nothing is left then.
+        If it cannot be written, for example because the disk is full; nothing remains.
     """
     try:
         with temporary_beside(path) as temporary:
@@ -51,13 +51,14 @@ def write_atomically(path: Path, fill: Callable[[IO[bytes]], None]) -> None:
         sync_folder(path.parent)
     except OSError as error:
         raise InputError(
-            f"{path} could not be written ({error.strerror or error}); nothing of it was kept, and files that were "
-            "finished before are whole. Make room (or a folder that can be written to) and run the same command again"
+            f"{path} could not be written ({error.strerror or error}); the unfinished file was removed, and files "
+            "that were finished before are intact. Free some space (or use a writable folder) and run the same "
+            "command again"
         ) from error
 
 
 def write_part(path: Path, header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Write arrays (of numbers; no pickles) with a header of plain values."""
+    """Write numeric arrays (no pickles) with a header of plain values."""
     text = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
 
     def fill(file: IO[bytes]) -> None:
@@ -70,19 +71,19 @@ def write_part(path: Path, header: Mapping[str, Any], arrays: Mapping[str, NDArr
 
 
 class Part:
-    """A part opened for reading; arrays are read, and their checksums verified, when they are asked for.
+    """A part opened for reading; arrays are read, and their checksums verified, on first use.
 
     Parameters
     ----------
     path
         The file.
     again
-        What to do if it is damaged: ``"run chunk 3 again"``.
+        What to do if the part is damaged: ``"run chunk 3 again"``.
 
     Raises
     ------
     InputError
-        If the file is damaged, by name.
+        If the file is damaged; the message names it.
     """
 
     def __init__(self, path: Path, again: str) -> None:
@@ -111,13 +112,13 @@ class Part:
                 array: NDArray[Any] = npy.read_array(member, allow_pickle=False)
                 # the checksum is compared at the end of the member
                 if member.read(1):
-                    raise ValueError(f"{name} is longer than it says")
+                    raise ValueError(f"{name} is longer than its header states")
             return array
         except (OSError, *_DAMAGED) as error:
             raise self.damaged(error) from error
 
     def verify(self) -> None:
-        """Read all of it and compare the checksums."""
+        """Read everything and compare the checksums."""
         try:
             bad = self._archive.testzip()
         except (OSError, *_DAMAGED) as error:
@@ -133,11 +134,11 @@ class Part:
                 raise
             raise self.damaged(error) from error
         if not isinstance(header, dict):
-            raise self.damaged(ValueError("the header holds no names"))
+            raise self.damaged(ValueError("the header contains no names"))
         return header
 
     def damaged(self, error: BaseException) -> InputError:
-        """The error to raise about this part."""
+        """The error to raise for this part."""
         return InputError(
-            f"{self.path} is damaged or cut off ({type(error).__name__}: {error}); remove it and {self._again}"
+            f"{self.path} is damaged or truncated ({type(error).__name__}: {error}); remove it and {self._again}"
         )

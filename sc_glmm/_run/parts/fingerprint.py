@@ -1,4 +1,4 @@
-"""Digests that tell one data set, or one plan, from another."""
+"""Digests that distinguish data sets and plans."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from numpy.typing import NDArray
 from ..._compress.source import Source
 from ..plan import Plan
 
-# Lines of the matrix whose values go into its digest, spread evenly.
+# Number of evenly spaced rows (or columns) of the matrix whose values are part of its digest.
 _PROBES = 32
 
 
 def matrix_fingerprint(source: Source, cells: pd.Index, genes: pd.Index) -> str:
     """Digest of a matrix and its names.
 
-    Names, form, the number of stored values of every line, and all values of 32 lines go in: a look at an atlas must
-    not cost a pass over it. What escapes it is caught where chunks are read (:func:`.stages.check_sums`).
+    The digest covers names, form, the number of stored values of every row (or column), and all values of 32 of them,
+    because checking an atlas must not cost a full pass. Other changes are detected when chunks are read
+    (:func:`.stages.check_sums`).
     """
     digest = hashlib.sha256(repr((source.shape, source.form)).encode())
     for names in (cells, genes):
@@ -36,7 +37,7 @@ def matrix_fingerprint(source: Source, cells: pd.Index, genes: pd.Index) -> str:
 
 
 def plan_fingerprint(plans: Sequence[Plan], selected: NDArray[np.bool_] | None) -> str:
-    """Digest of the designs, contrasts, size factors and selected genes: of all that was taken from `obs` and `var`."""
+    """Digest of the designs, contrasts, size factors and selected genes: everything taken from `obs` and `var`."""
     digest = hashlib.sha256(b"" if selected is None else np.packbits(selected).tobytes())
     for plan in plans:
         group, design = plan.cells, plan.cells.design

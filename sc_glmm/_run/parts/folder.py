@@ -1,4 +1,4 @@
-"""One process of a run in chunks: the data, the manifest, and what is planned."""
+"""One process of a run in chunks: its data, manifest and plan."""
 
 from __future__ import annotations
 
@@ -35,22 +35,22 @@ from .manifest import (
 )
 
 PREPARED = "prepared.npz"
-# The stages of a run, by what its chunks are cut from first.
+# Stages of a run, by the axis that is split first.
 STAGES = {"cells": ("compress", "fit", "profile"), "genes": ("fit", "profile")}
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run in chunks, as one of its processes sees it.
+    """A run in chunks, as seen by one of its processes.
 
     Attributes
     ----------
     folder
-        Where the parts are.
+        Folder of the parts.
     manifest
-        What all processes agree in.
+        Settings on which all processes agree.
     opened, request, source
-        The data, what was asked for, and the matrix.
+        The data, the checked request, and the matrix.
     """
 
     folder: Path
@@ -66,7 +66,7 @@ class Run:
 
     @property
     def progress(self) -> bool | None:
-        """Whether it shows a bar."""
+        """Whether to show a progress bar."""
         return self.request.options.progress
 
     @property
@@ -75,7 +75,7 @@ class Run:
         return STAGES[self.manifest.layout]
 
     def writes_to(self, out: Path) -> bool:
-        """Write the results into the input, if that is what `out` is."""
+        """Whether results are written into the input, that is, whether `out` is the input."""
         store = self.opened.store
         if store is None or not out.exists() or not out.samefile(store.path):
             return False
@@ -87,20 +87,20 @@ class Run:
         return self.folder / f"{stage}-{chunk:04d}.npz"
 
     def missing(self, stage: str) -> list[int]:
-        """Chunks of a stage that are not there."""
+        """Chunks of a stage without a part."""
         return [chunk for chunk in range(self.manifest.n_chunks) if not self.path(stage, chunk).exists()]
 
     def need(self, stage: str) -> None:
-        """Refuse to go on while chunks of a stage are missing."""
+        """Raise an error if chunks of a stage are missing."""
         missing = self.missing(stage)
         if missing:
             raise InputError(
                 f"{self.folder}: {listed(missing)} of stage {stage!r} {'is' if len(missing) == 1 else 'are'} missing "
-                f"(of {self.manifest.n_chunks}); {again(stage, missing[0])}, then this again"
+                f"(of {self.manifest.n_chunks}); {again(stage, missing[0])}, then repeat this command"
             )
 
     def open_part(self, stage: str, chunk: int) -> Part:
-        """A part of this run, checked to be one."""
+        """A part of this run, after checking that it belongs to it."""
         part = Part(self.path(stage, chunk), again(stage, chunk))
         check_part(part, self.manifest, stage, chunk)
         return part
@@ -111,7 +111,7 @@ class Run:
         return chunk * n // n_chunks, (chunk + 1) * n // n_chunks
 
     def gene_range(self, chunk: int) -> tuple[int, int]:
-        """Columns of a chunk of genes: whole blocks of the engine where there are enough, so that bits are the same."""
+        """Columns of a chunk of genes: whole blocks of the engine if there are enough, for bit-identical results."""
         n, n_chunks = self.source.shape[1], self.manifest.n_chunks
         step = BLOCK if n >= BLOCK * n_chunks else 1
         n_steps = -(-n // step)
@@ -119,7 +119,7 @@ class Run:
 
     @cached_property
     def prepared(self) -> Prepared:
-        """What all chunks share: made by the first process that needs it, read by the others."""
+        """Data that all chunks share: computed by the first process that needs them, and read by the others."""
         path = self.folder / PREPARED
         if not path.exists():
             _prepare(self, path)
@@ -129,8 +129,8 @@ class Run:
             job = plan_job(self.opened.adata, self.request, lambda: library)
             if part.header.get("plan") != plan_fingerprint(job.plans, self.request.selected):
                 raise InputError(
-                    f"{self.manifest.data}: the columns of obs that the formula uses, or the selected genes, are not "
-                    f"those that {path} was made from; restore them, or remove the folder and run all chunks again"
+                    f"{self.manifest.data}: the columns of obs in the formula, or the selected genes, have changed "
+                    f"since {path} was written; restore them, or remove the folder and run all chunks again"
                 )
             bulk = [part[f"{i}/bulk"] if f"{i}/bulk" in part else None for i in range(len(job.plans))]
         passes = plan_passes([plan.cells for plan in job.plans], job.task.family, self.source.shape[0])
@@ -139,18 +139,18 @@ class Run:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What all chunks share.
+    """Data that all chunks share.
 
     Attributes
     ----------
     job
         Plans of all groups.
     library
-        ``(n_obs,)`` library sizes, if size factors were left to us; else empty.
+        ``(n_obs,)`` library sizes, if no size factors were given; otherwise empty.
     bulk
-        Per plan ``(n_levels, n_genes)`` counts of the samples, if they were needed and no stage adds them up.
+        Per plan ``(n_levels, n_genes)`` counts of the samples, if they are needed and no later stage computes them.
     passes
-        Where the counts of the cells go.
+        Destination of the counts of the cells.
     """
 
     job: Job
@@ -160,29 +160,29 @@ class Prepared:
 
     @cached_property
     def layouts(self) -> dict[int, Layout]:
-        """Layout of each plan, by its place."""
+        """Layout of each plan, by its position."""
         return {i: layout for each in self.passes for i, layout in zip(each.groups, each.layouts, strict=True)}
 
 
 def open_run(folder: Path, data: Path, options: RunOptions, n_chunks: int) -> Run:
-    """Open the data and join a run, or begin it.
+    """Open the data and join a run, or start it.
 
     Raises
     ------
     InputError
-        If the data cannot be used, or the folder holds another run.
+        If the data cannot be used, or if the folder contains another run.
     """
     columns = columns_of(options.formula, options.groupby, options.size_factors, options.offset)
     opened = open_data(data, options.key_added, columns=columns)
     request = validate_request(opened, options)
     if request.test.needs.simulations:
-        raise InputError(f"test={request.test.name!r} is for a few genes and does not run in chunks; use tl.test")
+        raise InputError(f"test={request.test.name!r} is for a few genes and cannot run in chunks; use tl.test")
     source = request.response.matrix
     if not isinstance(source, Source):
-        raise InputError(f"{data} is not read from disk; give the path of an .h5ad file or a zarr store")
+        raise InputError(f"{data} is not on disk; give the path of an .h5ad file or a zarr store")
     limit = min(source.shape)
     if not 1 <= n_chunks <= limit:
-        raise InputError(f"n_chunks={n_chunks}: allowed are 1 to {limit}, the smaller one of {source.shape}")
+        raise InputError(f"n_chunks={n_chunks}: allowed are 1 to {limit}, the smaller number of {source.shape}")
     manifest = Manifest(
         options=options,
         fingerprint=matrix_fingerprint(source, opened.adata.obs_names, opened.adata.var_names),
@@ -199,8 +199,8 @@ def open_run(folder: Path, data: Path, options: RunOptions, n_chunks: int) -> Ru
         foreign = sorted(path.name for path in folder.glob("*.npz"))
         if foreign:
             raise InputError(
-                f"{folder} holds {foreign[0]} and no {MANIFEST}; give the run a folder of its own, or remove what is "
-                "in this one"
+                f"{folder} contains {foreign[0]} but no {MANIFEST}; use an empty folder for the run, or remove the "
+                "files in this one"
             )
         write_manifest(folder, manifest)
     else:
@@ -209,7 +209,7 @@ def open_run(folder: Path, data: Path, options: RunOptions, n_chunks: int) -> Ru
 
 
 def _prepare(run: Run, path: Path) -> None:
-    """Read the matrix once, where size factors are left to us; once more if genes are cut first, for the samples."""
+    """Read the matrix once if no size factors are given, and once more for the samples if genes are split first."""
     arrays: dict[str, FloatArray] = {}
     library = np.zeros(0)
     if run.request.needs_library:
@@ -223,7 +223,7 @@ def _prepare(run: Run, path: Path) -> None:
 
 
 def _bulk(run: Run, plans: list[Plan]) -> list[FloatArray]:
-    """Per plan the counts of the levels of its finest grouping factor, all from one pass."""
+    """Per plan the counts of the levels of its finest grouping factor, from a single pass."""
     codes = np.full(run.source.shape[0], -1, dtype=np.int64)
     edges = [0]
     for plan in plans:

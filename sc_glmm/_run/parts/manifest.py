@@ -1,4 +1,4 @@
-"""What all parts of a run have in common, and the refusal of those that have not."""
+"""Settings that all parts of a run share, and errors for parts of another run."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ class Manifest:
     Attributes
     ----------
     options
-        What is fitted and tested; those that matter for numbers are kept.
+        Options of the fit and the tests that affect numbers.
     fingerprint
         Digest of the matrix and its names (:func:`.fingerprint.matrix_fingerprint`).
     shape
         Cells, genes.
     layout
-        ``"cells"``: chunks are cut from the cells first, and from the genes after; ``"genes"``: from the genes.
+        ``"cells"``: chunks are split by cells first, and then by genes; ``"genes"``: by genes only.
     n_chunks
         Number of chunks.
     versions
-        Of everything that may change a number.
+        Digest of everything that may change a number.
     data
-        Path of the file; not part of what must agree.
+        Path of the file; parts may differ in it.
     key
-        Name under which the results are stored; not part of what must agree.
+        Name under which the results are stored; parts may differ in it.
     """
 
     options: RunOptions
@@ -53,7 +53,7 @@ class Manifest:
     key: str
 
     def facts(self) -> dict[str, Any]:
-        """What parts must agree in, in words that a message can use."""
+        """Settings on which parts must agree, with names for messages."""
         options = {**self.options.plain(), "genes": _short(self.options.genes)}
         return {
             "format of the folder": FORMAT,
@@ -73,13 +73,13 @@ class Manifest:
 
 
 def _short(genes: Any) -> str | None:
-    """A column by its name, a list of names by their number and digest: every part holds it."""
+    """A column as its name, a list of names as its length and digest, because every part stores it."""
     if genes is None or isinstance(genes, str):
         return genes
     return f"{len(genes)} named, {hashlib.sha256(chr(10).join(sorted(genes)).encode()).hexdigest()[:8]}"
 
 
-_WORDS = {"n_agq": "number of quadrature nodes", "min_counts": "least number of counts"}
+_WORDS = {"n_agq": "number of quadrature nodes", "min_counts": "minimum number of counts"}
 
 
 def current_versions() -> dict[str, str]:
@@ -90,13 +90,13 @@ def current_versions() -> dict[str, str]:
 
 
 def differences(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
-    """In what two runs differ: ``formula 'a' and not 'b'``, at most three of them."""
+    """Differences between two runs: ``formula 'a' and not 'b'``, at most three."""
     names = [name for name in dict.fromkeys([*theirs, *ours]) if theirs.get(name) != ours.get(name)]
     return "; ".join(f"{name}: {theirs.get(name)!r} and not {ours.get(name)!r}" for name in names[:3])
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write the manifest of a run; several processes may do so at once, with the same content."""
+    """Write the manifest of a run; several processes may write the same content at the same time."""
     content = {"run": manifest.digest(), **vars(manifest), "options": manifest.options.plain()}
 
     def fill(file: IO[bytes]) -> None:
@@ -106,7 +106,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def read_manifest(folder: Path) -> Manifest | None:
-    """The manifest of a folder, None if it has none.
+    """The manifest of a folder; None if there is none.
 
     Raises
     ------
@@ -127,23 +127,23 @@ def read_manifest(folder: Path) -> Manifest | None:
         ) from error
     if manifest.digest() != written:
         raise InputError(
-            f"{path} was changed by hand, or comes from another version of sc_glmm: its content does not fit its "
+            f"{path} was edited, or comes from another version of sc_glmm: its content does not match its "
             f"digest; remove the folder {folder} and run all chunks again"
         )
     return manifest
 
 
 def check_same_run(folder: Path, found: Manifest, wanted: Manifest) -> None:
-    """Refuse a folder that holds another run."""
+    """Raise an error if the folder contains another run."""
     if found.digest() != wanted.digest():
         raise InputError(
-            f"{folder} holds the parts of another run, with {differences(found.facts(), wanted.facts())}; give this "
-            "run a folder of its own, or remove that one"
+            f"{folder} contains the parts of another run, with {differences(found.facts(), wanted.facts())}; use a "
+            "separate folder for this run, or remove that one"
         )
 
 
 def check_part(part: Part, manifest: Manifest, stage: str, chunk: int | None) -> None:
-    """Refuse a part of another run, or one that is not what its name says."""
+    """Raise an error for a part of another run, or a part whose content does not match its name."""
     header = part.header
     if header.get("run") != manifest.digest():
         found = differences(header.get("facts", {}), manifest.facts()) or "an unknown origin"
@@ -152,6 +152,6 @@ def check_part(part: Part, manifest: Manifest, stage: str, chunk: int | None) ->
         )
     if (header.get("stage"), header.get("chunk")) != (stage, chunk):
         raise InputError(
-            f"{part.path} holds chunk {header.get('chunk')} of stage {header.get('stage')!r}, not what its name says: "
-            "it was renamed or copied; remove it and run its chunk again"
+            f"{part.path} contains chunk {header.get('chunk')} of stage {header.get('stage')!r}, which does not "
+            "match its name: it was renamed or copied; remove it and run its chunk again"
         )

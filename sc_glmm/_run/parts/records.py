@@ -1,4 +1,4 @@
-"""Records of the stages as named arrays, and back."""
+"""Convert the records of the stages to named arrays and back."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ T = TypeVar("T")
 
 
 class Readable(Protocol):
-    """What arrays are read from."""
+    """A source of arrays."""
 
     def __getitem__(self, name: str, /) -> NDArray[Any]:
         """The array of that name."""
 
     def __contains__(self, name: str, /) -> bool:
-        """Whether there is one."""
+        """Whether there is an array of that name."""
 
 
 def arrays_of(record: Any, prefix: str) -> Arrays:
@@ -42,38 +42,38 @@ def arrays_of(record: Any, prefix: str) -> Arrays:
 
 
 def record_from(kind: type[T], part: Readable, prefix: str) -> T:
-    """The record again."""
+    """The record from its arrays."""
     return kind(**{field.name: part[f"{prefix}{field.name}"] for field in fields(kind)})  # type: ignore[arg-type]
 
 
 def stats_from(part: Readable, prefix: str) -> CountStats | GaussianStats:
-    """Statistics of counts or of a Gaussian response, whichever they are."""
+    """Statistics of counts or of a Gaussian response, depending on the arrays."""
     if f"{prefix}tail" in part:
         return record_from(CountStats, part, prefix)
     return record_from(GaussianStats, part, prefix)
 
 
 def gene_stats_from(part: Readable, prefix: str) -> GeneStats:
-    """Statistics as the engine takes them."""
+    """Statistics in the format of the engine."""
     return record_from(GeneStats, part, prefix)
 
 
 def misshapen(stats: CountStats | GeneStats, n_genes: int, n_nodes: int) -> str | None:
-    """What is wrong with the shapes of statistics, or None: compiled kernels trust them."""
+    """Error in the shapes of statistics, or None; compiled kernels do not check them."""
     values, ptr = stats.A, stats.over_ptr
     lists = (stats.over_value, stats.over_count)
     if values.shape != (n_genes, n_nodes) or values.dtype != np.float64:
-        return f"{values.shape} sums, and {n_genes} genes on {n_nodes} nodes were expected"
+        return f"{values.shape} sums instead of {n_genes} genes on {n_nodes} nodes"
     if stats.tail.shape[-2:] != (n_genes, N_TAIL) or stats.const.shape[-1:] != (n_genes,):
         return f"shapes {stats.tail.shape} and {stats.const.shape} for {n_genes} genes"
     if ptr.shape[-1:] != (n_genes + 1,) or ptr.dtype.kind != "i" or (np.diff(ptr, axis=-1) < 0).any():
-        return "large counts that are not in the order of the genes"
+        return "large counts that are not sorted by gene"
     if ptr.min() < 0 or any(each.ndim != 1 or len(each) < ptr.max() for each in lists):
-        return "fewer large counts than it says"
+        return "fewer large counts than stated"
     return None
 
 
-# Arrays of the fits, but for those of each grouping factor.
+# Arrays of the fits, except those of each grouping factor.
 _FITS = tuple(field.name for field in fields(GeneFits) if field.name not in ("Lambda", "ranef", "vcov_full"))
 _OF_PROFILES = tuple(field.name for field in fields(GeneProfiles) if field.name != "profiles")
 
@@ -102,7 +102,7 @@ def arrays_of_fit(fitted: RangeFit, prefix: str) -> Arrays:
 
 
 def fit_from(part: Readable, prefix: str, design: Design, layout: Layout) -> RangeFit:
-    """The fits again, of a group with this design."""
+    """The fits of a group with this design, from their arrays."""
     n_factors = next(i for i in range(10**6) if f"{prefix}Lambda{i}" not in part)
     fits = GeneFits(
         **{name: part[f"{prefix}{name}"] for name in _FITS},
@@ -136,7 +136,7 @@ def arrays_of_profiles(made: GeneProfiles, prefix: str) -> Arrays:
 
 
 def profiles_from(part: Readable, prefix: str) -> GeneProfiles:
-    """The profiles again."""
+    """The profiles from their arrays."""
     return GeneProfiles(
         profiles=record_from(Profiles, part, prefix), **{name: part[f"{prefix}{name}"] for name in _OF_PROFILES}
     )

@@ -1,4 +1,4 @@
-"""A store in a folder of parts: one chunk a file, each written by a process of its own."""
+"""A store in a folder of parts: one file per chunk, each written by a separate process."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 class PartsStore(Store):
-    """The parts of a run: fits and profiles are read, never made; what is made between them is kept for a group."""
+    """The parts of a run: fits and profiles are read, other results are computed and kept for a group."""
 
     def __init__(self, run: Run) -> None:
         super().__init__([run.gene_range(chunk) for chunk in range(run.manifest.n_chunks)])
@@ -45,7 +45,7 @@ class PartsStore(Store):
         return self._cells[i]
 
     def stats(self, i: int, chunk: int) -> GeneStats:
-        """Their statistics, as they were left with the fits."""
+        """Their statistics, as stored with the fits."""
         with self._run.open_part("fit", chunk) as part:
             stats = gene_stats_from(part, f"{i}/stats/")
             first, last = self.ranges[chunk]
@@ -55,7 +55,7 @@ class PartsStore(Store):
             return stats
 
     def factors(self, i: int, chunk: int) -> SampleFactors | None:
-        """Factors of the samples from their counts in all genes, which all chunks of cells were asked for."""
+        """Composition factors of the samples, from their counts in all genes in all chunks of cells."""
         job, cells = self._run.prepared.job, self.cells(i, chunk)
         bulk = self._bulk[i]
         return (
@@ -63,7 +63,7 @@ class PartsStore(Store):
         )
 
     def get(self, stage: str, i: int, chunk: int, make: Callable[[], T]) -> T:
-        """Fits and profiles from their parts; all else made when it is asked for first."""
+        """Fits and profiles from their parts; everything else computed on first use."""
         made: Any = make
         if stage == "fit":
             made = partial(self._fits, i, chunk)
@@ -78,7 +78,7 @@ class PartsStore(Store):
             return fit_from(part, f"{i}/fit/", self._run.prepared.job.plans[i].cells.design, self.layout(i))
 
     def _profiles(self, i: int, chunk: int) -> GeneProfiles:
-        """The profiles of a chunk; refused if they were made from other fits."""
+        """The profiles of a chunk; an error if they belong to other fits."""
         plan: ProfilePlan = self._kept["plan", i, 0]
         with self._run.open_part("profile", chunk) as part:
             same = f"{i}/theta" in part and all(
@@ -87,12 +87,12 @@ class PartsStore(Store):
             )
             if not same:
                 raise InputError(
-                    f"{part.path} was made from other fits than those in {self._run.folder} now; remove it and run it "
+                    f"{part.path} belongs to other fits than those in {self._run.folder} now; remove it and run it "
                     f"with --chunk {chunk} --stage profile"
                 )
             return profiles_from(part, f"{i}/profiles/")
 
 
 def fits_of_plan(plan: ProfilePlan, first: int, last: int) -> Arrays:
-    """What profiles of the genes from the first to before the last were made from; other fits give other arrays."""
+    """Digest of the input of profiles for a range of genes; other fits give another digest."""
     return {"theta": plan.grid.theta, "log_dispersion": plan.log_dispersion[first:last]}

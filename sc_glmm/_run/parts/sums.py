@@ -1,4 +1,4 @@
-"""Statistics of the cells: sums over chunks of them, or read for a chunk of genes where the matrix holds genes."""
+"""Statistics of the cells: summed over chunks of cells, or read for a chunk of genes from a matrix by genes."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def compressed_genes(run: Run, chunk: int) -> tuple[dict[int, Compressed], list[
 
 
 def compress_cells(run: Run, chunk: int) -> Arrays:
-    """Statistics of a chunk of cells, for all genes, on the nodes that these cells write to.
+    """Statistics of a chunk of cells for all genes, on the nodes of these cells.
 
-    They are laid out by chunks of genes, which are read alone.
+    They are stored by chunks of genes, which can be read separately.
     """
     first, last = run.cell_range(chunk)
     prepared, n_counts = run.prepared, 0.0
@@ -48,7 +48,7 @@ def compress_cells(run: Run, chunk: int) -> Arrays:
 
 
 def _bulk_of(run: Run, each: CompressionPlan, A: FloatArray, nodes: IntArray) -> Iterator[tuple[int, FloatArray]]:
-    """Per plan of a pass the counts of its samples, from sums on some of the nodes of all its plans."""
+    """Counts of the samples per plan of a pass, from sums on some of the nodes of all its plans."""
     for place, i in enumerate(each.groups):
         lo, hi = each.first_node[place : place + 2]
         mine = (nodes >= lo) & (nodes < hi)
@@ -57,10 +57,10 @@ def _bulk_of(run: Run, each: CompressionPlan, A: FloatArray, nodes: IntArray) ->
 
 
 def _check_sum(run: Run, found: float, expected: float, what: str) -> None:
-    """Counts are whole numbers: sums over them are exact, and tell changed data."""
+    """Compare the sum of counts, which is exact for whole numbers, to detect changed data."""
     if found != expected:
         raise InputError(
-            f"{run.manifest.data}: {what} have {found:.0f} counts, and had {expected:.0f} when the run was prepared: "
+            f"{run.manifest.data}: {what} have {found:.0f} counts, but had {expected:.0f} when the run was prepared: "
             f"the data have changed; remove the folder {run.folder} and run all chunks again"
         )
 
@@ -87,7 +87,7 @@ def _all_cells(run: Run, chunk: int) -> tuple[dict[int, Compressed], list[FloatA
 
 
 def _refuse_misshapen(run: Run, part: Part, some: PartialStats, chunk: int, n_nodes: int) -> None:
-    """Sums that do not fit the run: the part is not what its header says."""
+    """Raise an error for sums that do not fit the run, whose header must be wrong."""
     first, last = run.gene_range(chunk)
     nodes, wrong = some.nodes, None
     if nodes.ndim != 1 or nodes.dtype.kind != "i" or nodes.min(initial=0) < 0 or nodes.max(initial=0) >= n_nodes:
