@@ -1,4 +1,4 @@
-"""What a design must have before it is fitted, beyond what can be said without a test."""
+"""Check a design before it is fitted, in view of the tests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .._hypotheses.records import HypothesisTest
 
 
 def check_absorbed(design: Design) -> None:
-    """Refuse a random effect that fixed effects stand for already: its variance could be anything."""
+    """Raise an error if fixed effects already explain a random effect, whose variance would be arbitrary."""
     X = design.fixed.X
     for term in design.random:
         n_levels, k = len(term.levels), term.Z.shape[1]
@@ -28,13 +28,13 @@ def check_absorbed(design: Design) -> None:
         fitted, *_ = np.linalg.lstsq(X, effects, rcond=None)
         if np.allclose(X @ fitted, effects, rtol=0.0, atol=1e-8 * np.abs(effects).max(initial=1.0)):
             raise DesignError(
-                f"the fixed effects tell all {n_levels} levels of {term.group!r} apart, so that nothing is left for "
-                f"{term.label}; a grouping factor is either fixed or random: drop one of the two"
+                f"the fixed effects already distinguish all {n_levels} levels of {term.group!r}, so nothing is left "
+                f"for {term.label}. A grouping factor is either fixed or random: drop one of the two"
             )
 
 
 def check_samples(design: Design, contrasts: Sequence[Contrast], frame: pd.DataFrame, least: int) -> None:
-    """Refuse a tested factor with fewer than `least` samples in an arm; for numbers, fewer samples in all."""
+    """Raise an error if an arm of a tested factor has fewer than `least` samples; for numbers, count all samples."""
     if least <= 0:
         return
     used: pd.DataFrame = frame.loc[design.kept]
@@ -57,7 +57,7 @@ def check_samples(design: Design, contrasts: Sequence[Contrast], frame: pd.DataF
 
 
 def check_sample_rows(design: Design, contrasts: Sequence[Contrast], test: HypothesisTest) -> None:
-    """Refuse a test of the residuals between samples where some term varies within samples."""
+    """Raise an error for a test of the residuals between samples if a term varies within samples."""
     samples = design.random[finest(design.random)]
     if not test.needs.sample_rows or all(len(contrast.L) > 1 for contrast in contrasts):
         return
@@ -72,7 +72,7 @@ def check_sample_rows(design: Design, contrasts: Sequence[Contrast], test: Hypot
         if not constant_within(columns, samples.codes, len(samples.levels)).all()
     ]
     raise DesignError(
-        f"test={test.name!r} compares contrasts with the residuals between the levels of {samples.group!r}, and "
-        f"{', '.join(named)} var{'ies' if len(named) == 1 else 'y'} within them; use the default test, which learns "
-        "the variances from all genes, or test='t', which looks at each gene alone"
+        f"test={test.name!r} compares contrasts with the residuals between the levels of {samples.group!r}, but "
+        f"{', '.join(named)} var{'ies' if len(named) == 1 else 'y'} within them. Use the default test, which "
+        "estimates the variances from all genes, or test='t', which uses each gene separately"
     )

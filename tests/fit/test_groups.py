@@ -126,7 +126,7 @@ def test_contrasts_that_a_type_does_not_have() -> None:
     assert details.loc["all", "not_tested"] == ""
     assert any(text.startswith("one batch: the contrast 'batch' is not tested: ") for text in said)
     adata = make()
-    with pytest.raises(DesignError, match="no level of 'kind' can test the contrast 'wrong': there is no term or column"):
+    with pytest.raises(DesignError, match="no level of 'kind' can test the contrast 'wrong': there is no term"):
         run("X ~ disease + batch + (1|sample)", adata, contrasts={"ill": "disease", "wrong": "diseas"})
     with pytest.raises(DesignError, match="reference names 'diseas'"):
         run("X ~ disease + batch + (1|sample)", adata, reference={"diseas": "ctl"})
