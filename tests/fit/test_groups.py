@@ -179,7 +179,7 @@ def test_thresholds_of_cells_and_samples() -> None:
 
 def test_a_type_with_nothing_to_compare_says_so() -> None:
     _, details, _ = run("X ~ age + (1|sample)")
-    assert details.loc["one batch", "skipped"] == "nothing can be compared: age does not vary here"
+    assert details.loc["one batch", "skipped"] == "nothing can be compared, because age does not vary here"
     _, details, _ = run("X ~ batch + (1|sample)")
     assert details.loc["one batch", "skipped"].startswith("'batch' has only one level in the rows used (x)")
 
