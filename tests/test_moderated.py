@@ -14,8 +14,9 @@ from scipy.special import logsumexp
 import sc_glmm
 from sc_glmm import InputError, ScGlmmWarning
 from sc_glmm._engine.arrow.layout import Block
-from sc_glmm._engine.fit import GeneStats, Nodes, build_structure
+from sc_glmm._engine.genes import GeneStats, build_structure
 from sc_glmm._engine.grid_profiles import profile_genes
+from sc_glmm._engine.laplace.records import Nodes
 from sc_glmm._families.registry import FAMILIES
 from sc_glmm._fit.compress import CellGroup, compress_groups
 
@@ -177,7 +178,7 @@ def test_quadrature_where_laplace_fails(variance, mean, expected):
     At 0.3 counts a sample and a variance of 0.05 Laplace finds seven times too much; three nodes find too little, and
     seven the truth.
     """
-    from sc_glmm._fit import fit_frame
+    from tests.frame_fit import fit_frame
 
     n = 8000
     z, w = np.polynomial.hermite_e.hermegauss(80)
@@ -290,7 +291,7 @@ def test_few_genes_are_tested_one_by_one_and_that_is_said():
 def test_likelihood_ratio_is_that_of_two_fits():
     adata = simulate(n_genes=6, means=(2.0,), variances=(0.1,))
     table = p_values(adata, "lrt")
-    from sc_glmm._fit import fit_frame
+    from tests.frame_fit import fit_frame
 
     frame = adata.obs.assign(y=np.asarray(adata.layers["counts"][:, 3].todense()).ravel())
     offset = np.log(frame["size"])

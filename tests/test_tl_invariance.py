@@ -15,8 +15,8 @@ from scipy import sparse
 
 import sc_glmm
 from sc_glmm._errors import ScGlmmError
-from sc_glmm._fit import fit_frame
 from tests import oracle, oracle_fit
+from tests.frame_fit import fit_frame
 from tests.reference import grammar, load
 
 FORMULA = "counts ~ arm + (1 | sample)"

@@ -12,11 +12,9 @@ import hashlib
 import re
 from pathlib import Path
 
-ENTRIES = tuple(Path(__file__).with_name(name) for name in ("entry.py", "profile.py"))
-_LINE = re.compile(r'^KERNEL_DIGEST = "[^"]*"$', flags=re.MULTILINE)
-
-
 _HERE = Path(__file__).parent
+ENTRIES = tuple(_HERE / name for name in ("entry.py", "profile.py", "gaussian/entry.py"))
+_LINE = re.compile(r'^KERNEL_DIGEST = "[^"]*"$', flags=re.MULTILINE)
 
 
 def sources() -> list[Path]:

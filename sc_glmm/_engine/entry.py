@@ -13,12 +13,12 @@ import numpy as np
 from sc_glmm._engine.laplace.objective import EVALUATE, objective
 from sc_glmm._engine.laplace.records import new_work, read_gene, row_sums
 from sc_glmm._engine.laplace.search import EMPTY, FAILED, NOT_CONVERGED, OK, fit_gene
-from sc_glmm._engine.optimize import begin, new_opt, tell
+from sc_glmm._engine.optimize import new_opt
 from sc_glmm._families.cache import cached
 
-__all__ = ["EMPTY", "FAILED", "NOT_CONVERGED", "OK", "evaluate", "fit_block", "open_optimiser", "tell_optimiser"]
+__all__ = ["EMPTY", "FAILED", "NOT_CONVERGED", "OK", "evaluate", "fit_block"]
 
-KERNEL_DIGEST = "a41db4b06ab111af"
+KERNEL_DIGEST = "30934b839a931cff"
 
 
 @cached(nogil=True, error_model="numpy")
@@ -59,24 +59,3 @@ def fit_block(like, ar, nd, genes, gh, options, out):
             out.status[g] = EMPTY
             continue
         fit_gene(g, like, ar, nd, ge, gh, options, opt, wk, v, vt, out)
-
-
-@cached(nogil=True, error_model="numpy")
-def open_optimiser(psi, cap, B, zero_ok, snap_below):
-    """An optimiser that Python drives: start, largest steps, starting metric, which parameters may be set to zero."""
-    n = psi.shape[0]
-    opt = new_opt(n, 0)
-    for i in range(n):
-        opt.psi[i] = psi[i]
-        opt.cap[i] = cap[i]
-        opt.zero_ok[i] = zero_ok[i]
-        for j in range(n):
-            opt.B[i, j] = B[i, j]
-    begin(opt, 0.0, 0.0, snap_below, False, False)
-    return opt
-
-
-@cached(nogil=True, error_model="numpy")
-def tell_optimiser(opt, f, ok, nothing):
-    """Tell it the value at ``opt.trial``, whose gradient is in ``opt.trial_grad``; returns whether it was accepted."""
-    return tell(opt, f, ok, nothing, nothing)

@@ -11,7 +11,8 @@ from scipy.linalg import solve_triangular
 
 from sc_glmm._engine import profile, warm
 from sc_glmm._engine.arrow.layout import Block
-from sc_glmm._engine.fit import GeneStats, Structure, build_structure, gauss_hermite
+from sc_glmm._engine.fit import gauss_hermite
+from sc_glmm._engine.genes import GeneStats, Structure, build_structure
 from sc_glmm._engine.laplace.profile_records import ProfileOut, ProfileTask
 from sc_glmm._engine.laplace.records import Likelihood, Nodes
 from sc_glmm._engine.rowwise import rowwise

@@ -19,7 +19,7 @@ from sc_glmm._families.cache import cached
 from sc_glmm._families.jit import kernel
 from sc_glmm._families.registry import TABLE
 
-KERNEL_DIGEST = "a41db4b06ab111af"
+KERNEL_DIGEST = "30934b839a931cff"
 
 
 @kernel

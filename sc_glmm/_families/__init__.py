@@ -12,6 +12,6 @@ Every family module has the same four functions:
     its first and second derivative in ``eta``.
 ``full(eta, phi, lo, hi, ec, weight, a, a_sum, out)``
     ``out = [f, f', f'', f''', df/dlog(phi), df'/dlog(phi), df''/dlog(phi)]``.
-``gene_term(phi, tail, over_value, over_count, extra)``
+``gene_term(phi, tail, over_value, over_count)``
     what depends on the dispersion and the gene's counts but not on ``eta``: value and derivative in ``log(phi)``.
 """

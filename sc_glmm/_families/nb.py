@@ -88,7 +88,7 @@ def _integral(x):
 
 
 @kernel
-def gene_term(phi, tail, over_value, over_count, extra):
+def gene_term(phi, tail, over_value, over_count):
     s = 0.0
     d = 0.0
     for j in range(1, N_TAIL):

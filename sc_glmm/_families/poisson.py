@@ -40,5 +40,5 @@ def full(eta, phi, lo, hi, ec, weight, a, a_sum, out):
 
 
 @kernel
-def gene_term(phi, tail, over_value, over_count, extra):
+def gene_term(phi, tail, over_value, over_count):
     return 0.0, 0.0

@@ -9,15 +9,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from sc_glmm._families import binomial, gaussian, nb, poisson, table
+from sc_glmm._families import binomial, nb, poisson, table
 from sc_glmm._families.jit import kernel
 
 POISSON = 0
 NB = 1
-GAUSSIAN = 2
-BINOMIAL = 3
-# Code 3 is taken by the binomial. A tabulated row of counts, whatever family made the table:
-TABLE = 4
+BINOMIAL = 2
+# No row of cells needs it: :mod:`sc_glmm._engine.gaussian` fits from cross-products.
+GAUSSIAN = -1
+# A tabulated row of counts, whatever family made the table.
+TABLE = 3
 
 
 @dataclass(frozen=True)
@@ -64,9 +65,7 @@ def row_value(code, eta, phi, lo, hi, ec, weight, a, a_sum):
         return nb.value(eta, phi, lo, hi, ec, weight, a, a_sum)
     if code == POISSON:
         return poisson.value(eta, phi, lo, hi, ec, weight, a, a_sum)
-    if code == BINOMIAL:
-        return binomial.value(eta, phi, lo, hi, ec, weight, a, a_sum)
-    return gaussian.value(eta, phi, lo, hi, ec, weight, a, a_sum)
+    return binomial.value(eta, phi, lo, hi, ec, weight, a, a_sum)
 
 
 @kernel
@@ -77,9 +76,7 @@ def row_newton(code, eta, phi, lo, hi, ec, weight, a, a_sum):
         return nb.newton(eta, phi, lo, hi, ec, weight, a, a_sum)
     if code == POISSON:
         return poisson.newton(eta, phi, lo, hi, ec, weight, a, a_sum)
-    if code == BINOMIAL:
-        return binomial.newton(eta, phi, lo, hi, ec, weight, a, a_sum)
-    return gaussian.newton(eta, phi, lo, hi, ec, weight, a, a_sum)
+    return binomial.newton(eta, phi, lo, hi, ec, weight, a, a_sum)
 
 
 @kernel
@@ -90,52 +87,33 @@ def row_full(code, eta, phi, lo, hi, ec, weight, a, a_sum, out):
         nb.full(eta, phi, lo, hi, ec, weight, a, a_sum, out)
     elif code == POISSON:
         poisson.full(eta, phi, lo, hi, ec, weight, a, a_sum, out)
-    elif code == BINOMIAL:
-        binomial.full(eta, phi, lo, hi, ec, weight, a, a_sum, out)
     else:
-        gaussian.full(eta, phi, lo, hi, ec, weight, a, a_sum, out)
+        binomial.full(eta, phi, lo, hi, ec, weight, a, a_sum, out)
 
 
 @kernel
-def gene_term(code, phi, tail, over_value, over_count, extra):
+def gene_term(code, phi, tail, over_value, over_count):
     if code == TABLE:
         return 0.0, 0.0
     if code == NB:
-        return nb.gene_term(phi, tail, over_value, over_count, extra)
+        return nb.gene_term(phi, tail, over_value, over_count)
     if code == POISSON:
-        return poisson.gene_term(phi, tail, over_value, over_count, extra)
-    if code == BINOMIAL:
-        return binomial.gene_term(phi, tail, over_value, over_count, extra)
-    return gaussian.gene_term(phi, tail, over_value, over_count, extra)
+        return poisson.gene_term(phi, tail, over_value, over_count)
+    return binomial.gene_term(phi, tail, over_value, over_count)
 
 
 @kernel
-def eta_limits(code):
-    """How far a linear predictor may be from zero, and how far one Newton step may move it.
-
-    Counts are exponential in eta: exp(3) is a factor of 20. A Gaussian response has no scale of its own.
-    """
-    if code == GAUSSIAN:
-        return 1e300, 1e300
-    return 250.0, 3.0
-
-
-@kernel
-def start_values(code, ec, weight, a_sum, tail, over_value, over_count, extra):
-    """Where a fit starts: (constant predictor, scale of the predictor, log dispersion), from moments."""
+def start_values(code, ec, weight, a_sum, tail, over_value, over_count):
+    """Where a fit starts: (constant predictor, log dispersion), from moments."""
     total = 0.0
     for d in range(a_sum.shape[0]):
         total += a_sum[d]
-    if code == GAUSSIAN:
-        mean = total / extra[0]
-        var = max(extra[1] / extra[0] - mean * mean, 1e-300)
-        return mean, math.sqrt(var), math.log(0.7 * var)
     if code == BINOMIAL:
         trials = 0.0
         for k in range(weight.shape[0]):
             trials += weight[k]
         share = (total + 0.5) / (trials + 1.0)
-        return math.log(share / (1.0 - share)), 1.0, 0.0
+        return math.log(share / (1.0 - share)), 0.0
     s1 = 0.0
     s2 = 0.0
     for k in range(ec.shape[0]):
@@ -143,7 +121,7 @@ def start_values(code, ec, weight, a_sum, tail, over_value, over_count, extra):
         s2 += weight[k] * ec[k] * ec[k]
     rate = total / s1
     if code == POISSON:
-        return math.log(rate), 1.0, 0.0
+        return math.log(rate), 0.0
     # E y (y - 1) = (1 + phi) mu^2; the tail counts add up to y (y - 1) / 2 summed over cells
     pairs = 0.0
     for j in range(1, tail.shape[0]):
@@ -152,4 +130,4 @@ def start_values(code, ec, weight, a_sum, tail, over_value, over_count, extra):
         y = over_value[i]
         pairs += over_count[i] * (y * (y - 1.0) - nb.N_TAIL * (nb.N_TAIL - 1.0))
     phi = pairs / (rate * rate * s2) - 1.0
-    return math.log(rate), 1.0, math.log(min(max(0.8 * phi, 0.02), 20.0))
+    return math.log(rate), math.log(min(max(0.8 * phi, 0.02), 20.0))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from .._arrays import FloatArray, IntArray
 from .._compress import NodeTable, chebyshev_nodes, compress_counts, poisson_nodes
 from .._engine import entry
-from .._engine.fit import GeneFits
+from .._engine.genes import GeneFits
 from .compress import CellGroup, Compressed
 from .genes import GeneModel, fit_all, prepare_genes
 from .lrt import constrain

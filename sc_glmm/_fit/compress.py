@@ -26,8 +26,9 @@ from .._compress.matrix import Matrix, gene_index
 from .._compress.nodes import restrict_table
 from .._compress.source import Source
 from .._design import Design
-from .._engine.fit import GeneStats, Nodes
 from .._engine.gaussian.problem import constant_direction
+from .._engine.genes import GeneStats
+from .._engine.laplace.records import Nodes
 from .._families.registry import Family
 from .cluster import PartialStats, client_for, counts_on_cluster, sums_on_cluster
 from .model import count_stats, engine_nodes, gaussian_nodes, gaussian_stats

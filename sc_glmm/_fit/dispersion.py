@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from .._arrays import BoolArray, FloatArray, IntArray
-from .._engine.fit import GeneFits
+from .._engine.genes import GeneFits
 
 Dispersion = Literal["ml", "shrunken"]
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from .._arrays import BoolArray, FloatArray
 from .._design import finest, told_alone
-from .._engine.fit import GeneFits
+from .._engine.genes import GeneFits
 from .._results import sd_name
 from .genes import TRUSTED, AllFits, GeneModel, categorical_status, singular_genes, status_words
 from .moderated import Moderation, variance_interval, variance_tests

@@ -13,8 +13,10 @@ from .._arrays import BoolArray, FloatArray, IntArray
 from .._design import Design
 from .._display import progress_over
 from .._engine import entry
-from .._engine.arrow.layout import least_deviation
-from .._engine.fit import Block, GeneFits, GeneStats, Nodes, Structure, build_structure, fit_genes
+from .._engine.arrow.layout import Block, least_deviation
+from .._engine.fit import fit_genes
+from .._engine.genes import GeneFits, GeneStats, Structure, build_structure
+from .._engine.laplace.records import Nodes
 from .._families.registry import Family
 from .._inference.separation import Separation, find_deficient, separate
 from .._parallel.blocks import run_blocks

@@ -9,7 +9,7 @@ import numpy as np
 
 from .._arrays import FloatArray, IntArray
 from .._engine.arrow.layout import centred_basis
-from .._engine.fit import GeneFits, GeneStats, Structure
+from .._engine.genes import GeneFits, GeneStats, Structure
 from .._engine.grid_profiles import profile_genes
 from .genes import GeneModel
 

@@ -8,8 +8,8 @@ import numpy as np
 from scipy.linalg import null_space
 
 from .._arrays import FloatArray
-from .._engine.fit import build_structure
 from .._engine.gaussian.problem import constant_direction
+from .._engine.genes import build_structure
 from .._inference.ddf import orthonormal_rows
 from .gaussian import about_zero
 from .genes import AllFits, GeneModel, fit_all

@@ -10,7 +10,9 @@ import numpy as np
 from .._arrays import FloatArray, IntArray
 from .._compress import CountStats, GaussianStats, NodeTable
 from .._design import ReTerm
-from .._engine.fit import Block, GeneStats, Nodes
+from .._engine.arrow.layout import Block
+from .._engine.genes import GeneStats
+from .._engine.laplace.records import Nodes
 from .._errors import DesignError, InputError
 from .._families.nb import N_TAIL
 from .._families.registry import FAMILIES, Family

@@ -10,8 +10,9 @@ import numpy as np
 from .._arrays import BoolArray, FloatArray, IntArray
 from .._display import progress_over
 from .._engine import entry
-from .._engine.fit import GeneStats, Nodes, Structure
+from .._engine.genes import GeneStats, Structure
 from .._engine.grid_profiles import Profiles, profile_genes
+from .._engine.laplace.records import Nodes
 from .._families.registry import Family
 from .._parallel.blocks import run_blocks
 from .dispersion import Dispersion, dispersion_or_trend

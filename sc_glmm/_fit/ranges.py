@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 
 from .._arrays import FloatArray
-from .._engine.fit import GeneFits
+from .._engine.genes import GeneFits
 from .._engine.grid_profiles import Profiles
 from .gaussian import GaussianParts
 from .genes import AllFits, join_genes

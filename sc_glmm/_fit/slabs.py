@@ -10,7 +10,7 @@ import numpy as np
 
 from .._arrays import FloatArray, IntArray
 from .._display import logger
-from .._engine.fit import GeneStats
+from .._engine.genes import GeneStats
 from .._errors import InputError
 from .._families.nb import N_TAIL
 

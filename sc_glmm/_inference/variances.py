@@ -5,17 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from .._arrays import FloatArray
-from .._engine.gaussian.problem import LmmPoint, LmmProblem, LmmWork, evaluate
+from .._engine.gaussian.criterion import Work
+from .._engine.gaussian.evaluate import LmmPoint, evaluate, residual_sd
+from .._engine.gaussian.problem import LmmProblem
 from .ddf import SatterthwaiteParts, covariance_from_hessian
 
 
-def residual_sd(problem: LmmProblem, point: LmmPoint, reml: bool) -> float:
-    """Residual standard deviation at a point of the profiled criterion, in the unit of the response."""
-    return problem.unit * float(np.sqrt(point.r2 / (problem.n_obs - problem.n_beta if reml else problem.n_obs)))
-
-
 def satterthwaite_parts(
-    problem: LmmProblem, theta: FloatArray, here: LmmPoint, reml: bool, work: LmmWork
+    problem: LmmProblem, theta: FloatArray, here: LmmPoint, reml: bool, work: Work
 ) -> SatterthwaiteParts:
     """Covariance of (theta, log sigma) and the derivative of ``vcov(beta)`` in them.
 

@@ -15,7 +15,7 @@ from .._arrays import FloatArray, IntArray
 from .._compress.matrix import Matrix
 from .._compress.source import Source
 from .._display import logger, warn_notes
-from .._engine.fit import GeneStats
+from .._engine.genes import GeneStats
 from .._fit.bootstrap import bootstrap_p_values
 from .._fit.compress import Compressed, Layout
 from .._fit.genes import GeneModel

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .._engine import entry
-from .._engine.fit import GeneFits
+from .._engine.genes import GeneFits
 from .._fit.details import FAILED
 from .._hypotheses.records import HypothesisTest
 from .._results import ContrastTable

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from .._compress.matrix import Matrix
 from .._compress.source import Source
-from .._engine.fit import GeneStats
+from .._engine.genes import GeneStats
 from .._fit.compress import Compressed, Layout, compress_groups
 from .._fit.sizes import SampleFactors, sample_factors, sample_totals
 from .conductor import Store

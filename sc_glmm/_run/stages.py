@@ -26,7 +26,7 @@ from .._arrays import BoolArray, FloatArray
 from .._compress.matrix import Matrix
 from .._compress.source import Source
 from .._engine import entry
-from .._engine.fit import GeneStats
+from .._engine.genes import GeneStats
 from .._families.registry import Family
 from .._fit.compress import Compressed, Layout
 from .._fit.gaussian import finish_gaussian

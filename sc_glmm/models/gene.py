@@ -10,8 +10,9 @@ import pandas as pd
 
 from .._arrays import BoolArray, FloatArray
 from .._engine import entry
+from .._engine.gaussian.evaluate import evaluate, new_work
 from .._engine.gaussian.fit import LmmSolution
-from .._engine.gaussian.problem import LmmWork, build_problem, evaluate
+from .._engine.gaussian.problem import build_problem
 from .._errors import InputError
 from .._fit.gaussian import theta_of
 from .._parallel.blas import one_blas_thread
@@ -134,7 +135,7 @@ def _gaussian(
         problem = build_problem(prepared.X, prepared.blocks, prepared.row_of, y - prepared.offset, None)
         sigma = float(np.exp(0.5 * fits.log_dispersion[0]))
         theta = theta_of(problem, [lam[0] for lam in fits.Lambda], sigma)
-        point = evaluate(problem, theta, one.model.reml, LmmWork(problem))
+        point = evaluate(problem, theta, one.model.reml, new_work(problem))
     if point is None:
         raise InputError("the criterion is not finite at the variances of this gene: its values are (nearly) constant")
     converged = int(fits.status[0]) == entry.OK

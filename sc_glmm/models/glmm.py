@@ -13,8 +13,11 @@ from scipy.special import gammaln
 from .._arrays import FloatArray
 from .._compress import chebyshev_nodes, compress_counts, poisson_nodes
 from .._engine import entry
-from .._engine.fit import GeneFits, GeneStats, Nodes, Structure, build_structure, fit_genes
-from .._engine.gaussian.problem import LmmWork, build_problem, conditional_blocks
+from .._engine.fit import fit_genes
+from .._engine.gaussian.evaluate import conditional_blocks, new_work
+from .._engine.gaussian.problem import build_problem
+from .._engine.genes import GeneFits, GeneStats, Structure, build_structure
+from .._engine.laplace.records import Nodes
 from .._errors import InputError
 from .._families.nb import N_TAIL
 from .._families.registry import FAMILIES, Family
@@ -126,7 +129,7 @@ class GlmmModel(MixedFit):
             mine = problem.arrow.theta_fac == f
             theta[mine] = self.Lambda[block][problem.arrow.theta_row[mine], problem.arrow.theta_col[mine]]
         with one_blas_thread():
-            inverse = conditional_blocks(problem, problem.scale_theta(theta), LmmWork(problem))
+            inverse = conditional_blocks(problem, problem.scale_theta(theta), new_work(problem))
         out: list[FloatArray] = [np.empty(0)] * len(inverse)
         for f, block in enumerate(problem.scaling.order):
             lam = self.Lambda[block]

@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 
 from .._arrays import FloatArray
+from .._engine.gaussian.evaluate import LmmPoint, conditional_blocks, evaluate, new_work, residual_sd
 from .._engine.gaussian.fit import LmmSolution, fit_lmm
-from .._engine.gaussian.problem import LmmPoint, LmmProblem, LmmWork, conditional_blocks, evaluate
+from .._engine.gaussian.problem import LmmProblem
 from .._errors import InputError
 from .._inference.ddf import KenwardRogerParts, SatterthwaiteParts
-from .._inference.variances import residual_sd, satterthwaite_parts
+from .._inference.variances import satterthwaite_parts
 from .._parallel.blas import one_blas_thread
 from .checks import check_choice, check_flag, check_response
 from .ddf import kenward_roger_parts
@@ -108,7 +109,7 @@ class LmmModel(MixedFit):
     def conditional_cov(self) -> tuple[FloatArray, ...]:
         """Per block ``(n_levels, k, k)`` covariance of the random effects given the data and the parameters."""
         with one_blas_thread():
-            inverse = conditional_blocks(self.problem, self.solution.theta, LmmWork(self.problem))
+            inverse = conditional_blocks(self.problem, self.solution.theta, new_work(self.problem))
         out: list[FloatArray] = [np.empty(0)] * len(inverse)
         for f, block in enumerate(self.problem.scaling.order):
             lam = self.Lambda[block]
@@ -211,7 +212,7 @@ class LmmModel(MixedFit):
     def point_at(self, theta: FloatArray, reml: bool) -> LmmPoint:
         """The criterion at the engine's scaled theta."""
         with one_blas_thread():
-            point = evaluate(self.problem, theta, reml, LmmWork(self.problem))
+            point = evaluate(self.problem, theta, reml, new_work(self.problem))
         if point is None:
             raise FloatingPointError("the criterion is not finite at this theta")
         return point
@@ -221,7 +222,7 @@ class LmmModel(MixedFit):
         """Quantities for Satterthwaite's degrees of freedom (computed once)."""
         solution = self.solution
         with one_blas_thread():
-            return satterthwaite_parts(self.problem, solution.theta, solution.point, self.reml, LmmWork(self.problem))
+            return satterthwaite_parts(self.problem, solution.theta, solution.point, self.reml, new_work(self.problem))
 
     @cached_property
     def kenward_roger_parts(self) -> KenwardRogerParts:

@@ -9,8 +9,9 @@ from scipy.optimize import brentq, minimize
 
 from .._arrays import FloatArray
 from .._engine.arrow.layout import Arrow
+from .._engine.gaussian.evaluate import evaluate, new_work
 from .._engine.gaussian.fit import fit_lmm
-from .._engine.gaussian.problem import LmmWork, build_problem, evaluate
+from .._engine.gaussian.problem import build_problem
 from .._parallel.blas import one_blas_thread
 from .lmm import LmmModel
 from .prepare import Prepared
@@ -130,7 +131,7 @@ class VarianceDeviance:
         self.fit = fit
         self.columns = column_units(fit.prepared, fit.problem.weight)
         self.sigma = fit.sigma / fit.problem.unit
-        self.work = LmmWork(fit.problem)
+        self.work = new_work(fit.problem)
         self.engine, self.sizes = engine_places(fit.prepared, fit.problem.arrow, fit.problem.scaling.order)
 
     def theta(self, psi: FloatArray) -> FloatArray | None:

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from sc_glmm._engine.arrow.layout import Block
+from sc_glmm._engine.gaussian.evaluate import conditional_blocks, evaluate, new_work
 from sc_glmm._engine.gaussian.fit import fit_lmm, minimise
-from sc_glmm._engine.gaussian.problem import LmmWork, build_problem, conditional_blocks, evaluate
+from sc_glmm._engine.gaussian.problem import build_problem
 
 N = 90
 KINDS = ("one", "slope", "nested", "crossed", "nested and crossed", "border slopes", "three deep")
@@ -85,7 +86,7 @@ def problem_and_theta(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_criterion_beta_and_covariance_are_those_of_dense_algebra(kind, reml):
     X, blocks, y, w, problem, theta = problem_and_theta(kind)
-    point = evaluate(problem, problem.scale_theta(theta), reml, LmmWork(problem))
+    point = evaluate(problem, problem.scale_theta(theta), reml, new_work(problem))
     value, beta, vcov = dense_criterion(X, blocks, y, w, lambdas(problem, theta), reml)
     assert 2.0 * point.value == pytest.approx(value, abs=1e-9)
     np.testing.assert_allclose(point.beta, beta, rtol=1e-9)
@@ -96,7 +97,7 @@ def test_criterion_beta_and_covariance_are_those_of_dense_algebra(kind, reml):
 @pytest.mark.parametrize("kind", KINDS)
 def test_gradient_is_that_of_the_value(kind, reml):
     *_, problem, theta = problem_and_theta(kind)
-    work, start = LmmWork(problem), problem.scale_theta(theta)
+    work, start = new_work(problem), problem.scale_theta(theta)
     point = evaluate(problem, start, reml, work)
 
     def at(t, h):
@@ -118,7 +119,7 @@ def test_gradient_is_that_of_the_value(kind, reml):
 @pytest.mark.parametrize("kind", KINDS)
 def test_conditional_blocks_are_those_of_the_dense_inverse(kind):
     _, blocks, _, w, problem, theta = problem_and_theta(kind)
-    found = conditional_blocks(problem, problem.scale_theta(theta), LmmWork(problem))
+    found = conditional_blocks(problem, problem.scale_theta(theta), new_work(problem))
     ZL = dense_Z(blocks, lambdas(problem, theta))
     inverse = np.linalg.inv(ZL.T @ (w[:, None] * ZL) + np.eye(ZL.shape[1]))
     first = np.cumsum([0, *(b.n_levels * b.Z.shape[1] for b in blocks)])
@@ -133,7 +134,7 @@ def test_conditional_blocks_are_those_of_the_dense_inverse(kind):
 def test_modes_solve_the_dense_equations(kind):
     X, blocks, y, w, problem, theta = problem_and_theta(kind)
     lams = lambdas(problem, theta)
-    point = evaluate(problem, problem.scale_theta(theta), True, LmmWork(problem))
+    point = evaluate(problem, problem.scale_theta(theta), True, new_work(problem))
     ZL = dense_Z(blocks, lams)
     J = np.hstack([ZL, X])
     P = np.diag(np.r_[np.ones(ZL.shape[1]), np.zeros(X.shape[1])])
@@ -153,7 +154,7 @@ def test_rows_that_stand_for_several_observations_change_nothing():
     long = tuple(Block(b.codes[row_of], b.n_levels, b.Z[row_of], b.terms) for b in blocks)
     all_rows = build_problem(X[row_of], long, np.arange(3 * N), many, None)
     theta = np.full(few.n_theta, 0.3)
-    a, b = (evaluate(p, p.scale_theta(theta), True, LmmWork(p)) for p in (few, all_rows))
+    a, b = (evaluate(p, p.scale_theta(theta), True, new_work(p)) for p in (few, all_rows))
     assert a.value == pytest.approx(b.value, abs=1e-9)
     np.testing.assert_allclose(a.beta, b.beta, rtol=1e-10)
 
@@ -171,7 +172,7 @@ def test_large_mean_loses_no_digits():
     X, blocks, y, w = design("slope")
     small, large = (build_problem(X, blocks, np.arange(N), y + shift, w) for shift in (0.0, 1e7))
     theta = np.full(small.n_theta, 0.4)
-    a, b = (evaluate(p, theta, True, LmmWork(p)).value for p in (small, large))
+    a, b = (evaluate(p, theta, True, new_work(p)).value for p in (small, large))
     assert a == pytest.approx(b, abs=1e-6)
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sc_glmm._fit import fit_frame
 from tests import oracle
+from tests.frame_fit import fit_frame
 from tests.reference import build, compare, load
 
 NAMES = load.names("glmer")

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sc_glmm._fit import FrameFit, fit_frame
 from tests import oracle
+from tests.frame_fit import FrameFit, fit_frame
 from tests.oracle import Method, Model, Term
 from tests.reference.grammar import codes, make_data
 

@@ -9,9 +9,9 @@ import pytest
 
 from sc_glmm._compress import chebyshev_nodes, compress_counts, poisson_nodes, unique_rows
 from sc_glmm._design import build_design
-from sc_glmm._engine import entry
-from sc_glmm._engine import fit as fit_module
-from sc_glmm._engine.laplace.records import Likelihood
+from sc_glmm._engine import entry, genes
+from sc_glmm._engine.fit import gauss_hermite
+from sc_glmm._engine.laplace.records import Likelihood, Nodes
 from sc_glmm._families.registry import FAMILIES
 from sc_glmm._fit.model import count_stats, engine_nodes, merge_terms
 from sc_glmm._formula import parse_formula
@@ -24,9 +24,9 @@ from tests.reference.grammar import RANDOM, Problem, fixed_matrix, make_data, ra
 class Compiled:
     """The engine's objective of a problem as a function of its own parameters, and the way to the arbiter's."""
 
-    structure: fit_module.Structure
-    nodes: fit_module.Nodes
-    stats: fit_module.GeneStats
+    structure: genes.Structure
+    nodes: Nodes
+    stats: genes.GeneStats
     problem: Problem
 
     def evaluate(self, psi: Floats) -> tuple[float, Floats]:
@@ -38,7 +38,7 @@ class Compiled:
             arrow,
             self.nodes,
             self.stats.gene(0, self.nodes),
-            fit_module.gauss_hermite(self.problem.n_agq),
+            gauss_hermite(self.problem.n_agq),
             psi,
             v,
             gradient,
@@ -78,7 +78,7 @@ def compile_problem(problem: Problem) -> Compiled:
     design = build_design(parse_formula(problem.formula), data, response=True)
     rows = unique_rows(design.fixed.X, [t.Z for t in design.random], [t.codes for t in design.random])
     blocks, _ = merge_terms(design.random, rows.Z, rows.codes)
-    structure = fit_module.build_structure(rows.X, blocks, rows.n_cells.astype(float))
+    structure = genes.build_structure(rows.X, blocks, rows.n_cells.astype(float))
     make = poisson_nodes if problem.family == "poisson" else chebyshev_nodes
     offset = data["o"].to_numpy(float)
     table = make(rows.row_of, rows.n_rows, offset)

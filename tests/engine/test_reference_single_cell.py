@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sc_glmm._fit import FrameFit, fit_frame
 from tests import oracle
+from tests.frame_fit import FrameFit, fit_frame
 from tests.reference import build, compare, extract, load
 
 TABLES = [

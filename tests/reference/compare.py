@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from sc_glmm._fit import FrameFit, fit_frame
 from tests import oracle
+from tests.frame_fit import FrameFit, fit_frame
 from tests.oracle import Floats, Model
 from tests.reference import build, load
 

@@ -42,6 +42,19 @@ class Arrow(NamedTuple):
         Levels per factor.
     head_lev, anc
         ``anc[head_lev[h] + l, m]`` is the level of head factor m that contains level l of head factor h.
+    ptr, cols
+        Random effects of the border that head level i meets: ``cols[ptr[i]:ptr[i + 1]]``, ascending. A student meets 25
+        of 1,128 lecturers, so that couplings are kept as lists.
+    base
+        ``(n_head_levels + 1,)`` where the k pivot rows of head level i start, if there are no dense columns behind
+        them. A pivot row holds the level's own block, its couplings to the coarser levels that contain it, and its
+        list.
+    place
+        ``(n_rows, n_head, columns of Z in the border)``: place of a column in the list of the row's head level.
+    up
+        ``(n_head, len(cols))``: place of each list entry in the list of the containing level of head factor m.
+    border_fac
+        ``(q - q_head,)`` factor of each random effect of the border.
     theta_fac, theta_row, theta_col
         Where each theta stands in the Lambda of its factor.
     grp_ptr, grp_row
@@ -64,6 +77,12 @@ class Arrow(NamedTuple):
     n_levels: IntArray
     head_lev: IntArray
     anc: IntArray
+    ptr: IntArray
+    cols: IntArray
+    base: IntArray
+    place: IntArray
+    up: IntArray
+    border_fac: IntArray
     theta_fac: IntArray
     theta_row: IntArray
     theta_col: IntArray
@@ -281,6 +300,7 @@ def build_arrow(X: FloatArray, blocks: Sequence[Block], n_cells: FloatArray) -> 
                     row.append(first + r)
                     col.append(first + c)
             first += size
+    border = _border_lists(lev, k, fac_z, fac_u, n_levels, head_lev, anc, n_head)
     by_level = np.argsort(lev[:, 0], kind="stable").astype(np.int64)
     grp_ptr = np.concatenate([[0], np.cumsum(np.bincount(lev[:, 0], minlength=n_levels[0]))]).astype(np.int64)
     q_head = int(fac_u[n_head])
@@ -295,6 +315,12 @@ def build_arrow(X: FloatArray, blocks: Sequence[Block], n_cells: FloatArray) -> 
         n_levels=n_levels,
         head_lev=head_lev,
         anc=anc,
+        ptr=border.ptr,
+        cols=border.cols,
+        base=border.base,
+        place=border.place,
+        up=border.up,
+        border_fac=border.factor,
         theta_fac=np.array(fac, dtype=np.int64),
         theta_row=np.array(row, dtype=np.int64),
         theta_col=np.array(col, dtype=np.int64),
@@ -308,3 +334,70 @@ def build_arrow(X: FloatArray, blocks: Sequence[Block], n_cells: FloatArray) -> 
     )
     log_det = float(np.sum(np.log(np.abs(np.diag(R))))) if p else 0.0
     return arrow, Scaling(R=R, basis=basis, order=tuple(order), log_det=log_det)
+
+
+class _Border(NamedTuple):
+    """What :class:`Arrow` holds of the border."""
+
+    ptr: IntArray
+    cols: IntArray
+    base: IntArray
+    place: IntArray
+    up: IntArray
+    factor: IntArray
+
+
+def _border_lists(
+    lev: IntArray,
+    k: IntArray,
+    fac_z: IntArray,
+    fac_u: IntArray,
+    n_levels: IntArray,
+    head_lev: IntArray,
+    anc: IntArray,
+    n_head: int,
+) -> _Border:
+    """Lists of border columns per head level, and for each row the places of its columns in them."""
+    n_rows, n_fac = lev.shape
+    q_head = int(fac_u[n_head])
+    n_border = int(fac_u[-1]) - q_head
+    factor = np.repeat(np.arange(n_head, n_fac), (k * n_levels)[n_head:]).astype(np.int64)
+    kh = int(fac_z[n_head])
+    # the first border column of each row's block of each border factor
+    first = [fac_u[f] - q_head + lev[:, f] * k[f] for f in range(n_head, n_fac)]
+    cols, lengths = [], []
+    place = np.zeros((n_rows, n_head, int(fac_z[-1]) - kh), dtype=np.int64)
+    for h in range(n_head):
+        levels = lev[:, h]
+        keys = np.unique(np.concatenate([levels * n_border + x for x in first])) if first else np.empty(0, np.int64)
+        owner, col = keys // max(n_border, 1), keys % max(n_border, 1)
+        # every block takes as many places as it has columns
+        width = k[factor[col]] if len(keys) else np.empty(0, np.int64)
+        of_level = np.bincount(owner, width, minlength=n_levels[h]).astype(np.int64)
+        begin = np.cumsum(width) - width
+        within = begin - (np.cumsum(of_level) - of_level)[owner]
+        for f, x in zip(range(n_head, n_fac), first, strict=True):
+            at = within[np.searchsorted(keys, levels * n_border + x)]
+            place[:, h, fac_z[f] - kh : fac_z[f + 1] - kh] = at[:, None] + np.arange(k[f])
+        cols.append(np.repeat(col - begin, width) + np.arange(int(width.sum())))
+        lengths.append(of_level)
+    length = np.concatenate(lengths)
+    ptr = np.concatenate([[0], np.cumsum(length)]).astype(np.int64)
+    all_cols = np.concatenate(cols).astype(np.int64)
+    of_head = np.repeat(np.arange(n_head), n_levels[:n_head])
+    size = k[of_head] * (kh - fac_z[of_head] + length)
+    base = np.concatenate([[0], np.cumsum(size)]).astype(np.int64)
+    return _Border(ptr, all_cols, base, place, _places_above(ptr, all_cols, head_lev, anc, n_border), factor)
+
+
+def _places_above(ptr: IntArray, cols: IntArray, head_lev: IntArray, anc: IntArray, n_border: int) -> IntArray:
+    """Place of each list entry in the list of the level of head factor m that contains its own."""
+    n_head = len(head_lev) - 1
+    up = np.zeros((n_head, len(cols)), dtype=np.int64)
+    owner = np.repeat(np.arange(len(ptr) - 1), np.diff(ptr))
+    keys = owner * n_border + cols
+    for m in range(1, n_head):
+        finer = owner < head_lev[m]
+        above = head_lev[m] + anc[owner[finer], m]
+        up[m, finer] = np.searchsorted(keys, above * n_border + cols[finer]) - ptr[above]
+    return up

@@ -17,13 +17,14 @@ the derivative in a shift of row d's predictor; see :func:`gradient`.
 
 from __future__ import annotations
 
-from sc_glmm._engine.arrow.kernels import assemble, factorise, row_product, solve
+from sc_glmm._engine.arrow.factor import factorise, solve
+from sc_glmm._engine.arrow.rows import assemble, row_product
 from sc_glmm._families.jit import kernel
 from sc_glmm._families.registry import row_full
 
 
 @kernel
-def curvature_at_mode(code, ar, nd, ge, phi, nb, v, wk):
+def curvature_at_mode(code, ar, nd, ge, phi, tail, v, wk):
     """All derivatives of the rows at the mode, and the factor there. Returns (h, log det H, ok)."""
     h = 0.0
     for i in range(ar.q):
@@ -38,34 +39,32 @@ def curvature_at_mode(code, ar, nd, ge, phi, nb, v, wk):
         wk.e1[d] = wk.out[5]
         wk.e2[d] = wk.out[6]
         wk.W[d] = -wk.out[2]
-    assemble(ar, wk.J, wk.W, nb, wk.piv, wk.off, wk.S)
-    log_det, ok = factorise(ar, nb, wk.piv, wk.off, wk.S)
+    assemble(ar, wk.J, wk.W, tail, tail, 1.0, wk.piv, wk.S)
+    log_det, ok = factorise(ar, tail, wk.piv, wk.S)
     return h, log_det, ok
 
 
 @kernel
-def gradient(ar, nb, v, has_phi, wk, grad):
+def gradient(ar, tail, v, has_phi, wk, grad):
     """Gradient of the Laplace log likelihood at the mode; ``grad = [beta if it is not in the border, theta, log phi]``.
 
-    Needs what :func:`curvature_at_mode` and :func:`~sc_glmm._engine.arrow.kernels.invert` left in `wk`. The gene
+    Needs what :func:`curvature_at_mode` and :func:`~sc_glmm._engine.arrow.inverse.invert` left in `wk`. The gene
     term of log phi is not in it.
     """
     n_rows = wk.eta.shape[0]
-    q = ar.q
     p = ar.p
     kz = ar.kz
-    joint = (ar.q_head + nb) > q or p == 0
-    nl = kz + p if joint else kz
+    nl = kz + tail
     for i in range(wk.w.shape[0]):
         wk.w[i] = 0.0
     for d in range(n_rows):
-        lev = row_product(ar, wk.J, d, nb, wk.vpiv, wk.off, wk.vS, wk.yj[d])
+        lev = row_product(ar, wk.J, d, tail, wk.vpiv, wk.vS, wk.yj[d])
         wk.lever[d] = lev
         s = -lev * wk.d3[d]
         for a in range(nl):
             wk.w[ar.pos[d, a]] += wk.J[d, a] * s
-    solve(ar, nb, wk.piv, wk.off, wk.S, wk.w)
-    n_beta = 0 if joint else p
+    solve(ar, tail, wk.piv, wk.S, wk.w)
+    n_beta = p - tail
     n_theta = ar.theta_fac.shape[0]
     for i in range(grad.shape[0]):
         grad[i] = 0.0

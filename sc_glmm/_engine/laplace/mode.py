@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from sc_glmm._engine.arrow.kernels import assemble, factorise, fill_J, fill_lambda, pivot_offsets, solve
+from sc_glmm._engine.arrow.factor import factorise, fill_lambda, solve
+from sc_glmm._engine.arrow.rows import assemble, fill_J
 from sc_glmm._families.jit import kernel
-from sc_glmm._families.registry import eta_limits, row_newton, row_value
+from sc_glmm._families.registry import row_newton, row_value
 
 CLOSE = 1e-11
+# How far a linear predictor may be from zero, and how far one Newton step may move it: exp(3) is a factor of 20.
+ETA_MAX = 250.0
+STEP_MAX = 3.0
 
 
 @kernel
-def _predict(ar, J, v, eta, limit):
+def _predict(ar, J, v, eta):
     for d in range(eta.shape[0]):
         s = 0.0
         for a in range(J.shape[1]):
             s += J[d, a] * v[ar.pos[d, a]]
-        eta[d] = min(max(s, -limit), limit)
+        eta[d] = min(max(s, -ETA_MAX), ETA_MAX)
 
 
 @kernel
@@ -31,33 +35,34 @@ def _penalised(code, ar, nd, ge, phi, eta, v):
 
 
 @kernel
-def find_mode(code, ar, nd, ge, phi, nb, v, wk, stay):
-    """Maximise h over u (and over beta where it is in the border), from `v`, in place. Returns whether it got there.
+def find_mode(code, ar, nd, ge, phi, tail, v, wk, stay):
+    """Maximise h over u, from `v`, in place. Returns whether it got there.
 
+    With `tail`, the p columns of X in the border, it is maximised over beta as well.
     With `stay` only the predictors at `v` are computed.
 
     Newton on a concave function: full steps once near, halved while far. The loop ends after a step whose squared
     length in the metric of the Hessian was below CLOSE; the error left is of the order of that.
     """
-    n_free = ar.q_head + nb
     q = ar.q
+    n_free = q + tail
+    nb = n_free - ar.q_head
     n_rows = wk.eta.shape[0]
-    nl = ar.kz + (n_free - q)
-    eta_max, step_max = eta_limits(code)
+    nl = ar.kz + tail
     for it in range(100):
-        _predict(ar, wk.J, v, wk.eta, eta_max)
+        _predict(ar, wk.J, v, wk.eta)
         if stay:
             return True
         for d in range(n_rows):
             d1, d2 = row_newton(code, wk.eta[d], phi, nd.ptr[d], nd.ptr[d + 1], nd.ec, nd.weight, ge.a, ge.a_sum[d])
             wk.d1[d] = d1
             wk.W[d] = -d2
-        assemble(ar, wk.J, wk.W, nb, wk.piv, wk.off, wk.S)
+        assemble(ar, wk.J, wk.W, tail, tail, 1.0, wk.piv, wk.S)
         if it == 0:
             # a flat likelihood (all counts zero in some direction) must not stop the first step
             for i in range(q - ar.q_head, nb):
                 wk.S[i * nb + i] += 1e-12 * (1.0 + wk.S[i * nb + i])
-        log_det, ok = factorise(ar, nb, wk.piv, wk.off, wk.S)
+        log_det, ok = factorise(ar, tail, wk.piv, wk.S)
         if not ok:
             return False
         for i in range(q):
@@ -69,7 +74,7 @@ def find_mode(code, ar, nd, ge, phi, nb, v, wk, stay):
                 wk.step[ar.pos[d, a]] += wk.J[d, a] * wk.d1[d]
         for i in range(n_free):
             wk.w[i] = wk.step[i]
-        solve(ar, nb, wk.piv, wk.off, wk.S, wk.step)
+        solve(ar, tail, wk.piv, wk.S, wk.step)
         dec = 0.0
         for i in range(n_free):
             dec += wk.w[i] * wk.step[i]
@@ -85,14 +90,14 @@ def find_mode(code, ar, nd, ge, phi, nb, v, wk, stay):
                 for a in range(nl):
                     s += wk.J[d, a] * wk.step[ar.pos[d, a]]
                 top = max(top, abs(s))
-            if top > step_max:
-                alpha = step_max / top
+            if top > STEP_MAX:
+                alpha = STEP_MAX / top
             h0 = 0.0
             for trial in range(42):
                 # the first round measures where we are
                 for i in range(v.shape[0]):
                     wk.vtry[i] = v[i] + alpha * wk.step[i] if i < n_free and trial > 0 else v[i]
-                _predict(ar, wk.J, wk.vtry, wk.eta, eta_max)
+                _predict(ar, wk.J, wk.vtry, wk.eta)
                 h1 = _penalised(code, ar, nd, ge, phi, wk.eta, wk.vtry)
                 if trial == 0:
                     h0 = h1
@@ -108,8 +113,7 @@ def find_mode(code, ar, nd, ge, phi, nb, v, wk, stay):
 
 
 @kernel
-def set_theta(ar, psi, first, nb, wk):
+def set_theta(ar, psi, first, wk):
     """Everything that depends on theta (``psi[first:]``) and not on the gene's counts."""
     fill_lambda(ar, psi, first, wk.lam)
     fill_J(ar, wk.lam, wk.J)
-    pivot_offsets(ar, nb, wk.off)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from sc_glmm._engine.arrow.kernels import invert
+from sc_glmm._engine.arrow.inverse import invert, invert_border
 from sc_glmm._engine.laplace.gradient import curvature_at_mode, gradient
 from sc_glmm._engine.laplace.mode import find_mode, set_theta
 from sc_glmm._engine.laplace.quadrature import quadrature
@@ -39,26 +39,27 @@ def objective(what, like, ar, nd, ge, gh, psi, v, wk, grad):
             v[ar.q + j] = psi[j]
     log_phi = psi[n_beta + n_theta] if like.has_phi else 0.0
     phi = math.exp(log_phi)
-    nb = ar.q - ar.q_head
-    if like.joint or what != EVALUATE:
-        nb += ar.p
-    set_theta(ar, psi, n_beta, nb, wk)
-    if not find_mode(like.code, ar, nd, ge, phi, nb, v, wk, what == COVARIANCE):
+    # columns of X that are solved for together with the random effects
+    tail = ar.p if like.joint or what != EVALUATE else 0
+    set_theta(ar, psi, n_beta, wk)
+    if not find_mode(like.code, ar, nd, ge, phi, tail, v, wk, what == COVARIANCE):
         return 1e300, False
     if gh.shape[1] > 1 and what == EVALUATE:
         val, ok = quadrature(like, ar, nd, ge, phi, gh, v, wk, grad)
     else:
-        h, log_det, ok = curvature_at_mode(like.code, ar, nd, ge, phi, nb, v, wk)
+        h, log_det, ok = curvature_at_mode(like.code, ar, nd, ge, phi, tail, v, wk)
         if not ok:
             return 1e300, False
-        invert(ar, nb, wk.piv, wk.off, wk.S, wk.vpiv, wk.vS, wk.tt, wk.B)
+        nb = ar.q - ar.q_head + tail
+        invert_border(nb, nb, wk.S, wk.vS)
+        invert(ar, tail, tail, wk.piv, wk.vS, wk.vpiv, wk.tt, wk.B)
         if what != EVALUATE:
             return 0.0, True
-        gradient(ar, nb, v, like.has_phi, wk, grad)
+        gradient(ar, tail, v, like.has_phi, wk, grad)
         val = h - 0.5 * log_det
         if like.joint:
             val += 0.5 * ar.p * LOG_2PI
-    g0, g1 = gene_term(like.code, phi, ge.tail, ge.over_value, ge.over_count, ge.extra)
+    g0, g1 = gene_term(like.code, phi, ge.tail, ge.over_value, ge.over_count)
     val += g0
     if like.has_phi:
         grad[grad.shape[0] - 1] += g1

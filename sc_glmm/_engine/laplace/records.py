@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sc_glmm._engine.arrow.inverse import new_inverse_work, new_pivots
 from sc_glmm._families.jit import allocating
 
 from ..._arrays import FloatArray, IntArray
@@ -38,8 +39,6 @@ class GeneTable(NamedTuple):
         ``(n_genes, 64)`` number of cells with y > j.
     over_ptr, over_value, over_count
         Counts above 64, ragged per gene.
-    extra
-        ``(n_genes, 2)`` number of cells and sum of squares (Gaussian only, else zeros).
     """
 
     A: FloatArray
@@ -47,18 +46,16 @@ class GeneTable(NamedTuple):
     over_ptr: IntArray
     over_value: FloatArray
     over_count: FloatArray
-    extra: FloatArray
 
 
 class Gene(NamedTuple):
-    """Statistics of one gene: node sums, their totals per row, counts table, and what the family adds."""
+    """Statistics of one gene: node sums, their totals per row, and counts table."""
 
     a: FloatArray
     a_sum: FloatArray
     tail: FloatArray
     over_value: FloatArray
     over_count: FloatArray
-    extra: FloatArray
 
 
 class Work(NamedTuple):
@@ -80,7 +77,6 @@ class Work(NamedTuple):
     S: FloatArray
     vpiv: FloatArray
     vS: FloatArray
-    off: IntArray
     tt: FloatArray
     B: FloatArray
     step: FloatArray
@@ -94,8 +90,7 @@ class Work(NamedTuple):
 @allocating
 def read_gene(genes, g, nd, a_sum):
     """The statistics of gene `g`, and a size that is zero if there is nothing to fit; `a_sum` takes its row totals."""
-    # squares of a Gaussian response, whose row totals may all be zero
-    size = genes.extra[g, 1]
+    size = 0.0
     for d in range(a_sum.shape[0]):
         s = 0.0
         for k in range(nd.ptr[d], nd.ptr[d + 1]):
@@ -103,7 +98,7 @@ def read_gene(genes, g, nd, a_sum):
         a_sum[d] = s
         size += abs(s)
     over = slice(genes.over_ptr[g], genes.over_ptr[g + 1])
-    ge = Gene(genes.A[g], a_sum, genes.tail[g], genes.over_value[over], genes.over_count[over], genes.extra[g])
+    ge = Gene(genes.A[g], a_sum, genes.tail[g], genes.over_value[over], genes.over_count[over])
     return ge, size
 
 
@@ -118,16 +113,9 @@ def new_work(ar, n_par, n_agq):
     """Buffers for the larger of the two borders (with beta), `n_par` outer parameters and `n_agq` nodes."""
     n_rows = ar.XZ.shape[0]
     nl = ar.XZ.shape[1]
-    n_head = ar.n_head
     n_v = ar.q + ar.p
     nb = n_v - ar.q_head
-    kh = ar.fac_z[n_head]
-    n_piv = 1
-    kmax = 1
-    for h in range(n_head):
-        n_piv += ar.n_levels[h] * ar.fac_k[h] * (kh - ar.fac_z[h] + nb)
-        kmax = max(kmax, ar.fac_k[h])
-    wide = kh + nb
+    tt, B = new_inverse_work(ar, ar.p)
     return Work(
         np.zeros(n_rows),
         np.zeros(n_rows),
@@ -141,13 +129,12 @@ def new_work(ar, n_par, n_agq):
         np.zeros((n_rows, nl)),
         np.zeros((n_rows, nl)),
         np.zeros(ar.fac_lam[ar.fac_k.shape[0]]),
-        np.zeros(n_piv),
+        new_pivots(ar, ar.p),
         np.zeros(nb * nb + 1),
-        np.zeros(n_piv),
+        new_pivots(ar, ar.p),
         np.zeros(nb * nb + 1),
-        np.zeros(n_head + 1, np.int64),
-        np.zeros(wide * wide + 1),
-        np.zeros(kmax * wide + 1),
+        tt,
+        B,
         np.zeros(n_v),
         np.zeros(n_v),
         np.zeros(n_v),

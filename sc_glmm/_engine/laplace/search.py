@@ -73,12 +73,12 @@ class FitOut(NamedTuple):
 @kernel
 def _start(attempt, moments, like, ar, options, opt, v):
     """Set the first trial. The second attempt has small variances and a large dispersion."""
-    level, scale, log_phi = moments
+    level, log_phi = moments
     n = opt.psi.shape[0]
     n_beta = 0 if like.joint else ar.p
     for t in range(ar.theta_fac.shape[0]):
-        opt.psi[n_beta + t] = options.theta_start[t] * scale * (1.0 if attempt == 0 else 0.15)
-        opt.cap[n_beta + t] = scale
+        opt.psi[n_beta + t] = options.theta_start[t] * (1.0 if attempt == 0 else 0.15)
+        opt.cap[n_beta + t] = 1.0
     if like.has_phi:
         opt.psi[n - 1] = min(max(log_phi + 2.0 * attempt, options.bounds[0] + 1.0), options.bounds[1] - 1.0)
         opt.cap[n - 1] = 2.0
@@ -91,7 +91,7 @@ def _start(attempt, moments, like, ar, options, opt, v):
 
 
 @kernel
-def _begin(scale, like, ar, options, wk, opt, v):
+def _begin(like, ar, options, wk, opt, v):
     """Start the optimiser from the joint mode of (u, beta) in `v`, with a metric from the covariance there."""
     n = opt.psi.shape[0]
     p = ar.p
@@ -102,15 +102,15 @@ def _begin(scale, like, ar, options, wk, opt, v):
             opt.B[i, j] = 0.0
     for i in range(n_beta):
         opt.psi[i] = v[ar.q + i]
-        opt.cap[i] = 3.0 * scale
+        opt.cap[i] = 3.0
         for j in range(p):
             opt.B[i, j] = wk.vS[(nb - p + i) * nb + nb - p + j]
     for t in range(ar.theta_fac.shape[0]):
-        x = max(abs(options.theta_start[t]), 0.1) * scale
+        x = max(abs(options.theta_start[t]), 0.1)
         opt.B[n_beta + t, n_beta + t] = x * x / ar.n_levels[ar.theta_fac[t]]
     if like.has_phi:
         opt.B[n - 1, n - 1] = 0.05
-    begin(opt, options.bounds[0], options.bounds[1], 3e-3 * scale, like.has_phi, options.full)
+    begin(opt, options.bounds[0], options.bounds[1], 3e-3, like.has_phi, options.full)
 
 
 @kernel
@@ -159,7 +159,7 @@ def _write_covariance(g, ar, wk, out):
 @kernel
 def fit_gene(g, like, ar, nd, ge, gh, options, opt, wk, v, vt, out):
     """Fit gene `g`: up to two attempts of the optimiser, and the covariance of beta at the better one."""
-    moments = start_values(like.code, nd.ec, nd.weight, ge.a_sum, ge.tail, ge.over_value, ge.over_count, ge.extra)
+    moments = start_values(like.code, nd.ec, nd.weight, ge.a_sum, ge.tail, ge.over_value, ge.over_count)
     q = ar.q
     n_eval = 0
     best = 1e300
@@ -183,7 +183,7 @@ def fit_gene(g, like, ar, nd, ge, gh, options, opt, wk, v, vt, out):
             for i in range(v.shape[0]):
                 v[i] = vt[i]
         if what == START and ok:
-            _begin(moments[1], like, ar, options, wk, opt, v)
+            _begin(like, ar, options, wk, opt, v)
             what = EVALUATE
             continue
         if what == EVALUATE and opt.ctl[PHASE] != DONE:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..._compress import CountStats, GaussianStats
 from ..._design import Design
-from ..._engine.fit import GeneFits, GeneStats
+from ..._engine.genes import GeneFits, GeneStats
 from ..._engine.grid_profiles import Profiles
 from ..._families.nb import N_TAIL
 from ..._fit.compress import Layout

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..._engine.fit import GeneStats
+from ..._engine.genes import GeneStats
 from ..._errors import InputError
 from ..._fit.compress import Compressed, Layout
 from ..._fit.profiles import GeneProfiles, ProfilePlan
