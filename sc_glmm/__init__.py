@@ -8,8 +8,7 @@ registers ``adata.glmm``; everything else is loaded on first use.
 from __future__ import annotations
 
 import importlib
-import sys
-from pathlib import Path
+import os
 from typing import TYPE_CHECKING, Any
 
 from ._errors import DesignError, FormulaError, InputError, ScGlmmError, ScGlmmWarning
@@ -76,9 +75,7 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-# The command answers `--help` and invalid options at once. It loads anndata only when it opens a file, and does not
-# need `adata.glmm`.
-if Path(sys.argv[0] if sys.argv else "").stem not in ("sc-glmm", "scanpy-glmm"):
+if os.environ.get("SC_GLMM_ACCESSOR") != "0":  # the command has no use for it (sc_glmm_command.py)
     from ._accessor import register
 
     register()

@@ -14,8 +14,8 @@ import pytest
 import sc_glmm
 
 FORMULA = "counts ~ disease + (1|sample)"
-# As the script of the command does; the name tells the package that nobody needs `adata.glmm`.
-COMMAND = "import sys; sys.argv[0] = 'sc-glmm'; from sc_glmm.cli import app; app()"
+# As the script of the command does.
+COMMAND = "from sc_glmm_command import main; main()"
 # A process that gets a signal when it imports a module, or calls a function of the operating system.
 ON_IMPORT = """
 import os, signal, sys

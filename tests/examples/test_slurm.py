@@ -42,7 +42,7 @@ def slurm(tmp_path, adata) -> dict[str, str]:
     for name in ("sbatch", "scancel"):
         (place / name).write_text(f"#!{sys.executable}\n{fake.read_text()}")
         (place / name).chmod(0o755)
-    (place / "sc-glmm").write_text(f"#!{sys.executable}\nfrom sc_glmm.cli import app\napp()\n")
+    (place / "sc-glmm").write_text(f"#!{sys.executable}\nfrom sc_glmm_command import main\nmain()\n")
     (place / "sc-glmm").chmod(0o755)
     adata.write_h5ad(tmp_path / "in.h5ad")
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])

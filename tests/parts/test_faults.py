@@ -22,7 +22,7 @@ from sc_glmm._run.parts.combine import combine
 from sc_glmm._run.parts.folder import open_run
 
 FORMULA = "counts ~ disease + (1|sample)"
-COMMAND = "from sc_glmm.cli import app; app()"
+COMMAND = "from sc_glmm_command import main; main()"
 # The process is killed by the operating system at the moment when all is written and nothing is synced or renamed.
 KILLED = "import os, signal; os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)\n"
 # ... and in the middle of a write
