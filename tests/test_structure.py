@@ -278,3 +278,8 @@ def test_what_a_listing_asks_for(pyproject):
 def test_the_version_is_in_the_changelog(pyproject):
     headings = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert "Unreleased" in headings[0] or headings[0].startswith(pyproject["project"]["version"])
+
+
+def test_shapes_stand_before_what_they_are_of():
+    late = [path.name for path in SOURCES if re.search(r"^ .*[a-z`], shape \(", path.read_text(), re.MULTILINE)]
+    assert not [name for name in late if name != "check.py"], late

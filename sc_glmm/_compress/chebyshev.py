@@ -67,9 +67,9 @@ def plan_panels(
     Returns
     -------
     panel_start
-        First panel of each row, shape (n_rows + 1,).
+        ``(n_rows + 1,)`` first panel of each row.
     node_start
-        First node of each panel, shape (n_panels + 1,).
+        ``(n_panels + 1,)`` first node of each panel.
     low, high
         Hull of the values in each panel.
     exact
@@ -216,7 +216,7 @@ def spread_cells(
     cell_first
         First node of each cell.
     cell_ptr
-        Where the weights of each cell begin in `cell_weight`, shape (n_obs + 1,).
+        ``(n_obs + 1,)`` where the weights of each cell begin in `cell_weight`.
     cell_weight
         Ragged weights; those of one cell sum to one.
     """

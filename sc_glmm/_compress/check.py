@@ -131,7 +131,7 @@ def tensor_error(
 
 
 def _shifts(order: IntArray, order_ptr: IntArray, value: FloatArray, shifts: FloatArray | None) -> FloatArray:
-    """Shifts of every row, shape (n_rows, n_shifts)."""
+    """``(n_rows, n_shifts)`` shifts of every row."""
     n_cells = np.diff(order_ptr)
     if shifts is not None:
         return np.tile(np.asarray(shifts, dtype=np.float64), (len(n_cells), 1))

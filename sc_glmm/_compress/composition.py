@@ -31,11 +31,11 @@ def pooled_factors(counts: FloatArray) -> FloatArray:
     Parameters
     ----------
     counts
-        Counts summed by sample, shape (n_levels, n_genes).
+        ``(n_levels, n_genes)`` counts summed by sample.
 
     Returns
     -------
-    Factors, shape (n_levels,); 1 (before scaling) for samples with too few counts for ten pools.
+    ``(n_levels,)`` factors; 1 (before scaling) for samples with too few counts for ten pools.
     """
     counts = np.asarray(counts, dtype=np.float64)
     total = counts.sum(axis=1)

@@ -41,19 +41,19 @@ class CountStats:
     Attributes
     ----------
     A
-        Counts spread over the nodes, sum of y_i * l_k(i) over cells, shape (n_genes, n_nodes).
+        ``(n_genes, n_nodes)`` counts spread over the nodes, sum of y_i * l_k(i) over cells.
     tail
-        Number of cells with y > j for j = 0 ... 63, those of the overflow list included, shape (n_genes, 64).
+        ``(n_genes, 64)`` number of cells with y > j for j = 0 ... 63, those of the overflow list included.
     over_ptr
-        Where the overflow list of each gene begins, shape (n_genes + 1,).
+        ``(n_genes + 1,)`` where the overflow list of each gene begins.
     over_value, over_count
         Distinct counts above 64, ascending within a gene, and the number of cells that have them.
     const
-        Sum of ``y_i * offset_i - lgamma(y_i + 1)``, shape (n_genes,).
+        ``(n_genes,)`` sum of ``y_i * offset_i - lgamma(y_i + 1)``.
     total
-        Sum of the counts, shape (n_genes,).
+        ``(n_genes,)`` sum of the counts.
     n_nonzero
-        Number of cells with a count, shape (n_genes,).
+        ``(n_genes,)`` number of cells with a count.
 
     Notes
     -----
@@ -106,14 +106,14 @@ def compress_counts(
     node_table
         Nodes of the cells. Cells of row -1 are skipped.
     offset
-        Log size factors that the table was made with, shape (n_obs,).
+        ``(n_obs,)`` log size factors that the table was made with.
     obs_index
-        Row of `matrix` that holds each cell, -1 for cells that it does not hold, shape (n_obs,). By default cell i is
+        ``(n_obs,)`` row of `matrix` that holds each cell, -1 for cells that it does not hold. By default cell i is
         row i. Statistics of several matrices that share the cells among them can be added (:func:`add_counts`).
     genes
         Columns of `matrix`; the result has their order.
     group_of
-        Group of each cell, shape (n_obs,); rows must not be shared by groups. The result then has a group axis.
+        ``(n_obs,)`` group of each cell; rows must not be shared by groups. The result then has a group axis.
     n_groups
         Number of groups; by default as many as `group_of` names.
     n_jobs

@@ -94,7 +94,7 @@ def compress_gaussian(
     rows
         Design rows of the cells; those of several groups (:func:`stack_rows`) give `sum_yy` a group axis.
     offset
-        Subtracted from the values of a cell, shape (n_obs,).
+        ``(n_obs,)`` subtracted from the values of a cell.
     obs_index, genes, n_groups, n_jobs, progress
         As for :func:`compress_counts`.
     """

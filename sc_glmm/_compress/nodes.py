@@ -28,22 +28,22 @@ class NodeTable:
     Attributes
     ----------
     ptr
-        First node of each row, shape (n_rows + 1,).
+        ``(n_rows + 1,)`` first node of each row.
     ec
-        exp(node offset), shape (n_nodes,).
+        ``(n_nodes,)`` exp(node offset).
     weight
         Weight of each node; the weights of a row sum to its number of cells ("collapsed": to its sum of exp(offset)).
         They can be negative. Shape (n_nodes,).
     cell_first
-        First node that each cell writes to, shape (n_obs,).
+        ``(n_obs,)`` first node that each cell writes to.
     cell_ptr
-        Where each cell's weights begin in `cell_weight`, shape (n_obs + 1,); a cell of no row has none.
+        ``(n_obs + 1,)`` where each cell's weights begin in `cell_weight`; a cell of no row has none.
     cell_weight
         How a cell's count is spread over the consecutive nodes from `cell_first` on.
     order
-        Cells sorted by row, cells of no row left out, shape (n_used,).
+        ``(n_used,)`` cells sorted by row, cells of no row left out.
     order_ptr
-        Where the cells of each row begin in `order`, shape (n_rows + 1,); base rows for kind "tensor".
+        ``(n_rows + 1,)`` where the cells of each row begin in `order`; base rows for kind "tensor".
     kind
         "collapsed": one node a row, exact for Poisson only; "cells": every node is a cell or several with the same
         offset, exact; "chebyshev": some rows interpolate; "tensor": some rows interpolate in a covariate as well.
@@ -55,7 +55,7 @@ class NodeTable:
         Error of an interpolated function relative to its largest value on the panel, by the theory that chose the
         number of nodes (0 where nothing is interpolated). :func:`node_error` measures it.
     cell_stride
-        Distance between the nodes of neighbouring covariate nodes, shape (n_obs,); 0 without a covariate.
+        ``(n_obs,)`` distance between the nodes of neighbouring covariate nodes; 0 without a covariate.
     cell_x_ptr, cell_x_weight
         As `cell_ptr` and `cell_weight`, for the covariate nodes: a cell adds
         ``y * cell_x_weight[q] * cell_weight[k]`` to node ``cell_first + q * cell_stride + k``. One weight of 1 per
@@ -101,7 +101,7 @@ class Panels:
     Attributes
     ----------
     row_start
-        First node of each row, shape (n_rows + 1,).
+        ``(n_rows + 1,)`` first node of each row.
     node
         Place of each node on the axis.
     cell_first, cell_ptr, cell_weight
@@ -180,11 +180,11 @@ def poisson_nodes(row_of: IntArray, n_rows: int, offset: FloatArray) -> NodeTabl
     Parameters
     ----------
     row_of
-        Row of each cell, -1 for cells that are not used, shape (n_obs,).
+        ``(n_obs,)`` row of each cell, -1 for cells that are not used.
     n_rows
         Number of rows.
     offset
-        Log size factors, shape (n_obs,).
+        ``(n_obs,)`` log size factors.
     """
     row_of, offset = check_offset(row_of, offset)
     order, order_ptr = chebyshev.sort_by_row(row_of, n_rows)
@@ -222,11 +222,11 @@ def chebyshev_nodes(
     Parameters
     ----------
     row_of
-        Row of each cell, -1 for cells that are not used, shape (n_obs,).
+        ``(n_obs,)`` row of each cell, -1 for cells that are not used.
     n_rows
         Number of rows.
     offset
-        Log size factors, shape (n_obs,).
+        ``(n_obs,)`` log size factors.
     tol
         Error of log1p(phi * mu) relative to its largest value on the panel; derivatives lose up to three digits.
     n_min

@@ -31,9 +31,9 @@ class CellPlaces(NamedTuple):
     Attributes
     ----------
     cell_of
-        Cell that each row of the matrix holds, -1 for none, shape (n_matrix_rows,).
+        ``(n_matrix_rows,)`` cell that each row of the matrix holds, -1 for none.
     rank
-        Place of each cell in the order of their design rows, shape (n_obs,).
+        ``(n_obs,)`` place of each cell in the order of their design rows.
     """
 
     cell_of: IntArray

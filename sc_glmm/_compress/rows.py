@@ -20,17 +20,17 @@ class DesignRows:
     Attributes
     ----------
     row_of
-        Row of each cell, shape (n_obs,).
+        ``(n_obs,)`` row of each cell.
     n_rows
         Number of distinct rows.
     X
-        Fixed-effects rows, shape (n_rows, p).
+        ``(n_rows, p)`` fixed-effects rows.
     Z
-        Per random term its basis rows, shape (n_rows, k).
+        Per random term ``(n_rows, k)`` its basis rows.
     codes
-        Per random term the level of its grouping factor, shape (n_rows,).
+        Per random term ``(n_rows,)`` the level of its grouping factor.
     n_cells
-        Number of cells in each row, shape (n_rows,).
+        ``(n_rows,)`` number of cells in each row.
     """
 
     row_of: IntArray
@@ -59,11 +59,11 @@ def unique_rows(X: FloatArray, Zs: Sequence[FloatArray], codes: Sequence[IntArra
     Parameters
     ----------
     X
-        Fixed-effects matrix, shape (n_obs, p); no NaN.
+        ``(n_obs, p)`` fixed-effects matrix; no NaN.
     Zs
-        Per random term its basis, shape (n_obs, k); no NaN.
+        Per random term ``(n_obs, k)`` its basis; no NaN.
     codes
-        Per random term the level of each cell, shape (n_obs,).
+        Per random term ``(n_obs,)`` the level of each cell.
     """
     n_obs = len(X)
     ids, n_ids = np.zeros(n_obs, dtype=np.int64), min(n_obs, 1)
@@ -92,11 +92,11 @@ class StackedRows:
     Attributes
     ----------
     row_of
-        Row of each cell over all groups, -1 for cells of no group, shape (n_obs,).
+        ``(n_obs,)`` row of each cell over all groups, -1 for cells of no group.
     group_of
-        Group of each cell, -1 for cells of no group, shape (n_obs,).
+        ``(n_obs,)`` group of each cell, -1 for cells of no group.
     first_row
-        First row of each group and, at the end, the number of rows, shape (n_groups + 1,).
+        ``(n_groups + 1,)`` first row of each group and, at the end, the number of rows.
     """
 
     row_of: IntArray

@@ -29,7 +29,7 @@ DOMINANT_SHARE = 0.05
 def library_size(
     matrix: Matrix | Source, *, check: bool = False, n_jobs: int = 1, progress: bool | None = False
 ) -> FloatArray:
-    """Sum of the counts of each cell over all genes, shape (n_obs,).
+    """``(n_obs,)`` sum of the counts of each cell over all genes.
 
     Of a CSR matrix on disk only the values are read, not the indices; of a CSC matrix everything.
 
@@ -72,14 +72,14 @@ def _refuse(source: Source, first: int, last: int, values: AnyArray) -> None:
 
 
 def pseudobulk(matrix: Matrix | Source, codes: IntArray, n_levels: int, *, n_jobs: int = 1) -> FloatArray:
-    """Sum of the counts of each gene over the cells of each sample, shape (n_levels, n_genes).
+    """``(n_levels, n_genes)`` sum of the counts of each gene over the cells of each sample.
 
     Parameters
     ----------
     matrix
         Counts, cells x genes.
     codes
-        Sample of each cell, -1 for cells that are not used, shape (n_obs,).
+        ``(n_obs,)`` sample of each cell, -1 for cells that are not used.
     n_levels
         Number of samples.
     n_jobs
@@ -99,7 +99,7 @@ def tmm_factors(counts: FloatArray) -> FloatArray:
     Parameters
     ----------
     counts
-        Counts summed by sample, shape (n_levels, n_genes).
+        ``(n_levels, n_genes)`` counts summed by sample.
 
     Notes
     -----
@@ -163,7 +163,7 @@ def dominant_genes(counts: FloatArray) -> tuple[IntArray, FloatArray]:
     Parameters
     ----------
     counts
-        Counts summed by sample, shape (n_levels, n_genes).
+        ``(n_levels, n_genes)`` counts summed by sample.
     """
     share = (counts / np.maximum(counts.sum(axis=1, keepdims=True), 1.0)).max(axis=0, initial=0.0)
     dominant = np.flatnonzero(share > DOMINANT_SHARE)
@@ -178,11 +178,11 @@ class SizeFactors:
     Attributes
     ----------
     values
-        Size factor of each cell, linear, mean 1 over the cells with counts; 0 for cells without, shape (n_obs,).
+        ``(n_obs,)`` size factor of each cell, linear, mean 1 over the cells with counts; 0 for cells without.
     library_size
-        Sum of the counts of each cell, shape (n_obs,).
+        ``(n_obs,)`` sum of the counts of each cell.
     sample_factor
-        Factor of each sample, 1 without correction, shape (n_levels,).
+        ``(n_levels,)`` factor of each sample, 1 without correction.
     dominant
         Genes that make up more than 5 % of some sample, the largest share first.
     dominant_share
@@ -224,7 +224,7 @@ def sample_size_factors(
     matrix
         Counts over all genes, cells x genes.
     codes
-        Sample of each cell, -1 for cells that are not used (their sample factor is 1), shape (n_obs,).
+        ``(n_obs,)`` sample of each cell, -1 for cells that are not used (their sample factor is 1).
     n_levels
         Number of samples.
     method

@@ -50,7 +50,7 @@ class Source(ABC):
     name
         What messages call it.
     line_ptr
-        Where each line begins among the stored values, shape (n_lines + 1,); None for a dense matrix.
+        ``(n_lines + 1,)`` where each line begins among the stored values; None for a dense matrix.
     in_memory
         Whether reading costs nothing, so that there is no point in reading ahead.
     """

@@ -63,11 +63,11 @@ class Sums:
     Attributes
     ----------
     A
-        Counts spread over nodes, shape (n_genes, n_nodes).
+        ``(n_genes, n_nodes)`` counts spread over nodes.
     hist
-        Number of cells with a count of y = 0 ... 64 (zeros are not counted), shape (n_groups, n_genes, 65).
+        ``(n_groups, n_genes, 65)`` number of cells with a count of y = 0 ... 64 (zeros are not counted).
     offset
-        Sum of count times offset, shape (n_groups, n_genes).
+        ``(n_groups, n_genes)`` sum of count times offset.
     over
         Counts above 64, in parts that each belong to other genes.
     """

@@ -22,15 +22,15 @@ class TensorRows:
     table
         Node table of the virtual rows; its `order_ptr` counts base rows.
     base_row
-        Base row of each virtual row, shape (n_virtual,), ascending.
+        ``(n_virtual,)`` base row of each virtual row, ascending.
     x
-        Value of the covariate at which X and Z of each virtual row are to be evaluated, shape (n_virtual,).
+        ``(n_virtual,)`` value of the covariate at which X and Z of each virtual row are to be evaluated.
     example
         A cell of the base row of each virtual row, from which everything but the covariate can be taken.
     first
-        First virtual row of each base row, shape (n_base + 1,).
+        ``(n_base + 1,)`` first virtual row of each base row.
     x_range
-        Range of the covariate in each base row that interpolates in it, 0 in the others, shape (n_base,).
+        ``(n_base,)`` range of the covariate in each base row that interpolates in it, 0 in the others.
     slope_bound
         The error bound of the table holds while the linear predictor changes by no more than this per unit of the
         covariate, in every base row; compare it with the fitted slopes. inf if nothing is interpolated in x.
@@ -68,9 +68,9 @@ def tensor_nodes(
     n_rows
         Number of base rows.
     x
-        Covariate, shape (n_obs,).
+        ``(n_obs,)`` covariate.
     offset
-        Log size factors, shape (n_obs,).
+        ``(n_obs,)`` log size factors.
     variation
         Largest change of the linear predictor over the widest range of x in a base row that is to be represented with
         error `x_tol`.

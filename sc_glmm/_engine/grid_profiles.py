@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -118,38 +118,32 @@ def profile_genes(
         n_tested=np.array([0, *(len(L) for L in contrasts)], dtype=np.int64),
         idle=np.array([False, *(idle or [False] * len(contrasts))], dtype=np.bool_),
     )
-    out = _room_for_profiles(len(stats), len(contrasts), len(grid), p)
+    made = empty_profiles(len(stats), len(grid), len(contrasts), p)
+    arrays = {field.name: getattr(made, field.name) for field in fields(made)}
     like = Likelihood(family.code, family.has_dispersion, False)
-    profile.profile_block(like, arrow, nodes, stats.table(), gauss_hermite(n_agq), task, out)
-    done = out.ok.astype(bool)
-    for array in out[:-1]:
-        array[~done] = np.nan
+    profile.profile_block(like, arrow, nodes, stats.table(), gauss_hermite(n_agq), task, ProfileOut(**arrays))
+    for array in list(arrays.values())[:-1]:
+        array[~made.ok] = np.nan
     unit = np.array([length for _, length in coordinates])[:, None]
+    return replace(made, beta=scaling.beta(made.beta), delta=made.delta * unit, var=made.var * unit**2)
+
+
+def empty_profiles(n_genes: int, n_grid: int, n_contrasts: int, p: int) -> Profiles:
+    """Room for the profiles of some genes."""
+
+    def missing(*shape: int) -> FloatArray:
+        return np.full((n_genes, *shape), np.nan)
+
     return Profiles(
-        ell=out.ell,
-        log_det=out.log_det,
-        beta=scaling.beta(out.beta),
-        delta=out.delta * unit,
-        var=out.var * unit**2,
-        root=out.root,
-        star=out.star,
-        rss=out.rss,
-        ok=done,
-    )
-
-
-def _room_for_profiles(n_genes: int, n_contrasts: int, n_grid: int, p: int) -> ProfileOut:
-    shape = (n_genes, n_contrasts, n_grid)
-    return ProfileOut(
-        ell=np.full((n_genes, n_grid), np.nan),
-        log_det=np.full((n_genes, n_grid), np.nan),
-        beta=np.full((n_genes, n_grid, p), np.nan),
-        delta=np.full(shape, np.nan),
-        var=np.full(shape, np.nan),
-        root=np.full(shape, np.nan),
-        star=np.full(shape, np.nan),
-        rss=np.full((n_genes, n_grid), np.nan),
-        ok=np.zeros(n_genes, dtype=np.int64),
+        ell=missing(n_grid),
+        log_det=missing(n_grid),
+        beta=missing(n_grid, p),
+        delta=missing(n_contrasts, n_grid),
+        var=missing(n_contrasts, n_grid),
+        root=missing(n_contrasts, n_grid),
+        star=missing(n_contrasts, n_grid),
+        rss=missing(n_grid),
+        ok=np.zeros(n_genes, dtype=bool),
     )
 
 

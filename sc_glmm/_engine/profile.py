@@ -19,7 +19,7 @@ from sc_glmm._families.cache import cached
 from sc_glmm._families.jit import kernel
 from sc_glmm._families.registry import TABLE
 
-KERNEL_DIGEST = "30934b839a931cff"
+KERNEL_DIGEST = "dd7da894b5cc22f7"
 
 
 @kernel
@@ -58,7 +58,6 @@ def profile_block(like, ar, nd, genes, gh, task, out):
         code, nodes = TABLE, Nodes(table.ptr, table.coef, table.knot)
     tabulated = Likelihood(code, like.has_phi, like.joint)
     for g in range(genes.A.shape[0]):
-        out.ok[g] = 0
         ge, size = read_gene(genes, g, nd, totals)
         if not (size > 0.0 and task.beta_start[g, 0] == task.beta_start[g, 0]):
             continue
@@ -68,5 +67,4 @@ def profile_block(like, ar, nd, genes, gh, task, out):
             phi = math.exp(task.log_phi[g]) if like.has_phi else 1.0
             _predict_fixed(ar, task.beta_start[g], task.level[g], wk.eta)
             tabulate(like.code, phi, nd, ge, wk.eta, task.level[g], table)
-        if profile_gene(g, tabulated, ar, nodes, ge, gh, task, wk, climb, fits, out):
-            out.ok[g] = 1
+        out.ok[g] = profile_gene(g, tabulated, ar, nodes, ge, gh, task, wk, climb, fits, out)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import pandas as pd
@@ -166,23 +166,13 @@ def _fit_block(
 def join_genes(parts: Sequence[GeneFits]) -> GeneFits:
     """The fits of consecutive ranges of genes, one after the other."""
 
-    def joined(name: str) -> NDArray[np.float64]:
-        return np.concatenate([getattr(part, name) for part in parts])
+    def joined(name: str) -> object:
+        values = [getattr(part, name) for part in parts]
+        if isinstance(values[0], tuple):
+            return tuple(np.concatenate(block) for block in zip(*values, strict=True))
+        return None if values[0] is None else np.concatenate(values)
 
-    n_blocks = len(parts[0].Lambda)
-    return GeneFits(
-        beta=joined("beta"),
-        vcov=joined("vcov"),
-        Lambda=tuple(np.concatenate([part.Lambda[i] for part in parts]) for i in range(n_blocks)),
-        log_dispersion=joined("log_dispersion"),
-        log_dispersion_se=joined("log_dispersion_se"),
-        ranef=tuple(np.concatenate([part.ranef[i] for part in parts]) for i in range(n_blocks)),
-        loglik=joined("loglik"),
-        n_iter=joined("n_iter").astype(np.int64),
-        decrement=joined("decrement"),
-        status=joined("status").astype(np.int64),
-        vcov_full=None,
-    )
+    return GeneFits(**{field.name: joined(field.name) for field in fields(GeneFits)})  # type: ignore[arg-type]
 
 
 def _find_separations(model: GeneModel, left_out: BoolArray) -> dict[int, Separation]:
@@ -228,7 +218,8 @@ def _fit_in_limits(model: GeneModel, separations: Mapping[int, Separation], fits
 
     shared = (model.family, model.reml, model.n_agq)
     for place, fit in enumerate(run_blocks(_fit_limit_block, shared, blocks(), n_jobs)):
-        _write(fit, *where[place], fits)
+        genes, columns = where[place]
+        put_fits(fit, genes, fits, columns)
 
 
 def _in_limit(model: GeneModel, separation: Separation) -> tuple[Structure, Nodes, BoolArray]:
@@ -253,8 +244,9 @@ def _fit_limit_block(
     return fit_genes(structure, nodes, stats, family, reml=reml, n_agq=n_agq)
 
 
-def _write(fit: GeneFits, genes: IntArray, columns: IntArray, fits: GeneFits) -> None:
-    """Put fits of some genes on some columns of X into their places among all."""
+def put_fits(fit: GeneFits, genes: IntArray, fits: GeneFits, columns: IntArray | None = None) -> None:
+    """Put fits of some genes, on some columns of X or all, into their places among all."""
+    columns = np.arange(fits.beta.shape[1]) if columns is None else columns
     fits.beta[genes] = 0.0
     fits.beta[np.ix_(genes, columns)] = fit.beta
     fits.vcov[genes] = 0.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from .._arrays import BoolArray, FloatArray, IntArray
 from .._display import progress_over
 from .._engine import entry
 from .._engine.genes import GeneStats, Structure
-from .._engine.grid_profiles import Profiles, profile_genes
+from .._engine.grid_profiles import Profiles, empty_profiles, profile_genes
 from .._engine.laplace.records import Nodes
 from .._families.registry import Family
 from .._parallel.blocks import run_blocks
@@ -164,32 +164,11 @@ def profile_all(
         for genes, profiles in run_blocks(_profile_block, shared, blocks(), n_jobs):
             yield len(genes), (genes, profiles)
 
-    out = _empty_profiles(n_genes, len(plan.grid.theta), len(contrasts), model.rows.X.shape[1])
+    out = empty_profiles(n_genes, len(plan.grid.theta), len(contrasts), model.rows.X.shape[1])
     for genes, profiles in progress_over(results(), len(usable), "variance profiles", progress):
-        for name in PROFILE_FIELDS:
-            getattr(out, name)[genes] = getattr(profiles, name)
+        for field in fields(out):
+            getattr(out, field.name)[genes] = getattr(profiles, field.name)
     return GeneProfiles(out, n_agq, information)
-
-
-# Arrays of a profile, the first axis of all of them being genes.
-PROFILE_FIELDS = ("ell", "log_det", "beta", "delta", "var", "root", "star", "rss", "ok")
-
-
-def _empty_profiles(n_genes: int, n_grid: int, n_contrasts: int, p: int) -> Profiles:
-    def missing(*shape: int) -> FloatArray:
-        return np.full((n_genes, *shape), np.nan)
-
-    return Profiles(
-        ell=missing(n_grid),
-        log_det=missing(n_grid),
-        beta=missing(n_grid, p),
-        delta=missing(n_contrasts, n_grid),
-        var=missing(n_contrasts, n_grid),
-        root=missing(n_contrasts, n_grid),
-        star=missing(n_contrasts, n_grid),
-        rss=missing(n_grid),
-        ok=np.zeros(n_genes, dtype=bool),
-    )
 
 
 def _can_integrate(model: GeneModel) -> bool:

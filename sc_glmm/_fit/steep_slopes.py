@@ -11,7 +11,7 @@ from .._compress import chebyshev_nodes, compress_counts
 from .._compress.matrix import Matrix
 from .._compress.source import Source
 from .compress import CellGroup, Compressed
-from .genes import AllFits, GeneModel, fit_all, prepare_genes
+from .genes import AllFits, GeneModel, fit_all, prepare_genes, put_fits
 from .model import count_stats, engine_nodes
 from .rows import design_rows, plain_rows
 from .sizes import cell_offsets
@@ -58,12 +58,7 @@ def refit_outside_grid(
         n_agq=model.n_agq,
     )
     again = fit_all(cells, n_jobs=n_jobs)
-    fits = result.fits
-    for name in ("beta", "vcov", "log_dispersion", "loglik", "n_iter", "decrement", "status"):
-        getattr(fits, name)[genes] = getattr(again.fits, name)
-    for i in range(len(fits.Lambda)):
-        fits.Lambda[i][genes] = again.fits.Lambda[i]
-        fits.ranef[i][genes] = again.fits.ranef[i]
+    put_fits(again.fits, genes, result.fits)
     separations = {g: s for g, s in result.separations.items() if g not in set(genes.tolist())}
     separations.update({int(genes[g]): s for g, s in again.separations.items()})
     return replace(result, separations=separations)

@@ -212,34 +212,53 @@ def _solve_for_mode(ar, wk):
     solve_up(ar, tail, ar.p, n + 1, wk.piv, wk.S, wk.v)
 
 
-@kernel
-def _pair(V, v0, vs, Q, q0, qs, lam, la, ka, lb, kb, left, right, Ga, Gb, b, ba, bb, e):
-    """What one block ``Q = Z_a' W Z_b`` of two sets of coefficients gives to the trace and to ``e``.
+class Side(NamedTuple):
+    """Coefficients of one level: where their Lambda begins (-1: fixed effects, a Lambda of one), how many, and where."""
 
-    ``Ga += V (Q Lambda_b)'`` where `left`, ``Gb += V' (Lambda_a' Q)`` where `right`; ``e_a -= Q b_b`` and, with
-    `right`, ``e_b -= Q' b_a``. A negative `lb` is a Lambda of one (fixed effects), and `vs` = 0 skips the trace.
+    lam: int
+    k: int
+    at: int
+
+
+class Block(NamedTuple):
+    """A block of a matrix: where it begins, and from row to row; a step of zero stands for no block."""
+
+    values: FloatArray
+    first: int
+    step: int
+
+
+@kernel
+def _add_to_trace(wk, t, r, s, a, c, V, both):
+    """What the entry ``t = Q[r, s]`` gives to the trace, see :func:`_pair`."""
+    # column j of Q Lambda gets Q[., s] Lambda[s, j]
+    for j in range(s + 1 if c.lam >= 0 else 1):
+        x = t * wk.lam[c.lam + s * c.k + j] if c.lam >= 0 else t
+        for i in range(r + 1):
+            wk.G[a.lam + r * a.k + i] += V.values[V.first + i * V.step + j] * x
+    if both and c.lam >= 0:
+        for i in range(r + 1):
+            x = t * wk.lam[a.lam + r * a.k + i]
+            for j in range(s + 1):
+                wk.G[c.lam + s * c.k + j] += V.values[V.first + i * V.step + j] * x
+
+
+@kernel
+def _pair(wk, a, c, V, Q, both):
+    """What one block ``Q = Z_a' W Z_c`` of the coefficients of two levels gives to the trace ``G`` and to ``e``.
+
+    ``G_a += V (Q Lambda_c)'`` and ``e_a -= Q b_c``; with `both`, ``G_c += V' (Lambda_a' Q)`` and ``e_c -= Q' b_a``.
     """
-    for r in range(ka):
-        for s in range(kb):
-            t = Q[q0 + r * qs + s]
+    for r in range(a.k):
+        for s in range(c.k):
+            t = Q.values[Q.first + r * Q.step + s]
             if t == 0.0:
                 continue
-            e[ba + r] -= t * b[bb + s]
-            if right:
-                e[bb + s] -= t * b[ba + r]
-            if vs == 0:
-                continue
-            if left:
-                # column j of Q Lambda gets Q[., s] Lambda[s, j]
-                for j in range(s + 1 if lb >= 0 else 1):
-                    x = t * lam[lb + s * kb + j] if lb >= 0 else t
-                    for c in range(r + 1):
-                        Ga[r * ka + c] += V[v0 + c * vs + j] * x
-            if right and lb >= 0:
-                for i in range(r + 1):
-                    x = t * lam[la + r * ka + i]
-                    for c in range(s + 1):
-                        Gb[s * kb + c] += V[v0 + i * vs + c] * x
+            wk.e[a.at + r] -= t * wk.b[c.at + s]
+            if both:
+                wk.e[c.at + s] -= t * wk.b[a.at + r]
+            if V.step > 0:
+                _add_to_trace(wk, t, r, s, a, c, V, both)
 
 
 @kernel
@@ -247,37 +266,30 @@ def _trace_of_level(ar, h, lv, used, raw, wk):
     """What the pivot rows of one level give to the trace ``G`` and to the residual ``e``."""
     k = ar.fac_k[h]
     z0 = ar.fac_z[h]
-    la = ar.fac_lam[h]
-    G, b, e, V, lam = wk.G, wk.b, wk.e, wk.vpiv, wk.lam
     i = ar.head_lev[h] + lv
     first = ar.ptr[i]
     m = ar.ptr[i + 1] - first
     wide = ar.fac_z[ar.n_head] - z0
     n = wide + m + ar.p + 1
-    own = ar.fac_u[h] + lv * k
-    base = ar.base[i] + own * (ar.p + 1)
+    own = Side(ar.fac_lam[h], k, ar.fac_u[h] + lv * k)
+    base = ar.base[i] + own.at * (ar.p + 1)
     for r in range(k):
-        e[own + r] += raw[base + r * n + n - 1]
-    _pair(V, base, n, raw, base, n, lam, la, k, la, k, True, False, G[la:], G[la:], b, own, own, e)
+        wk.e[own.at + r] += raw[base + r * n + n - 1]
+    _pair(wk, own, own, Block(wk.vpiv, base, n), Block(raw, base, n), False)
     for g in range(h + 1, ar.n_head):
         at = base + ar.fac_z[g] - z0
-        to = ar.fac_u[g] + ar.anc[i, g] * ar.fac_k[g]
-        lb = ar.fac_lam[g]
-        _pair(V, at, n, raw, at, n, lam, la, k, lb, ar.fac_k[g], True, True, G[la:], G[lb:], b, own, to, e)
+        above = Side(ar.fac_lam[g], ar.fac_k[g], ar.fac_u[g] + ar.anc[i, g] * ar.fac_k[g])
+        _pair(wk, own, above, Block(wk.vpiv, at, n), Block(raw, at, n), True)
     j = 0
     while j < m:
-        to = ar.cols[first + j]
-        f = ar.border_fac[to]
-        lb = ar.fac_lam[f]
         at = base + wide + j
-        _pair(
-            V, at, n, raw, at, n, lam, la, k, lb, ar.fac_k[f], True, True, G[la:], G[lb:], b, own, ar.q_head + to, e
-        )  # fmt: skip
+        f = ar.border_fac[ar.cols[first + j]]
+        crossed = Side(ar.fac_lam[f], ar.fac_k[f], ar.q_head + ar.cols[first + j])
+        _pair(wk, own, crossed, Block(wk.vpiv, at, n), Block(raw, at, n), True)
         j += ar.fac_k[f]
     for j in range(ar.p):
         at = base + wide + m + j
-        step = n if j < used else 0
-        _pair(V, at, step, raw, at, n, lam, la, k, -1, 1, True, True, G[la:], G[la:], b, own, ar.q + j, e)
+        _pair(wk, own, Side(-1, 1, ar.q + j), Block(wk.vpiv, at, n if j < used else 0), Block(raw, at, n), True)
 
 
 @kernel
@@ -289,25 +301,19 @@ def _trace_of_border(ar, used, S0, wk):
     i = 0
     while i < n_u:
         f = ar.border_fac[i]
-        k = ar.fac_k[f]
-        la = ar.fac_lam[f]
-        own = ar.q_head + i
-        Gf = wk.G[la:]
-        for r in range(k):
-            wk.e[own + r] += S0[(i + r) * nb + nb - 1]
+        own = Side(ar.fac_lam[f], ar.fac_k[f], ar.q_head + i)
+        for r in range(own.k):
+            wk.e[own.at + r] += S0[(i + r) * nb + nb - 1]
         j = 0
         while j < nb - 1:
             g = ar.border_fac[j] if j < n_u else -1
             k2 = ar.fac_k[g] if g >= 0 else 1
-            if k * k2 > 1 or S0[i * nb + j] != 0.0:
-                lb = ar.fac_lam[g] if g >= 0 else -1
-                step = nv if j < nv else 0
-                _pair(
-                    wk.vS, i * nv + j, step, S0, i * nb + j, nb, wk.lam, la, k, lb, k2, True, False, Gf, Gf,
-                    wk.b, own, ar.q_head + j, wk.e,
-                )  # fmt: skip
+            if own.k * k2 > 1 or S0[i * nb + j] != 0.0:
+                other = Side(ar.fac_lam[g] if g >= 0 else -1, k2, ar.q_head + j)
+                inverse = Block(wk.vS, i * nv + j, nv if j < nv else 0)
+                _pair(wk, own, other, inverse, Block(S0, i * nb + j, nb), False)
             j += k2
-        i += k
+        i += own.k
 
 
 @kernel

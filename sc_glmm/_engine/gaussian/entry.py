@@ -9,7 +9,7 @@ from sc_glmm._engine.optimize import DONE, PHASE, begin, new_opt, tell
 from sc_glmm._families.cache import cached
 from sc_glmm._families.jit import allocating
 
-KERNEL_DIGEST = "30934b839a931cff"
+KERNEL_DIGEST = "dd7da894b5cc22f7"
 
 
 @cached(nogil=True, error_model="numpy")

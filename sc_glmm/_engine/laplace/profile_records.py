@@ -57,22 +57,7 @@ class ProfileTask(NamedTuple):
 
 
 class ProfileOut(NamedTuple):
-    """What a profile leaves.
-
-    Attributes
-    ----------
-    ell, log_det
-        ``(n_genes, n_grid)`` maximised log likelihood; log det of the information of beta.
-    beta
-        ``(n_genes, n_grid, p)``.
-    delta, var, root, star
-        ``(n_genes, n_contrasts, n_grid)`` estimate and variance of a hypothesis of one coordinate; signed root of the
-        likelihood ratio and r* (for several coordinates: the likelihood ratio, twice).
-    rss
-        ``(n_genes, n_grid)`` weighted residual sum of squares, ``u'u + sum f'^2 / W``.
-    ok
-        ``(n_genes,)`` whether all maxima were found.
-    """
+    """The arrays of :class:`sc_glmm._engine.grid_profiles.Profiles`, for scaled coefficients."""
 
     ell: FloatArray
     log_det: FloatArray
@@ -82,7 +67,7 @@ class ProfileOut(NamedTuple):
     root: FloatArray
     star: FloatArray
     rss: FloatArray
-    ok: IntArray
+    ok: BoolArray
 
 
 class Climb(NamedTuple):
