@@ -18,7 +18,7 @@ from sc_glmm._families.cache import cached
 
 __all__ = ["EMPTY", "FAILED", "NOT_CONVERGED", "OK", "evaluate", "fit_block"]
 
-KERNEL_DIGEST = "dd7da894b5cc22f7"
+KERNEL_DIGEST = "39b41fb700023198"
 
 
 @cached(nogil=True, error_model="numpy")

@@ -19,7 +19,7 @@ from sc_glmm._families.cache import cached
 from sc_glmm._families.jit import kernel
 from sc_glmm._families.registry import TABLE
 
-KERNEL_DIGEST = "dd7da894b5cc22f7"
+KERNEL_DIGEST = "39b41fb700023198"
 
 
 @kernel

@@ -213,7 +213,7 @@ def _solve_for_mode(ar, wk):
 
 
 class Side(NamedTuple):
-    """Coefficients of one level: where their Lambda begins (-1: fixed effects, a Lambda of one), how many, and where."""
+    """Coefficients of one level: where their Lambda begins (-1: fixed effects, whose Lambda is 1), number, place."""
 
     lam: int
     k: int

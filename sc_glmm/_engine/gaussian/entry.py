@@ -9,7 +9,7 @@ from sc_glmm._engine.optimize import DONE, PHASE, begin, new_opt, tell
 from sc_glmm._families.cache import cached
 from sc_glmm._families.jit import allocating
 
-KERNEL_DIGEST = "dd7da894b5cc22f7"
+KERNEL_DIGEST = "39b41fb700023198"
 
 
 @cached(nogil=True, error_model="numpy")
