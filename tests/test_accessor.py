@@ -78,11 +78,11 @@ def test_mudata_by_modality(adata: ad.AnnData, tmp_path) -> None:
 @of_mudata
 def test_what_is_refused(adata: ad.AnnData) -> None:
     mdata = mudata.MuData({"rna": adata})
-    with pytest.raises(InputError, match=r"no modality was named; the MuData has \['rna'\]"):
+    with pytest.raises(InputError, match=r"no modality was given; the MuData has \['rna'\]"):
         sc_glmm.tl.test(mdata, FORMULA)
     with pytest.raises(InputError, match="there is no modality 'RNA'"):
         sc_glmm.tl.test(mdata, FORMULA, modality="RNA")
-    with pytest.raises(InputError, match="copy it before"):
+    with pytest.raises(InputError, match="copy it first"):
         sc_glmm.tl.test(mdata, FORMULA, modality="rna", copy=True)
-    with pytest.raises(InputError, match="modality='rna' goes with a MuData, and this is a AnnData"):
+    with pytest.raises(InputError, match="modality='rna' needs a MuData, but the data are a AnnData"):
         sc_glmm.tl.test(adata, FORMULA, modality="rna")

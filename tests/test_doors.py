@@ -66,7 +66,7 @@ def test_what_lies_under_a_key_is_not_lost() -> None:
     adata.varm["PCs"] = np.ones((3, 2))
     adata.uns["neighbors"] = {"connectivities_key": "connectivities"}
     for key in ("PCs", "neighbors"):
-        with pytest.raises(InputError, match="holds something else"):
+        with pytest.raises(InputError, match="has other content"):
             sc_glmm.tl.test(adata, "counts ~ disease + (1|sample)", key_added=key)
     assert adata.varm["PCs"].shape == (3, 2)
 

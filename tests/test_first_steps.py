@@ -22,7 +22,7 @@ def test_counts_that_are_in_raw_only(adata):
     logs = counts.copy()
     logs.raw = counts
     logs.X = np.log1p(logs.X)
-    with pytest.raises(InputError, match=r"layers that hold them: none, but adata.raw does.*adata\.raw\.to_adata\(\)"):
+    with pytest.raises(InputError, match=r"layers with counts: none, but adata.raw has counts.*\.raw\.to_adata\(\)"):
         sc_glmm.tl.test(logs, FORMULA)
     sc_glmm.tl.test(logs.raw.to_adata(), "X ~ disease + (1|sample)", test="t")
 
@@ -33,7 +33,7 @@ def test_counts_in_a_layer_of_another_name_or_nowhere(adata):
     with pytest.raises(InputError, match=r"left side of the formula, as in 'raw ~ \.\.\.'"):
         sc_glmm.tl.test(adata, FORMULA)
     del adata.layers["raw"]
-    with pytest.raises(InputError, match=r"none\. Keep them in one before normalising"):
+    with pytest.raises(InputError, match=r"none\. Store counts in a layer before normalising"):
         sc_glmm.tl.test(adata, FORMULA)
 
 

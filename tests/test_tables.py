@@ -65,7 +65,7 @@ def test_results_of_a_mudata():
 
     from sc_glmm import pl
 
-    with pytest.raises(InputError, match="no modality has"):
+    with pytest.raises(InputError, match="no modality of"):
         sc_glmm.get.results(multi, columns="all")
     sc_glmm.tl.test(multi, FORMULA, reference={"disease": "ctl"}, groupby="cell_type", modality="rna")
     inside = sc_glmm.get.results(multi["rna"], columns="all")

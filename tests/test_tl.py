@@ -312,14 +312,14 @@ def test_a_left_side_that_is_no_layer_means_x_and_says_so():
     with pytest.warns(ScGlmmWarning, match="no layer 'raw_counts'.*X is used"):
         run(adata, "raw_counts ~ disease + (1|sample)")
     assert adata.uns["glmm"]["params"]["response"] == "X"
-    refuses("layers that hold them: 'counts'", formula="wrong ~ disease + (1|sample)")
+    refuses("layers with counts: 'counts'", formula="wrong ~ disease + (1|sample)")
     refuses("left side", FormulaError, formula="log(counts) ~ disease + (1|sample)")
 
 
 def test_refuses_designs_that_cannot_be_tested():
     refuses("no random effect", formula="counts ~ disease")
     refuses("one level", DesignError, formula="counts ~ disease + (1|constant)", adata=_with(constant="a"))
-    refuses("one row for each", DesignError, formula="counts ~ disease + (1|cell)", adata=_with(cell=range(200)))
+    refuses("does not group", DesignError, formula="counts ~ disease + (1|cell)", adata=_with(cell=range(200)))
     refuses("confounded|depend|estimated", DesignError, formula="counts ~ sample + (1|sample)")
     refuses("confounded", DesignError, formula="counts ~ disease + (1|disease)")
     refuses("no term or column", DesignError, contrasts="treatment")
@@ -381,7 +381,7 @@ def test_empty_cells_are_dropped_and_told():
 def test_a_matrix_cut_to_some_genes_is_noticed():
     adata = make(n_genes=20)
     adata.obs["total_counts"] = np.asarray(adata.layers["counts"].sum(axis=1)).ravel()
-    with pytest.warns(ScGlmmWarning, match="cut to some genes"):
+    with pytest.warns(ScGlmmWarning, match="subset to some genes"):
         run(adata[:, -5:].copy(), FORMULA)
 
 

@@ -1,1 +1,1 @@
-"""All that touches AnnData: objects and files, their matrices, tables and results, and the locks of files."""
+"""Access to AnnData: objects and files, their matrices, tables and results, and the locks of files."""

@@ -1,4 +1,4 @@
-"""Columns of cells: numbers, groups, and library sizes that were kept."""
+"""Columns of cells: numbers, groups, and stored library sizes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
-# A matrix with less than this share of the library size was probably cut to some genes.
+# If the counts are less than this fraction of the library size, the matrix was probably subset to some genes.
 CUT_SHARE = 0.8
 
 
@@ -31,12 +31,12 @@ def shown(names: Sequence[object], n: int = 8) -> str:
 
 
 def obs_numbers(adata: AnnData, value: Any, what: str) -> FloatArray:
-    """One number per cell: from a column of obs, a Series that names the cells, or an array in their order.
+    """One number per cell, from a column of obs, a Series indexed by cells, or an array in their order.
 
     Raises
     ------
     InputError
-        If the column does not exist, holds no numbers, or the length is wrong. Missing values are left to the caller.
+        If the column does not exist, is not numeric, or has the wrong length. Missing values are left to the caller.
     """
     if isinstance(value, str):
         if value not in adata.obs:
@@ -44,19 +44,21 @@ def obs_numbers(adata: AnnData, value: Any, what: str) -> FloatArray:
         value = adata.obs[value]
     elif isinstance(value, pd.Series):
         if not value.index.is_unique or not adata.obs_names.isin(value.index).all():
-            raise InputError(f"{what} is a Series that does not name every cell once; index it by adata.obs_names")
+            raise InputError(f"{what} is a Series that does not contain every cell once; index it by adata.obs_names")
         value = value.reindex(adata.obs_names)
     try:
         numbers = np.asarray(pd.to_numeric(pd.Series(np.asarray(value).ravel())), dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise InputError(f"{what} does not hold numbers: {error}") from error
+        raise InputError(f"{what} does not contain numbers: {error}") from error
     if len(numbers) != adata.n_obs:
-        raise InputError(f"{what} has {len(numbers)} values, the AnnData {adata.n_obs} cells; give one value per cell")
+        raise InputError(
+            f"{what} has {len(numbers)} values, but the AnnData has {adata.n_obs} cells; give one value per cell"
+        )
     return numbers
 
 
 def cut_note(adata: AnnData, library: FloatArray) -> str | None:
-    """A note if the library sizes are far below those that obs remembers: a matrix cut to some genes."""
+    """A note if the library sizes are far below those in obs, because the matrix was subset to some genes."""
     for column in TOTAL_COLUMNS:
         if column in adata.obs and pd.api.types.is_numeric_dtype(adata.obs[column]):
             known = np.asarray(adata.obs[column], dtype=np.float64)
@@ -64,16 +66,16 @@ def cut_note(adata: AnnData, library: FloatArray) -> str | None:
             share = float(np.median(library[good] / known[good])) if good.any() else 1.0
             if share < CUT_SHARE:
                 return (
-                    f"the counts of a cell add up to {share:.0%} of obs[{column!r}] (median): the matrix seems to be "
-                    f"cut to some genes, and its sums are poor size factors; pass size_factors={column!r}, or test "
-                    "before cutting"
+                    f"the counts of a cell add up to {share:.0%} of obs[{column!r}] (median). The matrix seems to be "
+                    f"subset to some genes, and its sums are poor size factors; pass size_factors={column!r}, or "
+                    "test before subsetting"
                 )
             return None
     return None
 
 
 def groups_of(adata: AnnData, groupby: str | None) -> tuple[list[tuple[str, NDArray[np.bool_]]], list[str]]:
-    """The groups of cells as (name, mask), and notes; without `groupby` one group of all cells."""
+    """The groups of cells as (name, mask), and notes; without `groupby`, one group of all cells."""
     if groupby is None:
         return [("", np.ones(adata.n_obs, dtype=bool))], []
     if groupby not in adata.obs:
@@ -81,12 +83,12 @@ def groups_of(adata: AnnData, groupby: str | None) -> tuple[list[tuple[str, NDAr
     column = native(adata.obs, [groupby])[groupby].astype("category").cat.remove_unused_categories()
     groups = [(str(level), (column == level).to_numpy(dtype=bool)) for level in column.cat.categories]
     missing = int(column.isna().sum())
-    return groups, ([f"{missing} cells without a value in obs[{groupby!r}] are in no group"] if missing else [])
+    return groups, ([f"{missing} cells without a value in obs[{groupby!r}] belong to no group"] if missing else [])
 
 
 def _unknown_column(adata: AnnData, what: str, name: str) -> InputError:
-    """The error for a column that obs does not have, with a similar name."""
+    """The error for a missing column of obs, with a similar name."""
     columns = list(map(str, adata.obs.columns))
     near = get_close_matches(name, columns, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    return InputError(f"{what}={name!r} is not a column of obs, which has {shown(columns)}.{hint}")
+    return InputError(f"{what}={name!r} is not a column of obs, whose columns are {shown(columns)}.{hint}")

@@ -1,8 +1,8 @@
-"""Slices of HDF5 datasets, read past the library: without its lock, from many threads at once.
+"""Read slices of HDF5 datasets directly from the file, from many threads at once.
 
-h5py holds one lock for all files and Python's own while it copies. For plain numbers neither is needed: HDF5 says where
-in the file the bytes of a dataset are, the operating system reads them, and zlib unpacks what gzip has packed.
-Everything else (other filters, several dimensions in chunks) goes through h5py, one thread at a time.
+h5py holds one lock for all files, and Python's lock while it copies. Plain numbers need neither. HDF5 reports the
+position of the bytes of a dataset, the operating system reads them, and zlib decompresses gzip. Everything else (other
+filters, several dimensions in chunks) uses h5py, one thread at a time.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ from .journal import view
 from .lock import gate
 
 _DEFLATE, _SHUFFLE = 1, 2
-# Holes between neighbouring chunks up to this many bytes are read over rather than jumped over.
+# Gaps between neighbouring chunks up to this many bytes are read too, because this is faster than seeking.
 _GAP = 1 << 12
 
 
 class Reader(Protocol):
-    """A slice along the first axis of an array that lies somewhere else; safe to call from several threads."""
+    """Reader of slices along the first axis of a stored array; safe to call from several threads."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
 
     def read(self, first: int, last: int) -> AnyArray:
-        """The elements from `first` to before `last`."""
+        """The elements from `first` up to `last`, exclusive."""
         ...
 
 
 @dataclass(frozen=True)
 class _Layout:
-    """Where the bytes of a dataset are: at one offset, or in chunks of `chunk` elements (`size` bytes each)."""
+    """Position of the bytes of a dataset: at one offset, or in chunks of `chunk` elements (`size` bytes each)."""
 
     offset: int | None
     chunk: int
@@ -52,7 +52,7 @@ class _Layout:
 
 
 class H5Reader:
-    """A dataset of an HDF5 file. Pickles as a path and a name, and opens the file where it is used.
+    """A dataset of an HDF5 file. Pickled as a path and a name; opens the file on use.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ class H5Reader:
         self._row = int(np.prod(self.shape[1:], dtype=np.int64)) * self.dtype.itemsize
 
     def read(self, first: int, last: int) -> AnyArray:
-        """The elements (rows) from `first` to before `last`."""
+        """The elements (rows) from `first` up to `last`, exclusive."""
         first, last = max(first, 0), min(last, self.shape[0])
         if self._layout is None:
             return self._through_h5py(first, last)
@@ -102,12 +102,12 @@ class H5Reader:
             return np.asarray(file[self.name][first:last])
 
     def _from_chunks(self, layout: _Layout, first: int, last: int) -> AnyArray:
-        """Chunks that follow each other in the file are read at once."""
+        """Chunks that are adjacent in the file are read at once."""
         out = np.zeros(last - first, dtype=self.dtype)
         if last <= first:
             return out
         numbers = np.arange(first // layout.chunk, (last - 1) // layout.chunk + 1)
-        numbers = numbers[layout.sizes[numbers] > 0]  # a chunk that was never written holds zeros
+        numbers = numbers[layout.sizes[numbers] > 0]  # a chunk that was never written contains zeros
         starts, ends = layout.starts[numbers], layout.starts[numbers] + layout.sizes[numbers]
         hole = starts[1:] - ends[:-1]
         for run in np.split(np.arange(len(numbers)), np.flatnonzero((hole < 0) | (hole > _GAP)) + 1):
@@ -123,7 +123,7 @@ class H5Reader:
                 lo = number * layout.chunk
                 a, b = max(lo, first), min(lo + layout.chunk, last)
                 if len(values) < b - lo:
-                    raise self._damaged(f"chunk {number} holds {len(values)} values instead of {layout.chunk}")
+                    raise self._damaged(f"chunk {number} has {len(values)} values instead of {layout.chunk}")
                 out[a - first : b - first] = values[a - lo : b - lo]
         return out
 
@@ -137,7 +137,7 @@ class H5Reader:
                 try:
                     data = zlib.decompress(data)
                 except zlib.error as error:
-                    raise self._damaged(f"chunk {number} cannot be unpacked ({error})") from error
+                    raise self._damaged(f"chunk {number} cannot be decompressed ({error})") from error
             else:
                 size = self.dtype.itemsize
                 block = np.frombuffer(data, dtype=np.uint8)
@@ -147,7 +147,7 @@ class H5Reader:
         return np.frombuffer(data, dtype=self.dtype, count=n)
 
     def _fill(self, buffer: AnyArray, offset: int) -> None:
-        """Read as many bytes as `buffer` holds; the lock of Python is free meanwhile."""
+        """Fill `buffer` from the file, without holding Python's lock."""
         view, done = buffer.data, 0
         while done < len(view):
             try:
@@ -156,17 +156,18 @@ class H5Reader:
                 raise self._damaged(f"reading at byte {offset + done:,} failed ({error.strerror})") from error
             if n == 0:
                 size = os.fstat(self._descriptor).st_size
-                raise self._damaged(f"it needs bytes up to {offset + len(view):,}, the file has {size:,}")
+                raise self._damaged(f"it needs bytes up to {offset + len(view):,}, but the file has {size:,}")
             done += n
 
     def _damaged(self, what: str) -> InputError:
         return InputError(
-            f"{self.path} is damaged or cut off: {self.name}: {what}. Nothing was written; get a sound copy of the file"
+            f"{self.path} is damaged or truncated: {self.name}: {what}. Nothing was written; use an intact copy of "
+            "the file"
         )
 
 
 def _layout(dataset: Any) -> _Layout | None:
-    """Where the bytes are, or None if they cannot be read past the library."""
+    """Position of the bytes, or None if they cannot be read directly."""
     import h5py
 
     if dataset.dtype.kind not in "biuf" or dataset.id.get_type().get_class() not in (h5py.h5t.INTEGER, h5py.h5t.FLOAT):
@@ -196,7 +197,7 @@ def _layout(dataset: Any) -> _Layout | None:
 
 
 class readable:
-    """A context in which h5py's errors about a file become ours."""
+    """A context that translates h5py's errors about a file."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -207,22 +208,22 @@ class readable:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         if isinstance(error, OSError | KeyError | RuntimeError) and not isinstance(error, FileNotFoundError):
             raise InputError(
-                f"{self._path} cannot be read as an AnnData: {error}. It must be a whole file that AnnData.write_h5ad "
-                "wrote; if it is cut off or damaged, get a sound copy"
+                f"{self._path} cannot be read as an AnnData: {error}. It must be a complete file from "
+                "AnnData.write_h5ad; if it is truncated or damaged, use an intact copy"
             ) from error
 
 
 @contextmanager
 def open_for_reading(path: str) -> Iterator[Any]:
-    """An HDF5 file as it is when nobody writes into it, with what an interrupted run has left beside it."""
+    """Open an HDF5 file while nobody writes to it, including pending results of an interrupted run."""
     import h5py
 
     place = Path(path).resolve()
-    busy = f"{path} is open for writing somewhere else; close it there, or wait until that program has ended"
+    busy = f"{path} is open for writing in another program; close it there, or wait until that program has ended"
     with gate(place, alone=False, busy=busy), readable(path):
         try:
             held = view(place)
         except InputError:
-            held = None  # the file as it is; told when it was opened
+            held = None  # the file as it is; the note was given when it was opened
         with h5py.File(path if held is None else held, "r") as file:
             yield file

@@ -1,11 +1,10 @@
-"""Changes of an .h5ad file that are complete or have not happened, whenever the process is killed.
+"""Atomic changes of an .h5ad file: complete or absent, whenever the process is killed.
 
-HDF5 writes in place and in no promised order: a process that is killed while it does so can leave a file that nothing
-can open. So HDF5 writes into memory here (:class:`.overlay.Overlay`). A small file is then replaced by a changed copy,
-in one rename: whoever reads it sees the old one or the new one. What would change in a large file is first written to
-a journal beside it, old bytes and new ones, and brought to the disk; only then is the file changed, alone. Readers of
-a file with a journal see it as it will be; the next writer, or :func:`recover`, finishes the work. Doing so twice does
-no harm.
+HDF5 writes in place and in no fixed order, so a process that is killed while writing can leave a file that cannot be
+opened. Here, HDF5 therefore writes into memory (:class:`.overlay.Overlay`). A small file is replaced by a changed copy
+in one rename, and readers see the old or the new file. For a large file, the changes (old and new bytes) are first
+written to a journal next to it and synced; only then is the file itself changed. Readers of a file with a journal see
+the new content. The next writer, or :func:`recover`, applies the journal; applying it twice is harmless.
 """
 
 from __future__ import annotations
@@ -27,25 +26,25 @@ from .lock import gate, undisturbed
 from .overlay import Change, Overlay
 
 _MAGIC = b"sc-glmm journal 1\n"
-# Files up to this size are replaced by a changed copy; larger ones are changed in place.
+# Files up to this size are replaced by a changed copy; larger files are changed in place.
 COPY_BYTES = 1 << 28
 
 
 def journal_path(path: Path) -> Path:
-    """Where the journal of a file lies."""
+    """Path of the journal of a file."""
     return path.with_name(f"{path.name}.sc-glmm-journal")
 
 
 @dataclass(frozen=True)
 class Journal:
-    """Changes of a file that were laid beside it."""
+    """Pending changes of a file."""
 
     old_size: int
     new_size: int
     changes: Sequence[Change]
 
     def to_bytes(self) -> bytes:
-        """The journal as it is on disk."""
+        """The journal as bytes on disk."""
         header = {
             "old_size": self.old_size,
             "new_size": self.new_size,
@@ -56,7 +55,7 @@ class Journal:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Journal | None:
-        """The journal again; None if it is not whole."""
+        """The journal from its bytes; None if it is incomplete."""
         start = len(_MAGIC) + 8 + 32
         body = data[start:]
         sound = (
@@ -82,7 +81,7 @@ class Journal:
             return None
 
     def fits(self, path: Path) -> bool:
-        """Whether every byte of the file is the old one or the new one: else somebody else wrote here."""
+        """Whether every byte of the file is the old or the new one; otherwise another program has written to it."""
         size = path.stat().st_size
         if not min(self.old_size, self.new_size) <= size <= max(self.old_size, self.new_size):
             return False
@@ -103,17 +102,17 @@ def commit(path: Path, overlay: Overlay) -> None:
     Raises
     ------
     InputError
-        If somebody else has changed the file since the overlay was opened, or goes on using it: in the first case it
-        is left alone, in the second the journal is kept.
+        If another program has changed the file since the overlay was opened, or still uses it. In the first case the
+        file is not changed; in the second, the journal is kept.
     OSError
-        If the journal cannot be written, such as on a full disk: the file is as it was. If the file cannot be changed
-        after that: the journal is kept, and :func:`recover` finishes the work.
+        If the journal cannot be written, for example because the disk is full: the file is not changed. If the file
+        cannot be changed after that: the journal is kept, and :func:`recover` applies it.
     """
     made = Journal(overlay.old_size, overlay.size, overlay.changes())
     if _can_be_replaced(path):
         busy = (
-            f"{path} is open for writing somewhere else, so that the results were not written into it; it is as that "
-            "program leaves it. Close it there and run again"
+            f"{path} is open for writing in another program, so the results were not written, and the file was not "
+            "changed. Close it there and run again"
         )
         with gate(path, alone=False, busy=busy):
             _refuse_changed(path, overlay, made)
@@ -121,7 +120,7 @@ def commit(path: Path, overlay: Overlay) -> None:
                 _replace(path, made)
                 return
             except OSError:
-                pass  # no room for a copy: a journal is smaller
+                pass  # no space for a copy: a journal is smaller
     journal = journal_path(path)
     with temporary_beside(journal) as temporary:
         with temporary.open("wb") as file:
@@ -141,31 +140,31 @@ def commit(path: Path, overlay: Overlay) -> None:
 
 def _kept_beside(path: Path) -> str:
     return (
-        f"{path} is open somewhere else, so that the results cannot be written into it; they lie beside it in "
-        f"{journal_path(path).name}. Close the other program, and the next run that writes into this file, or "
-        "sc_glmm.recover(path), puts them in"
+        f"{path} is open in another program, so the results cannot be written into it; they are stored next to it in "
+        f"{journal_path(path).name}. Close the other program. The next run that writes into this file, or "
+        "sc_glmm.recover(path), then adds them"
     )
 
 
 def _can_be_replaced(path: Path) -> bool:
-    """Whether a copy may take the place of the file: it is small, has one name, and its owner stays the same."""
+    """Whether a copy may replace the file: it is small, has one name, and keeps its owner."""
     state = path.stat()
     own = not hasattr(os, "geteuid") or os.geteuid() in (state.st_uid, 0)
     return state.st_size <= COPY_BYTES and state.st_nlink == 1 and own
 
 
 def _refuse_changed(path: Path, overlay: Overlay, made: Journal) -> None:
-    """Whatever another program has written since the overlay was opened is kept."""
+    """Raise an error if another program has written to the file since the overlay was opened."""
     state = path.stat()
     if (state.st_size, state.st_mtime_ns) != (overlay.old_size, overlay.changed_at) or not made.fits(path):
         raise InputError(
-            f"{path} was changed by another program while the results were being written; they were not put in, and "
-            "the file is as that program left it. Run again when nothing else writes into it"
+            f"{path} was changed by another program while the results were being written. They were not added, and "
+            "the changes of that program are kept. Run again when no other program writes to the file"
         )
 
 
 def _replace(path: Path, made: Journal) -> None:
-    """Put a changed copy in the place of the file."""
+    """Replace the file by a changed copy."""
     state = path.stat()
     with temporary_beside(path, room="copy") as temporary:
         shutil.copyfile(path, temporary)
@@ -180,7 +179,7 @@ def _replace(path: Path, made: Journal) -> None:
 
 
 def _finish(path: Path, made: Journal) -> None:
-    """Put the journal in: readers are kept out only while bytes change that they may look at."""
+    """Apply the journal; readers are excluded only while bytes change."""
     with undisturbed():
         with gate(path, alone=False, busy=_kept_beside(path)):
             _change(path, made, beyond=True)
@@ -194,12 +193,12 @@ def _finish(path: Path, made: Journal) -> None:
 
 
 def pending(path: Path) -> Journal | None:
-    """What was laid beside a file and is still to be put in.
+    """The pending changes of a file.
 
     Raises
     ------
     InputError
-        If the file was changed by something else meanwhile, or the journal is damaged.
+        If another program has changed the file meanwhile, or if the journal is damaged.
     """
     journal = journal_path(path)
     try:
@@ -207,12 +206,12 @@ def pending(path: Path) -> Journal | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise InputError(f"{journal} cannot be read ({error.strerror}); it holds results for {path.name}") from error
+        raise InputError(f"{journal} cannot be read ({error.strerror}); it contains results for {path.name}") from error
     found = Journal.from_bytes(data)
     if found is None:
         raise InputError(
-            f"{journal} is not a whole journal of this program, so that it cannot say how {path.name} is to be "
-            "finished; if the file opens, remove the journal"
+            f"{journal} is not a complete journal of this program, so it cannot be applied to {path.name}. "
+            "If that file opens, remove the journal"
         )
     if not found.fits(path):
         raise _does_not_fit(path)
@@ -222,24 +221,24 @@ def pending(path: Path) -> Journal | None:
 def _does_not_fit(path: Path) -> InputError:
     journal = journal_path(path)
     return InputError(
-        f"{path} was changed after the results of an interrupted run were laid beside it ({journal.name}), so that "
-        f"they cannot be put in any more; if the file is as it should be, remove {journal.name} and run again"
+        f"{path} was changed after an interrupted run had stored results next to it ({journal.name}), so "
+        f"they can no longer be added. If the file is correct, remove {journal.name} and run again"
     )
 
 
 def view(path: Path) -> Overlay | None:
-    """The file as :func:`recover` would leave it; None if nothing is to be put in. The caller holds the gate."""
+    """The file as :func:`recover` would leave it; None without pending changes. The caller holds the gate."""
     found = pending(path)
     return None if found is None else Overlay(path, found.changes, found.new_size)
 
 
 def recover(path: Path) -> bool:
-    """Finish what a process began that was killed; whether there was anything to do. The caller is the only writer.
+    """Apply the pending changes of a killed process; return whether there were any. The caller is the only writer.
 
     Raises
     ------
     InputError
-        If the file was changed by something else meanwhile, the journal is damaged, or the file is in use.
+        If another program has changed the file meanwhile, if the journal is damaged, or if the file is in use.
     """
     found = pending(path)
     if found is None:
@@ -248,14 +247,14 @@ def recover(path: Path) -> bool:
         _finish(path, found)
     except OSError as error:
         raise InputError(
-            f"{journal_path(path)} holds results of an interrupted run, which cannot be put into {path} "
-            f"({error.strerror}); make it writable, or give it room, and run again"
+            f"{journal_path(path)} contains results of an interrupted run, which cannot be added to {path} "
+            f"({error.strerror}); make the file writable, or free disk space, and run again"
         ) from error
     return True
 
 
 def _change(path: Path, made: Journal, *, beyond: bool | None, sync: bool = True) -> None:
-    """Write what lies beyond the old end of the file (room for it first), or what lies before; None for nothing."""
+    """Write the part beyond the old end of the file (reserve space first), or the part before it; None for nothing."""
     descriptor = os.open(path, os.O_RDWR | getattr(os, "O_CLOEXEC", 0))
     try:
         if beyond and made.new_size > os.fstat(descriptor).st_size and hasattr(os, "posix_fallocate"):
@@ -278,13 +277,13 @@ def _write(descriptor: int, data: bytes, offset: int) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring a new or renamed entry of a folder to the disk, where the file system can."""
+    """Sync a new or renamed entry of a folder to disk, if the file system supports it."""
     if os.name != "posix":
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     except OSError:
-        pass  # there is nothing to sync then
+        pass  # nothing to sync
     finally:
         os.close(descriptor)

@@ -1,4 +1,4 @@
-"""Names of unfinished files, which tell whose they are, and the removal of those whose process is gone."""
+"""Name unfinished files after their process, and remove those of ended processes."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from pathlib import Path
 
 from .lock import is_alive
 
-# Unfinished files of another machine are left alone until nobody has written to them for a day.
+# Unfinished files of another machine are kept until nobody has written to them for a day.
 _SECONDS_ELSEWHERE = 86_400.0
 _ROOMS = ("new", "copy", "old")
 
 
 @contextmanager
 def temporary_beside(path: Path, suffix: str = "", room: str = "new") -> Iterator[Path]:
-    """A hidden name beside `path`, for what becomes `path` when it is complete; removed if it does not.
+    """A hidden name next to `path` for a file that replaces `path` when it is complete; removed otherwise.
 
     Parameters
     ----------
     path
         The final name.
     suffix
-        What the hidden name must end in.
+        Suffix of the hidden name.
     room
-        ``"new"``, ``"copy"`` or ``"old"``: keeps two unfinished files of one process apart.
+        ``"new"``, ``"copy"`` or ``"old"``: distinguishes the unfinished files of one process.
     """
     remove_leftovers(path)
     temporary = path.with_name(f".{path.name}.{room}.{_host()}-{os.getpid()}.tmp{suffix}")
@@ -41,8 +41,8 @@ def temporary_beside(path: Path, suffix: str = "", room: str = "new") -> Iterato
 
 
 def remove_leftovers(path: Path) -> None:
-    """Remove what processes that are gone have left beside `path`; what cannot be removed stays."""
-    # what was laid beside an unfinished file, such as its lock, begins with the name of that file
+    """Remove the unfinished files of ended processes next to `path`; files that cannot be removed stay."""
+    # files of an unfinished file, such as its lock, begin with its name
     pattern = re.compile(rf"\.+{re.escape(path.name)}\.(?:{'|'.join(_ROOMS)})\.(?P<host>.+?)-(?P<pid>\d+)\.tmp.*")
     try:
         names = os.listdir(path.parent)
@@ -64,14 +64,14 @@ def _is_abandoned(file: Path, host: str, pid: int) -> bool:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a folder, if it is there and can be removed."""
+    """Remove a file or a folder, if it exists and can be removed."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
         return
     try:
         path.unlink(missing_ok=True)
     except OSError:
-        pass  # of another user, or on a file system that became read-only
+        pass  # owned by another user, or on a read-only file system
 
 
 def _host() -> str:

@@ -1,9 +1,9 @@
-"""Locks between processes: one writer of a file at a time, and no reader in the moment in which the file changes.
+"""Locks between processes: one writer of a file at a time, and no reader while the file changes.
 
-A writer holds a lock file beside the data from before it reads what it will change until the change is complete.
-The *gate* is a second lock, on the data themselves (the .h5ad file, or the metadata of `obs` in a zarr store): readers
-hold it together, a writer alone and only while bytes are exchanged. HDF5 takes the same lock on a file that it opens,
-so that the gate also keeps other programs apart.
+A writer holds a lock file next to the data, from before it reads the file until the change is complete. The *gate* is a
+second lock on the data themselves (the .h5ad file, or the metadata of `obs` in a zarr store). Readers share it; a
+writer holds it alone, and only while bytes change. HDF5 takes the same lock on a file that it opens, so the gate also
+excludes other programs.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ except ImportError:  # Windows
 WRITER_PATIENCE = 600.0
 GATE_PATIENCE = 60.0
 _STEP = 0.005
-# Seconds after which somebody at a prompt wonders.
+# Seconds before the user is informed about waiting.
 _SILENT = 0.5
 
 
 def lock_path(path: Path) -> Path:
-    """Lock file of the writers of `path`; it exists only while one of them is at work (or was killed)."""
+    """Lock file of the writers of `path`; it exists only while one of them works (or was killed)."""
     return path.with_name(f".{path.name}.sc-glmm-lock")
 
 
@@ -50,20 +50,20 @@ def writing(path: Path) -> Iterator[None]:
     Raises
     ------
     InputError
-        If another process goes on writing for longer than :data:`WRITER_PATIENCE`, or the lock cannot be made.
+        If another process writes for longer than :data:`WRITER_PATIENCE`, or if the lock cannot be created.
     """
     held = _wait_for_lock(path)
     try:
         yield
     finally:
-        # removed while it is held: whoever waits for it sees that its file is gone, and begins again
+        # removed while it is held: waiting processes see that their file is gone, and start again
         (_claim_path(path) if held is None else lock_path(path)).unlink(missing_ok=True)
         if held is not None:
             os.close(held)
 
 
 def _wait_for_lock(path: Path) -> int | None:
-    """The descriptor of the lock file; None if the file system has no locks and the claim is ours."""
+    """The descriptor of the lock file; None if the file system has no locks and the claim succeeded."""
     start, told = time.monotonic(), False
     while True:
         try:
@@ -72,8 +72,9 @@ def _wait_for_lock(path: Path) -> int | None:
                 done, held = _try_claim(path), None
         except OSError as error:
             raise InputError(
-                f"the results could not be written into {path}: the lock file {lock_path(path)} cannot be made "
-                f"({error.strerror}); the data are as they were. Make the folder writable, or choose another output"
+                f"the results could not be written into {path}: the lock file {lock_path(path)} cannot be created "
+                f"({error.strerror}), and the data were not changed. Make the folder writable, or choose another "
+                "output"
             ) from error
         if done:
             return held
@@ -84,7 +85,7 @@ def _wait_for_lock(path: Path) -> int | None:
         if waited > WRITER_PATIENCE:
             raise InputError(
                 f"{path}: {_holder(path)} has been writing into it for more than {WRITER_PATIENCE:.0f} s. These "
-                "results were not written and the data are as they were; run again when that process has ended"
+                "results were not written, and the data were not changed; run again when that process has ended"
             )
         time.sleep(_STEP)
 
@@ -93,13 +94,13 @@ _NO_LOCKS = -1
 
 
 def _try_lock(file: Path) -> tuple[bool, int | None]:
-    """Whether the lock file is ours, and its descriptor; ``_NO_LOCKS`` if the file system has no locks."""
+    """Whether the lock was acquired, and its descriptor; ``_NO_LOCKS`` if the file system has no locks."""
     if fcntl is None:
         return False, _NO_LOCKS
     flags = getattr(os, "O_CLOEXEC", 0)
     try:
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT | flags, 0o666)
-    except PermissionError:  # one that another user's process left when it was killed
+    except PermissionError:  # left by a killed process of another user
         if not file.exists():
             raise
         descriptor = os.open(file, os.O_RDONLY | flags)
@@ -116,9 +117,9 @@ def _try_lock(file: Path) -> tuple[bool, int | None]:
         os.close(descriptor)
         return False, None
     try:
-        os.write(descriptor, f"{_ourselves():<100}".encode())  # over what a killed process has left
+        os.write(descriptor, f"{_ourselves():<100}".encode())  # overwrite the text of a killed process
     except OSError:
-        pass  # only words for those who wait
+        pass  # the text is only information for waiting processes
     return True, descriptor
 
 
@@ -133,7 +134,7 @@ def _is_still(descriptor: int, file: Path) -> bool:
 
 
 def _try_claim(path: Path) -> bool:
-    """Create the claim, which only one process can; a claim whose process is gone is for the user to remove."""
+    """Create the claim, which only one process can do; the user must remove the claim of an ended process."""
     claim = _claim_path(path)
     try:
         descriptor = os.open(claim, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
@@ -141,8 +142,8 @@ def _try_claim(path: Path) -> bool:
         words = _holder(path).split()
         if words[-1] == socket.gethostname() and words[1].isdigit() and not is_alive(int(words[1])):
             raise InputError(
-                f"{path}: {' '.join(words)} was killed while it wrote results, and the file system has no locks that "
-                f"end with a process; the results were not written. Remove {claim} and run again"
+                f"{path}: {' '.join(words)} was killed while it wrote results. The file system has no locks that end "
+                f"with a process, so the results were not written. Remove {claim} and run again"
             ) from None
         return False
     with os.fdopen(descriptor, "w") as file:
@@ -155,7 +156,7 @@ def _ourselves() -> str:
 
 
 def _holder(path: Path) -> str:
-    """Who holds the lock, in words."""
+    """Name of the process that holds the lock."""
     for file in (_claim_path(path), lock_path(path)):
         try:
             words = file.read_text().split()
@@ -173,12 +174,12 @@ def is_alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     except OSError:
-        pass  # of another user
+        pass  # owned by another user
     return True
 
 
 def gate_file(path: Path) -> Path:
-    """The file that carries the gate of an .h5ad file or a zarr store."""
+    """The file that is locked as the gate of an .h5ad file or a zarr store."""
     if not path.is_dir():
         return path
     known = [path / "obs" / name for name in ("zarr.json", ".zgroup", ".zattrs")]
@@ -187,14 +188,14 @@ def gate_file(path: Path) -> Path:
 
 @contextmanager
 def gate(path: Path, *, alone: bool, busy: str) -> Iterator[None]:
-    """Hold the gate, together with others or `alone`; without effect on file systems without locks.
+    """Hold the gate, shared or `alone`; no effect on file systems without locks.
 
     Parameters
     ----------
     path
         The .h5ad file or the zarr store.
     alone
-        Whether nobody else may hold it.
+        Whether to exclude everybody else.
     busy
         Message if it is not free within :data:`GATE_PATIENCE`.
     """
@@ -215,7 +216,7 @@ def _wait_at_gate(path: Path, alone: bool, busy: str) -> int | None:
         try:
             descriptor = os.open(file, (os.O_RDWR if alone else os.O_RDONLY) | getattr(os, "O_CLOEXEC", 0))
         except OSError:
-            return None  # whoever opens it says what is wrong
+            return None  # the error appears when it is opened
         try:
             fcntl.flock(descriptor, kind)
         except BlockingIOError:
@@ -239,9 +240,9 @@ def _wait_at_gate(path: Path, alone: bool, busy: str) -> int | None:
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Ctrl-C and SIGTERM wait until the end: for the moment in which a file changes."""
+    """Delay Ctrl-C and SIGTERM until the end, while a file changes."""
     if threading.current_thread() is not threading.main_thread():
-        yield  # signals interrupt the main thread only
+        yield  # signals only interrupt the main thread
         return
     came: list[int] = []
     numbers = (signal.SIGINT, signal.SIGTERM)

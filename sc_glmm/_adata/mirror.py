@@ -1,12 +1,12 @@
-"""The results once more in the form of scanpy's ``rank_genes_groups``, for its plots and getters.
+"""Store results also in the format of scanpy's ``rank_genes_groups``, for its plots and getters.
 
-Only contrasts of two levels of a factor fit into it. Genes without a result are put last with the neutral values
+The format only fits contrasts of two levels of a factor. Genes without a result come last, with the neutral values
 score 0, log fold change 0, p-value 1, because scanpy draws a missing log fold change as 1 and cannot set axes for a
-missing score. Levels without a contrast (the base, groups that were skipped) have a field of neutral values, because
-some of scanpy's plots want one for every category; the genes of such a field are ordered from the most negative score
+missing score. Levels without a contrast (the base, skipped groups) have a field of neutral values, because some of
+scanpy's plots need one for every category. The genes of such a field are ordered from the most negative score
 elsewhere, so that plots of its first genes show those that are highest in it.
 
-Fields are called like the levels, but for characters that zarr or HDF5 cannot hold in the name of a field: the level
+Fields have the names of the levels, without characters that zarr or HDF5 cannot store in the name of a field: the level
 ``"CD4:naive"`` is the field ``"CD4_naive"``.
 """
 
@@ -35,9 +35,9 @@ def mirror_of(
     groupby
         Column whose levels were fitted separately.
     recipe
-        What was done.
+        Parameters of the run.
     levels
-        Levels that occur in each column of ``obs`` that holds categories or text.
+        Levels that occur in each column of ``obs`` with categories or text.
     """
     if groupby is None:
         chosen = _same_factor(tests[0].contrasts) if tests else []
@@ -47,7 +47,7 @@ def mirror_of(
         factor, _, base = chosen[0].levels or ("", "", "")
         params: dict[str, Any] = {"groupby": factor, "reference": base}
     else:
-        # a group may lack some contrasts: all fields are of the one that comes first
+        # a group may lack some contrasts: all fields are those of the first contrast
         first = next((c.levels for t in tests for c in t.contrasts if c.levels is not None), None)
         having = [(t.group, next((c for c in t.contrasts if first and c.levels == first), None)) for t in tests]
         fields = {group: c for group, c in having if c is not None}
@@ -80,7 +80,7 @@ def _same_factor(contrasts: Sequence[ContrastTable]) -> list[ContrastTable]:
     chosen: dict[str, ContrastTable] = {}
     for contrast in comparisons:
         if contrast.levels is not None and (contrast.levels[0], contrast.levels[2]) == (factor, base):
-            chosen.setdefault(contrast.levels[1], contrast)  # the first, where one stands at several other values
+            chosen.setdefault(contrast.levels[1], contrast)  # the first, if a contrast exists at several other values
     return list(chosen.values())
 
 
@@ -101,7 +101,7 @@ def _ranked(contrast: ContrastTable) -> pd.DataFrame:
 
 
 def _neutral(ranked: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """The field of a level that has no contrast."""
+    """The field of a level without a contrast."""
     scores = pd.concat([table.set_index("names")["scores"] for table in ranked.values()], axis=1).mean(axis=1)
     names = scores.sort_values(kind="stable").index.to_numpy(dtype=object)
     return pd.DataFrame({"names": names, "scores": 0.0, "logfoldchanges": 0.0, "pvals": 1.0, "pvals_adj": 1.0})
@@ -113,7 +113,7 @@ def _records(columns: Mapping[str, pd.DataFrame], slot: str, kind: str) -> Any:
 
 
 def _field_names(names: Iterable[str]) -> list[str]:
-    """Names of fields that zarr and HDF5 can hold: no colon, no NUL, no half of a character; all different."""
+    """Unique names of fields that zarr and HDF5 can store: no colon, no NUL, no surrogate."""
     fields: list[str] = []
     for name in names:
         field = "".join("_" if char in ":\0" or 0xD800 <= ord(char) < 0xE000 else char for char in name) or "_"

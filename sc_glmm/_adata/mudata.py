@@ -1,4 +1,4 @@
-"""One modality of a MuData as an AnnData, with the columns of all modalities beside its own."""
+"""Access one modality of a MuData as an AnnData, with the columns of the MuData in addition."""
 
 from __future__ import annotations
 
@@ -13,37 +13,37 @@ from .store import Store
 
 
 def is_mudata(data: Any) -> bool:
-    """Whether `data` holds modalities; mudata itself is not needed to know."""
+    """Whether `data` has modalities, without importing mudata."""
     return isinstance(getattr(data, "mod", None), Mapping) and hasattr(data, "obsmap")
 
 
 def modality_of(data: Any, modality: str | None, copy: bool) -> tuple[Any, pd.DataFrame | None]:
-    """The AnnData to work on, and its `obs` with the columns that only the MuData has; None if they are its own.
+    """The AnnData of the modality, and its `obs` with the columns of the MuData; None if there are no others.
 
     Raises
     ------
     InputError
-        If `modality` is missing, unknown, or given for what has none; or if a MuData is to be copied.
+        If `modality` is missing, unknown, or given for another type of object; or if a MuData is to be copied.
     """
     if not is_mudata(data):
         if modality is not None:
-            raise InputError(
-                f"modality={modality!r} goes with a MuData, and this is a {type(data).__name__}: leave it out"
-            )
+            raise InputError(f"modality={modality!r} needs a MuData, but the data are a {type(data).__name__}: omit it")
         return data, None
     if modality is None or modality not in data.mod:
-        given = "no modality was named" if modality is None else f"there is no modality {modality!r}"
-        raise InputError(f"{given}; the MuData has {list(data.mod)}: name the one with the counts, modality='rna'")
+        given = "no modality was given" if modality is None else f"there is no modality {modality!r}"
+        raise InputError(
+            f"{given}; the MuData has {list(data.mod)}: choose the one with the counts, as in modality='rna'"
+        )
     if copy:
-        raise InputError("copy=True does not go with a MuData: copy it before, with mdata.copy()")
+        raise InputError("copy=True cannot be used with a MuData: copy it first, with mdata.copy()")
     return data.mod[modality], _columns_above(data, modality)
 
 
 def results_in(data: Any, key: str) -> tuple[Any, str]:
-    """The AnnData that holds the results under `key`, and their key in it.
+    """The AnnData with the results under `key`, and their key in it.
 
-    Of a path it is one with these results and without a matrix, of a MuData the modality that ``"rna:glmm"`` names,
-    else the only one that has such results. Anything else is returned as it is.
+    For a path, an AnnData with these results and without a matrix. For a MuData, the modality in ``"rna:glmm"``, or
+    else the only modality with such results. Other objects are returned unchanged.
 
     Raises
     ------
@@ -59,16 +59,16 @@ def results_in(data: Any, key: str) -> tuple[Any, str]:
         return data.mod[name], inner
     having = [name for name, inside in data.mod.items() if _has_results(inside.uns.get(key))]
     if len(having) != 1:
-        found = f"several modalities have: {having}" if having else f"no modality has, of {list(data.mod)}"
+        found = f"several modalities have: {having}" if having else f"no modality of {list(data.mod)} has any"
         raise InputError(
-            f"results under key={key!r} are looked for in a MuData, and {found}; name one with its modality, such as "
+            f"results under key={key!r} were requested from a MuData, but {found}; add the modality, as in "
             f"key='{(having or list(data.mod))[0]}:{key}'"
         )
     return data.mod[having[0]], key
 
 
 def modality_with(data: Any, key: str) -> tuple[Any, str, pd.DataFrame | None]:
-    """As :func:`results_in`, and the columns of cells as :func:`modality_of` gives them."""
+    """Do the same as :func:`results_in`, and return the columns of cells as :func:`modality_of` does."""
     inside, inner = results_in(data, key)
     if not is_mudata(data):
         return inside, inner, None
@@ -80,7 +80,7 @@ def _has_results(entry: Any) -> bool:
 
 
 def _columns_above(data: Any, modality: str) -> pd.DataFrame | None:
-    """`obs` of a modality with the columns that only the MuData has; None if there are none."""
+    """`obs` of a modality with the additional columns of the MuData; None if there are none."""
     inside = data.mod[modality]
     above = [name for name in data.obs.columns if name not in inside.obs.columns]
     if not above:

@@ -1,4 +1,4 @@
-"""An AnnData wherever it is: in memory, backed, lazy, or the path of one; its matrices and what is in them."""
+"""Open an AnnData in memory, backed, lazy, or from a path, and find its matrices."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from .slots import other_entry, remove_results, with_free_names
 
 @dataclass(frozen=True)
 class Response:
-    """The matrix that the left side of the formula names.
+    """The matrix on the left side of the formula.
 
     Attributes
     ----------
     matrix
         ``(n_obs, n_vars)`` sparse or dense, in memory or a source that reads it chunk by chunk.
     name
-        As the user would write it: ``layers['counts']`` or ``X``.
+        Name as in user code: ``layers['counts']`` or ``X``.
     notes
-        What the user should know.
+        Notes for the user.
     """
 
     matrix: Matrix | Source
@@ -45,19 +45,19 @@ class Response:
 
 @dataclass(frozen=True)
 class Opened:
-    """An AnnData, wherever it is.
+    """An opened AnnData.
 
     Attributes
     ----------
     adata
-        `obs` and `var` in memory; the results are put here.
+        `obs` and `var` in memory; the results are added to it.
     layers
         Names of its layers.
     matrix
-        A layer by its name, or X (None): as it is in memory, else a source that reads it chunk by chunk. None if there
-        is no X.
+        Returns a layer by name, or X (None): in memory, or a source that reads it chunk by chunk. None if there is no
+        X.
     store
-        The file that results go to, if a path was given.
+        The file for the results, if a path was given.
     """
 
     adata: AnnData
@@ -72,23 +72,23 @@ def open_data(
     obs: pd.DataFrame | None = None,
     columns: Columns | None = None,
 ) -> Opened:
-    """An AnnData in memory, backed or lazy, or the path of one; no matrix is read.
+    """Open an AnnData in memory, backed or lazy, or from a path, without reading a matrix.
 
     Parameters
     ----------
     data
-        What the user gave.
+        The data from the user.
     key
         Name of the results.
     obs
-        Takes the place of the table of cells; the results are still to be handed over then.
+        Replacement of the table of cells; results must then be handed over.
     columns
-        Columns of the table of cells that are read if it is not in memory; None for all.
+        Columns of the table of cells to read if it is not in memory; None for all.
 
     Raises
     ------
     InputError
-        If it is none, is empty, or has gene names that do not tell the genes apart.
+        If it is not an AnnData, is empty, or has duplicate gene names.
     """
     if isinstance(data, str | os.PathLike):
         store = Store(data)
@@ -106,14 +106,14 @@ def open_data(
         source = lazy_source(held, "X" if name is None else f"layers[{name!r}]")
         return _in_memory(held) if source is None else source
 
-    # anndata 0.13 lists X among the layers, as None
+    # anndata 0.13 lists X as the layer None
     held_layers: Any = data.layers
     layers = tuple(str(name) for name in held_layers if name is not None)
     return Opened(_with_tables(data, obs, columns), layers, matrix, None)
 
 
 def hand_over(opened: Opened, data: Any, key: str) -> None:
-    """Take the results under `key` to where the user looks for them: the file, or an AnnData whose tables are lazy."""
+    """Store the results under `key` in the user's data: the file, or an AnnData with lazy tables."""
     if opened.store is not None:
         opened.store.write_results(opened.adata, key)
     elif opened.adata is not data:
@@ -124,7 +124,7 @@ def hand_over(opened: Opened, data: Any, key: str) -> None:
 
 
 def _with_tables(adata: AnnData, obs: pd.DataFrame | None, columns: Columns | None) -> AnnData:
-    """Itself, or if its tables are lazy (or `obs` takes their place) an AnnData with nothing but tables."""
+    """The same object, or an AnnData with tables only if they are lazy (or if `obs` replaces them)."""
     if obs is None and isinstance(adata.obs, pd.DataFrame) and isinstance(adata.var, pd.DataFrame):
         return adata
     from anndata import AnnData
@@ -142,7 +142,7 @@ def _in_memory_table(table: Any) -> pd.DataFrame:
 
 
 def check_object(adata: Any, key: str) -> None:
-    """Refuse what is no AnnData, is empty, or has gene names that do not tell the genes apart."""
+    """Raise an error for anything that is not an AnnData, is empty, or has duplicate gene names."""
     if not hasattr(adata, "obs") or not hasattr(adata, "varm"):
         raise InputError(f"the first argument is a {type(adata).__name__}; it must be an AnnData")
     if adata.n_obs == 0 or adata.n_vars == 0:
@@ -154,43 +154,42 @@ def check_object(adata: Any, key: str) -> None:
 
 
 def check_key(key: object) -> None:
-    """Refuse a name of results that an .h5ad file or a zarr store cannot hold."""
+    """Raise an error for a key that an .h5ad file or a zarr store cannot store."""
     allowed = "a key is text of 1 to 150 characters without '/', '\\' and control characters, such as 'glmm'"
     if not isinstance(key, str) or not key.strip() or len(key.encode(errors="replace")) > 150:
         raise InputError(f"key_added={key!r}: {allowed}")
     bad = next((char for char in key if char in "/\\" or ord(char) < 32 or 0xD800 <= ord(char) < 0xE000), None)
     if bad is not None or not key.strip("."):
-        raise InputError(f"key_added={key!r}: AnnData cannot write {bad or key!r} in a key; {allowed}")
+        raise InputError(f"key_added={key!r}: AnnData cannot store {bad or key!r} in a key; {allowed}")
 
 
 def check_free(opened: Opened, data: Any, key: str, groupby: str | None) -> None:
-    """Refuse a key under which something lies that is not a table of results.
+    """Raise an error for a key that is used by something other than a table of results.
 
-    Results of an earlier run, also those of scanpy's ``rank_genes_groups``, may be replaced.
+    Results of an earlier run, or of scanpy's ``rank_genes_groups``, may be replaced.
     """
     grouped = groupby is not None
     other = other_entry(data, key, grouped=grouped) if opened.store is None else opened.store.other_entry(key, grouped)
     if other is not None:
-        raise InputError(f"key_added={key!r}: {other} holds something else, which would be lost; choose another key")
+        raise InputError(f"key_added={key!r}: {other} has other content, which would be lost; choose another key")
 
 
 def find_response(opened: Opened, formula: MixedFormula, counts: bool) -> Response:
-    """The matrix to model: the layer that the left side names, else X.
+    """The matrix of the response: the layer on the left side, or else X.
 
     Raises
     ------
     FormulaError
         If the left side is an expression.
     InputError
-        If counts are needed and the matrix holds something else. Of a matrix on disk only the first chunk is looked at
-        here.
+        If counts are needed but the matrix has other values. Only the first chunk of a matrix on disk is checked here.
     """
     notes: tuple[str, ...] = ()
     wanted = formula.response_name
     if formula.response is not None and wanted is None:
         raise FormulaError(
-            "the left side is the name of a layer (or of X); transform the data into a layer first, and for counts do "
-            "not transform them at all",
+            "the left side must be the name of a layer (or X); store transformed data as a layer first, and do not "
+            "transform counts at all",
             formula.source,
             formula.response_span or (0, len(formula.source)),
         )
@@ -201,7 +200,7 @@ def find_response(opened: Opened, formula: MixedFormula, counts: bool) -> Respon
         if matrix is None:
             raise InputError(f"there is no layer {wanted!r} and no X; layers: {list(opened.layers)}")
         if wanted not in (None, "X"):
-            notes = (f"there is no layer {wanted!r} (layers: {shown(list(opened.layers))}): X is used",)
+            notes = (f"there is no layer {wanted!r} (layers: {shown(list(opened.layers))}), so X is used",)
     if counts:
         problem = count_problem(matrix, probe=isinstance(matrix, Source))
         if problem is not None:
@@ -213,19 +212,17 @@ def find_response(opened: Opened, formula: MixedFormula, counts: bool) -> Respon
 
 
 def _where_counts_are(opened: Opened) -> str:
-    """What to do about a response that holds no counts."""
+    """Advice for a response without counts."""
     layers = [name for name in opened.layers if count_problem(opened.matrix(name), probe=True) is None]
-    said = f"layers that hold them: {shown(layers)}"
+    said = f"layers with counts: {shown(layers)}"
     if layers:
         return f"{said}. Put that layer's name on the left side of the formula, as in '{layers[0]} ~ ...'"
     raw = getattr(opened.adata, "raw", None)
     if raw is not None and count_problem(_in_memory(raw.X), probe=True) is None:
-        return (
-            f"{said}, but adata.raw does. Test counts = adata.raw.to_adata(), which has them in X with all genes of raw"
-        )
-    return f"{said}. Keep them in one before normalising (adata.layers['counts'] = adata.X.copy())"
+        return f"{said}, but adata.raw has counts. Test adata.raw.to_adata(), which has them in X with all genes"
+    return f"{said}. Store counts in a layer before normalising (adata.layers['counts'] = adata.X.copy())"
 
 
 def _in_memory(matrix: Any) -> Matrix:
-    """What is behind a view or a lazy matrix of some other kind; matrices in memory as they are."""
+    """The matrix behind a view or another type of lazy matrix; matrices in memory are returned unchanged."""
     return matrix.to_memory() if hasattr(matrix, "to_memory") else matrix

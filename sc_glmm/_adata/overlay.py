@@ -1,4 +1,4 @@
-"""A file as it will be: changes stay in memory until they are committed."""
+"""A writable view of a file that keeps changes in memory until they are committed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PAGE = 1 << 14
 
 @dataclass(frozen=True)
 class Change:
-    """Bytes from `offset` on as they are and as they will be; `old` is shorter where the file grows."""
+    """Old and new bytes from `offset` on; `old` is shorter if the file grows."""
 
     offset: int
     old: bytes
@@ -22,15 +22,14 @@ class Change:
 
 
 class Overlay(io.RawIOBase):
-    """A file that can be written to without being changed: writes stay in memory.
+    """A file object that can be written to without changing the file: writes stay in memory.
 
     Parameters
     ----------
     path
         The file.
     changes, size
-        What is seen in place of its bytes from the beginning, and the size that goes with it; None for that of the
-        file.
+        Initial changes to its bytes, and the resulting size; None for the size of the file.
     """
 
     def __init__(self, path: Path, changes: Sequence[Change] = (), size: int | None = None) -> None:
@@ -60,22 +59,22 @@ class Overlay(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Move to a place."""
+        """Move to a position."""
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self.size}[whence]
         self._place = base + offset
         return self._place
 
     def tell(self) -> int:
-        """The place."""
+        """The position."""
         return self._place
 
     def truncate(self, size: int | None = None) -> int:
-        """Set the size that the file will have."""
+        """Set the size of the resulting file."""
         self.size = self._place if size is None else size
         return self.size
 
     def readinto(self, buffer: Any) -> int:
-        """Read what has been written here, and the file elsewhere."""
+        """Read written bytes from memory, and all others from the file."""
         view = memoryview(buffer).cast("B")
         n = max(min(len(view), self.size - self._place), 0)
         done = 0
@@ -94,7 +93,7 @@ class Overlay(io.RawIOBase):
         return n
 
     def write(self, data: Any) -> int:
-        """Keep what is written."""
+        """Store the written bytes."""
         view = memoryview(data).cast("B")
         done = 0
         while done < len(view):
@@ -109,7 +108,7 @@ class Overlay(io.RawIOBase):
         return len(view)
 
     def close(self) -> None:
-        """Forget everything."""
+        """Discard everything."""
         if not self.closed:
             os.close(self._descriptor)
         super().close()
@@ -125,7 +124,7 @@ class Overlay(io.RawIOBase):
         return data.ljust(n, b"\0")
 
     def changes(self) -> list[Change]:
-        """What the file would have to be changed in, by pages."""
+        """Changes relative to the file, by pages."""
         out = []
         for page in sorted(self._pages):
             offset = page * _PAGE

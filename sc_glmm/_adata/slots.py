@@ -1,4 +1,4 @@
-"""The slots that results are written to: varm, uns, and the recipe of a run."""
+"""The slots for results: varm, uns, and the recipe of a run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .mirror import mirror_of
 if TYPE_CHECKING:
     from anndata import AnnData
 
-# Columns by which a table of genes and a table of a contrast are known.
+# Columns that identify a table of genes and a table of a contrast.
 OF_GENES = ("status", "converged", "n_iter", "loglik")
 _OF_CONTRAST = ("variable", "contrast", "log_fc", "p_value")
 
@@ -31,7 +31,7 @@ def write_results(
     details: pd.DataFrame | None,
     sizes: FloatArray | None = None,
 ) -> None:
-    """Put the results where scanpy users look for them; older results under the same key are removed first."""
+    """Write the results into the slots that scanpy users expect; older results under the same key are removed first."""
     remove_results(adata, key)
     varm = []
     if groupby is None:
@@ -42,7 +42,7 @@ def write_results(
             table.insert(0, "variable", table.index.astype(str))
             table.insert(1, "contrast", contrast.words)
             name = f"{key}_{contrast.name}"
-            while name in adata.varm:  # that of another run, such as one with key_added="glmm_disease"
+            while name in adata.varm:  # the slot of another run, such as one with key_added="glmm_disease"
                 name += "_"
             adata.varm[name] = table
             varm.append(name)
@@ -66,7 +66,7 @@ def write_results(
 
 
 def _levels(adata: AnnData, tests: Sequence[GeneTests], groupby: str | None) -> dict[str, list[str]]:
-    """Levels that occur in the columns of obs that hold text or categories, as far as the tests are about them."""
+    """Levels that occur in the columns of obs with text or categories, as far as the tests use them."""
     obs: pd.DataFrame = adata.obs  # type: ignore[assignment]
     texts = obs.select_dtypes(exclude=["number", "bool", "datetime", "timedelta"])
     compared = {contrast.levels[0] for group in tests for contrast in group.contrasts if contrast.levels is not None}
@@ -80,7 +80,7 @@ def _levels(adata: AnnData, tests: Sequence[GeneTests], groupby: str | None) -> 
 
 
 def remove_results(adata: AnnData, key: str) -> None:
-    """Remove what an earlier run wrote under `key`, also where only its tables are left."""
+    """Remove the results of an earlier run under `key`, even if only its tables remain."""
     gone = {key, *_tables_of(adata, key)}
     for name in [name for name in map(str, adata.varm.keys()) if name in gone]:
         del adata.varm[name]
@@ -90,7 +90,7 @@ def remove_results(adata: AnnData, key: str) -> None:
 
 
 def _tables_of(adata: AnnData, key: str) -> list[str]:
-    """Entries of ``varm`` with the contrasts of a run; if its entry in ``uns`` was lost, those that no other has."""
+    """Entries of ``varm`` with the contrasts of a run; if its entry in ``uns`` was lost, those of no other run."""
     if is_run(adata.uns.get(key)):
         return tables_of_run(adata.uns[key])
     others = {name for entry in adata.uns.values() if is_run(entry) for name in tables_of_run(entry)}
@@ -100,17 +100,17 @@ def _tables_of(adata: AnnData, key: str) -> list[str]:
 
 
 def is_run(entry: Any) -> bool:
-    """Whether an entry of ``uns`` is that of a run (or of scanpy's ``rank_genes_groups``)."""
+    """Whether an entry of ``uns`` is from a run (or from scanpy's ``rank_genes_groups``)."""
     return isinstance(entry, Mapping) and isinstance(entry.get("params"), Mapping)
 
 
 def tables_of_run(entry: Mapping[str, Any]) -> list[str]:
-    """Entries of ``varm`` that a run has beside that with its key."""
+    """Entries of ``varm`` of a run in addition to the one with its key."""
     return [str(name) for name in np.atleast_1d(entry["params"].get("varm", []))]
 
 
 def other_entry(adata: AnnData, key: str, *, grouped: bool) -> str | None:
-    """The place of something under `key` that is not a table of results; None if there is none."""
+    """The location of other content under `key`; None if there is none."""
     entry, varm = adata.uns.get(key), adata.varm
     if is_run(entry):
         taken: list[str] = []
@@ -125,16 +125,16 @@ def other_entry(adata: AnnData, key: str, *, grouped: bool) -> str | None:
 
 
 def with_free_names(entries: Mapping[str, Any], key: str, taken: Container[str]) -> dict[str, Any]:
-    """The entries of a run, those of its contrasts renamed where another run has an entry of that name in ``varm``.
+    """The entries of a run; those of its contrasts are renamed if another run uses the name in ``varm``.
 
     Parameters
     ----------
     entries
-        Paths such as ``varm/glmm`` and what belongs there.
+        Paths such as ``varm/glmm`` and their content.
     key
-        Of the run.
+        Key of the run.
     taken
-        Names in ``varm`` that are not free.
+        Names in ``varm`` that are in use.
     """
     params = entries[f"uns/{key}"]["params"]
     names: dict[str, str] = {}
@@ -152,7 +152,7 @@ def with_free_names(entries: Mapping[str, Any], key: str, taken: Container[str])
 
 
 def _plain(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """What h5ad and zarr can hold: plain values and lists of strings; anything richer as JSON."""
+    """Values that h5ad and zarr can store: plain values and lists of strings; everything else as JSON."""
     out: dict[str, Any] = {}
     for name, value in recipe.items():
         if value is None or isinstance(value, str | bool | int | float):

@@ -1,4 +1,4 @@
-"""Sources for the matrices that files, backed AnnData and dask arrays hold."""
+"""Sources for matrices in files, backed AnnData and dask arrays."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .hdf5 import H5Reader, Reader
 
 
 class ZarrReader:
-    """An array of a zarr store. Pickles as a path and a name.
+    """An array of a zarr store. Pickled as a path and a name.
 
     Parameters
     ----------
@@ -42,39 +42,39 @@ class ZarrReader:
         self.__init__(**state)  # type: ignore[misc]
 
     def check_complete(self) -> None:
-        """Refuse an array of which chunks are missing: zarr takes them for zeros.
+        """Raise an error if chunks of an array are missing, because zarr reads them as zeros.
 
-        Chunks that hold nothing but zeros are not written, but the values of a sparse matrix are not zero, and the
-        indices of a whole chunk are not either.
+        Chunks of zeros are not written. But stored values of a sparse matrix are not zero, and neither are the indices
+        of a whole chunk.
         """
         there, wanted = int(self._array.nchunks_initialized), int(self._array.nchunks)
         if there < wanted:
             raise InputError(
-                f"{self.path} is damaged: of {wanted:,} chunks of {self.name} {wanted - there:,} are missing, which "
-                "would be read as zeros. Get a sound copy of it"
+                f"{self.path} is damaged: of {wanted:,} chunks of {self.name}, {wanted - there:,} are missing and "
+                "would be read as zeros. Use an intact copy"
             )
 
     def read(self, first: int, last: int) -> AnyArray:
-        """The elements (rows) from `first` to before `last`."""
+        """The elements (rows) from `first` up to `last`, exclusive."""
         try:
             return np.asarray(self._array[first:last])
         except (OSError, RuntimeError, ValueError) as error:
             raise InputError(
-                f"{self.path} is damaged: {self.name} cannot be read ({error}). Get a sound copy of it"
+                f"{self.path} is damaged: {self.name} cannot be read ({error}). Use an intact copy"
             ) from error
 
 
 class SparseSource(Source):
-    """A CSR or CSC matrix whose values and indices are read slice by slice.
+    """A CSR or CSC matrix with values and indices that are read slice by slice.
 
     Parameters
     ----------
     shape, form, name
-        As for :class:`~sc_glmm._compress.source.Source`.
+        As in :class:`~sc_glmm._compress.source.Source`.
     values, indices
         The stored values and their indices.
     indptr
-        Where each line begins.
+        Start of each row (or column).
     path
         The file, for messages about damage.
     """
@@ -102,8 +102,9 @@ class SparseSource(Source):
             or n > indices.shape[0]
         ):
             raise InputError(
-                f"{self._label} is damaged: its indptr ({len(self.line_ptr)} numbers, the last {n:,}) does not fit its "
-                f"shape {shape}, its {values.shape[0]:,} values and {indices.shape[0]:,} indices; get a sound copy"
+                f"{self._label} is damaged: its indptr ({len(self.line_ptr)} numbers, the last {n:,}) does not match "
+                f"its shape {shape}, its {values.shape[0]:,} values and {indices.shape[0]:,} indices; use an intact "
+                "copy"
             )
         stored_values(np.zeros(0, dtype=values.dtype))
 
@@ -135,7 +136,7 @@ class DenseSource(Source):
 
     def __init__(self, name: str, rows: Reader, path: str) -> None:
         if len(rows.shape) != 2:
-            raise InputError(f"{path}: {name} has {len(rows.shape)} dimensions; cells x genes is needed")
+            raise InputError(f"{path}: {name} has {len(rows.shape)} dimensions; it must be cells x genes")
         self.shape, self.name, self._rows, self._first = (int(rows.shape[0]), int(rows.shape[1])), name, rows, 0
         stored_values(np.zeros(0, dtype=rows.dtype))
 
@@ -156,7 +157,7 @@ class DenseSource(Source):
 
 
 class DaskSource(Source):
-    """A dask array in blocks of whole rows (or, if it has but one block of rows, of columns); one block is a chunk."""
+    """A dask array in blocks of whole rows (or of columns, if it has only one block of rows); one block is a chunk."""
 
     line_ptr = None
 
@@ -190,18 +191,18 @@ class DaskSource(Source):
 
 
 def source_in_file(group: Any, path: str, key: str, name: str) -> Source:
-    """The matrix under `key` of an open HDF5 file or zarr store, to be read in chunks.
+    """The matrix under `key` of an open HDF5 file or zarr store, as a source for reading in chunks.
 
     Parameters
     ----------
     group
         The open root group.
     path
-        Where it is, to be opened again by threads and processes.
+        Its path, which threads and processes open again.
     key
         Such as ``"X"`` or ``"layers/counts"``.
     name
-        What messages call it.
+        Its name in messages.
     """
     element = group[key]
     reader: Any = ZarrReader if os.path.isdir(path) else H5Reader
@@ -221,11 +222,9 @@ def _sparse_form(element: Any, name: str) -> tuple[Form, tuple[int, int]]:
     form = str(attrs.get("encoding-type", attrs.get("h5sparse_format", "")))
     shape = attrs.get("shape", attrs.get("h5sparse_shape"))
     if form[:3] not in ("csr", "csc"):
-        raise InputError(
-            f"{name} is stored as {form or 'something unknown'!r}; CSR, CSC and dense matrices can be read"
-        )
+        raise InputError(f"{name} is stored as {form or 'an unknown format'!r}; it must be CSR, CSC or dense")
     if np.shape(shape) != (2,) or np.asarray(shape).dtype.kind not in "iu":
-        raise InputError(f"{name} is damaged: its shape is {shape!r}, not two numbers; get a sound copy of the file")
+        raise InputError(f"{name} is damaged: its shape is {shape!r}, not two numbers; use an intact copy of the file")
     return ("csr" if form[:3] == "csr" else "csc"), (int(shape[0]), int(shape[1]))
 
 
@@ -235,10 +234,10 @@ def is_dask(matrix: Any) -> bool:
 
 
 def lazy_source(matrix: Any, name: str) -> Source | None:
-    """A source for what a backed or lazy AnnData holds; None for matrices in memory."""
+    """A source for the matrix of a backed or lazy AnnData; None for matrices in memory."""
     if is_dask(matrix):
         return DaskSource(matrix, name)
-    # anndata's CSRDataset and CSCDataset have a group, h5py's and zarr's arrays are their own
+    # anndata's CSRDataset and CSCDataset have a group; h5py's and zarr's arrays do not
     held = getattr(matrix, "group", matrix)
     if type(held).__module__.startswith("h5py"):
         if held.file.mode != "r":

@@ -1,8 +1,9 @@
-"""Results on their way into a zarr store: a folder beside it, whose entries are moved in one by one.
+"""Stage results for a zarr store in a folder next to it, whose entries are moved into the store one by one.
 
-The folder is complete before it gets its name. Its list says which entries of ``varm`` and ``uns`` come and go, with a
-digest of each; nothing else is ever moved or removed, whatever the list says. Readers of a store with such a folder
-see the entries in it instead of those in the store, under the gate (:mod:`.lock`) that the moves hold alone.
+The folder is complete before it gets its name. Its list states which entries of ``varm`` and ``uns`` are added and
+removed, with a digest of each; nothing else is ever moved or removed, whatever the list contains. Readers of a store
+with such a folder see its entries instead of those in the store, under the gate (:mod:`.lock`) that the moves hold
+alone.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _GROUPS = ("varm", "uns")
 
 
 def is_slot(name: object) -> bool:
-    """Whether a name is ``varm/<name>`` or ``uns/<name>``: all that results ever touch."""
+    """Whether a name is ``varm/<name>`` or ``uns/<name>``, the only places for results."""
     if not isinstance(name, str):
         return False
     group, _, entry = name.partition("/")
@@ -36,7 +37,7 @@ def is_slot(name: object) -> bool:
 
 
 def stage_path(path: Path) -> Path:
-    """Where the stage of a store lies."""
+    """Path of the stage of a store."""
     return path.with_name(f"{path.name}.sc-glmm-new")
 
 
@@ -47,11 +48,11 @@ class Stage:
     Attributes
     ----------
     folder
-        Where it is.
+        Its folder.
     added
         Names such as ``varm/glmm``, and a digest of each.
     removed
-        Names that go.
+        Names of removed entries.
     """
 
     folder: Path
@@ -64,12 +65,12 @@ class Stage:
 
 
 class StagedRoot:
-    """The root of a store as it will be when its stage has been moved in; opened for reading."""
+    """The root of a store as it will be after its stage is moved in; opened for reading."""
 
     def __init__(self, path: str, stage: Stage) -> None:
         import zarr
 
-        # the copy of the metadata at the root may not know yet what has been moved
+        # the copy of the metadata at the root may not contain the moved entries yet
         self._root: Any = zarr.open_group(path, mode="r", use_consolidated=False)
         self._new: Any = zarr.open_group(str(stage.folder), mode="r")
         self._waiting = set(stage.waiting())
@@ -98,7 +99,7 @@ class StagedRoot:
 
 
 def lay_stage(path: Path, fill: Any, names: list[str], removed: list[str], version: int) -> None:
-    """Write a stage beside a store; the caller is its only writer, and has moved in what was there.
+    """Write a stage next to a store; the caller is its only writer, and has moved in an earlier stage.
 
     Parameters
     ----------
@@ -107,11 +108,11 @@ def lay_stage(path: Path, fill: Any, names: list[str], removed: list[str], versi
     fill
         Called with the open root group of the stage; writes the entries.
     names
-        Of the entries that it writes.
+        Names of the written entries.
     removed
-        Names of entries that are to go.
+        Names of the entries to remove.
     version
-        Of the format of zarr.
+        Version of the zarr format.
     """
     import zarr
 
@@ -131,12 +132,12 @@ def _sealed(content: Mapping[str, Any]) -> bytes:
 
 
 def pending_stage(path: Path) -> Stage | None:
-    """What was laid beside a store and is still to be moved in.
+    """The pending stage of a store.
 
     Raises
     ------
     InputError
-        If it is not what this program writes, was damaged, or would touch anything but results.
+        If it was not written by this program, is damaged, or would change anything except results.
     """
     stage = stage_path(path)
     if not os.path.lexists(stage):
@@ -146,12 +147,12 @@ def pending_stage(path: Path) -> Stage | None:
             raise ValueError("it is not a folder")
         sealed = json.loads((stage / _LIST).read_bytes())
         if hashlib.sha256(sealed["content"].encode()).hexdigest() != sealed["digest"]:
-            raise ValueError("its list does not fit the digest")
+            raise ValueError("its list does not match the digest")
         content = json.loads(sealed["content"])
         added, removed = dict(content["added"]), tuple(content["removed"])
         wrong = next((name for name in (*added, *removed) if not is_slot(name)), None)
         if wrong is not None:
-            raise ValueError(f"its list names {wrong!r}, and results are in varm/<name> and uns/<name> only")
+            raise ValueError(f"its list contains {wrong!r}, but results are only in varm/<name> and uns/<name>")
         for group in _GROUPS:
             for folder in (path / group, stage / group):
                 if folder.is_symlink():
@@ -159,19 +160,19 @@ def pending_stage(path: Path) -> Stage | None:
         found = Stage(stage, added, removed)
         for name in found.waiting():
             if _digest(stage / name) != added[name]:
-                raise ValueError(f"{name} does not fit its digest")
-    # what is raised depends on what somebody has put there
+                raise ValueError(f"{name} does not match its digest")
+    # the exception depends on the content of the folder
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         what = f"{_LIST} is missing" if isinstance(error, FileNotFoundError) else str(error)
         raise InputError(
-            f"{stage} holds no whole results of an interrupted run for {path.name} ({what}); nothing of it was moved. "
-            "If the store opens, remove that folder"
+            f"{stage} does not contain complete results of an interrupted run for {path.name} ({what}); nothing was "
+            "moved. If the store opens, remove that folder"
         ) from error
     return found
 
 
 def move_in(path: Path, busy: str) -> None:
-    """Move a stage into its store; what has been moved already is left alone. The caller is the only writer."""
+    """Move a stage into its store; entries that were already moved are skipped. The caller is the only writer."""
     import zarr
 
     with gate(path, alone=True, busy=busy), undisturbed():
@@ -195,24 +196,24 @@ def move_in(path: Path, busy: str) -> None:
             with warnings.catch_warnings():
                 warnings.simplefilter(
                     "ignore"
-                )  # zarr says that other programs may not read what this store has already
+                )  # zarr warns that other programs may not be able to read the existing content of this store
                 zarr.consolidate_metadata(str(path))
         for group in _GROUPS:
             _sync_tree(path / group)
-        # without its name first: a folder that is half removed is no stage
+        # remove its name first: a half-removed folder is not a stage
         with temporary_beside(stage.folder, room="old") as done:
             stage.folder.rename(done)
     sync_folder(path.parent)
 
 
 def _consolidated(path: Path) -> bool:
-    """Whether the store keeps a copy of all metadata at its root (zarr 3)."""
+    """Whether the store has a copy of all metadata at its root (zarr 3)."""
     root = path / "zarr.json"
     return root.exists() and json.loads(root.read_text()).get("consolidated_metadata") is not None
 
 
 def _digest(folder: Path) -> str:
-    """Digest of the names and contents of all files below a folder; links are refused."""
+    """Digest of the names and contents of all files below a folder; links raise an error."""
     digest = hashlib.sha256()
     for place, folders, files in os.walk(folder):
         folders.sort()

@@ -1,4 +1,4 @@
-"""An .h5ad file or a zarr store: its tables in memory, its matrices where they are, results written into it."""
+"""An .h5ad file or a zarr store: tables in memory, matrices on disk, results written into it."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ class Store:
     Parameters
     ----------
     path
-        An .h5ad file or the folder of a zarr store. What an interrupted run has left beside it is seen as if it were
-        in it; only :meth:`write_results` and :func:`recover` put it in.
+        An .h5ad file or the folder of a zarr store. Pending results of an interrupted run are shown as part of it; only
+        :meth:`write_results` and :func:`recover` add them to it.
 
     Raises
     ------
     InputError
-        If there is no such file, or it is no AnnData.
+        If the file does not exist, or is not an AnnData.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -50,15 +50,15 @@ class Store:
         if not self.path.exists():
             raise InputError(f"there is no file {self.path}; give the path of an .h5ad file or a zarr store")
         self.is_zarr = self.path.is_dir()
-        # links lead to one file: locks and journals lie beside that
+        # links point to one file: locks and journals are next to that file
         self._place = self.path.resolve()
         self._tell_of_interrupted_run()
         with self._open() as root:
             missing = self._read("the root group", lambda: [key for key in ("obs", "var") if key not in root])
             if missing:
                 raise InputError(
-                    f"{self.path} cannot be read as an AnnData: it holds {sorted(root)} and no {missing[0]!r}; "
-                    "give a file that AnnData.write_h5ad or write_zarr wrote"
+                    f"{self.path} cannot be read as an AnnData: it contains {sorted(root)} but not {missing[0]!r}; "
+                    "use a file from AnnData.write_h5ad or write_zarr"
                 )
             self.layers = self._read("layers", lambda: tuple(root["layers"]) if "layers" in root else ())
             self.has_x = self._read("X", lambda: "X" in root and self._is_matrix(root["X"]))
@@ -71,13 +71,13 @@ class Store:
             try:
                 found = pending_stage(self._place) if self.is_zarr else journal.pending(self._place)
             except InputError as error:
-                warn_notes([f"{error}. {self.path.name} is read as it is"])
+                warn_notes([f"{error}. {self.path.name} is read without these results"])
                 return
         if found is not None:
             warn_notes(
                 [
-                    f"results of an interrupted run lie beside {self.path} in {beside.name}; they are read as if they "
-                    "were in it, and the next run that writes into it, or sc_glmm.recover(path), puts them in"
+                    f"results of an interrupted run are stored next to {self.path} in {beside.name}. They are shown "
+                    "as part of it, and the next run that writes into it, or sc_glmm.recover(path), adds them"
                 ]
             )
 
@@ -89,23 +89,25 @@ class Store:
             return
         import zarr
 
-        with gate(self._place, alone=False, busy=f"{self.path} is being written for too long; try again"):
+        with gate(
+            self._place, alone=False, busy=f"another process has been writing to {self.path} for too long; try again"
+        ):
             try:
                 root: Any = zarr.open_group(str(self.path), mode="r")
-            except Exception as error:  # what zarr raises depends on what it finds there
-                raise InputError(f"{self.path} is a folder and no zarr store: {error}") from error
+            except Exception as error:  # the exception of zarr depends on the content
+                raise InputError(f"{self.path} is a folder, but not a zarr store: {error}") from error
             try:
                 stage = pending_stage(self._place)
             except InputError:
-                stage = None  # told when the store was opened
+                stage = None  # the note was given when the store was opened
             yield root if stage is None else StagedRoot(str(self.path), stage)
 
     def _is_matrix(self, element: Any) -> bool:
-        """Anndata writes an empty element where there is no X."""
+        """Anndata writes an empty element if there is no X."""
         return str(element.attrs.get("encoding-type", "")) != "null"
 
     def other_entry(self, key: str, grouped: bool) -> str | None:
-        """The place of something under `key` that is not a table of results; None if there is none."""
+        """The location of other content under `key`; None if there is none."""
         with self._open() as root:
             if f"uns/{key}" in root and f"uns/{key}/params" not in root:
                 return f"uns/{key}"
@@ -117,7 +119,7 @@ class Store:
             return f"uns/{key}_results" if grouped and f"uns/{key}_results/params" in root else None
 
     def tables(self, columns: Columns | None = None) -> AnnData:
-        """An AnnData with `obs` (all of its columns, or some) and `var` and no matrix."""
+        """An AnnData with `obs` (all columns, or some) and `var`, without a matrix."""
         from anndata import AnnData
 
         with self._open() as root:
@@ -126,7 +128,7 @@ class Store:
             return self._read("obs and var", lambda: AnnData(obs=obs, var=var))
 
     def with_results(self) -> AnnData:
-        """The tables with `varm` and `uns`, which hold the results."""
+        """The tables with `varm` and `uns`, which contain the results."""
         from anndata import AnnData
         from anndata.io import read_elem
 
@@ -140,7 +142,7 @@ class Store:
         return self._read("the tables", lambda: AnnData(**parts))
 
     def results(self, key: str) -> AnnData:
-        """An AnnData with `var`, the names of the cells, and of `varm` and `uns` what a run wrote under `key`."""
+        """An AnnData with `var`, the names of the cells, and the entries of `varm` and `uns` of the run under `key`."""
         from anndata import AnnData
         from anndata.io import read_elem
 
@@ -154,7 +156,7 @@ class Store:
         return made
 
     def _read(self, what: str, read: Callable[[], T]) -> T:
-        """Read one element; what anndata and HDF5 raise for a damaged one depends on what they find there."""
+        """Read one element; anndata and HDF5 raise various exceptions for a damaged one."""
         try:
             return read()
         except (InputError, MemoryError):
@@ -162,8 +164,8 @@ class Store:
         except Exception as error:
             first = str(error).strip().partition("\n")[0]
             raise InputError(
-                f"{self.path}: {what} cannot be read ({type(error).__name__}: {first}); it is damaged, or was written "
-                "by a version of anndata that this one does not know. Get a sound copy of the file"
+                f"{self.path}: {what} cannot be read ({type(error).__name__}: {first}). It is damaged, or was "
+                "written by an unsupported version of anndata. Use an intact copy of the file"
             ) from error
 
     def matrix(self, layer: str | None) -> Source:
@@ -173,10 +175,10 @@ class Store:
             return self._read(name, lambda: source_in_file(root, str(self.path), key, name))
 
     def write_results(self, adata: AnnData, key: str) -> None:
-        """Write the results under `key` in `adata` into the file; older ones under this key are removed.
+        """Write the results under `key` in `adata` into the file; older results under this key are removed.
 
-        Only ``varm`` and ``uns`` are touched, the matrices are not rewritten. A process that is killed leaves the file
-        as it was, or with a journal beside it that the next call of :class:`Store` or :func:`recover` puts in.
+        Only ``varm`` and ``uns`` are changed; the matrices are not rewritten. If the process is killed, the file is
+        unchanged or has a journal next to it, which the next writer or :func:`recover` applies.
         """
         entries = results_of(adata, key)
         wrong = next((name for name in entries if not is_slot(name)), None)
@@ -206,28 +208,28 @@ class Store:
                 ) from error
 
     def _refuse_other_genes(self, adata: AnnData) -> None:
-        """Another program may have replaced the file while the run was under way."""
+        """Raise an error if another program has replaced the file during the run."""
         with self._open() as root:
             there = self._read("var", lambda: read_table(root["var"], Columns(frozenset()))).index
         if not there.equals(adata.var_names):
             raise InputError(
-                f"{self.path} has other genes now ({len(there)}) than when it was read ({adata.n_vars}): another "
-                "program has changed it meanwhile. The results were not written; run again"
+                f"{self.path} now has other genes ({len(there)}) than when it was read ({adata.n_vars}), because "
+                "another program has changed it. The results were not written; run again"
             )
 
 
 def _state(path: Path, is_zarr: bool) -> str:
-    """What a failed attempt to write has left."""
+    """State of the file after a failed attempt to write."""
     if os.path.lexists(stage_path(path) if is_zarr else journal.journal_path(path)):
         return (
-            "the results lie beside it and will be put in by the next run that writes into it, or by "
-            "sc_glmm.recover(path)"
+            "the results are stored next to it, and the next run that writes into it, or "
+            "sc_glmm.recover(path), adds them"
         )
-    return "it is as it was"
+    return "the file was not changed"
 
 
 def results_of(adata: AnnData, key: str) -> dict[str, Any]:
-    """Paths such as ``varm/glmm`` and what belongs there."""
+    """Paths such as ``varm/glmm`` and their content."""
     entry = adata.uns[key]
     names = [key, *map(str, entry["params"].get("varm", []))]
     entries: dict[str, Any] = {f"varm/{name}": adata.varm[name] for name in names if name in adata.varm}
@@ -236,11 +238,11 @@ def results_of(adata: AnnData, key: str) -> dict[str, Any]:
 
 
 def _results_in(root: Any, key: str) -> list[str]:
-    """Paths of what a run wrote under `key`; what the file says itself is taken for names of entries only."""
+    """Paths of the results of the run under `key`; content of the file is only used for names of entries."""
     from anndata.io import read_elem
 
     old = [f"varm/{key}", f"uns/{key}"]
-    if f"uns/{key}_results/params" not in root:  # a run of that key
+    if f"uns/{key}_results/params" not in root:  # a run with that key
         old.append(f"uns/{key}_results")
     place = f"uns/{key}/params/varm"
     if place in root:
@@ -296,15 +298,16 @@ def _write_zarr(path: Path, entries: Mapping[str, Any], key: str) -> None:
 
 def _busy(path: Path) -> str:
     return (
-        f"{path} is being read somewhere else, so that the results cannot be moved into it; they lie beside it in "
-        f"{stage_path(path).name}. The next run that writes into this store, or sc_glmm.recover(path), puts them in"
+        f"{path} is being read by another program, so the results cannot be moved into it; they are stored next to "
+        f"it in {stage_path(path).name}. The next run that writes into this store, or sc_glmm.recover(path), adds "
+        "them"
     )
 
 
 def recover(path: str | os.PathLike[str]) -> bool:
-    """Put in the results that an interrupted run has laid beside a file.
+    """Add the results that an interrupted run has stored next to a file.
 
-    Every run that writes into a file does this first; call it to do only this.
+    Every run that writes into a file does this first. Call this function to do only this.
 
     Parameters
     ----------
@@ -314,12 +317,12 @@ def recover(path: str | os.PathLike[str]) -> bool:
     Returns
     -------
     bool
-        Whether there was anything to do.
+        Whether there were pending results.
 
     Raises
     ------
     InputError
-        If the file was changed by another program meanwhile, is in use, or what lies beside it is damaged.
+        If another program has changed the file meanwhile, if the file is in use, or if the pending results are damaged.
     """
     place = _place(path).resolve()
     if not os.path.lexists(stage_path(place) if place.is_dir() else journal.journal_path(place)):
@@ -329,7 +332,7 @@ def recover(path: str | os.PathLike[str]) -> bool:
 
 
 def _place(path: str | os.PathLike[str]) -> Path:
-    """The path, if a file can be called so."""
+    """The path, if it is a valid file name."""
     text = os.fspath(path)
     if not text or "\0" in text or any(0xD800 <= ord(char) < 0xDC80 for char in text):
         raise InputError(f"there is no file {text!r}; give the path of an .h5ad file or a zarr store")
@@ -337,7 +340,7 @@ def _place(path: str | os.PathLike[str]) -> Path:
 
 
 def _recover(path: Path) -> bool:
-    """As :func:`recover`, by the only writer."""
+    """Do the work of :func:`recover` as the only writer."""
     if path.is_dir():
         if pending_stage(path) is None:
             return False

@@ -1,4 +1,4 @@
-"""Reading what a run has written into an AnnData."""
+"""Read the results of a run from an AnnData."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ _AS_JSON = ("given_reference", "groups", "contrast_rows", "log_sample_factors", 
 
 @dataclass(frozen=True)
 class StoredRun:
-    """What an earlier run says of itself and of one group of cells.
+    """Stored parameters and results of an earlier run, for one group of cells.
 
     Attributes
     ----------
     params
         The recipe of the run, and of the group.
     frame
-        Its results, one row per gene and contrast, as ``get.results`` has them.
+        Its results, one row per gene and contrast, as in ``get.results``.
     prior, grid
-        Arrays of the moderated tests; empty where there was none.
+        Arrays of the moderated tests; empty without one.
     log_sizes
-        ``(n_obs,)`` size factors or offsets that were given, natural log; None if none were.
+        ``(n_obs,)`` given size factors or offsets, natural log; None if none were given.
     """
 
     params: Mapping[str, Any]
@@ -49,7 +49,7 @@ class StoredRun:
 
 
 def read_results(adata: AnnData, key: str) -> pd.DataFrame:
-    """The tidy frame of all contrasts (and groups) under `key`."""
+    """The tidy data frame of all contrasts (and groups) under `key`."""
     entry = adata.uns.get(key)
     if not isinstance(entry, Mapping) or "params" not in entry:
         raise InputError(
@@ -70,7 +70,7 @@ def read_results(adata: AnnData, key: str) -> pd.DataFrame:
 
 
 def _other_keys(adata: AnnData, key: str) -> str:
-    """The keys that do hold results."""
+    """Hint with the keys that have results."""
     held = [
         str(name)
         for name, entry in adata.uns.items()
@@ -80,16 +80,16 @@ def _other_keys(adata: AnnData, key: str) -> str:
     ]
     near = get_close_matches(str(key), held, n=1)
     return (
-        f" (there are under {', '.join(map(repr, held))}{f'; did you mean {near[0]!r}?' if near else ''})"
+        f" (existing keys: {', '.join(map(repr, held))}{f'; did you mean {near[0]!r}?' if near else ''})"
         if held
         else ""
     )
 
 
 def _indexed_by_gene(frame: pd.DataFrame) -> pd.DataFrame:
-    """With the genes as index, so that columns align with those of `var`, and decoupler finds its labels.
+    """Index by gene, so that columns align with those of `var`, and decoupler finds its labels.
 
-    A column tells which rows have a valid p-value.
+    The column `tested` marks rows with a valid p-value.
     """
     made = frame.set_axis(pd.Index([str(gene) for gene in frame["variable"]]), axis=0)
     place = list(made.columns).index("status") + 1
@@ -98,12 +98,12 @@ def _indexed_by_gene(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def read_run(adata: AnnData, key: str, group: str | None) -> StoredRun:
-    """The run under `key`, as far as one group of cells is concerned (None without groups).
+    """The run under `key` for one group of cells (None without groups).
 
     Raises
     ------
     InputError
-        If there is no such run or group, or an old version wrote it.
+        If there is no such run or group, or if an old version wrote it.
     """
     frame = read_results(adata, key)
     entry = adata.uns[key]
@@ -115,13 +115,13 @@ def read_run(adata: AnnData, key: str, group: str | None) -> StoredRun:
     place = 0
     if groupby is None:
         if group is not None:
-            raise InputError(f"group={group!r}: the run under key={key!r} has no groups (groupby= was not given)")
+            raise InputError(f"group={group!r}: the run under key={key!r} has no groups (it was run without groupby=)")
     else:
         known = list(params["groups"])
         if group is None or str(group) not in known:
             raise InputError(
-                f"group={group!r}: the run under key={key!r} was made for each level of {groupby!r}; name one of "
-                f"{known}"
+                f"group={group!r}: the run under key={key!r} has one model for each level of {groupby!r}; choose one "
+                f"of {known}"
             )
         place = known.index(str(group))
         params = {**params, **params["groups"][str(group)]}
@@ -139,7 +139,7 @@ def read_run(adata: AnnData, key: str, group: str | None) -> StoredRun:
 
 
 def read_alternative(adata: AnnData, key: str) -> Alternative:
-    """What the run under `key` compared fold changes with."""
+    """The hypothesis that the run under `key` compared fold changes with."""
     params = adata.uns[key]["params"]
     minimum = float(params.get("min_log_fc", 0.0)) * math.log(2.0)
     return Alternative(str(params.get("alternative", "two-sided")), minimum)
@@ -156,7 +156,7 @@ def read_details(adata: AnnData, key: str) -> pd.DataFrame:
 
 
 def read_fit_info(adata: AnnData, key: str) -> pd.DataFrame:
-    """One row per gene and group, without what belongs to a contrast."""
+    """One row per gene and group, without the columns of contrasts."""
     frame = read_results(adata, key)
     group = adata.uns[key]["params"].get("cells_grouped_by")
     first = frame[~frame.duplicated(["variable", *([group] if group else [])])]
@@ -182,7 +182,7 @@ def read_variances(adata: AnnData, key: str) -> dict[str, Mapping[str, Any]]:
 
 
 def read_prior(adata: AnnData, key: str, group: str | None) -> tuple[dict[str, FloatArray], list[str]]:
-    """Arrays of the prior of the moderated tests of one group, and the names of the variances that it is about.
+    """Arrays of the prior of the moderated tests of one group, and the names of its variances.
 
     Both are empty after tests without a prior.
     """

@@ -1,4 +1,4 @@
-"""Tables of an AnnData on disk, with the columns that are needed: that of an atlas may have hundreds."""
+"""Read only the needed columns of tables on disk, because the table of an atlas may have hundreds."""
 
 from __future__ import annotations
 
@@ -11,28 +11,27 @@ import pandas as pd
 from .._errors import FormulaError
 from .._formula import parse_formula
 
-# Columns in which common tools leave the library size of the whole matrix.
+# Columns in which common tools store the library size of the whole matrix.
 TOTAL_COLUMNS = ("total_counts", "n_counts", "nCount_RNA", "n_umi", "nUMI")
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Columns of a table.
+    """Columns to read from a table.
 
     Attributes
     ----------
     needed
-        Without one of these nothing can be done. Where one is missing the whole table is read, so that a message can
-        say what there is.
+        Required columns. If one is missing, the whole table is read, so that a message can list the columns.
     useful
-        Read where they are there.
+        Optional columns.
     """
 
     needed: frozenset[str]
     useful: frozenset[str] = frozenset()
 
     def among(self, there: Collection[str]) -> list[str] | None:
-        """Those of `there` that are to be read, in their order; None for all of them."""
+        """Columns in `there` to read, in their order; None for all."""
         if not self.needed <= set(there):
             return None
         wanted = self.needed | self.useful
@@ -40,14 +39,14 @@ class Columns:
 
 
 def read_table(element: Any, columns: Columns | None = None) -> pd.DataFrame:
-    """A table that AnnData wrote, with its index; all of its columns, or some.
+    """Read a table written by AnnData, with its index; all columns, or some.
 
     Parameters
     ----------
     element
         The group of an HDF5 file or a zarr store (in a very old file, an array).
     columns
-        What is needed; None for all.
+        Columns to read; None for all.
     """
     from anndata.io import read_elem
 
@@ -66,9 +65,9 @@ def read_table(element: Any, columns: Columns | None = None) -> pd.DataFrame:
 
 
 def columns_of(formula: str, *more: Any) -> Columns | None:
-    """Columns of `obs` that a run looks at: those in the formula, and `more`, as far as these are names.
+    """Columns of `obs` that a run needs: those in the formula, and those in `more` that are names.
 
-    None (all) if the formula cannot be read, which is said later.
+    None (all) if the formula cannot be parsed, which raises an error later.
     """
     try:
         names = parse_formula(formula).names

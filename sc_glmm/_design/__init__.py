@@ -1,4 +1,4 @@
-"""From a formula and a data frame to matrices with names: the design, its contrasts, their degrees of freedom."""
+"""Build the design from a formula and a data frame: matrices with names, contrasts, degrees of freedom."""
 
 from __future__ import annotations
 

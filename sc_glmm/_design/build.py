@@ -1,4 +1,4 @@
-"""Formula and data frame to the design of a model."""
+"""Build the design of a model from a formula and data."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .random import ReTerm, build_random
 
 @dataclass(frozen=True)
 class Design:
-    """Everything about a model but its response and family.
+    """A model without its response and family.
 
     Attributes
     ----------
@@ -34,15 +34,15 @@ class Design:
     offset
         (n_obs,) sum of the ``offset(...)`` terms, None if there are none.
     kept
-        (n_input,) bool: which rows of the input are used; the n_obs rows of all else are these, in their order.
+        (n_input,) bool: which rows of the input are used. All other fields refer to these n_obs rows, in their order.
     notes
-        What the user should know: rows dropped, base levels chosen, categories and columns dropped.
+        Notes for the user: dropped rows, chosen base levels, dropped categories and columns.
     response
-        (n_obs,) or, for ``cbind(a, b)``, (n_obs, 2): the left side; None unless it was asked for.
+        (n_obs,) or, for ``cbind(a, b)``, (n_obs, 2): the left side; None if it was not requested.
     columns
-        How each column of the data enters, to treat new data alike.
+        How each column of the data is converted, for new data.
     means
-        Mean over the rows used of each column that holds numbers.
+        Mean over the rows used of each numeric column.
     """
 
     formula: MixedFormula
@@ -62,13 +62,13 @@ class Design:
         return int(self.fixed.X.shape[0])
 
     def at(self, data: pd.DataFrame) -> tuple[FloatArray, tuple[FloatArray, ...]]:
-        """X and the Z of every term on new rows, coded as on the rows that made the design.
+        """X and the Z of every term for new rows, coded as in the design.
 
         Parameters
         ----------
         data
-            The columns that the fixed part and the left sides of the bars use; no missing values. Grouping
-            columns are not needed.
+            The columns of the fixed effects and of the left sides of the bars, without missing values. Grouping columns
+            are not needed.
 
         Returns
         -------
@@ -82,7 +82,7 @@ class Design:
         return self.fixed.at(frame), tuple(term.at(frame, self.formula) for term in self.random)
 
     def offset_at(self, data: pd.DataFrame) -> FloatArray | None:
-        """The offset on new rows, None if the formula has none."""
+        """The offset for new rows, None if the formula has none."""
         if not self.offset_specs:
             return None
         frame = self.convert(data, list(self.formula.offset_atoms))
@@ -93,7 +93,7 @@ class Design:
         return np.sum(parts, axis=0)
 
     def convert(self, data: pd.DataFrame, atoms: list[Atom]) -> pd.DataFrame:
-        """The columns that `atoms` use, converted as those of the design were."""
+        """The columns in `atoms`, converted as in the design."""
         names = dict.fromkeys(name.name for atom in atoms for name in atom.names if name.name in self.columns)
         missing = [name for name in names if name not in data.columns]
         data = native(data, [name for name in names if name in data.columns])
@@ -115,7 +115,7 @@ def build_design(
     check_replication: bool = True,
     response: bool = False,
 ) -> Design:
-    """Build the design that `formula` describes on the rows of `data`.
+    """Build the design of `formula` for the rows of `data`.
 
     Parameters
     ----------
@@ -124,16 +124,16 @@ def build_design(
     data
         One row per observation, any order, any index.
     reference
-        Column -> level that the others are compared with.
+        Column -> base level.
     na_action
-        What to do with rows that lack a value in a column that the formula uses: ``"drop"`` them (with a note) or
+        What to do with rows that have a missing value in a column of the formula: ``"drop"`` them (with a note) or
         ``"raise"`` an error.
     check_replication
-        Whether to refuse a grouping factor with one row for each level. Count models on data frames may have such
-        an observation-level effect.
+        Whether to reject a grouping factor with one row for each level. Count models on data frames may have such an
+        observation-level effect.
     response
-        Whether the left side is an expression of columns of `data`, to be evaluated (and its missing values
-        treated) with the rest.
+        Whether the left side is an expression of columns of `data`, to be evaluated (and its missing values treated)
+        like the others.
 
     Returns
     -------
@@ -142,7 +142,7 @@ def build_design(
     Raises
     ------
     FormulaError, DesignError
-        If a column is missing or the model cannot be built; the message marks the spot where there is one.
+        If a column is missing or the model cannot be built; the message marks the position if there is one.
     """
     if na_action not in ("drop", "raise"):
         raise DesignError(f"na_action={na_action!r}: allowed are 'drop' and 'raise'")
@@ -186,14 +186,14 @@ def _check_reference(reference: Mapping[str, object], uses: dict[str, Use], data
     factors = [name for name, use in uses.items() if use.bare or use.categorical]
     for name in reference:
         if name not in factors:
-            there = "is a column, but no factor of this formula" if name in data.columns else "is no column"
-            raise DesignError(f"reference names {name!r}, which {there}; it can name {list_some(factors)}")
+            there = "is a column, but not a factor of this formula" if name in data.columns else "is not a column"
+            raise DesignError(f"reference names {name!r}, which {there}; the factors are {list_some(factors)}")
 
 
 def _complete_rows(
     formula: MixedFormula, data: pd.DataFrame, uses: dict[str, Use], na_action: str
 ) -> tuple[npt.NDArray[np.bool_], list[str]]:
-    """The rows with a value in every column used."""
+    """The rows without missing values in the columns used."""
     missing = {name: data[name].isna().to_numpy(dtype=bool) for name in uses}
     lacking = {name: int(mask.sum()) for name, mask in missing.items() if mask.any()}
     if not len(data):
@@ -209,7 +209,7 @@ def _complete_rows(
     if na_action == "raise":
         raise DesignError(f"{n_lost} of {len(data)} rows have missing values ({listed}): fill or drop them\n{worst}")
     if not kept.any():
-        raise DesignError(f"no row is left: every one has a missing value ({listed})\n{worst}")
+        raise DesignError(f"no row remains: every row has a missing value ({listed})\n{worst}")
     return kept, [f"{n_lost} of {len(data)} rows were dropped because of missing values ({listed})"]
 
 
@@ -238,7 +238,5 @@ def _one_column(atom: Atom, frame: pd.DataFrame, formula: MixedFormula, what: st
     values, spec = code_terms(((atom,),), frame, formula)
     if values.shape[1] != 1 or spec.factor_contrasts:
         kind = "text or categories" if spec.factor_contrasts else f"{values.shape[1]} columns"
-        raise DesignError(
-            f"{what} must be one number per row, and this gives {kind}\n{mark(formula.source, atom.span)}"
-        )
+        raise DesignError(f"{what} must have one number per row, but gives {kind}\n{mark(formula.source, atom.span)}")
     return values, spec

@@ -1,4 +1,4 @@
-"""Cells of a design: the row of X at given values of the variables, all others at typical ones."""
+"""Rows of X at given values of some variables and typical values of the others."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def typical_values(design: Design) -> dict[str, object]:
         elif column.kind == "bool":
             values[name] = False
         else:
-            # a number that the formula also makes a factor must be one that occurs
+            # a number that is also a factor must take a value that occurs
             values[name] = design.means[name] if factor is None else float(factor.levels[0])
     return values
 
 
 def rows_at(design: Design, cells: Sequence[Mapping[str, object]]) -> FloatArray:
-    """Rows of all columns of the recipe, the aliased ones too: one for each cell, which says every variable."""
+    """Rows over all columns of the recipe, including aliased ones; each cell gives a value for every variable."""
     typical = typical_values(design)
     frame = pd.DataFrame(
         {name: pd.Series([cell.get(name, typical[name]) for cell in cells], dtype=object) for name in typical}

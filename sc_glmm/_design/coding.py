@@ -1,4 +1,4 @@
-"""The bridge to formulaic: terms to columns of numbers, and formulaic's errors to ours."""
+"""Code terms as columns of numbers with formulaic, and translate its errors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def code_terms(terms: tuple[Term, ...], frame: pd.DataFrame, formula: MixedFormula) -> tuple[FloatArray, ModelSpec]:
-    """Columns of `terms` on the rows of `frame`, and the recipe to make them again.
+    """Columns of `terms` for the rows of `frame`, and the recipe to compute them again.
 
     Returns
     -------
@@ -41,7 +41,7 @@ def code_terms(terms: tuple[Term, ...], frame: pd.DataFrame, formula: MixedFormu
     _check_texts(terms, frame, formula)
     coded = _run(build, terms, frame, formula)
     spec = coded.model_spec
-    spec.transform_state.update(state)  # formulaic only looks values up, so that this place is ours
+    spec.transform_state.update(state)  # formulaic only looks values up, so this state can hold ours
     matrix = _as_matrix(coded, len(frame), spec)
     check_finite(matrix, spec, terms, formula)
     if any(atom.kind == "python" for term in terms for atom in term):
@@ -50,7 +50,7 @@ def code_terms(terms: tuple[Term, ...], frame: pd.DataFrame, formula: MixedFormu
 
 
 def code_again(spec: ModelSpec, terms: tuple[Term, ...], frame: pd.DataFrame, formula: MixedFormula) -> FloatArray:
-    """Columns of the stored recipe on new rows."""
+    """Columns of the stored recipe for new rows."""
 
     def build() -> Any:
         return spec.get_model_matrix(frame, context=_values(_atoms(terms), frame, spec.transform_state))
@@ -66,16 +66,16 @@ def _atoms(terms: tuple[Term, ...]) -> list[Atom]:
 
 
 def _values(atoms: list[Atom], frame: pd.DataFrame, state: State) -> dict[str, Any]:
-    """Values of the expressions among `atoms`, which formulaic looks up by their text."""
+    """Values of the expressions in `atoms`, which formulaic looks up by their text."""
     return {atom.text: evaluate(atom, frame, state) for atom in atoms if atom.kind == "python"}
 
 
 def _check_texts(terms: tuple[Term, ...], frame: pd.DataFrame, formula: MixedFormula) -> None:
-    """Refuse an expression that is written as a column is called."""
+    """Raise an error if an expression has the same text as the name of a column."""
     for atom in _atoms(terms):
         if atom.kind == "python" and atom.text in frame.columns:
             raise DesignError(
-                f"{atom.text!r} is an expression here, and the name of a column elsewhere in the formula: rename the "
+                f"{atom.text!r} is an expression here, but the name of a column elsewhere in the formula: rename the "
                 f"column\n{mark(formula.source, atom.span)}"
             )
 
@@ -83,9 +83,9 @@ def _check_texts(terms: tuple[Term, ...], frame: pd.DataFrame, formula: MixedFor
 def _check_rowwise(
     matrix: FloatArray, spec: ModelSpec, terms: tuple[Term, ...], frame: pd.DataFrame, formula: MixedFormula
 ) -> None:
-    """Refuse expressions whose value in a row depends on other rows.
+    """Raise an error for expressions whose value in a row depends on other rows.
 
-    Such a column could not be made again for new data, and results would change with the order of the cells.
+    Such a column could not be computed again for new data, and results would depend on the order of the cells.
     """
     n_rows = len(frame)
     some = np.arange(n_rows)[:: -max(n_rows // 200, 2)]
@@ -96,14 +96,15 @@ def _check_rowwise(
         if differs[columns].any():
             raise FormulaError(
                 f"the value of {term_text(term)!r} in a row depends on other rows: use center(), scale(), "
-                "poly() or a spline, which remember what they saw, or add the result to the data as a column",
+                "poly() or a spline, which store the statistics of the data, or add the result to the data as a "
+                "column",
                 formula.source,
                 term_span(term),
             )
 
 
 def factor_of(atom: Atom) -> Any:
-    """The atom as formulaic's factor."""
+    """The atom as a factor of formulaic."""
     from formulaic.parser.types import Factor
 
     return Factor(atom.text, eval_method="lookup")
@@ -133,7 +134,7 @@ def _as_matrix(coded: Any, n_rows: int, spec: ModelSpec) -> FloatArray:
     if matrix.size == 0:
         return np.empty((n_rows, len(spec.column_names)))
     if matrix.dtype.kind not in "biuf":
-        raise DesignError(f"the formula gives values of type {matrix.dtype}, where numbers are needed")
+        raise DesignError(f"the formula gives values of type {matrix.dtype}, but numbers are needed")
     return np.ascontiguousarray(matrix, dtype=np.float64)
 
 
@@ -144,7 +145,7 @@ def _run(
     formula: MixedFormula,
     spec: ModelSpec | None = None,
 ) -> Any:
-    """Evaluate the formula; whatever goes wrong there is an error in the user's formula or data."""
+    """Evaluate the formula; every exception is an error in the user's formula or data."""
     try:
         coded = _quietly(build)
         if np.shape(coded)[0] != len(frame):
@@ -168,7 +169,7 @@ def _quietly(build: Any) -> Any:
 
 
 def _explain(atom: Atom, frame: pd.DataFrame, formula: MixedFormula, spec: ModelSpec | None) -> None:
-    """Raise our error if `atom` alone is the culprit."""
+    """Raise a specific error if `atom` alone is the cause."""
     from formulaic import Formula, ModelSpec
     from formulaic.parser.types import Term as FormulaicTerm
 
@@ -201,16 +202,16 @@ def _explain(atom: Atom, frame: pd.DataFrame, formula: MixedFormula, spec: Model
 
 
 def _levels(atom: Atom, frame: pd.DataFrame) -> str:
-    """The levels of the factors in an expression, which may have named one that is not there."""
+    """The levels of the factors in an expression, which may contain an unknown level."""
     names = [name.name for name in atom.names if name.name in frame.columns]
     factors = [name for name in names if isinstance(frame[name].dtype, pd.CategoricalDtype)]
     return "".join(f"; levels of {name!r}: {list_some(frame[name].cat.categories, 20)}" for name in factors)
 
 
 def check_finite(matrix: FloatArray, spec: ModelSpec, terms: tuple[Term, ...], formula: MixedFormula) -> None:
-    """Refuse infinite or missing values, naming the term that makes them."""
+    """Raise an error for infinite or missing values, and name the term that produces them."""
     with np.errstate(all="ignore"):
-        if np.isfinite(matrix.sum()):  # one pass without a temporary array; else a closer look is needed
+        if np.isfinite(matrix.sum()):  # one pass without a temporary array; only then a closer look
             return
     bad = ~np.isfinite(matrix)
     if not bad.any():
@@ -222,7 +223,7 @@ def check_finite(matrix: FloatArray, spec: ModelSpec, terms: tuple[Term, ...], f
 
 
 def term_span(term: Term) -> tuple[int, int]:
-    """Place of a term in the formula."""
+    """Position of a term in the formula."""
     return min(atom.span[0] for atom in term), max(atom.span[1] for atom in term)
 
 
@@ -234,7 +235,7 @@ def _not_finite(text: str, bad: npt.NDArray[np.bool_], formula: MixedFormula, sp
 
 
 def _words(error: Exception) -> str:
-    """What went wrong, without formulaic's wrapping."""
+    """The error message without formulaic's wrapping."""
     from formulaic.errors import FormulaicError
 
     cause = error.__cause__ if isinstance(error, FormulaicError) and error.__cause__ is not None else error
@@ -245,8 +246,8 @@ def _words(error: Exception) -> str:
 def _snap(matrix: FloatArray, spec: ModelSpec, terms: tuple[Term, ...], frame: pd.DataFrame) -> FloatArray:
     """Make rows with equal inputs equal to the last bit.
 
-    Vectorised functions may round differently at different places of an array; rows that differ only so would be
-    taken for different design rows. Plain columns and their products have no such trouble.
+    Vectorised functions may round differently at different positions of an array, and rows that differ only by rounding
+    would become different design rows. Plain columns and their products do not need this.
     """
     for term, columns in term_columns(spec, terms).items():
         if all(atom.kind == "column" for atom in term) or columns.start == columns.stop:
@@ -254,14 +255,14 @@ def _snap(matrix: FloatArray, spec: ModelSpec, terms: tuple[Term, ...], frame: p
         first, row_of = _equal_rows(frame, {name.name for atom in term for name in atom.names})
         part = matrix[:, columns]
         snapped = part[first][row_of]
-        # an expression may depend on the place of the row (a running sum); then equal inputs do differ
+        # an expression may depend on the position of the row (a running sum); then equal inputs truly differ
         if np.allclose(snapped, part, rtol=1e-12, atol=1e-12):
             matrix[:, columns] = snapped
     return matrix
 
 
 def _equal_rows(frame: pd.DataFrame, names: set[str]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Rows that differ in some column of `names`, and for each row its place among them."""
+    """Rows that differ in some column of `names`, and the index of each row among them."""
     key = np.zeros(len(frame), dtype=np.int64)
     for name in frame.columns.intersection(list(names)):
         codes, levels = pd.factorize(frame[name])

@@ -1,4 +1,4 @@
-"""Columns of a data frame, turned into plain numbers, booleans or categories; new data in the same way."""
+"""Convert columns of a data frame to numbers, booleans or categories, and new data in the same way."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .names import Use, list_some
 
 @dataclass(frozen=True)
 class Column:
-    """How a column enters the model, so that new data can be treated in the same way.
+    """How a column is converted, so that new data can be converted in the same way.
 
     Attributes
     ----------
@@ -24,11 +24,11 @@ class Column:
     kind
         ``"number"``, ``"bool"`` (0 and 1) or ``"factor"``.
     categories
-        The levels of a factor that occur, the base level first if one was asked for.
+        The levels of a factor that occur, with a requested base level first.
     chosen
-        Where their order comes from: ``"given"``, ``"categorical"``, ``"alphabetical"`` or ``"sorted"``.
+        Source of their order: ``"given"``, ``"categorical"``, ``"alphabetical"`` or ``"sorted"``.
     unused
-        Declared categories that no row has.
+        Declared categories without a row.
     """
 
     name: str
@@ -38,24 +38,24 @@ class Column:
     unused: tuple[object, ...] = field(default=(), compare=False)
 
     def find(self, asked: list[object]) -> list[int | None]:
-        """Place among the categories of each level that is written so, or equal; None where there is none."""
+        """Position among the categories of each level with the same text or value; None if there is none."""
         by_text = {str(level): i for i, level in enumerate(self.categories)}
         by_value = {level: i for i, level in enumerate(self.categories)}
         return [by_text.get(str(level), by_value.get(level)) for level in asked]
 
     def convert(self, values: pd.Series) -> pd.Series:
-        """Numbers, booleans, or a Categorical with the stored categories; `values` has no missing ones."""
+        """Numbers, booleans, or a Categorical with the stored categories; `values` has no missing values."""
         if self.kind != "factor":
             plain = _plain(values, self.name)[1]
             if isinstance(plain, pd.Categorical):
-                raise DesignError(f"column {self.name!r} held numbers when the model was made, and now holds text")
+                raise DesignError(f"column {self.name!r} had numbers when the model was built, but now has text")
             return pd.Series(plain, index=values.index, name=self.name)
         found, levels = pd.factorize(values)
         places = self.find(list(levels))
         unknown = [level for level, place in zip(levels, places, strict=True) if place is None]
         if unknown:
             raise DesignError(
-                f"column {self.name!r} has levels that the model does not know: {list_some(unknown)}; "
+                f"column {self.name!r} has levels that are not in the model: {list_some(unknown)}; "
                 f"known are {list_some(self.categories, 20)}"
             )
         codes = np.array(places, dtype=np.int64)[found]
@@ -64,7 +64,7 @@ class Column:
 
 
 def read_column(values: pd.Series, use: Use, reference: object | None = None) -> Column:
-    """Decide how the column enters the model; `values` has no missing ones."""
+    """Decide how to convert the column; `values` has no missing values."""
     name = str(values.name)
     kind, plain = _plain(values, name)
     factor_only = (use.bare or use.categorical) and not use.computed
@@ -79,7 +79,7 @@ def read_column(values: pd.Series, use: Use, reference: object | None = None) ->
     texts = [str(level) for level in column.categories]
     if len(set(texts)) < len(texts):
         twice = next(text for i, text in enumerate(texts) if text in texts[:i])
-        raise DesignError(f"column {name!r} has different levels that are all written {twice!r}: rename them")
+        raise DesignError(f"column {name!r} has different levels with the same text {twice!r}: rename them")
     return column if reference is None else _relevel(column, reference)
 
 
@@ -87,7 +87,7 @@ def _relevel(column: Column, reference: object) -> Column:
     asked = f"reference={{{column.name!r}: {reference!r}}}"
     if column.kind != "factor":
         raise DesignError(
-            f"{asked}: column {column.name!r} holds numbers, so it has no levels; "
+            f"{asked}: column {column.name!r} is numeric, so it has no levels; "
             "convert it with .astype('category') to use it as a factor"
         )
     place = column.find([reference])[0]
@@ -100,7 +100,7 @@ def _relevel(column: Column, reference: object) -> Column:
 
 
 def native(data: Any, names: Sequence[str] | None = None) -> pd.DataFrame:
-    """A frame whose columns (all, or `names`) have the machine's byte order, which pandas needs; files may not."""
+    """A data frame whose columns (all, or `names`) have the machine's byte order, as pandas needs."""
     frame: pd.DataFrame = data
     foreign = {
         name: dtype.newbyteorder("=")
@@ -115,7 +115,7 @@ def native(data: Any, names: Sequence[str] | None = None) -> pd.DataFrame:
 
 
 def _plain(values: pd.Series, name: str) -> tuple[str, pd.Categorical | np.ndarray]:
-    """What a column holds (``factor``, ``text``, ``bool`` or ``number``), and its values in a plain form."""
+    """Type of a column (``factor``, ``text``, ``bool`` or ``number``), and its values in a plain form."""
     dtype = values.dtype
     if isinstance(dtype, pd.CategoricalDtype):
         return "factor", cast("pd.Categorical", values.cat.remove_unused_categories().array)
@@ -125,9 +125,9 @@ def _plain(values: pd.Series, name: str) -> tuple[str, pd.Categorical | np.ndarr
     if pd.api.types.is_bool_dtype(dtype):
         return "bool", values.to_numpy(dtype=bool)
     if pd.api.types.is_complex_dtype(dtype):
-        raise DesignError(f"column {name!r} holds complex numbers, which no model here can use")
+        raise DesignError(f"column {name!r} has complex numbers, which models do not support")
     if pd.api.types.is_integer_dtype(dtype):
-        # beyond 2^53 a double cannot hold every integer; R reads such numbers as doubles too
+        # beyond 2^53 a double cannot represent every integer; R also reads such numbers as doubles
         doubles = values.to_numpy(dtype=np.float64)
         exact = np.abs(doubles).max(initial=0.0) < 2.0**53
         return "number", values.to_numpy(dtype=np.int64) if exact else doubles
@@ -141,7 +141,7 @@ def _plain(values: pd.Series, name: str) -> tuple[str, pd.Categorical | np.ndarr
     if inferred in ("string", "empty") or all(isinstance(value, str | int | float) for value in values):
         return "text", _as_categorical(values.to_numpy(dtype=object))
     raise DesignError(
-        f"column {name!r} holds values of type {type(values.iloc[0]).__name__}; "
+        f"column {name!r} has values of type {type(values.iloc[0]).__name__}; "
         "a model needs numbers, booleans, strings or categories: convert it first"
     )
 

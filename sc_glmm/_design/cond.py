@@ -31,12 +31,12 @@ _HOW = "write a difference such as cond(disease='AD', sex='M') - cond(disease='c
 
 @dataclass(frozen=True)
 class Condition:
-    """A weighted sum of conditions; conditions can be added, subtracted, and multiplied or divided by numbers.
+    """A weighted sum of conditions, which can be added, subtracted, and multiplied or divided by numbers.
 
     Attributes
     ----------
     parts
-        Pairs of a weight and the values of variables as given.
+        Pairs of a weight and the given values of variables.
     """
 
     parts: tuple[tuple[float, Mapping[str, object]], ...]
@@ -72,28 +72,28 @@ class Condition:
 
 
 def cond(**values: object) -> Condition:
-    """A condition, to be subtracted from another: what is compared in a contrast.
+    """Describe a condition for a contrast: the difference of two conditions is a comparison.
 
     Parameters
     ----------
     **values
-        Column of ``obs`` = value. Columns of the formula that are not named take the base (or first) level of a
-        factor, the mean of a number, and False. A name with a space is passed as ``cond(**{"cell type": "B"})``.
+        Column of ``obs`` = value. Other columns of the formula are held at the base (or first) level of a factor, the
+        mean of a number, and False. Pass a name with a space as ``cond(**{"cell type": "B"})``.
 
     Returns
     -------
-    A :class:`Condition`. Sums, differences and multiples of conditions are contrasts, if their weights add up to
-    zero. In strings (of a command, or a file) the same is written ``"cond(disease='AD') - cond(disease='ctl')"``.
+    A :class:`Condition`. Sums, differences and multiples of conditions are contrasts if their weights add up to zero.
+    In strings (of a command or a file), the syntax is ``"cond(disease='AD') - cond(disease='ctl')"``.
 
     See Also
     --------
     formulaic_contrasts.FormulaicContrasts.cond
-        The same arithmetic on vectors; its vectors can be passed as contrasts, too. It takes numbers that are not
-        named as 0 and not as their mean, which matters in interactions with them.
+        The same arithmetic on vectors; its vectors are also accepted as contrasts. It holds other numbers at 0 and not
+        at their mean, which matters in interactions with them.
 
     Examples
     --------
-    The effect of a disease in women; and how much it differs between the sexes:
+    The effect of a disease in women, and how much it differs between the sexes:
 
     >>> from sc_glmm import cond
     >>> women = cond(disease="AD", sex="F") - cond(disease="ctl", sex="F")
@@ -106,7 +106,7 @@ def cond(**values: object) -> Condition:
 
 
 def parse_conditions(text: str) -> Condition:
-    """Read what :func:`cond` would have been called with; nothing is run.
+    """Parse a string of conditions; no code is executed.
 
     Raises
     ------
@@ -123,7 +123,7 @@ def parse_conditions(text: str) -> Condition:
 
 
 def _read(node: ast.AST) -> Any:
-    """A condition or a number; TypeError where Python has none for the operation, as for ``cond() + 1``."""
+    """A condition or a number; TypeError for operations that Python does not define, such as ``cond() + 1``."""
     match node:
         case ast.Constant(value=int() | float() as value) if not isinstance(value, bool):
             return float(value)
@@ -137,13 +137,13 @@ def _read(node: ast.AST) -> Any:
                 value = ast.literal_eval(keyword.value)
                 values |= value if keyword.arg is None else {keyword.arg: value}
             return cond(**values)
-    raise ValueError("no expression of conditions")
+    raise ValueError("not an expression of conditions")
 
 
 def condition_contrast(
     design: Design, condition: Condition
 ) -> tuple[FloatArray, str, str, tuple[str, str, str] | None]:
-    """The row of L, a name, words, and (factor, level, base) if two levels of one factor are compared.
+    """The row of L, a name, a label, and (factor, level, base) if it compares two levels of one factor.
 
     Raises
     ------
@@ -154,12 +154,12 @@ def condition_contrast(
     total = sum(weight for weight, _ in parts)
     if abs(total) > _SUM_TOLERANCE * sum(abs(weight) for weight, _ in parts):
         raise DesignError(
-            f"the weights of the contrast {condition!r} add up to {total:g}; those of a comparison add up to 0: {_HOW}"
+            f"the weights of the contrast {condition!r} add up to {total:g}, but must add up to 0: {_HOW}"
         )
     name, words, levels = _described(design, parts)
     rows = rows_at(design, [values for _, values in parts])
     full = np.array([[weight for weight, _ in parts]]) @ rows
-    # what rounding leaves, judged column by column: their units differ
+    # remove rounding errors column by column, because columns have different units
     full = np.where(np.abs(full) < 1e-12 * np.abs(rows).max(axis=0), 0.0, full)
     return check_estimable(design.fixed, full, words), name, words, levels
 
@@ -168,12 +168,12 @@ Parts = list[tuple[float, dict[str, object]]]
 
 
 def _merged(design: Design, condition: Condition) -> Parts:
-    """Levels as the design knows them, the variables in the order of their first mention; equal cells once."""
+    """Levels as in the design, the variables in the order of their first mention; equal cells are merged."""
     names = list(dict.fromkeys(name for _, values in condition.parts for name in values))
     for name in names:
         if name not in design.columns:
             raise DesignError(
-                f"the contrast {condition!r} names {name!r}, which is no variable of the fixed part: "
+                f"the contrast {condition!r} names {name!r}, which is not a variable of the fixed effects: "
                 f"{list_some(design.columns, 20)}"
             )
     typical = typical_values(design)
@@ -198,7 +198,7 @@ def _known(design: Design, name: str, value: object) -> object:
             )
         return column.categories[place]
     if not isinstance(value, bool | int | float | np.number | np.bool_):
-        raise DesignError(f"cond({name}={value!r}): {name!r} holds numbers in this formula, so give a number")
+        raise DesignError(f"cond({name}={value!r}): {name!r} is numeric in this formula, so give a number")
     return bool(value) if column.kind == "bool" else float(value)
 
 

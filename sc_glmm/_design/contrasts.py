@@ -1,4 +1,4 @@
-"""What is tested: contrasts of the fixed effects, with names and words that say which way is up."""
+"""Contrasts of the fixed effects, with names and labels that state the direction."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .estimability import TermHypothesis, all_terms, check_estimable, confoundin
 from .names import list_some
 from .words import codes_every_level, column_words, combination_words, compared_levels, main_effect, term_of, term_words
 
-# What is one contrast by itself; lists may be several.
+# Types of a single contrast; lists may be several.
 _SINGLE = (str, np.ndarray, Condition, pd.Series, pd.DataFrame)
 
 
@@ -35,11 +35,11 @@ class Contrast:
     L
         (q, p) float64: one row for each degree of freedom of the hypothesis.
     columns
-        Names of the columns of X that `L` uses.
+        Names of the columns of X in `L`.
     words
-        The same in words: ``"disease: AD vs ctl"``.
+        Label: ``"disease: AD vs ctl"``.
     levels
-        ``(factor, level, base)`` if it compares two levels of a factor, else None.
+        ``(factor, level, base)`` if it compares two levels of a factor, otherwise None.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Contrast:
 
 
 def build_contrasts(design: Design, contrasts: Any = None, *, each_level: bool = False) -> tuple[Contrast, ...]:
-    """Make the contrasts to be tested.
+    """Build the contrasts to test.
 
     Parameters
     ----------
@@ -58,11 +58,12 @@ def build_contrasts(design: Design, contrasts: Any = None, *, each_level: bool =
         The design.
     contrasts
         None
-            One for each term but the intercept, jointly where a term has several columns. Terms that cannot be
-            estimated are left out (:func:`untestable_terms` says why); it is an error if no term can be as a whole.
+            One for each term except the intercept, jointly if a term has several columns. Terms that cannot be
+            estimated are left out (:func:`untestable_terms` gives the reasons). It is an error if no term can be
+            estimated as a whole.
         a string
             A term (``"disease"``), a column of X (``"disease[T.AD]"``), a level (``"AD"``: against its base), a
-            comparison in words (``"AD vs ctl"``, ``"disease: AD vs ctl"``), or an expression of conditions
+            comparison (``"AD vs ctl"``, ``"disease: AD vs ctl"``), or an expression of conditions
             (``"cond(disease='AD') - cond(disease='ctl')"``).
         a triple
             ``(factor, level, base)``: level against base, with all other factors at their base (or first) level and
@@ -70,17 +71,17 @@ def build_contrasts(design: Design, contrasts: Any = None, *, each_level: bool =
         a sum of conditions
             ``cond(disease="AD", sex="M") - cond(disease="ctl", sex="M")``, see :func:`sc_glmm.cond`.
         a Series or DataFrame
-            Weights by name of column, as ``formulaic_contrasts.FormulaicContrasts.cond`` gives them.
+            Weights by name of column, as from ``formulaic_contrasts.FormulaicContrasts.cond``.
         a list
             Several of these.
         a dictionary
-            Name -> one of these, or an array of length p or (q, p), or a list of strings, triples and
-            conditions that are tested jointly.
+            Name -> one of these, or an array of length p or (q, p), or a list of strings, triples and conditions to
+            test jointly.
         an array or a list of numbers
             Weights of the p columns of X.
     each_level
-        With `contrasts` of None: whether each level of a factor with three or more is compared with the base as well,
-        after the joint test.
+        If `contrasts` is None: whether to compare each level of a factor with three or more levels with the base as
+        well, after the joint test.
 
     Returns
     -------
@@ -89,14 +90,14 @@ def build_contrasts(design: Design, contrasts: Any = None, *, each_level: bool =
     Raises
     ------
     DesignError
-        If a name or level is unknown, or the contrast is zero or cannot be estimated; the message says why.
+        If a name or level is unknown, or if the contrast is zero or cannot be estimated; the message gives the reason.
     """
     if contrasts is None:
         made = _default(design, each_level)
         if not made:
             raise DesignError(
-                f"the formula {design.formula.source!r} has nothing but an intercept to test: add a term, or pass "
-                f"contrasts (columns: {list_some(design.fixed.names)})"
+                f"the formula {design.formula.source!r} has only an intercept, so there is nothing to test: add a "
+                f"term, or pass contrasts (columns: {list_some(design.fixed.names)})"
             )
     elif isinstance(contrasts, Mapping) and contrasts:
         made = [
@@ -105,7 +106,7 @@ def build_contrasts(design: Design, contrasts: Any = None, *, each_level: bool =
         ]
     elif isinstance(contrasts, _SINGLE) or _is_triple(design, contrasts) or _is_numbers(contrasts):
         made = [_from_any(design, contrasts)]
-    elif is_comparison(design, contrasts):  # as DESeq2 and PyDESeq2 write it
+    elif is_comparison(design, contrasts):  # the form of DESeq2 and PyDESeq2
         made = [_from_triple(design, *contrasts)]
     elif isinstance(contrasts, Sequence) and len(contrasts):
         made = [_from_any(design, value) for value in contrasts]
@@ -133,7 +134,9 @@ def _from_any(design: Design, value: Any) -> Contrast:
     try:
         L = np.atleast_2d(np.asarray(value, dtype=np.float64))
     except (TypeError, ValueError):
-        raise DesignError(f"the contrast {value!r} cannot be read: it is no name, triple or array of numbers") from None
+        raise DesignError(
+            f"the contrast {value!r} cannot be read: it must be a name, a triple or an array of numbers"
+        ) from None
     names = design.fixed.spec.column_names if np.shape(L)[-1] != len(design.fixed.names) else design.fixed.names
     if L.ndim != 2 or L.shape[1] != len(names):
         raise DesignError(
@@ -146,7 +149,7 @@ def _from_any(design: Design, value: Any) -> Contrast:
 
 
 def untestable_terms(design: Design) -> dict[str, str]:
-    """Label of each term that the data cannot tell anything of -> why, in words."""
+    """Label of each term that the data cannot test -> the reason."""
     if not design.fixed.aliased:
         return {}
     found = {}
@@ -160,13 +163,13 @@ def untestable_terms(design: Design) -> dict[str, str]:
 
 
 def _default(design: Design, each_level: bool) -> list[Contrast]:
-    """A contrast per term that can be tested; an error if there is none that can be as a whole."""
+    """A contrast for each term that can be tested; an error if no term can be tested as a whole."""
     labels = [label for label, columns in all_terms(design.fixed).items() if label != "1" and columns]
     refused = untestable_terms(design)
     made = [_from_term(design, label) for label in labels if label not in refused]
     if refused and not any(_hypothesis(design, label).whole for label in labels):
         partly = list_some(repr(label) for label in labels if label not in refused)
-        hint = "" if not made else f". What can be tested of {partly} can be asked for by contrasts="
+        hint = "" if not made else f". To test the remaining part of {partly}, use contrasts="
         raise DesignError(f"{next(iter(refused.values()))}{hint}")
     if each_level:
         return [one for joint in made for one in (joint, *_each_level(design, joint))]
@@ -174,7 +177,7 @@ def _default(design: Design, each_level: bool) -> list[Contrast]:
 
 
 def _each_level(design: Design, joint: Contrast) -> list[Contrast]:
-    """Each level of a factor against its base, where the term compares several and the data can tell them apart."""
+    """Each level of a factor against its base, if the term compares several and the data can test them."""
     factor = main_effect(design, joint.name) if joint.name in design.fixed.terms else None
     if factor is None or factor.base is None or len(factor.levels) < 3 or not _is_plain_factor(design, factor.name):
         return []
@@ -183,7 +186,7 @@ def _each_level(design: Design, joint: Contrast) -> list[Contrast]:
         if level != factor.base:
             try:
                 made.append(_from_triple(design, factor.name, level, factor.base))
-            except DesignError:  # the joint test, or what is left of it, is there
+            except DesignError:  # the joint test, or the remaining part of it, is there
                 continue
     return made
 
@@ -217,7 +220,7 @@ def _from_text(design: Design, text: str) -> Contrast:
 
 
 def _label_of(design: Design, text: str) -> str | None:
-    """The term that is written so, up to backticks and the order of its factors; None if there is none."""
+    """The term with this text, up to backticks and the order of its factors; None if there is none."""
     for term in design.formula.fixed_terms:
         if any(_plain(term_label(order)) == text for order in permutations(term)):
             return term_label(term)
@@ -225,12 +228,12 @@ def _label_of(design: Design, text: str) -> str | None:
 
 
 def _hypothesis(design: Design, label: str) -> TermHypothesis:
-    """That all columns of a term are zero; without an intercept, that those of its first factor are equal."""
+    """All columns of a term are zero; without an intercept, the columns of its first factor are equal."""
     fixed = design.fixed
     columns = list(all_terms(fixed)[label])
     full = np.eye(len(fixed.spec.column_names))[columns]
     if codes_every_level(design, label):
-        full = full[1:] - full[:1]  # its columns are means; what can be tested is their differences
+        full = full[1:] - full[:1]  # the columns are means, and only their differences can be tested
     return term_hypothesis(fixed, label, full)
 
 
@@ -250,16 +253,16 @@ def _from_term(design: Design, label: str) -> Contrast:
     if len(part.L) == 1:
         told = combination_words(part.full, design.fixed.spec.column_names)
     else:
-        told = f"{label}: {len(part.L)} of {part.n_rows} differences, as far as other terms leave them"
+        told = f"{label}: {len(part.L)} of {part.n_rows} differences; the others are confounded with other terms"
     return _checked(design, label, part.L, told)
 
 
 def _from_triple(design: Design, name: str, level: object, base: object) -> Contrast:
     asked = f"({name!r}, {level!r}, {base!r})"
     if name not in design.fixed.factors or name not in design.columns or design.columns[name].kind != "factor":
-        what = "is no factor of the fixed part"
+        what = "is not a factor of the fixed effects"
         if name in design.fixed.factors:
-            what = "is computed in the formula or used as a number, too: make a column of it"
+            what = "is computed in the formula or is also used as a number: store it as a column"
         raise DesignError(f"{asked}: {name!r} {what}; factors are {list_some(design.fixed.factors)}")
     column = design.columns[name]
     places = column.find([level, base])
@@ -280,13 +283,13 @@ def _from_condition(design: Design, condition: Condition) -> Contrast:
 
 
 def _from_labelled(design: Design, value: pd.Series | pd.DataFrame) -> Contrast:
-    """Weights by name of column, such as the vectors of formulaic-contrasts; columns without a name have weight 0."""
+    """Weights by name of column, such as the vectors of formulaic-contrasts; other columns have weight 0."""
     rows = value.to_frame().T if isinstance(value, pd.Series) else value
     names = list(design.fixed.spec.column_names)
     unknown = [str(name) for name in rows.columns if name not in names and rows[name].astype(bool).any()]
     if unknown:
         raise DesignError(
-            f"a contrast weighs {list_some(unknown)}, and the columns of the design are {list_some(names, 20)}"
+            f"a contrast has weights for {list_some(unknown)}, but the columns of the design are {list_some(names, 20)}"
         )
     full = rows.reindex(columns=names, fill_value=0.0).to_numpy(dtype=np.float64)
     words = combination_words(full, names)
@@ -299,13 +302,13 @@ def _from_labelled(design: Design, value: pd.Series | pd.DataFrame) -> Contrast:
 
 
 def _only_one(L: FloatArray) -> int | None:
-    """The column if a single row picks a single coefficient, with weight 1."""
+    """The column, if a single row selects one coefficient with weight 1."""
     used = np.flatnonzero(L)
     return int(used[0]) if len(L) == 1 and len(used) == 1 and L[0, used[0]] == 1.0 else None
 
 
 def _from_levels(design: Design, text: str) -> Contrast | None:
-    """``disease: AD vs ctl``, ``AD vs ctl``, or ``AD`` (against its base); None if the text is nothing of these."""
+    """``disease: AD vs ctl``, ``AD vs ctl``, or ``AD`` (against its base); None if the text has none of these forms."""
     match = re.fullmatch(r"(?:(?P<factor>.+?)\s*:\s+)?(?P<level>.+?)\s+vs\s+(?P<base>.+?)", text.strip())
     if match is not None and match["factor"] is not None:
         return _from_triple(design, match["factor"], match["level"], match["base"])
@@ -320,38 +323,40 @@ def _from_levels(design: Design, text: str) -> Contrast | None:
         return None
     if len(having) > 1:
         raise DesignError(
-            f"the contrast {text!r} fits several factors: {list_some(factor.name for factor in having)}; say which, "
-            f"as in {(having[0].name, level, base or having[0].base)!r}"
+            f"the contrast {text!r} matches several factors: {list_some(factor.name for factor in having)}; choose "
+            f"one, as in {(having[0].name, level, base or having[0].base)!r}"
         )
     (factor,) = having
     if base is None and level == factor.base:
         raise DesignError(
-            f"the contrast {text!r} names the base level of {factor.name!r}, with which the others are compared: "
-            f"{list_some(name for name in factor.levels if name != level)}; reference= chooses another base"
+            f"the contrast {text!r} names the base level of {factor.name!r}. Compare another level with it: "
+            f"{list_some(name for name in factor.levels if name != level)}; or use reference= to choose another base"
         )
     return _from_triple(design, factor.name, level, base or factor.base)
 
 
 def _checked(design: Design, name: str, L: FloatArray, words: str) -> Contrast:
     if not np.isfinite(L).all():
-        raise DesignError(f"the contrast {name!r} holds infinite or missing numbers")
+        raise DesignError(f"the contrast {name!r} has infinite or missing numbers")
     if not (L != 0.0).any(axis=1).all():
         columns = list_some(design.fixed.names, 20)
         raise DesignError(f"the contrast {name!r} is zero, so it compares nothing (columns: {columns})")
-    size = np.abs(L).max(axis=0)  # columns have units of their own
+    size = np.abs(L).max(axis=0)  # columns have different units
     if np.linalg.matrix_rank(L / np.where(size > 0.0, size, 1.0)) < L.shape[0]:
-        raise DesignError(f"the {L.shape[0]} rows of the contrast {name!r} depend on each other: leave the surplus out")
+        raise DesignError(
+            f"the {L.shape[0]} rows of the contrast {name!r} are linearly dependent: remove the redundant ones"
+        )
     used = tuple(design.fixed.names[j] for j in np.flatnonzero((L != 0.0).any(axis=0)))
     return Contrast(_key(name), np.ascontiguousarray(L, dtype=np.float64), used, words)
 
 
 def _key(name: str) -> str:
-    """A slash would make nested groups in a file."""
+    """A slash would create nested groups in a file."""
     return name.replace("/", "_") or "contrast"
 
 
 def _distinct(contrasts: list[Contrast]) -> tuple[Contrast, ...]:
-    """Number the names that come twice; words that come twice get the name beside them."""
+    """Number duplicate names; duplicate labels get the name added."""
     taken: set[str] = set()
     made: list[Contrast] = []
     words = [contrast.words for contrast in contrasts]
@@ -399,5 +404,5 @@ def _is_numbers(value: Any) -> bool:
 
 
 def _plain(text: str) -> str:
-    """Without white space and backticks, so that a term can be named as it was written."""
+    """Without white space and backticks, so that terms match as written."""
     return "".join(text.split()).replace("`", "")

@@ -1,4 +1,4 @@
-"""Degrees of freedom that come from samples, never from cells: between-within, by ranks."""
+"""Degrees of freedom from samples, never from cells: the between-within method, by ranks."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from .random import IntArray, ReTerm
 def residual_df(L: npt.ArrayLike, fixed_X: FloatArray, random: Sequence[ReTerm]) -> float:
     """Residual degrees of freedom of a contrast.
 
-    Every column of X that the contrast uses lives in a stratum: the coarsest grouping factor within whose levels
-    the column is constant. There, levels play the part of observations: ``df = n_levels - rank``, where the rank is
-    that of the intercept, all columns of X that are constant within the levels, and the levels of every other
-    grouping factor that contains this one and within which the column varies. A column that varies within every
-    grouping factor (a covariate of cells) gets the number of levels of the finest factor minus one. The contrast
-    gets the smallest of its columns' values.
+    Every column of X in the contrast belongs to a stratum: the coarsest grouping factor within whose levels the column
+    is constant. There, levels take the role of observations: ``df = n_levels - rank``. The rank is that of the
+    intercept, all columns of X that are constant within the levels, and the levels of every other grouping factor that
+    contains this one and within which the column varies. A column that varies within every grouping factor (a covariate
+    of cells) has the number of levels of the finest factor minus one. The contrast has the smallest value of its
+    columns.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def residual_df(L: npt.ArrayLike, fixed_X: FloatArray, random: Sequence[ReTerm])
 
     Returns
     -------
-    The degrees of freedom; 0.0 when a column of the contrast is confounded with a grouping factor.
+    The degrees of freedom; 0.0 if a column of the contrast is confounded with a grouping factor.
     """
     L = np.atleast_2d(np.asarray(L, dtype=np.float64))
     groups = _distinct(random)
@@ -41,7 +41,7 @@ def residual_df(L: npt.ArrayLike, fixed_X: FloatArray, random: Sequence[ReTerm])
     constant = [_constant_within(fixed_X, codes, n) for codes, n in groups]
     everywhere = np.ptp(fixed_X, axis=0) == 0.0
     used = np.flatnonzero((L != 0.0).any(axis=0))
-    tested = [j for j in used if not everywhere[j]] or list(used)  # the intercept alone only if nothing else is tested
+    tested = [j for j in used if not everywhere[j]] or list(used)  # the intercept only if nothing else is tested
     if not tested:
         return 0.0
     return min(_column_df(j, fixed_X, groups, constant) for j in map(int, tested))
@@ -82,7 +82,7 @@ def _level_table(columns: FloatArray, codes: IntArray, n_levels: int) -> FloatAr
 
 
 def _constant_within(columns: FloatArray, codes: IntArray, n_levels: int) -> npt.NDArray[np.bool_]:
-    """For each column, whether it has one value within every level (to rounding)."""
+    """For each column, whether it is constant within every level (up to rounding)."""
     spread = np.abs(columns - _level_table(columns, codes, n_levels)[codes]).max(axis=0, initial=0.0)
     size: npt.NDArray[np.bool_] = spread <= 1e-10 * np.abs(columns).max(axis=0, initial=0.0)
     return size

@@ -1,8 +1,8 @@
-"""What the data can tell: hypotheses in the row space of the design, and what the others are confounded with.
+"""Estimability: hypotheses in the row space of the design, and what the others are confounded with.
 
 Columns that depend on earlier ones are dropped from X. With ``n_j = e_j - sum_k w_kj e_k`` for every dropped column
-``j = sum_k w_kj k``, a row ``l`` over all columns can be estimated if and only if ``l n_j = 0`` for all of them; its
-value is then that of its part on the columns that were kept.
+``j = sum_k w_kj k``, a row ``l`` over all columns can be estimated if and only if ``l n_j = 0`` for all of them. Its
+value is then that of its part on the remaining columns.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .coding import FloatArray, term_columns
 from .fixed import FixedDesign
 from .names import list_some
 
-# Weight on a direction that the data cannot see, relative to the row's own size (columns of unit length).
+# Weight on a direction that the data do not determine, relative to the size of the row (columns of unit length).
 TOLERANCE = 1e-8
 
 
@@ -33,13 +33,13 @@ class TermHypothesis:
     label
         Label of the term.
     full
-        ``(m, p_all)`` a basis of its part that can be estimated, over all columns of the recipe.
+        ``(m, p_all)`` a basis of the part that can be estimated, over all columns of the recipe.
     L
         ``(m, p)`` the same over the columns of X.
     n_rows
         Degrees of freedom of the whole hypothesis.
     whole
-        Whether nothing but columns that were dropped is missing: what is tested is what the term is called.
+        Whether only dropped columns are missing, so that the test still matches the name of the term.
     """
 
     label: str
@@ -70,7 +70,7 @@ def told_alone(fixed: FixedDesign) -> BoolArray:
 
 
 def check_estimable(fixed: FixedDesign, full: FloatArray, words: str) -> FloatArray:
-    """From rows over all columns of the recipe to rows over those of X.
+    """Convert rows over all columns of the recipe to rows over those of X.
 
     Raises
     ------
@@ -87,19 +87,19 @@ def check_estimable(fixed: FixedDesign, full: FloatArray, words: str) -> FloatAr
 
 
 def widen(fixed: FixedDesign, L: FloatArray) -> FloatArray:
-    """Rows over the columns of X as rows over all columns of the recipe, with no weight on those dropped."""
+    """Rows over the columns of X as rows over all columns of the recipe, with weight zero on dropped ones."""
     full = np.zeros((len(L), len(fixed.keep) + len(fixed.aliased)))
     full[:, list(fixed.keep)] = L
     return full
 
 
 def term_hypothesis(fixed: FixedDesign, label: str, full: FloatArray | None = None) -> TermHypothesis:
-    """The part of a term's hypothesis that the data can tell; no row if there is none.
+    """The part of a term's hypothesis that can be estimated; no row if there is none.
 
     Parameters
     ----------
     fixed
-        The fixed part.
+        The fixed effects.
     label
         Label of the term.
     full
@@ -123,14 +123,14 @@ def term_hypothesis(fixed: FixedDesign, label: str, full: FloatArray | None = No
 
 
 def confounding(fixed: FixedDesign, dropped: npt.ArrayLike, used: Iterable[int]) -> str:
-    """What columns are confounded with, in words.
+    """Explain what columns are confounded with.
 
     Parameters
     ----------
     fixed
         The fixed part.
     dropped
-        ``(n_aliased,)`` the dropped columns whose directions the hypothesis has weight on.
+        ``(n_aliased,)`` the dropped columns on whose directions the hypothesis has weight.
     used
         The columns of the hypothesis, among all columns of the recipe.
     """
@@ -149,8 +149,8 @@ def confounding(fixed: FixedDesign, dropped: npt.ArrayLike, used: Iterable[int])
     if not others:
         others = [name for name in dict.fromkeys(owner[j] for j in sorted(involved)) if name != "1"]
     return (
-        f"it is confounded with {list_some(others)} ({equation}), and the data cannot tell them apart; leave one of "
-        "them out of the formula, or make a factor of samples a random effect"
+        f"it is confounded with {list_some(others)} ({equation}), and the data cannot separate them; remove one of "
+        "them from the formula, or make a factor of samples a random effect"
     )
 
 
@@ -166,7 +166,7 @@ def _equation(fixed: FixedDesign, i: int) -> str:
 
 
 def _gaps(fixed: FixedDesign, full: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """``(q, n_aliased)`` weights on what the data cannot see, for rows and columns of unit size; sizes of the rows."""
+    """``(q, n_aliased)`` weights on undetermined directions, for rows and columns of unit size; sizes of the rows."""
     keep = list(fixed.keep)
     aliased = [j for j in range(full.shape[1]) if j not in set(keep)]
     size = np.empty(full.shape[1])
@@ -182,11 +182,11 @@ def _gaps(fixed: FixedDesign, full: FloatArray) -> tuple[FloatArray, FloatArray]
 
 
 def _seen_combinations(fixed: FixedDesign, full: FloatArray) -> FloatArray:
-    """A basis of the combinations of rows that the data can tell, each with largest weight 1."""
+    """A basis of the combinations of rows that can be estimated, each with largest weight 1."""
     gaps, size = _gaps(fixed, full)
     left, values, _ = np.linalg.svd(gaps, full_matrices=True)
     rank = int(np.sum(values > TOLERANCE))
-    # reduced to echelon form, so that each combination uses as few rows as there can be
+    # reduced to echelon form, so that each combination uses as few rows as possible
     rows: FloatArray = _reduced(left[:, rank:].T) @ (full / size)
     rows = rows / np.abs(rows).max(axis=1, keepdims=True)
     whole = np.round(rows)

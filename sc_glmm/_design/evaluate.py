@@ -1,7 +1,7 @@
-"""Values of the Python code in a formula, computed node by node: no code is ever handed to Python.
+"""Evaluate the expressions in a formula node by node, without executing Python code.
 
-What may stand in the code is said in `_formula/language.py`. Numbers are doubles, as in R: integers and booleans become
-doubles as soon as something is computed from them.
+`_formula/language.py` defines the allowed expressions. Numbers are doubles, as in R: integers and booleans become
+doubles in every computation.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _LOGICAL = frozenset({"logical_not", "logical_and", "logical_or", "logical_xor"}
 
 
 def evaluate(atom: Atom, frame: pd.DataFrame, state: State) -> Any:
-    """The value of an expression on the rows of `frame`, as formulaic takes it.
+    """The value of an expression for the rows of `frame`, in the form that formulaic accepts.
 
     Parameters
     ----------
@@ -50,12 +50,12 @@ def evaluate(atom: Atom, frame: pd.DataFrame, state: State) -> Any:
     frame
         Converted columns.
     state
-        What ``scale``, ``bs`` and the like remember: filled when empty, used when filled.
+        State of ``scale``, ``bs`` and similar functions: filled if empty, used if filled.
 
     Raises
     ------
     ValueError, TypeError
-        If the operations do not fit the values.
+        If the operations do not match the values.
     """
     if atom.tree is None:
         raise TypeError(f"{atom.text!r} is a column, not an expression")
@@ -67,14 +67,14 @@ def evaluate(atom: Atom, frame: pd.DataFrame, state: State) -> Any:
 
 
 class _Evaluator:
-    """Walks over the code of one expression."""
+    """Evaluator of one expression."""
 
     def __init__(self, frame: pd.DataFrame, state: State) -> None:
         self.frame = frame
         self.state = state
 
     def value(self, node: ast.expr) -> Any:
-        """A column as it is, an array or a scalar, or what a transform of formulaic gives."""
+        """A column, an array, a scalar, or the result of a transform of formulaic."""
         match node:
             case ast.Constant(value=value):
                 return value
@@ -102,10 +102,10 @@ class _Evaluator:
             case ast.Call():
                 return self.call(node)
             case _:
-                raise TypeError(f"{ast.unparse(node)} has no value for each row")
+                raise TypeError(f"{ast.unparse(node)} does not have one value for each row")
 
     def number(self, node: ast.expr) -> Any:
-        """A value to compute with, as doubles."""
+        """A value for computations, as doubles."""
         return _doubles(self.value(node), node)
 
     def truth(self, node: ast.expr) -> Any:
@@ -142,7 +142,7 @@ class _Evaluator:
         if not isinstance(op, ast.Eq | ast.NotEq):
             raise TypeError(f"{words}: text has no order")
         if not all(texts):
-            raise TypeError(f"{words}: text is compared with a number")
+            raise TypeError(f"{words}: text cannot be compared with a number")
         _check_level(one, two)
         _check_level(two, one)
         return self.rows(_COMPARE[type(op)](_texts(one), _texts(two)))
@@ -194,7 +194,7 @@ class _Evaluator:
         return getattr(np, name)(*numbers)
 
     def alike(self, nodes: list[ast.expr]) -> list[Any]:
-        """Values of one kind: text, booleans or doubles."""
+        """Convert values to one type: text, booleans or doubles."""
         values = [self.value(node) for node in nodes]
         if all(_is_text(value) for value in values):
             return [_texts(value) for value in values]
@@ -203,7 +203,7 @@ class _Evaluator:
         return [_doubles(value, node) for value, node in zip(values, nodes, strict=True)]
 
     def transform(self, name: str, node: ast.Call) -> Any:
-        """A function of formulaic, with what it remembers."""
+        """A function of formulaic, with its stored state."""
         first, *others = node.args
         data = self.value(first)
         if name in ("C", "hashed"):
@@ -234,7 +234,7 @@ def _parameter(node: ast.expr) -> Any:
 
 @cache
 def _formulaic() -> Mapping[str, Callable[..., Any]]:
-    from formulaic.transforms import TRANSFORMS  # formulaic is slow to import
+    from formulaic.transforms import TRANSFORMS  # importing formulaic is slow
 
     made: Mapping[str, Callable[..., Any]] = TRANSFORMS
     return made
@@ -261,7 +261,7 @@ def _is_factor(value: Any) -> bool:
 
 
 def _numbers_beside(value: Any, other: Any) -> Any:
-    """A factor whose categories are numbers, beside numbers, as numbers."""
+    """Convert a factor with numeric categories to numbers, if it is compared with numbers."""
     if _is_factor(value) and not _is_text(other) and value.cat.categories.dtype.kind in "biuf":
         return value.astype(np.float64).to_numpy()
     return value
@@ -278,10 +278,10 @@ def _is_integer(value: Any) -> bool:
 
 
 def _doubles(value: Any, node: ast.expr) -> Any:
-    """Numbers and booleans as doubles; anything else is an error."""
+    """Numbers and booleans as doubles; other types raise an error."""
     value = _plain(value)
     if isinstance(value, dict):
-        raise TypeError(f"{ast.unparse(node)} gives several columns, which can only stand as a term of its own")
+        raise TypeError(f"{ast.unparse(node)} gives several columns, which can only be a separate term")
     if value is None or _is_text(value) or np.asarray(value).dtype.kind not in "biuf":
         raise TypeError(f"{ast.unparse(node)} is not a number; to compare text write x == 'level'")
     return np.asarray(value, dtype=np.float64) if np.ndim(value) else np.float64(value)
@@ -294,22 +294,22 @@ def _texts(value: Any) -> Any:
 
 
 def _check_level(value: Any, level: Any) -> None:
-    """Refuse to look for a level that the factor does not have."""
+    """Raise an error for a level that the factor does not have."""
     if not _is_factor(value) or not np.isscalar(level):
         return
     known = [str(category) for category in value.cat.categories]
     if not isinstance(level, str):
-        raise TypeError(f"{level!r} is a number, and the column holds text")
+        raise TypeError(f"{level!r} is a number, but the column contains text")
     if level not in known:
         raise ValueError(f"there is no level {level!r}")
 
 
 def _levels(value: Any, n_rows: int) -> Any:
-    """Computed values as levels: whole numbers are written without a point."""
+    """Computed values as levels: whole numbers have no decimal point."""
     plain = _plain(value)
     if isinstance(plain, np.ndarray) and plain.dtype.kind == "f" and plain.ndim == 1:
         whole = np.isfinite(plain).all() and (plain == np.floor(plain)).all() and (np.abs(plain) < 2**53).all()
         plain = plain.astype(np.int64) if whole else plain
     if np.ndim(plain) != 1 or len(plain) != n_rows:
-        raise ValueError("it is not one value for each row")
+        raise ValueError("it does not have one value for each row")
     return plain if isinstance(plain, pd.Series) else pd.Series(plain)

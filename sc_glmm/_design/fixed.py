@@ -1,4 +1,4 @@
-"""The fixed part: the matrix X, its factors, and what to do with columns that depend on others."""
+"""The fixed effects: the matrix X, its factors, and columns that depend on others."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from .names import list_some
 if TYPE_CHECKING:
     from formulaic import ModelSpec
 
-# a column counts as dependent when less than this share of its length is its own (R's lm uses the same)
+# a column is dependent if less than this fraction of its length is its own (as in R's lm)
 ALIAS_TOLERANCE = 1e-7
 MAX_BYTES = 8e9
 
 
 @dataclass(frozen=True)
 class Factor:
-    """A categorical column of the fixed part.
+    """A categorical column of the fixed effects.
 
     Attributes
     ----------
@@ -34,9 +34,9 @@ class Factor:
     levels
         Its levels in the rows used, in order, as text.
     base
-        The level that the others are compared with; None if the coding has none.
+        The base level; None if the coding has none.
     chosen
-        Where the base comes from: ``"given"`` (by the user), ``"categorical"`` (order of the categories),
+        Source of the base level: ``"given"`` (by the user), ``"categorical"`` (order of the categories),
         ``"alphabetical"`` (text) or ``"sorted"`` (booleans and numbers).
     """
 
@@ -48,7 +48,7 @@ class Factor:
 
 @dataclass(frozen=True)
 class FixedDesign:
-    """The fixed part on the rows used.
+    """The fixed effects on the rows used.
 
     Attributes
     ----------
@@ -61,9 +61,9 @@ class FixedDesign:
     factors
         The categorical columns.
     spec
-        formulaic's recipe, which still has the aliased columns.
+        formulaic's recipe, which still contains the aliased columns.
     aliased
-        Names of the columns removed because they depend linearly on earlier ones.
+        Names of the columns that were removed because they depend linearly on earlier ones.
     keep
         Columns of the recipe that are in `X`.
     alias_weights
@@ -81,21 +81,21 @@ class FixedDesign:
     source: MixedFormula = field(repr=False)
 
     def at(self, frame: pd.DataFrame) -> FloatArray:
-        """`X` on new rows; `frame` holds converted columns."""
+        """`X` for new rows; `frame` has converted columns."""
         return np.ascontiguousarray(self.all_columns(frame)[:, self.keep])
 
     def all_columns(self, frame: pd.DataFrame) -> FloatArray:
-        """The same with the aliased columns still in it."""
+        """The same including the aliased columns."""
         return code_again(self.spec, self.source.fixed_terms, frame, self.source)
 
 
 def build_fixed(
     formula: MixedFormula, frame: pd.DataFrame, columns: dict[str, Column]
 ) -> tuple[FixedDesign, tuple[str, ...]]:
-    """Code the fixed part on the rows of `frame`; the second value are notes."""
+    """Code the fixed effects for the rows of `frame`; also return notes."""
     if not formula.fixed_terms:
         spot = (formula.source.index("~"), len(formula.source))
-        raise DesignError(f"the fixed part has no column: add an intercept or a term\n{mark(formula.source, spot)}")
+        raise DesignError(f"the fixed effects have no column: add an intercept or a term\n{mark(formula.source, spot)}")
     check_levels(formula.fixed_terms, columns, len(frame), formula)
     full, spec = code_terms(formula.fixed_terms, frame, formula)
     names = tuple(spec.column_names)
@@ -103,7 +103,7 @@ def build_fixed(
     check_names(tuple(term_label(term) for term in formula.fixed_terms), formula, "terms")
     keep, aliased, weights = find_aliased(full)
     if not keep:
-        raise DesignError("all columns of the fixed part are zero: there is nothing to estimate")
+        raise DesignError("all columns of the fixed effects are zero, so there is nothing to estimate")
     position = {column: i for i, column in enumerate(keep)}
     terms = {
         term_label(term): tuple(position[j] for j in range(names_of.start, names_of.stop) if j in position)
@@ -126,7 +126,7 @@ def build_fixed(
 
 
 def check_levels(terms: tuple[Term, ...], columns: dict[str, Column], n_rows: int, formula: MixedFormula) -> None:
-    """Refuse factors with a single level, or with so many that their matrix would not fit into memory."""
+    """Raise an error for factors with a single level, or with too many levels for the memory."""
     for atom in dict.fromkeys(atom for term in terms for atom in term):
         for name in atom.names:
             column = columns.get(name.name)
@@ -137,21 +137,21 @@ def check_levels(terms: tuple[Term, ...], columns: dict[str, Column], n_rows: in
                 )
             if column is not None and 8 * len(column.categories) * n_rows > MAX_BYTES:
                 raise DesignError(
-                    f"{name.name!r} has {len(column.categories)} levels on {n_rows} rows: too large a matrix for "
-                    f"the memory; numbers may be stored as text, or the column names single cells\n"
+                    f"{name.name!r} has {len(column.categories)} levels in {n_rows} rows, which needs too much "
+                    f"memory. Perhaps numbers are stored as text, or the column contains names of cells\n"
                     f"{mark(formula.source, name.span)}"
                 )
 
 
 def check_names(names: tuple[str, ...], formula: MixedFormula, what: str = "columns") -> None:
-    """Refuse two columns of one name, such as a data column called ``g[T.b]`` beside a factor g."""
+    """Raise an error for two columns with the same name, such as a data column ``g[T.b]`` and a factor g."""
     twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
     if twice is not None:
-        raise DesignError(f"{formula.source!r} makes two {what} called {twice!r}: rename a column of the data")
+        raise DesignError(f"{formula.source!r} gives two {what} with the name {twice!r}: rename a column of the data")
 
 
 def find_aliased(X: FloatArray) -> tuple[list[int], list[int], FloatArray]:
-    """Split the columns of `X` into independent ones and ones that depend on those before them.
+    """Split the columns of `X` into independent ones and ones that depend on earlier ones.
 
     Returns
     -------
@@ -163,18 +163,18 @@ def find_aliased(X: FloatArray) -> tuple[list[int], list[int], FloatArray]:
     n_columns = X.shape[1]
     length = np.linalg.norm(X, axis=0)
     scale = np.where(length > 0, length, 1.0)
-    # R of a QR decomposition has the same inner products as X, and is small
+    # R of a QR decomposition has the same inner products as X, but is small
     triangle = np.asarray(np.linalg.qr(X / scale, mode="r"))
     pivoted = scipy.linalg.qr(triangle, mode="r", pivoting=True)[0]
     diagonal = np.abs(np.diag(pivoted))
     if diagonal.size == n_columns and diagonal.min() > ALIAS_TOLERANCE * diagonal.max():
         return list(range(n_columns)), [], np.empty((n_columns, 0))
-    # dependent: go from left to right, so that the earlier column stays, as in R
+    # dependent columns: go from left to right to keep the earlier column, as in R
     keep: list[int] = []
     basis = np.empty((triangle.shape[0], 0))
     for j in range(n_columns):
         rest = triangle[:, j].copy()
-        for _ in range(2):  # the second pass removes what rounding left
+        for _ in range(2):  # the second pass removes rounding errors
             rest -= basis @ (basis.T @ rest)
         own = np.linalg.norm(rest)
         if length[j] > 0 and own > ALIAS_TOLERANCE:
@@ -192,7 +192,7 @@ def find_aliased(X: FloatArray) -> tuple[list[int], list[int], FloatArray]:
 
 
 def _factors(formula: MixedFormula, spec: ModelSpec, columns: dict[str, Column]) -> dict[str, Factor]:
-    """The factors of the fixed part, in the order of the formula."""
+    """The factors of the fixed effects, in the order of the formula."""
     from formulaic.transforms.contrasts import TreatmentContrasts
 
     factors: dict[str, Factor] = {}
@@ -203,7 +203,7 @@ def _factors(formula: MixedFormula, spec: ModelSpec, columns: dict[str, Column])
         levels = tuple(str(level) for level in state.levels)
         column = next((columns[name.name] for name in atom.names if name.name in columns), None)
         if column is not None and column.kind == "factor" and not {*levels} <= {str(c) for c in column.categories}:
-            column = None  # made of other values, such as C(disease == "AD")
+            column = None  # derived from other values, such as C(disease == "AD")
         name = column.name if column is not None else atom.text
         if name in factors:
             continue
@@ -214,7 +214,7 @@ def _factors(formula: MixedFormula, spec: ModelSpec, columns: dict[str, Column])
             first = str(column.categories[0]) if column is not None and column.categories else levels[0]
             if chosen == "given" and base != first:
                 raise DesignError(
-                    f"reference asks for the base level {first!r} of {name!r}, and the formula for {base!r}: keep one\n"
+                    f"reference sets the base level {first!r} of {name!r}, but the formula sets {base!r}: keep one\n"
                     f"{mark(formula.source, atom.span)}"
                 )
             if base != first or "levels=" in atom.text:

@@ -1,4 +1,4 @@
-"""Which columns a formula uses, and how; names that are nothing are errors at their place."""
+"""Find the columns that a formula uses; an unknown name raises an error that points at it."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class Use:
     Attributes
     ----------
     span
-        First place in the formula.
+        First position in the formula.
     bare
-        Stands as a term of its own, or in an interaction: text is a factor there.
+        Occurs as a term or in an interaction: text is a factor there.
     categorical
-        Stands in ``C(...)``: anything is a factor there.
+        Occurs in ``C(...)``: any column is a factor there.
     computed
-        Stands in other Python code: its values must stay what they are.
+        Occurs in other expressions: its values must not be changed.
     group
         Is a grouping factor.
     """
@@ -45,13 +45,13 @@ def find_columns(formula: MixedFormula, data: pd.DataFrame, *, response: bool = 
     FormulaError
         If a name is not a column.
     DesignError
-        If two columns have the name.
+        If two columns have the same name.
     """
     uses: dict[str, Use] = {}
     for atom, is_term in _atoms(formula, response):
         columns = [name for name in atom.names if not name.called]
         if not columns:
-            raise FormulaError(f"{atom.text!r} uses no column of the data", formula.source, atom.span)
+            raise FormulaError(f"{atom.text!r} does not use a column of the data", formula.source, atom.span)
         for name in columns:
             if name.name not in data.columns:
                 raise _missing(name, data, formula.source)
@@ -72,14 +72,14 @@ def find_columns(formula: MixedFormula, data: pd.DataFrame, *, response: bool = 
     for column, use in uses.items():
         if isinstance(data[column], pd.DataFrame):
             raise DesignError(
-                f"the data have {data[column].shape[1]} columns called {column!r}; names of columns must be unique: "
-                f"rename or drop all but one\n{mark(formula.source, use.span)}"
+                f"the data have {data[column].shape[1]} columns with the name {column!r}; names of columns must be "
+                f"unique: rename or drop all but one\n{mark(formula.source, use.span)}"
             )
     return dict(sorted(uses.items(), key=lambda item: item[1].span))
 
 
 def _atoms(formula: MixedFormula, response: bool) -> Iterator[tuple[Atom, bool]]:
-    """All expressions, and whether they are factors of a term."""
+    """All expressions, and whether each is a factor of a term."""
     if response and formula.response_atom is not None:
         yield formula.response_atom, False
     for terms in (formula.fixed_terms, *(random.terms for random in formula.random)):

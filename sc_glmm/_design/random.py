@@ -1,4 +1,4 @@
-"""The random part: for each term the level of every row and the columns of Z."""
+"""The random effects: for each term, the level of every row and the columns of Z."""
 
 from __future__ import annotations
 
@@ -30,23 +30,23 @@ class ReTerm:
     label
         ``"(1 | sample)"``.
     group
-        Name of the grouping factor: ``"sample"``, ``"a:b"``; ``"b:a"`` when ``a/b`` was written, as in lme4. It is
-        for display: two factors of one model never share it.
+        Name of the grouping factor: ``"sample"``, ``"a:b"``; ``"b:a"`` if ``a/b`` was written, as in lme4. It is for
+        display: two factors of one model never share a name.
     codes
         (n_obs,) int64: level of each row.
     levels
-        Names of the levels, for display, each different; those of an interaction are joined by ``:`` in the order of
-        `group`, quoted where they could be confused.
+        Names of the levels, for display and unique; those of an interaction are joined by ``:`` in the order of
+        `group`, with quotes where they would be ambiguous.
     keys
-        The levels themselves: of each column of the grouping factor its level as text.
+        The levels themselves: the level of each column of the grouping factor, as text.
     Z
         (n_obs, k) float64, C-contiguous: value of each of the k effects of the row's level.
     names
         k names: ``("Intercept", "x")``.
     term
-        Where it comes from.
+        The term of the formula.
     spec
-        formulaic's recipe for `Z`; None for an intercept alone.
+        formulaic's recipe for `Z`; None for an intercept only.
     """
 
     label: str
@@ -60,13 +60,13 @@ class ReTerm:
     spec: ModelSpec | None = field(default=None, repr=False)
 
     def codes_at(self, data: pd.DataFrame) -> IntArray:
-        """Level of each row of new data, which hold the grouping columns; -1 for a level that is not known."""
+        """Level of each row of new data with the grouping columns; -1 for an unknown level."""
         place = {key: code for code, key in enumerate(self.keys)}
         pieces = [[_level_name(value) for value in data[name]] for name in self.term.columns]
         return np.array([place.get(key, -1) for key in zip(*pieces, strict=True)], dtype=np.int64)
 
     def at(self, frame: pd.DataFrame, formula: MixedFormula) -> FloatArray:
-        """`Z` on new rows; `frame` holds converted columns."""
+        """`Z` for new rows; `frame` has converted columns."""
         if self.spec is None:
             return np.ones((len(frame), 1))
         return code_again(self.spec, self.term.terms, frame, formula)
@@ -81,7 +81,7 @@ class HasLevels(Protocol):
 
 
 def finest(grouped: Sequence[HasLevels]) -> int:
-    """Place of the grouping factor with most levels (the first of several): that of the samples."""
+    """Index of the grouping factor with the most levels (the first if several): that of the samples."""
     return max(range(len(grouped)), key=lambda i: len(grouped[i].levels))
 
 
@@ -102,11 +102,11 @@ def build_random(
     frame
         Converted columns, for the left sides of the bars.
     groups
-        Grouping columns as they are in the data (rows used only).
+        Grouping columns as in the data (rows used only).
     columns
-        How each column of `frame` enters.
+        Conversion of each column of `frame`.
     check_replication
-        Whether to refuse a grouping factor that has a level of its own for every row.
+        Whether to reject a grouping factor with a different level for every row.
     """
     factors = {name: group_levels(values) for name, values in groups.items()}
     terms: list[ReTerm] = []
@@ -132,9 +132,9 @@ def build_random(
 
 
 def _check_slopes(terms: Sequence[ReTerm], formula: MixedFormula) -> None:
-    """Refuse slopes that do not vary within their group: between groups, they are what the intercepts are.
+    """Raise an error for slopes that do not vary within their group, because intercepts already describe them.
 
-    Variances of several arms (a column for each, independent, no intercept) can be told apart and are left alone.
+    Variances of several arms (one independent column each, no intercept) can be separated and are allowed.
     """
     before: dict[tuple[str, ...], FloatArray] = {}
     for term in terms:
@@ -150,14 +150,14 @@ def _check_slopes(terms: Sequence[ReTerm], formula: MixedFormula) -> None:
                 raise DesignError(
                     f"{list_some(term.names[j] for j in flat)} in {term.label} does not vary within the levels of "
                     f"{term.group!r}, so its effect cannot differ between them: write (1 | {term.term.group_text}), "
-                    "and keep the variable in the fixed part; random slopes are for what varies within levels\n"
-                    f"{mark(formula.source, term.term.span)}"
+                    "and keep the variable in the fixed effects; random slopes are for variables that vary within "
+                    f"levels\n{mark(formula.source, term.term.span)}"
                 )
         before[term.term.columns] = np.hstack([others, held])
 
 
 def group_levels(values: pd.Series) -> tuple[IntArray, tuple[str, ...]]:
-    """Codes and names of the levels that occur: categories in their order, anything else sorted."""
+    """Codes and names of the levels that occur: categories in their order, other types sorted."""
     if isinstance(values.dtype, pd.CategoricalDtype):
         used = values.cat.remove_unused_categories().cat
         codes, levels = used.codes.to_numpy(), list(used.categories)
@@ -173,7 +173,7 @@ def group_levels(values: pd.Series) -> tuple[IntArray, tuple[str, ...]]:
     names = tuple(_level_name(level) for level in levels)
     if len(set(names)) < len(names):
         twice = next(name for i, name in enumerate(names) if name in names[:i])
-        raise DesignError(f"column {values.name!r} has different levels that are all written {twice!r}: rename them")
+        raise DesignError(f"column {values.name!r} has different levels with the same text {twice!r}: rename them")
     return codes.astype(np.int64), names
 
 
@@ -184,7 +184,7 @@ def _level_name(level: object) -> str:
 
 
 def _interaction(factors: list[tuple[IntArray, tuple[str, ...]]]) -> tuple[IntArray, tuple[tuple[str, ...], ...]]:
-    """Combinations that occur, the first factor varying slowest."""
+    """Combinations that occur; the first factor varies slowest."""
     codes, first = factors[0]
     keys = tuple((name,) for name in first)
     for more, names in factors[1:]:
@@ -195,10 +195,10 @@ def _interaction(factors: list[tuple[IntArray, tuple[str, ...]]]) -> tuple[IntAr
 
 
 def display_names(keys: Sequence[tuple[str, ...]], separator: str = ":") -> tuple[str, ...]:
-    """One text per combination of levels, all different.
+    """One unique text per combination of levels.
 
-    The levels are joined by `separator`. Where this gives the same text twice (``a:b`` with ``c``, ``a`` with
-    ``b:c``), levels that contain the separator or a quote are quoted.
+    The levels are joined by `separator`. If this gives the same text twice (``a:b`` with ``c``, ``a`` with ``b:c``),
+    levels that contain the separator or a quote are quoted.
     """
     plain = tuple(separator.join(key) for key in keys)
     if len(set(plain)) == len(plain):
@@ -221,9 +221,9 @@ def _check_group(
         )
     if check_replication and len(levels) == codes.size:
         raise DesignError(
-            f"the grouping factor {term.group_name!r} of {term.label} has {len(levels)} levels for {codes.size} rows, "
-            f"one row for each: that is no grouping of cells; name the column that says which sample or donor a cell "
-            f"is from\n{where}"
+            f"the grouping factor {term.group_name!r} of {term.label} has {len(levels)} levels for {codes.size} "
+            "rows, so it does not group the cells; use the column that contains the sample or donor of each "
+            f"cell\n{where}"
         )
 
 
@@ -232,7 +232,7 @@ def _check_overlap(term: RandomTerm, names: tuple[str, ...], before: list[ReTerm
         shared = [name for name in names if name in other.names]
         if shared and set(other.term.group) == set(term.group):
             raise DesignError(
-                f"{other.label} and {term.label} both have the effect {shared[0]!r} for the same grouping factor: only "
-                f"the sum of their variances could be estimated; write (0 + x | g) to leave the intercept out\n"
+                f"{other.label} and {term.label} both have the effect {shared[0]!r} for the same grouping factor, so "
+                "only the sum of their variances could be estimated; write (0 + x | g) to omit the intercept\n"
                 f"{mark(formula.source, term.span)}"
             )

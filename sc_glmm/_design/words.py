@@ -1,4 +1,4 @@
-"""Hypotheses in words: which level is compared with which, and where the other variables stand."""
+"""Labels of hypotheses: which levels are compared, and at which values of other variables."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .names import list_some
 
 
 def term_words(design: Design, label: str) -> str:
-    """The hypothesis that all columns of a term are zero."""
+    """Label for the hypothesis that all columns of a term are zero."""
     columns = design.fixed.terms[label]
     if not columns:
         return label
@@ -32,7 +32,7 @@ def term_words(design: Design, label: str) -> str:
 
 
 def column_words(design: Design, j: int) -> str:
-    """The hypothesis that one coefficient is zero."""
+    """Label for the hypothesis that one coefficient is zero."""
     name = design.fixed.names[j]
     label = term_of(design, j)
     factor = main_effect(design, label)
@@ -49,12 +49,12 @@ def column_words(design: Design, j: int) -> str:
 
 
 def _coded_level(factor: Factor, text: str, name: str) -> str | None:
-    """The level that a column called `name` of the term written `text` compares with the base; None for others."""
+    """The level that a column `name` of the term `text` compares with the base; None for others."""
     return next((level for level in factor.levels if level != factor.base and name == f"{text}[T.{level}]"), None)
 
 
 def _interaction_words(design: Design, label: str, name: str) -> str | None:
-    """What each factor of an interaction compares; None where the coding has no base."""
+    """What each factor of an interaction compares; None if the coding has no base."""
     pieces: list[dict[str, str]] = []
     for atom in _term(design, label):
         factor = main_effect(design, atom.text) if (atom,) in design.formula.fixed_terms else None
@@ -71,7 +71,7 @@ def _interaction_words(design: Design, label: str, name: str) -> str | None:
 
 
 def term_of(design: Design, j: int) -> str:
-    """Label of the term that column j of X belongs to."""
+    """Label of the term of column j of X."""
     return next(label for label, columns in design.fixed.terms.items() if j in columns)
 
 
@@ -87,7 +87,7 @@ def compared_levels(design: Design, label: str, j: int | None = None) -> tuple[s
 
 
 def combination_words(L: FloatArray, names: Sequence[str]) -> str:
-    """Any linear combination of coefficients with these names."""
+    """Label of any linear combination of coefficients."""
     rows = []
     for row in L:
         used = np.flatnonzero(row).tolist()
@@ -97,7 +97,7 @@ def combination_words(L: FloatArray, names: Sequence[str]) -> str:
 
 
 def main_effect(design: Design, label: str) -> Factor | None:
-    """The factor whose main effect the term is; None for any other term."""
+    """The factor whose main effect the term is; None for other terms."""
     term = _term(design, label)
     if len(term) != 1:
         return None
@@ -109,7 +109,7 @@ def main_effect(design: Design, label: str) -> Factor | None:
 
 
 def codes_every_level(design: Design, label: str) -> bool:
-    """Whether the term is a factor with a column for every level, as the first one has without an intercept."""
+    """Whether the term is a factor with a column for every level, as the first factor without an intercept."""
     factor = main_effect(design, label)
     return factor is not None and factor.base is not None and len(all_terms(design.fixed)[label]) == len(factor.levels)
 
@@ -143,7 +143,7 @@ def elsewhere(design: Design, name: str, typical: Mapping[str, object] | None = 
 
 
 def value_words(value: object) -> str:
-    """A level or number as it is written in words."""
+    """A level or number as text for labels."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

@@ -48,14 +48,14 @@ def test_a_key_called_like_the_table_of_another_run_keeps_both(place):
 
 def test_a_key_that_is_the_table_of_another_run_is_refused(place):
     first = run(place, "glmm", test="t")
-    with pytest.raises(InputError, match="glmm_disease.*holds something else"):
+    with pytest.raises(InputError, match="glmm_disease.*has other content"):
         run(place, "glmm_disease")
     pd.testing.assert_frame_equal(sc_glmm.get.results(place, key="glmm", columns="all"), first)
 
 
 def test_the_long_table_of_groups_does_not_replace_a_run(place):
     other = run(place, "glmm_results", test="t")
-    with pytest.raises(InputError, match="glmm_results.*holds something else"):
+    with pytest.raises(InputError, match="glmm_results.*has other content"):
         run(place, "glmm", test="t", groupby="half")
     first = run(place, "glmm", test="t")  # needs no long table
     pd.testing.assert_frame_equal(sc_glmm.get.results(place, key="glmm_results", columns="all"), other)
@@ -84,7 +84,7 @@ def test_something_else_under_a_key_is_not_touched(adata, tmp_path):
     path = tmp_path / "mine.h5ad"
     made.write_h5ad(path)
     for place in (made, path):
-        with pytest.raises(InputError, match="holds something else"):
+        with pytest.raises(InputError, match="has other content"):
             run(place, "glmm")
 
 

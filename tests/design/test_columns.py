@@ -151,7 +151,7 @@ def test_intervals_from_cut() -> None:
         ([datetime.date(2020, 1, day) for day in range(1, 9)], "date"),
         ([[1]] * 8, "list"),
         (np.arange(8) + 1j, "complex"),
-        (pd.Categorical([1, "1"] * 4), "all written '1'"),
+        (pd.Categorical([1, "1"] * 4), "with the same text '1'"),
     ],
 )
 def test_values_that_no_model_can_use(values: object, message: str) -> None:
@@ -188,7 +188,7 @@ def test_a_column_may_be_called_like_a_function() -> None:
     both = build_design(parse_formula("~ log + log(log) + C(Sum, Sum)"), data.assign(Sum=list("abcaabca")))
     np.testing.assert_allclose(both.fixed.X[:, 1:3], np.column_stack([data["log"], np.log(data["log"])]))
     assert both.fixed.names[3:] == ("C(Sum, Sum)[S.a]", "C(Sum, Sum)[S.b]")
-    with pytest.raises(DesignError, match="expression here, and the name of a column") as caught:
+    with pytest.raises(DesignError, match="expression here, but the name of a column") as caught:
         build_design(parse_formula("~ `log(x)` + log(x)"), pd.DataFrame({"x": np.exp(REAL), "log(x)": REAL}))
     assert "log(x)" in str(caught.value)
 
@@ -212,14 +212,14 @@ def test_integers_and_booleans_are_doubles_in_expressions() -> None:
 
 def test_columns_must_be_unique() -> None:
     data = pd.DataFrame(np.ones((4, 2)), columns=["x", "x"])
-    with pytest.raises(DesignError, match="2 columns called 'x'"):
+    with pytest.raises(DesignError, match="2 columns with the name 'x'"):
         build_design(parse_formula("~ x"), data)
     data = pd.DataFrame({"x": REAL, "y": WHOLE, "other": TEXT}).rename(columns={"y": "other"})
     assert build_design(parse_formula("~ x"), data).fixed.names == ("Intercept", "x")
 
 
 def test_two_columns_of_the_design_cannot_share_a_name() -> None:
-    with pytest.raises(DesignError, match=r"two columns called 'x\[T.b\]'"):
+    with pytest.raises(DesignError, match=r"two columns with the name 'x\[T.b\]'"):
         design_of("~ x + `x[T.b]`", x=TEXT, **{"x[T.b]": REAL})
-    with pytest.raises(DesignError, match="two columns called 'Intercept'"):
+    with pytest.raises(DesignError, match="two columns with the name 'Intercept'"):
         design_of("~ Intercept", Intercept=REAL)

@@ -137,7 +137,7 @@ def test_the_term_goes_before_a_level_of_the_same_name() -> None:
 def test_a_level_of_two_factors_must_be_qualified() -> None:
     data = DATA.assign(father=DATA["disease"].iloc[::-1].to_numpy())
     design = build_design(parse_formula("~ disease + father"), data)
-    with pytest.raises(DesignError, match=r"fits several factors: disease, father; .*\('disease', 'AD', 'ctl'\)"):
+    with pytest.raises(DesignError, match=r"matches several factors: disease, father; .*\('disease', 'AD', 'ctl'\)"):
         build_contrasts(design, "AD")
     (made,) = build_contrasts(design, "father: AD vs MCI")
     assert made.levels == ("father", "AD", "MCI")
@@ -152,19 +152,19 @@ def test_interactions_say_which_way_is_up() -> None:
 @pytest.mark.parametrize(
     ("contrast", "message"),
     [
-        (cond(disease="AD"), "add up to 1; those of a comparison add up to 0"),
+        (cond(disease="AD"), "add up to 1, but must add up to 0"),
         (cond(disease="AD") + cond(disease="ctl"), "add up to 2"),
         (cond(disease="AD") - cond(disease="AD"), "is zero, so it compares nothing"),
         (cond(disease="XX") - cond(disease="ctl"), "no level 'XX' in the rows used; the levels are ctl, AD, MCI"),
-        (cond(dose=1) - cond(dose=0), "names 'dose', which is no variable of the fixed part: disease, age"),
-        (cond(age="old") - cond(age="young"), "'age' holds numbers in this formula, so give a number"),
+        (cond(dose=1) - cond(dose=0), "names 'dose', which is not a variable of the fixed effects: disease, age"),
+        (cond(age="old") - cond(age="young"), "'age' is numeric in this formula, so give a number"),
         ("cond(disease='AD') - 1", "cannot be read: write a difference"),
         ("cond('AD') - cond('ctl')", "cannot be read"),
         ("cond(disease=disease) - cond()", "cannot be read"),
         ("cond(disease='AD') / 0 - cond()", "cannot be read"),
         ("cond(disease='AD' - cond()", "cannot be read"),
-        ("ctl", "names the base level of 'disease', with which the others are compared: AD, MCI"),
-        (pd.Series({"disease[T.XX]": 1.0}), r"weighs disease\[T.XX\], and the columns of the design are Intercept"),
+        ("ctl", "names the base level of 'disease'. Compare another level with it: AD, MCI"),
+        (pd.Series({"disease[T.XX]": 1.0}), r"has weights for disease\[T.XX\], but the columns of the design"),
     ],
 )
 def test_what_is_refused(contrast: Any, message: str) -> None:

@@ -126,7 +126,7 @@ def test_empty_cells_and_zero_columns() -> None:
 
 
 def test_all_zero_is_an_error() -> None:
-    with pytest.raises(DesignError, match="all columns of the fixed part are zero"):
+    with pytest.raises(DesignError, match="all columns of the fixed effects are zero"):
         design_of("~ 0 + zero", pd.DataFrame({"zero": np.zeros(5)}))
 
 

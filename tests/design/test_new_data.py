@@ -29,7 +29,7 @@ def test_offsets_add_up() -> None:
 
 @pytest.mark.parametrize("text", ["f", "g", "poly(x, 2)", "C(batch)"])
 def test_an_offset_is_one_number(text: str) -> None:
-    with pytest.raises(DesignError, match="an offset must be one number per row") as caught:
+    with pytest.raises(DesignError, match="an offset must have one number per row") as caught:
         design_of(f"~ x + offset({text})")
     assert str(caught.value).splitlines()[-1] == "    " + " " * 13 + "^" * len(text)
 
@@ -102,9 +102,9 @@ def test_new_data_may_have_other_types_of_the_same_values() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"f": "c"}, r"'f' has levels that the model does not know: c; known are a, b"),
+        ({"f": "c"}, r"'f' has levels that are not in the model: c; known are a, b"),
         ({"x": np.nan}, "missing values in x"),
-        ({"x": "text"}, "held numbers"),
+        ({"x": "text"}, "had numbers"),
         ({"size": 20.0}, "bs"),
     ],
 )

@@ -76,12 +76,12 @@ def test_a_base_in_the_formula_is_given_and_says_nothing() -> None:
     [
         ("~ f", {"f": "c"}, r"no such level.*levels are a, b"),
         ("~ g", {"g": "none"}, r"no such level.*w, u, v"),
-        ("~ f", {"nope": "c"}, r"'nope', which is no column; it can name f"),
-        ("~ f", {"g": "u"}, r"'g', which is a column, but no factor of this formula"),
-        ("~ x + (1 | g)", {"g": "u"}, r"no factor of this formula"),
-        ("~ x", {"x": 1}, r"holds numbers"),
+        ("~ f", {"nope": "c"}, r"'nope', which is not a column; the factors are f"),
+        ("~ f", {"g": "u"}, r"'g', which is a column, but not a factor of this formula"),
+        ("~ x + (1 | g)", {"g": "u"}, r"not a factor of this formula"),
+        ("~ x", {"x": 1}, r"is numeric"),
         ('~ C(f, contr.treatment("b"))', {"f": "a"}, None),
-        ('~ C(g, contr.treatment("u"))', {"g": "v"}, r"asks for the base level 'v' of 'g', and the formula for 'u'"),
+        ('~ C(g, contr.treatment("u"))', {"g": "v"}, r"sets the base level 'v' of 'g', but the formula sets 'u'"),
     ],
 )
 def test_wrong_reference(source: str, reference: dict[str, object], message: str | None) -> None:
@@ -101,7 +101,7 @@ def test_a_factor_with_one_level_is_refused_where_it_stands() -> None:
 def test_a_factor_with_a_level_for_every_cell_is_refused_before_it_fills_the_memory() -> None:
     n = 40_000
     data = pd.DataFrame({"barcode": [f"cell{i}" for i in range(n)]})
-    with pytest.raises(DesignError, match="40000 levels on 40000 rows"):
+    with pytest.raises(DesignError, match="40000 levels in 40000 rows"):
         design_of("~ barcode", data)
 
 
@@ -135,7 +135,7 @@ def test_missing_values_in_offset_and_response_count_too() -> None:
 def test_no_rows() -> None:
     with pytest.raises(DesignError, match="no rows"):
         design_of("~ x", DATA.iloc[:0])
-    with pytest.raises(DesignError, match=r"no row is left.*x: 8"):
+    with pytest.raises(DesignError, match=r"no row remains.*x: 8"):
         design_of("~ x", DATA.assign(x=np.nan))
 
 

@@ -79,13 +79,13 @@ def test_a_column_called_like_an_interaction_is_another_factor(frame):
     data = frame.assign(**{"one:two": np.arange(len(frame)) % 7})
     fit = lmer("y ~ t + (1 | one:two) + (1 | `one:two`)", data)
     assert fit.ngrps().tolist() == [9, 7]
-    with pytest.raises(ValueError, match=r"two terms called 'one:two'.*rename a column"):
+    with pytest.raises(ValueError, match=r"two terms with the name 'one:two'.*rename a column"):
         lmer("y ~ one * two + `one:two` + (1 | t)", data)
 
 
 def test_a_whole_number_and_its_text_are_refused_as_levels_of_one_column(frame):
     data = frame.assign(one=[1 if a == "p" else "1" if a == "q" else 2 for a in frame.one])
-    with pytest.raises(ValueError, match="all written '1': rename them"):
+    with pytest.raises(ValueError, match="with the same text '1': rename them"):
         lmer("y ~ t + (1 | one)", data)
 
 

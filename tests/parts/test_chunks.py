@@ -142,7 +142,7 @@ def test_a_finished_chunk_is_skipped_and_a_damaged_one_is_made_again(files, part
     leftover.write_bytes(b"half")
     with caplog.at_level("WARNING", logger="sc_glmm"):
         assert not run_chunk(run, "compress", 1).skipped
-    assert "compress-0001.npz is damaged or cut off" in caplog.text
+    assert "compress-0001.npz is damaged or truncated" in caplog.text
     assert path.read_bytes() == before
     assert not leftover.exists()
 
@@ -181,7 +181,7 @@ def test_damaged_parts_are_refused_by_name(parts, damage):
     elif damage == "one byte":
         content[len(content) // 2] ^= 0xFF
     path.write_bytes({"empty": b"", "no archive": b"a" * 1000}.get(damage, bytes(content)))
-    with pytest.raises(InputError, match=r"fit-0001\.npz is damaged or cut off .*--chunk 1 --stage fit"):
+    with pytest.raises(InputError, match=r"fit-0001\.npz is damaged or truncated .*--chunk 1 --stage fit"):
         combine(parts)
 
 

@@ -133,7 +133,7 @@ def test_a_damaged_input_stops_a_chunk_and_a_sound_copy_finishes_it(data, undist
         info = file["layers/counts/data"].id.get_chunk_info(0)
     unreadable = bytearray(sound)
     unreadable[info.byte_offset : info.byte_offset + info.size] = b"\0" * info.size
-    for content, told in ((unreadable, "chunk 0 cannot be unpacked"), (sound[: len(sound) // 2], "truncated file")):
+    for content, told in ((unreadable, "chunk 0 cannot be decompressed"), (sound[: len(sound) // 2], "truncated file")):
         path.write_bytes(content)
         failed = run(COMMAND, "test", path, FORMULA, "--n-chunks", 2, "-o", folder, "--chunk", 1)
         assert failed.returncode == 2
@@ -154,12 +154,12 @@ def test_a_disk_that_is_full_when_results_are_written_into_the_file(data, undist
     test, before = ("test", path, FORMULA, "-o", path, "-q"), path.read_bytes()
     nothing = run(COMMAND, *test, limit=1000)
     assert nothing.returncode == 2
-    assert "could not be written into" in nothing.stderr and "it is as it was" in nothing.stderr
+    assert "could not be written into" in nothing.stderr and "the file was not changed" in nothing.stderr
     assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["in.h5ad"]
     # what lies beside the file has room, what makes it longer has not
     beside = run(COMMAND, *test, limit=len(before) + 100)
     assert beside.returncode == 2
-    assert "the results lie beside it" in beside.stderr
+    assert "the results are stored next to it" in beside.stderr
     assert path.read_bytes() == before
     assert sc_glmm.recover(path)
     pd.testing.assert_frame_equal(sc_glmm.get.results(path, columns="all"), undisturbed)
