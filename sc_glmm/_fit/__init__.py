@@ -1,1 +1,1 @@
-"""What is done with the genes of one design: compressed, fitted, and profiled over the variances."""
+"""Fit the genes of one design: compress the cells, fit, and profile over the variances."""

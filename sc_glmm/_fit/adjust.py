@@ -1,4 +1,4 @@
-"""Multiple testing over groups of cells."""
+"""Adjust for multiple testing over groups of cells."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .._results import GeneTests
 
 
 def adjust_over_groups(tests: Sequence[GeneTests]) -> list[GeneTests]:
-    """The p-values of each contrast adjusted over the tested genes of all groups together (Benjamini and Hochberg)."""
+    """Adjust the p-values of each contrast over the tested genes of all groups together (Benjamini and Hochberg)."""
     adjusted: dict[tuple[str, str], np.ndarray] = {}
     for name in dict.fromkeys(contrast.name for group in tests for contrast in group.contrasts):
         mine = [(group.group, c) for group in tests for c in group.contrasts if c.name == name]

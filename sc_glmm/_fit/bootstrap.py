@@ -1,8 +1,8 @@
-"""Parametric bootstrap of the likelihood ratio for named genes: no asymptotics, at the price of many fits.
+"""Parametric bootstrap of the likelihood ratio for named genes, without asymptotics but with many fits.
 
-Counts of all cells are drawn from the fit under the hypothesis (variances and dispersion estimated by maximum
-likelihood under it), compressed like real ones, and fitted with and without it. The data sets of one gene are the
-"genes" of one matrix.
+Counts of all cells are drawn from the fit under the null hypothesis (variances and dispersion estimated by maximum
+likelihood under it), compressed like real ones, and fitted with and without it. The simulated data sets of one gene are
+treated as the "genes" of one matrix.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def bootstrap_p_values(
 ) -> FloatArray:
     """``(n_genes,)`` bootstrap p-values ``(1 + #{LR* >= LR}) / (1 + B)`` of the named genes, NaN for all others.
 
-    Data sets whose fits fail do not count. B is `n_boot`; the smallest p-value is one over B + 1.
+    Data sets whose fits fail are left out. B is `n_boot`; the smallest p-value is 1 / (B + 1).
     """
     offset = cell_offsets(group, compressed, model)
     rows = design_rows(group.design)
@@ -86,7 +86,7 @@ def _ratio(full: GeneFits, null: GeneFits) -> FloatArray:
 def _simulate(
     null: GeneModel, fits: GeneFits, row_of: IntArray, offset: FloatArray, n: int, rng: np.random.Generator
 ) -> NDArray[np.int32]:
-    """``(n_obs, n)`` counts from the fit under the hypothesis, with new random effects in each column."""
+    """``(n_obs, n)`` counts from the fit under the null hypothesis, with new random effects in each column."""
     eta = np.repeat((null.rows.X @ fits.beta[0])[:, None], n, axis=1)
     for block, lam in zip(null.structure.blocks, fits.Lambda, strict=True):
         b = rng.normal(size=(n, block.n_levels, lam.shape[1])) @ lam[0].T

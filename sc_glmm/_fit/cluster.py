@@ -1,4 +1,4 @@
-"""Sums over cells on the workers of a Dask client: each reads its own rows of the file, sums are added up in a tree."""
+"""Sums over cells on the workers of a Dask client: each reads its own rows, and sums are added in a tree."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LEAST_VALUES = 1 << 20
 
 
 def client_for(matrix: Any) -> Any:
-    """The Dask client that is around, if workers can read the matrix by themselves: rows of a file."""
+    """The active Dask client, if workers can read the matrix themselves (rows of a file)."""
     if isinstance(matrix, Source) and matrix.form != "csc" and not matrix.in_memory:
         client = dask_client()
         return client if client is not None and type(matrix).part is not Source.part else None
@@ -37,7 +37,7 @@ def client_for(matrix: Any) -> Any:
 
 
 def row_spans(source: Source, least: int) -> list[tuple[int, int]]:
-    """Runs of whole chunks with `least` values or more each; a matter of the data alone."""
+    """Runs of whole chunks with at least `least` values each; they depend only on the data."""
     spans: list[tuple[int, int]] = []
     start = None
     for first, last in source.spans():
@@ -51,7 +51,7 @@ def row_spans(source: Source, least: int) -> list[tuple[int, int]]:
 
 
 def task_spans(source: Source, numbers: Callable[[int, int], int]) -> list[tuple[int, int]]:
-    """Runs of rows for tasks whose results have ``numbers(first, last)`` numbers; a matter of the data alone."""
+    """Runs of rows for tasks whose results have ``numbers(first, last)`` numbers; they depend only on the data."""
     total = source.n_values(0, source.n_lines)
     for pieces in PIECES:
         spans = row_spans(source, min(max(total // pieces, LEAST_VALUES), MOST_VALUES))
@@ -61,7 +61,7 @@ def task_spans(source: Source, numbers: Callable[[int, int], int]) -> list[tuple
 
 
 def library_sums(matrix: Matrix | Source, *, n_jobs: int = 1, progress: bool | None = False) -> FloatArray:
-    """Sum of the counts of each cell; of a matrix that is not in memory the values are checked meanwhile."""
+    """Sum of the counts of each cell; a matrix that is not in memory is checked at the same time."""
     if isinstance(matrix, Source) and client_for(matrix) is not None:
         blocks = ((matrix.part(first, last),) for first, last in row_spans(matrix, 1 << 24))
         return np.concatenate(list(run_blocks(_library, (), blocks, 1)))
@@ -79,9 +79,9 @@ class PartialStats:
     Attributes
     ----------
     stats
-        The statistics; of counts on the nodes that these cells write to, of a Gaussian response on all rows.
+        The statistics: of counts on the nodes of these cells, of a Gaussian response on all rows.
     nodes
-        Places of these nodes among all.
+        Positions of these nodes among all.
     """
 
     stats: CountStats | GaussianStats
@@ -132,7 +132,7 @@ def counts_on_cluster(
 
 
 def _compact(genes: IntArray) -> slice | IntArray:
-    """A slice where there is one."""
+    """A slice if the positions are contiguous."""
     if len(genes) and np.array_equal(genes, np.arange(genes[0], genes[0] + len(genes))):
         return slice(int(genes[0]), int(genes[0]) + len(genes))
     return genes
@@ -161,7 +161,7 @@ def add_some(first: PartialStats, second: PartialStats) -> PartialStats:
 
 
 def on_nodes(some: PartialStats, nodes: IntArray) -> CountStats | GaussianStats:
-    """The statistics on these nodes, with zeros where the cells do not write; a Gaussian response's as they are."""
+    """The statistics on these nodes, with zeros for nodes without cells; unchanged for a Gaussian response."""
     if isinstance(some.stats, GaussianStats) or len(some.nodes) == len(nodes):
         return some.stats
     A = np.zeros((len(some.stats.A), len(nodes)))
@@ -175,7 +175,7 @@ def add_stats(first: CountStats | GaussianStats, second: CountStats | GaussianSt
         return add_counts(first, second)
     if isinstance(first, GaussianStats) and isinstance(second, GaussianStats):
         return add_sums(first, second)
-    raise InputError("statistics of counts and of a Gaussian response cannot be added; make both by one pass.")
+    raise InputError("statistics of counts and of a Gaussian response cannot be added; compute both in one pass.")
 
 
 def sums_on_cluster(

@@ -1,4 +1,4 @@
-"""One pass over the matrix for all groups of cells: which rows, which nodes, and the statistics on them."""
+"""One pass over the matrix for all groups of cells: rows, nodes, and the statistics on them."""
 
 from __future__ import annotations
 
@@ -42,20 +42,20 @@ _MAX_SUMS = 50_000_000
 
 @dataclass(frozen=True)
 class CellGroup:
-    """Cells that one model is fitted to.
+    """The cells of one model.
 
     Attributes
     ----------
     name
         Level of `groupby`, or an empty string.
     cells
-        ``(n_obs,)`` their places in the matrix.
+        ``(n_obs,)`` their positions in the matrix.
     design
         The design on these cells.
     frame
         The rows of `obs` of these cells.
     offset
-        ``(n_obs,)`` natural logs of their size factors, or what is subtracted from a Gaussian response.
+        ``(n_obs,)`` natural logs of their size factors, or the offset of a Gaussian response.
     """
 
     name: str
@@ -67,12 +67,12 @@ class CellGroup:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the counts of one group's cells go: the same for all genes.
+    """Rows and nodes of one group's cells, the same for all genes.
 
     Attributes
     ----------
     rows, nodes
-        What the engine takes.
+        Input of the engine.
     kind
         ``"collapsed"``, ``"chebyshev"``, ``"cells"``, ``"tensor"`` or ``"sums"`` (Gaussian).
     n_nodes, n_nodes_max, range_max
@@ -100,9 +100,9 @@ class Compressed(Layout):
     Attributes
     ----------
     stats
-        What the engine takes.
+        Input of the engine.
     total, n_nonzero
-        ``(n_genes,)`` sum of the response and cells in which it is not zero.
+        ``(n_genes,)`` sum of the response, and number of cells in which it is not zero.
     """
 
     stats: GeneStats
@@ -112,20 +112,20 @@ class Compressed(Layout):
 
 @dataclass(frozen=True)
 class CompressionPlan:
-    """What one pass over the matrix adds up, for one group of cells or several.
+    """What one pass over the matrix computes, for one group of cells or several.
 
     Attributes
     ----------
     groups
-        Places of its groups among all groups.
+        Positions of its groups among all groups.
     layouts
         Their layouts.
     table
         Nodes of all their cells; None for a Gaussian response.
     rows
-        Design rows of the cells of a Gaussian response, else None.
+        Design rows of the cells of a Gaussian response, otherwise None.
     offset
-        ``(n_obs,)`` natural logs of size factors, or what is subtracted from a Gaussian response.
+        ``(n_obs,)`` natural logs of size factors, or the offset of a Gaussian response.
     cells
         ``(n_obs,)`` row of the matrix that holds each cell of `table`; None if cell i is in row i.
     group_of
@@ -284,9 +284,9 @@ def compress_groups(
     memory_limit: int | None = None,
     progress: bool | None = False,
 ) -> list[Compressed]:
-    """Compress the cells of all groups; those without a covariate's grid share one pass over `matrix`.
+    """Compress the cells of all groups; those without a covariate grid share one pass over `matrix`.
 
-    Statistics that need more than `memory_limit` bytes are made in several passes, by genes, and kept in a file.
+    Statistics that need more than `memory_limit` bytes are computed in several passes, by genes, and kept in a file.
     """
     done: dict[int, Compressed] = {}
     chosen = gene_index(genes, matrix.shape[1])
@@ -321,7 +321,7 @@ def _join_slabs(layouts: Sequence[Layout], n_genes: int, slabs: Iterable[list[Co
 
 
 def plan_passes(groups: Sequence[CellGroup], family: Family, n_cells: int) -> list[CompressionPlan]:
-    """The passes over a matrix of `n_cells` rows: one for all groups of counts, but for those with a covariate's grid.
+    """The passes over a matrix of `n_cells` rows: one for all groups of counts, except those with a covariate grid.
 
     Every pass is a sum over cells, gene by gene.
     """

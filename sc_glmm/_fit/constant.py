@@ -1,4 +1,4 @@
-"""A formula without what does not vary in one group of cells."""
+"""Remove terms from a formula that do not vary in one group of cells."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from .._formula import Atom, MixedFormula, Term, parse_formula, term_label, term
 
 
 def drop_constant(formula: MixedFormula, frame: pd.DataFrame) -> tuple[MixedFormula, tuple[str, ...]]:
-    """Leave out terms that are constant in `frame`, and say which.
+    """Drop terms that are constant in `frame`; return the new formula and these terms.
 
-    A factor that does not vary is taken out of the interactions that it stands in; grouping factors with one level
-    take their random terms with them. Rows with a missing value in any column of the formula do not count.
+    A constant factor is removed from the interactions that contain it. Grouping factors with one level are dropped with
+    their random terms. Rows with a missing value in any column of the formula are ignored.
 
     Parameters
     ----------
@@ -22,7 +22,7 @@ def drop_constant(formula: MixedFormula, frame: pd.DataFrame) -> tuple[MixedForm
 
     Returns
     -------
-    The formula for these cells, and the terms left out, as the user would write them.
+    The formula for these cells, and the dropped terms, as the user would write them.
     """
     atoms = [atom for term in formula.fixed_terms for atom in term]
     atoms += [atom for random in formula.random for term in random.terms for atom in term]
@@ -55,7 +55,7 @@ def drop_constant(formula: MixedFormula, frame: pd.DataFrame) -> tuple[MixedForm
         return formula, ()
     left = "" if formula.response is None else f"{formula.response} "
     parts = ["1" if () in fixed else "0", *(term_text(term) for term in fixed if term), *random]
-    # read again, so that places in error messages are those in the formula that is fitted
+    # parsed again, so that error messages mark positions in the formula that is fitted
     return parse_formula(f"{left}~ {' + '.join([*parts, *(f'offset({text})' for text in formula.offsets)])}"), tuple(
         dropped
     )

@@ -1,4 +1,4 @@
-"""What there is in each group of cells, and what became of it: the table of details."""
+"""The table of details: contents and results of each group of cells."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from .._formula import MixedFormula
 from .._results import GeneTests
 from .genes import STATUS
 
-# Between the levels of a nested factor: no text has it, and pandas 2, which compares texts up to a NUL, keeps it.
+# Separator of the levels of a nested factor: it does not occur in text, and pandas 2, which compares text up to a NUL,
+# keeps it.
 SEPARATOR = "\x1f"
-# What becomes of genes that give no estimates although they have counts.
+# Statuses of genes with counts but without estimates.
 FAILED = ("error", "not_converged")
 
 
@@ -29,7 +30,7 @@ def samples_of(formula: MixedFormula, frame: pd.DataFrame) -> dict[str, pd.Serie
 
 
 def _levels(frame: pd.DataFrame, columns: Sequence[str]) -> pd.Series:
-    """The levels as categories, of several columns joined by SEPARATOR; missing where one of them is."""
+    """The levels as categories, several columns joined by SEPARATOR; missing if one of them is missing."""
     codes, names = np.zeros(len(frame), dtype=np.int64), [""]
     for k, column in enumerate(columns):
         held = frame[column].astype("category")
@@ -47,7 +48,7 @@ def _levels(frame: pd.DataFrame, columns: Sequence[str]) -> pd.Series:
 
 
 def arms_of(formula: MixedFormula, frame: pd.DataFrame) -> dict[str, pd.Series]:
-    """The columns of the fixed part that hold text, categories or booleans."""
+    """The fixed-effects columns with text, categories or booleans."""
     names = dict.fromkeys(name.name for term in formula.fixed_terms for atom in term for name in atom.names)
     categorical = {}
     for name in names:
@@ -60,7 +61,7 @@ def arms_of(formula: MixedFormula, frame: pd.DataFrame) -> dict[str, pd.Series]:
 
 @dataclass(frozen=True)
 class ArmSamples:
-    """How many samples have a cell in an arm: a level of a factor of the fixed part."""
+    """Number of samples with a cell in an arm (a level of a fixed-effects factor)."""
 
     factor: str
     level: str
@@ -92,7 +93,7 @@ def count_samples(formula: MixedFormula, frame: pd.DataFrame) -> dict[str, int]:
 
 
 def samples_in_words(formula: MixedFormula, frame: pd.DataFrame) -> str:
-    """How many samples there are in each arm: ``sample: 1 in disease ctl, 1 in disease AD``; empty without arms."""
+    """Number of samples in each arm: ``sample: 1 in disease ctl, 1 in disease AD``; empty without arms."""
     arms = arm_samples(formula, frame)
     if not arms:
         return ""
@@ -100,12 +101,12 @@ def samples_in_words(formula: MixedFormula, frame: pd.DataFrame) -> str:
     return f"{next(iter(samples_of(formula, frame)))}: {listed}"
 
 
-# Share of the samples with cells in several arms below which they look like a mistake.
+# If a smaller fraction of the samples has cells in several arms, this looks like a mistake.
 _FEW_MIXED = 0.34
 
 
 def mixed_samples(formula: MixedFormula, frame: pd.DataFrame) -> list[str]:
-    """Sentences about factors that are constant in most samples, and not in a few."""
+    """Sentences about factors that are constant in most samples, but not in a few."""
     samples = samples_of(formula, frame)
     if not samples:
         return []
@@ -118,7 +119,7 @@ def mixed_samples(formula: MixedFormula, frame: pd.DataFrame) -> list[str]:
         if 0 < len(mixed) < _FEW_MIXED * len(n_arms):
             said.append(
                 f"{len(mixed)} of {len(n_arms)} levels of {finest} ({', '.join(mixed[:3])}) have cells of several "
-                f"levels of {name}, the others of one: if that is a mistake, correct obs[{name!r}]"
+                f"levels of {name}, and the others of only one. If this is a mistake, correct obs[{name!r}]"
             )
     return said
 
@@ -144,7 +145,7 @@ def details_table(
     tests
         The groups that were fitted.
     skipped
-        Group -> reason.
+        Group -> reason for skipping it.
     obs
         One row per cell.
     groups

@@ -1,4 +1,4 @@
-"""Dispersions that the moderated tests hold: a gene's own, the trend over abundance, or something between."""
+"""Dispersions for the moderated tests: the estimate of each gene, the trend over abundance, or a compromise."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MIN_CELLS = 5
 # Genes on each side in the running median.
 _REACH = 75
 _DEFAULT = 0.5
-# Fewer genes say too little about how dispersions scatter around the trend.
+# Fewer genes are too few to estimate the scatter around the trend.
 _MIN_GENES = 20
 # Median of chi-square with one degree of freedom.
 _MEDIAN_CHI2 = 0.454936
@@ -27,7 +27,7 @@ def dispersion_or_trend(
 ) -> tuple[FloatArray, BoolArray]:
     """Log dispersions, and which of them come from the trend.
 
-    Only a cell with two counts or more says anything about overdispersion within samples.
+    Only cells with two counts or more carry information about overdispersion within samples.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def dispersion_or_trend(
     abundance
         ``(n_genes,)`` log mean per unit of size factor.
     kind
-        ``"ml"``: informed genes keep their estimates. ``"shrunken"``: these are drawn to the trend by
+        ``"ml"``: informed genes keep their estimates. ``"shrunken"``: their estimates are shrunken by
         :func:`shrink_to_trend`.
     """
     own = np.isfinite(fits.log_dispersion)

@@ -1,4 +1,4 @@
-"""Gaussian genes beside their fits: what their degrees of freedom follow from, and statistics that are not centred."""
+"""Degrees of freedom of Gaussian genes, and statistics that are not centred."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .genes import BLOCK, AllFits, GeneModel
 
 @dataclass(frozen=True)
 class GaussianParts:
-    """What Satterthwaite's degrees of freedom of every gene follow from; NaN for genes without a fit.
+    """Quantities for Satterthwaite's degrees of freedom of every gene; NaN for genes without a fit.
 
     Attributes
     ----------
@@ -100,7 +100,7 @@ def finish_gaussian(model: GeneModel, result: AllFits, *, n_jobs: int = 1) -> tu
                 continue
             try:
                 own = satterthwaite_parts(problem, theta, point, model.reml, work)
-            except FloatingPointError:  # at the end of what numbers can hold: the gene has no degrees of freedom
+            except FloatingPointError:  # at the limit of floating-point numbers, the gene has no degrees of freedom
                 continue
             parts.vcov[gene], parts.vcov_varpar[gene], parts.jacobian[gene] = own.vcov, own.vcov_varpar, own.jacobian
 

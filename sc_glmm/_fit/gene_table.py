@@ -1,4 +1,4 @@
-"""One row of facts per gene: status, mean, dispersion, deviations and coefficients."""
+"""One row per gene: status, mean, dispersion, standard deviations and coefficients."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .genes import TRUSTED, AllFits, GeneModel, categorical_status, singular_gen
 from .moderated import Moderation, variance_interval, variance_tests
 from .totals import GeneTotals
 
-# Columns that stand for every run, whatever its columns and groups are called.
+# Columns that exist in every run, whatever its columns and groups are called.
 FACTS = (
     ("status", "message", "converged", "singular", "separated", "n_iter", "mean", "pct", "baseMean", "total", "loglik")
     + ("dispersion", "log_dispersion_se", "dispersion_at_bound", "phi_from_trend", "n_agq", "information")
@@ -50,7 +50,7 @@ class GeneTable:
 def gene_table(
     model: GeneModel, totals: GeneTotals, result: AllFits, genes: pd.Index, moderation: Moderation | None = None
 ) -> GeneTable:
-    """The facts of every gene, in the order of the matrix.
+    """The fit of every gene, in the order of the matrix.
 
     Columns: status, message, flags (singular, separated, converged, phi_at_bound), n_iter, mean and baseMean (mean
     response per cell), pct (share of cells with a response other than zero, in percent), total, loglik, dispersion,
@@ -141,9 +141,9 @@ def gene_table(
 
 
 def _extreme(model: GeneModel, fits: GeneFits) -> tuple[Any, FloatArray]:
-    """The sample (level of the finest grouping factor) farthest from the others, and by how many deviations.
+    """The sample (level of the finest grouping factor) farthest from the others, and its distance.
 
-    Missing where the variance is zero.
+    The distance is in standard deviations; missing if the variance is zero.
     """
     i = finest(model.groupings)
     effects, sd = fits.ranef[i][:, :, 0], fits.Lambda[i][:, 0, 0]
@@ -171,9 +171,9 @@ def _messages(words: NDArray[np.object_], result: AllFits) -> NDArray[np.object_
     texts = {
         "all_zero": "no counts in the cells used",
         "low_count": "fewer counts than min_counts",
-        "not_selected": "not among the genes that were to be tested",
-        "error": "no start led to finite values",
-        "separated": "all counts are zero where the design says so: coefficients that go to infinity are not shown",
+        "not_selected": "not one of the genes to test",
+        "error": "no start gave finite values",
+        "separated": "all counts are zero for some combination of covariates; infinite coefficients are not shown",
         "singular": "a variance of the random effects is zero",
         "ok": "",
     }
@@ -184,7 +184,7 @@ def _messages(words: NDArray[np.object_], result: AllFits) -> NDArray[np.object_
 
 
 def _free(columns: Mapping[str, object], name: str) -> str:
-    """A column name that AnnData can write (it takes no slash), and that no other column has."""
+    """A column name that AnnData can store (without a slash) and that no other column has."""
     plain = name.replace("/", "|")
     free, count = plain, 1
     while free in columns:

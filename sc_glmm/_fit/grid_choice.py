@@ -1,4 +1,4 @@
-"""Which variances go on the grid: those that the variance of some contrast depends on."""
+"""Choose the variances for the grid: those that affect the variance of some contrast."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ GRIDS = {
 }
 # A variance matters if a relative change of it changes the variance of a contrast by this share of it.
 MIN_ELASTICITY = 0.05
-# Variances above this are no average to fix anything at.
+# Larger variances are not used for averages.
 WINSOR = 4.0
 _N_PROBES = 40
 _LOG_STEP = 0.5
@@ -71,7 +71,7 @@ def choose_grid(
     contrasts: Sequence[FloatArray],
     pick: Callable[[IntArray], GeneStats],
 ) -> VarianceGrid:
-    """Choose variances by elasticity at the population means, and lay the grid.
+    """Choose variances by elasticity at the population means, and build the grid.
 
     Those off the grid are fixed at their population means; one that matters is never profiled, because the maximum of
     its likelihood says too little in any one gene.

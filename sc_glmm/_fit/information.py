@@ -1,4 +1,4 @@
-"""What the counts say about the effect of a sample, and whether genes err together."""
+"""Information of the counts about the effect of a sample, and correlation between genes."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from .genes import AllFits, GeneModel
 
 # Genes at a time: predictors of all nodes are held for so many.
 _STEP = 256
-# Fewer genes say nothing about correlation.
+# Fewer genes are too few to estimate a correlation.
 _MIN_GENES = 10
-# Variances below this are none: there are no effects of samples to compare.
+# Smaller variances count as zero: there are no effects of samples to compare.
 _MIN_VARIANCE = 1e-6
 
 

@@ -1,4 +1,4 @@
-"""Likelihood-ratio statistics of all genes, by maximum likelihood with and without a hypothesis."""
+"""Likelihood-ratio statistics of all genes, by maximum likelihood with and without the null hypothesis."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .genes import AllFits, GeneModel, fit_all
 
 
 def constrain(model: GeneModel, L: FloatArray) -> GeneModel:
-    """The model with ``L beta = 0``: the columns of X are replaced by what the hypothesis leaves of them."""
+    """The model under ``L beta = 0``, with X replaced by the remaining columns."""
     X = np.ascontiguousarray(model.rows.X @ null_space(L))
     structure = build_structure(X, model.structure.blocks, np.maximum(model.rows.n_cells, 1e-3))
     return replace(model, structure=structure, rows=replace(model.rows, X=X))

@@ -1,4 +1,4 @@
-"""A design laid out for the engine: terms of one grouping factor merged, statistics of any family in one record."""
+"""Prepare a design for the engine: merge terms of one grouping factor, and store statistics of any family."""
 
 from __future__ import annotations
 
@@ -44,29 +44,29 @@ def get_family(name: str) -> Family:
     """The family of that name."""
     allowed = [known for known, family in FAMILIES.items() if not family.trials]
     if name in FAMILIES and name not in allowed:
-        raise InputError(f"family={name!r} needs numbers of trials, which counts have not: use sc_glmm.glmer")
+        raise InputError(f"family={name!r} needs the number of trials; a count matrix has none: use sc_glmm.glmer")
     if name not in FAMILIES:
         raise InputError(f"family={name!r}: allowed are {', '.join(map(repr, allowed))}")
     return FAMILIES[name]
 
 
 def check_method(method: str, n_agq: int, random: Sequence[ReTerm]) -> bool:
-    """Whether `method` is REML; refuses what the engine cannot do."""
+    """Whether `method` is REML; raises an error for what the engine does not support."""
     if method not in ("reml", "ml"):
         raise InputError(f"method={method!r}: allowed are 'reml' and 'ml'")
     if not isinstance(n_agq, int) or n_agq < 1 or n_agq > 101:
-        raise InputError(f"n_agq={n_agq!r}: allowed are whole numbers from 1 (Laplace) to 101; odd ones are best")
+        raise InputError(f"n_agq={n_agq!r}: allowed are whole numbers from 1 (Laplace) to 101; odd numbers are best")
     if n_agq > 1:
         if len(random) != 1 or random[0].Z.shape[1] != 1:
             terms = " + ".join(term.label for term in random)
             raise InputError(
-                f"n_agq={n_agq} needs exactly one random-effects term with one column, and the formula has {terms}; "
-                "use n_agq=1 (Laplace), which fits any of them"
+                f"n_agq={n_agq} needs exactly one random-effects term with one column, but the formula has {terms}; "
+                "use n_agq=1 (Laplace), which supports all of them"
             )
         if method == "reml":
             raise InputError(
-                f"n_agq={n_agq} with method='reml': quadrature integrates the random effects only, REML the fixed "
-                "effects too; use method='ml', or n_agq=1"
+                f"n_agq={n_agq} with method='reml': quadrature integrates only over the random effects, but REML "
+                "also over the fixed effects; use method='ml', or n_agq=1"
             )
     return method == "reml"
 
@@ -90,32 +90,32 @@ def merge_terms(
 
 
 def _refuse_equal(blocks: Sequence[Block], groupings: Sequence[Grouping]) -> None:
-    """Two factors that group the rows alike have one variance between them."""
+    """Raise an error for two factors with the same groups of rows, because they share one variance."""
     seen: dict[bytes, str] = {}
     for block, grouping in zip(blocks, groupings, strict=True):
         _, first, codes = np.unique(block.codes, return_index=True, return_inverse=True)
         key = np.argsort(np.argsort(first))[codes.reshape(-1)].tobytes()
         if key in seen:
             raise DesignError(
-                f"the grouping factors {seen[key]!r} and {grouping.name!r} divide the data in the same way, so that "
-                "their variances cannot be told apart; drop one of them"
+                f"the grouping factors {seen[key]!r} and {grouping.name!r} divide the data in the same way, so their "
+                "variances cannot be separated; drop one of them"
             )
         seen[key] = grouping.name
 
 
 def engine_nodes(table: NodeTable) -> Nodes:
-    """What the engine needs of a node table."""
+    """A node table in the format of the engine."""
     return Nodes(table.ptr, table.ec, table.weight)
 
 
 def gaussian_nodes(n_cells: FloatArray) -> Nodes:
-    """The node table of a Gaussian response: a row is one node that stands for all its cells."""
+    """The node table of a Gaussian response: one node per row, for all its cells."""
     n_rows = len(n_cells)
     return Nodes(np.arange(n_rows + 1, dtype=np.int64), np.ones(n_rows), n_cells.astype(np.float64))
 
 
 def count_stats(stats: CountStats) -> GeneStats:
-    """Statistics of counts as the engine takes them."""
+    """Statistics of counts in the format of the engine."""
     return GeneStats(
         A=stats.A,
         tail=stats.tail,
@@ -128,7 +128,7 @@ def count_stats(stats: CountStats) -> GeneStats:
 
 
 def gaussian_stats(stats: GaussianStats, n_obs: int, ones: FloatArray | None) -> GeneStats:
-    """Statistics of a Gaussian response as the engine takes them: centred, and in units of about its deviation.
+    """Statistics of a Gaussian response in the format of the engine: centred, and scaled by about its deviation.
 
     Parameters
     ----------
@@ -144,7 +144,7 @@ def gaussian_stats(stats: GaussianStats, n_obs: int, ones: FloatArray | None) ->
     mean = stats.total / max(n_obs, 1)
     centre = np.zeros(n_genes) if ones is None else mean
     squares = stats.squares_about(centre, n_obs)
-    # values that are all equal leave nothing but rounding
+    # equal values leave only rounding errors
     squares[squares <= n_obs * (8.0 * np.finfo(np.float64).eps * mean) ** 2] = 0.0
     size = np.sqrt(squares / max(n_obs, 1))
     unit = np.where(size > 0.0, np.ldexp(1.0, np.frexp(size)[1]), 1.0)

@@ -21,7 +21,7 @@ from .totals import GeneTotals
 
 Root = Literal["star", "wald"]
 
-# Fewer genes than this say too little about a prior.
+# Fewer genes are too few to estimate a prior.
 MIN_GENES = 50
 # Abundance strata of the moderated quasi-likelihood test.
 _QL_STRATA = 5
@@ -29,14 +29,14 @@ _QL_STRATA = 5
 
 @dataclass(frozen=True)
 class Moderation:
-    """Everything that the tests of all contrasts share.
+    """Quantities that the tests of all contrasts share.
 
     Attributes
     ----------
     grid
         The variances on the grid.
     prior
-        Their distribution over genes; None if there are too few genes to say.
+        Their distribution over genes; None if there are too few genes to estimate it.
     weights
         ``(n_genes, n_grid)`` posterior of each gene; NaN without a profile or prior.
     profiles
@@ -48,8 +48,8 @@ class Moderation:
     variance_mean
         ``(n_genes, n_chosen)`` posterior means of the variances, for columns of Z as they are.
     surprising
-        ``(n_genes,)`` genes whose posterior lies beyond the prior's 95 % point: more variable than genes of their
-        abundance are, for which p-values are liberal.
+        ``(n_genes,)`` genes whose posterior lies beyond the 95 % quantile of the prior. They vary more than genes of
+        the same abundance, and their p-values tend to be too small.
     eigen_ratio
         Largest over median eigenvalue of the covariance of residuals between samples over genes: about 1 for
         independent genes.
@@ -75,7 +75,7 @@ def moderate(
     made: GeneProfiles,
     known: tuple[VariancePrior | None, FloatArray] | None = None,
 ) -> Moderation:
-    """Estimate the prior (from 50 genes on) and each gene's posterior.
+    """Estimate the prior (from 50 genes on) and the posterior of each gene.
 
     Parameters
     ----------
@@ -131,10 +131,10 @@ def quasi_tests(
 ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray, FloatArray]:
     """``(estimate, se, t, df, p)`` of Hartung and Knapp's test, or its moderated version.
 
-    The variance only weighs the samples here, so that any will do; the gene's posterior mean keeps the level where
-    arms differ in their numbers of cells.
+    The variance only weighs the samples here, so any value is valid. The gene's posterior mean keeps the level if arms
+    differ in their numbers of cells.
 
-    NaN throughout where :func:`has_quasi` says no.
+    NaN throughout if :func:`has_quasi` is False.
     """
     p = moderation.profiles
     n_genes, n_rows = len(p.ok), len(model.rows.X)
@@ -195,7 +195,7 @@ def has_quasi(model: GeneModel) -> bool:
 
 
 def variance_interval(moderation: Moderation, k: int) -> tuple[FloatArray, FloatArray]:
-    """``(n_genes,)`` 5 and 95 % points of each gene's posterior of variance k, to the resolution of the grid."""
+    """``(n_genes,)`` 5 and 95 % quantiles of each gene's posterior of variance k, at the resolution of the grid."""
     of_node = moderation.grid.variance[:, k]
     values = np.unique(of_node)
     mass = np.stack([moderation.weights[:, of_node == value].sum(axis=1) for value in values], axis=1)
@@ -208,7 +208,7 @@ def variance_interval(moderation: Moderation, k: int) -> tuple[FloatArray, Float
 
 
 def _surprising(weights: FloatArray, prior: FloatArray, grid: VarianceGrid) -> BoolArray:
-    """Genes whose posterior mean of some variance is beyond the prior's 95 % point."""
+    """Genes whose posterior mean of some variance lies beyond the 95 % quantile of the prior."""
     out = np.zeros(len(weights), dtype=bool)
     for k in range(len(grid.shape)):
         values = np.unique(grid.variance[:, k])

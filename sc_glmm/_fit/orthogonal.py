@@ -1,4 +1,4 @@
-"""A Gaussian response needs few rows: within cells of the same groups, an orthogonal basis of the design says it all.
+"""Reduce the rows of a Gaussian response: an orthogonal basis of the design within cells of the same groups.
 
 Let A be the rows of ``[X Z]`` that share all their groups, each times the root of its number of cells. With the
 singular value decomposition ``A = U S V'``, the response enters the likelihood through ``U'y`` (whose design is

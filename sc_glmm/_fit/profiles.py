@@ -1,4 +1,4 @@
-"""Every gene's profile over the variances that matter: what must be known of all genes first, and the profiles."""
+"""The profile of every gene over the variances that matter, and the quantities of all genes that it needs."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from .grid_choice import VarianceGrid, choose_grid
 from .information import median_information
 from .totals import GeneTotals
 
-# Median information of a sample below which Laplace gives way to quadrature, and with how many nodes.
+# If the median information of a sample is below this, quadrature replaces Laplace, with this many nodes.
 LAPLACE_INFORMATION = 10.0
 N_AGQ = 7
 
 
 @dataclass(frozen=True)
 class ProfilePlan:
-    """What profiles need to know of all genes, and what they do with each of them.
+    """Quantities of all genes for the profiles, and settings for each gene.
 
     Attributes
     ----------
@@ -37,7 +37,7 @@ class ProfilePlan:
     abundance
         ``(n_genes,)`` log mean per unit of size factor.
     log_dispersion, phi_from_trend
-        ``(n_genes,)`` the dispersion at which a gene is held, and whether the trend gave it.
+        ``(n_genes,)`` the fixed dispersion of a gene, and whether it comes from the trend.
     usable
         ``(n_genes,)`` genes that are profiled.
     """
@@ -81,7 +81,7 @@ def plan_profiles(
     pick
         Gives the statistics of a few genes (those that probe what the contrasts depend on).
     dispersion
-        Whether informed genes keep their dispersions or are drawn to the trend.
+        Whether informed genes keep their dispersions or shrink to the trend.
     """
     fits = result.fits
     usable = np.isin(fits.status, (entry.OK, entry.NOT_CONVERGED)) & (totals.total > 0.0)
@@ -136,9 +136,9 @@ def profile_all(
     contrasts
         Contrast matrices.
     every_node
-        Whether likelihoods are wanted at all nodes, not only where a gene's posterior has any mass.
+        Whether to evaluate the likelihood at all nodes, not only at those with posterior weight.
     n_jobs, progress
-        As for :func:`sc_glmm.tl.test`.
+        As in :func:`sc_glmm.tl.test`.
     """
     n_genes = len(model.stats)
     firth = _with_firth_counts(model, result, plan)
@@ -177,9 +177,9 @@ def _can_integrate(model: GeneModel) -> bool:
 
 @dataclass(frozen=True)
 class _Firth:
-    """Statistics in which separated genes have half a count more per coefficient, spread by leverage (Firth).
+    """Statistics in which separated genes have half an extra count per coefficient, spread by leverage (Firth).
 
-    Their coefficients are finite then, and r* has the right size (the likelihood ratio alone is too large).
+    Their coefficients are then finite, and r* has the right size (the likelihood ratio alone is too large).
     """
 
     stats: GeneStats

@@ -1,4 +1,4 @@
-"""What was done for ranges of genes, put together to all genes."""
+"""Join the results of ranges of genes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class RangeFit:
-    """Fits of a range of genes, and all that later stages need of their statistics.
+    """Fits of a range of genes, and the parts of their statistics that later stages need.
 
     Attributes
     ----------
@@ -33,7 +33,7 @@ class RangeFit:
     ratios
         ``(n_genes, n_contrasts)`` likelihood ratios, with ``test="lrt"`` only.
     parts
-        What degrees of freedom follow from, of Gaussian genes only.
+        Quantities for degrees of freedom; only for Gaussian genes.
     factors
         Factors of the samples that size factors were multiplied by; None if they were given. The same for all ranges.
     """

@@ -1,4 +1,4 @@
-"""The rows a model lives on, whichever compression made them."""
+"""The rows of a model, for every type of compression."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .._compress.tensor import TensorRows, tensor_nodes
 from .._design import Design
 from .._errors import InputError
 
-# A grid is looked for when rows are no fewer than this share of the cells.
+# A grid is only considered if there are at least this many rows, relative to the cells.
 _WORTH = 0.1
 # Change of the linear predictor over the range of the covariate for which a grid is laid out (natural log: 400-fold).
 _VARIATION = 6.0
@@ -83,7 +83,7 @@ def plain_rows(rows: DesignRows) -> ModelRows:
 
 
 def find_grid(design: Design, frame: pd.DataFrame, offset: FloatArray) -> CovariateGrid | None:
-    """Lay out a grid if one numeric covariate makes the rows many, X and Z are linear in it, and a grid is smaller.
+    """Build a grid if one numeric covariate multiplies the rows, X and Z are linear in it, and the grid is smaller.
 
     Parameters
     ----------

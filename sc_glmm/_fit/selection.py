@@ -1,4 +1,4 @@
-"""Which genes are tested, from the words of the user."""
+"""Select the genes to test from the user's argument."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ import pandas as pd
 from .._arrays import BoolArray
 from .._errors import InputError
 
-_FORMS = "a column of var with True and False (such as 'highly_variable'), such values for all genes, or names of genes"
+_FORMS = "a boolean column of var (such as 'highly_variable'), one boolean per gene, or names of genes"
 
 
 def select_genes(var: pd.DataFrame, genes: Any) -> BoolArray | None:
-    """``(n_vars,)`` genes that are tested; None for all.
+    """``(n_vars,)`` genes to test; None for all.
 
     Parameters
     ----------
     var
         One row per gene, indexed by its name.
     genes
-        A column of `var` that holds True and False; an array or Series of these; or names of genes.
+        A boolean column of `var`; a boolean array or Series; or names of genes.
 
     Raises
     ------
     InputError
-        If it is none of these, names unknown genes, or selects none.
+        If it has another form, names unknown genes, or selects none.
     """
     if genes is None:
         return None
@@ -42,22 +42,21 @@ def select_genes(var: pd.DataFrame, genes: Any) -> BoolArray | None:
     flags = _flags(values, what)
     if flags is not None:
         if len(flags) != len(var):
-            raise InputError(f"genes has {len(flags)} values of True and False, and there are {len(var)} genes")
+            raise InputError(f"genes has {len(flags)} booleans, but there are {len(var)} genes")
         selected = flags
     elif isinstance(genes, str):
         raise InputError(
-            f"{what} is a column of var that holds {_shown(values)}, and must hold True and False: whether a gene is "
-            "tested"
+            f"{what} is a column of var with {_shown(values)}; it must contain True and False: whether to test a gene"
         )
     else:
         selected = _named(var, values)
     if not selected.any():
-        raise InputError(f"{what} selects none of the {len(var)} genes; leave genes out to test all")
+        raise InputError(f"{what} selects none of the {len(var)} genes; omit genes= to test all")
     return selected
 
 
 def describe_selection(genes: Any, selected: BoolArray | None) -> str:
-    """The selection as the recipe shows it: ``"all"``, the column, or how many genes were named."""
+    """The selection as text for the recipe: ``"all"``, the column, or the number of named genes."""
     if selected is None:
         return "all"
     return genes if isinstance(genes, str) else f"{int(selected.sum())} given"
@@ -68,10 +67,10 @@ def _column(var: pd.DataFrame, name: str) -> pd.Series:
         column: pd.Series = var[name]
         return column
     if name in var.index:
-        raise InputError(f"genes={name!r} is the name of a gene, and no column of var; write a list, genes=[{name!r}]")
+        raise InputError(f"genes={name!r} is the name of a gene, not a column of var; use a list, genes=[{name!r}]")
     near = get_close_matches(name, list(map(str, var.columns)), n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    raise InputError(f"genes={name!r} is no column of var; it may be {_FORMS}.{hint}")
+    raise InputError(f"genes={name!r} is not a column of var; allowed are {_FORMS}.{hint}")
 
 
 def _aligned(var: pd.DataFrame, series: pd.Series) -> pd.Series:
@@ -79,9 +78,7 @@ def _aligned(var: pd.DataFrame, series: pd.Series) -> pd.Series:
     if not pd.api.types.is_bool_dtype(series.dtype):
         return series
     if not series.index.is_unique or not var.index.isin(series.index).all():
-        raise InputError(
-            "genes is a Series of True and False that does not name every gene once; index it by var_names"
-        )
+        raise InputError("genes is a boolean Series that does not contain every gene once; index it by var_names")
     return series.reindex(var.index)
 
 
@@ -92,8 +89,8 @@ def _flags(values: pd.Series, what: str) -> BoolArray | None:
         return None
     if len(known) < len(values):
         raise InputError(
-            f"{what} is missing for {len(values) - len(known)} of {len(values)} genes; say which of them are tested, "
-            "with .fillna(False) for example"
+            f"{what} is missing for {len(values) - len(known)} of {len(values)} genes; state for each whether to "
+            "test it, for example with .fillna(False)"
         )
     return np.asarray(values, dtype=bool)
 
@@ -101,7 +98,7 @@ def _flags(values: pd.Series, what: str) -> BoolArray | None:
 def _named(var: pd.DataFrame, names: pd.Series) -> BoolArray:
     numbers = [name for name in names if not isinstance(name, str)]
     if numbers:
-        raise InputError(f"genes holds {numbers[0]!r} ({type(numbers[0]).__name__}); it may be {_FORMS}")
+        raise InputError(f"genes contains {numbers[0]!r} ({type(numbers[0]).__name__}); allowed are {_FORMS}")
     known = names.isin(var.index)
     if not known.all():
         first = str(names[~known].iloc[0])
@@ -109,13 +106,13 @@ def _named(var: pd.DataFrame, names: pd.Series) -> BoolArray:
         column = column_with(var, first)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         if column is not None:
-            hint = f" var[{column!r}] has it: genes=adata.var[{column!r}].isin([...]) selects by that column"
-        raise InputError(f"genes: {first!r} is not among the gene names ({int((~known).sum())} such names).{hint}")
+            hint = f" var[{column!r}] contains it: genes=adata.var[{column!r}].isin([...]) selects by that column"
+        raise InputError(f"genes: {first!r} is not one of the gene names ({int((~known).sum())} such names).{hint}")
     return np.asarray(var.index.isin(names), dtype=bool)
 
 
 def column_with(var: pd.DataFrame, word: str) -> str | None:
-    """The first column of `var` with text in which a word occurs, such as that of the gene symbols."""
+    """The first text column of `var` that contains a word, such as the column of gene symbols."""
     for name in var.columns:
         if not pd.api.types.is_numeric_dtype(var[name]) and (var[name].astype(object) == word).any():
             return str(name)

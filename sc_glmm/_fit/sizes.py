@@ -1,4 +1,4 @@
-"""Size factors of the cells: given by the user, or library size times a robust factor of the sample."""
+"""Size factors of the cells: given by the user, or library size times a composition factor of the sample."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from .compress import CellGroup, Layout
 from .genes import GeneModel, node_sums
 from .rows import design_rows
 
-# A shift of a sample's size factors by composition (natural log) that is worth telling.
+# A change of a sample's size factors by composition (natural log) that is large enough to report.
 NOTABLE_SHIFT = 0.1
-# exp(30) is 1e13: no cell has such a size factor, so that numbers above are counts, not logs.
+# exp(30) is 1e13: no cell has such a size factor, so larger numbers are counts and not logs.
 LOG_LIMIT = 30.0
 
 
@@ -30,15 +30,15 @@ class CellSizes:
     Attributes
     ----------
     log
-        ``(n_obs,)`` natural logs; for a Gaussian response what is subtracted from it.
+        ``(n_obs,)`` natural logs; for a Gaussian response, the offset that is subtracted.
     used
-        ``(n_obs,)`` cells that have one; the others are left out.
+        ``(n_obs,)`` cells with a size factor; the others are left out.
     default
-        Whether they were left to us, so that they are to be corrected for composition.
+        Whether they are the default, which is corrected for composition.
     source
-        Where they come from, in words.
+        Their source, as text.
     notes
-        What the user should know.
+        Notes for the user.
     """
 
     log: FloatArray
@@ -49,7 +49,7 @@ class CellSizes:
 
 
 def library_sizes(library: FloatArray, notes: Sequence[str] = ()) -> CellSizes:
-    """Library sizes scaled to mean 1; a cell without a count has none and is left out."""
+    """Library sizes scaled to mean 1; cells without a count are left out."""
     used = library > 0.0
     if not used.any():
         raise InputError("no cell has a count; is this the right layer?")
@@ -63,7 +63,7 @@ def given_sizes(values: FloatArray, source: str, *, linear: bool, counts: bool) 
     what = "size_factors" if linear else "offset"
     bad = np.flatnonzero(~(np.isfinite(values) & (values > 0.0)) if linear else ~np.isfinite(values))
     if len(bad):
-        rule = "size factors are linear and must be positive numbers" if linear else "it must be finite"
+        rule = "size factors must be positive numbers on the linear scale" if linear else "it must be finite"
         raise InputError(
             f"{what} is {values[bad[0]]:g} in cell {bad[0]} ({len(bad)} such cells): {rule}; remove these cells"
             + (", or pass logs as offset=" if linear else "")
@@ -71,8 +71,8 @@ def given_sizes(values: FloatArray, source: str, *, linear: bool, counts: bool) 
     log = np.log(values) if linear else values
     if counts and not linear and np.abs(values).max(initial=0.0) > LOG_LIMIT:
         raise InputError(
-            f"offset reaches {np.abs(values).max():g}: an offset is a natural log, and exp({LOG_LIMIT:g}) is "
-            "beyond any size factor; pass linear numbers such as library sizes as size_factors="
+            f"offset reaches {np.abs(values).max():g}, but an offset is a natural log, and exp({LOG_LIMIT:g}) is "
+            "larger than any size factor; pass linear numbers such as library sizes as size_factors="
         )
     return CellSizes(log, np.ones(len(values), dtype=bool), False, source, ())
 
@@ -118,7 +118,7 @@ def sample_totals(design: Design, layout: Layout, A: FloatArray, nodes: IntArray
         return np.round(membership(codes[row_of_node[nodes]], n_levels) @ A.T)
     bulk = np.zeros((n_levels, len(A)))
     np.add.at(bulk, codes, node_sums(A, ptr).T)
-    # sums over nodes are whole numbers up to rounding, and trimming must see ties as ties
+    # sums over nodes are whole numbers up to rounding errors, and trimming must see exact ties
     return np.round(bulk)
 
 
@@ -139,7 +139,7 @@ def factors_of_levels(
 
 
 def cell_offsets(group: CellGroup, compressed: Layout, model: GeneModel) -> FloatArray:
-    """``(n_obs,)`` log size factors as the model has them: those of the cells, times the factors of their samples."""
+    """``(n_obs,)`` log size factors of the model: those of the cells, times the factors of their samples."""
     if compressed.grid is not None:
         table = compressed.grid.tensor.table
         first = model.nodes.ptr[compressed.grid.tensor.first[:-1]]

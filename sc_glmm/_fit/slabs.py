@@ -1,4 +1,4 @@
-"""Statistics larger than the memory they may take: made in several passes, kept in a temporary file."""
+"""Statistics larger than the memory limit: computed in several passes, kept in a temporary file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _GB = 1e9
 
 
 def gene_slabs(genes: IntArray, nodes: Sequence[int], memory_limit: int | None) -> list[IntArray]:
-    """Sets of consecutive genes whose statistics fit in the memory that they may take; one pass each.
+    """Sets of consecutive genes whose statistics fit the memory limit; one pass each.
 
     Parameters
     ----------
@@ -36,8 +36,8 @@ def gene_slabs(genes: IntArray, nodes: Sequence[int], memory_limit: int | None) 
     n_passes = min(max(-(-of_gene * len(genes) // memory_limit), 1), max(len(genes), 1))
     if n_passes > 1:
         logger.info(
-            "the statistics of %s genes need %.2g GB, memory_limit is %.2g GB: %d passes over the matrix; they are "
-            "kept in a temporary file",
+            "the statistics of %s genes need %.2g GB, but memory_limit is %.2g GB: %d passes over the matrix are "
+            "needed, and the statistics are kept in a temporary file",
             f"{len(genes):,}",
             of_gene * len(genes) / _GB,
             memory_limit / _GB,
@@ -47,26 +47,26 @@ def gene_slabs(genes: IntArray, nodes: Sequence[int], memory_limit: int | None) 
 
 
 def scratch_array(shape: tuple[int, int]) -> FloatArray:
-    """Zeros in a temporary file, which vanishes with the array or the process.
+    """Zeros in a temporary file, which disappears with the array or the process.
 
     Raises
     ------
     InputError
-        If there is no room for it.
+        If there is not enough disk space.
     """
     n_bytes = 8 * shape[0] * shape[1]
     folder = tempfile.gettempdir()
     with tempfile.TemporaryFile(prefix="sc-glmm-", dir=folder) as file:
         try:
-            # writing to a hole of a full disk kills the process, so that the room is taken now
+            # writing to a hole of a full disk kills the process, so the space is reserved now
             if hasattr(os, "posix_fallocate"):
                 os.posix_fallocate(file.fileno(), 0, max(n_bytes, 1))
             else:
                 file.truncate(n_bytes)
         except OSError as error:
             raise InputError(
-                f"memory_limit asks for {n_bytes / _GB:.2g} GB of statistics in a temporary file, and {folder} has no "
-                f"room for them ({error.strerror}); raise memory_limit, or set TMPDIR to a larger disk"
+                f"memory_limit needs {n_bytes / _GB:.2g} GB for statistics in a temporary file, but {folder} has no "
+                f"space for them ({error.strerror}); increase memory_limit, or set TMPDIR to a larger disk"
             ) from error
         return np.asarray(np.memmap(file, dtype=np.float64, mode="r+", shape=shape))
 

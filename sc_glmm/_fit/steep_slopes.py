@@ -1,4 +1,4 @@
-"""Genes whose slope in the covariate is steeper than the grid was laid out for: fitted on their cells."""
+"""Genes with a slope in the covariate beyond the range of the grid are fitted on their cells."""
 
 from __future__ import annotations
 

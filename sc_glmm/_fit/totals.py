@@ -1,4 +1,4 @@
-"""Per gene the few sums of the statistics that steps over all genes look at."""
+"""The few sums per gene that steps over all genes need."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from .genes import node_sums
 
 @dataclass(frozen=True)
 class GeneTotals:
-    """Totals of a range of genes: all that is needed of them when their statistics are elsewhere.
+    """Totals of a range of genes, for steps that do not have their statistics.
 
     Attributes
     ----------
     total
-        ``(n_genes,)`` sum of the response over nodes, as the model sees it.
+        ``(n_genes,)`` sum of the response over nodes, as in the model.
     n_two
         ``(n_genes,)`` cells with two counts or more.
     n_empty

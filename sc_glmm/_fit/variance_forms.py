@@ -1,4 +1,4 @@
-"""What of a design splits the variance of the linear predictor; small, so that a run can store it."""
+"""Small summaries of a design that split the variance of the linear predictor, for storage with a run."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Effects within samples: given a variance between samples of their own, unless told otherwise.
+"""Effects within samples get their own variance between samples by default.
 
 A covariate that varies from cell to cell is estimated within samples, and its effect may differ between them. A model
-with ``(1 | sample)`` alone takes cells for replicates of that effect: with a slope of standard deviation 0.1 over
-samples of estimates with variance 0.004, three in ten true nulls are rejected at 5 %.
+with only ``(1 | sample)`` treats cells as replicates of that effect. If the slope has a standard deviation of 0.1
+between samples and its estimates have variance 0.004, three in ten true null hypotheses are rejected at 5 %.
 
 Whether a contrast needs such a variance is decided from the columns of the design. Let P project on all random effects
 and let ``R = (1 - P) X``. What R tells of a contrast comes from differences within the levels of the grouping factors
@@ -214,7 +214,7 @@ def _candidate(
 def _centred(atom: Atom, mean: float, design: Design) -> str:
     """The expression that takes the mean off a number, whatever it is called."""
     if atom.kind == "column" and keyword.iskeyword(atom.text):
-        return str(atom)  # no expression can hold a word of Python
+        return str(atom)  # an expression cannot contain a Python keyword
     inside = atom.text if atom.kind == "python" or atom.text.isidentifier() else f"`{atom.text}`"
     columns = {*design.columns, *(name for term in design.random for name in term.term.group)}
     return f"{{({inside}) - {mean!r}}}" if "center" in columns else f"center({inside})"
@@ -236,7 +236,7 @@ def _varying(X: FloatArray, random: Iterable[ReTerm]) -> BoolArray:
 
 
 def constant_within(columns: FloatArray, codes: IntArray, n_levels: int) -> BoolArray:
-    """For each column, whether it has one value within every level, up to rounding."""
+    """For each column, whether it is constant within every level, up to rounding."""
     first = np.empty(n_levels, dtype=np.int64)
     first[codes[::-1]] = np.arange(codes.size)[::-1]
     spread = np.abs(columns - columns[first][codes]).max(axis=0, initial=0.0)
@@ -246,7 +246,7 @@ def constant_within(columns: FloatArray, codes: IntArray, n_levels: int) -> Bool
 
 
 def _is_far(x: FloatArray) -> bool:
-    """Whether zero is no place among the data.
+    """Whether zero lies outside the data.
 
     Independent slopes of standard deviation t then make the intercepts at the mean m vary by m t at least: where they
     vary less than that, t is estimated too small. With m five standard deviations of x, eight samples and a true t of

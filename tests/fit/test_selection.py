@@ -66,16 +66,16 @@ def test_default_is_all_and_what_the_recipe_says(var):
     [
         ("highly_variabel", "Did you mean 'highly_variable'"),
         ("A", r"is the name of a gene.*genes=\['A'\]"),
-        ("score", r"holds 0.1, 0.2, 0.3, \.\.\., and must hold True and False"),
+        ("score", r"with 0.1, 0.2, 0.3, \.\.\.; it must contain True and False"),
         ("holes", "missing for 1 of 4"),
         ("merged", "missing for 1 of 4"),
         ("none", "selects none of the 4 genes"),
         ([], "selects none"),
-        (["A", "Z"], "'Z' is not among the gene names"),
+        (["A", "Z"], "'Z' is not one of the gene names"),
         (["s3"], r"var\['symbol'\] has it"),
         ([0, 2], r"holds 0 \(int\)"),
-        (WANTED[:3], "3 values of True and False, and there are 4 genes"),
-        (pd.Series(WANTED[:3], index=NAMES[:3]), "does not name every gene once"),
+        (WANTED[:3], "3 booleans, but there are 4 genes"),
+        (pd.Series(WANTED[:3], index=NAMES[:3]), "does not contain every gene once"),
     ],
 )
 def test_what_cannot_be_understood_is_refused(var, genes, words):
