@@ -126,7 +126,7 @@ def test_a_folder_of_others_with_results_beside_a_file(package, tmp_path, monkey
     assert len(before) == 2
     info, same, other, recovered = run(package, COMMANDS, user=True, folder=tmp_path).splitlines()
     assert info.startswith("0 ") and "results of an interrupted run are stored next to data.h5ad" in info
-    assert same.startswith("2 ") and "cannot be written to" in same
-    assert other.startswith("2 ") and "cannot be written to" in other
+    assert same.startswith("2 ") and "is not writable" in same
+    assert other.startswith("2 ") and "is not writable" in other
     assert "the lock file" in recovered and "Make the folder writable" in recovered
     assert {each.name: each.read_bytes() for each in tmp_path.iterdir()} == before

@@ -189,7 +189,7 @@ def test_data_that_changed_are_refused():
     gene = some_genes(adata)[1]
     refuse = {
         "there are 600 cells and were 640": lambda a: a[:600].copy(),
-        "there are 50 genes and were 60": lambda a: a[:, :50].copy(),
+        "there are 50 genes, but the run had 60": lambda a: a[:, :50].copy(),
     }
     for words, change in refuse.items():
         with pytest.raises(InputError, match=words):

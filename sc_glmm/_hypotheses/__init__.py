@@ -1,6 +1,6 @@
-"""Tests of hypotheses: one file a test in ``tests/``, each with a record ``TEST`` that says what it needs and does.
+"""Tests of hypotheses: one file per test in ``tests/``, each with a record ``TEST``.
 
-The file's name is the name of the test. This file loads none of them, so that ``sc-glmm --help`` stays fast.
+The name of the file is the name of the test. This file imports none of them, so that ``sc-glmm --help`` stays fast.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ _added: dict[str, HypothesisTest] = {}
 
 
 def names() -> tuple[str, ...]:
-    """Names of all tests, in alphabetical order; then those that were registered by others."""
+    """Names of all tests, in alphabetical order, followed by registered tests of other packages."""
     files = sorted(module.name for module in iter_modules([f"{folder}/tests" for folder in __path__]))
     return (*files, *(name for name in _added if name not in files))
 
 
 def register(test: HypothesisTest) -> None:
-    """Make a test known under its name, for as long as the process runs: for tests of other packages."""
+    """Register a test of another package under its name, for this process."""
     _added[test.name] = test
 
 
 def unregister(name: str) -> None:
-    """Forget a test that was registered."""
+    """Remove a registered test."""
     _added.pop(name, None)
 
 
 def registered(name: str) -> HypothesisTest | None:
-    """A test that was registered by others."""
+    """A registered test of another package."""
     return _added.get(name)

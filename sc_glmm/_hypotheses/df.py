@@ -1,4 +1,4 @@
-"""Degrees of freedom between samples: what every test starts from."""
+"""Degrees of freedom between samples, the basis of every test."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .._errors import DesignError
 
 
 def contrast_df(contrasts: Sequence[Contrast], design: Design) -> list[float]:
-    """Degrees of freedom of each contrast, from samples; with fewer than two it cannot be tested."""
+    """Degrees of freedom of each contrast, from samples; with fewer than two, it cannot be tested."""
     out = []
     for contrast in contrasts:
         df = residual_df(contrast.L, design.fixed.X, design.random)
@@ -18,9 +18,9 @@ def contrast_df(contrasts: Sequence[Contrast], design: Design) -> list[float]:
             what = "is confounded with the random effects" if df <= 0.0 else "has too few levels of the random effects"
             raise DesignError(
                 f"the contrast {contrast.words!r} {what} ({groups}): {max(df, 0.0):g} degree{'s' * (df != 1.0)} of "
-                "freedom left to compare levels with, and 2 are the least. A contrast between samples needs several "
-                "samples on each side: add samples, drop fixed effects that tell them apart, or a grouping factor that "
-                "coincides with it"
+                "freedom remain between levels, but at least 2 are needed. A contrast between samples needs several "
+                "samples in each arm: add samples, drop fixed effects that distinguish them, or drop a grouping "
+                "factor that coincides with it"
             )
         out.append(df)
     return out

@@ -1,4 +1,4 @@
-"""Tests averaged over a gene's posterior of the variances: shared by those that learn them from all genes."""
+"""Tests that average over the posterior of a gene's variances."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from .records import Compute, Evidence, Hypothesis
 
 
 def moderation_of(evidence: Evidence) -> Moderation:
-    """The profiles and the prior, for tests that said they need them."""
+    """The profiles and the prior, for tests that need them."""
     if evidence.moderation is None:
         raise RuntimeError("a test that needs profiles was computed without them")
     return evidence.moderation
 
 
 def by_root(root: Root) -> Compute:
-    """Tests contrasts of one row by a signed root of the likelihood ratio."""
+    """Test contrasts of one row by a signed root of the likelihood ratio."""
 
     def compute(evidence: Evidence, hypothesis: Hypothesis) -> MixtureTest:
         moderation = moderation_of(evidence)
@@ -37,7 +37,7 @@ def jointly(evidence: Evidence, hypothesis: Hypothesis) -> MixtureTest:
 
 
 def _one_sided(made: MixtureTest, evidence: Evidence, hypothesis: Hypothesis) -> MixtureTest:
-    """Where separation makes a coefficient infinite, only the inner limit of its interval is one."""
+    """If separation makes a coefficient infinite, only the inner limit of its interval is finite."""
     low, high = made.low.copy(), made.high.copy()
     for gene, separation in evidence.result.separations.items():
         if separation.touches(hypothesis.contrast.L):

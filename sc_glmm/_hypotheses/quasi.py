@@ -1,4 +1,4 @@
-"""Quasi-likelihood: residuals between samples give a scale, for a t test."""
+"""Quasi-likelihood: a t test with a scale from the residuals between samples."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .records import Compute, Evidence, Hypothesis
 
 
 def by_scale(*, moderated: bool) -> Compute:
-    """Tests contrasts of one row by the scale of the gene, or one moderated over genes."""
+    """Test contrasts of one row with the scale of the gene, or a scale moderated over genes."""
 
     def compute(evidence: Evidence, hypothesis: Hypothesis) -> MixtureTest:
         moderation, i, df = moderation_of(evidence), hypothesis.i, hypothesis.df

@@ -1,4 +1,4 @@
-"""What a test of a hypothesis is: a record of what it needs, and a function from that to numbers."""
+"""Records of a test: what it needs, and the functions that compute it."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ ALL = (*COUNTS, "gaussian")
 
 @dataclass(frozen=True)
 class Needs:
-    """What must be there before a test can be computed.
+    """Requirements of a test.
 
     Attributes
     ----------
     profiles
-        Profiles of counts over the grid of the variances, which all moderated tests share.
+        Profiles of counts over the grid of the variances, shared by all moderated tests.
     every_node
-        The whole curve of a gene's likelihood; else the nodes that carry posterior weight are enough.
+        The whole likelihood curve of a gene; otherwise only nodes with posterior weight.
     prior
-        The distribution of the variances over genes, which few genes cannot give: another test is used then.
+        The distribution of the variances over genes. Few genes are not enough for it; another test is then used.
     null_fits
         Likelihood ratios against a fit under each hypothesis.
     sample_rows
@@ -40,7 +40,7 @@ class Needs:
     simulations
         A parametric bootstrap, for named genes.
     all_genes
-        More of the other genes than a prior: the numbers of one gene cannot be computed again without them.
+        More of the other genes than a prior, so that a single gene cannot be tested again without them.
     """
 
     profiles: bool = False
@@ -54,7 +54,7 @@ class Needs:
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that the tests of one group of cells may look at.
+    """Data for the tests of one group of cells.
 
     Attributes
     ----------
@@ -69,9 +69,9 @@ class Evidence:
     ratios
         ``(n_genes, n_contrasts)`` likelihood ratios; None without.
     bootstrap
-        Gives ``(n_genes,)`` bootstrap p-values for a contrast matrix; None without.
+        Returns ``(n_genes,)`` bootstrap p-values for a contrast matrix; None without.
     parts
-        What the degrees of freedom of Gaussian genes follow from; None for counts.
+        Quantities for the degrees of freedom of Gaussian genes; None for counts.
     """
 
     model: GeneModel
@@ -84,13 +84,13 @@ class Evidence:
     parts: GaussianParts | None = None
 
     def estimates(self, L: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """``(n_genes, p)`` coefficients and ``(n_genes, p, p)`` their covariance, NaN where they cannot be trusted."""
+        """``(n_genes, p)`` coefficients and ``(n_genes, p, p)`` their covariance, NaN if they are not valid."""
         shown = self.shown(L)
         fits = self.result.fits
         return np.where(shown[:, None], fits.beta, np.nan), np.where(shown[:, None, None], fits.vcov, np.nan)
 
     def shown(self, L: FloatArray) -> NDArray[np.bool_]:
-        """``(n_genes,)`` whether a gene's fit has numbers for the contrast; separation may not touch it."""
+        """``(n_genes,)`` whether a gene's fit determines the contrast, which separation may not affect."""
         shown = np.isin(self.words, TRUSTED)
         for gene, separation in self.result.separations.items():
             shown[gene] = self.result.fits.status[gene] == 0 and not separation.touches(L)
@@ -99,14 +99,14 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """A contrast with its place among those of the run.
+    """A contrast with its index in the run.
 
     Attributes
     ----------
     contrast
         The contrast.
     i
-        Its number.
+        Its index.
     df
         Its degrees of freedom between samples.
     """
@@ -126,23 +126,23 @@ class HypothesisTest:
     Attributes
     ----------
     name
-        How it is asked for.
+        Its name.
     help
-        One line on what it does.
+        One line of help.
     methods
         Sentences for the methods section of a paper; ``[@key]`` cites an entry of the bibliography.
     families
-        Families that have it.
+        Families that support it.
     needs
-        What must be there before.
+        What it needs.
     compute
-        Tests a contrast of one row.
+        Function for contrasts with one row.
     joint
-        Tests a contrast of several rows.
+        Function for contrasts with several rows.
     root
-        Signed root that shrunken fold changes follow, so that they agree with the p-value.
+        Signed root for shrunken fold changes, so that they agree with the p-value.
     has_minimum
-        Whether `compute` gives its confidence at every value, which minimum effects and one-sided tests need.
+        Whether `compute` returns a confidence function, which minimum effects and one-sided tests need.
     """
 
     name: str
@@ -156,5 +156,5 @@ class HypothesisTest:
     has_minimum: bool = False
 
     def profiles(self, family: Family) -> bool:
-        """Whether profiles are needed, which only counts have."""
+        """Whether profiles are needed; only for counts."""
         return family.counts and self.needs.profiles

@@ -11,7 +11,7 @@ from .records import HypothesisTest
 
 
 def get_test(name: str) -> HypothesisTest:
-    """The test of that name; loads its file."""
+    """The test of that name, after importing its file."""
     test = registered(name)
     if test is None:
         if name not in names():
@@ -22,12 +22,12 @@ def get_test(name: str) -> HypothesisTest:
 
 
 def choose_test(name: str | None, family: Family) -> HypothesisTest:
-    """The test asked for, or the default of the family.
+    """The requested test, or the default of the family.
 
     Raises
     ------
     InputError
-        If there is no such test, or the family does not have it.
+        If there is no such test, or if the family does not support it.
     """
     if name is None:
         return get_test("eb_lr" if family.counts else "satterthwaite")

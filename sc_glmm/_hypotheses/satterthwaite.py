@@ -14,15 +14,15 @@ from .records import Compute, Evidence, Hypothesis
 
 
 def by_profile(*, moderated: bool) -> Compute:
-    """Tests contrasts of one row of counts."""
+    """Test contrasts of one row of counts."""
 
     def compute(evidence: Evidence, hypothesis: Hypothesis) -> MixtureTest:
         moderation, i = moderation_of(evidence), hypothesis.i
         profiles, variance = moderation.profiles, moderation.grid.variance
         if variance.shape[1] > 1:
             raise InputError(
-                f"test='satterthwaite' works with one variance between samples, and {', '.join(moderation.grid.names)} "
-                "matter here; use test='eb_lr', which integrates over all of them"
+                "test='satterthwaite' supports only one variance between samples, but "
+                f"{', '.join(moderation.grid.names)} matter here; use test='eb_lr', which integrates over all of them"
             )
         restricted = profiles.ell - 0.5 * profiles.log_det
         estimate, se, df, p_value = satterthwaite(

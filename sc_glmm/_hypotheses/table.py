@@ -1,4 +1,4 @@
-"""From fits to labelled tables: every contrast of a run, by one test."""
+"""Compute labelled tables of every contrast of a run with one test."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ def contrast_tables(
     genes: pd.Index,
     alternative: Alternative = ANY_DIFFERENCE,
 ) -> tuple[ContrastTable, ...]:
-    """Test every contrast, with BH over its tested genes.
+    """Test every contrast and adjust p-values over its tested genes (Benjamini and Hochberg).
 
     Parameters
     ----------
     test
         The test.
     evidence
-        What it may look at.
+        The data for the test.
     contrasts, dfs
         The hypotheses, and their degrees of freedom between samples.
     genes
         Names of the genes.
     alternative
-        What coefficients are compared with.
+        Hypothesis that coefficients are compared with.
     """
     tables = []
     for i, (contrast, df) in enumerate(zip(contrasts, dfs, strict=True)):
@@ -53,7 +53,7 @@ def contrast_tables(
         made = (test.compute if len(contrast.L) == 1 else test.joint)(evidence, hypothesis)
         if not alternative.plain:
             made = replace(made, p_value=_beyond(made, alternative))
-        # a fit may stand where a profile over the variances, or a fit under the hypothesis, does not
+        # a fit may exist even if a profile over the variances, or a fit under the null hypothesis, does not
         words = np.where(np.isin(evidence.words, TRUSTED) & np.isnan(made.p_value), "not_converged", evidence.words)
         columns = {
             "coef": made.coef,
@@ -76,14 +76,14 @@ def contrast_tables(
 
 
 def _beyond(made: MixtureTest, alternative: Alternative) -> FloatArray:
-    """p-values against a minimum effect, or in one direction."""
+    """P-values for a minimum effect, or in one direction."""
     if made.confidence is None:
         raise RuntimeError("a test without a confidence function was asked for a minimum effect")
     return alternative.p_value(made.confidence)
 
 
 def _each_alone(evidence: Evidence, hypothesis: Hypothesis, alternative: Alternative) -> FloatArray:
-    """p-values of Hartung and Knapp's test, which stand beside those of any moderated test."""
+    """P-values of the Hartung-Knapp test, which are reported with every moderated test."""
     if evidence.moderation is None or len(hypothesis.contrast.L) > 1:
         return np.full(len(evidence.words), np.nan)
     made = by_scale(moderated=False)(evidence, hypothesis)

@@ -1,4 +1,4 @@
-"""Wald tests on the fits, each with its reference distribution: what several tests are made of."""
+"""Wald tests on the fits with a choice of reference distributions, shared by several tests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .records import Evidence, Hypothesis
 
 
 def against(evidence: Evidence, hypothesis: Hypothesis, df: float | FloatArray) -> MixtureTest:
-    """T (one row) or F with `df` degrees of freedom, infinite for normal and chi-square; one number or one a gene."""
+    """T (one row) or F with `df` degrees of freedom (one, or one per gene); infinite for normal and chi-squared."""
     L = hypothesis.contrast.L
     made = wald_test(*evidence.estimates(L), L, df)
     low, high = interval(made.coef, made.se, df)

@@ -1,1 +1,1 @@
-"""How work is done at the same time: on threads, by joblib's backend, or on the workers of a Dask client."""
+"""Parallel work on threads, by joblib's backend, or on the workers of a Dask client."""

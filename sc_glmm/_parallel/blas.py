@@ -1,4 +1,4 @@
-"""One BLAS thread: two would change the last bits from machine to machine, and gain little."""
+"""Limit BLAS to one thread: more threads would change the last bits between machines, and gain little."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ def _controller() -> ThreadpoolController:
 
 
 def one_blas_thread() -> AbstractContextManager[object]:
-    """BLAS has one thread in this process until the context ends."""
+    """Limit BLAS to one thread in this process until the context ends."""
     return _controller().limit(limits=1, user_api="blas")

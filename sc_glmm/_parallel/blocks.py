@@ -1,4 +1,4 @@
-"""Blocks of work over threads, joblib's ambient backend or an ambient Dask client, results in order."""
+"""Run blocks of work on threads, joblib's active backend or an active Dask client, with results in order."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ Run: TypeAlias = Callable[[Callable[[int], None], int], None]
 def run_blocks(
     work: Callable[..., T], shared: tuple[object, ...], blocks: Iterable[tuple[object, ...]], n_jobs: int
 ) -> Iterator[T]:
-    """``work(*shared, *block)`` for each block; results come in the order of the blocks, whatever does the work.
+    """Call ``work(*shared, *block)`` for each block; results come in the order of the blocks.
 
-    Threads of this process do, unless somebody set another backend of joblib or there is a Dask client: then blocks
-    travel to other processes, so that `shared` should be small and a block hold what it needs of large arrays.
+    The work runs on threads of this process, unless another joblib backend or a Dask client is active. Blocks are then
+    sent to other processes, so `shared` should be small, and a block should contain its part of large arrays.
 
-    BLAS has one thread meanwhile: two of them would change the last bits, and together with the workers they would
-    take more CPUs than `n_jobs`.
+    BLAS uses one thread meanwhile. More threads would change the last bits, and together with the workers use more CPUs
+    than `n_jobs`.
     """
     client = dask_client()
     if client is not None:
@@ -44,7 +44,7 @@ def run_blocks(
 
 
 def _work_in(caller: int, work: Callable[..., T], *block: object) -> T:
-    """The work; a process of its own has a BLAS of its own, while threads share the limit and must not touch it."""
+    """The work; a separate process has its own BLAS, while threads share the limit and must not change it."""
     if os.getpid() == caller:
         return work(*block)
     with one_blas_thread():
@@ -55,10 +55,10 @@ def _work_in(caller: int, work: Callable[..., T], *block: object) -> T:
 def workers(n_jobs: int) -> Iterator[Run]:
     """A function that calls ``work(0)``, ..., ``work(n - 1)`` on `n_jobs` threads and waits for all of them.
 
-    Always threads, whatever joblib's backend is: blocks write into arrays that they share.
+    Always threads, for any joblib backend, because blocks write into shared arrays.
     """
     if n_jobs < 1:
-        raise InputError(f"n_jobs is {n_jobs}; the number of threads must be 1 or more.")
+        raise InputError(f"n_jobs is {n_jobs}; the number of threads must be at least 1.")
     if n_jobs == 1:
 
         def alone(work: Callable[[int], None], n_blocks: int) -> None:

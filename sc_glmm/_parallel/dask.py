@@ -1,4 +1,4 @@
-"""Pieces of work on the workers of an ambient Dask client, which must be of our own version."""
+"""Run work on the workers of an active Dask client, which must have the same version of the package."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ T = TypeVar("T")
 
 # Packages whose version may change a number.
 PACKAGES = ("sc-glmm", "numpy", "scipy", "numba", "formulaic")
-# Blocks per thread of a cluster that are under way at a time: with three, workers waited for the one that was slow.
+# Blocks per thread of a cluster that are submitted at a time: with three, workers waited for slow ones.
 _AHEAD = 8
 
 
 @cache
 def package_versions() -> Mapping[str, str]:
-    """Versions of all that may change a number, in this process."""
+    """Versions in this process of all packages that may change a number."""
     found = {name.replace("-", "_"): version(name) for name in PACKAGES}
     return {**found, "Python": ".".join(platform.python_version_tuple()[:2])}
 
 
 def dask_client() -> Any:
-    """The Dask client that is around, or None; inside a task of Dask there is none, the task is one of many."""
+    """The active Dask client, or None; None inside a Dask task."""
     distributed = sys.modules.get("distributed")
     if distributed is None:
         return None
@@ -49,9 +49,9 @@ def dask_client() -> Any:
 def blocks_on_dask(
     client: Any, work: Callable[..., T], shared: tuple[object, ...], blocks: Iterable[tuple[object, ...]]
 ) -> Iterator[T]:
-    """``work(*shared, *block)`` for each block, results in order.
+    """Call ``work(*shared, *block)`` for each block; results in order.
 
-    A few blocks per thread of the cluster are under way at a time; blocks of a lost worker are done again.
+    A few blocks per thread of the cluster are submitted at a time; blocks of a lost worker are repeated.
     """
     pending: deque[Any] = deque()
     try:
@@ -68,9 +68,9 @@ def blocks_on_dask(
 def sum_on_dask(
     client: Any, work: Callable[..., T], add: Callable[[T, T], T], blocks: Sequence[tuple[object, ...]]
 ) -> T:
-    """The sum of ``work(*block)`` over blocks, added up on the workers, pair by pair.
+    """The sum of ``work(*block)`` over blocks, computed on the workers, pair by pair.
 
-    Which are added to which is a matter of their number alone.
+    The order of the additions depends only on their number.
     """
     level = [_submit(client, work, *block) for block in blocks]
     while len(level) > 1:
@@ -81,7 +81,7 @@ def sum_on_dask(
 
 
 def _submit(client: Any, work: Callable[..., T], *block: object) -> Any:
-    # pure=False: what a task has read is not to be taken from memory for another call on a file of the same name
+    # pure=False: results must not be reused for another call on a file with the same name
     return client.submit(_on_worker, _place(), package_versions(), work, *block, pure=False)
 
 
@@ -90,7 +90,7 @@ def _place() -> tuple[str, int]:
 
 
 def _on_worker(caller: tuple[str, int], versions: Mapping[str, str], work: Callable[..., T], *block: object) -> T:
-    """The work with one BLAS thread; a worker in the caller's process shares its limit and must not touch it."""
+    """The work with one BLAS thread; a worker in the caller's process shares its limit and must not change it."""
     if _place() == caller:
         return work(*block)
     ours = package_versions()
@@ -99,7 +99,7 @@ def _on_worker(caller: tuple[str, int], versions: Mapping[str, str], work: Calla
     ]
     if other:
         raise InputError(
-            f"a Dask worker on {socket.gethostname()} has {', '.join(other)}: its numbers might be others. Start the "
+            f"a Dask worker on {socket.gethostname()} has {', '.join(other)}, so its numbers might differ. Start the "
             "workers in the environment of the process that calls them"
         )
     from threadpoolctl import threadpool_limits
@@ -111,17 +111,17 @@ def _on_worker(caller: tuple[str, int], versions: Mapping[str, str], work: Calla
 def _result(future: Any) -> Any:
     try:
         return future.result()
-    # what a lost worker, or one without the package, raises depends on Dask's version
+    # the error of a lost worker, or of one without the package, depends on Dask's version
     except Exception as error:
         if type(error).__name__ in ("KilledWorker", "FutureCancelledError", "CancelledError"):
             raise InputError(
-                f"Dask gave up a piece of the work: {error}. Workers that die again and again mostly lack memory: give "
-                "them more (memory= of the cluster), or less to do (memory_limit=)"
+                f"Dask gave up a block of the work: {error}. Workers that die repeatedly usually lack memory: give "
+                "them more (memory= of the cluster), or smaller tasks (memory_limit=)"
             ) from error
         ours = isinstance(error, ImportError | AttributeError) and "sc_glmm" in str(error)
         if ours or "deserialization" in str(error):
             raise InputError(
-                f"a Dask worker cannot read what it is to do ({error}): it lacks sc_glmm {version('sc-glmm')}. Start "
-                "the workers in the environment of the process that calls them"
+                f"a Dask worker cannot unpickle its task ({error}), because it lacks sc_glmm {version('sc-glmm')}. "
+                "Start the workers in the environment of the process that calls them"
             ) from error
         raise

@@ -1,4 +1,4 @@
-"""What this process may use: CPUs and memory."""
+"""CPUs and memory available to this process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .._errors import InputError
 
 
 def available_cpus() -> int:
-    """CPUs this process may use: its affinity, capped by SLURM's share and the cgroup's quota."""
+    """CPUs available to this process: its affinity, limited by SLURM's share and the cgroup's quota."""
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
     for name in ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE"):
         share = os.environ.get(name, "")
@@ -23,14 +23,14 @@ def available_cpus() -> int:
 
 
 def cgroup_quota(own: str = "/proc/self/cgroup", root: str = "/sys/fs/cgroup") -> float | None:
-    """CPUs that the cgroup of this process, or one that holds it, grants; None without a limit.
+    """CPUs granted by the cgroup of this process or of its parents; None without a limit.
 
     Parameters
     ----------
     own
-        The file that says which cgroup the process is in: ``0::/path`` (version 2), ``4:cpu,cpuacct:/path`` (1).
+        The file that names the cgroup of the process: ``0::/path`` (version 2), ``4:cpu,cpuacct:/path`` (1).
     root
-        Where cgroups are mounted.
+        Mount point of the cgroups.
     """
     try:
         lines = Path(own).read_text(encoding="ascii").splitlines()
@@ -51,7 +51,7 @@ def cgroup_quota(own: str = "/proc/self/cgroup", root: str = "/sys/fs/cgroup") -
 
 
 def _numbers(path: Path) -> list[int]:
-    """The whole numbers in a file; none if there is no such file. ``max``, no limit, counts as -1."""
+    """The whole numbers in a file; none if the file does not exist. ``max``, no limit, counts as -1."""
     try:
         words = path.read_text(encoding="ascii").split()
         return [-1 if word == "max" else int(word) for word in words]
@@ -60,7 +60,7 @@ def _numbers(path: Path) -> list[int]:
 
 
 def resolve_n_jobs(n_jobs: int | None) -> int:
-    """Number of threads: as asked; None or -1 for all CPUs that this process may use."""
+    """Number of threads: as requested; None or -1 for all CPUs available to this process."""
     if n_jobs is None or n_jobs == -1:
         return available_cpus()
     if not isinstance(n_jobs, int) or isinstance(n_jobs, bool) or n_jobs < 1:
@@ -72,7 +72,7 @@ _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "KI": 2**10, "
 
 
 def resolve_memory(limit: int | str | None, on_disk: bool) -> int | None:
-    """Bytes that statistics may take: as asked; None for half of what is available if the data are on disk.
+    """Memory limit of the statistics in bytes, as requested; None: half of the available memory for data on disk.
 
     Raises
     ------
@@ -87,12 +87,12 @@ def resolve_memory(limit: int | str | None, on_disk: bool) -> int | None:
     else:
         value = float(limit) if isinstance(limit, int | float) and not isinstance(limit, bool) else 0.0
     if not 1.0 <= value < 1e18:
-        raise InputError(f"memory_limit={limit!r}: allowed are a positive number of bytes, or words such as '4 GB'")
+        raise InputError(f"memory_limit={limit!r}: allowed are a positive number of bytes, or text such as '4 GB'")
     return int(value)
 
 
 def available_memory() -> int:
-    """Bytes that this process may still take: what the system has, capped by the cgroup's limit."""
+    """Bytes still available to this process: free memory of the system, limited by the cgroup."""
     free = 1 << 62
     try:
         with open("/proc/meminfo", encoding="ascii") as file:
@@ -108,5 +108,5 @@ def available_memory() -> int:
         if limit != "max":
             free = min(free, max(int(limit) - current, 0))
     except (OSError, ValueError):
-        pass  # no cgroup v2 here: nothing caps the memory of the system
+        pass  # no cgroup v2: only the memory of the system is a limit
     return max(free if free < 1 << 62 else 1 << 32, 1 << 26)

@@ -1,4 +1,4 @@
-"""The report: one HTML page about a run, for readers who do not run Python."""
+"""Reports: one HTML page about a run, for readers who do not use Python."""
 
 from .report import report
 

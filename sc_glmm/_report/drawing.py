@@ -1,4 +1,4 @@
-"""The design as a drawing: one circle a sample, its area the number of cells, one column an arm."""
+"""Draw the design: one circle per sample, with the number of cells as area, and one column per arm."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _RADII = (3.0, 11.0)
 
 
 def draw_design(layout: Layout) -> Markup:
-    """The samples of every arm; lines join those of one donor (or whatever pairs them)."""
+    """Draw the samples of every arm; lines join samples of one donor (or another pairing factor)."""
     arms = range(min(max(len(layout.levels), 1), _MOST_ARMS))
     width = _WIDTH / len(arms)
     largest = float(layout.places["cells"].max())
@@ -36,7 +36,7 @@ def draw_design(layout: Layout) -> Markup:
         columns = (shown[name].tolist() for name in ("sample", "pair", "cells"))
         for i, (sample, pair, n_cells) in enumerate(zip(*columns, strict=True)):
             if paired:
-                # several samples of a donor in one arm lie beside each other
+                # several samples of a donor in one arm are drawn side by side
                 slot, line = taken.get(pair, 0), paired.index(pair)
                 taken[pair] = slot + 1
                 x = left + width / 2 + 0.8 * _STEP * slot
@@ -89,7 +89,7 @@ def draw_design(layout: Layout) -> Markup:
 
 
 def caption(layout: Layout) -> str:
-    """What the marks of the drawing are, and what it leaves out."""
+    """Explain the marks of the drawing, and what it leaves out."""
     cells = layout.places["cells"]
     sizes = f"{int(cells.min()):,} to {int(cells.max()):,}"
     words = f"One circle is one {layout.sample}; its area is the number of cells ({sizes})."
@@ -98,9 +98,9 @@ def caption(layout: Layout) -> str:
     elif layout.pair:
         words += f" Lines join the cells of one {layout.sample}."
     if len(layout.levels) > _MOST_ARMS:
-        words += f" The first {_MOST_ARMS} of {len(layout.levels)} arms are drawn."
+        words += f" Only the first {_MOST_ARMS} of {len(layout.levels)} arms are drawn."
     if layout.pair and layout.places["pair"].nunique() > _MOST_ROWS:
-        words += f" {_MOST_ROWS} of {layout.places['pair'].nunique():,} are drawn."
+        words += f" Only {_MOST_ROWS} of {layout.places['pair'].nunique():,} are drawn."
     return words
 
 

@@ -1,4 +1,4 @@
-"""Figures of :mod:`sc_glmm.pl` as pictures inside the page."""
+"""Embed figures of :mod:`sc_glmm.pl` in the page."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from .markup import Markup, tag
 
 
 def figure(draw: Callable[[], Any], words: str, *, identity: str | None = None, title: object = None) -> Markup:
-    """What `draw` draws, with `words` below.
+    """Figure drawn by `draw`, with `words` as caption.
 
     Parameters
     ----------
     draw
-        Draws one figure with pyplot.
+        Function that draws one figure with pyplot.
     words
-        Caption, and what a screen reader says.
+        Caption, also used by screen readers.
     identity
         Its anchor in the page.
     title

@@ -1,4 +1,4 @@
-"""The counts of a few genes, in one pass over the matrix, as an AnnData that the figures of one gene can refit from."""
+"""Read the counts of a few genes in one pass over the matrix, for the figures of single genes."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from .study import Study
 
 
 def with_counts_of(study: Study, genes: Sequence[str]) -> AnnData | None:
-    """The results with the response of these genes, all others zero; None if there is no matrix.
+    """The results with the response of these genes and zeros for all others; None if there is no matrix.
 
-    The size factors of the run are stored beside, because the sums of the cells would be others.
+    The size factors of the run are stored as well, because the sums of the cells would differ.
     """
     if study.matrix is None:
         return None

@@ -1,4 +1,4 @@
-"""The genes with the smallest p-values, each with its samples."""
+"""Figures of the top genes, sample by sample."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from .tables import number
 
 
 def chosen_genes(study: Study, genes: Sequence[str] | None, n_genes: int) -> pd.DataFrame:
-    """One row per gene and group that gets a figure: the given genes, or of each contrast those most certain.
+    """One row per gene and group to draw: the given genes, or those with the smallest p-values of each contrast.
 
     Raises
     ------
     InputError
-        If a gene is not among the results.
+        If a gene is not in the results.
     """
     rows = study.results[study.results["tested"].astype(bool)]
     by = ["variable", *([study.groupby] if study.groupby is not None else [])]
@@ -31,7 +31,7 @@ def chosen_genes(study: Study, genes: Sequence[str] | None, n_genes: int) -> pd.
         known = set(study.results["variable"].astype(str))
         unknown = [gene for gene in genes if gene not in known]
         if unknown:
-            raise InputError(f"genes: {unknown[0]!r} is not among the {len(known):,} genes of the results")
+            raise InputError(f"genes: {unknown[0]!r} is not one of the {len(known):,} genes in the results")
         order = {gene: i for i, gene in enumerate(genes)}
         rows = rows[rows["variable"].isin(order)]
         rows = rows.iloc[np.argsort([order[str(name)] for name in rows["variable"]], kind="stable")]
@@ -50,7 +50,7 @@ def gene_cards(study: Study, rows: pd.DataFrame, gene_symbols: str | None) -> li
     cards, named = [], set()
     for _, row in rows.iterrows():
         gene = str(row["variable"])
-        # the first card of a gene is where the tables lead to
+        # the tables link to the first card of a gene
         identity = None if gene in named else f"gene-{gene}"
         named.add(gene)
         cards.append(_card(study, held, row, identity, gene_symbols))
@@ -93,11 +93,11 @@ def _one(row: pd.Series, named: bool) -> str:
 
 
 def caption() -> Markup:
-    """How to read the figures."""
+    """Explanation of the figures."""
     return tag(
         "p",
         "Each dot is one sample; its area is the number of cells. Bars are the fitted means with 95 % intervals. ",
-        "An arrow leads from the mean of the arm to the mean that the model gives to this sample. A finding that ",
-        "rests on one sample shows as one dot far from the others of its arm.",
+        "An arrow leads from the mean of the arm to the model's estimate for this sample. If a finding ",
+        "depends on a single sample, one dot lies far from the others of its arm.",
         class_="soft",
     )

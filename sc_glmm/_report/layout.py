@@ -1,4 +1,4 @@
-"""How the samples of a study lie in its arms: what the words and the drawing of the design are made from."""
+"""Distribution of the samples over the arms, for the text and the drawing of the design."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class Layout:
     Attributes
     ----------
     factor, levels
-        The factor and its levels; empty without a factor, and then all samples are in one arm.
+        The factor and its levels; empty without a factor, with all samples in one arm.
     sample
-        What a sample is.
+        Name of the sample column.
     places
         One row per sample and arm with cells: ``arm`` (code), ``sample``, ``pair`` (text, empty without) and ``cells``.
     pair
-        The grouping factor that is found in several arms, so that the comparison is made within its levels; else empty.
+        The grouping factor with levels in several arms, within which the comparison is made; otherwise empty.
     """
 
     factor: str

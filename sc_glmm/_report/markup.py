@@ -1,4 +1,4 @@
-"""HTML that is built from elements, so that no text of a file can become markup."""
+"""Build HTML from elements, so that no text in a file can become markup."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ _VOID = frozenset({"br", "hr", "img", "input", "meta"})
 
 
 class Markup(str):
-    """Text that is HTML already; everything else is escaped."""
+    """Text that is already HTML; everything else is escaped."""
 
     __slots__ = ()
 
 
 def escape(value: object) -> Markup:
-    """Turn any value into text of a page; HTML stays as it is."""
+    """Convert any value to text of a page; HTML is unchanged."""
     if isinstance(value, Markup):
         return value
     return Markup(html.escape(_UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", str(value)), quote=True))
 
 
 def join(children: Iterable[object], between: str = "") -> Markup:
-    """Children beside each other; None is left out."""
+    """Concatenate children; None is left out."""
     return Markup(escape(between).join(escape(child) for child in children if child is not None))
 
 
@@ -40,8 +40,8 @@ def tag(name: str, /, *children: object, **attributes: object) -> Markup:
     children
         Text, which is escaped, or HTML; None is left out.
     attributes
-        Their values are escaped. ``class_`` gives ``class``, ``data_name`` gives ``data-name``; None and False leave an
-        attribute out, True gives one without a value.
+        Their values are escaped. ``class_`` gives ``class``, ``data_name`` gives ``data-name``. None and False omit an
+        attribute, and True adds one without a value.
     """
     written = "".join(
         f" {_attribute(key)}" + ("" if value is True else f'="{escape(value)}"')

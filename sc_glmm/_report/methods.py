@@ -1,4 +1,4 @@
-"""The methods paragraph of a paper, and how the run was made."""
+"""The methods paragraph for a paper, and the parameters of the run."""
 
 from __future__ import annotations
 
@@ -62,9 +62,7 @@ def _sizes(params: Mapping[str, Any], counts: bool) -> str:
     if not counts or not source or source == "none":
         return ""
     if source == "library size x sample factor":
-        return (
-            "The size factor of a cell was its library size times a factor of its sample that corrects for composition."
-        )
+        return "The size factor of a cell was its library size times a composition factor of its sample."
     return "Size factors were the library sizes." if source == "library size" else f"Size factors: {source}."
 
 

@@ -1,4 +1,4 @@
-"""The page: its sections, and what keeps it whole and safe."""
+"""Assemble the page from its sections, with a content security policy."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ def page(title: str, lead: object, sections: list[tuple[str, str, list[object]]]
     Parameters
     ----------
     title
-        Of the page.
+        Title of the page.
     lead
-        What stands above the sections.
+        Content above the sections.
     sections
         Anchor, heading and content of each.
     foot
-        What stands at the end.
+        Content at the end.
     """
     style, script = (
         files(__package__).joinpath("assets", name).read_text("utf-8") for name in ("report.css", "report.js")
     )
-    # Nothing is fetched, and no script or style but those of this page runs, whatever names the data hold.
+    # Nothing is downloaded, and only the script and style of this page run, whatever names the data contain.
     policy = (
         f"default-src 'none'; img-src data:; style-src '{_digest(style)}'; script-src '{_digest(script)}'; "
         "base-uri 'none'; form-action 'none'"

@@ -1,4 +1,4 @@
-"""Figures of samples that only a report needs: library sizes and composition."""
+"""Figures of samples for the report only: library sizes and composition."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from ..pl._style import COLUMN, FONT, PAGE, PALETTE, grid_of_axes, plain
 from .layout import Layout
 from .study import Study, composition
 
-# Names of samples have room for this many.
+# Maximum number of sample names that fit the axis.
 _MOST_NAMES = 48
 
 
 def draw_library_sizes(study: Study, layout: Layout) -> None:
-    """Counts per cell of every sample: median, quartiles, 5 and 95 % points."""
+    """Draw counts per cell of every sample: median, quartiles, 5 and 95 % quantiles."""
     if study.library is None:
         return
     units = study.units[layout.sample].astype(str).to_numpy()
@@ -40,7 +40,7 @@ def draw_library_sizes(study: Study, layout: Layout) -> None:
 
 
 def draw_composition(study: Study, layout: Layout) -> None:
-    """Share of every sample's cells in each group of cells."""
+    """Draw the fraction of every sample's cells in each group of cells."""
     shares = composition(study)
     names, _ = _order(layout)
     ax = grid_of_axes(1, 1, (_width(len(names)), 2.5))[0, 0]
@@ -55,7 +55,7 @@ def draw_composition(study: Study, layout: Layout) -> None:
         )
         below += held
     ax.set_ylim(0.0, 1.0)
-    ax.set_ylabel("share of cells", fontsize=FONT)
+    ax.set_ylabel("fraction of cells", fontsize=FONT)
     _name_samples(ax, names)
     handles, labels = ax.get_legend_handles_labels()
     ax.legend(

@@ -1,4 +1,4 @@
-"""The bibliography, which the documentation uses as well, and citations in the text of a paper."""
+"""The bibliography, shared with the documentation, and citations in text."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ACCENTS = {r"{\"a}": "\u00e4", r"{\'e}": "\u00e9", r"{\'n}": "\u0144", r"\_": "
 
 @cache
 def bibliography() -> Mapping[str, Mapping[str, str]]:
-    """The entries of ``references.bib``, in which every field is one line."""
+    """The entries of ``references.bib``; every field is one line."""
     text = files(__package__).joinpath("references.bib").read_text(encoding="utf-8")
     for written, meant in _ACCENTS.items():
         text = text.replace(written, meant)
@@ -26,7 +26,7 @@ def bibliography() -> Mapping[str, Mapping[str, str]]:
 
 
 def cite(text: str) -> tuple[str, list[str]]:
-    """Replace ``[@key; @key]`` by authors and years; the references themselves, sorted."""
+    """Replace ``[@key; @key]`` by authors and years; also return the sorted references."""
     used: list[str] = []
 
     def short(found: re.Match[str]) -> str:

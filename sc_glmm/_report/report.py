@@ -1,4 +1,4 @@
-"""The public function that writes a report."""
+"""Write a report about a run."""
 
 from __future__ import annotations
 
@@ -37,46 +37,46 @@ def report(
     null: int = 0,
     seed: int = 0,
 ) -> Path:
-    """Write a report on a run: one HTML page for readers who do not run Python.
+    """Write a report about a run: one HTML page for readers who do not use Python.
 
-    The page holds the design in words and as a drawing, the samples and cells of every arm, figures of the results, the
-    genes with the smallest p-values sample by sample, a table of all genes to sort, filter and download, checks, and a
-    methods paragraph with references. It needs no network and no other file.
+    The page contains the design as text and drawing, the samples and cells of every arm, figures of the results, and
+    the top genes sample by sample. It also contains a table of all genes to sort, filter and download, checks, and a
+    methods paragraph with references. The page is a single file and works offline.
 
     Parameters
     ----------
     adata
         Annotated data after :func:`sc_glmm.tl.test`, or a MuData; or the path of an ``.h5ad`` file or a zarr store with
-        results. The counts are needed for the figures of genes and of library sizes; without them these are left out.
+        results. The figures of genes and of library sizes need the counts; without counts they are left out.
     out
-        File to write; its name ends in ``.html``.
+        File to write, ending in ``.html``.
     key
-        The `key_added` of the test.
+        `key_added` of the test.
     title
         Title of the page.
     genes
-        Genes that get a figure; by default those with the smallest p-values.
+        Genes to draw. Default: those with the smallest p-values.
     n_genes
-        How many genes get a figure, for each contrast.
+        Number of genes to draw for each contrast.
     alpha
         Level of the adjusted p-value below which a gene is significant.
     gene_symbols
         Column of ``var`` with the gene names to show.
     null
-        How many times the run is repeated with shuffled labels of the samples, as a check of the test. Each takes as
-        long as the run, and the counts must fit in memory.
+        Number of repeats of the run with shuffled labels of the samples, as a check of the test. Each takes as long as
+        the run, and the counts must fit in memory.
     seed
-        Seed of the shuffling.
+        Seed for the shuffling.
 
     Returns
     -------
     pathlib.Path
-        The file.
+        The path of the file.
 
     Raises
     ------
     InputError
-        If there are no results under `key`, an argument is not allowed, or the file cannot be written.
+        If there are no results under `key`, if an argument has an invalid value, or if the file cannot be written.
 
     Examples
     --------
@@ -91,7 +91,7 @@ def report(
     study = study_of(adata, key)
     if gene_symbols is not None and gene_symbols not in study.adata.var:
         columns = [str(name) for name in study.adata.var.columns][:8]
-        raise InputError(f"gene_symbols={gene_symbols!r} is not a column of var, which has {columns}")
+        raise InputError(f"gene_symbols={gene_symbols!r} is not a column of var, whose columns are {columns}")
     rows = chosen_genes(study, genes, int(n_genes))
     layout = layout_of(study)
     choices = sections.Choices(float(alpha), gene_symbols)
@@ -126,17 +126,17 @@ def _target(out: str | os.PathLike[str]) -> Path:
         raise InputError(f"the output {str(out)!r} ends in {path.suffix!r}; it must end in .html")
     folder = path.resolve().parent
     if not folder.is_dir():
-        raise InputError(f"the folder of the output, {folder}, does not exist; make it first")
+        raise InputError(f"the folder of the output, {folder}, does not exist; create it first")
     if path.is_dir():
-        raise InputError(f"the output {path} is a folder; give the name of a file")
+        raise InputError(f"the output {path} is a folder; it must be a file")
     if not os.access(folder, os.W_OK):
-        raise InputError(f"the folder of the output, {folder}, cannot be written to; choose another one")
+        raise InputError(f"the folder of the output, {folder}, is not writable; choose another one")
     return path
 
 
 def _check(*, alpha: float, **whole: int) -> None:
     if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0.0 < alpha < 1.0:
-        raise InputError(f"alpha={alpha!r} is not a level for adjusted p-values; allowed are numbers between 0 and 1")
+        raise InputError(f"alpha={alpha!r} must lie between 0 and 1: it is a level for adjusted p-values")
     for name, value in whole.items():
         if not is_whole(value) or value < 0:
             raise InputError(f"{name}={value!r}: allowed are whole numbers from 0 on")

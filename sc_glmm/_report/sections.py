@@ -1,4 +1,4 @@
-"""What each section of the report holds."""
+"""The sections of the report."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from .study import Study, composition, sample_columns
 from .tables import MOST_CHOICES, Column, table
 from .words import checks_in_words, counts_of, design_in_words
 
-# Sets of tests (groups and contrasts) that get figures of their own, and rows of the table of all genes.
+# Maximum number of sets of tests (groups and contrasts) with their own figures, and of rows in the table of all genes.
 _MOST_SETS = 12
 _MOST_ROWS = 40_000
 
 
 @dataclass(frozen=True)
 class Choices:
-    """What the user chose for the report.
+    """Options of the report.
 
     Attributes
     ----------
@@ -45,7 +45,7 @@ class Choices:
 
 
 def tiles(study: Study, layout: Layout, choices: Choices) -> Markup:
-    """The numbers that a reader looks for first."""
+    """The key numbers at the top."""
     rows = study.results
     tested, hits, up, down = counts_of(rows, choices.alpha)
     n_samples = study.units[layout.sample].nunique()
@@ -63,7 +63,7 @@ def tiles(study: Study, layout: Layout, choices: Choices) -> Markup:
 
 
 def design(study: Study, layout: Layout) -> list[object]:
-    """The design in words and as a drawing, and the samples as a table."""
+    """The design as text and drawing, and a table of the samples."""
     return [
         tag("p", " ".join(design_in_words(study, layout))),
         tag("figure", draw_design(layout), tag("figcaption", caption(layout))),
@@ -74,14 +74,14 @@ def design(study: Study, layout: Layout) -> list[object]:
 
 
 def results(study: Study, choices: Choices) -> list[object]:
-    """Volcano and mean against effect of every set of tests; with groups also how many genes each has."""
+    """Volcano and MA plots of every set of tests; with groups, also the numbers of significant genes."""
     made: list[object] = []
     if study.groupby is not None and study.details is not None:
         for words in study.contrasts:
             drawn = _optional(
                 partial(pl.counts, study.adata, key=study.key, contrast=words, alpha=choices.alpha),
-                f"{words}: significant genes in each level of {study.groupby}. Levels with more cells and samples find "
-                "more.",
+                f"{words}: significant genes in each level of {study.groupby}. Levels with more cells and samples "
+                "have more significant genes.",
             )
             made.append(drawn)
         made += [tag("h3", f"Levels of {study.groupby}"), table("groups", _detail_columns(study), "groups")]
@@ -96,7 +96,7 @@ def results(study: Study, choices: Choices) -> list[object]:
         made.append(
             tag(
                 "p",
-                f"The {_MOST_SETS} of {n_sets} sets of tests with the most significant genes are drawn.",
+                f"Only the {_MOST_SETS} of {n_sets} sets of tests with the most significant genes are drawn.",
                 class_="soft",
             )
         )
@@ -104,7 +104,7 @@ def results(study: Study, choices: Choices) -> list[object]:
 
 
 def _sets(study: Study, alpha: float) -> list[tuple[str, str | None]]:
-    """Contrast and group of every set of tests with an effect, those with most significant genes first."""
+    """Contrast and group of every set of tests with an effect, sorted by number of significant genes."""
     rows = study.results[
         np.isfinite(study.results["log_fc"].to_numpy(np.float64)) & study.results["tested"].astype(bool)
     ]
@@ -144,12 +144,18 @@ def all_genes(study: Study, choices: Choices) -> list[object]:
     made: list[object] = [
         tag(
             "p",
-            "Click a heading to sort. The download holds the rows that pass the filters. Hover over a heading to read "
-            "what the column means.",
+            "Click a heading to sort. The download contains the rows that pass the filters. Move the mouse over a "
+            "heading to see the meaning of the column.",
         )
     ]
     if len(shown) < len(rows):
-        made.append(tag("p", f"The page holds the {len(shown):,} most certain of {len(rows):,} rows.", class_="note"))
+        made.append(
+            tag(
+                "p",
+                f"The page contains only the {len(shown):,} rows with the smallest p-values, of {len(rows):,}.",
+                class_="note",
+            )
+        )
     return [*made, table("genes", _gene_columns(study, shown, choices), "results", cards="gene-")]
 
 
@@ -191,11 +197,11 @@ def _detail_columns(study: Study) -> list[Column]:
 def checks(
     study: Study, layout: Layout, group_params: Mapping[str, Mapping[str, Any]], null: list[pd.DataFrame] | None
 ) -> list[object]:
-    """What speaks for and against believing the results."""
+    """Checks of the results."""
     made: list[object] = [
         tag(
             "div",
-            tag("span", "\u2713" if fine else "!", aria_label="fine" if fine else "look at this"),
+            tag("span", "\u2713" if fine else "!", aria_label="fine" if fine else "needs attention"),
             tag("div", words),
             class_="check",
         )
@@ -207,8 +213,8 @@ def checks(
         drawn.append(
             _optional(
                 partial(pl.p_values, _rows(study, words, sets), key=study.key),
-                f"P-values of {words}. Without effects the histogram is flat; effects make a peak near zero. A slope "
-                "towards one means that the test is too careful.",
+                f"P-values of {words}. Without effects, the histogram is flat; effects give a peak near zero. If the "
+                "bars rise towards one, the test is conservative.",
             )
         )
     if null is not None:
@@ -217,15 +223,15 @@ def checks(
         drawn.append(
             _optional(
                 partial(pictures.draw_library_sizes, study, layout),
-                f"Counts per cell of each {layout.sample}: median, quartiles, and 5 and 95 % points. Arms of different "
-                "depth are adjusted for, but a single odd one deserves a look.",
+                f"Counts per cell of each {layout.sample}: median, quartiles, and 5 and 95 % quantiles. The test "
+                f"corrects for arms of different depth, but a single unusual {layout.sample} should be checked.",
             )
         )
     if len(composition(study)):
         drawn.append(
             _optional(
                 partial(pictures.draw_composition, study, layout),
-                f"Share of the cells of each {layout.sample} in each level of {study.groupby}.",
+                f"Fraction of the cells of each {layout.sample} in each level of {study.groupby}.",
             )
         )
     drawn += [_variation(study, what) for what in ("dispersion", study.sample)]
@@ -255,8 +261,8 @@ def _variation(study: Study, what: str) -> Markup | None:
     words = (
         f"Variation between cells of one sample{where}, for genes of every abundance."
         if what == "dispersion"
-        else f"Variation between samples{where}. The line is what all genes of this abundance have in common; coloured "
-        "genes are more variable, and their p-values are liberal."
+        else f"Variation between samples{where}. The line is the typical variation of genes of this abundance. "
+        "Coloured genes vary more, and their p-values tend to be too small."
     )
     return _optional(partial(pl.dispersion, study.adata, key=study.key, what=what, group=group), words)
 
@@ -275,14 +281,14 @@ def _null_words(null: list[pd.DataFrame]) -> list[object]:
     hits = [int((frame["adj_p_value"] < 0.05).sum()) for frame in null]
     share = 100.0 * float((p < 0.05).mean()) if len(p) else np.nan
     return [
-        f"With shuffled labels ({len(null)} runs), {share:.1f} % of the p-values are below 0.05 (5 % would be right), ",
-        f"and {np.mean(hits):,.1f} genes a run are significant at FDR 5 %. ",
-        "True effects add to the variation between samples here, so this check errs on the careful side.",
+        f"With shuffled labels ({len(null)} runs), {share:.1f} % of the p-values are below 0.05 (5 % is ideal), ",
+        f"and {np.mean(hits):,.1f} genes per run are significant at FDR 5 %. ",
+        "True effects add to the variation between samples here, so this check is conservative.",
     ]
 
 
 def methods(study: Study, choices: Choices) -> list[object]:
-    """The paragraph for a paper, with references."""
+    """The methods paragraph for a paper, with references."""
     text, references = methods_text(study, choices.alpha)
     return [
         tag(
@@ -302,7 +308,7 @@ def run(study: Study) -> list[object]:
 
 
 def _optional(draw: Callable[[], Any], words: str) -> Markup | None:
-    """A figure, unless the run has nothing that it could show."""
+    """A figure, unless the run has no data for it."""
     try:
         return figure(draw, words)
     except InputError:

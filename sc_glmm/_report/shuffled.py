@@ -1,4 +1,4 @@
-"""The run again with shuffled labels of samples: what the test finds where there is nothing to find."""
+"""Repeat the run with shuffled labels of the samples, to see what the test finds without effects."""
 
 from __future__ import annotations
 
@@ -17,24 +17,22 @@ from .._run.options import RunOptions
 from .layout import Layout
 from .study import Study
 
-# Orders that are tried: those in which the shuffled arms have least to do with the true ones are used.
+# Number of random orders to try; those whose arms are least associated with the true ones are used.
 _CANDIDATES = 200
 
 
 def shuffled_results(study: Study, layout: Layout, n: int, seed: int) -> list[pd.DataFrame]:
-    """Results of `n` runs in which the samples change their arms at random (those of one donor, in a paired design).
+    """Results of `n` runs with randomly assigned arms of the samples (within donors, in a paired design).
 
     Raises
     ------
     InputError
-        If there is no factor whose labels could be shuffled, or no matrix.
+        If there is no factor with labels to shuffle, or no matrix.
     """
     if not layout.factor:
-        raise InputError(
-            "null: only the labels of a factor can be shuffled, and the tested effects are those of numbers"
-        )
+        raise InputError("null: only the labels of a factor can be shuffled, but the tested effects are numeric")
     if study.matrix is None:
-        raise InputError(f"null: the run is repeated on the counts, which cannot be read: {study.no_matrix}")
+        raise InputError(f"null: the run is repeated on the counts, but they cannot be read: {study.no_matrix}")
     matrix: Any = _whole(study.matrix) if isinstance(study.matrix, Source) else study.matrix
     options = replace(
         RunOptions.read(study.run_params(study.groups[0])), copy=True, progress=False, key_added="shuffled", n_jobs=None
@@ -63,7 +61,7 @@ def _run(adata: AnnData, options: RunOptions) -> pd.DataFrame:
     from ..tl import test
 
     with warnings.catch_warnings():
-        # they are those of the run itself
+        # the same warnings as in the run itself
         warnings.simplefilter("ignore", ScGlmmWarning)
         ran = test(adata, **vars(options))
     return results(ran, "shuffled", columns="all")
@@ -72,8 +70,8 @@ def _run(adata: AnnData, options: RunOptions) -> pd.DataFrame:
 def shuffled_arms(layout: Layout, n: int, seed: int) -> list[np.ndarray]:
     """Up to `n` different orders of the arms, ``(n_places,)`` each; within pairs if there are any.
 
-    Labels that agree with the true ones by chance would bring true effects back, so that the orders with the least
-    association are taken.
+    Labels that agree with the true ones by chance would bring back true effects, so the orders with the least
+    association are used.
     """
     rng = np.random.default_rng(seed)
     true = layout.places["arm"].to_numpy()

@@ -1,4 +1,4 @@
-"""What a report is about: the results of a run, its samples and its cells."""
+"""Input of a report: the results of a run, its samples and its cells."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Study:
-    """A run with the data that it was made on.
+    """A run with its data.
 
     Attributes
     ----------
     key
         Name of the results in `adata`.
     adata
-        Holds the results; its matrix may be missing.
+        The results; the matrix may be missing.
     params
-        How the run was made, as :func:`sc_glmm.tl.test` stored it.
+        Parameters of the run, as stored by :func:`sc_glmm.tl.test`.
     formula
         The formula of the run.
     results
@@ -49,17 +49,18 @@ class Study:
     opened
         The data.
     matrix, no_matrix
-        The response, or why there is none.
+        The response, or the reason why it is missing.
     obs
-        Cells that the run could use, with the columns that it used.
+        Cells of the run, with the columns it used.
     library
         ``(n_obs,)`` sums of counts of all cells; None without counts.
     used
-        ``(n_obs,)`` cells that are in `obs`.
+        ``(n_obs,)`` whether a cell is in `obs`.
     sample
-        The grouping factor with most levels.
+        The grouping factor with the most levels.
     units, arms
-        Grouping factors (the one with most levels first) and factors of the fixed part, one entry per cell of `obs`.
+        Grouping factors (the one with the most levels first) and factors of the fixed effects, one entry per cell of
+        `obs`.
     """
 
     key: str
@@ -81,12 +82,12 @@ class Study:
 
     @property
     def contrasts(self) -> list[str]:
-        """The contrasts in words."""
+        """The labels of the contrasts."""
         return list(dict.fromkeys(self.results["contrast"].astype(str)))
 
     @property
     def groups(self) -> list[str | None]:
-        """The groups of cells that have results; one None without groups."""
+        """The groups of cells with results; one None without groups."""
         if self.groupby is None:
             return [None]
         return list(dict.fromkeys(self.results[self.groupby].astype(str)))
@@ -97,12 +98,12 @@ class Study:
         return get_family(str(self.params["family"])).counts
 
     def run_params(self, group: str | None) -> Mapping[str, Any]:
-        """How the run was made, with the facts of one group."""
+        """Parameters of the run and of one group."""
         return read_run(self.adata, self.key, group).params
 
 
 def study_of(data: AnnData | str | os.PathLike[str], key: str) -> Study:
-    """Read the results under `key`, and the cells that they are about.
+    """Read the results under `key`, and the cells of the run.
 
     Raises
     ------
@@ -119,7 +120,7 @@ def study_of(data: AnnData | str | os.PathLike[str], key: str) -> Study:
     table: pd.DataFrame = opened.adata.obs  # type: ignore[assignment]
     if len(table) != int(params["n_obs"]):
         raise InputError(
-            f"there are {len(table):,} cells, and the run under key={key!r} had {int(params['n_obs']):,}; report on "
+            f"there are {len(table):,} cells, but the run under key={key!r} had {int(params['n_obs']):,}; use "
             "the object that was tested"
         )
     matrix, why = _response(opened, formula, str(params["family"]))
@@ -151,7 +152,7 @@ def study_of(data: AnnData | str | os.PathLike[str], key: str) -> Study:
 
 
 def _response(opened: Opened, formula: MixedFormula, family: str) -> tuple[Matrix | Source | None, str]:
-    """The matrix of the response, or why it cannot be read."""
+    """The matrix of the response, or the reason why it cannot be read."""
     try:
         return find_response(opened, formula, get_family(family).counts).matrix, ""
     except InputError as error:
@@ -159,13 +160,13 @@ def _response(opened: Opened, formula: MixedFormula, family: str) -> tuple[Matri
 
 
 def _in_words(levels: pd.Series) -> pd.Series:
-    """Levels of nested factors as lme4 writes them, ``a:b``."""
+    """Levels of nested factors in lme4's notation, ``a:b``."""
     names = [str(level).replace(SEPARATOR, ":") for level in levels.cat.categories]
     return pd.Series(pd.Categorical.from_codes(levels.cat.codes, categories=pd.Index(names)), index=levels.index)
 
 
 def sample_columns(study: Study) -> list[Column]:
-    """One row per sample: its place in the coarser factors, its arms, cells, and median library size."""
+    """One row per sample: its levels of coarser factors, its arms, number of cells, and median library size."""
     levels = study.units[study.sample]
     names = levels.cat.categories[np.unique(levels.cat.codes)]
     columns = [Column(study.sample, [str(name) for name in names])]
@@ -181,7 +182,7 @@ def sample_columns(study: Study) -> list[Column]:
 
 
 def composition(study: Study) -> pd.DataFrame:
-    """Share of the cells of each sample (rows) in each group of cells; empty without groups."""
+    """Fraction of the cells of each sample (rows) in each group of cells; empty without groups."""
     if study.groupby is None:
         return pd.DataFrame()
     table = pd.crosstab(study.units[study.sample].astype(str), study.obs[study.groupby].astype(str))

@@ -1,4 +1,4 @@
-"""Tables that a reader sorts, filters and downloads."""
+"""Tables to sort, filter and download."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import numpy as np
 
 from .markup import Markup, data_element, tag
 
-# Rows that are in the page as HTML, which are all that a reader without JavaScript sees.
+# Rows in the HTML of the page, visible without JavaScript.
 PAGE = 25
-# A column of text with no more different values has a list to choose from.
+# A text column with at most this many values gets a list to choose from.
 MOST_CHOICES = 40
 
 
@@ -23,17 +23,17 @@ class Column:
     Attributes
     ----------
     label
-        What stands above it.
+        Heading of the column.
     values
         One per row.
     number
         Whether they are numbers; missing ones are NaN.
     help
-        What it means.
+        Meaning of the column.
     choose
-        Whether its values can be chosen from a list.
+        Whether its values can be selected from a list.
     limit
-        ``"max"`` or ``"min"``: a limit of (absolute) values that a reader can set; empty for none.
+        ``"max"`` or ``"min"``: type of the limit on (absolute) values that the reader can set; empty for none.
     """
 
     label: str
@@ -50,13 +50,13 @@ def table(identity: str, columns: Sequence[Column], name: str, *, cards: str = "
     Parameters
     ----------
     identity
-        Unique in the page.
+        Unique within the page.
     columns
         At least one.
     name
-        What the table shows: its label, and the name of the file that is downloaded.
+        Label of the table, and name of the downloaded file.
     cards
-        Where the genes of the first column have figures: what their identities begin with.
+        Prefix of the anchors of the genes in the first column, if they have figures.
     """
     head = tag(
         "tr",
@@ -87,7 +87,7 @@ def _cell(column: Column, value: Any) -> Markup:
 
 
 def number(value: float) -> str:
-    """Three digits, as a reader wants them; whole numbers as they are."""
+    """Three significant digits; whole numbers unchanged."""
     if not np.isfinite(value):
         return "" if np.isnan(value) else ("\u2212\u221e" if value < 0.0 else "\u221e")
     if value == round(value) and abs(value) < 1e15:
@@ -112,7 +112,7 @@ def _data(column: Column) -> dict[str, Any]:
 
 
 def _json(value: float) -> float | str | None:
-    """Six digits; what JSON does not know as text."""
+    """Six significant digits; values without a JSON form as text."""
     if np.isnan(value):
         return None
     return float(f"{value:.6g}") if np.isfinite(value) else ("Infinity" if value > 0 else "-Infinity")

@@ -1,4 +1,4 @@
-"""The design, the result and the checks in words that need no statistics."""
+"""Text about the design, the results and the checks, for readers without statistics."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .study import Study
 
 
 def headline(study: Study, alpha: float) -> str:
-    """What came out, in one sentence a contrast (or, with groups, one for all of them)."""
+    """The result in one sentence per contrast (or, with groups, one sentence for all of them)."""
     said = []
     for words in study.contrasts:
         rows = study.results[study.results["contrast"].astype(str) == words]
@@ -44,7 +44,7 @@ def counts_of(rows: pd.DataFrame, alpha: float) -> tuple[int, int, int, int]:
 
 def design_in_words(study: Study, layout: Layout) -> list[str]:
     """Sentences on the comparison, the replicates, the adjustments and the random effects."""
-    said = [f"Tested was {listed(study.contrasts)}."]
+    said = [f"The tested comparison is {listed(study.contrasts)}."]
     n_cells = counted(len(study.obs), "cell")
     if layout.pair:
         n = study.units[layout.pair].nunique()
@@ -59,8 +59,8 @@ def design_in_words(study: Study, layout: Layout) -> list[str]:
         said.append(f"There are {n_cells} of {counted(study.units[layout.sample].nunique(), layout.sample)}.")
     replicate = layout.pair or layout.sample
     said.append(
-        f"Cells of one {layout.sample} resemble each other, so each {replicate} counts as one replicate: more cells "
-        f"measure a {layout.sample} better, but they are not more replicates."
+        f"Cells of one {layout.sample} resemble each other, so each {replicate} counts as one replicate. More cells "
+        f"make a {layout.sample} more precise, but they are not more replicates."
     )
     others = _adjustments(study, layout)
     if others:
@@ -90,7 +90,7 @@ def _random(term: Any) -> str:
 
 
 def eigen_ratio_in_words(ratio: float) -> tuple[bool, str]:
-    """Whether the ratio is fine, and what it means."""
+    """Whether the ratio is acceptable, and its meaning."""
     if ratio <= 3.0:
         return (
             True,
@@ -99,12 +99,12 @@ def eigen_ratio_in_words(ratio: float) -> tuple[bool, str]:
         )
     return False, (
         f"Many genes vary together between samples (eigenvalue ratio {ratio:.1f}; above 3 is high). False positives "
-        "are clustered then: a few studies have many, most have none. A hidden factor may be the cause."
+        "are then clustered: a few studies have many, and most have none. A hidden factor may be the cause."
     )
 
 
 def checks_in_words(study: Study, group_params: Mapping[str, Mapping[str, Any]]) -> list[tuple[bool, str]]:
-    """Checks that a number decides: whether each is fine, and a sentence."""
+    """Checks with a numeric criterion: whether each is passed, and a sentence."""
     made: list[tuple[bool, str]] = []
     ratios = {name: float(params.get("eigen_ratio", np.nan)) for name, params in group_params.items()}
     known = {name: ratio for name, ratio in ratios.items() if np.isfinite(ratio)}
@@ -127,8 +127,8 @@ def checks_in_words(study: Study, group_params: Mapping[str, Mapping[str, Any]])
         made.append(
             (
                 share <= 0.05,
-                f"{odd:,} of {len(fits):,} fits show more variation between samples than genes of their abundance do; "
-                "read their p-values with care.",
+                f"{odd:,} of {len(fits):,} fits show more variation between samples than other genes of their "
+                "abundance; interpret their p-values with care.",
             )
         )
     made += _influence(study)
@@ -136,7 +136,7 @@ def checks_in_words(study: Study, group_params: Mapping[str, Mapping[str, Any]])
 
 
 def _influence(study: Study) -> list[tuple[bool, str]]:
-    """The sample that is most often the extreme one among genes of large effect of one sample."""
+    """The sample that is most often the extreme one, among genes whose effect depends on one sample."""
     column = f"extreme_{study.sample}"
     if column not in study.results or f"{column}_z" not in study.results:
         return []
@@ -152,4 +152,4 @@ def _influence(study: Study) -> list[tuple[bool, str]]:
         f"{worst} is the most extreme {study.sample} in {100 * share:.0f} % of the genes that have one "
         f"({100 / n:.0f} % would be expected)."
     )
-    return [(fine, words if fine else f"{words} Look at its quality, and test again without it.")]
+    return [(fine, words if fine else f"{words} Check its quality, and test again without it.")]

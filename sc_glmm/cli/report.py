@@ -1,4 +1,4 @@
-"""`sc-glmm report`: a page about a run, for readers who do not run Python."""
+"""`sc-glmm report`: write a page about a run, for readers who do not use Python."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ def report(
     source: Source,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="Ends in .html.")] = Path("report.html"),
     key: Annotated[str, typer.Option(help="Name under which the results are stored.")] = "glmm",
-    title: Annotated[str | None, typer.Option(help="Title of the page; default: what was tested.")] = None,
+    title: Annotated[str | None, typer.Option(help="Title of the page; default: the tested contrasts.")] = None,
     gene: Annotated[
-        list[str] | None, typer.Option(help="Gene to draw, instead of the most certain ones. May be repeated.")
+        list[str] | None, typer.Option(help="Gene to draw instead of the top genes. May be repeated.")
     ] = None,
-    n_genes: Annotated[int, typer.Option(min=0, help="How many genes to draw, for each contrast.")] = 12,
+    n_genes: Annotated[int, typer.Option(min=0, help="Number of genes to draw for each contrast.")] = 12,
     alpha: Annotated[float, typer.Option(help="Level of the adjusted p-value.")] = 0.05,
     gene_symbols: Annotated[
         str | None, typer.Option(metavar="COLUMN", help="Column of var with the gene names to show.")
     ] = None,
     null: Annotated[
-        int, typer.Option(min=0, help="Repeat the run so many times with shuffled labels of the samples, as a check.")
+        int, typer.Option(min=0, help="Number of repeats of the run with shuffled labels of the samples, as a check.")
     ] = 0,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the shuffling.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed for the shuffling.")] = 0,
 ) -> None:
     """Write one HTML page about a run: design, results, top genes, checks, methods."""
     with report_errors():

@@ -145,5 +145,5 @@ def test_names_of_groups_and_layers() -> None:
 def test_a_groupby_that_the_table_has_is_refused_before_the_fit(by: str) -> None:
     adata = ADATA.copy()
     adata.obs[by] = adata.obs["kind"]
-    with pytest.raises(InputError, match=f"groupby='{by}' is the name of a column of the results"):
+    with pytest.raises(InputError, match=f"groupby='{by}' is also a column of the results"):
         sc_glmm.tl.test(adata, "~ arm + (1|sample)", groupby=by, test="t")

@@ -53,7 +53,7 @@ def test_show_shows_and_save_wants_a_name(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(plt, "show", lambda: shown.append(True))
     pl.counts(grouped_results(), show=True)
     assert shown == [True]
-    with pytest.raises(sg.InputError, match="save=True: give the name of a file"):
+    with pytest.raises(sg.InputError, match="save=True: must be the name of a file"):
         pl.counts(grouped_results(), save=True)
 
 

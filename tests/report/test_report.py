@@ -146,7 +146,7 @@ def test_groups(tmp_path):
     assert page.columns("groups")["small"] == sc_glmm.get.details(adata)["small"].tolist()
     assert "separately in each level of small" in page.text
     assert set(page.columns("genes")["small"]) == {"type_1", "type_2"}
-    assert "Share of the cells of each sample" in page.text
+    assert "Fraction of the cells of each sample" in page.text
 
 
 @pytest.mark.filterwarnings("ignore::sc_glmm.ScGlmmWarning")
@@ -217,7 +217,7 @@ def test_what_is_refused(run, tmp_path):
     for options, words in refused:
         with pytest.raises(InputError, match=words):
             sc_glmm.report(run, **{"out": tmp_path / "r.html", **options})
-    with pytest.raises(InputError, match="report on the object that was tested"):
+    with pytest.raises(InputError, match="use the object that was tested"):
         sc_glmm.report(run[:50].copy(), tmp_path / "r.html")
     assert not list(tmp_path.iterdir())
 

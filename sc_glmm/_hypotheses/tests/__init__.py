@@ -1,1 +1,1 @@
-"""One file a test; the name of the file is the name of the test."""
+"""One file per test, named after the test."""

@@ -1,4 +1,4 @@
-"""Hartung and Knapp: each gene alone, with the scale of its residuals between samples."""
+"""Hartung and Knapp: each gene separately, with the scale of its residuals between samples."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from ..wald import between_samples
 
 TEST = HypothesisTest(
     name="hk",
-    help="Hartung and Knapp's test, each gene alone.",
-    methods="Contrasts were tested with the method of Hartung and Knapp [@hartung2001], each gene alone.",
+    help="Hartung-Knapp test, each gene separately.",
+    methods="Contrasts were tested with the method of Hartung and Knapp [@hartung2001], each gene separately.",
     families=COUNTS,
     needs=Needs(profiles=True, sample_rows=True),
     compute=by_scale(moderated=False),
