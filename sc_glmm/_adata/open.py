@@ -16,7 +16,7 @@ from .._errors import FormulaError, InputError
 from .._formula import MixedFormula
 from .sources import lazy_source
 from .store import Store, results_of
-from .tables import Columns
+from .tables import Columns, labels_in
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -58,12 +58,15 @@ class Opened:
         X.
     store
         The file for the results, if a path was given.
+    labels
+        Returns the columns of cells that hold text, categories or whole numbers, including those that were not read.
     """
 
     adata: AnnData
     layers: tuple[str, ...]
     matrix: Callable[[str | None], Matrix | Source | None]
     store: Store | None
+    labels: Callable[[], pd.DataFrame]
 
 
 def open_data(
@@ -95,7 +98,11 @@ def open_data(
         adata = store.tables(columns)
         check_object(adata, key)
         return Opened(
-            adata, store.layers, lambda name: store.matrix(name) if name is not None or store.has_x else None, store
+            adata,
+            store.layers,
+            lambda name: store.matrix(name) if name is not None or store.has_x else None,
+            store,
+            store.labels,
         )
     check_object(data, key)
 
@@ -109,7 +116,8 @@ def open_data(
     # anndata 0.13 lists X as the layer None
     held_layers: Any = data.layers
     layers = tuple(str(name) for name in held_layers if name is not None)
-    return Opened(_with_tables(data, obs, columns), layers, matrix, None)
+    tables = _with_tables(data, obs, columns)
+    return Opened(tables, layers, matrix, None, lambda: labels_in(tables.obs))
 
 
 def hand_over(opened: Opened, data: Any, key: str) -> None:

@@ -20,9 +20,10 @@ from .lock import gate, writing
 from .slots import OF_GENES, with_free_names
 from .sources import source_in_file
 from .stage import StagedRoot, is_slot, lay_stage, move_in, pending_stage, stage_path
-from .tables import Columns, read_table
+from .tables import Columns, read_labels, read_table
 
 if TYPE_CHECKING:
+    import pandas as pd
     from anndata import AnnData
 
     from .._compress.source import Source
@@ -126,6 +127,11 @@ class Store:
             obs = self._read("obs", lambda: read_table(root["obs"], columns))
             var = self._read("var", lambda: read_table(root["var"]))
             return self._read("obs and var", lambda: AnnData(obs=obs, var=var))
+
+    def labels(self) -> pd.DataFrame:
+        """The columns of cells that hold categories or whole numbers; damaged ones are left out."""
+        with self._open() as root:
+            return self._read("obs", lambda: read_labels(root["obs"]))
 
     def with_results(self) -> AnnData:
         """The tables with `varm` and `uns`, which contain the results."""

@@ -74,3 +74,30 @@ def columns_of(formula: str, *more: Any) -> Columns | None:
     except FormulaError:
         return None
     return Columns(names | {name for name in more if isinstance(name, str)}, frozenset(TOTAL_COLUMNS))
+
+
+def labels_in(frame: Any) -> pd.DataFrame:
+    """Columns of text, categories or whole numbers."""
+    held: pd.DataFrame = frame
+    return held.loc[:, [held[name].dtype.kind in "OUSTiub" for name in held.columns]]
+
+
+def read_labels(element: Any) -> pd.DataFrame:
+    """Columns of categories or whole numbers of a table that AnnData wrote; those that cannot be read are left out.
+
+    Text that occurs several times is written as categories, and other text names single cells.
+    """
+    from anndata.io import read_elem
+
+    attrs = element.attrs
+    if attrs.get("encoding-type") != "dataframe":
+        return pd.DataFrame()
+    found = {}
+    for name in map(str, attrs["column-order"]):
+        try:
+            column = element[name]
+            if str(column.attrs.get("encoding-type")) == "categorical" or column.dtype.kind in "iu":
+                found[name] = pd.Series(read_elem(column))
+        except (KeyError, AttributeError, TypeError, ValueError, OSError, RuntimeError):
+            continue
+    return pd.DataFrame(found)

@@ -127,7 +127,7 @@ def compress_gaussian(
     by_genes = source.form == "csc"
     spans = source.spans(gene_map >= 0 if by_genes else cell_of >= 0)
     with workers(n_jobs) as run:
-        for chunk in chunks_with_progress(source, spans, n_jobs, "adding up", progress):
+        for chunk in chunks_with_progress(source, spans, n_jobs, "reading the matrix", progress):
             if by_genes:
                 genes_here = genes_in(chunk, gene_map)
                 run(partial(add_genes, chunk, genes_here), len(genes_here.columns))

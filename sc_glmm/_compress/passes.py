@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._arrays import IntArray
-from .._display import wants_progress
+from .._display import bar_of_pass
 from .source import Chunk, Source, read_chunks
 
 # Blocks of genes of a chunk of rows, and genes that a block has at least: each block looks up where its genes begin in
@@ -107,12 +107,7 @@ def readers(n_jobs: int) -> int:
 
 def chunk_bar(source: Source, spans: list[tuple[int, int]], desc: str, progress: bool | None) -> Any:
     """A progress bar over the lines of the chunks, or None; a matrix in memory is through before a bar is read."""
-    if source.in_memory or not wants_progress(progress):
+    if source.in_memory:
         return None
-    import sys
-
-    from tqdm.auto import tqdm
-
     total = sum(last - first for first, last in spans)
-    unit = "gene" if source.form == "csc" else "cell"
-    return tqdm(total=total, desc=desc, unit=unit, unit_scale=True, file=sys.stderr)
+    return bar_of_pass(total, desc, "gene" if source.form == "csc" else "cell", progress)

@@ -151,7 +151,7 @@ def spread_by_rows(
 
     spans = source.spans(places.cell_of >= 0)
     with workers(n_jobs) as run:
-        for chunk in chunks_with_progress(source, spans, n_jobs, "compressing", progress):
+        for chunk in chunks_with_progress(source, spans, n_jobs, "reading the matrix", progress):
             piece = cells_in(places, chunk.first, chunk.last)
             n_over = _n_over(source, chunk, piece.rows, gene_map)
             run(partial(add, chunk, piece, n_over), len(ranges))
@@ -190,7 +190,7 @@ def spread_by_columns(
 
     spans = source.spans(gene_map >= 0)
     with workers(n_jobs) as run:
-        for chunk in chunks_with_progress(source, spans, n_jobs, "compressing", progress):
+        for chunk in chunks_with_progress(source, spans, n_jobs, "reading the matrix", progress):
             piece = genes_in(chunk, gene_map)
             n_over = _n_over(source, chunk, np.concatenate(piece.columns), cell_of)
             over = [Overflow() for _ in piece.columns]

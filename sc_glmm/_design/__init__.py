@@ -7,7 +7,7 @@ from .cond import Condition, cond
 from .contrasts import Contrast, build_contrasts, is_comparison, untestable_terms
 from .ddf import residual_df
 from .estimability import all_terms, check_estimable, confounding, term_hypothesis, told_alone, unseen, widen
-from .fixed import Factor, FixedDesign
+from .fixed import Factor, FixedDesign, base_notes
 from .random import ReTerm, display_names, finest, group_levels
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "FixedDesign",
     "ReTerm",
     "all_terms",
+    "base_notes",
     "build_contrasts",
     "build_design",
     "check_estimable",

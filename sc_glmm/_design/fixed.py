@@ -121,8 +121,7 @@ def build_fixed(
         alias_weights=weights,
         source=formula,
     )
-    notes = [_base_note(factor) for factor in factors.values() if factor.chosen == "alphabetical" and factor.base]
-    return design, (*notes, *_alias_notes(design))
+    return design, (*base_notes(design).values(), *_alias_notes(design))
 
 
 def check_levels(terms: tuple[Term, ...], columns: dict[str, Column], n_rows: int, formula: MixedFormula) -> None:
@@ -221,6 +220,12 @@ def _factors(formula: MixedFormula, spec: ModelSpec, columns: dict[str, Column])
                 chosen = "given"
         factors[name] = Factor(name, levels, base, chosen)
     return factors
+
+
+def base_notes(design: FixedDesign) -> dict[str, str]:
+    """Name of each factor whose base level nobody has chosen -> a note on it."""
+    factors = design.factors.items()
+    return {name: _base_note(factor) for name, factor in factors if factor.chosen == "alphabetical" and factor.base}
 
 
 def _base_note(factor: Factor) -> str:

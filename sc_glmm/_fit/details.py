@@ -124,21 +124,25 @@ def mixed_samples(formula: MixedFormula, frame: pd.DataFrame) -> list[str]:
     return said
 
 
+_RATIOS = ("eigen_ratio", "sample_factor_shift")
+
+
 def details_table(
     tests: Sequence[GeneTests],
     skipped: dict[str, str],
     obs: pd.DataFrame,
     groups: Sequence[tuple[str, BoolArray]],
     formula: MixedFormula,
-    groupby: str,
+    groupby: str | None,
 ) -> pd.DataFrame:
-    """One row per group, tested or not.
+    """One row per group, tested or not; without groups one row.
 
     Columns: the group; ``n_cells``; ``n_<group>`` levels of each grouping factor; ``n_<sample>[<factor>: <level>]``
     samples in each arm; ``n_tested`` genes with a p-value; ``n_failed``; ``n_<status>`` genes of each status;
-    ``eigen_ratio`` how correlated the genes are, after a moderated test; ``dropped`` terms that are constant in the
-    group; ``columns_dropped`` columns of its design that the data cannot tell from others; ``not_tested``
-    contrasts that its data do not have; ``skipped`` the reason if it was not fitted.
+    ``eigen_ratio`` how correlated the genes are, after a moderated test; ``sample_factor_shift`` by how much
+    composition changes the size factors of a sample (natural log); ``dropped`` terms that are constant in the group;
+    ``columns_dropped`` columns of its design that the data cannot tell from others; ``not_tested`` contrasts that its
+    data do not have; ``skipped`` the reason if it was not fitted.
 
     Parameters
     ----------
@@ -153,7 +157,7 @@ def details_table(
     formula
         The model for all cells.
     groupby
-        Name of the first column.
+        Name of the first column; None without groups.
     """
     tested = {group.group: group for group in tests}
     rows: list[dict[str, Any]] = []
@@ -161,7 +165,7 @@ def details_table(
     for name, mask in groups:
         counts = count_samples(formula, obs.loc[mask])
         words += [word for word in counts if word not in words]
-        row = {groupby: name, "n_cells": int(mask.sum()), **counts}
+        row = {str(groupby): name, "n_cells": int(mask.sum()), **counts}
         if name in tested:
             row |= {"n_cells": tested[name].recipe["n_cells"], **_genes(tested[name])}
         row["skipped"] = skipped.get(name, "")
@@ -169,9 +173,10 @@ def details_table(
     frame = pd.DataFrame(rows)
     numbers = ["n_cells", *words, "n_tested", "n_failed", *(f"n_{status}" for status in STATUS)]
     texts = ["dropped", "columns_dropped", "not_tested", "skipped"]
-    frame = frame.reindex(columns=[groupby, *dict.fromkeys(numbers), "eigen_ratio", *texts])
+    first = [] if groupby is None else [groupby]
+    frame = frame.reindex(columns=[*first, *dict.fromkeys(numbers), *_RATIOS, *texts])
     frame[numbers] = frame[numbers].fillna(0).astype(np.int64)
-    frame["eigen_ratio"] = frame["eigen_ratio"].astype(np.float64)
+    frame[list(_RATIOS)] = frame[list(_RATIOS)].astype(np.float64)
     frame[texts] = frame[texts].fillna("")
     frame.columns = pd.Index([str(column).replace("/", "|") for column in frame.columns])
     frame.index = frame.index.astype(str)
@@ -187,7 +192,7 @@ def _genes(group: GeneTests) -> dict[str, Any]:
         "n_tested": int(found.sum()),
         "n_failed": int(failed_genes(group).sum()),
         **{f"n_{word}": int(counts.get(word, 0)) for word in STATUS},
-        "eigen_ratio": group.recipe.get("eigen_ratio", np.nan),
+        **{name: group.recipe.get(name, np.nan) for name in _RATIOS},
         "dropped": "; ".join(group.recipe.get("dropped_terms", ())),
         "columns_dropped": "; ".join(group.recipe.get("columns_dropped", ())),
         "not_tested": "; ".join(group.recipe.get("contrasts_not_tested", ())),

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ import pandas as pd
 from .._arrays import FloatArray, IntArray
 from .._compress.matrix import Matrix
 from .._compress.source import Source
-from .._display import logger, warn_notes
+from .._display import by_note, counted, current_run
 from .._engine.genes import GeneStats
 from .._fit.bootstrap import bootstrap_p_values
 from .._fit.compress import Compressed, Layout
@@ -22,7 +22,7 @@ from .._fit.genes import GeneModel
 from .._fit.moderated import moderate
 from .._fit.profiles import GeneProfiles, ProfilePlan, plan_profiles, profile_all
 from .._fit.ranges import RangeFit, join_fits, join_profiles
-from .._fit.sizes import NOTABLE_SHIFT, SampleFactors
+from .._fit.sizes import SampleFactors
 from .._fit.slabs import join_stats
 from .._inference.prior import VariancePrior
 from .._results import GeneTests
@@ -30,9 +30,6 @@ from .plan import Plan
 from .stages import Task, finish, fit_range, model_of
 
 T = TypeVar("T")
-
-# Genes count as correlated if the largest over median eigenvalue of the residual covariance exceeds this.
-NOTABLE_EIGEN_RATIO = 3.0
 
 
 class Store(ABC):
@@ -109,18 +106,19 @@ class Conductor:
     progress: bool | None = False
 
     def run(self) -> tuple[list[GeneTests], list[str]]:
-        """The tables of every group, and the notes, which have been shown as warnings."""
-        tests, notes = [], []
-        for i in range(len(self.plans)):
+        """The tables of every group, and what the user should know."""
+        tests: list[GeneTests] = []
+        notes: list[tuple[str, str]] = []
+        for i, plan in enumerate(self.plans):
             made, more = self.tables(i)
-            self._tell(i, made, more)
             self.store.drop(i)
             tests.append(made)
-            notes += more
-        return tests, notes
+            notes += [(plan.cells.name, note) for note in more]
+        return tests, by_note(notes, len(self.plans), self.task.options.groupby)
 
     def fit(self, i: int, chunk: int) -> RangeFit:
         """Fit the genes of a chunk."""
+        self._begin(i, "fits")
         plan, cells, factors = self.plans[i], self.store.cells(i, chunk), self.store.factors(i, chunk)
         model = self.store.get("model", i, chunk, lambda: model_of(plan, cells, cells.stats, self.task, factors))
         return fit_range(
@@ -156,6 +154,7 @@ class Conductor:
         plan = self.profile_plan(i)
         if plan is None:
             return None
+        self._begin(i, "variances")
         return profile_all(
             self.model(i, chunk),
             self.fitted(i, chunk).result,
@@ -224,25 +223,12 @@ class Conductor:
             **known,
         )
 
-    def _tell(self, i: int, made: GeneTests, notes: list[str]) -> None:
-        """Report warnings about a group."""
-        name, factors = self.plans[i].cells.name, self.fitted(i, 0).factors
-        where = f"{name}: " if name else ""
-        warn_notes(f"{where}{note}" for note in notes)
-        if factors is not None and factors.shift > NOTABLE_SHIFT:
-            named = ", ".join(str(self.genes[g]) for g in factors.dominant[:5])
-            logger.info(
-                "%scomposition changes the size factors of a sample by up to %.2f (natural log)%s",
-                where,
-                factors.shift,
-                f"; genes above 5 % of a sample's counts: {named}" if named else "",
-            )
-        ratio = made.recipe.get("eigen_ratio", 0.0) if made.recipe["test"] == self.task.test.name else 0.0
-        if ratio > NOTABLE_EIGEN_RATIO:
-            logger.info(
-                "%sresiduals of different genes are correlated between samples (largest over median eigenvalue "
-                "%.1f): the number of significant genes varies more from data set to data set than for independent "
-                "genes",
-                where,
-                ratio,
-            )
+    def _begin(self, i: int, stage: Literal["fits", "variances"]) -> None:
+        """Say to the bar of the run which stage of which group begins."""
+        run = current_run()
+        if run is None:
+            return
+        name, groupby, n_groups = self.plans[i].cells.name, self.task.options.groupby, len(self.plans)
+        where = "" if groupby is None else f"{name}, {i + 1} of {counted(n_groups, groupby)}, "
+        only = not self.task.test.profiles(self.task.family)
+        run.stage(f"{where}{stage}", i, n_groups, fits=stage == "fits", only=only)

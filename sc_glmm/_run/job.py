@@ -20,6 +20,7 @@ from .._fit.adjust import adjust_over_groups
 from .._fit.details import details_table
 from .._fit.gene_table import FACTS
 from .._fit.model import get_family
+from .._fit.pairing import pairing_note
 from .._fit.selection import describe_selection, select_genes
 from .._fit.sizes import CellSizes, given_sizes, library_sizes
 from .._formula import MixedFormula, parse_formula
@@ -30,6 +31,7 @@ from .options import RunOptions
 from .plan import Plan, plan_groups
 from .recipe import make_recipe
 from .stages import Task
+from .summary import attention
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -130,7 +132,12 @@ def validate_request(opened: Opened, options: RunOptions) -> ParsedRequest:
     return ParsedRequest(options, formula, family, test, find_response(opened, formula, family.counts), selected)
 
 
-def plan_job(adata: AnnData, request: ParsedRequest, library: Callable[[], FloatArray]) -> Job:
+def plan_job(
+    adata: AnnData,
+    request: ParsedRequest,
+    library: Callable[[], FloatArray],
+    labels: Callable[[], pd.DataFrame] | None = None,
+) -> Job:
     """Plan all groups.
 
     Parameters
@@ -141,6 +148,8 @@ def plan_job(adata: AnnData, request: ParsedRequest, library: Callable[[], Float
         The checked request.
     library
         Returns the library sizes, ``(n_obs,)``; called if no size factors are given.
+    labels
+        Returns columns of `obs` that may pair samples; None for no note about pairs.
     """
     options = request.options
     sizes = find_sizes(adata, request.formula, request.family, options.size_factors, options.offset, library)
@@ -154,7 +163,8 @@ def plan_job(adata: AnnData, request: ParsedRequest, library: Callable[[], Float
             "effects and one-sided tests need contrasts with one row; use contrasts=, such as 'AD vs ctl'"
         )
     task = Task(options, request.family, request.test, normalise=sizes.default, selected=request.selected)
-    notes = [*request.response.notes, *sizes.notes, *ungrouped, *planned]
+    pairing = None if labels is None else pairing_note(request.formula, obs, labels())
+    notes = [*request.response.notes, *sizes.notes, *ungrouped, *planned, *filter(None, [pairing])]
     return Job(request, sizes, groups, plans, skipped, task, notes)
 
 
@@ -171,15 +181,13 @@ def put_results(adata: AnnData, key: str, job: Job, tests: list[GeneTests], note
         ),
         tests,
         notes=[*job.notes, *notes],
+        attention=attention(tests, job.plans, job.skipped, options.groupby, sizes.default),
         response=request.response.name,
         n_obs=adata.n_obs,
         n_vars=adata.n_vars,
     )
-    details = None
-    if options.groupby is not None:
-        used = [(name, mask & sizes.used) for name, mask in job.groups]
-        obs = native(adata.obs)
-        details = details_table(tests, job.skipped, obs, used, request.formula, options.groupby)
+    used = [(name, mask & sizes.used) for name, mask in job.groups]
+    details = details_table(tests, job.skipped, native(adata.obs), used, request.formula, options.groupby)
     given = sizes.log if options.size_factors is not None or options.offset is not None else None
     write_results(adata, key, tests, recipe, groupby=options.groupby, details=details, sizes=given)
     return tests

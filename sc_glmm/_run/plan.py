@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from .._arrays import BoolArray, FloatArray, IntArray
-from .._design import Contrast, Design, build_contrasts, build_design, is_comparison, untestable_terms
+from .._design import Contrast, Design, base_notes, build_contrasts, build_design, is_comparison, untestable_terms
+from .._display import by_note, some_names
 from .._errors import DesignError
 from .._fit.compress import CellGroup
 from .._fit.constant import drop_constant
@@ -79,7 +80,9 @@ def plan_groups(
     groupby = options.groupby
     plans: list[Plan] = []
     skipped: dict[str, str] = {}
-    notes: list[str] = []
+    notes: list[tuple[str, str]] = []
+    bases: dict[str, str] = {}
+    reasons: dict[str, list[str]] = {}
     for name, mask in groups:
         cells = np.flatnonzero(mask & sizes.used)
         try:
@@ -89,10 +92,12 @@ def plan_groups(
             if groupby is None:
                 raise
             skipped[name] = str(error).partition("\n")[0]
-            notes.append(f"{groupby} {name!r} was skipped: {skipped[name]}")
+            reasons.setdefault(skipped[name], []).append(name)
             continue
         plans.append(plan)
-        notes += [f"{name}: {note}" if name else note for note in more]
+        base_of = base_notes(plan.cells.design.fixed)
+        bases = base_of | bases
+        notes += [(name, note) for note in more if note not in base_of.values()]
     if not plans:
         raise DesignError(
             f"no level of {groupby!r} can be tested; the reason for the first is: "
@@ -101,7 +106,11 @@ def plan_groups(
     for asked, reason in plans[0].not_tested.items() if options.contrasts is not None else ():
         if all(asked in plan.not_tested for plan in plans):
             raise DesignError(f"no level of {groupby!r} can test the contrast {asked}: {reason}")
-    return plans, skipped, notes
+    told = [
+        f"{groupby} {some_names(list(map(repr, names)))} {'was' if len(names) == 1 else 'were'} skipped: {reason}"
+        for reason, names in reasons.items()
+    ]
+    return plans, skipped, [*bases.values(), *by_note(notes, len(plans), groupby), *told]
 
 
 def plan_group(

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
-import pandas as pd
-
 from .._display import logger
-from .._fit.details import failed_genes
 from .._parallel.resources import available_cpus
 from .._results import GeneTests
 
@@ -50,50 +46,6 @@ def make_recipe(
         **{name: version(name) for name in PACKAGES},
     }
     return recipe
-
-
-def summary_line(
-    tests: Sequence[GeneTests],
-    seconds: float,
-    key: str,
-    groupby: str | None,
-    where: str = "adata",
-    min_counts: int = 0,
-    beyond: str = "",
-) -> str:
-    """One line: number of genes tested, number per status, time, and where the results are.
-
-    With groups, a gene counts once for each group; the table of details has the counts per group. After a moderated
-    test, the line also reports how correlated genes are (:func:`sc_glmm._fit.information.eigen_ratio`), as the maximum
-    over groups. `beyond` describes the tested effects, if not any.
-    """
-    statuses = pd.concat([group.genes["status"].astype(str) for group in tests]).value_counts()
-    tested = sum(int(_has_p_value(group).sum()) for group in tests)
-    counts = [
-        f"{int(statuses[word]):,} {word.replace('_', ' ')}"
-        for word in ("singular", "separated", "all_zero", "not_selected")
-        if word in statuses
-    ]
-    if "low_count" in statuses:
-        weak = int(statuses["low_count"])
-        counts.append(f"{weak:,} with fewer than {min_counts} counts were not tested; min_counts=0 tests them")
-    failed = sum(int(failed_genes(group).sum()) for group in tests)
-    counts.append(f"{failed:,} failed")
-    ratios = [float(group.recipe.get("eigen_ratio", math.nan)) for group in tests]
-    known = [ratio for ratio in ratios if math.isfinite(ratio)]
-    details = f"{', '.join(counts)}; eigenvalue ratio {'up to ' * (len(known) > 1)}{max(known):.1f}" if known else ""
-    n_genes = len(tests[0].genes)
-    what = f"{tested:,} of {n_genes:,} genes"
-    if groupby is not None:
-        levels = f"{len(tests)} level{'s' if len(tests) != 1 else ''}"
-        what = f"{tested:,} of {len(tests) * n_genes:,} genes in {levels} of {groupby!r}"
-    default = "" if key == "glmm" else f", key={key!r}"
-    what, details = f"{what}{beyond}", details or ", ".join(counts)
-    return f"tested {what} in {seconds:.1f} s ({details}): sc_glmm.get.results({where}{default})"
-
-
-def _has_p_value(group: GeneTests) -> pd.Series:
-    return pd.concat([contrast.table["p_value"].notna() for contrast in group.contrasts], axis=1).any(axis=1)
 
 
 def prepare_kernels(moderated: bool) -> None:

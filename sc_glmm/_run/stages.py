@@ -152,7 +152,7 @@ def finish(
         group=plan.cells.name,
         genes=table.frame,
         contrasts=contrasts,
-        recipe=_recipe_of(plan, layout, model, moderation, fitted.factors, used.name),
+        recipe=_recipe_of(plan, layout, model, moderation, fitted.factors, used.name, genes),
         notes=plan.cells.design.notes,
         arrays={} if moderation is None else prior_arrays(moderation),
         grid={} if moderation is None else grid_arrays(moderation.grid),
@@ -193,6 +193,7 @@ def _recipe_of(
     moderation: Moderation | None,
     factors: SampleFactors | None,
     test: str,
+    genes: pd.Index,
 ) -> dict[str, Any]:
     design = plan.cells.design
     recipe = {
@@ -215,6 +216,7 @@ def _recipe_of(
         "contrasts_not_tested": [f"{asked}: {reason}" for asked, reason in plan.not_tested.items()],
         "sample_factor_shift": 0.0 if factors is None else factors.shift,
         "log_sample_factors": {} if factors is None else factors.by_level,
+        "dominant_genes": [] if factors is None else [str(genes[g]) for g in factors.dominant],
         "test": test,
     }
     if moderation is not None:

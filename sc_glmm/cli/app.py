@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -42,6 +43,8 @@ class _App(typer.Typer):
                     os._exit(end.code)
                 raise
 
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
 
 app = _App(
     name="sc-glmm",
@@ -107,7 +110,7 @@ def run_test(
         Stage | None,
         typer.Option(help="Stage to run for the chunk; default: the first one, which reads the matrix."),
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no table.")] = False,
+    quiet: Quiet = False,
     config: Annotated[
         Path | None,
         typer.Option(
@@ -123,20 +126,21 @@ def run_test(
 ) -> None:
     """Fit one mixed model to every gene and test the contrasts."""
     in_chunks = n_chunks is not None or chunk is not None or stage is not None
-    with report_errors():
+    with report_errors(quiet):
         if not in_chunks:
             check_output(out, source)
-        progress = not quiet and sys.stderr.isatty()
-        options = replace(run_options(given, contrasts, context), copy=True, progress=progress)
+        options = replace(run_options(given, contrasts, context), copy=True, progress=False if quiet else None)
         from .._engine.warm import announcement
 
         announced = announcement()
-        if announced is not None:
+        if announced is not None and not quiet:
             typer.echo(announced, err=True)
         if in_chunks:
             from .chunks import run_one_chunk
 
-            typer.echo(run_one_chunk(source, out, options, n_chunks, chunk, stage))
+            done = run_one_chunk(source, out, options, n_chunks, chunk, stage)
+            if not quiet:
+                typer.echo(done)
             return
 
         from .. import get, tl
@@ -146,7 +150,8 @@ def run_test(
         seconds = time.perf_counter() - start
         results = get.results(adata, key=options.key_added, columns="all")
         write_beside(source, adata, options.key_added, results, out)
-    _report(results, seconds, options.groupby, out, quiet)
+    if not quiet:
+        _report(results, adata.uns[options.key_added]["params"], seconds, out)
 
 
 @app.command("combine")
@@ -165,17 +170,17 @@ def run_combine(
         str | None, typer.Option(help="Name under which the results are stored; default: as for the chunks.")
     ] = None,
     n_jobs: Annotated[int | None, typer.Option(help="Threads; default: all CPUs available to this process.")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no table.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Combine the parts of all chunks: prior, p-values over all genes, tables. Missing or foreign parts are errors."""
-    with report_errors():
+    with report_errors(quiet):
         check_output(out)
         from .. import get
         from .._run.parts.combine import combine
         from .chunks import write_into_copy
 
         start = time.perf_counter()
-        progress = not quiet and sys.stderr.isatty()
+        progress = False if quiet else None
         run = combine(parts, data, key=key, n_jobs=n_jobs, progress=progress)
         seconds = time.perf_counter() - start
         results = get.results(run.opened.adata, key=run.manifest.key, columns="all")
@@ -184,7 +189,8 @@ def run_combine(
         elif not run.writes_to(out):
             with atomically(out) as path:
                 write_into_copy(run, path)
-    _report(results, seconds, run.manifest.options.groupby, out, quiet)
+    if not quiet:
+        _report(results, run.opened.adata.uns[run.manifest.key]["params"], seconds, out)
 
 
 app.command()(plot)
@@ -260,10 +266,10 @@ def demo(
     typer.echo(f'  sc-glmm test {out / "demo.h5ad"} "{formula}" --reference disease=ctl -o {out / "again.csv"}')
 
 
-def _report(results: pd.DataFrame, seconds: float, groupby: str | None, out: Path, quiet: bool) -> None:
-    if not quiet:
-        typer.echo(top(results, groupby))
-        typer.echo("")
-        for text in summary(results, seconds, groupby):
-            typer.echo(text)
+def _report(results: pd.DataFrame, params: Mapping[str, Any], seconds: float, out: Path) -> None:
+    groupby = params["cells_grouped_by"]
+    typer.echo(top(results, groupby))
+    typer.echo("")
+    for text in [*summary(results, seconds, groupby), *(f"  {text}" for text in params["attention"])]:
+        typer.echo(text)
     typer.echo(f"Written to {out}")

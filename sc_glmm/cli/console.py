@@ -23,15 +23,19 @@ _PLANS = (DeprecationWarning, PendingDeprecationWarning, FutureWarning)
 
 
 @contextmanager
-def report_errors() -> Iterator[None]:
-    """Print errors of the package and exit with code 2, print warnings as notes; other errors keep their traceback."""
-    from .._display import logger
+def report_errors(quiet: bool = False) -> Iterator[None]:
+    """Print errors of the package and exit with code 2, print warnings as notes; other errors keep their traceback.
 
-    level = logger.level
+    With `quiet`, only errors are printed.
+    """
+    from .._display import logger, progress_logger
+
+    levels = [(each, each.level) for each in (logger, progress_logger)]
     # The log mentions slots of an AnnData; the commands report in their own words.
-    logger.setLevel(logging.WARNING)
+    logger.setLevel(logging.ERROR if quiet else logging.WARNING)
+    progress_logger.setLevel(logging.ERROR if quiet else logging.INFO)
     with warnings.catch_warnings(), ending_cleanly():
-        warnings.simplefilter("always", ScGlmmWarning)
+        warnings.simplefilter("ignore" if quiet else "always", ScGlmmWarning)
         # Deprecation warnings of other packages do not concern users of the command line.
         for plan in _PLANS:
             warnings.simplefilter("ignore", plan)
@@ -56,7 +60,8 @@ def report_errors() -> Iterator[None]:
         except OSError as error:
             fail(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))
         finally:
-            logger.setLevel(level)
+            for each, level in levels:
+                each.setLevel(level)
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:

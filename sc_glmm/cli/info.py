@@ -70,6 +70,8 @@ def _run_lines(adata: AnnData, key: str) -> list[str]:
     for names, rows in results.groupby(by, sort=False, observed=True):
         significant = int((rows["adj_p_value"] < ALPHA).sum())
         lines.append(f"  {', '.join(map(str, names))}: {significant:,} at FDR {100 * ALPHA:g} %")
+    lines += [f"  note: {note}" for note in params.get("notes", [])]
+    lines += [f"  {sentence}" for sentence in params.get("attention", [])]
     if groupby:
         details = get.details(adata, key)
         lines += [

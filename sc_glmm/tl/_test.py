@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from .._adata.mudata import modality_of
@@ -12,7 +13,7 @@ from .._adata.open import check_free, hand_over, open_data
 from .._adata.store import recover
 from .._adata.tables import columns_of
 from .._compress.source import Source
-from .._display import logger, warn_notes
+from .._display import logger, progress_of_run, warn_notes
 from .._fit.cluster import library_sums
 from .._latent import factor_notes
 from .._parallel.resources import resolve_memory, resolve_n_jobs
@@ -20,7 +21,8 @@ from .._run.conductor import Conductor
 from .._run.job import plan_job, put_results, validate_request
 from .._run.memory import MemoryStore
 from .._run.options import RunOptions
-from .._run.recipe import prepare_kernels, summary_line
+from .._run.recipe import prepare_kernels
+from .._run.summary import as_lines, summary_line
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -163,7 +165,8 @@ def test(
         Return a copy with the results instead of writing to `adata`. For a path, the copy is an AnnData with the
         results, ``var`` and the columns of ``obs`` that the run used, but without a matrix; the file is not changed.
     progress
-        Show a progress bar. Default: only in a terminal or notebook.
+        Show a progress bar over all groups and stages. Default: a bar in terminals and notebooks, elsewhere a line
+        every half minute.
 
     Returns
     -------
@@ -211,7 +214,7 @@ def test(
 
     ``eigen_ratio`` in ``params`` measures how correlated the genes are. It is the largest over the median eigenvalue of
     the covariance of their residuals between samples, and about 1 if genes are independent. The larger it is, the more
-    the number of significant genes varies from one set of samples to another. The last line of the log reports it.
+    the number of significant genes varies from one set of samples to another. The summary of a run reports it.
 
     Gaussian models are fitted from cross-products. Their cost does not depend on the number of cells, and their numbers
     are those of :func:`sc_glmm.lmer` for each gene. If a gene has no variance between samples, Satterthwaite's degrees
@@ -238,16 +241,20 @@ def test(
     adata = opened.adata.copy() if copy and opened.store is None else opened.adata
     matrix = request.response.matrix
     limit = resolve_memory(memory_limit, isinstance(matrix, Source))
-    job = plan_job(adata, request, lambda: library_sums(matrix, n_jobs=jobs, progress=progress))
-    warn_notes([*job.notes, *factor_notes(adata, request.formula, contrasts is not None)])
-    store = MemoryStore(matrix, job.plans, job.task, n_jobs=jobs, memory_limit=limit, progress=progress)
-    tests, notes = Conductor(job.plans, job.task, matrix, adata.var_names, store, jobs, progress).run()
+    with progress_of_run(progress, reading=isinstance(matrix, Source)):
+        library = partial(library_sums, matrix, n_jobs=jobs, progress=progress)
+        job = plan_job(adata, request, library, opened.labels)
+        warn_notes([*job.notes, *factor_notes(adata, request.formula, contrasts is not None)])
+        store = MemoryStore(matrix, job.plans, job.task, n_jobs=jobs, memory_limit=limit, progress=progress)
+        tests, notes = Conductor(job.plans, job.task, matrix, adata.var_names, store, jobs, progress).run()
+    warn_notes(notes)
     tests = put_results(adata, key_added, job, tests, notes)
     if not copy:
         hand_over(opened, data, key_added)
     where = "adata" if copy or opened.store is None else "path"
     seconds, beyond = time.perf_counter() - start, job.task.alternative.words
     logger.info(summary_line(tests, seconds, key_added, groupby, where, options.min_counts, beyond))
+    logger.info(as_lines(adata.uns[key_added]["params"]["attention"]))
     return adata if copy else None
 
 

@@ -61,6 +61,7 @@ def combine(
             break
         _complete(run, stage)
     tests, notes = conductor_of(run).run()
+    warn_notes(notes)
     put_results(run.opened.adata, run.manifest.key, run.prepared.job, tests, notes)
     return run
 

@@ -126,7 +126,7 @@ class Run:
         with Part(path, f"run --stage prepare again (or any chunk) in {self.folder}") as part:
             check_part(part, self.manifest, "prepare", None)
             library = part["library"] if "library" in part else np.zeros(0)
-            job = plan_job(self.opened.adata, self.request, lambda: library)
+            job = plan_job(self.opened.adata, self.request, lambda: library, self.opened.labels)
             if part.header.get("plan") != plan_fingerprint(job.plans, self.request.selected):
                 raise InputError(
                     f"{self.manifest.data}: the columns of obs in the formula, or the selected genes, have changed "

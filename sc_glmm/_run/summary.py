@@ -1,0 +1,179 @@
+"""What is said at the end of a run: what was tested, what was not and why, what needs a look and what to do."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Sequence
+
+import pandas as pd
+
+from .._display import some_names
+from .._fit.details import failed_genes
+from .._results import GeneTests
+from .plan import Plan
+
+# Largest over median eigenvalue of the residual covariance above which genes are called correlated.
+_NOTABLE_EIGEN_RATIO = 3.0
+# A factor of a sample (natural log) that composition changes a lot, and number of genes that make poor size factors.
+_NOTABLE_SHIFT, _FEW_GENES = 0.7, 200
+# Contrasts that are listed.
+_MOST_CONTRASTS = 6
+
+
+def summary_line(
+    tests: Sequence[GeneTests],
+    seconds: float,
+    key: str,
+    groupby: str | None,
+    where: str = "adata",
+    min_counts: int = 0,
+    beyond: str = "",
+) -> str:
+    """One line: number of genes tested, number per status, time, and where the results are.
+
+    With groups, a gene counts once for each group; the table of details has the counts per group. After a moderated
+    test, the line also reports how correlated genes are (:func:`sc_glmm._fit.information.eigen_ratio`), as the maximum
+    over groups. `beyond` describes the tested effects, if not any.
+    """
+    statuses = pd.concat([group.genes["status"].astype(str) for group in tests]).value_counts()
+    tested = sum(int(_has_p_value(group).sum()) for group in tests)
+    counts = [
+        f"{int(statuses[word]):,} {word.replace('_', ' ')}"
+        for word in ("singular", "separated", "all_zero", "not_selected")
+        if word in statuses
+    ]
+    if "low_count" in statuses:
+        weak = int(statuses["low_count"])
+        counts.append(f"{weak:,} with fewer than {min_counts} counts were not tested; min_counts=0 tests them")
+    counts.append(f"{_n_failed(tests):,} failed")
+    known = [ratio for _, ratio in _ratios(tests)]
+    details = f"{', '.join(counts)}; eigenvalue ratio {'up to ' * (len(known) > 1)}{max(known):.1f}" if known else ""
+    n_genes = len(tests[0].genes)
+    what = f"{tested:,} of {n_genes:,} genes"
+    if groupby is not None:
+        levels = f"{len(tests)} level{'s' if len(tests) != 1 else ''}"
+        what = f"{tested:,} of {len(tests) * n_genes:,} genes in {levels} of {groupby!r}"
+    default = "" if key == "glmm" else f", key={key!r}"
+    what, details = f"{what}{beyond}", details or ", ".join(counts)
+    return f"tested {what} in {seconds:.1f} s ({details}): sc_glmm.get.results({where}{default})"
+
+
+def attention(
+    tests: Sequence[GeneTests],
+    plans: Sequence[Plan],
+    skipped: Collection[str],
+    groupby: str | None,
+    default_sizes: bool,
+) -> list[str]:
+    """What was compared, what was not tested, and what needs a look with what to do; a sentence each.
+
+    Parameters
+    ----------
+    tests, plans
+        The groups that were tested, and how.
+    skipped
+        Names of the others.
+    groupby
+        The column whose levels they are.
+    default_sizes
+        Whether size factors come from the counts of all genes.
+    """
+    return [
+        *_compared(tests),
+        *_not_tested(tests, plans, skipped, groupby),
+        *_failed(tests),
+        *_correlated(tests),
+        *(_composition(tests) if default_sizes else ()),
+    ]
+
+
+def _compared(tests: Sequence[GeneTests]) -> list[str]:
+    words = list(dict.fromkeys(contrast.words for group in tests for contrast in group.contrasts))
+    return [f"compared: {'; '.join(words[:_MOST_CONTRASTS])}{' ...' if len(words) > _MOST_CONTRASTS else ''}"]
+
+
+def _not_tested(
+    tests: Sequence[GeneTests], plans: Sequence[Plan], skipped: Collection[str], groupby: str | None
+) -> list[str]:
+    out = []
+    if skipped:
+        out.append(
+            f"{len(skipped)} of {len(skipped) + len(tests)} levels of {groupby!r} could not be tested "
+            f"({some_names(list(skipped))}); sc_glmm.get.details says why"
+        )
+    lacking = [plan.cells.name for plan in plans if plan.not_tested]
+    if lacking and groupby is not None:
+        out.append(
+            f"some contrasts could not be tested in {len(lacking)} levels of {groupby!r} ({some_names(lacking)}); "
+            "sc_glmm.get.details says why"
+        )
+    return out
+
+
+def _failed(tests: Sequence[GeneTests]) -> list[str]:
+    n_failed = _n_failed(tests)
+    if not n_failed:
+        return []
+    return [
+        f"{n_failed:,} fits failed and have no p-value; the columns status and message of "
+        "sc_glmm.get.results(..., columns='all') say why. If there are many, the formula asks for more than the "
+        "samples can tell: leave out random slopes or covariates"
+    ]
+
+
+def _correlated(tests: Sequence[GeneTests]) -> list[str]:
+    ratios = [(name, ratio) for name, ratio in _ratios(tests) if ratio > _NOTABLE_EIGEN_RATIO]
+    if not ratios:
+        return []
+    name, largest = max(ratios, key=lambda pair: pair[1])
+    where = f" in {len(ratios)} of {len(tests)} groups, most in {name}" if name else ""
+    return [
+        f"genes vary together between samples{where} (eigenvalue ratio {largest:.1f}), so that the number of hits "
+        "depends much on which samples there are; if a batch may be the reason, add it to the formula, or look for "
+        "hidden factors with sc_glmm.pp.latent_factors"
+    ]
+
+
+def _composition(tests: Sequence[GeneTests]) -> list[str]:
+    out, n_genes = [], len(tests[0].genes)
+    if n_genes < _FEW_GENES:
+        out.append(
+            f"size factors were computed from {n_genes:,} genes only; if adata was cut to these, test all genes and "
+            "choose with genes=, or give the size factors of the whole matrix with size_factors="
+        )
+    shifted = [
+        (float(group.recipe.get("sample_factor_shift", 0.0)), group)
+        for group in tests
+        if float(group.recipe.get("sample_factor_shift", 0.0)) > _NOTABLE_SHIFT
+    ]
+    if shifted:
+        shift, group = max(shifted, key=lambda pair: pair[0])
+        by_level: dict[str, float] = group.recipe["log_sample_factors"]
+        sample = max(by_level, key=lambda level: abs(by_level[level]))
+        named = group.recipe.get("dominant_genes", [])[:5]
+        where = f" of {group.group}" if group.group else ""
+        reason = f"; above 5 % of the counts of a sample are {', '.join(named)}" if named else ""
+        out.append(
+            f"the library sizes of sample {sample}{where} were corrected by a factor of {math.exp(shift):.1f} for its "
+            f"composition{reason}. If that is contamination or a poor sample, remove it; size_factors= takes others"
+        )
+    return out
+
+
+def _ratios(tests: Sequence[GeneTests]) -> list[tuple[str, float]]:
+    """Name and eigenvalue ratio of each group that has one."""
+    found = [(group.group, float(group.recipe.get("eigen_ratio", math.nan))) for group in tests]
+    return [(name, ratio) for name, ratio in found if math.isfinite(ratio)]
+
+
+def _n_failed(tests: Sequence[GeneTests]) -> int:
+    return sum(int(failed_genes(group).sum()) for group in tests)
+
+
+def _has_p_value(group: GeneTests) -> pd.Series:
+    return pd.concat([contrast.table["p_value"].notna() for contrast in group.contrasts], axis=1).any(axis=1)
+
+
+def as_lines(sentences: Iterable[str]) -> str:
+    """The sentences below each other."""
+    return "\n".join(f"  {sentence}" for sentence in sentences)
