@@ -6,11 +6,12 @@ import io
 import logging
 import re
 import sys
+from contextlib import contextmanager
 
 import pytest
 
 import sc_glmm
-from sc_glmm._display import logger, progress_over
+from sc_glmm._display import bar_of_pass, by_note, counted, logger, progress_of_run, progress_over
 
 
 class Terminal(io.StringIO):
@@ -66,3 +67,101 @@ def test_one_line_says_what_became_of_the_genes(caplog, groupby: str | None) -> 
     for word in ("singular", "separated", "all_zero"):
         assert f"{(table['status'] == word).sum()} {word.replace('_', ' ')}" in said
     assert said.endswith("0 failed): sc_glmm.get.results(adata)")
+
+
+@contextmanager
+def run_on(monkeypatch, stream: io.StringIO, progress: bool | None):
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.delenv("TQDM_DISABLE", raising=False)
+    with progress_of_run(progress, reading=True) as run:
+        yield run
+
+
+def two_groups(run) -> list[str]:
+    """A run over two groups, and what its bar said after each stage."""
+    said = []
+    for i, name in enumerate(("B cells", "T cells")):
+        for fits in (True, False):
+            run.stage(f"{name}, {i + 1} of 2 cell types", i, 2, fits=fits, only=False)
+            assert list(progress_over([(60, 1), (40, 2)], 100, "genes", None)) == [1, 2]
+            said.append(sys.stderr.getvalue())
+    return said
+
+
+def test_one_bar_goes_over_all_groups_and_stages_and_never_back(monkeypatch) -> None:
+    stream = Terminal()
+    with run_on(monkeypatch, stream, None) as run:
+        bar = bar_of_pass(100, "reading the matrix", "cell", None)
+        bar.update(100)
+        bar.close()
+        two_groups(run)
+        run.at(1.0)
+        run.close()
+    said = stream.getvalue()
+    shares = [int(share) for share in re.findall(r"(\d+)%\|", said)]
+    assert shares == sorted(shares) and shares[0] == 0 and shares[-1] >= 60
+    assert "reading the matrix" in said and "T cells, 2 of 2 cell types" in said
+    assert said.count("\n") <= 1  # a bar, and no second one
+
+
+def test_without_a_terminal_there_is_a_line_now_and_then(monkeypatch, caplog) -> None:
+    now = [0.0]
+    monkeypatch.setattr("sc_glmm._display.progress.time.monotonic", lambda: now[0])
+    stream = io.StringIO()
+    with caplog.at_level(logging.INFO, "sc_glmm"), run_on(monkeypatch, stream, None) as run:
+        for _ in range(100):
+            now[0] += 1.0
+            run.stage("T cells, 1 of 2 cell types, fits", 0, 2, fits=True, only=True)
+            run.at(now[0] / 100)
+    said = [record.getMessage() for record in caplog.records if record.name == "sc_glmm.progress"]
+    assert len(set(said)) == 3
+    assert said[0] == "32 % after 30 s: T cells, 1 of 2 cell types, fits"
+    for progress in (False, True):
+        caplog.clear()
+        with caplog.at_level(logging.INFO, "sc_glmm"), run_on(monkeypatch, io.StringIO(), progress) as run:
+            now[0] += 100.0
+            run.at(0.5)
+        assert not [record for record in caplog.records if record.name == "sc_glmm.progress"]
+
+
+def test_notes_of_groups_come_once_with_the_groups_they_are_about() -> None:
+    notes = [("a", "same"), ("b", "same"), ("c", "same"), ("a", "own"), ("", "all of it"), ("b", "two"), ("c", "two")]
+    assert by_note(notes, 3, "kind") == ["all 3 levels of 'kind': same", "a: own", "all of it", "b, c: two"]
+    assert by_note([(str(i), "x") for i in range(6)], 9, "kind") == ["0, 1, 2, 3 and 2 more: x"]
+    assert by_note([("", "x")], 1, None) == ["x"]
+
+
+@pytest.mark.parametrize(
+    ("groupby", "words"),
+    [
+        ("cell_type", "5 cell types"),
+        ("louvain", "5 louvains"),
+        ("leiden_r1", "5 levels of 'leiden_r1'"),
+        ("X", "5 levels of 'X'"),
+    ],
+)
+def test_levels_of_a_column_are_counted_in_words(groupby: str, words: str) -> None:
+    assert counted(5, groupby) == words
+
+
+def test_the_end_of_a_run_says_what_was_compared_and_what_needs_a_look(caplog) -> None:
+    adata = sc_glmm.datasets.simulate(n_samples=8, n_cells=400, n_genes=12, seed=2)
+    adata.obs["kind"] = ["a", "b"] * 200
+    adata.obs.loc[adata.obs["disease"] == "AD", "kind"] = "a"
+    with caplog.at_level(logging.INFO, "sc_glmm"), pytest.warns(sc_glmm.ScGlmmWarning) as warned:
+        sc_glmm.tl.test(
+            adata,
+            "counts ~ disease + (1|sample)",
+            reference={"disease": "ctl"},
+            test="t",
+            groupby="kind",
+            progress=False,
+        )
+    said = next(record.getMessage() for record in caplog.records if record.getMessage().startswith("  compared"))
+    assert said.splitlines()[0] == "  compared: disease: AD vs ctl"
+    assert "1 of 2 levels of 'kind' could not be tested (b); sc_glmm.get.details says why" in said
+    assert "size factors were computed from 12 genes only" in said and "size_factors=" in said
+    assert [str(each.message) for each in warned if "skipped" in str(each.message)]
+    assert list(adata.uns["glmm"]["params"]["attention"]) == [line.strip() for line in said.splitlines()]
+    details = sc_glmm.get.details(adata)
+    assert list(details["kind"]) == ["a", "b"] and details["skipped"][1]

@@ -150,8 +150,7 @@ def read_details(adata: AnnData, key: str) -> pd.DataFrame:
     entry = adata.uns.get(key)
     if not isinstance(entry, Mapping) or "details" not in entry:
         raise InputError(
-            f"there are no details under key={key!r}{_other_keys(adata, key)}; run sc_glmm.tl.test(adata, ..., "
-            f"key_added={key!r})"
+            f"there are no details under key={key!r}; run sc_glmm.tl.test(adata, ..., groupby=..., key_added={key!r})"
         )
     return entry["details"].reset_index(drop=True)
 

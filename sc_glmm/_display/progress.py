@@ -58,9 +58,9 @@ class Run:
         """So much of the stage is done."""
         self._done = max(self._done, self._base + self._share * min(part, 1.0))
         if self._bar is not None:
-            if self._bar.desc != f"{self._words}: ":
-                self._bar.set_description(self._words, refresh=False)
             self._bar.update(round(1000 * self._done) - self._bar.n)
+            if self._bar.desc != f"{self._words}: ":
+                self._bar.set_description(self._words)
         elif self._lines and time.monotonic() - self._said >= LINE_EVERY:
             self._said = time.monotonic()
             progress_logger.info(

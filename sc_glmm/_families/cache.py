@@ -18,8 +18,14 @@ from typing import Any
 from numba import njit
 from numba.core import caching
 
+from sc_glmm._errors import InputError
+from sc_glmm._limits import shortage
+
 # What numba raises for a file of its cache that is cut off, was written by something else, or cannot be read.
 _UNREADABLE = (OSError, EOFError, pickle.UnpicklingError, ValueError, TypeError, AttributeError, ImportError, KeyError)
+
+# Bytes of address space that LLVM takes at most for one of the large entries, and for any other kernel.
+_ROOM_FOR_ENTRIES, _ROOM = 600 << 20, 150 << 20
 
 
 def cached(**options: Any) -> Callable[[Callable[..., Any]], Any]:
@@ -40,6 +46,7 @@ class _Folders(caching.FunctionCache):  # type: ignore[misc, no-any-unimported]
     """The cache of a function: one folder to write, if there is one, and any number to read."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
+        self._module = str(function.__module__)
         try:
             self.written = caching.FunctionCache(function)
         except RuntimeError:  # no folder can be written
@@ -73,7 +80,17 @@ class _Folders(caching.FunctionCache):  # type: ignore[misc, no-any-unimported]
                 continue
             if found is not None:
                 return found
+        self._refuse_without_room()
         return None
+
+    def _refuse_without_room(self) -> None:
+        """LLVM ends the process where it gets no memory, without a word: refuse before it is called."""
+        need = _ROOM_FOR_ENTRIES if ".kernels" not in self._module and "._engine." in self._module else _ROOM
+        problem = shortage(need, "compiling the kernels")
+        if problem is not None:
+            raise InputError(
+                f"{problem}. Or run 'sc-glmm compile' once where there is no such limit: compiled kernels take less"
+            )
 
     def save_overload(self, sig: Any, data: Any) -> None:
         """Keep compiled code, if there is room."""

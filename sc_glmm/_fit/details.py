@@ -133,9 +133,9 @@ def details_table(
     obs: pd.DataFrame,
     groups: Sequence[tuple[str, BoolArray]],
     formula: MixedFormula,
-    groupby: str | None,
+    groupby: str,
 ) -> pd.DataFrame:
-    """One row per group, tested or not; without groups one row.
+    """One row per group, tested or not.
 
     Columns: the group; ``n_cells``; ``n_<group>`` levels of each grouping factor; ``n_<sample>[<factor>: <level>]``
     samples in each arm; ``n_tested`` genes with a p-value; ``n_failed``; ``n_<status>`` genes of each status;
@@ -157,7 +157,7 @@ def details_table(
     formula
         The model for all cells.
     groupby
-        Name of the first column; None without groups.
+        Name of the first column.
     """
     tested = {group.group: group for group in tests}
     rows: list[dict[str, Any]] = []
@@ -165,7 +165,7 @@ def details_table(
     for name, mask in groups:
         counts = count_samples(formula, obs.loc[mask])
         words += [word for word in counts if word not in words]
-        row = {str(groupby): name, "n_cells": int(mask.sum()), **counts}
+        row = {groupby: name, "n_cells": int(mask.sum()), **counts}
         if name in tested:
             row |= {"n_cells": tested[name].recipe["n_cells"], **_genes(tested[name])}
         row["skipped"] = skipped.get(name, "")
@@ -173,8 +173,7 @@ def details_table(
     frame = pd.DataFrame(rows)
     numbers = ["n_cells", *words, "n_tested", "n_failed", *(f"n_{status}" for status in STATUS)]
     texts = ["dropped", "columns_dropped", "not_tested", "skipped"]
-    first = [] if groupby is None else [groupby]
-    frame = frame.reindex(columns=[*first, *dict.fromkeys(numbers), *_RATIOS, *texts])
+    frame = frame.reindex(columns=[groupby, *dict.fromkeys(numbers), *_RATIOS, *texts])
     frame[numbers] = frame[numbers].fillna(0).astype(np.int64)
     frame[list(_RATIOS)] = frame[list(_RATIOS)].astype(np.float64)
     frame[texts] = frame[texts].fillna("")

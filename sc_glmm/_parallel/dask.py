@@ -6,18 +6,26 @@ import os
 import platform
 import socket
 import sys
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
 from typing import Any, TypeVar
 
+from .._display import progress_logger
 from .._errors import InputError
 
 T = TypeVar("T")
 
 # Packages whose version may change a number.
 PACKAGES = ("sc-glmm", "numpy", "scipy", "numba", "formulaic")
+# Seconds between looks at the workers, and for which all of them may wait for memory.
+_LOOK_EVERY, _PAUSED_TOO_LONG = 5.0, 60.0
+_MORE = (
+    "Give the workers more memory (memory_limit= of the cluster, memory= of jobs), fewer threads each, or run with a "
+    "smaller memory_limit= of the test"
+)
 # Blocks per thread of a cluster that are submitted at a time: with three, workers waited for slow ones.
 _AHEAD = 8
 
@@ -58,9 +66,9 @@ def blocks_on_dask(
         for block in blocks:
             pending.append(_submit(client, work, *shared, *block))
             if len(pending) > _AHEAD * max(sum(client.nthreads().values()), 1):
-                yield _result(pending.popleft())
+                yield _result(client, pending.popleft())
         while pending:
-            yield _result(pending.popleft())
+            yield _result(client, pending.popleft())
     finally:
         client.cancel(list(pending))
 
@@ -76,7 +84,7 @@ def sum_on_dask(
     while len(level) > 1:
         pairs = [level[i : i + 2] for i in range(0, len(level), 2)]
         level = [_submit(client, add, *pair) if len(pair) == 2 else pair[0] for pair in pairs]
-    total: T = _result(level[0])
+    total: T = _result(client, level[0])
     return total
 
 
@@ -108,15 +116,20 @@ def _on_worker(caller: tuple[str, int], versions: Mapping[str, str], work: Calla
         return work(*block)
 
 
-def _result(future: Any) -> Any:
+def _result(client: Any, future: Any) -> Any:
     try:
-        return future.result()
+        return _waited_for(client, future)
+    except InputError:
+        raise
     # the error of a lost worker, or of one without the package, depends on Dask's version
     except Exception as error:
+        if isinstance(error, MemoryError):
+            raise InputError(
+                f"a Dask worker ran out of memory ({error or 'an array could not be made'}). {_MORE}"
+            ) from error
         if type(error).__name__ in ("KilledWorker", "FutureCancelledError", "CancelledError"):
             raise InputError(
-                f"Dask gave up a block of the work: {error}. Workers that die repeatedly usually lack memory: give "
-                "them more (memory= of the cluster), or smaller tasks (memory_limit=)"
+                f"Dask gave up a block of the work: {error}. Workers that die repeatedly usually lack memory. {_MORE}"
             ) from error
         ours = isinstance(error, ImportError | AttributeError) and "sc_glmm" in str(error)
         if ours or "deserialization" in str(error):
@@ -125,3 +138,31 @@ def _result(future: Any) -> Any:
                 "Start the workers in the environment of the process that calls them"
             ) from error
         raise
+
+
+def _waited_for(client: Any, future: Any) -> Any:
+    """The result of a task; workers that wait for memory, each of them for itself, would be waited for forever."""
+    from distributed import TimeoutError as Waited
+
+    stuck_since, told = None, False
+    while True:
+        try:
+            return future.result(timeout=_LOOK_EVERY)
+        except Waited:
+            if future.status == "error":  # a task that timed out by itself
+                raise
+        workers = client.scheduler_info(n_workers=-1)["workers"].values()
+        now = time.monotonic()
+        if not workers or any(worker["status"] != "paused" for worker in workers):
+            stuck_since = None
+        elif stuck_since is None:
+            stuck_since = now
+        elif now - stuck_since > _PAUSED_TOO_LONG:
+            limit = min(int(worker["memory_limit"]) for worker in workers)
+            raise InputError(
+                f"all {len(workers)} Dask workers have paused for {_PAUSED_TOO_LONG:.0f} s because their memory is "
+                f"full (limit {limit / 1e9:.2g} GB). {_MORE}"
+            )
+        if not workers and not told:
+            told = True
+            progress_logger.warning("waiting for Dask workers: the cluster has none at the moment")

@@ -186,8 +186,10 @@ def put_results(adata: AnnData, key: str, job: Job, tests: list[GeneTests], note
         n_obs=adata.n_obs,
         n_vars=adata.n_vars,
     )
-    used = [(name, mask & sizes.used) for name, mask in job.groups]
-    details = details_table(tests, job.skipped, native(adata.obs), used, request.formula, options.groupby)
+    details = None
+    if options.groupby is not None:
+        used = [(name, mask & sizes.used) for name, mask in job.groups]
+        details = details_table(tests, job.skipped, native(adata.obs), used, request.formula, options.groupby)
     given = sizes.log if options.size_factors is not None or options.offset is not None else None
     write_results(adata, key, tests, recipe, groupby=options.groupby, details=details, sizes=given)
     return tests

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,10 +16,13 @@ import typer
 
 from .._adata.leftovers import temporary_beside
 from .._errors import ScGlmmError, ScGlmmWarning
+from .._limits import address_space, shortage
 from .signals import INTERRUPTED, TERMINATED, Terminated, ending_cleanly
 
 # Ends of the loader's messages about a library that does not fit into memory.
 _NO_ROOM = ("failed to map segment from shared object", "annot allocate memory")
+# Bytes of address space that the packages take, measured: 690 MB with one thread of BLAS.
+_ROOM_TO_LOAD = 700 << 20
 _PLANS = (DeprecationWarning, PendingDeprecationWarning, FutureWarning)
 
 
@@ -28,6 +32,7 @@ def report_errors(quiet: bool = False) -> Iterator[None]:
 
     With `quiet`, only errors are printed.
     """
+    _make_room()
     from .._display import logger, progress_logger
 
     levels = [(each, each.level) for each in (logger, progress_logger)]
@@ -62,6 +67,16 @@ def report_errors(quiet: bool = False) -> Iterator[None]:
         finally:
             for each, level in levels:
                 each.setLevel(level)
+
+
+def _make_room() -> None:
+    """Refuse an address space that is too small before anything is loaded: OpenBLAS would ask for memory forever."""
+    if address_space() is None or "numpy" in sys.modules:
+        return
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # each thread takes a buffer
+    problem = shortage(_ROOM_TO_LOAD, "loading the numerical packages")
+    if problem is not None:
+        fail(problem)
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 def details(adata: AnnData | str | os.PathLike[str], key: str = "glmm") -> pd.DataFrame:
-    """Get one row per group of cells, or one row in all: its size, its status, and why it was skipped.
+    """Get one row per group of cells: its size, its status, and why it was skipped.
 
     Parameters
     ----------
     adata
-        AnnData (or MuData) after :func:`sc_glmm.tl.test`; or the path of an ``.h5ad`` file or a zarr
+        AnnData (or MuData) after :func:`sc_glmm.tl.test` with `groupby`; or the path of an ``.h5ad`` file or a zarr
         store with results.
     key
         `key_added` of the run; ``"rna:glmm"`` also names the modality of a MuData, if several have results.
@@ -30,7 +30,7 @@ def details(adata: AnnData | str | os.PathLike[str], key: str = "glmm") -> pd.Da
     A data frame with
 
     the column of `groupby`
-        The group, if there are groups.
+        The group.
     ``n_cells``
         Number of cells used.
     ``n_<group>``
@@ -60,6 +60,6 @@ def details(adata: AnnData | str | os.PathLike[str], key: str = "glmm") -> pd.Da
     Raises
     ------
     InputError
-        If there are no results under `key`.
+        If there are no results with groups under `key`.
     """
     return read_details(*results_in(adata, key))

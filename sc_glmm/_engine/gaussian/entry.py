@@ -9,7 +9,7 @@ from sc_glmm._engine.optimize import DONE, PHASE, begin, new_opt, tell
 from sc_glmm._families.cache import cached
 from sc_glmm._families.jit import allocating
 
-KERNEL_DIGEST = "d580b119506e6ce1"
+KERNEL_DIGEST = "0d69439fd440f59d"
 
 
 @cached(nogil=True, error_model="numpy")

@@ -1,0 +1,66 @@
+"""A tight address space ends a command with a message, in real processes: libraries in C abort or never return."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import sc_glmm
+
+resource = pytest.importorskip("resource")
+if not Path("/proc/self/statm").exists():
+    pytest.skip("needs /proc", allow_module_level=True)
+
+FORMULA = "counts ~ disease + (1|sample)"
+COMMAND = """
+import resource, sys
+limit = int(sys.argv.pop(1)) << 20
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+sys.argv[0] = "sc-glmm"
+from sc_glmm_command import main
+sys.exit(main())
+"""
+
+
+def run(megabytes: int, *words: object, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", COMMAND, str(megabytes), *map(str, words)],
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("limits") / "in.h5ad"
+    sc_glmm.datasets.simulate(n_samples=8, n_cells=300, n_genes=60, seed=1).write_h5ad(path)
+    return path
+
+
+@pytest.mark.parametrize("megabytes", [200, 400, 600])
+def test_too_little_to_load_the_packages_is_said(source, tmp_path, megabytes):
+    made = run(megabytes, "test", source, FORMULA, "-o", tmp_path / "out.csv")
+    assert made.returncode == 2
+    assert made.stderr.startswith("error: loading the numerical packages takes about")
+    assert f"of {megabytes} MB" in made.stderr and "allow at least" in made.stderr
+    assert "Traceback" not in made.stderr and not list(tmp_path.iterdir())
+
+
+def test_too_little_to_compile_the_kernels_is_said_before_llvm_aborts(source, tmp_path):
+    made = run(1000, "test", source, FORMULA, "-o", tmp_path / "out.csv", NUMBA_CACHE_DIR=str(tmp_path / "kernels"))
+    assert made.returncode == 2, made.stderr
+    assert "compiling the kernels takes about" in made.stderr and "sc-glmm compile" in made.stderr
+    assert "Traceback" not in made.stderr and not (tmp_path / "out.csv").exists()
+
+
+def test_a_limit_that_is_large_enough_says_nothing(source, tmp_path):
+    sc_glmm.tl.test(source, FORMULA, copy=True, progress=False)  # compiles
+    made = run(3000, "test", source, FORMULA, "-o", tmp_path / "out.csv", "-q", "--n-jobs", 1)
+    assert (made.returncode, made.stdout, made.stderr) == (0, "", "")
+    assert (tmp_path / "out.csv").exists()

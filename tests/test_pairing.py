@@ -1,0 +1,108 @@
+"""A column that pairs the samples of two arms is named, by its structure and whatever it is called."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import sc_glmm
+from sc_glmm._fit.pairing import pairing_note
+from sc_glmm._formula import parse_formula
+
+FORMULA = parse_formula("counts ~ arm + (1|library)")
+N_DONORS = 6
+
+
+def cells(paired: int = N_DONORS, per_library: int = 3) -> pd.DataFrame:
+    """Donors of whom the first `paired` gave both arms, and the others one."""
+    rows = []
+    for donor in range(N_DONORS):
+        for arm in ("x", "y") if donor < paired else (("x", "y")[donor % 2],):
+            rows += [{"arm": arm, "library": f"{donor}{arm}", "who": f"d{donor}"}] * per_library
+    frame = pd.DataFrame(rows)
+    return frame.set_axis(pd.Index([f"c{i}" for i in range(len(frame))]))
+
+
+def note(frame: pd.DataFrame, formula=FORMULA, **labels) -> str | None:
+    return pairing_note(formula, frame, pd.DataFrame(labels, index=frame.index))
+
+
+@pytest.mark.parametrize("name", ["donor", "Größe", "x1", "my column", "batch"])
+@pytest.mark.parametrize("kind", [str, "category", int])
+def test_whatever_the_column_is_called_or_holds(name, kind) -> None:
+    frame = cells()
+    who = pd.factorize(frame["who"])[0] if kind is int else frame["who"].astype(kind)
+    said = note(frame, **{name: who})
+    text = name if name.isidentifier() else f"`{name}`"
+    assert said is not None and said.endswith(f"counts ~ arm + (1|library) + (1|{text})")
+    assert parse_formula(said.rpartition(": ")[2]).random  # what is proposed can be read
+    assert f"6 of 6 levels of {name!r}" in said
+
+
+def test_some_pairs_are_enough_and_few_are_not() -> None:
+    assert note(cells(4), who=cells(4)["who"]) is not None
+    assert note(cells(2), who=cells(2)["who"]) is None
+    assert note(cells(0), who=cells(0)["who"]) is None
+
+
+def test_other_columns_are_not_taken_for_pairs() -> None:
+    frame = cells()
+    n = len(frame)
+    others = {
+        "library again": frame["library"].map(lambda name: f"s{name}"),
+        "arm again": frame["arm"].str.upper(),
+        "cell": [f"b{i}" for i in range(n)],
+        "within libraries": np.arange(n) % 3,
+        "two batches": frame["who"].isin(["d0", "d1", "d2"]).astype(str),
+        "one": "x",
+        "mostly missing": pd.Series(np.where(frame["who"] == "d0", "d0", None), index=frame.index),
+    }
+    for name, values in others.items():
+        assert note(frame, **{name: values}) is None, name
+
+
+def test_nothing_is_said_where_the_formula_pairs_already() -> None:
+    frame = cells()
+    frame["same"] = frame["who"].str.upper()
+    for formula in ("y ~ arm + (1|who)", "y ~ arm + (1|who/library)", "y ~ arm + who + (1|library)"):
+        assert pairing_note(parse_formula(formula), frame, frame[["same", "who"]]) is None, formula
+    # nothing is compared between samples
+    assert pairing_note(parse_formula("y ~ 1 + (1|library)"), frame, frame[["who"]]) is None
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3)))[:4])
+def test_the_column_with_the_most_levels_is_named_whatever_their_order(order) -> None:
+    frame = cells()
+    known = {"who": frame["who"], "centre": frame["who"].map(lambda w: f"centre {int(w[1]) // 2}"), "age": 50}
+    said = pairing_note(FORMULA, frame, pd.DataFrame(known).iloc[:, list(order)])
+    assert said is not None and "'who'" in said
+
+
+@pytest.mark.parametrize("where", ["memory", "h5ad", "zarr"])
+def test_a_run_says_it_once_from_memory_and_from_files(where, tmp_path) -> None:
+    adata = sc_glmm.datasets.simulate(n_samples=12, n_cells=720, n_genes=12, seed=2)
+    frame = adata.obs
+    samples = {arm: list(dict.fromkeys(frame.loc[frame["disease"] == arm, "sample"])) for arm in ("ctl", "AD")}
+    pair = {sample: f"p{i}" for names in samples.values() for i, sample in enumerate(names)}
+    adata.obs["who"] = pd.Categorical(frame["sample"].astype(str).map(pair))
+    adata.obs["kind"] = pd.Categorical(["a", "b"] * 360)
+    data = adata
+    if where != "memory":
+        data = tmp_path / f"data.{where}"
+        (adata.write_h5ad if where == "h5ad" else adata.write_zarr)(data)
+
+    def said(formula: str) -> list[str]:
+        with warnings.catch_warnings(record=True) as found:
+            warnings.simplefilter("always")
+            sc_glmm.tl.test(
+                data, formula, reference={"disease": "ctl"}, test="t", groupby="kind", copy=True, progress=False
+            )
+        return [str(each.message) for each in found if "as if they were independent" in str(each.message)]
+
+    (once,) = said("counts ~ disease + (1|sample)")
+    assert "6 of 6 levels of 'who'" in once
+    assert said("counts ~ disease + (1|sample) + (1|who)") == []
