@@ -21,11 +21,11 @@ from .prepare import per_row, prepare
 
 @dataclass(frozen=True, eq=False, repr=False)
 class GlmmFit(FitMethods, GlmmModel):
-    """A fitted mixed model for counts (log link) or trials (logit link), from :func:`glmer`."""
+    """A fitted mixed model for counts (log link) or trials (logit link), from :func:`sc_glmm.glmer`."""
 
     @property
     def fitter(self) -> Callable[..., MixedFit]:
-        """:func:`glmer`."""
+        """:func:`sc_glmm.glmer`."""
         return glmer
 
 

@@ -24,13 +24,13 @@ from .prepare import check_sizes, per_row, prepare
 
 @dataclass(frozen=True, eq=False, repr=False)
 class LmmFit(FitMethods, LmmModel):
-    """A fitted linear mixed model: ``y ~ N(X beta + Z b + offset, sigma^2 / weights)``, from :func:`lmer`."""
+    """A fitted linear mixed model: ``y ~ N(X beta + Z b + offset, sigma^2 / weights)``, from :func:`sc_glmm.lmer`."""
 
     ranova = _ranova
 
     @property
     def fitter(self) -> Callable[..., MixedFit]:
-        """:func:`lmer`."""
+        """:func:`sc_glmm.lmer`."""
         return lmer
 
 

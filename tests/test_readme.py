@@ -1,0 +1,40 @@
+"""The README: its example gives the output that stands there, its links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_example_gives_the_output_that_stands_below(capsys):
+    code, output = re.search(r"```python\n(.*?)```\n\n```text\n(.*?)```", README, re.DOTALL).groups()
+    exec(compile(code, "README.md", "exec"), {})
+    plt.close("all")
+    assert capsys.readouterr().out == output
+
+
+def test_files_that_are_linked_are_there():
+    if not (ROOT / "docs").is_dir():
+        pytest.skip("the tests lie beside a wheel, not in the project")
+    links = re.findall(r"\]\(([^)#:]+)\)", README)
+    assert "docs/figures/workflow.svg" in links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_addresses_are_those_of_the_project():
+    urls = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]
+    known = (
+        *urls.values(),
+        "https://pypi.org/project/sc-glmm",
+        "https://img.shields.io/",
+        "https://readthedocs.org/projects/sc-glmm/",
+    )
+    for address in re.findall(r"https?://[^\s)\]]+", README):
+        assert address.startswith(known), address
