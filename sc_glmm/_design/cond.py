@@ -82,14 +82,13 @@ def cond(**values: object) -> Condition:
 
     Returns
     -------
-    A :class:`Condition`. Sums, differences and multiples of conditions are contrasts if their weights add up to zero.
+    A condition. Sums, differences and multiples of conditions are contrasts if their weights add up to zero.
     In strings (of a command or a file), the syntax is ``"cond(disease='AD') - cond(disease='ctl')"``.
 
-    See Also
-    --------
-    formulaic_contrasts.FormulaicContrasts.cond
-        The same arithmetic on vectors; its vectors are also accepted as contrasts. It holds other numbers at 0 and not
-        at their mean, which matters in interactions with them.
+    Notes
+    -----
+    ``formulaic_contrasts.FormulaicContrasts.cond`` is the same arithmetic on vectors; its vectors are also accepted as
+    contrasts. It holds other numbers at 0 and not at their mean, which matters in interactions with them.
 
     Examples
     --------

@@ -50,7 +50,7 @@ def latent_factors(adata: AnnData, key: str = "latent", *, group: str | None = N
 
     Raises
     ------
-    If there are no hidden factors under `key`, or if `group` is not one of their groups.
+    InputError
         If there are no hidden factors under `key`, or `group` is not one of their groups.
     """
     entry = read_factors(adata, key)

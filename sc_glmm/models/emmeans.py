@@ -80,7 +80,7 @@ def emmeans(
     adjust
         Adjustment for the number of pairs: ``"tukey"``, ``"bonferroni"``, ``"holm"``, ``"sidak"`` or ``"none"``.
     ddf
-        As in :func:`~sc_glmm.models.wald.contrast`.
+        As in :meth:`~sc_glmm.models.LmmFit.contrast`.
     level
         Coverage of the intervals of the means.
     type

@@ -140,7 +140,7 @@ class MixedFit(ABC):
 
     @property
     def theta(self) -> FloatArray:
-        """Covariance parameters as lme4 orders them: lower triangles of Lambda over sigma, column by column."""
+        """Covariance parameters in lme4's order, lower triangles of Lambda over sigma column by column."""
         parts = [self.term_lambda(place) for place in self.prepared.places]
         return np.concatenate([lam.T[np.triu_indices(len(lam))] for lam in parts]) / self.sigma
 

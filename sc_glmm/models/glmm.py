@@ -54,7 +54,7 @@ class GlmmModel(MixedFit):
 
     @property
     def sigma(self) -> float:
-        """One: these families have no scale parameter."""
+        """Always one, because these families have no scale parameter."""
         return 1.0
 
     @property

@@ -87,7 +87,7 @@ def prepare(
     Parameters
     ----------
     formula, data, reference, na_action
-        As in :func:`~sc_glmm.models.lmer`.
+        As in :func:`~sc_glmm.lmer`.
     offset
         A column of `data`, or one number per row.
     split_offset

@@ -21,7 +21,7 @@ def tidy(fit: MixedFit, *, ddf: str | None = None, conf_level: float | None = No
     fit
         The model.
     ddf
-        Degrees of freedom of the fixed effects; see :func:`~sc_glmm.models.wald.contrast`.
+        Degrees of freedom of the fixed effects; see :meth:`~sc_glmm.models.LmmFit.contrast`.
     conf_level
         Level of additional Wald intervals for the fixed effects.
 

@@ -32,7 +32,7 @@ def update(fit: MixedFit, formula: str | None = None, **changes: Any) -> Any:
     formula
         ``"~ . - Days"``, ``". ~ . + (1 | Lab)"``, ``"log(.) ~ ."`` or a whole formula.
     changes
-        ``data=`` or any option of :func:`~sc_glmm.models.lmer` or :func:`~sc_glmm.models.glmer`.
+        ``data=`` or any option of :func:`~sc_glmm.lmer` or :func:`~sc_glmm.glmer`.
 
     Returns
     -------
