@@ -96,6 +96,7 @@ def gallery(one: AnnData, types: AnnData) -> None:
         plt.gcf().savefig(held, dpi=110, facecolor="white", bbox_inches="tight")
         plt.close("all")
         thumbnail(Image.open(held)).save(FIGURES / "gallery" / f"{name}.png", optimize=True)
+    thumbnail(Image.open(FIGURES / "scaling.png")).save(FIGURES / "gallery" / "scaling.png", optimize=True)
 
 
 def thumbnail(picture: Image.Image, size: tuple[int, int] = (400, 300)) -> Image.Image:

@@ -9,6 +9,8 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pytest
 
+import sc_glmm
+
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -38,3 +40,12 @@ def test_addresses_are_those_of_the_project():
     )
     for address in re.findall(r"https?://[^\s)\]]+", README):
         assert address.startswith(known), address
+
+
+def test_the_gallery_shows_every_figure():
+    gallery = ROOT / "docs" / "gallery.md"
+    if not gallery.exists():
+        pytest.skip("the tests lie beside a wheel, not in the project")
+    shown = set(re.findall(r"img-top: figures/gallery/(\w+)\.png", gallery.read_text()))
+    assert shown == set(sc_glmm.pl.__all__)
+    assert all((ROOT / "docs" / "figures" / "gallery" / f"{name}.png").exists() for name in shown)
