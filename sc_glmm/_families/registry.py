@@ -37,6 +37,8 @@ class Family:
         Whether the response must be counts (and has a size factor).
     log_dispersion_bounds
         Where log(phi) is kept; at the lower one the negative binomial is Poisson to double precision.
+    one_node
+        Whether a row's likelihood needs no more of its cells than the sum of their size factors.
     trials
         Whether the response is successes out of trials; a node's weight are its trials.
     """
@@ -46,11 +48,12 @@ class Family:
     has_dispersion: bool
     counts: bool
     log_dispersion_bounds: tuple[float, float]
+    one_node: bool = False
     trials: bool = False
 
 
 FAMILIES = {
-    "poisson": Family("poisson", POISSON, False, True, (0.0, 0.0)),
+    "poisson": Family("poisson", POISSON, False, True, (0.0, 0.0), one_node=True),
     "nb": Family("nb", NB, True, True, (-18.5, 7.0)),
     "gaussian": Family("gaussian", GAUSSIAN, True, False, (-40.0, 40.0)),
     "binomial": Family("binomial", BINOMIAL, False, False, (0.0, 0.0), trials=True),

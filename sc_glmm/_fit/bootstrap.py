@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._arrays import FloatArray, IntArray
-from .._compress import NodeTable, chebyshev_nodes, compress_counts, poisson_nodes
+from .._compress import NodeTable, compress_counts
 from .._engine import entry
 from .._engine.genes import GeneFits
 from .compress import CellGroup, Compressed
 from .genes import GeneModel, fit_all, prepare_genes
 from .lrt import constrain
-from .model import count_stats, engine_nodes
+from .model import count_nodes, count_stats, engine_nodes
 from .rows import design_rows, plain_rows
 from .sizes import cell_offsets
 
@@ -44,8 +44,7 @@ def bootstrap_p_values(
     """
     offset = cell_offsets(group, compressed, model)
     rows = design_rows(group.design)
-    make = poisson_nodes if model.family.name == "poisson" else chebyshev_nodes
-    table = make(rows.row_of, rows.n_rows, offset)
+    table = count_nodes(model.family)(rows.row_of, rows.n_rows, offset)
     # the rows of the design, whatever grid the real counts were compressed to
     flat = prepare_genes(
         group.design,

@@ -14,11 +14,9 @@ from .._compress import (
     DesignRows,
     GaussianStats,
     NodeTable,
-    chebyshev_nodes,
     compress_counts,
     compress_gaussian,
     node_error,
-    poisson_nodes,
     stack_rows,
     tensor_error,
 )
@@ -31,7 +29,7 @@ from .._engine.genes import GeneStats
 from .._engine.laplace.records import Nodes
 from .._families.registry import Family
 from .cluster import PartialStats, client_for, counts_on_cluster, sums_on_cluster
-from .model import count_stats, engine_nodes, gaussian_nodes, gaussian_stats
+from .model import count_nodes, count_stats, engine_nodes, gaussian_nodes, gaussian_stats
 from .orthogonal import OrthogonalRows, orthogonal_rows
 from .rows import CovariateGrid, ModelRows, design_rows, find_grid, plain_rows
 from .slabs import gene_slabs, join_stats, scratch_array
@@ -339,8 +337,7 @@ def _plan_counts(places: Sequence[int], groups: Sequence[CellGroup], family: Fam
     offset = np.zeros(n_cells)
     for g in groups:
         offset[g.cells] = g.offset
-    make = poisson_nodes if family.name == "poisson" else chebyshev_nodes
-    table = make(stacked.row_of, stacked.n_rows, offset)
+    table = count_nodes(family)(stacked.row_of, stacked.n_rows, offset)
     error = node_error(table, stacked.row_of, offset)
     first_node = table.ptr[stacked.first_row]
     layouts = []

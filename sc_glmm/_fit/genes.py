@@ -79,7 +79,7 @@ def rescale(model: GeneModel, log_factor: FloatArray) -> GeneModel:
     per_node = np.repeat(np.exp(log_factor), np.diff(model.nodes.ptr))
     # row by row: the bits of a product with a vector depend on how many rows there are
     const = model.stats.const + (model.row_totals() * log_factor).sum(axis=1)
-    if model.family.name == "poisson":
+    if model.family.one_node:
         nodes = Nodes(model.nodes.ptr, model.nodes.ec, model.nodes.weight * per_node)
     else:
         nodes = Nodes(model.nodes.ptr, model.nodes.ec * per_node, model.nodes.weight)

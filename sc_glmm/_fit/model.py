@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from .._arrays import FloatArray, IntArray
-from .._compress import CountStats, GaussianStats, NodeTable
+from .._compress import CountStats, GaussianStats, NodeTable, chebyshev_nodes, poisson_nodes
 from .._design import ReTerm
 from .._engine.arrow.layout import Block
 from .._engine.genes import GeneStats
@@ -101,6 +101,11 @@ def _refuse_equal(blocks: Sequence[Block], groupings: Sequence[Grouping]) -> Non
                 "variances cannot be separated; drop one of them"
             )
         seen[key] = grouping.name
+
+
+def count_nodes(family: Family) -> Callable[[IntArray, int, FloatArray], NodeTable]:
+    """What makes the nodes of a family of counts, from the rows of the cells and the logs of their size factors."""
+    return poisson_nodes if family.one_node else chebyshev_nodes
 
 
 def engine_nodes(table: NodeTable) -> Nodes:

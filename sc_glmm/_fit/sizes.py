@@ -150,7 +150,7 @@ def cell_offsets(group: CellGroup, compressed: Layout, model: GeneModel) -> Floa
         base = design_rows(group.design).row_of
     after, before = (
         (model.nodes.weight, compressed.nodes.weight)
-        if model.family.name == "poisson"
+        if model.family.one_node
         else (model.nodes.ec, compressed.nodes.ec)
     )
     return group.offset + np.log(after[first] / before[first])[base]

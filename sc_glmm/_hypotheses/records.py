@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 
 from .._arrays import FloatArray
 from .._design import Contrast
-from .._families.registry import Family
+from .._families.registry import FAMILIES, Family
 from .._fit.gaussian import GaussianParts
 from .._fit.genes import TRUSTED, AllFits, GeneModel
 from .._fit.moderated import Moderation, Root
 from .._fit.totals import GeneTotals
 from .._inference.mixture import MixtureTest
 
-COUNTS = ("nb", "poisson")
+COUNTS = tuple(name for name, family in FAMILIES.items() if family.counts)
 ALL = (*COUNTS, "gaussian")
 
 

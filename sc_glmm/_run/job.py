@@ -112,7 +112,7 @@ def validate_request(opened: Opened, options: RunOptions) -> ParsedRequest:
             f"groupby={options.groupby!r} is also a column of the results, which need a column for the groups: "
             f"rename it in obs (reserved are {', '.join(sorted(taken))})"
         )
-    if options.dispersion == "shrunken" and not (family.name == "nb" and test.profiles(family)):
+    if options.dispersion == "shrunken" and not (family.has_dispersion and test.profiles(family)):
         raise InputError(
             f"dispersion='shrunken' with family={family.name!r} and test={test.name!r}: shrunken dispersions are "
             "only for the moderated tests of family='nb' (such as 'eb_lr'); omit it, or choose one of these tests"

@@ -11,7 +11,7 @@ import pandas as pd
 from scipy.special import gammaln
 
 from .._arrays import FloatArray
-from .._compress import chebyshev_nodes, compress_counts, poisson_nodes
+from .._compress import compress_counts
 from .._engine import entry
 from .._engine.fit import fit_genes
 from .._engine.gaussian.evaluate import conditional_blocks, new_work
@@ -21,7 +21,7 @@ from .._engine.laplace.records import Nodes
 from .._errors import InputError
 from .._families.nb import N_TAIL
 from .._families.registry import FAMILIES, Family
-from .._fit.model import count_stats, engine_nodes
+from .._fit.model import count_nodes, count_stats, engine_nodes
 from .._parallel.blas import one_blas_thread
 from .checks import check_choice, check_flag, check_response
 from .fitted import MixedFit
@@ -328,8 +328,7 @@ def build_counts(
     if family.trials:
         nodes, stats = _trial_stats(prepared, y, np.ones_like(y) if trials is None else trials)
     else:
-        make = chebyshev_nodes if family.has_dispersion else poisson_nodes
-        table = make(prepared.row_of, len(prepared.X), prepared.offset)
+        table = count_nodes(family)(prepared.row_of, len(prepared.X), prepared.offset)
         nodes, stats = engine_nodes(table), count_stats(compress_counts(y[:, None], table, prepared.offset))
     cells = np.bincount(prepared.row_of, minlength=len(prepared.X)).astype(np.float64)
     return build_structure(prepared.X, prepared.blocks, cells), nodes, stats

@@ -51,9 +51,8 @@ def _take_from_level(ar, h, i, h2, tail, piv, base, n):
     wide = ar.fac_z[ar.n_head] - ar.fac_z[h]
     wide2 = wide - skip
     first = ar.ptr[i]
-    m = ar.ptr[i + 1] - first
-    m2 = ar.ptr[i2 + 1] - ar.ptr[i2]
-    n2 = wide2 + m2 + tail
+    m = ar.width[i] - wide
+    n2 = ar.width[i2] + tail
     base2 = ar.base[i2] + (ar.fac_u[h2] + ar.anc[i, h2] * k2) * tail
     for c in range(ar.fac_k[h]):
         row = base + c * n
@@ -67,7 +66,7 @@ def _take_from_level(ar, h, i, h2, tail, piv, base, n):
             for j in range(m):
                 piv[row2 + wide2 + ar.up[h2, first + j]] -= f * piv[row + wide + j]
             for j in range(tail):
-                piv[row2 + wide2 + m2 + j] -= f * piv[row + wide + m + j]
+                piv[row2 + ar.width[i2] + j] -= f * piv[row + ar.width[i] + j]
 
 
 @kernel
@@ -100,13 +99,12 @@ def _take_from_border(ar, i, k, tail, piv, base, n, S):
 @kernel
 def eliminate(ar, tail, piv, S):
     """Factorise the head and leave in `S` what remains of the border. Returns (log determinant of the head, ok)."""
-    kh = ar.fac_z[ar.n_head]
     log_det = 0.0
     for h in range(ar.n_head):
         k = ar.fac_k[h]
         for lv in range(ar.n_levels[h]):
             i = ar.head_lev[h] + lv
-            n = kh - ar.fac_z[h] + ar.ptr[i + 1] - ar.ptr[i] + tail
+            n = ar.width[i] + tail
             base = ar.base[i] + (ar.fac_u[h] + lv * k) * tail
             log_det, ok = _factor_block(piv, base, k, n, log_det)
             if not ok:
@@ -140,9 +138,9 @@ def _solve_down(ar, h, lv, tail, piv, x):
     own = ar.fac_u[h] + lv * k
     i = ar.head_lev[h] + lv
     first = ar.ptr[i]
-    m = ar.ptr[i + 1] - first
     wide = ar.fac_z[ar.n_head] - z0
-    n = wide + m + tail
+    n = ar.width[i] + tail
+    m = ar.width[i] - wide
     base = ar.base[i] + own * tail
     for c in range(k):
         row = base + c * n
@@ -169,9 +167,9 @@ def _solve_up(ar, h, lv, tail, used, piv, x):
     own = ar.fac_u[h] + lv * k
     i = ar.head_lev[h] + lv
     first = ar.ptr[i]
-    m = ar.ptr[i + 1] - first
     wide = ar.fac_z[ar.n_head] - z0
-    n = wide + m + tail
+    n = ar.width[i] + tail
+    m = ar.width[i] - wide
     base = ar.base[i] + own * tail
     for c in range(k - 1, -1, -1):
         row = base + c * n

@@ -16,12 +16,8 @@ def new_pivots(ar, tail):
 @allocating
 def new_inverse_work(ar, tail):
     """Room for `tt` and `B` of :func:`invert`."""
-    widest = 0
-    kmax = 1
-    for h in range(ar.n_head):
-        kmax = max(kmax, ar.fac_k[h])
-        for i in range(ar.head_lev[h], ar.head_lev[h + 1]):
-            widest = max(widest, ar.fac_z[ar.n_head] - ar.fac_z[h] + ar.ptr[i + 1] - ar.ptr[i] + tail)
+    widest = ar.width.max() + tail
+    kmax = ar.fac_k.max()
     return np.zeros(widest * widest + 1), np.zeros(kmax * widest + 1)
 
 
@@ -75,8 +71,7 @@ def _gather_level(ar, h, i, h2, tail, used, vpiv, nt, tt):
     wide2 = ar.fac_z[ar.n_head] - ar.fac_z[h2]
     first = ar.ptr[i]
     m = ar.ptr[i + 1] - first
-    m2 = ar.ptr[i2 + 1] - ar.ptr[i2]
-    n2 = wide2 + m2 + tail
+    n2 = ar.width[i2] + tail
     base2 = ar.base[i2] + (ar.fac_u[h2] + ar.anc[i, h2] * k2) * tail
     for r in range(k2):
         row = base2 + r * n2
@@ -90,7 +85,7 @@ def _gather_level(ar, h, i, h2, tail, used, vpiv, nt, tt):
             tt[to * nt + b] = v
             tt[b * nt + to] = v
         for j in range(used):
-            v = vpiv[row + wide2 + m2 + j]
+            v = vpiv[row + ar.width[i2] + j]
             b = at + wide2 + m + j
             tt[to * nt + b] = v
             tt[b * nt + to] = v
@@ -133,12 +128,11 @@ def invert(ar, tail, used, piv, vS, vpiv, tt, B):
     `vS` is the inverse of the border, full; `vpiv` becomes that on the pivot rows, laid out as `piv` (own block full,
     entries of columns beyond those used undefined). `tt` and `B` are from :func:`new_inverse_work`.
     """
-    kh = ar.fac_z[ar.n_head]
     for h in range(ar.n_head - 1, -1, -1):
         k = ar.fac_k[h]
         for lv in range(ar.n_levels[h]):
             i = ar.head_lev[h] + lv
-            n = kh - ar.fac_z[h] + ar.ptr[i + 1] - ar.ptr[i] + tail
+            n = ar.width[i] + tail
             nt = n - k - tail + used
             _gather_border(ar, i, used, vS, nt, tt)
             for h2 in range(h + 1, ar.n_head):

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -49,6 +50,8 @@ class Arrow(NamedTuple):
         ``(n_head_levels + 1,)`` where the k pivot rows of head level i start, if there are no dense columns behind
         them. A pivot row holds the level's own block, its couplings to the coarser levels that contain it, and its
         list.
+    width
+        ``(n_head_levels,)`` entries of such a row.
     place
         ``(n_rows, n_head, columns of Z in the border)``: place of a column in the list of the row's head level.
     up
@@ -80,6 +83,7 @@ class Arrow(NamedTuple):
     ptr: IntArray
     cols: IntArray
     base: IntArray
+    width: IntArray
     place: IntArray
     up: IntArray
     border_fac: IntArray
@@ -141,15 +145,15 @@ class Scaling:
 
     def beta(self, scaled: FloatArray) -> FloatArray:
         """``(..., p)`` coefficients on the user's scale."""
-        inverse = self._inverse()
-        return rowwise(scaled, inverse.T) if scaled.ndim == 2 else scaled @ inverse.T
+        return rowwise(scaled, self.inverse.T) if scaled.ndim == 2 else scaled @ self.inverse.T
 
     def vcov(self, scaled: FloatArray) -> FloatArray:
         """``(n, p, p)`` covariances on the user's scale."""
-        Ri = self._inverse()
-        return Ri @ scaled @ Ri.T
+        return self.inverse @ scaled @ self.inverse.T
 
-    def _inverse(self) -> FloatArray:
+    @cached_property
+    def inverse(self) -> FloatArray:
+        """``(p, p)`` R^-1."""
         return solve_triangular(self.R, np.eye(len(self.R)), lower=False) if len(self.R) else self.R
 
 
@@ -318,6 +322,7 @@ def build_arrow(X: FloatArray, blocks: Sequence[Block], n_cells: FloatArray) -> 
         ptr=border.ptr,
         cols=border.cols,
         base=border.base,
+        width=border.width,
         place=border.place,
         up=border.up,
         border_fac=border.factor,
@@ -342,6 +347,7 @@ class _Border(NamedTuple):
     ptr: IntArray
     cols: IntArray
     base: IntArray
+    width: IntArray
     place: IntArray
     up: IntArray
     factor: IntArray
@@ -385,9 +391,9 @@ def _border_lists(
     ptr = np.concatenate([[0], np.cumsum(length)]).astype(np.int64)
     all_cols = np.concatenate(cols).astype(np.int64)
     of_head = np.repeat(np.arange(n_head), n_levels[:n_head])
-    size = k[of_head] * (kh - fac_z[of_head] + length)
-    base = np.concatenate([[0], np.cumsum(size)]).astype(np.int64)
-    return _Border(ptr, all_cols, base, place, _places_above(ptr, all_cols, head_lev, anc, n_border), factor)
+    width = (kh - fac_z[of_head] + length).astype(np.int64)
+    base = np.concatenate([[0], np.cumsum(k[of_head] * width)]).astype(np.int64)
+    return _Border(ptr, all_cols, base, width, place, _places_above(ptr, all_cols, head_lev, anc, n_border), factor)
 
 
 def _places_above(ptr: IntArray, cols: IntArray, head_lev: IntArray, anc: IntArray, n_border: int) -> IntArray:

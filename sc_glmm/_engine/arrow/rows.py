@@ -27,14 +27,12 @@ def fill_J(ar, lam, J):
 def _add_to_level(ar, J, w, d, h, tail, used, piv):
     """Add row `d` to the pivot rows of its level of head factor `h`."""
     kh = ar.fac_z[ar.n_head]
-    k = ar.fac_k[h]
     z0 = ar.fac_z[h]
     wide = kh - z0
     i = ar.head_lev[h] + ar.lev[d, h]
-    m = ar.ptr[i + 1] - ar.ptr[i]
-    n = wide + m + tail
-    base = ar.base[i] + (ar.fac_u[h] + ar.lev[d, h] * k) * tail
-    for c in range(k):
+    n = ar.width[i] + tail
+    base = ar.base[i] + ar.pos[d, z0] * tail
+    for c in range(ar.fac_k[h]):
         wj = w * J[d, z0 + c]
         if wj == 0.0:
             continue
@@ -44,7 +42,7 @@ def _add_to_level(ar, J, w, d, h, tail, used, piv):
         for b in range(kh, ar.kz):
             piv[row + wide + ar.place[d, h, b - kh]] += wj * J[d, b]
         for j in range(used):
-            piv[row + wide + m + j] += wj * J[d, ar.kz + j]
+            piv[row + n - tail + j] += wj * J[d, ar.kz + j]
 
 
 @kernel
@@ -67,7 +65,7 @@ def assemble(ar, J, W, tail, used, one, piv, S):
         k = ar.fac_k[h]
         for lv in range(ar.n_levels[h]):
             i = ar.head_lev[h] + lv
-            n = kh - ar.fac_z[h] + ar.ptr[i + 1] - ar.ptr[i] + tail
+            n = ar.width[i] + tail
             base = ar.base[i] + (ar.fac_u[h] + lv * k) * tail
             for c in range(k):
                 piv[base + c * n + c] = one
@@ -101,9 +99,9 @@ def row_product(ar, J, d, tail, vpiv, vS, y):
         z0 = ar.fac_z[h]
         i = ar.head_lev[h] + ar.lev[d, h]
         list_at = kh - z0
-        tail_at = list_at + ar.ptr[i + 1] - ar.ptr[i]
+        tail_at = ar.width[i]
         n = tail_at + tail
-        base = ar.base[i] + (ar.fac_u[h] + ar.lev[d, h] * k) * tail
+        base = ar.base[i] + ar.pos[d, z0] * tail
         for c in range(k):
             row = base + c * n
             ja = J[d, z0 + c]

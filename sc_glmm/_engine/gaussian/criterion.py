@@ -89,7 +89,7 @@ def products(ar, weight, sums, square, raw, S0):
         for h in range(ar.n_head):
             k = ar.fac_k[h]
             i = ar.head_lev[h] + ar.lev[d, h]
-            n = kh - ar.fac_z[h] + ar.ptr[i + 1] - ar.ptr[i] + p + 1
+            n = ar.width[i] + p + 1
             last = ar.base[i] + (ar.fac_u[h] + ar.lev[d, h] * k) * (p + 1) + n - 1
             for c in range(k):
                 raw[last + c * n] += ar.XZ[d, ar.fac_z[h] + c] * sums[d]
@@ -103,7 +103,7 @@ def products(ar, weight, sums, square, raw, S0):
         k = ar.fac_k[h]
         for lv in range(ar.n_levels[h]):
             i = ar.head_lev[h] + lv
-            n = kh - ar.fac_z[h] + ar.ptr[i + 1] - ar.ptr[i] + p + 1
+            n = ar.width[i] + p + 1
             base = ar.base[i] + (ar.fac_u[h] + lv * k) * (p + 1)
             for r in range(k):
                 for c in range(r):
@@ -146,8 +146,8 @@ def _scale_head(ar, raw, lam, piv):
         for lv in range(ar.n_levels[h]):
             i = ar.head_lev[h] + lv
             first = ar.ptr[i]
-            m = ar.ptr[i + 1] - first
-            n = wide + m + tail
+            m = ar.width[i] - wide
+            n = ar.width[i] + tail
             base = ar.base[i] + (ar.fac_u[h] + lv * k) * tail
             _lambda_times(lam, ar.fac_lam[h], k, piv, base, n)
             for c in range(k):
@@ -197,7 +197,6 @@ def _solve_for_mode(ar, wk):
     """The mode (u, beta): the column of the response is the right-hand side, solved downward already."""
     tail = ar.p + 1
     n = ar.q - ar.q_head + ar.p
-    kh = ar.fac_z[ar.n_head]
     for i in range(n):
         wk.v[ar.q_head + i] = wk.S[i * (n + 1) + n]
     for h in range(ar.n_head):
@@ -205,7 +204,7 @@ def _solve_for_mode(ar, wk):
         for lv in range(ar.n_levels[h]):
             own = ar.fac_u[h] + lv * k
             i = ar.head_lev[h] + lv
-            width = kh - ar.fac_z[h] + ar.ptr[i + 1] - ar.ptr[i] + tail
+            width = ar.width[i] + tail
             last = ar.base[i] + own * tail + width - 1
             for c in range(k):
                 wk.v[own + c] = wk.piv[last + c * width]
@@ -268,9 +267,9 @@ def _trace_of_level(ar, h, lv, used, raw, wk):
     z0 = ar.fac_z[h]
     i = ar.head_lev[h] + lv
     first = ar.ptr[i]
-    m = ar.ptr[i + 1] - first
     wide = ar.fac_z[ar.n_head] - z0
-    n = wide + m + ar.p + 1
+    m = ar.width[i] - wide
+    n = ar.width[i] + ar.p + 1
     own = Side(ar.fac_lam[h], k, ar.fac_u[h] + lv * k)
     base = ar.base[i] + own.at * (ar.p + 1)
     for r in range(k):

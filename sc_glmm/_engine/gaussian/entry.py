@@ -9,7 +9,7 @@ from sc_glmm._engine.optimize import DONE, PHASE, begin, new_opt, tell
 from sc_glmm._families.cache import cached
 from sc_glmm._families.jit import allocating
 
-KERNEL_DIGEST = "0d69439fd440f59d"
+KERNEL_DIGEST = "546063c48ef77635"
 
 
 @cached(nogil=True, error_model="numpy")
@@ -32,7 +32,11 @@ def eliminate(ar, theta, raw, S0, wk):
 
 @cached(nogil=True, error_model="numpy")
 def finish(ar, raw, S0, wk, used, ratio, grad):
-    """See :func:`sc_glmm._engine.gaussian.criterion.finish`."""
+    """See :func:`sc_glmm._engine.gaussian.criterion.finish`; of ``wk.vS`` LAPACK has filled the upper triangle."""
+    n = ar.q - ar.q_head + used
+    for i in range(n):
+        for j in range(i):
+            wk.vS[i * n + j] = wk.vS[j * n + i]
     of.finish(ar, raw, S0, wk, used, ratio, grad)
 
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import lapack, solve_triangular
+from scipy.linalg import lapack
 
 from sc_glmm._engine.gaussian import entry
 from sc_glmm._engine.gaussian.criterion import Work
@@ -89,7 +89,7 @@ def evaluate(problem: LmmProblem, theta: FloatArray, reml: bool, work: Work) -> 
     log_det_x += 2.0 * problem.scaling.log_det
     if reml:
         value += log_det_x
-    Rx = solve_triangular(S[n_u:-1, n_u:-1], np.eye(p), lower=False, check_finite=False) if p else np.empty((0, 0))
+    Rx = np.triu(lapack.dtrtri(S[n_u:-1, n_u:-1])[0]) if p else np.empty((0, 0))
     return LmmPoint(
         value=0.5 * value + m * math.log(problem.unit),
         objective=0.5 * value,
@@ -136,9 +136,8 @@ def conditional_blocks(problem: LmmProblem, theta: FloatArray, work: Work) -> li
 
 
 def _inverse(U: FloatArray) -> FloatArray:
-    """``(n, n)`` inverse of ``U'U``."""
+    """``(n, n)`` inverse of ``U'U``, upper triangle."""
     if len(U) == 0:
         return np.empty((0, 0))
     inverse, _ = lapack.dpotri(np.array(U, order="C").T, lower=1, overwrite_c=1)
-    upper = np.triu(inverse.T)
-    return np.asarray(upper + np.triu(upper, 1).T)
+    return np.asarray(inverse.T)
