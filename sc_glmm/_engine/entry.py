@@ -18,7 +18,7 @@ from sc_glmm._families.cache import cached
 
 __all__ = ["EMPTY", "FAILED", "NOT_CONVERGED", "OK", "evaluate", "fit_block"]
 
-KERNEL_DIGEST = "546063c48ef77635"
+KERNEL_DIGEST = "7ad7d1181208f819"
 
 
 @cached(nogil=True, error_model="numpy")

@@ -19,7 +19,7 @@ from sc_glmm._families.cache import cached
 from sc_glmm._families.jit import kernel
 from sc_glmm._families.registry import TABLE
 
-KERNEL_DIGEST = "546063c48ef77635"
+KERNEL_DIGEST = "7ad7d1181208f819"
 
 
 @kernel

@@ -9,7 +9,7 @@ from sc_glmm._engine.optimize import DONE, PHASE, begin, new_opt, tell
 from sc_glmm._families.cache import cached
 from sc_glmm._families.jit import allocating
 
-KERNEL_DIGEST = "546063c48ef77635"
+KERNEL_DIGEST = "7ad7d1181208f819"
 
 
 @cached(nogil=True, error_model="numpy")
