@@ -108,34 +108,34 @@ def commit(path: Path, overlay: Overlay) -> None:
         If the journal cannot be written, for example because the disk is full: the file is not changed. If the file
         cannot be changed after that: the journal is kept, and :func:`recover` applies it.
     """
-    made = Journal(overlay.old_size, overlay.size, overlay.changes())
+    result = Journal(overlay.old_size, overlay.size, overlay.changes())
     if _can_be_replaced(path):
         busy = (
             f"{path} is open for writing in another program, so the results were not written, and the file was not "
             "changed. Close it there and run again"
         )
         with gate(path, alone=False, busy=busy):
-            _refuse_changed(path, overlay, made)
+            _refuse_changed(path, overlay, result)
             try:
-                _replace(path, made)
+                _replace(path, result)
                 return
             except OSError:
                 pass  # no space for a copy: a journal is smaller
     journal = journal_path(path)
     with temporary_beside(journal) as temporary:
         with temporary.open("wb") as file:
-            file.write(made.to_bytes())
+            file.write(result.to_bytes())
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(journal)
     sync_folder(journal.parent)
     with gate(path, alone=False, busy=_kept_beside(path)):
         try:
-            _refuse_changed(path, overlay, made)
+            _refuse_changed(path, overlay, result)
         except InputError:
             journal.unlink()
             raise
-    _finish(path, made)
+    _finish(path, result)
 
 
 def _kept_beside(path: Path) -> str:

@@ -64,7 +64,7 @@ def writing(path: Path) -> Iterator[None]:
 
 def _wait_for_lock(path: Path) -> int | None:
     """The descriptor of the lock file; None if the file system has no locks and the claim succeeded."""
-    start, told = time.monotonic(), False
+    start, reported = time.monotonic(), False
     while True:
         try:
             done, held = _try_lock(lock_path(path))
@@ -79,8 +79,8 @@ def _wait_for_lock(path: Path) -> int | None:
         if done:
             return held
         waited = time.monotonic() - start
-        if waited > _SILENT and not told:
-            told = True
+        if waited > _SILENT and not reported:
+            reported = True
             logger.warning("%s: waiting for %s, which writes results into it", path.name, _holder(path))
         if waited > WRITER_PATIENCE:
             raise InputError(
@@ -210,7 +210,7 @@ def gate(path: Path, *, alone: bool, busy: str) -> Iterator[None]:
 def _wait_at_gate(path: Path, alone: bool, busy: str) -> int | None:
     if fcntl is None:
         return None
-    start, told, file = time.monotonic(), False, gate_file(path)
+    start, reported, file = time.monotonic(), False, gate_file(path)
     kind = (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB
     while True:
         try:
@@ -232,8 +232,8 @@ def _wait_at_gate(path: Path, alone: bool, busy: str) -> int | None:
         waited = time.monotonic() - start
         if waited > GATE_PATIENCE:
             raise InputError(busy)
-        if waited > _SILENT and not told:
-            told = True
+        if waited > _SILENT and not reported:
+            reported = True
             logger.warning("%s: waiting for programs that have it open", path.name)
         time.sleep(_STEP)
 

@@ -145,8 +145,8 @@ def _with_tables(adata: AnnData, obs: pd.DataFrame | None, columns: Columns | No
 
 
 def _in_memory_table(table: Any) -> pd.DataFrame:
-    made: pd.DataFrame = table if isinstance(table, pd.DataFrame) else table.to_memory()
-    return made
+    result: pd.DataFrame = table if isinstance(table, pd.DataFrame) else table.to_memory()
+    return result
 
 
 def check_object(adata: Any, key: str) -> None:
@@ -222,13 +222,13 @@ def find_response(opened: Opened, formula: MixedFormula, counts: bool) -> Respon
 def _where_counts_are(opened: Opened) -> str:
     """Advice for a response without counts."""
     layers = [name for name in opened.layers if count_problem(opened.matrix(name), probe=True) is None]
-    said = f"layers with counts: {shown(layers)}"
+    text = f"layers with counts: {shown(layers)}"
     if layers:
-        return f"{said}. Put that layer's name on the left side of the formula, as in '{layers[0]} ~ ...'"
+        return f"{text}. Put that layer's name on the left side of the formula, as in '{layers[0]} ~ ...'"
     raw = getattr(opened.adata, "raw", None)
     if raw is not None and count_problem(_in_memory(raw.X), probe=True) is None:
-        return f"{said}, but adata.raw has counts. Test adata.raw.to_adata(), which has them in X with all genes"
-    return f"{said}. Store counts in a layer before normalising (adata.layers['counts'] = adata.X.copy())"
+        return f"{text}, but adata.raw has counts. Test adata.raw.to_adata(), which has them in X with all genes"
+    return f"{text}. Store counts in a layer before normalising (adata.layers['counts'] = adata.X.copy())"
 
 
 def _in_memory(matrix: Any) -> Matrix:

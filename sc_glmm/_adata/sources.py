@@ -122,10 +122,10 @@ class SparseSource(Source):
 
     def part(self, first: int, last: int) -> Source:
         """The lines from `first` to before `last`."""
-        made = copy(self)
-        made.line_ptr = self.line_ptr[first : last + 1].copy()  # type: ignore[index]
-        made.shape = (self.shape[0], last - first) if self.form == "csc" else (last - first, self.shape[1])
-        return made
+        result = copy(self)
+        result.line_ptr = self.line_ptr[first : last + 1].copy()  # type: ignore[index]
+        result.shape = (self.shape[0], last - first) if self.form == "csc" else (last - first, self.shape[1])
+        return result
 
 
 class DenseSource(Source):
@@ -146,9 +146,9 @@ class DenseSource(Source):
 
     def part(self, first: int, last: int) -> Source:
         """The rows from `first` to before `last`."""
-        made = copy(self)
-        made._first, made.shape = self._first + first, (last - first, self.shape[1])
-        return made
+        result = copy(self)
+        result._first, result.shape = self._first + first, (last - first, self.shape[1])
+        return result
 
     def read_values(self, first: int, last: int) -> tuple[AnyArray, AnyArray]:
         """All elements of these rows."""

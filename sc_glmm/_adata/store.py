@@ -154,12 +154,12 @@ class Store:
 
         with self._open() as root:
             obs = self._read("obs", lambda: read_table(root["obs"], Columns(frozenset())))
-            made = AnnData(obs=obs, var=self._read("var", lambda: read_table(root["var"])))
+            result = AnnData(obs=obs, var=self._read("var", lambda: read_table(root["var"])))
             for name in self._read(f"uns/{key}", lambda: _results_in(root, key)):
                 place, _, entry = name.partition("/")
                 value = self._read(name, partial(read_elem, root[name]))
-                self._read(name, partial(getattr(made, place).__setitem__, entry, value))
-        return made
+                self._read(name, partial(getattr(result, place).__setitem__, entry, value))
+        return result
 
     def _read(self, what: str, read: Callable[[], T]) -> T:
         """Read one element; anndata and HDF5 raise various exceptions for a damaged one."""

@@ -91,10 +91,10 @@ def _indexed_by_gene(frame: pd.DataFrame) -> pd.DataFrame:
 
     The column `tested` marks rows with a valid p-value.
     """
-    made = frame.set_axis(pd.Index([str(gene) for gene in frame["variable"]]), axis=0)
-    place = list(made.columns).index("status") + 1
-    made.insert(place, "tested", np.isfinite(made["p_value"].to_numpy(dtype=np.float64)))
-    return made
+    result = frame.set_axis(pd.Index([str(gene) for gene in frame["variable"]]), axis=0)
+    place = list(result.columns).index("status") + 1
+    result.insert(place, "tested", np.isfinite(result["p_value"].to_numpy(dtype=np.float64)))
+    return result
 
 
 def read_run(adata: AnnData, key: str, group: str | None) -> StoredRun:

@@ -113,12 +113,12 @@ def parse_conditions(text: str) -> Condition:
         If the text is not an expression of conditions.
     """
     try:
-        made = _read(ast.parse(text.strip(), mode="eval").body)
+        result = _read(ast.parse(text.strip(), mode="eval").body)
     except (SyntaxError, ValueError, TypeError, ZeroDivisionError):
-        made = None
-    if not isinstance(made, Condition):
+        result = None
+    if not isinstance(result, Condition):
         raise DesignError(f"the contrast {text!r} cannot be read: {_HOW}")
-    return made
+    return result
 
 
 def _read(node: ast.AST) -> Any:

@@ -93,29 +93,29 @@ def build_contrasts(design: Design, contrasts: Any = None, *, each_level: bool =
         If a name or level is unknown, or if the contrast is zero or cannot be estimated; the message gives the reason.
     """
     if contrasts is None:
-        made = _default(design, each_level)
-        if not made:
+        result = _default(design, each_level)
+        if not result:
             raise DesignError(
                 f"the formula {design.formula.source!r} has only an intercept, so there is nothing to test: add a "
                 f"term, or pass contrasts (columns: {list_some(design.fixed.names)})"
             )
     elif isinstance(contrasts, Mapping) and contrasts:
-        made = [
+        result = [
             replace(_from_any(design, value), name=_key(str(name)), words=str(name))
             for name, value in contrasts.items()
         ]
     elif isinstance(contrasts, _SINGLE) or _is_triple(design, contrasts) or _is_numbers(contrasts):
-        made = [_from_any(design, contrasts)]
+        result = [_from_any(design, contrasts)]
     elif is_comparison(design, contrasts):  # the form of DESeq2 and PyDESeq2
-        made = [_from_triple(design, *contrasts)]
+        result = [_from_triple(design, *contrasts)]
     elif isinstance(contrasts, Sequence) and len(contrasts):
-        made = [_from_any(design, value) for value in contrasts]
+        result = [_from_any(design, value) for value in contrasts]
     else:
         raise DesignError(
             f"contrasts={contrasts!r} cannot be read: pass a term or column, a triple (factor, level, base), a "
             "difference of cond(...), a list of these, or a dictionary from names to these or to arrays"
         )
-    return _distinct(made)
+    return _distinct(result)
 
 
 def _from_any(design: Design, value: Any) -> Contrast:
@@ -166,14 +166,14 @@ def _default(design: Design, each_level: bool) -> list[Contrast]:
     """A contrast for each term that can be tested; an error if no term can be tested as a whole."""
     labels = [label for label, columns in all_terms(design.fixed).items() if label != "1" and columns]
     refused = untestable_terms(design)
-    made = [_from_term(design, label) for label in labels if label not in refused]
+    result = [_from_term(design, label) for label in labels if label not in refused]
     if refused and not any(_hypothesis(design, label).whole for label in labels):
         partly = list_some(repr(label) for label in labels if label not in refused)
-        hint = "" if not made else f". To test the remaining part of {partly}, use contrasts="
+        hint = "" if not result else f". To test the remaining part of {partly}, use contrasts="
         raise DesignError(f"{next(iter(refused.values()))}{hint}")
     if each_level:
-        return [one for joint in made for one in (joint, *_each_level(design, joint))]
-    return made
+        return [one for joint in result for one in (joint, *_each_level(design, joint))]
+    return result
 
 
 def _each_level(design: Design, joint: Contrast) -> list[Contrast]:
@@ -181,14 +181,14 @@ def _each_level(design: Design, joint: Contrast) -> list[Contrast]:
     factor = main_effect(design, joint.name) if joint.name in design.fixed.terms else None
     if factor is None or factor.base is None or len(factor.levels) < 3 or not _is_plain_factor(design, factor.name):
         return []
-    made = []
+    result = []
     for level in factor.levels:
         if level != factor.base:
             try:
-                made.append(_from_triple(design, factor.name, level, factor.base))
+                result.append(_from_triple(design, factor.name, level, factor.base))
             except DesignError:  # the joint test, or the remaining part of it, is there
                 continue
-    return made
+    return result
 
 
 def _is_plain_factor(design: Design, name: str) -> bool:
@@ -206,8 +206,8 @@ def _from_text(design: Design, text: str) -> Contrast:
         if place not in fixed.keep:  # an alias of a single column, or of several
             return _checked(design, text, L, text)
         j = fixed.keep.index(place)
-        made = _checked(design, text, L, column_words(design, j))
-        return replace(made, levels=compared_levels(design, term_of(design, j), j))
+        result = _checked(design, text, L, column_words(design, j))
+        return replace(result, levels=compared_levels(design, term_of(design, j), j))
     if re.match(r"[\s\d(.*/+-]*cond\(", text):
         return _from_condition(design, parse_conditions(text))
     compared = _from_levels(design, text)
@@ -248,13 +248,13 @@ def _from_term(design: Design, label: str) -> Contrast:
         why = confounding(design.fixed, hit, columns)
         raise DesignError(f"the contrast {label!r} ({words}) cannot be estimated: {why}")
     if part.whole:
-        made = _checked(design, label, part.L, words)
-        return replace(made, levels=compared_levels(design, label) if len(part.L) == 1 else None)
+        result = _checked(design, label, part.L, words)
+        return replace(result, levels=compared_levels(design, label) if len(part.L) == 1 else None)
     if len(part.L) == 1:
-        told = combination_words(part.full, design.fixed.spec.column_names)
+        note = combination_words(part.full, design.fixed.spec.column_names)
     else:
-        told = f"{label}: {len(part.L)} of {part.n_rows} differences; the others are confounded with other terms"
-    return _checked(design, label, part.L, told)
+        note = f"{label}: {len(part.L)} of {part.n_rows} differences; the others are confounded with other terms"
+    return _checked(design, label, part.L, note)
 
 
 def _from_triple(design: Design, name: str, level: object, base: object) -> Contrast:
@@ -295,10 +295,10 @@ def _from_labelled(design: Design, value: pd.Series | pd.DataFrame) -> Contrast:
     words = combination_words(full, names)
     L = check_estimable(design.fixed, full, words)
     j = _only_one(L)
-    made = _checked(design, "contrast", L, combination_words(L, design.fixed.names))
+    result = _checked(design, "contrast", L, combination_words(L, design.fixed.names))
     if j is None:
-        return made
-    return replace(made, words=column_words(design, j), levels=compared_levels(design, term_of(design, j), j))
+        return result
+    return replace(result, words=column_words(design, j), levels=compared_levels(design, term_of(design, j), j))
 
 
 def _only_one(L: FloatArray) -> int | None:
@@ -358,7 +358,7 @@ def _key(name: str) -> str:
 def _distinct(contrasts: list[Contrast]) -> tuple[Contrast, ...]:
     """Number duplicate names; duplicate labels get the name added."""
     taken: set[str] = set()
-    made: list[Contrast] = []
+    result: list[Contrast] = []
     words = [contrast.words for contrast in contrasts]
     for contrast in contrasts:
         name, count = contrast.name, 1
@@ -366,9 +366,9 @@ def _distinct(contrasts: list[Contrast]) -> tuple[Contrast, ...]:
             count += 1
             name = f"{contrast.name}_{count}"
         taken.add(name)
-        told = contrast.words if words.count(contrast.words) == 1 else f"{contrast.words} [{name}]"
-        made.append(replace(contrast, name=name, words=told))
-    return tuple(made)
+        label = contrast.words if words.count(contrast.words) == 1 else f"{contrast.words} [{name}]"
+        result.append(replace(contrast, name=name, words=label))
+    return tuple(result)
 
 
 def _is_triple(design: Design, value: Any) -> bool:

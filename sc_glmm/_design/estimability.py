@@ -65,8 +65,8 @@ def unseen(fixed: FixedDesign, full: FloatArray) -> BoolArray:
 
 def told_alone(fixed: FixedDesign) -> BoolArray:
     """``(p,)`` coefficients of X that mean what their column is called; others stand for sums with those dropped."""
-    told: BoolArray = np.logical_not(np.any(unseen(fixed, widen(fixed, np.eye(len(fixed.keep)))), axis=1))
-    return told
+    label: BoolArray = np.logical_not(np.any(unseen(fixed, widen(fixed, np.eye(len(fixed.keep)))), axis=1))
+    return label
 
 
 def check_estimable(fixed: FixedDesign, full: FloatArray, words: str) -> FloatArray:

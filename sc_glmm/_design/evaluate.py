@@ -236,18 +236,18 @@ def _parameter(node: ast.expr) -> Any:
 def _formulaic() -> Mapping[str, Callable[..., Any]]:
     from formulaic.transforms import TRANSFORMS  # importing formulaic is slow
 
-    made: Mapping[str, Callable[..., Any]] = TRANSFORMS
-    return made
+    result: Mapping[str, Callable[..., Any]] = TRANSFORMS
+    return result
 
 
 @cache
 def _codings() -> Mapping[str, Callable[..., Any]]:
     from formulaic.transforms import ContrastsRegistry
 
-    made = dict(_formulaic())
+    result = dict(_formulaic())
     for name in ("treatment", "SAS", "sum", "helmert", "poly", "diff", "custom"):
-        made[f"contr.{name}"] = getattr(ContrastsRegistry, name)
-    return made
+        result[f"contr.{name}"] = getattr(ContrastsRegistry, name)
+    return result
 
 
 def _plain(value: Any) -> Any:

@@ -202,6 +202,6 @@ def _sum_some(
     source: Source, row_of: IntArray, n_rows: int, offset: FloatArray, obs_index: IntArray, genes: slice | IntArray
 ) -> GaussianStats:
     rows = StackedRows(row_of, np.where(row_of < 0, -1, 0), np.array([0, n_rows]))
-    made = compress_gaussian(source, rows, offset, obs_index=obs_index, genes=genes, n_groups=1)
+    result = compress_gaussian(source, rows, offset, obs_index=obs_index, genes=genes, n_groups=1)
     names = ("total", "total_low", "sum_yy", "sum_yy_low", "n_nonzero")
-    return replace(made, **{name: getattr(made, name)[0] for name in names})
+    return replace(result, **{name: getattr(result, name)[0] for name in names})

@@ -184,8 +184,8 @@ class CompressionPlan:
         """Statistics of the cells in the rows from the first to before the second, on the nodes that they write to."""
         where = self._where(0, matrix.shape[0], rows)
         if self.table is None and self.rows is not None:
-            made = self._sums(matrix, self.rows, where, gene_index(slice(None), matrix.shape[1]), n_jobs, progress)
-            return PartialStats(made, np.arange(int(self.first_node[-1])))
+            result = self._sums(matrix, self.rows, where, gene_index(slice(None), matrix.shape[1]), n_jobs, progress)
+            return PartialStats(result, np.arange(int(self.first_node[-1])))
         if self.table is None or where is None:
             raise RuntimeError("a pass has either a node table or rows")
         cells = np.flatnonzero(where >= 0)
@@ -225,8 +225,8 @@ class CompressionPlan:
             return sums(genes)
         at_a_time, parts = max(_MAX_SUMS // max(rows.n_rows, 1), 1), []
         for start in range(0, max(len(genes), 1), at_a_time):
-            made = sums(genes[start : start + at_a_time])
-            parts.append(replace(made, sum_y=(self.basis.projection @ made.sum_y.T).T))
+            result = sums(genes[start : start + at_a_time])
+            parts.append(replace(result, sum_y=(self.basis.projection @ result.sum_y.T).T))
         names = [field.name for field in fields(GaussianStats) if field.name != "n_cells"]
         joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
         return GaussianStats(n_cells=parts[0].n_cells, **joined)
@@ -249,8 +249,8 @@ class CompressionPlan:
     def by_group(self, stats: CountStats | GaussianStats) -> list[Compressed]:
         """The statistics of all cells, group by group."""
         if isinstance(stats, GaussianStats):
-            made = gaussian_stats(stats, len(self.offset), self._sums_of_one())
-            return [_with_stats(self.layouts[0], made, stats.total, stats.n_nonzero)]
+            result = gaussian_stats(stats, len(self.offset), self._sums_of_one())
+            return [_with_stats(self.layouts[0], result, stats.total, stats.n_nonzero)]
         if self.group_of is None:
             return [_with_stats(self.layouts[0], count_stats(stats), stats.total, stats.n_nonzero)]
         out = []
@@ -290,8 +290,8 @@ def compress_groups(
     chosen = gene_index(genes, matrix.shape[1])
     for each in plan_passes(groups, family, matrix.shape[0]):
         slabs = gene_slabs(chosen, np.diff(each.first_node).tolist(), memory_limit)
-        made = (each.by_group(each.add_up(matrix, genes=slab, n_jobs=n_jobs, progress=progress)) for slab in slabs)
-        joined = next(made) if len(slabs) == 1 else _join_slabs(each.layouts, len(chosen), made)
+        result = (each.by_group(each.add_up(matrix, genes=slab, n_jobs=n_jobs, progress=progress)) for slab in slabs)
+        joined = next(result) if len(slabs) == 1 else _join_slabs(each.layouts, len(chosen), result)
         done.update(zip(each.groups, joined, strict=True))
     return [done[i] for i in range(len(groups))]
 

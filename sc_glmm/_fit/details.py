@@ -111,17 +111,17 @@ def mixed_samples(formula: MixedFormula, frame: pd.DataFrame) -> list[str]:
     if not samples:
         return []
     finest, levels = next(iter(samples.items()))
-    said = []
+    sentences = []
     for name, arms in arms_of(formula, frame).items():
         codes = arms.cat.codes
         n_arms = codes.where(codes >= 0).groupby(levels, observed=True).nunique()
         mixed = [str(level).replace(SEPARATOR, ":") for level in n_arms.index[n_arms > 1]]
         if 0 < len(mixed) < _FEW_MIXED * len(n_arms):
-            said.append(
+            sentences.append(
                 f"{len(mixed)} of {len(n_arms)} levels of {finest} ({', '.join(mixed[:3])}) have cells of several "
                 f"levels of {name}, and the others of only one. If this is a mistake, correct obs[{name!r}]"
             )
-    return said
+    return sentences
 
 
 _RATIOS = ("eigen_ratio", "sample_factor_shift")

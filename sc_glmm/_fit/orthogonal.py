@@ -45,17 +45,17 @@ def orthogonal_rows(distinct: DesignRows) -> OrthogonalRows | None:
     root = np.sqrt(distinct.n_cells.astype(np.float64))
     order = np.argsort(groups, kind="stable")
     ends = np.cumsum(np.bincount(groups))
-    made, codes, where, values, lengths = [], [], [], [], []
+    result, codes, where, values, lengths = [], [], [], [], []
     for first, last in zip(np.concatenate([[0], ends[:-1]]), ends, strict=True):
         mine = order[first:last]
         u, s, vt = np.linalg.svd(root[mine, None] * design[mine], full_matrices=False)
         kept = s > _RANK * s[0]
-        made.append(s[kept, None] * vt[kept])
+        result.append(s[kept, None] * vt[kept])
         codes += [mine[0]] * int(kept.sum())
         where += [mine] * int(kept.sum())
         values += list((u[:, kept] / root[mine, None]).T)
         lengths += [len(mine)] * int(kept.sum())
-    basis = np.vstack(made)
+    basis = np.vstack(result)
     splits = np.cumsum([distinct.X.shape[1], *(z.shape[1] for z in distinct.Z)])[:-1]
     X, *Z = (np.ascontiguousarray(part) for part in np.split(basis, splits, axis=1))
     n = len(basis)

@@ -62,15 +62,15 @@ def pairing_note(formula: MixedFormula, frame: pd.DataFrame, labels: pd.DataFram
 
 def _finest(formula: MixedFormula, frame: pd.DataFrame) -> tuple[IntArray, str] | None:
     """The grouping factor with the most levels."""
-    made = []
+    result = []
     for term in formula.random:
         if set(term.group) <= set(frame.columns):
             codes = _joined([_codes(frame[name]) for name in term.group])
-            made.append((len(np.unique(codes[codes >= 0])), codes, term.group_name))
-    if not made:
+            result.append((len(np.unique(codes[codes >= 0])), codes, term.group_name))
+    if not result:
         return None
-    most = max(range(len(made)), key=lambda i: made[i][0])
-    return made[most][1], made[most][2]
+    most = max(range(len(result)), key=lambda i: result[i][0])
+    return result[most][1], result[most][2]
 
 
 def _arms(formula: MixedFormula, frame: pd.DataFrame, sample: IntArray) -> Iterator[tuple[str, IntArray]]:

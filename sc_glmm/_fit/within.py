@@ -180,9 +180,9 @@ def _candidates(design: Design, frame: pd.DataFrame) -> list[RandomPart]:
                 columns[atom] = code_terms(((atom,),), data, design.formula)[0]
         inside = tuple(a for a in term if not constant_within(columns[a], samples.codes, len(samples.levels)).all())
         wanted.setdefault(frozenset(inside), inside)
-    made = [_candidate(design, samples, inside, columns, frame) for inside in sorted(wanted.values(), key=len)]
+    result = [_candidate(design, samples, inside, columns, frame) for inside in sorted(wanted.values(), key=len)]
     # with a level for each row it would be a residual
-    return [part for part in made if part.n_levels < design.n_obs]
+    return [part for part in result if part.n_levels < design.n_obs]
 
 
 def _candidate(

@@ -23,8 +23,8 @@ def by_root(root: Root) -> Compute:
 
     def compute(evidence: Evidence, hypothesis: Hypothesis) -> MixtureTest:
         moderation = moderation_of(evidence)
-        made = mixture_test(moderation.weights, *contrast_roots(moderation, hypothesis.i, root))
-        return _one_sided(made, evidence, hypothesis)
+        result = mixture_test(moderation.weights, *contrast_roots(moderation, hypothesis.i, root))
+        return _one_sided(result, evidence, hypothesis)
 
     return compute
 

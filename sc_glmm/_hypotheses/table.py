@@ -50,22 +50,22 @@ def contrast_tables(
     tables = []
     for i, (contrast, df) in enumerate(zip(contrasts, dfs, strict=True)):
         hypothesis = Hypothesis(contrast, i, df)
-        made = (test.compute if len(contrast.L) == 1 else test.joint)(evidence, hypothesis)
+        result = (test.compute if len(contrast.L) == 1 else test.joint)(evidence, hypothesis)
         if not alternative.plain:
-            made = replace(made, p_value=_beyond(made, alternative))
+            result = replace(result, p_value=_beyond(result, alternative))
         # a fit may exist even if a profile over the variances, or a fit under the null hypothesis, does not
-        words = np.where(np.isin(evidence.words, TRUSTED) & np.isnan(made.p_value), "not_converged", evidence.words)
+        words = np.where(np.isin(evidence.words, TRUSTED) & np.isnan(result.p_value), "not_converged", evidence.words)
         columns = {
-            "coef": made.coef,
-            "se": made.se,
-            "log_fc": made.coef / LN2,
-            "log_fc_se": made.se / LN2,
-            "ci_low": made.low / LN2,
-            "ci_high": made.high / LN2,
-            "stat": made.stat,
-            "df": np.where(np.isfinite(made.p_value), df if made.df is None else made.df, np.nan),
-            "p_value": made.p_value,
-            "adj_p_value": benjamini_hochberg(made.p_value),
+            "coef": result.coef,
+            "se": result.se,
+            "log_fc": result.coef / LN2,
+            "log_fc_se": result.se / LN2,
+            "ci_low": result.low / LN2,
+            "ci_high": result.high / LN2,
+            "stat": result.stat,
+            "df": np.where(np.isfinite(result.p_value), df if result.df is None else result.df, np.nan),
+            "p_value": result.p_value,
+            "adj_p_value": benjamini_hochberg(result.p_value),
             "p_hk": _each_alone(evidence, hypothesis, alternative),
             "status": categorical_status(words),
             **_shrunken(test, evidence, hypothesis),
@@ -86,8 +86,8 @@ def _each_alone(evidence: Evidence, hypothesis: Hypothesis, alternative: Alterna
     """P-values of the Hartung-Knapp test, which are reported with every moderated test."""
     if evidence.moderation is None or len(hypothesis.contrast.L) > 1:
         return np.full(len(evidence.words), np.nan)
-    made = by_scale(moderated=False)(evidence, hypothesis)
-    return made.p_value if alternative.plain else _beyond(made, alternative)
+    result = by_scale(moderated=False)(evidence, hypothesis)
+    return result.p_value if alternative.plain else _beyond(result, alternative)
 
 
 def _shrunken(test: HypothesisTest, evidence: Evidence, hypothesis: Hypothesis) -> dict[str, FloatArray]:
@@ -96,5 +96,5 @@ def _shrunken(test: HypothesisTest, evidence: Evidence, hypothesis: Hypothesis) 
     if moderation is None or moderation.prior is None or len(hypothesis.contrast.L) > 1:
         nothing = np.full(len(evidence.words), np.nan)
         return {"log_fc_shrunk": nothing, "lfsr": nothing, "s_value": nothing}
-    made = shrink(moderation.weights, *contrast_roots(moderation, hypothesis.i, test.root))
-    return {"log_fc_shrunk": made.mean / LN2, "lfsr": made.lfsr, "s_value": made.s_value}
+    result = shrink(moderation.weights, *contrast_roots(moderation, hypothesis.i, test.root))
+    return {"log_fc_shrunk": result.mean / LN2, "lfsr": result.lfsr, "s_value": result.s_value}

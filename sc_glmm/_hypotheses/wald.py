@@ -14,11 +14,11 @@ from .records import Evidence, Hypothesis
 def against(evidence: Evidence, hypothesis: Hypothesis, df: float | FloatArray) -> MixtureTest:
     """T (one row) or F with `df` degrees of freedom (one, or one per gene); infinite for normal and chi-squared."""
     L = hypothesis.contrast.L
-    made = wald_test(*evidence.estimates(L), L, df)
-    low, high = interval(made.coef, made.se, df)
+    result = wald_test(*evidence.estimates(L), L, df)
+    low, high = interval(result.coef, result.se, df)
     own = df if isinstance(df, np.ndarray) else None
-    confidence = t_confidence(made.coef, made.se, df) if len(L) == 1 else None
-    return MixtureTest(made.coef, made.se, low, high, made.stat, made.p_value, own, confidence)
+    confidence = t_confidence(result.coef, result.se, df) if len(L) == 1 else None
+    return MixtureTest(result.coef, result.se, low, high, result.stat, result.p_value, own, confidence)
 
 
 def between_samples(evidence: Evidence, hypothesis: Hypothesis) -> MixtureTest:

@@ -44,8 +44,8 @@ def drawn(draw: Callable[[], Any]) -> bytes:
     with mpl.rc_context({"svg.fonttype": "path", "svg.hashsalt": "sc_glmm", "figure.dpi": 100}), plt.ioff():
         try:
             draw()
-            made = [plt.figure(number) for number in plt.get_fignums() if number not in before]
-            return _svg(made[-1])
+            result = [plt.figure(number) for number in plt.get_fignums() if number not in before]
+            return _svg(result[-1])
         finally:
             for number in set(plt.get_fignums()) - before:
                 plt.close(number)

@@ -84,12 +84,12 @@ def _evidence(study: Study, gene: str, group: str | None) -> str:
 
 def _one(row: pd.Series, named: bool) -> str:
     effect = float(row["log_fc"])
-    said = [f"{row['contrast']}:" if named else ""]
+    parts = [f"{row['contrast']}:" if named else ""]
     if np.isfinite(effect):
         low, high = number(float(row["ci_low"])), number(float(row["ci_high"]))
-        said.append(f"log2 fold change {number(effect)} (95 % interval {low} to {high}),")
-    said.append(f"adjusted p = {number(float(row['adj_p_value']))}")
-    return " ".join(part for part in said if part)
+        parts.append(f"log2 fold change {number(effect)} (95 % interval {low} to {high}),")
+    parts.append(f"adjusted p = {number(float(row['adj_p_value']))}")
+    return " ".join(part for part in parts if part)
 
 
 def caption() -> Markup:

@@ -31,7 +31,7 @@ def methods_text(study: Study, alpha: float) -> tuple[str, list[str]]:
     versions = _plain(params.get("versions", {}))
     model = _FAMILIES.get(str(params["family"]), f"{params['family']} mixed model")
     separately = f" separately in each level of {study.groupby}" if study.groupby is not None else ""
-    said = [
+    sentences = [
         f"Differential expression was tested with sc_glmm {versions.get('sc_glmm', '')} [@scglmm] in Python "
         f"{versions.get('python', '')}, on AnnData objects [@anndata2024].",
         f"For each of {int(params['n_vars']):,} genes a {model} was fitted to {len(study.obs):,} cells{separately}, "
@@ -42,19 +42,19 @@ def methods_text(study: Study, alpha: float) -> tuple[str, list[str]]:
     ]
     tau, side = float(params.get("min_log_fc", 0.0) or 0.0), str(params.get("alternative", "two-sided"))
     if tau > 0.0 or side != "two-sided":
-        said.append(f"The alternative was {_MINIMA[side].format(tau=tau, minus=0.0 - tau)}.")
+        sentences.append(f"The alternative was {_MINIMA[side].format(tau=tau, minus=0.0 - tau)}.")
     over = "all tests of a contrast" if params.get("adjust") == "global" else "the tested genes of each contrast"
     if study.groupby is not None and params.get("adjust") != "global":
         over += " and group"
-    said.append(
+    sentences.append(
         f"P-values were adjusted over {over} by the method of Benjamini and Hochberg [@benjamini1995]; the false "
         f"discovery rate was {100 * alpha:g} %."
     )
     if int(params.get("min_counts", 0) or 0) > 0 and study.counts:
-        said.append(f"Genes with fewer than {int(params['min_counts'])} counts were not tested.")
+        sentences.append(f"Genes with fewer than {int(params['min_counts'])} counts were not tested.")
     if np.isfinite(study.results["log_fc_shrunk"].to_numpy(dtype=np.float64)).any():
-        said.append("Shrunken fold changes and local false sign rates follow adaptive shrinkage [@stephens2017].")
-    return cite(" ".join(part for part in said if part))
+        sentences.append("Shrunken fold changes and local false sign rates follow adaptive shrinkage [@stephens2017].")
+    return cite(" ".join(part for part in sentences if part))
 
 
 def _sizes(params: Mapping[str, Any], counts: bool) -> str:
@@ -93,5 +93,5 @@ def notes_of(study: Study) -> list[str]:
 
 
 def _plain(value: Any) -> Mapping[str, Any]:
-    made: Mapping[str, Any] = json.loads(value) if isinstance(value, str) else dict(value)
-    return made
+    result: Mapping[str, Any] = json.loads(value) if isinstance(value, str) else dict(value)
+    return result

@@ -34,8 +34,8 @@ def cite(text: str) -> tuple[str, list[str]]:
         used.extend(keys)
         return f"({'; '.join(_short(key) for key in keys)})"
 
-    made = _CITED.sub(short, text)
-    return made, sorted(_long(key) for key in dict.fromkeys(used))
+    result = _CITED.sub(short, text)
+    return result, sorted(_long(key) for key in dict.fromkeys(used))
 
 
 def _names(key: str) -> list[str]:

@@ -75,7 +75,7 @@ def design(study: Study, layout: Layout) -> list[object]:
 
 def results(study: Study, choices: Choices) -> list[object]:
     """Volcano and MA plots of every set of tests; with groups, also the numbers of significant genes."""
-    made: list[object] = []
+    result: list[object] = []
     if study.groupby is not None and study.details is not None:
         for words in study.contrasts:
             drawn = _optional(
@@ -83,24 +83,24 @@ def results(study: Study, choices: Choices) -> list[object]:
                 f"{words}: significant genes in each level of {study.groupby}. Levels with more cells and samples "
                 "have more significant genes.",
             )
-            made.append(drawn)
-        made += [tag("h3", f"Levels of {study.groupby}"), table("groups", _detail_columns(study), "groups")]
+            result.append(drawn)
+        result += [tag("h3", f"Levels of {study.groupby}"), table("groups", _detail_columns(study), "groups")]
     pictures_ = [
         drawn
         for words, group in _sets(study, choices.alpha)[:_MOST_SETS]
         for drawn in _effect_figures(study, choices, words, group)
     ]
-    made.append(tag("div", *pictures_, class_="figures"))
+    result.append(tag("div", *pictures_, class_="figures"))
     n_sets = len(_sets(study, choices.alpha))
     if n_sets > _MOST_SETS:
-        made.append(
+        result.append(
             tag(
                 "p",
                 f"Only the {_MOST_SETS} of {n_sets} sets of tests with the most significant genes are drawn.",
                 class_="soft",
             )
         )
-    return made
+    return result
 
 
 def _sets(study: Study, alpha: float) -> list[tuple[str, str | None]]:
@@ -141,7 +141,7 @@ def all_genes(study: Study, choices: Choices) -> list[object]:
     rows = study.results
     certain = np.argsort(rows["p_value"].to_numpy(np.float64), kind="stable")
     shown = rows.iloc[certain[:_MOST_ROWS]]
-    made: list[object] = [
+    result: list[object] = [
         tag(
             "p",
             "Click a heading to sort. The download contains the rows that pass the filters. Move the mouse over a "
@@ -149,14 +149,14 @@ def all_genes(study: Study, choices: Choices) -> list[object]:
         )
     ]
     if len(shown) < len(rows):
-        made.append(
+        result.append(
             tag(
                 "p",
                 f"The page contains only the {len(shown):,} rows with the smallest p-values, of {len(rows):,}.",
                 class_="note",
             )
         )
-    return [*made, table("genes", _gene_columns(study, shown, choices), "results", cards="gene-")]
+    return [*result, table("genes", _gene_columns(study, shown, choices), "results", cards="gene-")]
 
 
 def _gene_columns(study: Study, rows: pd.DataFrame, choices: Choices) -> list[Column]:
@@ -198,7 +198,7 @@ def checks(
     study: Study, layout: Layout, group_params: Mapping[str, Mapping[str, Any]], null: list[pd.DataFrame] | None
 ) -> list[object]:
     """Checks of the results."""
-    made: list[object] = [
+    result: list[object] = [
         tag(
             "div",
             tag("span", "\u2713" if fine else "!", aria_label="fine" if fine else "needs attention"),
@@ -235,10 +235,10 @@ def checks(
             )
         )
     drawn += [_variation(study, what) for what in ("dispersion", study.sample)]
-    made.append(tag("div", *(each for each in drawn if each is not None), class_="figures"))
+    result.append(tag("div", *(each for each in drawn if each is not None), class_="figures"))
     if null is not None:
-        made.insert(-1, tag("p", *_null_words(null)))
-    return made
+        result.insert(-1, tag("p", *_null_words(null)))
+    return result
 
 
 def _rows(study: Study, words: str, sets: list[tuple[str, str | None]]) -> pd.DataFrame:
@@ -302,9 +302,9 @@ def methods(study: Study, choices: Choices) -> list[object]:
 
 def run(study: Study) -> list[object]:
     """Options, versions and warnings."""
-    made: list[object] = [tag("p", note, class_="note") for note in notes_of(study)]
+    result: list[object] = [tag("p", note, class_="note") for note in notes_of(study)]
     pairs = [part for name, value in provenance(study) for part in (tag("dt", name), tag("dd", tag("code", value)))]
-    return [*made, tag("details", tag("summary", "Options and versions"), tag("dl", *pairs), open=True)]
+    return [*result, tag("details", tag("summary", "Options and versions"), tag("dl", *pairs), open=True)]
 
 
 def _optional(draw: Callable[[], Any], words: str) -> Markup | None:

@@ -46,14 +46,14 @@ def shuffled_results(study: Study, layout: Layout, n: int, seed: int) -> list[pd
     if stored is not None:
         options = replace(options, offset=np.asarray(stored)[study.used])
     layer = study.formula.response_name
-    made = []
+    result = []
     for arms in shuffled_arms(layout, n, seed):
         obs = _relabelled(study, layout, arms)
         held = matrix[np.flatnonzero(study.used)]
         places: dict[str, Any] = {"layers": {layer: held}} if layer in study.opened.layers else {"X": held}
         var: pd.DataFrame = study.adata.var  # type: ignore[assignment]
-        made.append(_run(AnnData(obs=obs, var=var[[]], **places), options))
-    return made
+        result.append(_run(AnnData(obs=obs, var=var[[]], **places), options))
+    return result
 
 
 def _run(adata: AnnData, options: RunOptions) -> pd.DataFrame:

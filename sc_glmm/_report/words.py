@@ -15,7 +15,7 @@ from .study import Study
 
 def headline(study: Study, alpha: float) -> str:
     """The result in one sentence per contrast (or, with groups, one sentence for all of them)."""
-    said = []
+    sentences = []
     for words in study.contrasts:
         rows = study.results[study.results["contrast"].astype(str) == words]
         tested, hits, up, down = counts_of(rows, alpha)
@@ -26,8 +26,8 @@ def headline(study: Study, alpha: float) -> str:
         else:
             found = f"{hits:,} of {counted(tested, 'tested gene')} are significant"
         direction = f": {up:,} with a higher mean, {down:,} with a lower one" if up + down else ""
-        said.append(f"{words}: {found} at a false discovery rate of {100 * alpha:g} %{direction}.")
-    return " ".join(said)
+        sentences.append(f"{words}: {found} at a false discovery rate of {100 * alpha:g} %{direction}.")
+    return " ".join(sentences)
 
 
 def counts_of(rows: pd.DataFrame, alpha: float) -> tuple[int, int, int, int]:
@@ -44,32 +44,32 @@ def counts_of(rows: pd.DataFrame, alpha: float) -> tuple[int, int, int, int]:
 
 def design_in_words(study: Study, layout: Layout) -> list[str]:
     """Sentences on the comparison, the replicates, the adjustments and the random effects."""
-    said = [f"The tested comparison is {listed(study.contrasts)}."]
+    sentences = [f"The tested comparison is {listed(study.contrasts)}."]
     n_cells = counted(len(study.obs), "cell")
     if layout.pair:
         n = study.units[layout.pair].nunique()
-        said.append(
+        sentences.append(
             f"There are {n_cells}. Each of {counted(n, layout.pair)} was measured under several levels of "
             f"{layout.factor}, so the comparison is made within each {layout.pair}."
         )
     elif layout.factor:
         arms = [f"{counted(len(layout.of_arm(i)), layout.sample)} in {level}" for i, level in enumerate(layout.levels)]
-        said.append(f"There are {n_cells}: {listed(arms)}. Each {layout.sample} belongs to one arm.")
+        sentences.append(f"There are {n_cells}: {listed(arms)}. Each {layout.sample} belongs to one arm.")
     else:
-        said.append(f"There are {n_cells} of {counted(study.units[layout.sample].nunique(), layout.sample)}.")
+        sentences.append(f"There are {n_cells} of {counted(study.units[layout.sample].nunique(), layout.sample)}.")
     replicate = layout.pair or layout.sample
-    said.append(
+    sentences.append(
         f"Cells of one {layout.sample} resemble each other, so each {replicate} counts as one replicate. More cells "
         f"make a {layout.sample} more precise, but they are not more replicates."
     )
     others = _adjustments(study, layout)
     if others:
-        said.append(f"The comparison is adjusted for {listed(others)}.")
+        sentences.append(f"The comparison is adjusted for {listed(others)}.")
     if study.groupby is not None:
         names = [str(group) for group in study.groups]
-        said.append(f"Each level of {study.groupby} was tested separately: {listed(names)}.")
-    said += [_random(term) for term in study.formula.random]
-    return said
+        sentences.append(f"Each level of {study.groupby} was tested separately: {listed(names)}.")
+    sentences += [_random(term) for term in study.formula.random]
+    return sentences
 
 
 def _adjustments(study: Study, layout: Layout) -> list[str]:
@@ -105,34 +105,34 @@ def eigen_ratio_in_words(ratio: float) -> tuple[bool, str]:
 
 def checks_in_words(study: Study, group_params: Mapping[str, Mapping[str, Any]]) -> list[tuple[bool, str]]:
     """Checks with a numeric criterion: whether each is passed, and a sentence."""
-    made: list[tuple[bool, str]] = []
+    result: list[tuple[bool, str]] = []
     ratios = {name: float(params.get("eigen_ratio", np.nan)) for name, params in group_params.items()}
     known = {name: ratio for name, ratio in ratios.items() if np.isfinite(ratio)}
     if known:
         worst = max(known, key=lambda name: known[name])
         fine, words = eigen_ratio_in_words(known[worst])
-        made.append((fine, (f"In {worst}: " if worst and len(known) > 1 else "") + words))
+        result.append((fine, (f"In {worst}: " if worst and len(known) > 1 else "") + words))
     df = [value for params in group_params.values() for value in dict(params.get("df") or {}).values()]
     few = min((float(value) for value in df), default=np.inf)
     if np.isfinite(few):
         fine = few >= 4
         words = f"The smallest number of degrees of freedom between samples is {few:g}."
-        made.append((fine, words if fine else f"{words} P-values from so few replicates are fragile."))
+        result.append((fine, words if fine else f"{words} P-values from so few replicates are fragile."))
     fits = study.results.drop_duplicates(["variable", *([study.groupby] if study.groupby else [])])
     failed = int(fits["status"].astype(str).isin(["error", "not_converged"]).sum())
-    made.append((failed <= 0.01 * len(fits), f"{failed:,} of {len(fits):,} fits failed."))
+    result.append((failed <= 0.01 * len(fits), f"{failed:,} of {len(fits):,} fits failed."))
     if "more_variable" in fits:
         odd = int(fits["more_variable"].fillna(False).astype(bool).sum())
         share = odd / max(len(fits), 1)
-        made.append(
+        result.append(
             (
                 share <= 0.05,
                 f"{odd:,} of {len(fits):,} fits show more variation between samples than other genes of their "
                 "abundance; interpret their p-values with care.",
             )
         )
-    made += _influence(study)
-    return made
+    result += _influence(study)
+    return result
 
 
 def _influence(study: Study) -> list[tuple[bool, str]]:

@@ -69,12 +69,12 @@ class Store(ABC):
         """The result of a stage (or ``"model"``, ``"plan"``) for a chunk of group `i`, computed on first use."""
         if (stage, i, chunk) not in self._kept:
             self._kept[stage, i, chunk] = make()
-        made: T = self._kept[stage, i, chunk]
-        return made
+        result: T = self._kept[stage, i, chunk]
+        return result
 
     def drop(self, i: int) -> None:
         """Delete the intermediate results of group `i`, whose tables are finished."""
-        self._kept = {key: made for key, made in self._kept.items() if key[1] != i}
+        self._kept = {key: result for key, result in self._kept.items() if key[1] != i}
 
 
 @dataclass(frozen=True)
@@ -110,9 +110,9 @@ class Conductor:
         tests: list[GeneTests] = []
         notes: list[tuple[str, str]] = []
         for i, plan in enumerate(self.plans):
-            made, more = self.tables(i)
+            result, more = self.tables(i)
             self.store.drop(i)
-            tests.append(made)
+            tests.append(result)
             notes += [(plan.cells.name, note) for note in more]
         return tests, by_note(notes, len(self.plans), self.task.options.groupby)
 
@@ -170,8 +170,8 @@ class Conductor:
         fitted, plan, moderation = self.all_fitted(i), self.profile_plan(i), None
         if plan is not None:
             chunks = range(len(self.store.ranges))
-            made = [self.store.get("profile", i, chunk, partial(self.profile, i, chunk)) for chunk in chunks]
-            profiles = join_profiles([each for each in made if each is not None])
+            result = [self.store.get("profile", i, chunk, partial(self.profile, i, chunk)) for chunk in chunks]
+            profiles = join_profiles([each for each in result if each is not None])
             moderation = moderate(self.model(i, 0), fitted.result, plan, profiles, self.store.prior(i))
         return finish(
             self.plans[i],

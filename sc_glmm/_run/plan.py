@@ -106,11 +106,11 @@ def plan_groups(
     for asked, reason in plans[0].not_tested.items() if options.contrasts is not None else ():
         if all(asked in plan.not_tested for plan in plans):
             raise DesignError(f"no level of {groupby!r} can test the contrast {asked}: {reason}")
-    told = [
+    label = [
         f"{groupby} {some_names(list(map(repr, names)))} {'was' if len(names) == 1 else 'were'} skipped: {reason}"
         for reason, names in reasons.items()
     ]
-    return plans, skipped, [*bases.values(), *by_note(notes, len(plans), groupby), *told]
+    return plans, skipped, [*bases.values(), *by_note(notes, len(plans), groupby), *label]
 
 
 def plan_group(

@@ -22,11 +22,11 @@ _REPEATED = ("reference", "contrasts")
 
 def with_run_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command with ``**given`` every option of a run: arguments before `out`, options after it."""
-    made = list(_parameters())
+    result = list(_parameters())
     own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.kind is not p.VAR_KEYWORD]
     place = [p.name for p in own].index("out")
-    arguments = [p for p in made if p.default is inspect.Parameter.empty]
-    options = [p for p in made if p.default is not inspect.Parameter.empty]
+    arguments = [p for p in result if p.default is inspect.Parameter.empty]
+    options = [p for p in result if p.default is not inspect.Parameter.empty]
     own = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
     ordered = [*own[:place], *arguments, own[place], *options, *own[place + 1 :]]
     command.__signature__ = inspect.Signature(ordered)  # type: ignore[attr-defined]

@@ -112,7 +112,7 @@ def as_contrasts(value: Any, path: Path) -> dict[str, Any]:
     """
     if isinstance(value, Mapping) and set(value) == {"contrasts"}:
         value = value["contrasts"]
-    made: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     if isinstance(value, list):
         for entry in value:
             comparison = entry.get("comparison") if isinstance(entry, Mapping) else None
@@ -122,12 +122,12 @@ def as_contrasts(value: Any, path: Path) -> dict[str, Any]:
                     f"a mapping from names to contrasts such as {_EXAMPLE}"
                 )
             factor, base, level = comparison
-            made[str(entry["id"])] = (str(factor), level, base)
+            result[str(entry["id"])] = (str(factor), level, base)
     elif isinstance(value, Mapping):
-        made = {str(name): _contrast(entry, path) for name, entry in value.items()}
-    if not made:
+        result = {str(name): _contrast(entry, path) for name, entry in value.items()}
+    if not result:
         raise InputError(f"{path} contains no contrasts; write one per line, such as {_EXAMPLE}")
-    return made
+    return result
 
 
 def _contrast(value: Any, path: Path) -> Any:

@@ -117,4 +117,4 @@ def describe(adata: AnnData | str | os.PathLike[str], key: str = "glmm") -> pd.D
 
 
 def _meaning(name: str) -> str:
-    return next((told for pattern, told in _MEANINGS.items() if re.fullmatch(pattern, name, re.DOTALL)), "")
+    return next((label for pattern, label in _MEANINGS.items() if re.fullmatch(pattern, name, re.DOTALL)), "")

@@ -166,7 +166,7 @@ def _contrasts(frame: pd.DataFrame, params: Any, asked: Any) -> list[str]:
     named = [(str(k), str(w)) for k, w in zip(params["contrast_keys"], params["contrast_words"], strict=True)]
     chosen: list[str] = []
     for name in map(str, _listed(asked)):
-        found = [each for each in words if each == name] or [told for key, told in named if key == name]
+        found = [each for each in words if each == name] or [label for key, label in named if key == name]
         if not found:  # "AD vs ctl" or "AD" of "disease: AD vs ctl"
             compared = {each: each.partition(": ")[2] or each for each in words}
             found = [each for each, inner in compared.items() if name in (inner, inner.partition(" vs ")[0])]

@@ -120,8 +120,8 @@ def summarise(fit: MixedFit, *, ddf: str | None = None) -> Summary:
     sd = fit.bse.to_numpy()
     with np.errstate(invalid="ignore", divide="ignore"):
         correlation = fit.vcov().div(sd, axis=0).div(sd, axis=1)
-    told = told_alone(fit.prepared.design.fixed)
-    correlation = correlation.where(told[:, None] & told)
+    alone_names = told_alone(fit.prepared.design.fixed)
+    correlation = correlation.where(alone_names[:, None] & alone_names)
     return Summary(
         title=_title(fit, method),
         family=_family(fit),
@@ -193,7 +193,7 @@ def _dropped(fit: MixedFit) -> list[str]:
     if not fixed.aliased:
         return []
     text = f"dropped from the design, as the data cannot tell them from other columns: {list_some(fixed.aliased)}"
-    hidden = [name for name, told in zip(fixed.names, told_alone(fixed), strict=True) if not told]
+    hidden = [name for name, alone_names in zip(fixed.names, told_alone(fixed), strict=True) if not alone_names]
     if hidden:
         text += f". Not shown for that: {list_some(hidden)} (fixef() has the numbers of the fit, which stand for sums)"
     return [text]

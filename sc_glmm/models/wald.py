@@ -119,10 +119,10 @@ def contrast(fit: MixedFit, contrasts: Any = None, *, ddf: str | None = None) ->
         If a contrast cannot be parsed, or if it cannot be estimated.
     """
     rows: dict[str, dict[str, Any]] = {}
-    made = build_contrasts(fit.prepared.design, contrasts)
+    result = build_contrasts(fit.prepared.design, contrasts)
     if contrasts is None:
         warn_notes(f"not tested: {why}" for why in untestable_terms(fit.prepared.design).values())
-    for one in made:
+    for one in result:
         if len(one.L) == 1:
             line = {str(k): v for k, v in single_tests(fit, one.L, ddf).iloc[0].items()}
             rows[one.name] = {"words": one.words, "ndf": 1, **line}

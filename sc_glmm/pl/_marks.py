@@ -120,9 +120,9 @@ def draw_legend(ax: Axes, handles: list[Line2D], base: float) -> None:
 
 def draw_title(ax: Axes, words: Sequence[str | None], base: float, *, above: Sequence[Line2D]) -> None:
     """Draw the title above the legend, if there is one."""
-    said = ", ".join(plain(word) for word in words if word)
-    if said:
-        ax.set_title(said, fontsize=base, loc="left", pad=2.0 * base if above else None)
+    text = ", ".join(plain(word) for word in words if word)
+    if text:
+        ax.set_title(text, fontsize=base, loc="left", pad=2.0 * base if above else None)
 
 
 def draw_labels(

@@ -85,15 +85,15 @@ def model_and_title(
     """The model, its title, and the result of its test."""
     if isinstance(data, LmmFit | GlmmFit):
         _refuse_names(gene, group)
-        made = as_gene_fit(data)
-        title = plain(made.fit.prepared.design.formula.response_name or "")
+        result = as_gene_fit(data)
+        title = plain(result.fit.prepared.design.formula.response_name or "")
     else:
         # Imported here, so that a fitted model can be drawn without loading anndata.
         from ..tl._refit import refit_in_limit
 
         name, title = _name_and_title(data, gene, key, group, gene_symbols)
-        made = refit_in_limit(data, name, key, group)
-    return ModelToPlot(made, title, evidence(made))
+        result = refit_in_limit(data, name, key, group)
+    return ModelToPlot(result, title, evidence(result))
 
 
 def name_model(ax: Axes, shown: FittedModel, base: float) -> None:

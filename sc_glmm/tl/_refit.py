@@ -100,8 +100,8 @@ def refit(
     one, data, test, reference = _fit_again(adata, gene, key, group)
     from ..models.gene import model_of_gene
 
-    made: Any = model_of_gene(one, data, test, reference)
-    return made
+    result: Any = model_of_gene(one, data, test, reference)
+    return result
 
 
 def refit_in_limit(adata: AnnData | str | os.PathLike[str], gene: str, key: str, group: str | None) -> GeneFit:

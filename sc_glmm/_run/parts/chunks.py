@@ -95,9 +95,9 @@ def _profile(run: Run, chunk: int) -> Arrays:
     conductor = conductor_of(run)
     out: Arrays = {}
     for i in range(len(conductor.plans)):
-        made, plan = conductor.profile(i, chunk), conductor.profile_plan(i)
-        if made is not None and plan is not None:
-            out |= arrays_of_profiles(made, f"{i}/profiles/")
+        result, plan = conductor.profile(i, chunk), conductor.profile_plan(i)
+        if result is not None and plan is not None:
+            out |= arrays_of_profiles(result, f"{i}/profiles/")
             out |= {f"{i}/{name}": made_from for name, made_from in fits_of_plan(plan, *run.gene_range(chunk)).items()}
         conductor.store.drop(i)
     return out

@@ -64,12 +64,12 @@ class PartsStore(Store):
 
     def get(self, stage: str, i: int, chunk: int, make: Callable[[], T]) -> T:
         """Fits and profiles from their parts; everything else computed on first use."""
-        made: Any = make
+        result: Any = make
         if stage == "fit":
-            made = partial(self._fits, i, chunk)
+            result = partial(self._fits, i, chunk)
         elif stage == "profile":
-            made = partial(self._profiles, i, chunk)
-        return super().get(stage, i, chunk, made)
+            result = partial(self._profiles, i, chunk)
+        return super().get(stage, i, chunk, result)
 
     def _fits(self, i: int, chunk: int) -> RangeFit:
         if not self._run.path("fit", chunk).exists():

@@ -164,15 +164,15 @@ def fitted_line(
     """Positions, means and both ends of their intervals on the scale of the linear predictor."""
     fit = gene.fit
     if levels:
-        at, made = np.arange(len(levels), dtype=np.float64), emmeans(fit, by)
+        at, result = np.arange(len(levels), dtype=np.float64), emmeans(fit, by)
     else:
         at = np.linspace(values.min(), values.max(), _N_LINE)
-        made = emmeans(fit, by, at={by: list(at)})
-    mean = made.L @ fit.beta
-    se = np.sqrt(np.einsum("ij,jk,ik->i", made.L, fit.cov_beta, made.L))
+        result = emmeans(fit, by, at={by: list(at)})
+    mean = result.L @ fit.beta
+    se = np.sqrt(np.einsum("ij,jk,ik->i", result.L, fit.cov_beta, result.L))
     half = quantile(fit) * se
     if gene.separated:
-        none = gene.undetermined(made.L)
+        none = gene.undetermined(result.L)
         half[none], mean[none] = np.nan, np.nan
         empty = [bool(levels) and bool(gene.zero[values == place].all()) for place in at]
         mean[none & empty] = -np.inf
