@@ -1,5 +1,5 @@
 """Reports: one HTML page about a run, for readers who do not use Python."""
 
-from .report import report
+from .write import report
 
 __all__ = ["report"]
