@@ -128,7 +128,7 @@ def compress_counts(
         raise InputError(f"offset has shape {offset.shape}, the node table {n_obs} cells; give one value per cell.")
     matrix_row = rows_of_cells(obs_index, n_obs, source.shape[0])
     columns = gene_index(genes, source.shape[1])
-    groups, _, n_all = group_rows(group_of, n_groups, order, order_ptr, n_obs)
+    groups, group_of_row, n_all = group_rows(group_of, n_groups, order, order_ptr, n_obs)
 
     sums = empty_sums(n_all, len(columns), node_table.n_nodes)
     cell_of = cells_of_rows(order, matrix_row, source.shape[0])
@@ -136,8 +136,12 @@ def compress_counts(
     if source.form == "csc":
         spread_by_columns(source, cell_of, gene_map, groups, node_table, offset, sums, n_jobs, progress)
     else:
-        places = CellPlaces(cell_of, rank_of_cells(order, n_obs))
+        # a table with one node a row has no sums of offsets in its nodes: cells keep their order in the matrix there
+        rank = np.zeros(n_obs, dtype=np.int64) if node_table.kind == "collapsed" else rank_of_cells(order, n_obs)
+        places = CellPlaces(cell_of, rank)
         spread_by_rows(source, places, columns, gene_map, groups, node_table, offset, sums, n_jobs, progress)
+    if node_table.kind != "collapsed":
+        sums = replace(sums, offset=_offset_sums(sums.A, node_table, group_of_row, n_all))
     stats = _finish(sums)
     return stats.group(0) if group_of is None else stats
 
@@ -179,6 +183,20 @@ def _over_ptr(slot: IntArray, shape: tuple[int, ...]) -> IntArray:
     ends = np.searchsorted(slot, np.arange(n_slots + 1)).astype(np.int64)
     starts = np.arange(0, n_slots, n_genes) if n_genes else np.zeros(int(np.prod(shape[:-1])), dtype=np.int64)
     return ends[starts[:, None] + np.arange(n_genes + 1)].reshape(*shape[:-1], n_genes + 1)
+
+
+def _offset_sums(A: FloatArray, table: NodeTable, group_of_row: IntArray, n_groups: int) -> FloatArray:
+    """``(n_groups, n_genes)`` sums of count times offset, from the counts on the nodes.
+
+    Nodes hold every linear function of the offset. Added up cell by cell, the last bits would depend on the order in
+    which a pass meets the cells, and so on the format of the matrix.
+    """
+    offset = np.log(table.ec)
+    if n_groups == 1:
+        return rowwise(A, offset)[None, :]
+    group_of_node = np.repeat(group_of_row, np.diff(table.ptr))
+    nodes = [np.flatnonzero(group_of_node == group) for group in range(n_groups)]
+    return np.stack([rowwise(A[:, mine], offset[mine]) for mine in nodes])
 
 
 def _finish(sums: Sums) -> CountStats:

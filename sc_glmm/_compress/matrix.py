@@ -25,6 +25,11 @@ def stored_values(data: AnyArray) -> AnyArray:
     return data
 
 
+def native_order(numbers: AnyArray) -> AnyArray:
+    """The same numbers in the byte order of the machine; a copy only where they are not."""
+    return numbers if numbers.dtype.isnative else numbers.astype(numbers.dtype.newbyteorder("="))
+
+
 def as_readable(matrix: Matrix) -> Matrix:
     """CSR, CSC or a two-dimensional numpy array, with no element stored twice.
 
@@ -37,13 +42,13 @@ def as_readable(matrix: Matrix) -> Matrix:
         if matrix.format not in ("csr", "csc"):
             matrix = matrix.tocsr()
         kind = sp.csr_matrix if matrix.format == "csr" else sp.csc_matrix
+        parts = (stored_values(matrix.data), native_order(matrix.indices), native_order(matrix.indptr))
+        if any(a is not b for a, b in zip(parts, (matrix.data, matrix.indices, matrix.indptr), strict=True)):
+            matrix = kind(parts, shape=matrix.shape)
         if not matrix.has_canonical_format:
             # A plain copy: subclasses, such as anndata's views, write changes back to their owner.
             matrix = kind((matrix.data.copy(), matrix.indices.copy(), matrix.indptr.copy()), shape=matrix.shape)
             matrix.sum_duplicates()
-        data = stored_values(matrix.data)
-        if data is not matrix.data:
-            matrix = kind((data, matrix.indices, matrix.indptr), shape=matrix.shape)
         return matrix
     if not isinstance(matrix, np.ndarray):
         raise InputError(

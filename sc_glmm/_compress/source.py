@@ -20,7 +20,7 @@ from .._arrays import AnyArray, BoolArray, IntArray
 from .._errors import InputError
 from . import kernels
 from .kernels import Stored, sparse_block
-from .matrix import Matrix, as_readable, stored_values
+from .matrix import Matrix, as_readable, native_order, stored_values
 
 Form = Literal["csr", "csc", "dense"]
 
@@ -153,6 +153,7 @@ def checked_lines(stored: Stored, n_minor: int, name: str, first: int) -> Stored
     InputError
         If an index is out of range or occurs twice in a line: in files, both are signs of damage.
     """
+    stored = Stored(stored_values(stored.data), native_order(stored.indices), stored.indptr)
     state = kernels.check_lines(stored, n_minor)
     if state == 2:
         raise InputError(
@@ -160,7 +161,7 @@ def checked_lines(stored: Stored, n_minor: int, name: str, first: int) -> Stored
             "of the file"
         )
     if state == 0:
-        return Stored(stored_values(stored.data), stored.indices, stored.indptr)
+        return stored
     n_lines = len(stored.indptr) - 1
     matrix = sp.csr_matrix((stored.data, stored.indices, stored.indptr), shape=(n_lines, n_minor), copy=True)
     matrix.sort_indices()
@@ -173,7 +174,7 @@ def checked_lines(stored: Stored, n_minor: int, name: str, first: int) -> Stored
             "another gene or cell. Get a sound copy; if the values are meant to be added up, call sum_duplicates() on "
             "the matrix and write the file again"
         )
-    return Stored(stored_values(matrix.data), matrix.indices, np.asarray(matrix.indptr, dtype=np.int64))
+    return Stored(matrix.data, matrix.indices, np.asarray(matrix.indptr, dtype=np.int64))
 
 
 def read_chunks(source: Source, spans: Sequence[tuple[int, int]], n_readers: int = 2) -> Iterator[Chunk]:

@@ -37,6 +37,8 @@ _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.GtE: np.greater_equal,
 }
 _SIGN = {ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">="}
+# Transforms that take a spline, which has several columns.
+_COLUMN_BY_COLUMN = frozenset({"center", "scale", "standardize"})
 _LOGICAL = frozenset({"logical_not", "logical_and", "logical_or", "logical_xor"})
 
 
@@ -209,6 +211,8 @@ class _Evaluator:
         if name in ("C", "hashed"):
             if not isinstance(first, ast.Name):
                 data = _levels(data, len(self.frame))
+        elif name in _COLUMN_BY_COLUMN and isinstance(_plain(data), dict):
+            data = np.column_stack([_doubles(column, first) for column in _plain(data).values()])
         else:
             data = _doubles(data, first)
             data = pd.Series(data, index=self.frame.index) if np.ndim(data) == 1 else data

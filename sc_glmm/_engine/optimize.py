@@ -177,14 +177,20 @@ def _full_step(opt):
 
 
 @kernel
+def _is_held(opt):
+    """Whether the last parameter stands at a bound that the objective would have it cross."""
+    if not opt.ctl[HAS_BOUND]:
+        return False
+    n = opt.psi.shape[0]
+    x = opt.psi[n - 1]
+    return (x <= opt.val[LOW] and opt.grad[n - 1] > 0.0) or (x >= opt.val[HIGH] and opt.grad[n - 1] < 0.0)
+
+
+@kernel
 def _quasi_newton_step(opt):
     """The next direction; returns whether it is worth following."""
     n = opt.psi.shape[0]
-    held = False
-    if opt.ctl[HAS_BOUND]:
-        x = opt.psi[n - 1]
-        held = (x <= opt.val[LOW] and opt.grad[n - 1] > 0.0) or (x >= opt.val[HIGH] and opt.grad[n - 1] < 0.0)
-    m = n - 1 if held else n
+    m = n - 1 if _is_held(opt) else n
     slope = 0.0
     for i in range(n):
         t = 0.0
@@ -367,7 +373,8 @@ def _told_newton(opt, f, ok):
     ctl[INNER] += 1
     if val[DEC] < FINE and definite:
         return True, SNAP_NEXT
-    if val[DEC] > 0.05 * old or ctl[INNER] >= 4:
+    arrived = opt.free[opt.psi.shape[0] - 1] == 1 and _is_held(opt)
+    if arrived or val[DEC] > 0.05 * old or ctl[INNER] >= 4:
         ctl[OUTER] += 1
         return True, HAND_OVER if ctl[OUTER] < MAX_OUTER else SNAP_NEXT
     _full_step(opt)
@@ -405,7 +412,7 @@ def _hand_over(opt):
     if not opt.ctl[HAS_BOUND]:
         return DIFFERENTIATE
     x = opt.psi[n - 1]
-    if x >= val[HIGH] and opt.grad[n - 1] < 0.0:
+    if _is_held(opt):
         opt.free[n - 1] = 0
     elif x < val[LOW] + 9.0 and abs(opt.grad[n - 1]) < 1e-3:
         if x > val[LOW]:

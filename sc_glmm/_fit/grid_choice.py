@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._arrays import FloatArray, IntArray
-from .._engine.arrow.layout import centred_basis
+from .._engine.arrow.layout import Block, centred_basis
 from .._engine.genes import GeneFits, GeneStats, Structure
 from .._engine.grid_profiles import profile_genes
 from .genes import GeneModel
@@ -34,7 +34,8 @@ class VarianceGrid:
     Attributes
     ----------
     names
-        Names of these variances: ``"sample"``, or ``"sample: x"`` for one of several columns.
+        Names of these variances: ``"sample"``; ``"sample: x"`` for one of several columns; ``"sample: direction 1"``
+        where two or more columns stand beside an intercept or alone (:func:`_axes`).
     theta
         ``(n_grid, n_theta)`` covariance parameters at each node, largest variances first, as the engine takes them.
     variance
@@ -92,20 +93,21 @@ def choose_grid(
     arrow, scaling = model.structure.arrow, model.structure.scaling
     diagonal = np.flatnonzero(arrow.theta_row == arrow.theta_col)
     weight = np.maximum(np.asarray(model.rows.n_cells, dtype=np.float64), 1e-3)
-    centred = [centred_basis(model.structure.blocks[block], weight) for block in scaling.order]
+    axes = [_axes(model.structure.blocks[block], weight, fits.Lambda[block]) for block in scaling.order]
     names, means, units = [], [], []
     for t in diagonal:
         f, r = int(arrow.theta_fac[t]), int(arrow.theta_row[t])
-        block, unit = scaling.order[f], float(centred[f][r, r])
-        variance = np.sum((fits.Lambda[block].swapaxes(1, 2) @ centred[f][r]) ** 2, axis=1)
+        block = scaling.order[f]
+        variance = np.sum((fits.Lambda[block].swapaxes(1, 2) @ axes[f].matrix[r]) ** 2, axis=1)
         good = np.isfinite(variance)
         means.append(float(np.minimum(variance[good], WINSOR).mean()) if good.any() else 0.1)
         columns = model.groupings[block].columns
         group = model.groupings[block].name
-        names.append(group if len(columns) == 1 else f"{group}: {columns[r]}")
-        units.append(unit**-2)
+        own = columns[r] if axes[f].turned[r] == 0 else f"direction {axes[f].turned[r]}"
+        names.append(group if len(columns) == 1 else f"{group}: {own}")
+        units.append(1.0 if axes[f].turned[r] else float(axes[f].matrix[r, r]) ** -2)
     mean = np.maximum(np.array(means), 1e-3)
-    turns = [scaling.basis[f] @ np.linalg.inv(C) for f, C in enumerate(centred)]
+    turns = [scaling.basis[f] @ np.linalg.inv(one.matrix) for f, one in enumerate(axes)]
     by_row = _elasticities(model, fits, total, log_phi, contrasts, pick, _around(mean, model.structure, turns))
     elasticity = by_row.max(axis=0)
     order = np.argsort(-elasticity, kind="stable")
@@ -126,6 +128,47 @@ def choose_grid(
         idle=_idle(by_row[:, chosen], contrasts),
         centre=int(nearest),
     )
+
+
+@dataclass(frozen=True)
+class _Axes:
+    """Directions in which the effects of a block are taken to be independent.
+
+    Attributes
+    ----------
+    matrix
+        ``(k, k)`` takes the effects of the caller's columns to those along the axes, of unit root mean square.
+    turned
+        ``(k,)`` 0 for an axis that is a column with those before it taken off; else 1, 2, ... in its term.
+    """
+
+    matrix: FloatArray
+    turned: IntArray
+
+
+def _axes(block: Block, weight: FloatArray, Lambda: FloatArray) -> _Axes:
+    """The centred columns; several beside an intercept are turned to the axes of their mean covariance over genes.
+
+    The columns of a spline have no meaning one by one, and their effects are correlated in all genes. Taken to be
+    independent, they make a joint test of them liberal.
+    """
+    matrix = centred_basis(block, weight)
+    turned = np.zeros(len(matrix), dtype=np.int64)
+    known = np.isfinite(Lambda).all(axis=(1, 2))
+    scaled = matrix @ Lambda[known]
+    size = np.sum(scaled**2, axis=(1, 2))
+    scaled = scaled * np.sqrt(np.minimum(1.0, WINSOR / np.maximum(size, WINSOR)))[:, None, None]
+    covariance = np.mean(scaled @ scaled.swapaxes(1, 2), axis=0) if len(scaled) else np.eye(len(matrix))
+    first = 0
+    for columns in block.terms:
+        constant = int(np.ptp(block.Z[:, first]) == 0.0)
+        own = slice(first + constant, first + columns)
+        if columns - constant > 1:
+            _, vectors = np.linalg.eigh(covariance[own, own])
+            matrix[own] = vectors.T[::-1] @ matrix[own]
+            turned[own] = 1 + np.arange(columns - constant)
+        first += columns
+    return _Axes(matrix, turned)
 
 
 def _elasticities(
@@ -169,10 +212,10 @@ def _around(mean: FloatArray, structure: Structure, turns: Sequence[FloatArray])
 
 
 def _engine_theta(variance: FloatArray, structure: Structure, turns: Sequence[FloatArray]) -> FloatArray:
-    """``(n, n_theta)``: the engine's theta of independent effects of the centred columns.
+    """``(n, n_theta)``: the engine's theta of independent effects along the axes.
 
     `variance` is ``(n, n_variances)`` in the order of theta's diagonal; `turns` are orthogonal within terms and take
-    effects of the centred columns to those of the arrow's.
+    effects along the axes to those of the arrow's columns.
     """
     arrow = structure.arrow
     out = np.empty((len(variance), len(arrow.theta_fac)))

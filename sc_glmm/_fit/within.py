@@ -11,8 +11,8 @@ these weights that lies outside the random effects, and a term with basis Z adds
 estimate, for each unit of its own variance. Where that is a notable share, the term is added.
 
 Candidates follow from the fixed terms that vary within all grouping factors: their varying parts, with a level for each
-level of the finest grouping factor. A number gives ``(0 + center(x) | sample)``, a factor ``(1 | sample:ct)``, an
-interaction of both ``(0 + center(x) | sample:ct)``.
+level of the finest grouping factor. A number gives ``(0 + center(x) | sample)``, as does a spline; a factor gives
+``(1 | sample:ct)``, an interaction of both ``(0 + center(x) | sample:ct)``.
 """
 
 from __future__ import annotations
@@ -202,8 +202,8 @@ def _candidate(
             group = f"{group}:{Atom(name, 'column', atom.span, ())}"
             continue
         text = str(atom)
-        if values.shape[1] == 1 and abs(values.mean()) > 1e-8 * values.std():
-            mean = float(values.mean())
+        mean = values.mean(axis=0)
+        if np.any(np.abs(mean) > 1e-8 * values.std(axis=0)):
             text = _centred(atom, mean, design)
             values = values - mean * (text != str(atom))
         basis.append(text)
@@ -211,13 +211,15 @@ def _candidate(
     return RandomPart(f"({'0 + ' + ':'.join(basis) if basis else '1'} | {group})", codes, n_levels, Z)
 
 
-def _centred(atom: Atom, mean: float, design: Design) -> str:
-    """The expression that takes the mean off a number, whatever it is called."""
+def _centred(atom: Atom, mean: FloatArray, design: Design) -> str:
+    """The expression that takes the means off a number or a spline, whatever it is called."""
     if atom.kind == "column" and keyword.iskeyword(atom.text):
         return str(atom)  # an expression cannot contain a Python keyword
     inside = atom.text if atom.kind == "python" or atom.text.isidentifier() else f"`{atom.text}`"
     columns = {*design.columns, *(name for term in design.random for name in term.term.group)}
-    return f"{{({inside}) - {mean!r}}}" if "center" in columns else f"center({inside})"
+    if "center" not in columns:
+        return f"center({inside})"
+    return f"{{({inside}) - {float(mean[0])!r}}}" if len(mean) == 1 else str(atom)
 
 
 def _same_groups(codes: IntArray, values: pd.Series) -> bool:

@@ -46,7 +46,7 @@ def lacking(formula: str, contrasts: Any, data: pd.DataFrame = DATA, **options: 
         ("~ disease*far + (1|sample)", "disease", ["(0 + center(far) | sample)"]),
         ("~ scale(x) + (1|sample)", "scale(x)", ["(0 + scale(x) | sample)"]),
         ("~ np.exp(x) + (1|sample)", "np.exp(x)", ["(0 + center(np.exp(x)) | sample)"]),
-        ("~ bs(x, df=4) + (1|sample)", "bs(x, df=4)", ["(0 + bs(x, df=4) | sample)"]),
+        ("~ bs(x, df=4) + (1|sample)", "bs(x, df=4)", ["(0 + center(bs(x, df=4)) | sample)"]),
         # a factor: alone, in an interaction, at another level, with three levels, by C()
         (BOTH, "phase", ["(1 | sample:phase)"]),
         (BOTH, "disease:phase", ["(1 | sample:phase)"]),

@@ -53,7 +53,8 @@ def adata() -> ad.AnnData:
     made.obs["kind"] = np.where(np.arange(made.n_obs) % 3 == 0, "a", "b")
     made.obs["depth"] = np.log(np.asarray(counts.sum(axis=1)).ravel())
     del made.uns["truth"]
-    return made
+    # cells of a sample do not stand together, so that orders of summation differ
+    return made[np.random.default_rng(0).permutation(made.n_obs)].copy()
 
 
 def table_of(adata: ad.AnnData, run: str, **more: object) -> pd.DataFrame:
@@ -74,7 +75,7 @@ def same_bits(one: pd.DataFrame, two: pd.DataFrame) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("run", ["default", "gaussian", "groups"])
+@pytest.mark.parametrize("run", ["default", "gaussian", "groups", "cells", "poisson"])
 def test_forms(adata, tables, run, form):
     other = adata.copy()
     # AnnData itself converts or refuses some forms of a layer
@@ -96,6 +97,27 @@ def test_types(adata, tables, form, dtype):
     counts = adata.layers["counts"]
     other.layers["counts"] = (counts.toarray() if form == "dense" else counts.asformat(form)).astype(dtype)
     same_bits(table_of(other, "default"), tables["default"])
+
+
+@pytest.mark.parametrize("form", ["csr", "csc", "dense"])
+@pytest.mark.parametrize("dtype", BIG_ENDIAN)
+@pytest.mark.parametrize("indices", [False, True])
+def test_big_endian_numbers(adata, tables, tmp_path, form, dtype, indices):
+    """scipy refuses to make such a sparse matrix, but files hold them, and arrays can be put into a matrix."""
+    other = adata.copy()
+    matrix = adata.layers["counts"].toarray() if form == "dense" else adata.layers["counts"].asformat(form)
+    if form == "dense":
+        matrix = matrix.astype(dtype)
+    else:
+        matrix.data = matrix.data.astype(dtype)
+        if indices:
+            matrix.indices, matrix.indptr = (part.astype(">i4") for part in (matrix.indices, matrix.indptr))
+    other.layers["counts"] = matrix
+    data = tmp_path / "in.h5ad"
+    other.write_h5ad(data)
+    for where in (other, data):
+        sc_glmm.tl.test(where, RUNS["default"]["formula"])
+        same_bits(sc_glmm.get.results(where, columns="all"), tables["default"])
 
 
 @pytest.mark.parametrize("run", RUNS)
@@ -120,9 +142,4 @@ def test_chunks_of_genes(adata, tables, tmp_path, run, n_chunks):
             run_chunk(opened, opened.stages[0], chunk)
         made = combine(Path(tmp_path / "parts")).opened.adata
     table, expected = sc_glmm.get.results(made, columns="all"), tables[run]
-    if run == "cells":
-        # the additive constant of the log likelihood is a matrix product on the nodes of a covariate, whose last bit
-        # depends on how many genes it is for; no estimate and no test sees it
-        np.testing.assert_allclose(table["loglik"], expected["loglik"], rtol=1e-14)
-        table = table.assign(loglik=expected["loglik"])
     same_bits(table, expected)
