@@ -18,7 +18,7 @@ from sc_glmm._families.cache import cached
 
 __all__ = ["EMPTY", "FAILED", "NOT_CONVERGED", "OK", "evaluate", "fit_block"]
 
-KERNEL_DIGEST = "7ad7d1181208f819"
+KERNEL_DIGEST = "c34c8d47d827758c"
 
 
 @cached(nogil=True, error_model="numpy")

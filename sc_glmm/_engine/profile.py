@@ -19,7 +19,7 @@ from sc_glmm._families.cache import cached
 from sc_glmm._families.jit import kernel
 from sc_glmm._families.registry import TABLE
 
-KERNEL_DIGEST = "7ad7d1181208f819"
+KERNEL_DIGEST = "c34c8d47d827758c"
 
 
 @kernel
