@@ -1,4 +1,4 @@
-"""The address space that this process may take, where it is limited: ``ulimit -v``, and some batch systems."""
+"""Limit of this process's address space: ``ulimit -v``, and some batch systems."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _MB = 1 << 20
 
 
 def address_space() -> tuple[int, int] | None:
-    """Bytes of address space that this process may take and that it has taken; None without a limit."""
+    """Limit of the address space and its current size, in bytes; None without a limit."""
     try:
         import resource
     except ImportError:  # Windows has no such limit
@@ -24,15 +24,16 @@ def address_space() -> tuple[int, int] | None:
 
 
 def shortage(need: int, what: str) -> str | None:
-    """What to say if `need` more bytes of address space are not to be had for `what`; None if they are.
+    """Error message if `need` more bytes of address space are not available for `what`; None if they are.
 
-    Libraries in C end the process, or never return, when they get none: this is asked before they are called.
+    Without memory, C libraries end the process or never return, so this is checked before they are called.
     """
     found = address_space()
     if found is None or found[0] - found[1] >= need:
         return None
     limit, used = found
     return (
-        f"{what} takes about {need // _MB} MB of address space, and this process has {max(limit - used, 0) // _MB} MB "
-        f"left of {limit // _MB} MB (ulimit -v, or the memory of a batch job): allow at least {(used + need) // _MB} MB"
+        f"{what} needs about {need // _MB} MB of address space, but this process has only "
+        f"{max(limit - used, 0) // _MB} MB left of {limit // _MB} MB (ulimit -v, or the memory of a batch job): "
+        f"allow at least {(used + need) // _MB} MB"
     )

@@ -239,7 +239,7 @@ def test_the_figure_draws_them() -> None:
     assert [label.get_text() for label in bars.get_yticklabels()][0].endswith("{g4}$")
     plt.close("all")
     for data, options, says in (
-        (found, {"genes": ["g99"]}, "'g99' is not among the genes"),
+        (found, {"genes": ["g99"]}, "'g99' is not one of the genes"),
         (found, {"group": "B"}, "have no groups"),
         (sc_glmm.get.results(adata), {}, "not fractions that sum to one"),
         (found.drop(columns="variable"), {}, "needs the column 'variable'"),

@@ -1,4 +1,4 @@
-"""What is said at the end of a run: what was tested, what was not and why, what needs a look and what to do."""
+"""Messages at the end of a run: what was tested, what was not and why, and what needs attention."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from .._fit.details import failed_genes
 from .._results import GeneTests
 from .plan import Plan
 
-# Largest over median eigenvalue of the residual covariance above which genes are called correlated.
+# Genes count as correlated if the largest over median eigenvalue of the residual covariance exceeds this.
 _NOTABLE_EIGEN_RATIO = 3.0
-# A factor of a sample (natural log) that composition changes a lot, and number of genes that make poor size factors.
+# Composition factor of a sample (natural log) that is large; number of genes too small for good size factors.
 _NOTABLE_SHIFT, _FEW_GENES = 0.7, 200
-# Contrasts that are listed.
+# Maximum number of contrasts to list.
 _MOST_CONTRASTS = 6
 
 
@@ -65,16 +65,16 @@ def attention(
     groupby: str | None,
     default_sizes: bool,
 ) -> list[str]:
-    """What was compared, what was not tested, and what needs a look with what to do; a sentence each.
+    """One sentence each: the comparisons, what was not tested, and what needs attention, with advice.
 
     Parameters
     ----------
     tests, plans
-        The groups that were tested, and how.
+        The tested groups and their plans.
     skipped
-        Names of the others.
+        Names of the groups that were not tested.
     groupby
-        The column whose levels they are.
+        The column of the groups.
     default_sizes
         Whether size factors come from the counts of all genes.
     """
@@ -99,13 +99,13 @@ def _not_tested(
     if skipped:
         out.append(
             f"{len(skipped)} of {len(skipped) + len(tests)} levels of {groupby!r} could not be tested "
-            f"({some_names(list(skipped))}); sc_glmm.get.details says why"
+            f"({some_names(list(skipped))}); sc_glmm.get.details lists the reasons"
         )
     lacking = [plan.cells.name for plan in plans if plan.not_tested]
     if lacking and groupby is not None:
         out.append(
             f"some contrasts could not be tested in {len(lacking)} levels of {groupby!r} ({some_names(lacking)}); "
-            "sc_glmm.get.details says why"
+            "sc_glmm.get.details lists the reasons"
         )
     return out
 
@@ -116,8 +116,8 @@ def _failed(tests: Sequence[GeneTests]) -> list[str]:
         return []
     return [
         f"{n_failed:,} fits failed and have no p-value; the columns status and message of "
-        "sc_glmm.get.results(..., columns='all') say why. If there are many, the formula asks for more than the "
-        "samples can tell: leave out random slopes or covariates"
+        "sc_glmm.get.results(..., columns='all') give the reasons. If there are many, the formula is too complex for "
+        "the samples: remove random slopes or covariates"
     ]
 
 
@@ -128,9 +128,9 @@ def _correlated(tests: Sequence[GeneTests]) -> list[str]:
     name, largest = max(ratios, key=lambda pair: pair[1])
     where = f" in {len(ratios)} of {len(tests)} groups, most in {name}" if name else ""
     return [
-        f"genes vary together between samples{where} (eigenvalue ratio {largest:.1f}), so that the number of hits "
-        "depends much on which samples there are; if a batch may be the reason, add it to the formula, or look for "
-        "hidden factors with sc_glmm.pp.latent_factors"
+        f"genes vary together between samples{where} (eigenvalue ratio {largest:.1f}), so the number of significant "
+        "genes depends strongly on the choice of samples. If a batch may be the cause, add it to the formula, or "
+        "look for hidden factors with sc_glmm.pp.latent_factors"
     ]
 
 
@@ -138,8 +138,8 @@ def _composition(tests: Sequence[GeneTests]) -> list[str]:
     out, n_genes = [], len(tests[0].genes)
     if n_genes < _FEW_GENES:
         out.append(
-            f"size factors were computed from {n_genes:,} genes only; if adata was cut to these, test all genes and "
-            "choose with genes=, or give the size factors of the whole matrix with size_factors="
+            f"size factors were computed from only {n_genes:,} genes. If adata was subset to these, test all genes "
+            "and select them with genes=, or pass the size factors of the whole matrix as size_factors="
         )
     shifted = [
         (float(group.recipe.get("sample_factor_shift", 0.0)), group)
@@ -154,14 +154,15 @@ def _composition(tests: Sequence[GeneTests]) -> list[str]:
         where = f" of {group.group}" if group.group else ""
         reason = f"; above 5 % of the counts of a sample are {', '.join(named)}" if named else ""
         out.append(
-            f"the library sizes of sample {sample}{where} were corrected by a factor of {math.exp(shift):.1f} for its "
-            f"composition{reason}. If that is contamination or a poor sample, remove it; size_factors= takes others"
+            f"the library sizes of sample {sample}{where} were corrected by a factor of {math.exp(shift):.1f} for "
+            f"its composition{reason}. If the cause is contamination or low quality, remove the sample; or pass your "
+            "own size_factors="
         )
     return out
 
 
 def _ratios(tests: Sequence[GeneTests]) -> list[tuple[str, float]]:
-    """Name and eigenvalue ratio of each group that has one."""
+    """Name and eigenvalue ratio of each group, if it has one."""
     found = [(group.group, float(group.recipe.get("eigen_ratio", math.nan))) for group in tests]
     return [(name, ratio) for name, ratio in found if math.isfinite(ratio)]
 
@@ -175,5 +176,5 @@ def _has_p_value(group: GeneTests) -> pd.Series:
 
 
 def as_lines(sentences: Iterable[str]) -> str:
-    """The sentences below each other."""
+    """The sentences on separate lines."""
     return "\n".join(f"  {sentence}" for sentence in sentences)

@@ -1,4 +1,4 @@
-"""How much of a gene's variation each part of the model is responsible for."""
+"""Split the variation of genes into fractions due to the terms of the model."""
 
 from __future__ import annotations
 
@@ -33,32 +33,31 @@ def variance_fractions(
 ) -> pd.DataFrame:
     r"""Split the variation of every gene into fractions due to the terms of its model.
 
-    For counts the variances are those of the natural log of the expected count, and of one cell on that scale
-    (Nakagawa and others 2017); for ``family="gaussian"`` those of the response. They are parts of
+    For counts, the variances are those of the natural log of the expected count, and of one cell on that scale
+    (Nakagawa and others 2017); for ``family="gaussian"``, those of the response. They are parts of
 
     .. math::
         V = \sum_t V_t + \sum_r V_r + V_\phi + V_\mathrm{Poisson}
         \qquad\text{or}\qquad V = \sum_t V_t + \sum_r V_r + \sigma^2.
 
-    - A fixed term has the variance over the cells of its part of the linear predictor. Where terms vary together, the
-      variances are scaled so that they add up to that of all fixed effects, as ``calcVarPart`` of the R package
-      variancePartition does. Terms of the same variables, such as ``x`` and ``I(x ** 2)``, are one part. The part of an
-      interaction is what the terms in it cannot express, so that base levels do not matter.
+    - A fixed term has the variance over the cells of its part of the linear predictor. If terms are correlated, the
+      variances are scaled so that they add up to that of all fixed effects, as in ``calcVarPart`` of the R package
+      variancePartition. Terms of the same variables, such as ``x`` and ``I(x ** 2)``, are one part. The part of an
+      interaction excludes what its main effects can express, so base levels do not matter.
     - A random term has the mean over the cells of :math:`z^\top \Sigma z`; for ``(1 | sample)`` the variance between
       samples.
-    - With the mean count per cell :math:`m` and the dispersion :math:`\phi`, one cell has
-      :math:`\log(1 + 1/m + \phi)`: of this :math:`\log(1 + \phi)` is overdispersion, and the rest is Poisson noise.
-      With ``method="trigamma"`` the log is :math:`\psi_1` of the inverse of its argument less one, with ``"delta"`` it
-      is that argument itself.
+    - With the mean count per cell :math:`m` and the dispersion :math:`\phi`, one cell has :math:`\log(1 + 1/m + \phi)`.
+      Of this, :math:`\log(1 + \phi)` is overdispersion, and the rest is Poisson noise. With ``method="trigamma"`` the
+      log is replaced by :math:`\psi_1` of the inverse of its argument less one, with ``"delta"`` by that argument
+      itself.
 
-    Offsets and size factors are not part of the variation. Poisson noise depends on the depth of sequencing: at 0.1
-    counts per cell it is most of the variation of a gene. The other variances do not depend on it, so that their ratios
-    can be compared between data sets.
+    Offsets and size factors are not part of the variation. Poisson noise depends on the sequencing depth: at 0.1 counts
+    per cell, it is most of the variation of a gene. The other variances do not depend on it, so their ratios can be
+    compared between data sets.
 
-    Estimates are as the run made them. Fractions of fixed effects are too large with few samples, because the
-    estimated effects vary as well: a term of one column without an effect takes about 1 / S of the variance between S
-    samples. variancePartition fits by maximum likelihood: give ``method="ml"`` to :func:`sc_glmm.tl.test` for the same
-    numbers.
+    The estimates are those of the run. Fractions of fixed effects are too large with few samples, because the estimated
+    effects vary as well: a term of one column without an effect takes about 1 / S of the variance between S samples.
+    variancePartition fits by maximum likelihood; use ``method="ml"`` in :func:`sc_glmm.tl.test` for the same numbers.
 
     Parameters
     ----------
@@ -66,29 +65,30 @@ def variance_fractions(
         AnnData (or MuData) after :func:`sc_glmm.tl.test`; or the path of an ``.h5ad`` file or a zarr store with
         results.
     key
-        Its `key_added`; ``"rna:glmm"`` names the modality of a MuData as well, if several have results.
+        `key_added` of the run; ``"rna:glmm"`` also names the modality of a MuData, if several have results.
     group
         Only this level of `groupby`.
     genes
         Only these genes.
     method
-        How the variance of one count is expressed on the log scale.
+        Approximation of the variance of one count on the log scale.
     fractions
-        Whether to divide by the sum. If not, the variances themselves are returned (natural log, squared).
+        Whether to divide by the sum. If False, the variances are returned (natural log, squared).
 
     Returns
     -------
     pandas.DataFrame
         One row per gene (and group), in the order of the genes: the column of `groupby` if there is one, ``variable``,
         one column per fixed part (``disease``), one per random term (``(1 | sample)``), and ``dispersion`` and
-        ``poisson``, or ``residual``. A column that a model term is called like has a number: ``dispersion_2``. Genes
-        without a fit, and separated genes (their effect is infinite), are NaN. A term that a group does not have is
+        ``poisson``, or ``residual``. If a model term has such a name, the column gets a number: ``dispersion_2``. Genes
+        without a fit, and separated genes (their effect is infinite), are NaN. A term that was dropped in a group is
         NaN in its rows.
 
     Raises
     ------
     InputError
-        If there are no results under `key`, no such group or gene, or an older version wrote the results.
+        If there are no results under `key`, if there is no such group or gene, or if an older version wrote the
+        results.
 
     References
     ----------
@@ -112,7 +112,7 @@ def variance_fractions(
     params = held.uns[key]["params"]
     groupby = params.get("cells_grouped_by")
     if group is not None and groupby is None:
-        raise InputError(f"group={group!r}: the run under key={key!r} has no groups (groupby= was not given)")
+        raise InputError(f"group={group!r}: the run under key={key!r} has no groups (it was run without groupby=)")
     parts, noise = [], []
     for name, arrays in read_variances(held, key).items():
         mine = info if groupby is None else info[info[groupby].astype(str) == name]
@@ -143,7 +143,7 @@ def variance_fractions(
 def _of_group(
     info: pd.DataFrame, arrays: Mapping[str, Any], family: str, method: str
 ) -> tuple[dict[str, FloatArray], list[str]]:
-    """``(n_genes,)`` variances of each part, those of single cells last; and how the latter are called."""
+    """``(n_genes,)`` variances of each part, those of single cells last; and the names of the latter."""
     forms = forms_from_arrays(arrays)
     found: dict[str, FloatArray] = {}
     taken = {"variable"}

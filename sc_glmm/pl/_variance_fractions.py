@@ -1,4 +1,4 @@
-"""Fractions of the variation of genes: violins over all genes, or one bar for each named gene."""
+"""Draw fractions of the variation of genes: violins over all genes, or one bar for each named gene."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
 
-# Overdispersion, and noise of counts or the residual: greys, since no term of the model explains them.
+# Overdispersion, and noise of counts or the residual: grey, because no term of the model explains them.
 _GREYS = {"dispersion": "#8C8C8C", "poisson": "#C9C9C9", "residual": "#C9C9C9"}
 _WORDS = {"dispersion": "overdispersion", "poisson": "Poisson noise", "residual": "residual"}
 
@@ -37,16 +37,15 @@ def variance_fractions(
     save: str | os.PathLike[str] | None = None,
     show: bool | None = None,
 ) -> Axes:
-    """Draw how much of the variation of genes each term of the model is responsible for.
+    """Draw the fraction of the variation of genes that each term of the model explains.
 
-    Without `genes` there is a violin over all genes for each part, the largest median first and what no term explains
-    (grey) last; the dot is the median, and the line holds half of the genes. With `genes` there is a bar for each of
-    them.
+    Without `genes`, there is a violin over all genes for each part, sorted by median, with unexplained parts (grey)
+    last. The dot is the median, and the line covers half of the genes. With `genes`, there is a bar for each of them.
 
     Parameters
     ----------
     data
-        An AnnData after :func:`sc_glmm.tl.test`, or a frame as :func:`sc_glmm.get.variance_fractions` returns it.
+        An AnnData after :func:`sc_glmm.tl.test`, or a data frame from :func:`sc_glmm.get.variance_fractions`.
     |key|
     |group|
     genes
@@ -103,13 +102,13 @@ def variance_fractions(
 
 
 def _bars(frame: pd.DataFrame, genes: Sequence[str], ax: Axes | None, group: str | None) -> Axes:
-    """One bar for each gene."""
+    """Draw one bar for each gene."""
     wanted = [genes] if isinstance(genes, str) else list(genes)
     names = frame["variable"].astype(str)
     unknown = [gene for gene in wanted if gene not in set(names)]
     if unknown or not wanted:
-        asked = f"{unknown[0]!r} is not among the genes" if unknown else "genes is empty"
-        raise InputError(f"{asked}; there are {', '.join(map(repr, names[:5]))}, ... ({len(frame)}).")
+        asked = f"{unknown[0]!r} is not one of the genes" if unknown else "genes is empty"
+        raise InputError(f"{asked}; gene names are {', '.join(map(repr, names[:5]))}, ... ({len(frame)}).")
     parts = parts_of(frame)
     colors = _colors(parts)
     ax, base = axes_to_draw(ax, (COLUMN + 1.6, 0.24 * len(wanted) + 0.9))
