@@ -133,10 +133,10 @@ def gene_table(
     sd_names, corr_names = [], []
     first = dict.fromkeys((grouping.name for grouping in model.groupings), 0)
     for term in model.design.random:
-        own = range(first[term.group], first[term.group] + len(term.names))
-        first[term.group] = own.stop
-        sd_names.append(tuple(sd_of[term.group, i] for i in own))
-        corr_names.append(tuple(corr_of[term.group, i, j] for i in own for j in own if j < i))
+        places = range(first[term.group], first[term.group] + len(term.names))
+        first[term.group] = places.stop
+        sd_names.append(tuple(sd_of[term.group, i] for i in places))
+        corr_names.append(tuple(corr_of[term.group, i, j] for i in places for j in places if j < i))
     return GeneTable(pd.DataFrame(columns, index=genes), tuple(coef), tuple(sd_names), tuple(corr_names))
 
 
