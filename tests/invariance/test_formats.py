@@ -105,7 +105,7 @@ def test_types(adata, tables, form, dtype):
 def test_big_endian_numbers(adata, tables, tmp_path, form, dtype, indices):
     """scipy refuses to make such a sparse matrix, but files hold them, and arrays can be put into a matrix."""
     other = adata.copy()
-    matrix = adata.layers["counts"].toarray() if form == "dense" else adata.layers["counts"].asformat(form)
+    matrix = adata.layers["counts"].toarray() if form == "dense" else adata.layers["counts"].asformat(form, copy=True)
     if form == "dense":
         matrix = matrix.astype(dtype)
     else:
