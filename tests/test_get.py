@@ -90,7 +90,7 @@ def test_sorting(adata: Any) -> None:
         ({"genes": "nothing like it"}, "there is no gene 'nothing like it' among the results; there are"),
         ({"group": "B"}, "has no groups"),
         ({"key": "types", "group": "b"}, "there is no group 'b'.*did you mean 'B'"),
-        ({"key": "type"}, "under 'glmm', 'types'; did you mean 'types'"),
+        ({"key": "type"}, "existing keys: 'glmm', 'types'; did you mean 'types'"),
         ({"sort": "pvalue"}, "no such column; did you mean 'p_value'"),
         ({"columns": "log_FC"}, "no column 'log_FC'; did you mean 'log_fc'"),
         ({"alpha": 5}, "alpha=5: allowed are numbers from 0 to 1, such as 0.05"),
