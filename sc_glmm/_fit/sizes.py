@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -39,6 +40,8 @@ class CellSizes:
         Their source, as text.
     notes
         Notes for the user.
+    digest
+        Checksum of the library sizes; empty if size factors were given.
     """
 
     log: FloatArray
@@ -46,6 +49,7 @@ class CellSizes:
     default: bool
     source: str
     notes: tuple[str, ...]
+    digest: str = ""
 
 
 def library_sizes(library: FloatArray, notes: Sequence[str] = ()) -> CellSizes:
@@ -55,7 +59,16 @@ def library_sizes(library: FloatArray, notes: Sequence[str] = ()) -> CellSizes:
         raise InputError("no cell has a count; is this the right layer?")
     dropped = [] if used.all() else [f"{int((~used).sum())} cells without a count were dropped"]
     log = np.log(np.where(used, library, 1.0) / library[used].mean())
-    return CellSizes(np.where(used, log, 0.0), used, True, "library size x sample factor", (*dropped, *notes))
+    told = (*dropped, *notes)
+    return CellSizes(np.where(used, log, 0.0), used, True, "library size x sample factor", told, digest_of(library))
+
+
+def digest_of(library: FloatArray) -> str:
+    """A checksum of the counts: of the sums of the cells, whatever the order of the cells and the form of the matrix.
+
+    Sums of counts are exact: they do not depend on the type of the numbers or on the order in which they are read.
+    """
+    return hashlib.sha256(np.sort(np.asarray(library, dtype="<f8")).tobytes()).hexdigest()[:32]
 
 
 def given_sizes(values: FloatArray, source: str, *, linear: bool, counts: bool) -> CellSizes:

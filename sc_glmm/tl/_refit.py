@@ -128,6 +128,9 @@ def _fit_again(
     if run.log_sizes is None:
         sizes = find_sizes(opened.adata, parsed, spec, None, None, lambda: library_size(response.matrix))
         log_sizes, used = sizes.log, sizes.used
+        digest = str(params.get("matrix_digest", ""))
+        if digest and sizes.digest != digest:
+            raise _changed(key, f"the counts of some cells changed (their checksum is {sizes.digest}, was {digest})")
     else:
         log_sizes, used = run.log_sizes, np.ones(adata.n_obs, dtype=bool)
     mask = dict(groups_of(adata, groupby)[0])["" if group is None else str(group)]

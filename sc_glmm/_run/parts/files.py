@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import zipfile
 import zlib
@@ -107,6 +108,7 @@ class Part:
         return f"{name}.npy" in self._archive.NameToInfo
 
     def __getitem__(self, name: str) -> NDArray[Any]:
+        self.shape(name)
         try:
             with self._archive.open(f"{name}.npy") as member:
                 array: NDArray[Any] = npy.read_array(member, allow_pickle=False)
@@ -116,6 +118,24 @@ class Part:
             return array
         except (OSError, *_DAMAGED) as error:
             raise self.damaged(error) from error
+
+    def shape(self, name: str) -> tuple[str, tuple[int, ...]]:
+        """Kind of the numbers and shape of an array, which is not read."""
+        try:
+            with self._archive.open(f"{name}.npy") as member:
+                version = npy.read_magic(member)
+                read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+                shape, _, dtype = read(member)
+            held = self._archive.getinfo(f"{name}.npy").file_size
+            if math.prod(shape) * dtype.itemsize > held:
+                raise ValueError(f"{name} claims shape {shape}, and the file holds {held} bytes of it")
+        except (OSError, *_DAMAGED) as error:
+            raise self.damaged(error) from error
+        return dtype.kind, shape
+
+    def wrong(self, name: str, what: str) -> InputError:
+        """The error to raise about one of its arrays."""
+        return self.damaged(ValueError(f"{name} {what}"))
 
     def verify(self) -> None:
         """Read everything and compare the checksums."""

@@ -16,6 +16,7 @@ from ..._fit.profiles import GeneProfiles, ProfilePlan
 from ..._fit.ranges import RangeFit
 from ..._fit.sizes import SampleFactors, sample_factors
 from ..conductor import Store
+from .checks import check_fits, check_profiles, check_statistics
 from .folder import Run
 from .records import Arrays, fit_from, gene_stats_from, misshapen, profiles_from
 from .sums import compressed_genes
@@ -47,8 +48,9 @@ class PartsStore(Store):
     def stats(self, i: int, chunk: int) -> GeneStats:
         """Their statistics, as stored with the fits."""
         with self._run.open_part("fit", chunk) as part:
-            stats = gene_stats_from(part, f"{i}/stats/")
             first, last = self.ranges[chunk]
+            check_statistics(part, f"{i}/stats/", last - first, self.layout(i).n_nodes)
+            stats = gene_stats_from(part, f"{i}/stats/")
             wrong = misshapen(stats, last - first, self.layout(i).n_nodes)
             if wrong is not None:
                 raise part.damaged(ValueError(wrong))
@@ -74,15 +76,19 @@ class PartsStore(Store):
     def _fits(self, i: int, chunk: int) -> RangeFit:
         if not self._run.path("fit", chunk).exists():
             self._run.need("fit")
+        plan, (first, last) = self._run.prepared.job.plans[i], self.ranges[chunk]
+        design, layout, prefix = plan.cells.design, self.layout(i), f"{i}/fit/"
         with self._run.open_part("fit", chunk) as part:
-            return fit_from(part, f"{i}/fit/", self._run.prepared.job.plans[i].cells.design, self.layout(i))
+            check_fits(part, prefix, plan, self._run.prepared.job.task, last - first, len(layout.rows.X))
+            return fit_from(part, prefix, design, layout)
 
     def _profiles(self, i: int, chunk: int) -> GeneProfiles:
         """The profiles of a chunk; an error if they belong to other fits."""
         plan: ProfilePlan = self._kept["plan", i, 0]
         with self._run.open_part("profile", chunk) as part:
             same = f"{i}/theta" in part and all(
-                np.array_equal(part[f"{i}/{name}"], wanted, equal_nan=True)
+                part.shape(f"{i}/{name}") == ("f", wanted.shape)
+                and np.array_equal(part[f"{i}/{name}"], wanted, equal_nan=True)
                 for name, wanted in fits_of_plan(plan, *self.ranges[chunk]).items()
             )
             if not same:
@@ -90,6 +96,8 @@ class PartsStore(Store):
                     f"{part.path} belongs to other fits than those in {self._run.folder} now; remove it and run it "
                     f"with --chunk {chunk} --stage profile"
                 )
+            own, (first, last) = self._run.prepared.job.plans[i], self.ranges[chunk]
+            check_profiles(part, f"{i}/profiles/", own.cells.design, last - first, plan, len(own.contrasts))
             return profiles_from(part, f"{i}/profiles/")
 
 

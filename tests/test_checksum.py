@@ -1,0 +1,63 @@
+"""A checksum of the counts, the same for every form of the matrix, by which a refit knows the data of the run."""
+
+from __future__ import annotations
+
+import anndata as ad
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+import sc_glmm
+from sc_glmm import InputError
+
+FORMULA = "counts ~ disease + (1|sample)"
+OPTIONS = {"reference": {"disease": "ctl"}, "test": "t", "progress": False}
+
+
+@pytest.fixture(scope="module")
+def adata():
+    return sc_glmm.datasets.simulate(n_samples=8, n_cells=300, n_genes=20, seed=4)
+
+
+def digest(data) -> str:
+    sc_glmm.tl.test(data, FORMULA, **OPTIONS)
+    held = data if isinstance(data, ad.AnnData) else ad.read_zarr(data) if data.is_dir() else ad.read_h5ad(data)
+    return str(held.uns["glmm"]["params"]["matrix_digest"])
+
+
+def test_it_does_not_depend_on_the_form_of_the_matrix(adata, tmp_path):
+    counts = sp.csr_matrix(adata.layers["counts"])
+    forms = [counts.astype(kind) for kind in (np.float32, np.float64, np.int32, np.uint16)]
+    forms += [counts.tocsc(), counts.toarray(), counts.toarray().astype(np.int64)]
+    found = set()
+    for form in forms:
+        made = adata.copy()
+        made.layers["counts"] = form
+        found.add(digest(made))
+    for name in ("csr.h5ad", "store.zarr"):
+        path = tmp_path / name
+        (adata.write_zarr if name.endswith("zarr") else adata.write_h5ad)(path)
+        found.add(digest(path))
+    made = adata[np.random.default_rng(0).permutation(adata.n_obs)].copy()
+    found.add(digest(made))
+    assert len(found) == 1 and found != {""}
+
+
+def test_a_refit_refuses_other_counts_even_of_other_genes(adata):
+    made = adata.copy()
+    sc_glmm.tl.test(made, FORMULA, **OPTIONS)
+    gene = made.var_names[0]
+    sc_glmm.tl.refit(made, gene)
+    counts = made.layers["counts"].tolil()
+    counts[5, 7] += 1
+    made.layers["counts"] = counts.tocsr()
+    with pytest.raises(InputError, match="not those of the run.*counts of some cells changed.*checksum"):
+        sc_glmm.tl.refit(made, gene)
+
+
+def test_there_is_none_where_the_sums_of_the_cells_are_not_looked_at(adata):
+    made = adata.copy()
+    made.obs["size"] = 1.0
+    sc_glmm.tl.test(made, FORMULA, size_factors="size", **OPTIONS)
+    assert made.uns["glmm"]["params"]["matrix_digest"] == ""
+    sc_glmm.tl.refit(made, made.var_names[0])
