@@ -186,6 +186,8 @@ MODELS = [
 ]
 
 
+# the table and the model of a data frame are compared, whatever would be the better design
+@pytest.mark.filterwarnings("ignore:.*as if they were independent:sc_glmm.ScGlmmWarning")
 @pytest.mark.parametrize(("right", "family", "method"), MODELS)
 def test_row_is_the_fit_of_the_cells(adata: ad.AnnData, right: str, family: Any, method: Any) -> None:
     """Every gene of the table equals a fit of a data frame with one row per cell."""
