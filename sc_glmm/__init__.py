@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ._report import report
     from .models import anova, emmeans, glmer, lmer, lrtest
     from .tl._compile import compile_kernels
+    from .tl._power import power
 
     __version__: str
 
@@ -41,6 +42,7 @@ __all__ = [
     "lrtest",
     "models",
     "pl",
+    "power",
     "pp",
     "recover",
     "report",
@@ -64,6 +66,8 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(f"{__name__}._report").report
     if name == "compile_kernels":
         return importlib.import_module(f"{__name__}.tl._compile").compile_kernels
+    if name == "power":
+        return importlib.import_module(f"{__name__}.tl._power").power
     if name == "__version__":
         from importlib.metadata import version
 

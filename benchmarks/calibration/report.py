@@ -46,6 +46,7 @@ def main(
         "robust": power_table(stored, "robust"),
         "design": power_table(stored, "design"),
         "sparse": null_table(stored, "sparse"),
+        "minimum": minimum_table(stored),
         "coverage": coverage_table(stored),
         "real": real_table(stored, results),
         "abundance": abundance_table(stored),
@@ -142,6 +143,38 @@ def null_table(stored: Stored, family: str) -> str:
             rows.append([SCENARIOS[name].words if k == 0 else "", label(method), rates(total), errors(total)])
     head = ["design", "method", "rejected at 5 / 1 / 0.1 %", "Monte Carlo error"]
     return markdown(head, rows) if rows else "Not run."
+
+
+_SIDES = {"two-sided": "beyond ±{:g}", "greater": "above {:g}", "abs-less": "within ±{:g}"}
+
+
+def minimum_table(stored: Stored) -> str:
+    """Tests of effects beyond a minimum: type-I error of the genes exactly at it, realised FDR, power."""
+    rows = []
+    for name in [n for n, s in SCENARIOS.items() if s.family == "minimum" and n in stored]:
+        scenario = SCENARIOS[name]
+        for method, total in totals(stored[name]).items():
+            rows.append(
+                [
+                    scenario.words,
+                    _SIDES[scenario.alternative].format(scenario.min_log_fc),
+                    label(method),
+                    f"{total.null['n']:,}",
+                    rates(total),
+                    errors(total),
+                    f"{percent(total.fdr)} ± {percent(total.fdr_se)}",
+                    percent(total.power),
+                ]
+            )
+    head = [
+        "design",
+        "log2 fold change",
+        "method",
+        "genes at the minimum",
+        "rejected at 5 / 1 / 0.1 %",
+        "Monte Carlo error",
+    ]
+    return markdown([*head, "realised FDR", "power"], rows) if rows else "Not run."
 
 
 def coverage_table(stored: Stored) -> str:

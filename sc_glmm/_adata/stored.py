@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 # Entries of a recipe that are stored as JSON.
-_AS_JSON = ("given_reference", "groups", "contrast_rows", "log_sample_factors", "df")
+_AS_JSON = ("given_reference", "groups", "contrast_rows", "log_sample_factors", "df", "pilot")
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ from .._fit.gene_table import gene_table
 from .._fit.genes import AllFits, GeneModel, fit_all, leave_out, prepare_genes, rescale, status_words
 from .._fit.lrt import likelihood_ratios
 from .._fit.moderated import MIN_GENES, Moderation, has_quasi
+from .._fit.pilot import pilot_facts
 from .._fit.ranges import RangeFit
 from .._fit.sizes import SampleFactors
 from .._fit.steep_slopes import refit_outside_grid
@@ -152,7 +153,7 @@ def finish(
         group=plan.cells.name,
         genes=table.frame,
         contrasts=contrasts,
-        recipe=_recipe_of(plan, layout, model, moderation, fitted.factors, used.name, genes),
+        recipe=_recipe_of(plan, layout, model, result, moderation, fitted.factors, used.name, genes),
         notes=plan.cells.design.notes,
         arrays={} if moderation is None else prior_arrays(moderation),
         grid={} if moderation is None else grid_arrays(moderation.grid),
@@ -190,6 +191,7 @@ def _recipe_of(
     plan: Plan,
     layout: Layout,
     model: GeneModel,
+    result: AllFits,
     moderation: Moderation | None,
     factors: SampleFactors | None,
     test: str,
@@ -225,5 +227,6 @@ def _recipe_of(
             "elasticities": moderation.grid.elasticity,
             "eigen_ratio": moderation.eigen_ratio,
             "n_genes_by_quadrature": int(np.sum(moderation.n_agq[moderation.profiles.ok] > 1)),
+            "pilot": pilot_facts(model, result, plan.cells.offset, plan.contrasts, moderation.grid.names),
         }
     return recipe

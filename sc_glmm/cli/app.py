@@ -19,6 +19,7 @@ from .latent import latent
 from .options import run_options, with_run_options
 from .output import ALPHA, check_output, line, summary, top, write, write_beside
 from .plot import plot
+from .power import power
 from .report import report
 from .signals import INTERRUPTED, TERMINATED, ending_at_once
 from .yaml import read_options
@@ -197,6 +198,7 @@ app.command()(plot)
 app.command()(report)
 app.command()(info)
 app.command()(latent)
+app.command()(power)
 
 
 @app.command("compile")

@@ -11,6 +11,7 @@ from ._latent_factors import latent_factors
 from ._ma import ma
 from ._model_check import diagnostics
 from ._p_values import p_values, qq
+from ._power import power
 from ._samples import samples
 from ._variance_fractions import variance_fractions
 from ._volcano import volcano
@@ -26,6 +27,7 @@ __all__ = [
     "latent_factors",
     "ma",
     "p_values",
+    "power",
     "qq",
     "random_effect_qq",
     "residual_histogram",

@@ -1,0 +1,110 @@
+"""`sc-glmm power`: how many samples and cells a study needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from .._errors import InputError
+from .console import atomically, report_errors
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_TABLES = {".csv": ",", ".tsv": "\t"}
+_FORMATS = (".csv", ".pdf", ".png", ".svg")
+
+
+def power(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="IN",
+            exists=True,
+            help="A pilot: .h5ad or zarr store with results of the default test. Or assumptions: a .csv with one row "
+            "per gene, or kind of genes, and the columns mean, dispersion and sd.",
+        ),
+    ],
+    n_samples: Annotated[
+        list[int] | None, typer.Option("--samples", "-n", help="Samples in all; may be repeated.")
+    ] = None,
+    cells: Annotated[
+        list[int] | None, typer.Option("--cells", "-c", help="Cells of a sample; may be repeated.")
+    ] = None,
+    log_fc: Annotated[list[float] | None, typer.Option(help="log2 fold change; may be repeated. Default: 1.")] = None,
+    fdr: Annotated[float, typer.Option(help="Level of the false discovery rate.")] = 0.05,
+    frac_de: Annotated[float, typer.Option(help="Share of the genes that differ.")] = 0.1,
+    n_tests: Annotated[
+        int | None, typer.Option(help="Genes that are tested; default: those of the pilot, or 10,000.")
+    ] = None,
+    design: Annotated[
+        Literal["unpaired", "paired"] | None, typer.Option(help="Default: as in the pilot, or unpaired.")
+    ] = None,
+    contrast: Annotated[str | None, typer.Option(help="Contrast of the pilot; default: its first.")] = None,
+    group: Annotated[str | None, typer.Option(metavar="LEVEL", help="One level of the pilot's --groupby.")] = None,
+    key: Annotated[str, typer.Option(help="Name under which the pilot's results are stored.")] = "glmm",
+    method: Annotated[Literal["auto", "analytic", "simulation"], typer.Option(help="How power is found.")] = "auto",
+    budget: Annotated[float | None, typer.Option(help="What may be spent in all, in the place of --cells.")] = None,
+    cost_per_sample: Annotated[float | None, typer.Option(help="What a sample costs, without its cells.")] = None,
+    cost_per_cell: Annotated[float | None, typer.Option(help="What a cell costs.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the random draws.")] = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="OUT", help="Table (.csv) or figure (.pdf, .png, .svg) of the power."),
+    ] = None,
+) -> None:
+    """Compute the expected power of the default test, for numbers of samples and cells or for a budget."""
+    with report_errors():
+        if out is not None and out.suffix not in _FORMATS:
+            raise InputError(f"The output {out} ends in {out.suffix!r}; it must end in {', '.join(_FORMATS)}.")
+        from .. import power as planned
+
+        options: dict[str, Any] = {"log_fc": log_fc or 1.0, "fdr": fdr, "frac_de": frac_de, "n_tests": n_tests}
+        options |= {"design": design, "contrast": contrast, "group": group, "key": key, "method": method, "seed": seed}
+        options |= {"budget": budget, "cost_per_sample": cost_per_sample, "cost_per_cell": cost_per_cell}
+        made = planned(_data(source), n_samples=n_samples or None, cells_per_sample=cells or None, **options)
+        if out is not None:
+            with atomically(out) as path:
+                if out.suffix == ".csv":
+                    made.overall.to_csv(path, index=False)
+                else:
+                    _draw(made, path)
+    typer.echo(made.overall.round({"power": 3, "discoveries": 1, "p_threshold": 5}).to_string(index=False))
+    if budget is not None:
+        for _, row in made.best.iterrows():
+            typer.echo(
+                f"best split for a log2 fold change of {row['log_fc']:g}: {int(row['n_samples'])} samples of "
+                f"{int(row['cells_per_sample']):,} cells, power {row['power']:.2f}"
+            )
+    if out is not None:
+        typer.echo(f"Written to {out}")
+
+
+def _data(source: Path) -> pd.DataFrame | Path:
+    """Assumptions, or the path of a pilot."""
+    suffix = Path(source.name.removesuffix(".gz")).suffix
+    if suffix not in _TABLES:
+        return source
+    import pandas as pd
+
+    try:
+        frame: pd.DataFrame = pd.read_csv(source, sep=_TABLES[suffix])
+    except (OSError, ValueError) as error:
+        raise InputError(f"{source} cannot be read as a table: {error}") from error
+    return frame
+
+
+def _draw(made: Any, path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("agg")
+    import matplotlib.pyplot as plt
+
+    from .. import pl
+
+    figure = pl.power(made).get_figure(root=True)
+    if figure is not None:
+        figure.savefig(path, dpi=300)
+        plt.close("all")
