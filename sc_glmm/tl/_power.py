@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 # Genes with fewer expected counts in the smaller arm are simulated, if they matter.
-_FEW_COUNTS = 10.0
+_FEW_COUNTS = 20.0
 # They matter if so large a share of the tested genes has few counts and would be found with this probability.
 _SHARE_FEW, _POWER_FEW = 0.05, 0.05
 # Genes that assumptions stand for.
@@ -127,7 +127,7 @@ def power(
         The pilot's `key_added`.
     method
         ``"analytic"``, ``"simulation"`` (counts of 800 genes are drawn and tested, for each design), or ``"auto"``:
-        genes with fewer than 10 expected counts in the smaller arm are simulated where they matter.
+        genes with fewer than 20 expected counts in the smaller arm are simulated where they matter.
     budget, cost_per_sample, cost_per_cell
         Instead of `cells_per_sample`: what may be spent in all. The cells of each number of samples are those that the
         budget leaves; :attr:`PowerResult.best` is the best split.
