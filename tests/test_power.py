@@ -295,7 +295,7 @@ def test_data_that_say_too_little(pilot: Any) -> None:
             sc_glmm.power(frame, **PLAN)
     with pytest.raises(InputError, match="there are no results under key='other'"):
         sc_glmm.power(pilot, key="other", **PLAN)
-    with pytest.raises(InputError, match="group='B cells'.*name one of"):
+    with pytest.raises(InputError, match="group='B cells'.*one of"):
         sc_glmm.power(pilot, group="B cells", **PLAN)
     with pytest.raises(InputError, match="contrast='age': allowed are 'disease'"):
         sc_glmm.power(pilot, contrast="age", **PLAN)

@@ -69,8 +69,7 @@ def designs_of(
     def fits(n: Any) -> bool:
         return is_whole(n) and n >= 4 and not (paired and n % 2)
 
-    budget = None if costs is None else costs[0]
-    if budget is None:
+    if costs is None or costs[0] is None:
         if n_samples is None or cells is None:
             raise InputError("give n_samples and cells_per_sample, or a budget with cost_per_sample and cost_per_cell")
         samples = numbers("n_samples", n_samples, what, fits)
@@ -78,14 +77,14 @@ def designs_of(
         return [(int(n), int(c)) for n in samples for c in each]
     if cells is not None:
         raise InputError("cells_per_sample follows from the budget: leave it out")
-    assert costs is not None
-    least = costs[1] + _FEWEST_CELLS * costs[2]
+    budget, per_sample, per_cell = costs[0], costs[1], costs[2]
+    least = per_sample + _FEWEST_CELLS * per_cell
     if n_samples is None:
         most = int(budget // least)
         samples = sorted({2 * round(n / 2) for n in np.geomspace(4, max(most - most % 2, 4), _N_SPLITS)})
     else:
         samples = numbers("n_samples", n_samples, what, fits)
-    affordable = [(int(n), int((budget / n - costs[1]) // costs[2])) for n in samples if n * least <= budget]
+    affordable = [(int(n), int((budget / n - per_sample) // per_cell)) for n in samples if n * least <= budget]
     if not affordable:
         raise InputError(
             f"budget={budget:g} does not pay for {min(samples)} samples of {_FEWEST_CELLS} cells, which cost "
