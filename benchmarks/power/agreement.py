@@ -139,6 +139,7 @@ def report() -> None:
         known, planned = stored.get(f"truth {where}"), stored.get(f"pilot {where}")
         if known is None:
             continue
+        # not everything may have been run
         se = np.std(known["found"], ddof=1) / np.sqrt(len(known["found"]))
         row = [design, str(n), str(cells), f"{log_fc:g}", f"{100 * np.mean(known['found']):.0f} ± {100 * se:.0f}"]
         row += [f"{100 * np.mean(known[which]):.0f}" for which in ("analytic", "simulation")]
