@@ -177,7 +177,11 @@ def test_shuffled_labels_have_least_to_do_with_the_true_ones(run):
     [
         ("counts ~ disease * batch + (1|sample)", {}, "adjusted for"),
         ("counts ~ age + (1|sample)", {}, "There are 600 cells of 8 samples."),
-        ("counts ~ disease + batch + (1|sample)", {"contrasts": {"both": ["disease", "batch"]}}, "Tested was both"),
+        (
+            "counts ~ disease + batch + (1|sample)",
+            {"contrasts": {"both": ["disease", "batch"]}},
+            "The tested comparison is both",
+        ),
         ("counts ~ disease + (1|house/sample)", {}, "4 sample:houses in ctl"),
         ("logs ~ disease + (1|sample)", {"family": "gaussian", "test": "satterthwaite"}, "linear mixed model"),
     ],
@@ -211,7 +215,7 @@ def test_what_is_refused(run, tmp_path):
         ({"alpha": 5}, "alpha=5"),
         ({"n_genes": -1}, "n_genes=-1"),
         ({"null": 1.5}, "null=1.5"),
-        ({"genes": ["nothing"]}, "'nothing' is not among"),
+        ({"genes": ["nothing"]}, "'nothing' is not one of"),
         ({"gene_symbols": "nothing"}, "is not a column of var"),
     ]
     for options, words in refused:
