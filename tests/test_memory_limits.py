@@ -47,7 +47,7 @@ def source(tmp_path_factory) -> Path:
 def test_too_little_to_load_the_packages_is_said(source, tmp_path, megabytes):
     made = run(megabytes, "test", source, FORMULA, "-o", tmp_path / "out.csv")
     assert made.returncode == 2
-    assert made.stderr.startswith("error: loading the numerical packages takes about")
+    assert made.stderr.startswith("error: loading the numerical packages ")
     assert f"of {megabytes} MB" in made.stderr and "allow at least" in made.stderr
     assert "Traceback" not in made.stderr and not list(tmp_path.iterdir())
 
@@ -55,7 +55,7 @@ def test_too_little_to_load_the_packages_is_said(source, tmp_path, megabytes):
 def test_too_little_to_compile_the_kernels_is_said_before_llvm_aborts(source, tmp_path):
     made = run(1000, "test", source, FORMULA, "-o", tmp_path / "out.csv", NUMBA_CACHE_DIR=str(tmp_path / "kernels"))
     assert made.returncode == 2, made.stderr
-    assert "compiling the kernels takes about" in made.stderr and "sc-glmm compile" in made.stderr
+    assert "error: compiling the kernels " in made.stderr and "sc-glmm compile" in made.stderr
     assert "Traceback" not in made.stderr and not (tmp_path / "out.csv").exists()
 
 
