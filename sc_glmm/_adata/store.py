@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from .._abundance import MARK
 from .._display import logger, warn_notes
 from .._errors import InputError
 from . import journal
@@ -120,13 +121,22 @@ class Store:
             return f"uns/{key}_results" if grouped and f"uns/{key}_results/params" in root else None
 
     def tables(self, columns: Columns | None = None) -> AnnData:
-        """An AnnData with `obs` (all columns, or some) and `var`, without a matrix."""
+        """An AnnData with `obs` (all columns, or some) and `var`, without a matrix.
+
+        A table of samples keeps all columns, and the mark that says what it is.
+        """
         from anndata import AnnData
+        from anndata.io import read_elem
 
         with self._open() as root:
-            obs = self._read("obs", lambda: read_table(root["obs"], columns))
+            mark = f"uns/{MARK}"
+            marked = mark in root
+            obs = self._read("obs", lambda: read_table(root["obs"], None if marked else columns))
             var = self._read("var", lambda: read_table(root["var"]))
-            return self._read("obs and var", lambda: AnnData(obs=obs, var=var))
+            made = self._read("obs and var", lambda: AnnData(obs=obs, var=var))
+            if marked:
+                made.uns[MARK] = self._read(mark, lambda: read_elem(root[mark]))
+            return made
 
     def labels(self) -> pd.DataFrame:
         """The columns of cells that hold categories or whole numbers; damaged ones are left out."""

@@ -7,17 +7,24 @@ from dataclasses import replace
 
 import numpy as np
 
+from .._arrays import FloatArray
 from .._inference.multiple import benjamini_hochberg
 from .._results import GeneTests
 
 
-def adjust_over_groups(tests: Sequence[GeneTests]) -> list[GeneTests]:
-    """Adjust the p-values of each contrast over the tested genes of all groups together (Benjamini and Hochberg)."""
+def adjust_over_groups(tests: Sequence[GeneTests], weight: FloatArray | None = None) -> list[GeneTests]:
+    """Adjust the p-values of each contrast over the tested genes of all groups together (Benjamini and Hochberg).
+
+    With ``(n_genes,)`` weights, the adjustment is weighted.
+    """
     adjusted: dict[tuple[str, str], np.ndarray] = {}
     for name in dict.fromkeys(contrast.name for group in tests for contrast in group.contrasts):
         mine = [(group.group, c) for group in tests for c in group.contrasts if c.name == name]
+        weights = None if weight is None else np.tile(weight, len(mine))
         p_values = [c.table["p_value"].to_numpy(dtype=np.float64) for _, c in mine]
-        parts = np.split(benjamini_hochberg(np.concatenate(p_values)), np.cumsum([len(p) for p in p_values])[:-1])
+        parts = np.split(
+            benjamini_hochberg(np.concatenate(p_values), weights), np.cumsum([len(p) for p in p_values])[:-1]
+        )
         adjusted |= {(group, name): part for (group, _), part in zip(mine, parts, strict=True)}
     return [
         replace(

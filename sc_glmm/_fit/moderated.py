@@ -12,6 +12,7 @@ from .._arrays import BoolArray, FloatArray, IntArray
 from .._design import finest
 from .._engine.grid_profiles import Profiles
 from .._inference.prior import VariancePrior, abundance_rank, fit_prior, posterior_weights
+from .._inference.prior_of_few import fit_prior_of_few
 from .._inference.quasi import scaled_t, squeeze
 from .genes import AllFits, GeneModel
 from .grid_choice import VarianceGrid
@@ -74,6 +75,7 @@ def moderate(
     plan: ProfilePlan,
     made: GeneProfiles,
     known: tuple[VariancePrior | None, FloatArray] | None = None,
+    few: bool = False,
 ) -> Moderation:
     """Estimate the prior (from 50 genes on) and the posterior of each gene.
 
@@ -86,6 +88,8 @@ def moderate(
     known
         The prior (None if there is none) and the ``(n_genes,)`` abundance ranks of these genes, where an earlier run
         over all genes found them: then any genes will do.
+    few
+        Whether fewer than 50 have a prior as well, of a given form (:mod:`.._inference.prior_of_few`).
     """
     profiles, grid, n_genes = made.profiles, plan.grid, len(plan.usable)
     restricted = profiles.ell - 0.5 * profiles.log_det
@@ -97,6 +101,9 @@ def moderate(
     elif good.sum() >= MIN_GENES:
         rank = abundance_rank(plan.abundance[good])
         prior = fit_prior(restricted[good], rank, grid.shape)
+    elif few and good.any():
+        rank = abundance_rank(plan.abundance[good])
+        prior = fit_prior_of_few(restricted[good], rank, grid.variance, grid.shape)
     if prior is not None:
         at_rank = prior.at(rank)
         weights[good] = posterior_weights(restricted[good], at_rank)

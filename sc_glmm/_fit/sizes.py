@@ -10,6 +10,7 @@ import numpy as np
 
 from .._arrays import BoolArray, FloatArray, IntArray
 from .._compress.composition import pooled_factors
+from .._compress.reference import common_change
 from .._compress.size_factors import DOMINANT_SHARE
 from .._compress.sums import membership
 from .._design import Design, finest
@@ -140,6 +141,24 @@ def sample_factors(design: Design, layout: Layout, bulk: FloatArray) -> SampleFa
     share = bulk / np.maximum(bulk.sum(axis=1, keepdims=True), 1.0)
     dominant = np.flatnonzero(share.max(axis=0, initial=0.0) > DOMINANT_SHARE)
     return factors_of_levels(design, layout, np.log(pooled_factors(bulk)), dominant)
+
+
+def reference_factors(design: Design, layout: Layout, bulk: FloatArray, log_size: FloatArray) -> SampleFactors:
+    """Factors of samples, each of which is a row, so that most types do not change along the design.
+
+    Parameters
+    ----------
+    design, layout
+        The rows.
+    bulk
+        ``(n_levels, n_types)`` counts.
+    log_size
+        ``(n_obs,)`` natural logs of the numbers of cells of the rows.
+    """
+    codes = design.random[finest(design.random)].codes
+    X, sizes = np.empty_like(design.fixed.X), np.empty_like(log_size)
+    X[codes], sizes[codes] = design.fixed.X, log_size
+    return factors_of_levels(design, layout, common_change(bulk, sizes, X).log_shift)
 
 
 def factors_of_levels(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .language import NUMPY, dotted, quoted_column
 from .parse import parse_formula
-from .records import Atom, MixedFormula, Name, RandomTerm, Term, term_label, term_text
+from .records import Atom, MixedFormula, Name, RandomTerm, Term, is_word, term_label, term_text
 
 __all__ = [
     "NUMPY",
@@ -14,6 +14,7 @@ __all__ = [
     "RandomTerm",
     "Term",
     "dotted",
+    "is_word",
     "parse_formula",
     "quoted_column",
     "term_label",

@@ -31,6 +31,7 @@ def contrast_tables(
     dfs: Sequence[float],
     genes: pd.Index,
     alternative: Alternative = ANY_DIFFERENCE,
+    weight: FloatArray | None = None,
 ) -> tuple[ContrastTable, ...]:
     """Test every contrast and adjust p-values over its tested genes (Benjamini and Hochberg).
 
@@ -46,6 +47,8 @@ def contrast_tables(
         Names of the genes.
     alternative
         Hypothesis that coefficients are compared with.
+    weight
+        ``(n_genes,)`` weights in the false discovery rate; None for equal ones.
     """
     tables = []
     for i, (contrast, df) in enumerate(zip(contrasts, dfs, strict=True)):
@@ -65,7 +68,7 @@ def contrast_tables(
             "stat": result.stat,
             "df": np.where(np.isfinite(result.p_value), df if result.df is None else result.df, np.nan),
             "p_value": result.p_value,
-            "adj_p_value": benjamini_hochberg(result.p_value),
+            "adj_p_value": benjamini_hochberg(result.p_value, weight),
             "p_hk": _each_alone(evidence, hypothesis, alternative),
             "status": categorical_status(words),
             **_shrunken(test, evidence, hypothesis),

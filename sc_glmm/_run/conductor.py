@@ -172,7 +172,14 @@ class Conductor:
             chunks = range(len(self.store.ranges))
             result = [self.store.get("profile", i, chunk, partial(self.profile, i, chunk)) for chunk in chunks]
             profiles = join_profiles([each for each in result if each is not None])
-            moderation = moderate(self.model(i, 0), fitted.result, plan, profiles, self.store.prior(i))
+            moderation = moderate(
+                self.model(i, 0),
+                fitted.result,
+                plan,
+                profiles,
+                self.store.prior(i),
+                few=self.task.rows_are_samples,
+            )
         return finish(
             self.plans[i],
             self.store.layout(i),

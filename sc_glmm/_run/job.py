@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from .._abundance import AbundanceTable, spatial_weights
 from .._adata.columns import cut_note, groups_of, obs_numbers
 from .._adata.open import Opened, Response, find_response
 from .._adata.slots import write_results
@@ -30,6 +31,7 @@ from .._results import CONTRAST_COLUMNS, GeneTests
 from .options import RunOptions
 from .plan import Plan, plan_groups
 from .recipe import make_recipe
+from .samples import for_samples, tested_types
 from .stages import Task
 from .summary import attention
 
@@ -53,6 +55,8 @@ class ParsedRequest:
         The matrix of the response.
     selected
         ``(n_vars,)`` genes to test; None for all.
+    table
+        The table of abundance, whose rows are samples; None for cells.
     """
 
     options: RunOptions
@@ -61,6 +65,7 @@ class ParsedRequest:
     test: HypothesisTest
     response: Response
     selected: BoolArray | None
+    table: AbundanceTable | None = None
 
     @property
     def needs_library(self) -> bool:
@@ -100,6 +105,7 @@ class Job:
 
 def validate_request(opened: Opened, options: RunOptions) -> ParsedRequest:
     """Check options against the data, reading only the first values of the matrix."""
+    options, table = for_samples(opened.adata, options)
     family, formula = get_family(options.family), parse_formula(options.formula)
     if not formula.random:
         raise InputError(
@@ -129,7 +135,10 @@ def validate_request(opened: Opened, options: RunOptions) -> ParsedRequest:
         )
     var: pd.DataFrame = opened.adata.var  # type: ignore[assignment]
     selected = select_genes(var, options.genes)
-    return ParsedRequest(options, formula, family, test, find_response(opened, formula, family.counts), selected)
+    if table is not None:
+        selected = tested_types(opened.adata, table, selected)
+    response = find_response(opened, formula, family.counts)
+    return ParsedRequest(options, formula, family, test, response, selected, table)
 
 
 def plan_job(
@@ -151,18 +160,28 @@ def plan_job(
     labels
         Returns columns of `obs` that may pair samples; None for no note about pairs.
     """
-    options = request.options
+    options, table = request.options, request.table
     sizes = find_sizes(adata, request.formula, request.family, options.size_factors, options.offset, library)
     groups, ungrouped = groups_of(adata, options.groupby)
     obs = native(adata.obs)
-    plans, skipped, planned = plan_groups(obs, groups, request.formula, sizes, options)
+    plans, skipped, planned = plan_groups(
+        obs, groups, request.formula, sizes, options, rows_are_samples=table is not None
+    )
     joint = [contrast for plan in plans for contrast in plan.contrasts if len(contrast.L) > 1]
     if joint and (options.min_log_fc > 0.0 or options.alternative != "two-sided"):
         raise InputError(
             f"the contrast {joint[0].words!r} has {len(joint[0].L)} rows, and so no direction or size: minimum "
             "effects and one-sided tests need contrasts with one row; use contrasts=, such as 'AD vs ctl'"
         )
-    task = Task(options, request.family, request.test, normalise=sizes.default, selected=request.selected)
+    task = Task(
+        options,
+        request.family,
+        request.test,
+        normalise=sizes.default if table is None else table.reference == "robust",
+        selected=request.selected,
+        rows_are_samples=table is not None,
+        weight=None if table is None else spatial_weights(adata),
+    )
     pairing = None if labels is None else pairing_note(request.formula, obs, labels())
     notes = [*request.response.notes, *sizes.notes, *ungrouped, *planned, *filter(None, [pairing])]
     return Job(request, sizes, groups, plans, skipped, task, notes)
@@ -172,7 +191,7 @@ def put_results(adata: AnnData, key: str, job: Job, tests: list[GeneTests], note
     """Store the tables under `key`, with adjusted p-values; `notes` are those of the stages."""
     request, options, sizes = job.request, job.request.options, job.sizes
     if options.adjust == "global":
-        tests = adjust_over_groups(tests)
+        tests = adjust_over_groups(tests, job.task.weight)
     recipe = make_recipe(
         options.recorded(
             reference=dict(options.reference or {}),

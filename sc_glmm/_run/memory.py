@@ -8,10 +8,10 @@ from .._compress.matrix import Matrix
 from .._compress.source import Source
 from .._engine.genes import GeneStats
 from .._fit.compress import Compressed, Layout, compress_groups
-from .._fit.sizes import SampleFactors, sample_factors, sample_totals
+from .._fit.sizes import SampleFactors, sample_totals
 from .conductor import Store
 from .plan import Plan
-from .stages import Task
+from .stages import Task, composition
 
 
 class MemoryStore(Store):
@@ -63,4 +63,4 @@ class MemoryStore(Store):
         if not self._task.normalise:
             return None
         design, cells = self._plans[i].cells.design, self._compressed[i]
-        return sample_factors(design, cells, sample_totals(design, cells, cells.stats.A))
+        return composition(self._plans[i], cells, self._task, sample_totals(design, cells, cells.stats.A))

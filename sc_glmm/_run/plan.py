@@ -61,6 +61,8 @@ def plan_groups(
     formula: MixedFormula,
     sizes: CellSizes,
     options: RunOptions,
+    *,
+    rows_are_samples: bool = False,
 ) -> tuple[list[Plan], dict[str, str], list[str]]:
     """Plan each group; a group that cannot be fitted is skipped with a reason, unless it is the only one.
 
@@ -72,6 +74,8 @@ def plan_groups(
         Name and ``(n_obs,)`` mask of each group.
     formula, sizes, options
         The model, the size factors of all cells, and the other options.
+    rows_are_samples
+        Whether a random effect may have one level for each row.
 
     Returns
     -------
@@ -87,7 +91,9 @@ def plan_groups(
         cells = np.flatnonzero(mask & sizes.used)
         try:
             frame: pd.DataFrame = obs.iloc[cells]  # type: ignore[assignment]
-            plan, more = plan_group(name, cells, frame, formula, sizes.log[cells], options)
+            plan, more = plan_group(
+                name, cells, frame, formula, sizes.log[cells], options, rows_are_samples=rows_are_samples
+            )
         except DesignError as error:
             if groupby is None:
                 raise
@@ -114,7 +120,14 @@ def plan_groups(
 
 
 def plan_group(
-    name: str, cells: IntArray, frame: pd.DataFrame, formula: MixedFormula, log_size: FloatArray, options: RunOptions
+    name: str,
+    cells: IntArray,
+    frame: pd.DataFrame,
+    formula: MixedFormula,
+    log_size: FloatArray,
+    options: RunOptions,
+    *,
+    rows_are_samples: bool = False,
 ) -> tuple[Plan, list[str]]:
     """Plan one group; the notes are for the user.
 
@@ -132,6 +145,8 @@ def plan_group(
         Natural logs of their size factors.
     options
         Other options.
+    rows_are_samples
+        As for :func:`plan_groups`.
     """
     if len(frame) == 0:
         raise DesignError("no cell with counts remains")
@@ -149,12 +164,12 @@ def plan_group(
     if dropped and options.reference:
         gone = _names(everywhere) - _names(formula)
         options = replace(options, reference={k: v for k, v in options.reference.items() if k not in gone})
-    design = build_design(formula, frame, reference=options.reference)
+    design = build_design(formula, frame, reference=options.reference, check_replication=not rows_are_samples)
     asked, not_tested = _available(design, options.contrasts) if name else (options.contrasts, {})
     if asked is None:
         not_tested = untestable_terms(design)
     contrasts = build_contrasts(design, asked, each_level=True)
-    design, notes = _with_own_variance(design, contrasts, frame, options)
+    design, notes = (design, []) if rows_are_samples else _with_own_variance(design, contrasts, frame, options)
     contrasts = build_contrasts(design, asked, each_level=True)
     check_samples(design, contrasts, frame, options.min_samples)
     if dropped:

@@ -36,7 +36,7 @@ from .._fit.lrt import likelihood_ratios
 from .._fit.moderated import MIN_GENES, Moderation, has_quasi
 from .._fit.pilot import pilot_facts
 from .._fit.ranges import RangeFit
-from .._fit.sizes import SampleFactors
+from .._fit.sizes import SampleFactors, reference_factors, sample_factors
 from .._fit.steep_slopes import refit_outside_grid
 from .._fit.totals import gene_totals
 from .._fit.variance_forms import variance_forms
@@ -67,6 +67,10 @@ class Task:
         Whether to correct size factors for the composition of the samples.
     selected
         ``(n_genes,)`` genes to test; None for all. Size factors come from all genes in either case.
+    rows_are_samples
+        Whether rows are samples and genes are cell types, of which there may be few.
+    weight
+        ``(n_genes,)`` weights in the false discovery rate, for neighbourhoods that overlap; None for equal ones.
     """
 
     options: RunOptions
@@ -74,11 +78,21 @@ class Task:
     test: HypothesisTest
     normalise: bool = True
     selected: BoolArray | None = None
+    rows_are_samples: bool = False
+    weight: FloatArray | None = None
 
     @property
     def alternative(self) -> Alternative:
         """Hypothesis that coefficients are compared with."""
         return Alternative(self.options.alternative, math.log(2.0) * self.options.min_log_fc)
+
+
+def composition(plan: Plan, layout: Layout, task: Task, bulk: FloatArray) -> SampleFactors:
+    """Factors of the samples for their composition, from their counts in all genes, ``bulk (n_levels, n_genes)``."""
+    design = plan.cells.design
+    if task.rows_are_samples:
+        return reference_factors(design, layout, bulk, plan.cells.offset)
+    return sample_factors(design, layout, bulk)
 
 
 def model_of(
@@ -146,7 +160,7 @@ def finish(
     result, totals = fitted.result, fitted.totals
     words = status_words(model, result)
     evidence = Evidence(model, result, totals, words, moderation, fitted.ratios, bootstrap, fitted.parts)
-    contrasts = contrast_tables(used, evidence, plan.contrasts, plan.dfs, genes, task.alternative)
+    contrasts = contrast_tables(used, evidence, plan.contrasts, plan.dfs, genes, task.alternative, task.weight)
     notes += failure_notes(used, contrasts, result.fits)
     table = gene_table(model, totals, result, genes, moderation)
     tests = GeneTests(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .abundance import abundance
 from .chunks import Stage
 from .console import atomically, report_errors
 from .info import info
@@ -199,6 +200,7 @@ app.command()(report)
 app.command()(info)
 app.command()(latent)
 app.command()(power)
+app.command()(abundance)
 
 
 @app.command("compile")

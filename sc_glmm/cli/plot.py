@@ -31,7 +31,7 @@ def plot(
         typer.Argument(
             metavar="FIGURE",
             help="volcano, ma, p_values, qq, heatmap, forest, counts, dispersion, samples, "
-            "variance_fractions, caterpillar, diagnostics, influence, ...",
+            "variance_fractions, abundance, caterpillar, diagnostics, influence, ...",
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="Output: .pdf, .png or .svg.")],
@@ -138,18 +138,24 @@ def _draws_a_model(function: Callable[..., Any]) -> bool:
     return gene is not None and gene.default is None
 
 
+def _takes_a_path(function: Callable[..., Any]) -> bool:
+    """Whether the figure reads what it needs from a file."""
+    first = next(iter(inspect.signature(function).parameters.values()))
+    return "PathLike" in str(first.annotation)
+
+
 def _read(path: Path, figure: str, function: Callable[..., Any]) -> Any:
     """Input of the figure: a table, a path for reading single genes, or an AnnData without its matrices."""
     suffix = Path(path.name.removesuffix(".gz")).suffix
     is_table = suffix in _SEPARATORS or suffix == ".parquet"
-    if is_table and _draws_a_model(function):
+    if is_table and (_draws_a_model(function) or _takes_a_path(function)):
         raise InputError(
-            f"The figure {figure!r} fits the gene again, but {path.name} has no counts: use the .h5ad file or zarr "
-            "store that sc-glmm test wrote."
+            f"The figure {figure!r} needs counts, but {path.name} has no counts: use the .h5ad file or zarr store that "
+            "sc-glmm test wrote."
         )
     if is_table:
         return _read_table(path, suffix)
-    if _draws_a_model(function):
+    if _draws_a_model(function) or _takes_a_path(function):
         return path
     from .._adata.store import Store
 

@@ -1,5 +1,6 @@
 """Draw figures of results or fitted models with matplotlib."""
 
+from ._abundance import abundance
 from ._caterpillar import caterpillar
 from ._counts import counts
 from ._diagnostics import random_effect_qq, residual_histogram, residual_qq, residuals
@@ -17,6 +18,7 @@ from ._variance_fractions import variance_fractions
 from ._volcano import volcano
 
 __all__ = [
+    "abundance",
     "caterpillar",
     "counts",
     "diagnostics",

@@ -29,7 +29,7 @@ def layer_names(adata: AnnData) -> str:
     return ", ".join(repr(name) for name in adata.layers.keys() if name is not None) or "none"
 
 
-def read_factor(adata: AnnData, column: str) -> tuple[np.ndarray, list[str]]:
+def read_factor(adata: AnnData, column: str, what: str = "sample") -> tuple[np.ndarray, list[str]]:
     """Level of each cell (-1 if missing), and the levels that occur, in the order of the categories."""
     if column not in adata.obs:
         columns = ", ".join(map(repr, adata.obs.columns)) or "none"
@@ -38,7 +38,7 @@ def read_factor(adata: AnnData, column: str) -> tuple[np.ndarray, list[str]]:
         raise InputError(f"there is no column {column!r} in obs; available: {columns}.{hint}")
     factor: Any = adata.obs[column].astype("category").cat.remove_unused_categories()
     if not len(factor.cat.categories):
-        raise InputError(f"the column {column!r} of obs has no values; it must contain the sample of each cell.")
+        raise InputError(f"the column {column!r} of obs has no values; it must contain the {what} of each cell.")
     return factor.cat.codes.to_numpy(dtype=np.int64), [str(level) for level in factor.cat.categories]
 
 

@@ -202,7 +202,8 @@ def _cells(
     # terms that are constant in a group were dropped, and so were their base levels
     reference = {name: base for name, base in (params.get("given_reference") or {}).items() if name in inside}
     frame: pd.DataFrame = obs.iloc[places]
-    design = build_design(parse_formula(fitted), frame, reference=reference)
+    # what rows are was checked in the run
+    design = build_design(parse_formula(fitted), frame, reference=reference, check_replication=False)
     cells = places[design.kept]
     used = [*design.columns, *(name for term in design.random for name in term.term.group)]
     data = frame.loc[design.kept, list(dict.fromkeys(used))].copy()
@@ -212,7 +213,11 @@ def _cells(
     data[name] = y[cells]
     left = name if name.isidentifier() else f"`{name}`"
     design = build_design(
-        parse_formula(f"{left} ~{parse_formula(fitted).right_side}"), data, reference=reference, response=True
+        parse_formula(f"{left} ~{parse_formula(fitted).right_side}"),
+        data,
+        reference=reference,
+        check_replication=False,
+        response=True,
     )
     offset = log_sizes[cells] + (design.offset if design.offset is not None else 0.0)
     return CellGroup("", cells, design, data.reset_index(drop=True), offset), data

@@ -22,6 +22,7 @@ from .._run.job import plan_job, put_results, validate_request
 from .._run.memory import MemoryStore
 from .._run.options import RunOptions
 from .._run.recipe import prepare_kernels
+from .._run.samples import samples_line
 from .._run.summary import as_lines, summary_line
 
 if TYPE_CHECKING:
@@ -80,7 +81,9 @@ def test(
     formula
         Formula in lme4's syntax, such as ``"counts ~ disease + (1|sample)"``. The left side names a layer; if there is
         no such layer, X is used. Nested and crossed random effects, random slopes, interactions, splines and
-        ``offset(...)`` are supported.
+        ``offset(...)`` are supported. For a table of :func:`sc_glmm.pp.abundance`, whose rows are samples,
+        ``"X ~ disease"`` is enough: ``(1 | sample)``, the overdispersion between samples, is added, and counts are
+        Poisson given the sample.
     family
         ``"nb"``, ``"poisson"``, or ``"gaussian"`` for a layer of log-normalised values.
     size_factors
@@ -211,6 +214,8 @@ def test(
     genes that do not vary between samples. ``p_hk`` is correct for each single gene, with less power. If the median
     sample has an information below 10, quadrature with 7 nodes replaces the Laplace approximation (``n_agq``). Fewer
     than 50 genes are too few to estimate a prior; ``"hk"`` (or ``"t"``) is used instead, with a warning.
+    Tables of abundance have a prior with any number of types. It is lognormal, with both parameters averaged over what
+    the other types say.
 
     ``eigen_ratio`` in ``params`` measures how correlated the genes are. It is the largest over the median eigenvalue of
     the covariance of their residuals between samples, and about 1 if genes are independent. The larger it is, the more
@@ -254,6 +259,8 @@ def test(
     where = "adata" if copy or opened.store is None else "path"
     seconds, beyond = time.perf_counter() - start, job.task.alternative.words
     logger.info(summary_line(tests, seconds, key_added, groupby, where, options.min_counts, beyond))
+    if request.table is not None:
+        logger.info(samples_line(request.table, str(tests[0].recipe["test"]), len(tests[0].genes)))
     logger.info(as_lines(adata.uns[key_added]["params"]["attention"]))
     return adata if copy else None
 

@@ -14,8 +14,9 @@ from ..._errors import InputError
 from ..._fit.compress import Compressed, Layout
 from ..._fit.profiles import GeneProfiles, ProfilePlan
 from ..._fit.ranges import RangeFit
-from ..._fit.sizes import SampleFactors, sample_factors
+from ..._fit.sizes import SampleFactors
 from ..conductor import Store
+from ..stages import composition
 from .checks import check_fits, check_profiles, check_statistics
 from .folder import Run
 from .records import Arrays, fit_from, gene_stats_from, misshapen, profiles_from
@@ -60,9 +61,7 @@ class PartsStore(Store):
         """Composition factors of the samples, from their counts in all genes in all chunks of cells."""
         job, cells = self._run.prepared.job, self.cells(i, chunk)
         bulk = self._bulk[i]
-        return (
-            sample_factors(job.plans[i].cells.design, cells, bulk) if job.task.normalise and bulk is not None else None
-        )
+        return composition(job.plans[i], cells, job.task, bulk) if job.task.normalise and bulk is not None else None
 
     def get(self, stage: str, i: int, chunk: int, make: Callable[[], T]) -> T:
         """Fits and profiles from their parts; everything else computed on first use."""

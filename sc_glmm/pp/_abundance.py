@@ -1,0 +1,180 @@
+"""Tables of samples by cell types or neighbourhoods, to be tested for differences in abundance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from .._abundance import N_CELLS, SIZES, AbundanceTable, mark_table
+from .._adata.mudata import is_mudata
+from .._display import logger, warn_notes
+from .._errors import InputError
+from ._counted import Counted, of_table, of_types
+from ._neighbourhoods import Weights, of_milo, of_neighbourhoods, with_weights
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+def abundance(
+    adata: AnnData,
+    sample: str = "sample",
+    groupby: str | None = "cell_type",
+    *,
+    nhoods: str | None = None,
+    reference: str | Sequence[str] = "robust",
+    weights: Weights | None = "k-distance",
+) -> AnnData:
+    r"""Count the cells of each type, or neighbourhood, in each sample.
+
+    Test the table with :func:`sc_glmm.tl.test`: ``tl.test(counts, "X ~ disease")``, or
+    ``"X ~ disease + (1|donor)"`` for donors with several samples. For sample s with :math:`n_s` cells, of which
+    :math:`y_{sk}` are of type k, it fits
+
+    .. math:: y_{sk} \sim \mathrm{Poisson}(\mu_{sk}), \quad
+        \log \mu_{sk} = \log n_s + r_s + x_s^\top \beta_k + b_{sk}, \quad b_{sk} \sim N(0, \sigma_k^2),
+
+    where :math:`\sigma_k^2` is the overdispersion of type k between samples, and the reference :math:`r_s` is what
+    most types do along the design. Its tests are moderated over types, however few there are.
+
+    Parameters
+    ----------
+    adata
+        Annotated data of cells; or a MuData with Milo's neighbourhoods, as pertpy has it (modality ``"milo"``). With
+        ``groupby=None`` a table that is there already: samples x types.
+    sample
+        Column of ``.obs`` that names the sample of each cell. For a table, the column of its samples; they are the
+        names of its rows where there is no such column. A MuData says itself which column it was counted by.
+    groupby
+        Column of ``.obs`` with the cell types.
+    nhoods
+        Entry of ``.obsm`` with neighbourhoods, cells x neighbourhoods, such as Milo's ``"nhoods"``: these are counted
+        instead of types.
+    reference
+        What changes are relative to. ``"robust"`` (default): what most types do. ``"total"``: all cells, so that the
+        shares of all types change if one of them grows. Or the names of one or several types that are known to stay
+        as they are; these are not tested.
+    weights
+        For neighbourhoods, which overlap: p-values are adjusted with weights of ``1 / distance`` to the k-th
+        neighbour of the index cell (``"k-distance"``), or of 1 over the number of cells that a neighbourhood shares
+        with all (``"graph-overlap"``): the spatial false discovery rate. None for equal weights. Where distances are
+        not known, the overlap is used.
+
+    Returns
+    -------
+    AnnData
+        ``(n_samples, n_types)`` with
+
+        ``.X``, ``.layers["proportions"]``
+            Number of cells; the same over the number of cells of the sample.
+        ``.obs``
+            The columns of `adata` that have one value within each sample, ``n_cells`` and ``size_factors`` (linear,
+            mean 1). Columns with several values within a sample are left out, and named in the log.
+        ``.var``
+            ``n_cells``, ``n_samples`` (with a cell), and ``spatial_weight`` for neighbourhoods.
+        ``.uns["abundance"]``
+            What makes :func:`sc_glmm.tl.test` treat the rows as samples.
+
+    Raises
+    ------
+    InputError
+        If a column or slot is missing, there is one sample or one type only, or a reference type does not exist.
+
+    Notes
+    -----
+    Counts of cells hold no absolute numbers: if all types but one double, the counts look as if that one had halved.
+    So a change is always relative to a reference, and no method can tell these two apart. ``"robust"`` assumes that
+    fewer than half of the types change in one direction. With two types it says nothing more than "total"; with three
+    or four it is a weak assumption to build on, and known reference types are better.
+
+    Weights of the k-distance are those of Milo [1]_; the weighted adjustment is that of cydar [2]_. The reference is
+    Tukey's biweight location of the changes of all types.
+
+    References
+    ----------
+    .. [1] Dann, Henderson, Teichmann, Morgan and Marioni, Differential abundance testing on single-cell data using
+       k-nearest neighbor graphs, Nature Biotechnology 2022, 40:245.
+    .. [2] Lun, Richard and Marioni, Testing for differential abundance in mass cytometry data, Nature Methods 2017,
+       14:707.
+
+    Examples
+    --------
+    >>> import sc_glmm
+    >>> adata = sc_glmm.datasets.simulate(n_samples=8, n_cells=800, n_genes=20, n_cell_types=4, seed=0)
+    >>> counts = sc_glmm.pp.abundance(adata, sample="sample", groupby="cell_type")
+    >>> counts.shape
+    (8, 4)
+    >>> sc_glmm.tl.test(counts, "X ~ disease", reference={"disease": "ctl"})
+    >>> sc_glmm.get.results(counts)[["variable", "log_fc", "p_value"]].shape
+    (4, 3)
+    """
+    from anndata import AnnData
+
+    if weights not in ("k-distance", "graph-overlap", None):
+        raise InputError(f"weights={weights!r}: allowed are 'k-distance', 'graph-overlap' and None")
+    if is_mudata(adata):
+        counted = of_milo(adata, sample, weights)
+    elif nhoods is not None:
+        counted = of_neighbourhoods(adata, sample, nhoods, weights)
+    elif groupby is None:
+        counted = with_weights(of_table(adata, sample), weights)
+    else:
+        counted = of_types(adata, sample, groupby)
+    _check(counted)
+    table, types = _with_reference(counted, reference)
+    n_cells = counted.n_cells
+    sizes = n_cells if not types else counted.counts[:, np.isin(counted.types, types)].sum(axis=1) + 0.5
+    obs = counted.obs.drop(columns=[name for name in (N_CELLS, SIZES) if name in counted.obs])
+    obs.index = pd.Index(counted.samples)
+    obs[N_CELLS] = n_cells.astype(np.int64) if np.all(n_cells == np.round(n_cells)) else n_cells
+    obs[SIZES] = sizes / sizes.mean()
+    var = counted.var.copy()
+    var.index = pd.Index(counted.types)
+    var[N_CELLS] = counted.counts.sum(axis=0).astype(np.int64)
+    var["n_samples"] = (counted.counts > 0.0).sum(axis=0)
+    made = AnnData(
+        X=counted.counts, obs=obs, var=var, layers={"proportions": counted.counts / np.maximum(n_cells, 1.0)[:, None]}
+    )
+    mark_table(made, table)
+    warn_notes(counted.notes)
+    if table.varying:
+        logger.info("columns with several values within a sample were left out: %s", ", ".join(table.varying))
+    return made
+
+
+def _check(counted: Counted) -> None:
+    what, sample = counted.table.what, counted.table.sample
+    if len(counted.samples) < 2:
+        raise InputError(
+            f"there is one sample ({counted.samples[0]!r} in the column {sample!r}); abundance is compared between "
+            "samples: name the column that tells several samples apart"
+        )
+    if len(counted.types) < 2:
+        raise InputError(
+            f"there is one type ({counted.types[0]!r} in {what!r}), to which all cells belong; abundance is relative "
+            "to other types: name a column with two or more"
+        )
+
+
+def _with_reference(counted: Counted, reference: str | Sequence[str]) -> tuple[AbundanceTable, list[str]]:
+    """The table with its reference, and the names of reference types."""
+    if reference == "robust":
+        return counted.table, []
+    if reference == "total":
+        return replace(counted.table, reference="total"), []
+    if not isinstance(reference, str | Sequence):
+        raise InputError(f"reference={reference!r}: allowed are 'robust', 'total', and names of types")
+    types = [reference] if isinstance(reference, str) else [str(name) for name in reference]
+    unknown = [name for name in types if name not in counted.types]
+    if unknown or not types:
+        shown = ", ".join(map(repr, counted.types[:12])) + (", ..." if len(counted.types) > 12 else "")
+        raise InputError(
+            f"reference={reference!r}: allowed are 'robust', 'total', and names of types, which are {shown}"
+        )
+    if len(counted.types) - len(set(types)) < 1:
+        raise InputError(f"reference={reference!r} names all types, so that none is left to be tested")
+    return replace(counted.table, reference="types", reference_types=tuple(types)), types
