@@ -33,9 +33,7 @@ def cells(n_arm=5, beta=None, seed=0, size=1000, spread=0.3, types=TYPES, level=
         arm = int(s >= n_arm)
         rate = np.exp(level + arm * beta + rng.normal(0, spread, len(types)))
         of_type = rng.choice(len(types), rng.poisson(size * np.exp(rng.normal(0, 0.4))), p=rate / rate.sum())
-        rows.append(
-            pd.DataFrame({"sample": f"s{s}", "disease": ["ctl", "AD"][arm], "age": 50 + 3 * (s % 5), "t": of_type})
-        )
+        rows.append(pd.DataFrame({"sample": f"s{s}", "disease": ["ctl", "AD"][arm], "age": 50 + 3 * s, "t": of_type}))
     obs = pd.concat(rows, ignore_index=True)
     obs["cell_type"] = pd.Categorical.from_codes(obs.pop("t"), categories=types)
     obs["n_counts"] = rng.poisson(1000, len(obs))
