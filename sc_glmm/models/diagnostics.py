@@ -86,15 +86,16 @@ def effects_frame(fit: MixedFit) -> pd.DataFrame:
     """
     parts = []
     for group, frame in fit.ranef(cond_var=True).items():
-        for effect in [c for c in frame.columns if not str(c).startswith("sd(")]:
+        k = frame.shape[1] // 2
+        for j, effect in enumerate(frame.columns[:k]):
             parts.append(
                 pd.DataFrame(
                     {
                         "group": group,
                         "level": frame.index.astype(str),
                         "effect": effect,
-                        "mode": frame[effect].to_numpy(),
-                        "sd": frame[f"sd({effect})"].to_numpy(),
+                        "mode": frame.iloc[:, j].to_numpy(),
+                        "sd": frame.iloc[:, k + j].to_numpy(),
                     }
                 )
             )

@@ -201,8 +201,8 @@ class MixedFit(ABC):
             frame = pd.DataFrame(self.modes[block], index=pd.Index(grouping.levels), columns=list(grouping.columns))
             if covariances is not None:
                 sd = np.sqrt(np.diagonal(covariances[block], axis1=1, axis2=2))
-                for j, column in enumerate(grouping.columns):
-                    frame[f"sd({column})"] = sd[:, j]
+                deviations = pd.DataFrame(sd, index=frame.index, columns=[f"sd({c})" for c in grouping.columns])
+                frame = pd.concat([frame, deviations], axis=1)
             out[name] = frame
         return out
 

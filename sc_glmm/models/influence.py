@@ -15,7 +15,7 @@ from .._arrays import IntArray
 from .._design import group_levels
 from .._errors import DesignError, InputError, ScGlmmWarning
 from .fitted import MixedFit, check_fit
-from .varcorr import variance_names, variance_values
+from .varcorr import is_correlation, variance_names, variance_values
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,5 +164,5 @@ def _refit(fit: MixedFit, rows: NDArray[np.bool_]) -> MixedFit:
 
 
 def _standard_deviations(fit: MixedFit) -> dict[str, float]:
-    pairs = zip(variance_names(fit), variance_values(fit), strict=True)
-    return {name: float(value) for name, value in pairs if not name.startswith("cor_")}
+    parameters = zip(variance_names(fit), variance_values(fit), is_correlation(fit), strict=True)
+    return {name: float(value) for name, value, correlation in parameters if not correlation}

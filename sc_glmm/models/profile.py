@@ -15,7 +15,7 @@ from .._engine.gaussian.problem import build_problem
 from .._parallel.blas import one_blas_thread
 from .lmm import LmmModel
 from .prepare import Prepared
-from .varcorr import variance_names, variance_values
+from .varcorr import is_correlation, variance_values
 
 # A deviance above this counts as infinite.
 WALL = 1e10
@@ -23,17 +23,17 @@ WALL = 1e10
 
 def profile_variances(fit: LmmModel, cutoff: float) -> FloatArray:
     """``(n_par, 2)`` bounds of standard deviations, correlations and sigma of an ML fit."""
-    names = variance_names(fit)
+    correlation = is_correlation(fit)
     units = parameter_units(fit)
     best = np.nan_to_num(variance_values(fit)) / units
-    lower = np.array([-1.0 if name.startswith("cor_") else 0.0 for name in names])
-    upper = np.array([1.0 if name.startswith("cor_") else np.inf for name in names])
+    lower = np.where(correlation, -1.0, 0.0)
+    upper = np.where(correlation, 1.0, np.inf)
     lower[-1] = 1e-4 * best[-1]
     deviance = VarianceDeviance(fit)
     minimum = deviance(best)[0]
-    out = np.empty((len(names), 2))
-    for i in range(len(names)):
-        free = [j for j in range(len(names)) if j != i]
+    out = np.empty((len(best), 2))
+    for i in range(len(best)):
+        free = [j for j in range(len(best)) if j != i]
         warm = {"others": best[free]}
 
         def above(value: float, i: int = i, free: list[int] = free, warm: dict[str, FloatArray] = warm) -> float:
@@ -60,7 +60,7 @@ def profile_variances(fit: LmmModel, cutoff: float) -> FloatArray:
             warm["others"] = found.x
             return float(found.fun) - minimum - cutoff
 
-        scale = 0.5 if names[i].startswith("cor_") else 0.3 * max(best[i], 0.1)
+        scale = 0.5 if correlation[i] else 0.3 * max(best[i], 0.1)
         out[i] = find_bounds(above, best[i], scale, lower[i], upper[i])
     return out * units[:, None]
 
@@ -82,8 +82,7 @@ def column_units(prepared: Prepared, weight: FloatArray) -> FloatArray:
 def parameter_units(fit: LmmModel) -> FloatArray:
     """Units in which standard deviations and sigma are of order one, whatever the units of response and covariates."""
     columns = column_units(fit.prepared, fit.problem.weight)
-    is_sd = np.array([not name.startswith("cor_") for name in variance_names(fit)[:-1]])
-    return np.append(np.where(is_sd, columns * fit.sigma, 1.0), fit.sigma)
+    return np.append(np.where(is_correlation(fit)[:-1], 1.0, columns * fit.sigma), fit.sigma)
 
 
 def engine_places(prepared: Prepared, arrow: Arrow, order: Sequence[int]) -> tuple[list[int], list[int]]:

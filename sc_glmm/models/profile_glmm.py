@@ -21,7 +21,7 @@ from .._errors import InputError
 from .._families.registry import FAMILIES
 from .glmm import GlmmModel, build_counts, maximise
 from .profile import WALL, column_units, engine_places, factor_entries, find_bounds
-from .varcorr import variance_names, variance_values
+from .varcorr import is_correlation, variance_values
 
 # Predictors beyond this count as infinite.
 _FAR = 1e6
@@ -105,7 +105,7 @@ def profile_glmm(fit: GlmmModel, cutoff: float) -> FloatArray:
     deviance = GlmmDeviance(fit)
     k, p = deviance.n_variances, deviance.p
     R = deviance.structure.scaling.R
-    is_cor = np.array([name.startswith("cor_") for name in variance_names(fit)])
+    is_cor = is_correlation(fit)
     units = np.where(is_cor, 1.0, deviance.columns)
     variances = np.nan_to_num(variance_values(fit)) / units
     best = np.concatenate([variances, R @ fit.beta])

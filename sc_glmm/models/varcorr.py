@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from .._arrays import FloatArray
+from .._arrays import BoolArray, FloatArray
 from .fitted import MixedFit
 
 
@@ -72,6 +72,13 @@ def variance_names(fit: MixedFit) -> list[str]:
                 one = f"sd_{term.names[c]}" if r == c else f"cor_{term.names[r]}.{term.names[c]}"
                 names.append(f"{one}|{term.group}")
     return [*names, "sigma"] if fit.family == "gaussian" else names
+
+
+def is_correlation(fit: MixedFit) -> BoolArray:
+    """``(n,)`` which variance parameters are correlations, in the order of :func:`variance_names`."""
+    ks = [len(term.names) for term in term_variances(fit)]
+    kinds = [r != c for k in ks for c in range(k) for r in range(c, k)]
+    return np.array([*kinds, False] if fit.family == "gaussian" else kinds, dtype=bool)
 
 
 def variance_values(fit: MixedFit) -> FloatArray:

@@ -259,21 +259,23 @@ def random_intercepts(gene: GeneFit, *, group: str | None, column: str | None, b
     fit = gene.fit
     term = grouping_term(fit, group)
     frame = fit.ranef(cond_var=True)[term.group]
-    effects = [str(c) for c in frame.columns if not str(c).startswith("sd(")]
+    k = frame.shape[1] // 2  # the effects, then their standard deviations
+    effects = [str(c) for c in frame.columns[:k]]
     column = effects[0] if column is None else column
     if column not in effects:
         raise InputError(f"column={column!r} is not a random effect of {term.group!r}; allowed are {effects}.")
-    frame = frame.reindex(list(term.levels))
+    values = frame.reindex(list(term.levels)).to_numpy(float)
+    mode, sd = values[:, effects.index(column)], values[:, k + effects.index(column)]
     # Ties (such as levels without data) are in natural order.
     natural = sorted(range(len(term.levels)), key=lambda i: natural_key(term.levels[i]), reverse=True)
-    order = np.array(natural)[np.argsort(frame[column].to_numpy(float)[natural], kind="stable")]
+    order = np.array(natural)[np.argsort(mode[natural], kind="stable")]
     name, levels, level = _level_of(fit, term, by)
     return Intercepts(
         group=term.group,
         column=column,
         names=tuple(term.levels[i] for i in order),
-        mode=frame[column].to_numpy(float)[order],
-        sd=frame[f"sd({column})"].to_numpy(float)[order],
+        mode=mode[order],
+        sd=sd[order],
         silent=np.bincount(term.codes, ~gene.zero, len(term.levels))[order] == 0,
         level=level[order],
         by=name,
