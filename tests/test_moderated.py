@@ -131,7 +131,7 @@ def test_profile_agrees_with_dense_integrals(n_agq):
     from sc_glmm._formula import parse_formula
 
     design = build_design(parse_formula(FORMULA), adata.obs)
-    group = CellGroup("", np.arange(len(y)), design, adata.obs, np.log(size))
+    group = CellGroup("", np.arange(len(y)), design, np.log(size))
     made = compress_groups(adata.layers["counts"], [group], FAMILIES["nb"], genes=np.array([1]))[0]
     structure = build_structure(made.rows.X, [Block(made.rows.codes[0], 6, made.rows.Z[0], (1,))], made.rows.n_cells)
     phi, grid = 0.5, np.array([1.0, 0.2])

@@ -127,10 +127,10 @@ def test_after_a_file_and_with_an_effect_within_samples(tmp_path):
     assert {"sample", "sample:phase"} == {place.name for place in model.prepared.places}
 
 
-def test_a_covariate_of_cells_on_its_grid():
+def test_a_covariate_of_cells_on_nodes():
     adata = simulate(n_genes=4, n_cells=4000)
     run(adata, "counts ~ disease + mito + (1|sample)", reference=CTL, test="t")
-    assert adata.uns["glmm"]["params"]["compression"] == "tensor"
+    assert adata.uns["glmm"]["params"]["compression"] == "centred"
     model = check(adata, some_genes(adata)[1])
     assert "(0 + center(mito) | sample)" in model.formula
 

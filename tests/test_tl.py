@@ -200,11 +200,11 @@ def test_gaussian_family_on_log_values():
     assert table.loc["g0", "se"] == pytest.approx(fit.se[1], rel=1e-5)
 
 
-def test_covariate_of_cells_by_grid_and_by_cells_agree():
-    """The tensor grid against one row per cell."""
+def test_covariate_of_cells_on_nodes_and_by_cells_agree():
+    """Nodes around the slopes of a gene against one row per cell."""
     adata = make(n_samples=6, cells=600, n_genes=5)
     run(adata, "counts ~ disease + mito + (1|sample) + (0 + mito|sample)")
-    assert adata.uns["glmm"]["params"]["compression"] == "tensor"
+    assert adata.uns["glmm"]["params"]["compression"] == "centred"
     grid = sc_glmm.get.results(adata, columns="all")
     frame = adata.obs.copy()
     total = np.asarray(adata.layers["counts"].sum(axis=1)).ravel()

@@ -1,6 +1,6 @@
 """Cells compressed without loss into a few numbers per gene and design row. Arrays only, no names."""
 
-from .check import node_error, tensor_error
+from .check import centred_error, node_error
 from .composition import pooled_factors
 from .counts import CountStats, add_counts, compress_counts
 from .gaussian import GaussianStats, add_sums, compress_gaussian
@@ -16,7 +16,6 @@ from .size_factors import (
     tmm_factors,
     total_size_factors,
 )
-from .tensor import TensorRows, tensor_nodes
 
 __all__ = [
     "CountStats",
@@ -25,9 +24,9 @@ __all__ = [
     "NodeTable",
     "SizeFactors",
     "StackedRows",
-    "TensorRows",
     "add_counts",
     "add_sums",
+    "centred_error",
     "chebyshev_nodes",
     "compress_counts",
     "compress_gaussian",
@@ -40,8 +39,6 @@ __all__ = [
     "pseudobulk",
     "sample_size_factors",
     "stack_rows",
-    "tensor_error",
-    "tensor_nodes",
     "tmm_factors",
     "total_size_factors",
     "unique_rows",

@@ -7,11 +7,11 @@ import math
 import numpy as np
 
 from .._arrays import FloatArray, IntArray
-from .._errors import InputError
 from .._families.cache import cached
+from .centred import CentredRows
 from .chebyshev import sort_by_row
 from .nodes import NodeTable, check_values
-from .tensor import TensorRows
+from .recentre import CountLists, recentre
 
 # Places of log(phi) + eta relative to a row's middle offset; the functions change most around 0.
 SHIFTS = np.array([-12.0, -6.0, -3.0, -1.0, 0.0, 1.0, 3.0, 6.0, 12.0])
@@ -27,25 +27,22 @@ def _largest_error(
     order: IntArray,
     order_ptr: IntArray,
     offset: FloatArray,
-    x: FloatArray,
     node_ptr: IntArray,
     node_offset: FloatArray,
-    node_x: FloatArray,
     node_weight: FloatArray,
     shift: FloatArray,
-    slope: FloatArray,
 ) -> float:
-    """Largest relative error of the row sums of log(1 + exp(offset + slope * x + shift)), over rows and shifts."""
+    """Largest relative error of the row sums of log(1 + exp(offset + shift)), over rows and shifts."""
     worst = 0.0
     for row in range(order_ptr.shape[0] - 1):
         for s in range(shift.shape[1]):
             cells = 0.0
             for c in range(order_ptr[row], order_ptr[row + 1]):
                 i = order[c]
-                cells += _softplus(offset[i] + slope[row] * x[i] + shift[row, s])
+                cells += _softplus(offset[i] + shift[row, s])
             nodes = 0.0
             for k in range(node_ptr[row], node_ptr[row + 1]):
-                nodes += node_weight[k] * _softplus(node_offset[k] + slope[row] * node_x[k] + shift[row, s])
+                nodes += node_weight[k] * _softplus(node_offset[k] + shift[row, s])
             if cells > 0.0:
                 worst = max(worst, abs(nodes - cells) / cells)
     return worst
@@ -64,70 +61,40 @@ def node_error(node_table: NodeTable, row_of: IntArray, offset: FloatArray, shif
         Values of t = log(phi) + eta; by default from 12 below to 12 above the middle offset of each row.
     """
     row_of, offset = check_values(row_of, offset, "offset")
-    if node_table.kind == "tensor":
-        raise InputError("a tensor table needs the covariate and its slopes; use tensor_error.")
     if node_table.kind == "collapsed":
         used = row_of >= 0
         cells = np.bincount(row_of[used], np.exp(offset[used]), node_table.n_rows)
         nodes = node_table.weight * node_table.ec
         return float(np.max(np.abs(nodes - cells)[cells > 0] / cells[cells > 0], initial=0.0))
     order, order_ptr = sort_by_row(row_of, node_table.n_rows)
-    zero = np.zeros(node_table.n_nodes)
-    slope = np.zeros(node_table.n_rows)
     shift = _shifts(order, order_ptr, offset, shifts)
-    return float(
-        _largest_error(
-            order,
-            order_ptr,
-            offset,
-            np.zeros(len(offset)),
-            node_table.ptr,
-            np.log(node_table.ec),
-            zero,
-            node_table.weight,
-            shift,
-            slope,
-        )
-    )
+    at = np.log(node_table.ec)
+    return float(_largest_error(order, order_ptr, offset, node_table.ptr, at, node_table.weight, shift))
 
 
-def tensor_error(
-    tensor: TensorRows, x: FloatArray, offset: FloatArray, slope: FloatArray | float, shifts: FloatArray | None = None
-) -> float:
-    """As :func:`node_error` for log(1 + exp(offset + slope * x + t)) on a tensor grid.
+def centred_error(rows: CentredRows) -> float:
+    """As :func:`node_error` for rows that stand for cells whose covariates differ, at slopes of zero and others.
 
-    Parameters
-    ----------
-    tensor
-        Grid to check.
-    x, offset
-        Covariate and offsets of the cells that the grid was made with.
-    slope
-        Slope of the linear predictor in x, one or one per base row.
-    shifts
-        As for :func:`node_error`, relative to offset + slope * x.
+    The other slopes move the predictor of a row by half a unit (natural log) for a deviation of each covariate.
     """
-    table = tensor.table
-    n_base = len(tensor.first) - 1
-    slopes = np.ascontiguousarray(np.broadcast_to(np.asarray(slope, dtype=np.float64), (n_base,)))
-    x, offset = np.ascontiguousarray(x, dtype=np.float64), np.ascontiguousarray(offset, dtype=np.float64)
-    row_of = np.full(len(x), -1, dtype=np.int64)
-    row_of[table.order] = np.repeat(np.arange(n_base), np.diff(table.order_ptr))
-    shift = _shifts(table.order, table.order_ptr, offset + np.append(slopes, 0.0)[row_of] * x, shifts)
-    return float(
-        _largest_error(
-            table.order,
-            table.order_ptr,
-            offset,
-            x,
-            table.ptr[tensor.first],
-            np.log(table.ec),
-            np.repeat(tensor.x, np.diff(table.ptr)),
-            table.weight,
-            shift,
-            slopes,
-        )
-    )
+    cells = rows.cells
+    if rows.table.kind == "centred" and rows.table.bound == 0.0:
+        return 0.0
+    n_base = len(cells.ptr) - 1
+    order = np.arange(len(cells.offset), dtype=np.int64)
+    no_counts = CountLists(np.zeros(2, np.int64), np.zeros(0, np.int64), np.zeros(0))
+    row_of_node = np.repeat(np.arange(len(rows.base_row)), np.diff(cells.node_ptr))
+    worst = 0.0
+    for size in (0.0, 0.5):
+        slope = np.full((1, n_base, cells.v.shape[1]), size)
+        ec, weight, A = (np.zeros((1, rows.table.n_nodes)) for _ in range(3))
+        recentre(cells, slope, no_counts, ec, weight, A, np.zeros(1))
+        t = cells.offset + size * cells.v.sum(axis=1)
+        at = np.log(ec[0]) + size * cells.point.sum(axis=1)[row_of_node]
+        shift = _shifts(order, cells.ptr, t, None)
+        first = np.ascontiguousarray(cells.node_ptr[cells.first])
+        worst = max(worst, float(_largest_error(order, cells.ptr, t, first, at, weight[0], shift)))
+    return worst
 
 
 def _shifts(order: IntArray, order_ptr: IntArray, value: FloatArray, shifts: FloatArray | None) -> FloatArray:

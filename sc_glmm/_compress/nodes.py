@@ -15,7 +15,7 @@ from . import chebyshev
 # exp() overflows at 709.
 OFFSET_MAX = 500.0
 
-NodeKind = Literal["collapsed", "chebyshev", "cells", "tensor"]
+NodeKind = Literal["collapsed", "chebyshev", "cells", "centred"]
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,11 @@ class NodeTable:
     order
         ``(n_used,)`` cells sorted by row, cells of no row left out.
     order_ptr
-        ``(n_rows + 1,)`` where the cells of each row begin in `order`; base rows for kind "tensor".
+        ``(n_rows + 1,)`` where the cells of each row begin in `order`; base rows for kind "centred".
     kind
         "collapsed": one node a row, exact for Poisson only; "cells": every node is a cell or several with the same
-        offset, exact; "chebyshev": some rows interpolate; "tensor": some rows interpolate in a covariate as well.
+        offset, exact; "chebyshev": some rows interpolate; "centred": some rows interpolate in
+        covariates of cells as well.
     n_nodes_max
         Largest number of nodes of a row.
     range_max

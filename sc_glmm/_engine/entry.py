@@ -11,14 +11,14 @@ from __future__ import annotations
 import numpy as np
 
 from sc_glmm._engine.laplace.objective import EVALUATE, objective
-from sc_glmm._engine.laplace.records import new_work, read_gene, row_sums
+from sc_glmm._engine.laplace.records import new_work, nodes_of, read_gene, row_sums
 from sc_glmm._engine.laplace.search import EMPTY, FAILED, NOT_CONVERGED, OK, fit_gene
 from sc_glmm._engine.optimize import new_opt
 from sc_glmm._families.cache import cached
 
 __all__ = ["EMPTY", "FAILED", "NOT_CONVERGED", "OK", "evaluate", "fit_block"]
 
-KERNEL_DIGEST = "c34c8d47d827758c"
+KERNEL_DIGEST = "c1eeeb95e1d69b07"
 
 
 @cached(nogil=True, error_model="numpy")
@@ -29,13 +29,13 @@ def evaluate(like, ar, nd, ge, gh, psi, v, grad):
 
 
 @cached(nogil=True, error_model="numpy")
-def fit_block(like, ar, nd, genes, gh, options, out):
+def fit_block(like, ar, sets, genes, gh, options, out):
     """Fit every gene of a block.
 
     Parameters
     ----------
-    like, ar, nd, genes
-        Likelihood, arrow, node table, and statistics of the genes (:mod:`sc_glmm._engine.laplace.records`).
+    like, ar, sets, genes
+        Likelihood, arrow, node tables, and statistics of the genes (:mod:`sc_glmm._engine.laplace.records`).
     gh
         ``(2, n_agq)`` quadrature nodes and log weights.
     options, out
@@ -53,6 +53,7 @@ def fit_block(like, ar, nd, genes, gh, options, out):
     for t in range(n_theta):
         opt.zero_ok[n_beta + t] = 1 if ar.theta_row[t] == ar.theta_col[t] else 0
     for g in range(genes.A.shape[0]):
+        nd = nodes_of(sets, g)
         ge, size = read_gene(genes, g, nd, totals)
         out.status[g] = FAILED
         if size == 0.0:

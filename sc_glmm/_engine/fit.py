@@ -11,7 +11,7 @@ from sc_glmm._engine import entry
 from sc_glmm._engine.boundary import is_near, lower_ranks
 from sc_glmm._engine.gaussian.genes import fit_gaussian_genes
 from sc_glmm._engine.genes import GeneFits, GeneStats, Structure, random_effects
-from sc_glmm._engine.laplace.records import Likelihood, Nodes
+from sc_glmm._engine.laplace.records import Likelihood, Nodes, NodeSets
 from sc_glmm._engine.laplace.search import FitOptions, FitOut
 from sc_glmm._engine.optimize import ACCEPTED, NOISE
 from sc_glmm._families.registry import GAUSSIAN, Family
@@ -25,9 +25,14 @@ def gauss_hermite(n_agq: int) -> FloatArray:
     return np.ascontiguousarray(np.vstack([x, np.log(w) - 0.5 * np.log(np.pi)]))
 
 
+def as_sets(nodes: Nodes | NodeSets) -> NodeSets:
+    """Node tables as the kernels take them, from one table or from those of the genes."""
+    return NodeSets(nodes.ptr, *(np.ascontiguousarray(np.atleast_2d(a)) for a in nodes[1:]))
+
+
 def fit_genes(
     structure: Structure,
-    nodes: Nodes,
+    nodes: Nodes | NodeSets,
     stats: GeneStats,
     family: Family,
     *,
@@ -40,7 +45,7 @@ def fit_genes(
     Parameters
     ----------
     structure, nodes, stats
-        Design, node table and statistics on the same rows.
+        Design, node table (or one for each gene) and statistics on the same rows.
     family
         From :data:`sc_glmm._families.registry.FAMILIES`.
     reml
@@ -52,22 +57,61 @@ def fit_genes(
     """
     if family.code == GAUSSIAN:
         return fit_gaussian_genes(structure, nodes.weight, stats, reml=reml)
+    out = search_fits(structure, nodes, stats, family, reml=reml, n_agq=n_agq, full=full)
+    return read_fits(structure, out, stats, family, reml=reml, full=full)
 
-    def fitted(some: GeneStats, start: FloatArray) -> FitOut:
-        out = _room_for_fits(structure, len(some), family, reml)
-        entry.fit_block(
-            Likelihood(family.code, family.has_dispersion, reml),
-            structure.arrow,
-            nodes,
-            some.table(),
-            gauss_hermite(n_agq),
-            FitOptions(structure.one, start, np.array(family.log_dispersion_bounds), full),
-            out,
+
+def search_fits(
+    structure: Structure,
+    nodes: Nodes | NodeSets,
+    stats: GeneStats,
+    family: Family,
+    *,
+    reml: bool,
+    n_agq: int = 1,
+    full: bool = False,
+    near: FitOut | None = None,
+) -> FitOut:
+    """As :func:`fit_genes`, for the columns of the arrow; `near` are fits of these genes to nearly the same data."""
+    sets, like = as_sets(nodes), Likelihood(family.code, family.has_dispersion, reml)
+
+    def fitted(genes: IntArray, theta: FloatArray, near: FitOut | None) -> FitOut:
+        out = _room_for_fits(structure, len(genes), family, reml)
+        own = sets if len(sets.ec) == 1 else NodeSets(sets.ptr, sets.ec[genes], sets.weight[genes])
+        options = FitOptions(
+            one=structure.one,
+            theta_start=theta,
+            bounds=np.array(family.log_dispersion_bounds),
+            full=full,
+            near=near is not None,
+            theta=out.theta[:0] if near is None else near.theta,
+            log_phi=out.log_phi[:0] if near is None else near.log_phi,
+            v=out.v[:0] if near is None else near.v,
+            metric=out.hess[:0] if near is None else _inverses(near.hess),
         )
+        entry.fit_block(like, structure.arrow, own, stats.pick(genes).table(), gauss_hermite(n_agq), options, out)
         return out
 
-    out = fitted(stats, structure.theta_start)
-    _look_on_the_boundary(structure, stats, out, fitted)
+    out = fitted(np.arange(len(stats)), structure.theta_start, near)
+    _look_on_the_boundary(structure, out, fitted)
+    return out
+
+
+def _inverses(hess: FloatArray) -> FloatArray:
+    """Inverses of those matrices that are positive definite, NaN for the others."""
+    out = np.full_like(hess, np.nan)
+    if hess.shape[1] == 0:
+        return out
+    finite = np.flatnonzero(np.isfinite(hess).all(axis=(1, 2)))
+    definite = finite[np.linalg.eigvalsh(hess[finite])[:, 0] > 0.0]
+    out[definite] = np.linalg.inv(hess[definite])
+    return out
+
+
+def read_fits(
+    structure: Structure, out: FitOut, stats: GeneStats, family: Family, *, reml: bool, full: bool = False
+) -> GeneFits:
+    """What a search has found, for the columns of the user."""
     scaling = structure.scaling
     Lambda, ranef = random_effects(structure, out.theta, out.v)
     return GeneFits(
@@ -87,9 +131,8 @@ def fit_genes(
 
 def _look_on_the_boundary(
     structure: Structure,
-    stats: GeneStats,
     out: FitOut,
-    fitted: Callable[[GeneStats, FloatArray], FitOut],
+    fitted: Callable[[IntArray, FloatArray, FitOut | None], FitOut],
 ) -> None:
     """Fit again what did not converge or ended beside the boundary, from covariances of lower rank (`.boundary`)."""
     terms = [structure.blocks[block].terms for block in structure.scaling.order]
@@ -99,9 +142,9 @@ def _look_on_the_boundary(
     for gene in np.flatnonzero(lost | (out.status == entry.OK)):
         if not lost[gene] and not is_near(terms, out.theta[gene]):
             continue
-        one, least = stats.pick(np.array([gene])), out.loglik[gene] - (ACCEPTED if lost[gene] else NOISE)
+        one, least = np.array([gene]), out.loglik[gene] - (ACCEPTED if lost[gene] else NOISE)
         for theta in lower_ranks(terms, out.theta[gene]):
-            again = fitted(one, theta)
+            again = fitted(one, theta, None)
             out.n_eval[gene] += again.n_eval[0]
             # not where the covariance has another rank at a better optimum
             if again.status[0] == entry.OK and again.loglik[0] > least:

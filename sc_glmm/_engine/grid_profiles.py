@@ -11,10 +11,10 @@ from scipy.linalg import solve_triangular
 
 from sc_glmm._engine import profile, warm
 from sc_glmm._engine.arrow.layout import Block
-from sc_glmm._engine.fit import gauss_hermite
+from sc_glmm._engine.fit import as_sets, gauss_hermite
 from sc_glmm._engine.genes import GeneStats, Structure, build_structure
 from sc_glmm._engine.laplace.profile_records import ProfileOut, ProfileTask
-from sc_glmm._engine.laplace.records import Likelihood, Nodes
+from sc_glmm._engine.laplace.records import Likelihood, Nodes, NodeSets
 from sc_glmm._engine.rowwise import rowwise
 from sc_glmm._families.nb import N_TAIL
 from sc_glmm._families.registry import FAMILIES, Family
@@ -62,7 +62,7 @@ _TABLE_PAYS = 3.0
 
 def profile_genes(
     structure: Structure,
-    nodes: Nodes,
+    nodes: Nodes | NodeSets,
     stats: GeneStats,
     family: Family,
     *,
@@ -97,6 +97,7 @@ def profile_genes(
         looking at all nodes. What is left out has likelihoods that round to zero, and its neighbours' numbers.
     """
     warm.wait()
+    sets = as_sets(nodes)
     arrow, scaling, p = structure.arrow, structure.scaling, structure.n_beta
     coordinates = [_coordinates(L, scaling.R) for L in contrasts]
     bases = np.stack([np.eye(p), *(B for B, _ in coordinates)])
@@ -104,13 +105,13 @@ def profile_genes(
     start = np.zeros((len(stats), arrow.q + p))
     start[:, arrow.q :] = np.nan_to_num(scaled)
     with np.errstate(divide="ignore", invalid="ignore"):
-        level = np.log(stats.A.sum(axis=1) / np.sum(nodes.ec * nodes.weight))
+        level = np.log(stats.A.sum(axis=1) / np.sum(sets.ec * sets.weight, axis=1))
     task = ProfileTask(
-        use_table=bool(family.counts and len(nodes.ec) >= _TABLE_PAYS * len(arrow.XZ)),
+        use_table=bool(family.counts and sets.ec.shape[1] >= _TABLE_PAYS * len(arrow.XZ)),
         log_phi=np.ascontiguousarray(log_dispersion),
         beta_start=scaled,
         v_start=start,
-        level=level,
+        level=level * np.ones(len(stats)),
         grid=np.ascontiguousarray(grid),
         start_node=-1 if start_node is None else int(start_node),
         bases=bases,
@@ -121,7 +122,7 @@ def profile_genes(
     made = empty_profiles(len(stats), len(grid), len(contrasts), p)
     arrays = {field.name: getattr(made, field.name) for field in fields(made)}
     like = Likelihood(family.code, family.has_dispersion, False)
-    profile.profile_block(like, arrow, nodes, stats.table(), gauss_hermite(n_agq), task, ProfileOut(**arrays))
+    profile.profile_block(like, arrow, sets, stats.table(), gauss_hermite(n_agq), task, ProfileOut(**arrays))
     for array in list(arrays.values())[:-1]:
         array[~made.ok] = np.nan
     unit = np.array([length for _, length in coordinates])[:, None]

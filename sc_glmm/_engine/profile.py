@@ -12,14 +12,14 @@ from __future__ import annotations
 import math
 
 from sc_glmm._engine.laplace.profile_records import new_climb, new_free_fits, new_row_table
-from sc_glmm._engine.laplace.records import Likelihood, Nodes, new_work, read_gene, row_sums
+from sc_glmm._engine.laplace.records import Likelihood, Nodes, new_work, nodes_of, read_gene, row_sums
 from sc_glmm._engine.laplace.tabulate import tabulate
 from sc_glmm._engine.laplace.walk import profile_gene
 from sc_glmm._families.cache import cached
 from sc_glmm._families.jit import kernel
 from sc_glmm._families.registry import TABLE
 
-KERNEL_DIGEST = "c34c8d47d827758c"
+KERNEL_DIGEST = "c1eeeb95e1d69b07"
 
 
 @kernel
@@ -36,12 +36,12 @@ def _predict_fixed(ar, beta, level, eta):
 
 
 @cached(nogil=True, error_model="numpy")
-def profile_block(like, ar, nd, genes, gh, task, out):
+def profile_block(like, ar, sets, genes, gh, task, out):
     """Profile every gene of a block over the grid.
 
     Parameters
     ----------
-    like, ar, nd, genes, gh
+    like, ar, sets, genes, gh
         As for :func:`sc_glmm._engine.entry.fit_block`. Beta is not integrated out here.
     task, out
         What is profiled, and what comes out: :mod:`sc_glmm._engine.laplace.profile_records`.
@@ -53,11 +53,9 @@ def profile_block(like, ar, nd, genes, gh, task, out):
     fits = new_free_fits(task.grid.shape[0], ar.q + ar.p, ar.p)
     table = new_row_table(n_rows if task.use_table else 0)
     totals = row_sums(ar)
-    code, nodes = like.code, nd
-    if task.use_table:
-        code, nodes = TABLE, Nodes(table.ptr, table.coef, table.knot)
-    tabulated = Likelihood(code, like.has_phi, like.joint)
+    tabulated = Likelihood(TABLE if task.use_table else like.code, like.has_phi, like.joint)
     for g in range(genes.A.shape[0]):
+        nd = nodes_of(sets, g)
         ge, size = read_gene(genes, g, nd, totals)
         if not (size > 0.0 and task.beta_start[g, 0] == task.beta_start[g, 0]):
             continue
@@ -67,4 +65,5 @@ def profile_block(like, ar, nd, genes, gh, task, out):
             phi = math.exp(task.log_phi[g]) if like.has_phi else 1.0
             _predict_fixed(ar, task.beta_start[g], task.level[g], wk.eta)
             tabulate(like.code, phi, nd, ge, wk.eta, task.level[g], table)
-        out.ok[g] = profile_gene(g, tabulated, ar, nodes, ge, gh, task, wk, climb, fits, out)
+            nd = Nodes(table.ptr, table.coef, table.knot)
+        out.ok[g] = profile_gene(g, tabulated, ar, nd, ge, gh, task, wk, climb, fits, out)

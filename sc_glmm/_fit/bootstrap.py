@@ -7,15 +7,19 @@ treated as the "genes" of one matrix.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .._arrays import FloatArray, IntArray
 from .._compress import NodeTable, compress_counts
+from .._compress.lists import GeneLists
+from .._compress.matrix import rank_of_cells
+from .._compress.recentre import CountLists
 from .._engine import entry
 from .._engine.genes import GeneFits
+from .centred import CellData
 from .compress import CellGroup, Compressed
 from .genes import GeneModel, fit_all, prepare_genes
 from .lrt import constrain
@@ -43,9 +47,55 @@ def bootstrap_p_values(
     Data sets whose fits fail are left out. B is `n_boot`; the smallest p-value is 1 / (B + 1).
     """
     offset = cell_offsets(group, compressed, model)
+    row_of, table, flat = _simulated_model(group, model, offset)
+    p_value = np.full(len(model.stats), np.nan)
+    for gene in genes.tolist():
+        rng = np.random.default_rng([seed, gene])
+        one = replace(model, reml=False, stats=model.stats.take(gene, gene + 1), cells=_cells_of(model, gene))
+        null = constrain(one, L)
+        fits = fit_all(null).fits
+        observed = float(_ratio(fit_all(one).fits, fits)[0])
+        if not np.isfinite(observed) or fits.status[0] != entry.OK:
+            continue
+        beaten, valid, left = 0, 0, n_boot
+        while left > 0:
+            n = min(left, max(_MAX_COUNTS // len(offset), 1))
+            simulated = _simulate(constrain(flat, L), fits, row_of, offset, n, rng)
+            ratios = _refit(flat, table, offset, simulated, L, n_jobs)
+            good = np.isfinite(ratios)
+            beaten += int(np.sum(ratios[good] >= observed - 1e-9))
+            valid += int(good.sum())
+            left -= n
+        p_value[gene] = (1 + beaten) / (1 + valid)
+    return p_value
+
+
+@dataclass(frozen=True)
+class _OneList:
+    """The counts of one gene, which is asked for as the first."""
+
+    counts: CountLists
+
+    def pick(self, genes: IntArray) -> CountLists:
+        return self.counts
+
+
+def _cells_of(model: GeneModel, gene: int) -> CellData | None:
+    """The cells behind a model of this gene alone."""
+    lists = model.lists(np.array([gene]))
+    return None if model.cells is None or lists is None else replace(model.cells, lists=_OneList(lists))
+
+
+def _simulated_model(group: CellGroup, model: GeneModel, offset: FloatArray) -> tuple[IntArray, NodeTable, GeneModel]:
+    """Row of each cell, node table and model of simulated counts, which are still to come.
+
+    Cells whose covariates differ are put on nodes as the real ones are; the rows are those of all cells then.
+    """
+    if model.cells is not None:
+        table = model.cells.rows.table
+        return table.order, table, replace(model, reml=False, stats=model.stats.take(0, 0))
     rows = design_rows(group.design)
     table = count_nodes(model.family)(rows.row_of, rows.n_rows, offset)
-    # the rows of the design, whatever grid the real counts were compressed to
     flat = prepare_genes(
         group.design,
         plain_rows(rows),
@@ -55,26 +105,7 @@ def bootstrap_p_values(
         reml=False,
         n_agq=model.n_agq,
     )
-    p_value = np.full(len(model.stats), np.nan)
-    for gene in genes.tolist():
-        rng = np.random.default_rng([seed, gene])
-        one = replace(model, reml=False, stats=model.stats.take(gene, gene + 1))
-        null = constrain(one, L)
-        fits = fit_all(null).fits
-        observed = float(_ratio(fit_all(one).fits, fits)[0])
-        if not np.isfinite(observed) or fits.status[0] != entry.OK:
-            continue
-        beaten, valid, left = 0, 0, n_boot
-        while left > 0:
-            n = min(left, max(_MAX_COUNTS // len(offset), 1))
-            simulated = _simulate(constrain(flat, L), fits, rows.row_of, offset, n, rng)
-            ratios = _refit(flat, table, offset, simulated, L, n_jobs)
-            good = np.isfinite(ratios)
-            beaten += int(np.sum(ratios[good] >= observed - 1e-9))
-            valid += int(good.sum())
-            left -= n
-        p_value[gene] = (1 + beaten) / (1 + valid)
-    return p_value
+    return rows.row_of, table, flat
 
 
 def _ratio(full: GeneFits, null: GeneFits) -> FloatArray:
@@ -90,7 +121,13 @@ def _simulate(
     for block, lam in zip(null.structure.blocks, fits.Lambda, strict=True):
         b = rng.normal(size=(n, block.n_levels, lam.shape[1])) @ lam[0].T
         eta += np.einsum("nrk,rk->rn", b[:, block.codes, :], block.Z)
-    mu = np.exp(eta[row_of] + offset[:, None])
+    if null.cells is None:
+        eta = eta[row_of]
+    else:
+        at_cells = np.empty((len(offset), n))
+        at_cells[row_of] = null.cells.rows.at_cells(eta)
+        eta = at_cells
+    mu = np.exp(eta + offset[:, None])
     if null.family.has_dispersion:
         phi = float(np.exp(fits.log_dispersion[0]))
         if phi > 1e-6:
@@ -101,5 +138,10 @@ def _simulate(
 def _refit(
     flat: GeneModel, table: NodeTable, offset: FloatArray, counts: NDArray[np.int32], L: FloatArray, n_jobs: int
 ) -> FloatArray:
-    full = replace(flat, stats=count_stats(compress_counts(counts, table, offset, n_jobs=n_jobs)))
+    cells = None
+    if flat.cells is not None:
+        lists = GeneLists(counts, rank_of_cells(table.order, len(offset)), np.arange(counts.shape[1]))
+        cells = replace(flat.cells, lists=lists)
+    stats = count_stats(compress_counts(counts, table, offset, n_jobs=n_jobs))
+    full = replace(flat, stats=stats, cells=cells)
     return _ratio(fit_all(full, n_jobs=n_jobs).fits, fit_all(constrain(full, L), n_jobs=n_jobs).fits)

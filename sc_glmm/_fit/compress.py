@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
-import pandas as pd
 
 from .._arrays import FloatArray, IntArray
 from .._compress import (
@@ -14,16 +13,17 @@ from .._compress import (
     DesignRows,
     GaussianStats,
     NodeTable,
+    centred_error,
     compress_counts,
     compress_gaussian,
     node_error,
     stack_rows,
-    tensor_error,
 )
+from .._compress.centred import CentredRows
 from .._compress.matrix import Matrix, gene_index
 from .._compress.nodes import restrict_table
 from .._compress.source import Source
-from .._design import Design
+from .._design import Design, finest
 from .._engine.gaussian.problem import constant_direction
 from .._engine.genes import GeneStats
 from .._engine.laplace.records import Nodes
@@ -31,7 +31,7 @@ from .._families.registry import Family
 from .cluster import PartialStats, client_for, counts_on_cluster, sums_on_cluster
 from .model import count_nodes, count_stats, engine_nodes, gaussian_nodes, gaussian_stats
 from .orthogonal import OrthogonalRows, orthogonal_rows
-from .rows import CovariateGrid, ModelRows, design_rows, find_grid, plain_rows
+from .rows import ModelRows, design_rows, find_centred, plain_rows
 from .slabs import gene_slabs, join_stats, scratch_array
 
 # Sums over distinct rows that are held at a time (Gaussian responses with a covariate of cells have many rows).
@@ -50,17 +50,26 @@ class CellGroup:
         ``(n_obs,)`` their positions in the matrix.
     design
         The design on these cells.
-    frame
-        The rows of `obs` of these cells.
     offset
         ``(n_obs,)`` natural logs of their size factors, or the offset of a Gaussian response.
+    wide
+        Whether profiles test the slopes of covariates of cells (:func:`tests_slopes`).
     """
 
     name: str
     cells: IntArray
     design: Design
-    frame: pd.DataFrame
     offset: FloatArray
+    wide: bool = False
+
+
+def tests_slopes(design: Design, contrasts: Sequence[FloatArray]) -> bool:
+    """Whether a contrast has a weight on a column of X that varies between the cells of a sample."""
+    codes, X = design.random[finest(design.random)].codes, design.fixed.X
+    example = np.zeros((int(codes.max(initial=0)) + 1, X.shape[1]))
+    example[codes] = X
+    varies = (X != example[codes]).any(axis=0)
+    return any(bool(np.any(L[:, varies])) for L in contrasts)
 
 
 @dataclass(frozen=True)
@@ -72,13 +81,13 @@ class Layout:
     rows, nodes
         Input of the engine.
     kind
-        ``"collapsed"``, ``"chebyshev"``, ``"cells"``, ``"tensor"`` or ``"sums"`` (Gaussian).
+        ``"collapsed"``, ``"chebyshev"``, ``"cells"``, ``"centred"`` or ``"sums"`` (Gaussian).
     n_nodes, n_nodes_max, range_max
         Nodes in all, largest number in a row, largest range of offsets that a panel spans.
     error
         Largest relative error of the nodes, measured on the cells (0 where they are exact).
-    grid
-        The covariate's grid, if there is one.
+    centred
+        How cells whose covariates differ are put on nodes around the slopes of a gene, if there are such cells.
     """
 
     rows: ModelRows
@@ -88,7 +97,7 @@ class Layout:
     n_nodes_max: int
     range_max: float
     error: float
-    grid: CovariateGrid | None
+    centred: CentredRows | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -282,7 +291,7 @@ def compress_groups(
     memory_limit: int | None = None,
     progress: bool | None = False,
 ) -> list[Compressed]:
-    """Compress the cells of all groups; those without a covariate grid share one pass over `matrix`.
+    """Compress the cells of all groups; those without covariates of cells share one pass over `matrix`.
 
     Statistics that need more than `memory_limit` bytes are computed in several passes, by genes, and kept in a file.
     """
@@ -319,16 +328,16 @@ def _join_slabs(layouts: Sequence[Layout], n_genes: int, slabs: Iterable[list[Co
 
 
 def plan_passes(groups: Sequence[CellGroup], family: Family, n_cells: int) -> list[CompressionPlan]:
-    """The passes over a matrix of `n_cells` rows: one for all groups of counts, except those with a covariate grid.
+    """The passes over a matrix of `n_cells` rows: one for all groups of counts, but for those with covariates of cells.
 
     Every pass is a sum over cells, gene by gene.
     """
     if not family.counts:
         return [_plan_sums(i, group) for i, group in enumerate(groups)]
-    grids = [find_grid(g.design, g.frame, g.offset) for g in groups]
-    flat = [i for i, grid in enumerate(grids) if grid is None]
+    found = [find_centred(g.design, g.offset, collapsed=not family.has_dispersion, wide=g.wide) for g in groups]
+    flat = [i for i, each in enumerate(found) if each is None]
     passes = [_plan_counts(flat, [groups[i] for i in flat], family, n_cells)] if flat else []
-    return passes + [_plan_on_grid(i, groups[i], grid) for i, grid in enumerate(grids) if grid is not None]
+    return passes + [_plan_centred(i, groups[i], *each) for i, each in enumerate(found) if each is not None]
 
 
 def _plan_counts(places: Sequence[int], groups: Sequence[CellGroup], family: Family, n_cells: int) -> CompressionPlan:
@@ -352,15 +361,14 @@ def _plan_counts(places: Sequence[int], groups: Sequence[CellGroup], family: Fam
     return CompressionPlan(tuple(places), tuple(layouts), table, None, offset, None, stacked.group_of, first_node)
 
 
-def _plan_on_grid(place: int, group: CellGroup, grid: CovariateGrid) -> CompressionPlan:
-    table = grid.tensor.table
-    error = tensor_error(grid.tensor, grid.x, group.offset, grid.slope_checked)
-    layout = _layout(grid.rows, engine_nodes(table), table, error, grid)
+def _plan_centred(place: int, group: CellGroup, centred: CentredRows, rows: ModelRows) -> CompressionPlan:
+    table = centred.table
+    layout = _layout(rows, engine_nodes(table), table, centred_error(centred), centred)
     first_node = np.array([0, table.n_nodes], dtype=np.int64)
     return CompressionPlan((place,), (layout,), table, None, group.offset, group.cells, None, first_node)
 
 
-def _layout(rows: ModelRows, nodes: Nodes, table: NodeTable, error: float, grid: CovariateGrid | None) -> Layout:
+def _layout(rows: ModelRows, nodes: Nodes, table: NodeTable, error: float, centred: CentredRows | None) -> Layout:
     return Layout(
         rows=rows,
         nodes=nodes,
@@ -369,7 +377,7 @@ def _layout(rows: ModelRows, nodes: Nodes, table: NodeTable, error: float, grid:
         n_nodes_max=int(np.diff(nodes.ptr).max(initial=0)),
         range_max=table.range_max,
         error=error,
-        grid=grid,
+        centred=centred,
     )
 
 
@@ -385,7 +393,7 @@ def _plan_sums(place: int, group: CellGroup) -> CompressionPlan:
         n_nodes_max=1,
         range_max=0.0,
         error=0.0,
-        grid=None,
+        centred=None,
     )
     first_node = np.array([0, len(rows.X)], dtype=np.int64)
     return CompressionPlan((place,), (layout,), None, distinct, group.offset, group.cells, None, first_node, basis)

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from .._arrays import BoolArray, FloatArray, IntArray
+from .._compress.recentre import CountLists
 from .._design import Design
 from .._display import progress_over
 from .._engine import entry
@@ -20,11 +21,14 @@ from .._engine.laplace.records import Nodes
 from .._families.registry import Family
 from .._inference.separation import Separation, find_deficient, separate
 from .._parallel.blocks import run_blocks
+from .centred import CellData, Centre, fit_centred, fit_on_cells
 from .model import Grouping, merge_terms
 from .rows import ModelRows
 
 # Genes of one task: fixed, so that results cannot depend on the number of threads.
 BLOCK = 64
+# The same where each cell is a row.
+BLOCK_ON_CELLS = 4
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,9 @@ class GeneModel:
         What the engine takes.
     family, reml, n_agq
         How it is fitted.
+    cells
+        The cells behind the rows, where covariates differ between cells: `nodes` and `stats` are then those around
+        slopes of zero.
     """
 
     design: Design
@@ -54,6 +61,19 @@ class GeneModel:
     family: Family
     reml: bool
     n_agq: int
+    cells: CellData | None = None
+
+    def centre(self, kept: BoolArray | None = None, columns: IntArray | None = None) -> Centre | None:
+        """What puts the cells of a gene on nodes, for some rows and columns of X; None without `cells`."""
+        if self.cells is None:
+            return None
+        X = self.rows.X if columns is None else np.ascontiguousarray(self.rows.X[:, columns])
+        rows = np.ones(len(X), dtype=bool) if kept is None else kept
+        return Centre(self.cells.rows, X, self.structure.blocks, rows)
+
+    def lists(self, genes: IntArray) -> CountLists | None:
+        """The counts of some genes, cell by cell; None without `cells`."""
+        return None if self.cells is None else self.cells.lists.pick(genes)
 
     def row_totals(self) -> FloatArray:
         """``(n_genes, n_rows)`` sum of the response in each row."""
@@ -66,12 +86,20 @@ def node_sums(A: FloatArray, ptr: IntArray) -> FloatArray:
 
 
 def prepare_genes(
-    design: Design, rows: ModelRows, nodes: Nodes, stats: GeneStats, family: Family, *, reml: bool, n_agq: int
+    design: Design,
+    rows: ModelRows,
+    nodes: Nodes,
+    stats: GeneStats,
+    family: Family,
+    *,
+    reml: bool,
+    n_agq: int,
+    cells: CellData | None = None,
 ) -> GeneModel:
     """Lay out the design for the engine."""
     blocks, groupings = merge_terms(design.random, rows.Z, rows.codes)
     structure = build_structure(rows.X, blocks, np.maximum(rows.n_cells.astype(np.float64), 1e-3))
-    return GeneModel(design, rows, groupings, structure, nodes, stats, family, reml, n_agq)
+    return GeneModel(design, rows, groupings, structure, nodes, stats, family, reml, n_agq, cells)
 
 
 def rescale(model: GeneModel, log_factor: FloatArray) -> GeneModel:
@@ -83,7 +111,8 @@ def rescale(model: GeneModel, log_factor: FloatArray) -> GeneModel:
         nodes = Nodes(model.nodes.ptr, model.nodes.ec, model.nodes.weight * per_node)
     else:
         nodes = Nodes(model.nodes.ptr, model.nodes.ec * per_node, model.nodes.weight)
-    return replace(model, nodes=nodes, stats=replace(model.stats, const=const))
+    cells = None if model.cells is None else model.cells.shifted(log_factor)
+    return replace(model, nodes=nodes, stats=replace(model.stats, const=const), cells=cells)
 
 
 @dataclass(frozen=True)
@@ -136,16 +165,19 @@ def fit_all(
     # separated genes have no maximum to search for: they are fitted in their limit
     idle = left_out != FITTED
     idle[list(separations)] = True
-    shared = (model.structure, model.nodes, model.family, model.reml, model.n_agq)
+    shared = (model.structure, model.nodes, model.centre(), model.family, model.reml, model.n_agq)
+    outside: list[BoolArray] = []
     ranges = [np.arange(start, min(start + BLOCK, n_genes)) for start in range(0, n_genes, BLOCK)]
 
     def results() -> Iterator[tuple[int, GeneFits]]:
-        blocks = ((_emptied(model.stats.pick(genes), idle[genes]),) for genes in ranges)
-        for fits in run_blocks(_fit_block, shared, blocks, n_jobs):
+        blocks = ((_emptied(model.stats.pick(genes), idle[genes]), model.lists(genes)) for genes in ranges)
+        for fits, lost in run_blocks(_fit_block, shared, blocks, n_jobs):
+            outside.append(lost)
             yield len(fits.status), fits
 
     parts = list(progress_over(results(), n_genes, desc, progress))
-    fits = join_genes(parts) if parts else _fit_block(*shared, model.stats)
+    fits = join_genes(parts) if parts else _fit_block(*shared, model.stats, None)[0]
+    _fit_on_cells(model, np.flatnonzero(np.concatenate([*outside, np.zeros(0, dtype=bool)])), fits, n_jobs)
     _fit_in_limits(model, separations, fits, n_jobs)
     return AllFits(fits, separations, left_out)
 
@@ -158,9 +190,30 @@ def _emptied(stats: GeneStats, genes: BoolArray) -> GeneStats:
 
 
 def _fit_block(
-    structure: Structure, nodes: Nodes, family: Family, reml: bool, n_agq: int, stats: GeneStats
-) -> GeneFits:
-    return fit_genes(structure, nodes, stats, family, reml=reml, n_agq=n_agq)
+    structure: Structure,
+    nodes: Nodes,
+    centre: Centre | None,
+    family: Family,
+    reml: bool,
+    n_agq: int,
+    stats: GeneStats,
+    lists: CountLists | None,
+) -> tuple[GeneFits, BoolArray]:
+    """Fits of a block, and ``(n_genes,)`` those that must be fitted on their cells."""
+    if centre is None or lists is None:
+        return fit_genes(structure, nodes, stats, family, reml=reml, n_agq=n_agq), np.zeros(len(stats), dtype=bool)
+    return fit_centred(structure, centre, family, reml, n_agq, stats, lists)
+
+
+def _fit_on_cells(model: GeneModel, genes: IntArray, fits: GeneFits, n_jobs: int) -> None:
+    """Fit genes for which nodes are not exact enough on their cells, into the arrays of `fits`."""
+    if len(genes) == 0:
+        return
+    parts = np.array_split(genes, -(-len(genes) // BLOCK_ON_CELLS))
+    blocks = ((model.stats.pick(part), model.lists(part)) for part in parts)
+    shared = (model.structure, model.centre(), model.family, model.reml, model.n_agq)
+    for part, some in zip(parts, run_blocks(fit_on_cells, shared, blocks, n_jobs), strict=True):
+        put_fits(some, part, fits)
 
 
 def join_genes(parts: Sequence[GeneFits]) -> GeneFits:
@@ -213,8 +266,12 @@ def _fit_in_limits(model: GeneModel, separations: Mapping[int, Separation], fits
             for start in range(0, len(genes), BLOCK):
                 some = np.array(genes[start : start + BLOCK], dtype=np.int64)
                 stats = model.stats.pick(some)
-                where.append((some, np.array(separation.columns, dtype=np.int64)))
-                yield structure, nodes, replace(stats, A=np.ascontiguousarray(stats.A[:, kept]))
+                columns = np.array(separation.columns, dtype=np.int64)
+                where.append((some, columns))
+                centre = model.centre(separation.rows, columns)
+                if centre is None:
+                    stats = replace(stats, A=np.ascontiguousarray(stats.A[:, kept]))
+                yield structure, nodes, centre, stats, model.lists(some)
 
     shared = (model.family, model.reml, model.n_agq)
     for place, fit in enumerate(run_blocks(_fit_limit_block, shared, blocks(), n_jobs)):
@@ -239,9 +296,16 @@ def _in_limit(model: GeneModel, separation: Separation) -> tuple[Structure, Node
 
 
 def _fit_limit_block(
-    family: Family, reml: bool, n_agq: int, structure: Structure, nodes: Nodes, stats: GeneStats
+    family: Family,
+    reml: bool,
+    n_agq: int,
+    structure: Structure,
+    nodes: Nodes,
+    centre: Centre | None,
+    stats: GeneStats,
+    lists: CountLists | None,
 ) -> GeneFits:
-    return fit_genes(structure, nodes, stats, family, reml=reml, n_agq=n_agq)
+    return _fit_block(structure, nodes, centre, family, reml, n_agq, stats, lists)[0]
 
 
 def put_fits(fit: GeneFits, genes: IntArray, fits: GeneFits, columns: IntArray | None = None) -> None:

@@ -8,13 +8,15 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from .._arrays import BoolArray, FloatArray, IntArray
+from .._compress.recentre import CountLists
 from .._display import progress_over
 from .._engine import entry
 from .._engine.genes import GeneStats, Structure
 from .._engine.grid_profiles import Profiles, empty_profiles, profile_genes
-from .._engine.laplace.records import Nodes
+from .._engine.laplace.records import Nodes, NodeSets
 from .._families.registry import Family
 from .._parallel.blocks import run_blocks
+from .centred import Centre, cells_as_rows, take_lists
 from .dispersion import Dispersion, dispersion_or_trend
 from .genes import BLOCK, AllFits, GeneModel
 from .grid_choice import VarianceGrid, choose_grid
@@ -151,14 +153,18 @@ def profile_all(
     usable = np.flatnonzero(plan.usable)
     # on a line a likelihood can be followed; in the plane there are few nodes of each variance
     start_node = None if every_node or len(plan.grid.shape) > 1 else plan.grid.centre
-    shared = (model.structure, model.nodes, model.family, plan.grid, contrasts)
+    centre = model.centre()
+    base_of_node = np.repeat(model.rows.base, np.diff(model.nodes.ptr))
+    shared = (model.structure, model.nodes, centre, base_of_node, model.family, plan.grid, contrasts)
 
     def blocks() -> Iterator[tuple[object, ...]]:
         for n in np.unique(n_agq[usable]):
             chosen = usable[n_agq[usable] == n]
             for start in range(0, len(chosen), BLOCK):
                 genes = chosen[start : start + BLOCK]
-                yield genes, firth.pick(genes), plan.log_dispersion[genes], firth.beta[genes], int(n), start_node
+                slopes = None if centre is None else _slopes(centre, result, genes)
+                data = (model.stats.pick(genes), model.lists(genes), slopes, firth.per_node(genes, base_of_node))
+                yield genes, *data, plan.log_dispersion[genes], firth.beta[genes], int(n), start_node
 
     def results() -> Iterator[tuple[int, tuple[IntArray, Profiles]]]:
         for genes, profiles in run_blocks(_profile_block, shared, blocks(), n_jobs):
@@ -171,6 +177,11 @@ def profile_all(
     return GeneProfiles(out, n_agq, information)
 
 
+def _slopes(centre: Centre, result: AllFits, genes: IntArray) -> FloatArray:
+    """Slopes of the fits of some genes: what their profiles are expanded around."""
+    return centre.slopes(result.fits.beta[genes], [b[genes] for b in result.fits.ranef])
+
+
 def _can_integrate(model: GeneModel) -> bool:
     return len(model.structure.blocks) == 1 and model.structure.blocks[0].Z.shape[1] == 1
 
@@ -180,68 +191,91 @@ class _Firth:
     """Statistics in which separated genes have half an extra count per coefficient, spread by leverage (Firth).
 
     Their coefficients are then finite, and r* has the right size (the likelihood ratio alone is too large).
+
+    Attributes
+    ----------
+    beta
+        ``(n_genes, p)`` where profiles start.
+    added
+        Gene -> ``(n_base,)`` counts for each unit of weight of a node.
     """
 
-    stats: GeneStats
     beta: FloatArray
     added: dict[int, FloatArray]
 
-    def pick(self, genes: IntArray) -> GeneStats:
-        """The statistics of some genes; they are a copy."""
-        some = self.stats.pick(genes)
-        for place, gene in enumerate(genes.tolist()):
-            if gene in self.added:
-                some.A[place] += self.added[gene]
-        return some
+    def per_node(self, genes: IntArray, base_of_node: IntArray) -> FloatArray | None:
+        """``(n_genes, n_nodes)`` counts added for each unit of weight; None for none."""
+        if not any(gene in self.added for gene in genes.tolist()):
+            return None
+        nothing = np.zeros(int(base_of_node.max(initial=0)) + 1)
+        return np.stack([self.added.get(gene, nothing) for gene in genes.tolist()])[:, base_of_node]
 
 
 def _with_firth_counts(model: GeneModel, result: AllFits, plan: ProfilePlan) -> _Firth:
-    """Statistics and starting values of all genes."""
+    """Counts that separated genes get, and starting values of all genes."""
     if not result.separations:
-        return _Firth(model.stats, result.fits.beta, {})
+        return _Firth(result.fits.beta, {})
     beta = result.fits.beta.copy()
     added: dict[int, FloatArray] = {}
-    nodes, X = model.nodes, model.rows.X
-    sizes = np.diff(nodes.ptr)
-    exposure = np.add.reduceat(nodes.weight, nodes.ptr[:-1])
-    share = nodes.weight / np.repeat(exposure, sizes)
+    nodes, X, base = model.nodes, model.rows.X, model.rows.base
+    weight = np.bincount(base, np.add.reduceat(nodes.weight, nodes.ptr[:-1]))
     between = float(plan.grid.variance[plan.grid.centre].sum())
     one, *_ = np.linalg.lstsq(X, np.ones(len(X)), rcond=None)
     for gene in result.separations:
         mu = np.exp(plan.abundance[gene]) * nodes.ec
         phi = np.exp(plan.log_dispersion[gene]) if model.family.has_dispersion else 0.0
         information = np.add.reduceat(nodes.weight * mu / (1.0 + phi * mu), nodes.ptr[:-1])
-        W = information / (1.0 + between * information)
+        W = information / (1.0 + between * np.bincount(base, information)[base])
         leverage = W * np.einsum("ri,ij,rj->r", X, np.linalg.inv((X.T * W) @ X), X)
-        added[gene] = 0.5 * np.repeat(leverage, sizes) * share
+        added[gene] = 0.5 * np.bincount(base, leverage) / weight
         beta[gene] = one * plan.abundance[gene]
-    return _Firth(model.stats, beta, added)
+    return _Firth(beta, added)
 
 
 def _profile_block(
     structure: Structure,
     nodes: Nodes,
+    centre: Centre | None,
+    base_of_node: IntArray,
     family: Family,
     grid: VarianceGrid,
     contrasts: Sequence[FloatArray],
     genes: IntArray,
     stats: GeneStats,
+    lists: CountLists | None,
+    slopes: FloatArray | None,
+    added: FloatArray | None,
     log_dispersion: FloatArray,
     beta: FloatArray,
     n_agq: int,
     start_node: int | None,
 ) -> tuple[IntArray, Profiles]:
-    profiles = profile_genes(
-        structure,
-        nodes,
-        stats,
-        family,
-        log_dispersion=log_dispersion,
-        beta=beta,
-        grid=grid.theta,
-        contrasts=contrasts,
-        idle=grid.idle,
-        n_agq=n_agq,
-        start_node=start_node,
-    )
+    sets: Nodes | NodeSets = nodes
+    if centre is not None and lists is not None and slopes is not None:
+        sets, stats, _ = centre.nodes(slopes, stats, lists, family)
+    if added is not None:
+        stats = replace(stats, A=stats.A + added * sets.weight)
+
+    def profiled(on: Structure, sets: Nodes | NodeSets, stats: GeneStats, some: IntArray | slice) -> Profiles:
+        return profile_genes(
+            on,
+            sets,
+            stats,
+            family,
+            log_dispersion=log_dispersion[some],
+            beta=beta[some],
+            grid=grid.theta,
+            contrasts=contrasts,
+            idle=grid.idle,
+            n_agq=n_agq,
+            start_node=start_node,
+        )
+
+    profiles = profiled(structure, sets, stats, slice(None))
+    lost = np.flatnonzero(~profiles.ok)
+    if centre is not None and lists is not None and len(lost) and added is None:
+        # a hypothesis may be far from the slopes that the nodes are around
+        again = profiled(*cells_as_rows(structure, centre, stats.pick(lost), take_lists(lists, lost)), lost)
+        for field in fields(profiles):
+            getattr(profiles, field.name)[lost] = getattr(again, field.name)
     return genes, profiles

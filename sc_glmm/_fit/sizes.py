@@ -172,14 +172,12 @@ def factors_of_levels(
 
 def cell_offsets(group: CellGroup, compressed: Layout, model: GeneModel) -> FloatArray:
     """``(n_obs,)`` log size factors of the model: those of the cells, times the factors of their samples."""
-    if compressed.grid is not None:
-        table = compressed.grid.tensor.table
-        first = model.nodes.ptr[compressed.grid.tensor.first[:-1]]
-        base = np.empty(len(group.offset), dtype=np.int64)
-        base[table.order] = np.repeat(np.arange(len(first)), np.diff(table.order_ptr))
-    else:
-        first = model.nodes.ptr[:-1]
-        base = design_rows(group.design).row_of
+    if model.cells is not None:
+        order = model.cells.rows.table.order
+        out = np.empty(len(order))
+        out[order] = model.cells.rows.cells.offset
+        return out
+    first, base = model.nodes.ptr[:-1], design_rows(group.design).row_of
     after, before = (
         (model.nodes.weight, compressed.nodes.weight)
         if model.family.one_node

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from .._arrays import FloatArray, IntArray
+from .._compress.lists import GeneLists
 from .._compress.matrix import Matrix
 from .._compress.source import Source
 from .._display import by_note, counted, current_run
@@ -39,10 +40,12 @@ class Store(ABC):
     ----------
     ranges
         First gene of each chunk, and the end of the last chunk.
+    memory_limit
+        Bytes that statistics may take; None for no limit.
     """
 
-    def __init__(self, ranges: Sequence[tuple[int, int]]) -> None:
-        self.ranges = ranges
+    def __init__(self, ranges: Sequence[tuple[int, int]], memory_limit: int | None = None) -> None:
+        self.ranges, self.memory_limit = ranges, memory_limit
         self._kept: dict[tuple[str, int, int], Any] = {}
 
     @abstractmethod
@@ -120,9 +123,9 @@ class Conductor:
         """Fit the genes of a chunk."""
         self._begin(i, "fits")
         plan, cells, factors = self.plans[i], self.store.cells(i, chunk), self.store.factors(i, chunk)
-        model = self.store.get("model", i, chunk, lambda: model_of(plan, cells, cells.stats, self.task, factors))
+        lists = self._lists(i, chunk)
+        model = self.store.get("model", i, chunk, lambda: model_of(plan, cells, cells.stats, self.task, factors, lists))
         return fit_range(
-            self.matrix,
             plan,
             cells,
             model,
@@ -143,7 +146,7 @@ class Conductor:
 
     def model(self, i: int, chunk: int) -> GeneModel:
         """The model of a chunk whose genes have been fitted."""
-        return self.store.get("model", i, chunk, lambda: self._model(i, self.store.stats(i, chunk)))
+        return self.store.get("model", i, chunk, lambda: self._model(i, self.store.stats(i, chunk), chunk))
 
     def profile_plan(self, i: int) -> ProfilePlan | None:
         """Dispersion trend and grid of the variances, from the fits of all genes; None without profiles."""
@@ -191,8 +194,29 @@ class Conductor:
             self._bootstrap(i),
         )
 
-    def _model(self, i: int, stats: GeneStats) -> GeneModel:
-        return model_of(self.plans[i], self.store.layout(i), stats, self.task, self.fitted(i, 0).factors)
+    def _model(self, i: int, stats: GeneStats, chunk: int | None = None) -> GeneModel:
+        lists = None if chunk is None else self._lists(i, chunk)
+        return model_of(self.plans[i], self.store.layout(i), stats, self.task, self.fitted(i, 0).factors, lists)
+
+    def _lists(self, i: int, chunk: int) -> GeneLists | None:
+        """The counts of the genes of a chunk, cell by cell, where covariates differ between the cells of group `i`."""
+        centred = self.store.layout(i).centred
+        if centred is None:
+            return None
+        return self.store.get("lists", i, chunk, partial(self._read_lists, i, chunk, centred.table.order))
+
+    def _read_lists(self, i: int, chunk: int, order: IntArray) -> GeneLists:
+        """What reads these counts, the cells being in the order of the rows that stand for them."""
+        rank = np.full(self.matrix.shape[0], -1, dtype=np.int64)
+        rank[self.plans[i].cells.cells[order]] = np.arange(len(order))
+        return GeneLists(
+            self.matrix,
+            rank,
+            np.arange(*self.store.ranges[chunk]),
+            memory_limit=self.store.memory_limit,
+            n_jobs=self.n_jobs,
+            progress=self.progress,
+        )
 
     def _contrasts(self, i: int) -> list[FloatArray]:
         return [contrast.L for contrast in self.plans[i].contrasts]

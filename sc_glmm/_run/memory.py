@@ -35,7 +35,7 @@ class MemoryStore(Store):
         memory_limit: int | None = None,
         progress: bool | None = False,
     ) -> None:
-        super().__init__([(0, matrix.shape[1])])
+        super().__init__([(0, matrix.shape[1])], memory_limit)
         self._plans, self._task = plans, task
         self._compressed = compress_groups(
             matrix,

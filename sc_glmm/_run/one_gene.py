@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -13,7 +13,7 @@ from .._arrays import FloatArray
 from .._compress.matrix import Matrix
 from .._design import Contrast, finest
 from .._families.registry import Family
-from .._fit.compress import CellGroup, Compressed
+from .._fit.compress import CellGroup, Compressed, tests_slopes
 from .._fit.gaussian import GaussianParts
 from .._fit.genes import AllFits, GeneModel
 from .._fit.grid_choice import VarianceGrid
@@ -138,6 +138,8 @@ def fit_one(
     stored
         Stored quantities for the moderated tests; None without such a test.
     """
+    wide = test.profiles(family) and tests_slopes(cells.design, [contrast.L for contrast in contrasts])
+    cells = replace(cells, wide=wide)
     plan = Plan(cells, tuple(contrasts), tuple(contrast_df(contrasts, cells.design)), options.method == "reml")
     task = Task(options, family, test, normalise=bool(log_sample_factors))
     store = _StoredRun(column, plan, task, log_sample_factors, stored)

@@ -13,15 +13,15 @@ from .._arrays import BoolArray, FloatArray, IntArray
 from .._design import Contrast, Design, base_notes, build_contrasts, build_design, is_comparison, untestable_terms
 from .._display import by_note, some_names
 from .._errors import DesignError
-from .._fit.compress import CellGroup
+from .._fit.compress import CellGroup, tests_slopes
 from .._fit.constant import drop_constant
 from .._fit.details import mixed_samples, samples_in_words
-from .._fit.model import check_method
+from .._fit.model import check_method, get_family
 from .._fit.sizes import CellSizes
 from .._fit.within import far_slopes, missing_terms
 from .._formula import MixedFormula, parse_formula
 from .._hypotheses.df import contrast_df
-from .._hypotheses.registry import get_test
+from .._hypotheses.registry import choose_test, get_test
 from .checks import check_absorbed, check_sample_rows, check_samples
 from .options import RunOptions
 
@@ -193,8 +193,10 @@ def plan_group(
         if df < FEW_DF
     ]
     log = log_size[design.kept] + (design.offset if design.offset is not None else 0.0)
-    kept_frame = frame.loc[design.kept].reset_index(drop=True)
-    group = CellGroup(name, cells[design.kept], design, kept_frame, log)
+    family = get_family(options.family)
+    profiled = choose_test(options.test, family).profiles(family)
+    wide = profiled and tests_slopes(design, [contrast.L for contrast in contrasts])
+    group = CellGroup(name, cells[design.kept], design, log, wide)
     return Plan(group, contrasts, tuple(dfs), reml, dropped, not_tested), notes
 
 

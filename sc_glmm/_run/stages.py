@@ -23,11 +23,11 @@ import numpy as np
 import pandas as pd
 
 from .._arrays import BoolArray, FloatArray
-from .._compress.matrix import Matrix
-from .._compress.source import Source
+from .._compress.lists import GeneLists
 from .._engine import entry
 from .._engine.genes import GeneStats
 from .._families.registry import Family
+from .._fit.centred import CellData
 from .._fit.compress import Compressed, Layout
 from .._fit.gaussian import finish_gaussian
 from .._fit.gene_table import gene_table
@@ -37,7 +37,6 @@ from .._fit.moderated import MIN_GENES, Moderation, has_quasi
 from .._fit.pilot import pilot_facts
 from .._fit.ranges import RangeFit
 from .._fit.sizes import SampleFactors, reference_factors, sample_factors
-from .._fit.steep_slopes import refit_outside_grid
 from .._fit.totals import gene_totals
 from .._fit.variance_forms import variance_forms
 from .._hypotheses.records import Evidence, HypothesisTest
@@ -96,9 +95,17 @@ def composition(plan: Plan, layout: Layout, task: Task, bulk: FloatArray) -> Sam
 
 
 def model_of(
-    plan: Plan, layout: Layout, stats: GeneStats, task: Task, factors: SampleFactors | None = None
+    plan: Plan,
+    layout: Layout,
+    stats: GeneStats,
+    task: Task,
+    factors: SampleFactors | None = None,
+    lists: GeneLists | None = None,
 ) -> GeneModel:
-    """The model of a group for some genes, with size factors multiplied by the `factors` of the samples."""
+    """The model of a group for some genes, with size factors multiplied by the `factors` of the samples.
+
+    `lists` has the counts of these genes cell by cell, where covariates differ between cells.
+    """
     model = prepare_genes(
         plan.cells.design,
         layout.rows,
@@ -107,12 +114,12 @@ def model_of(
         task.family,
         reml=plan.reml,
         n_agq=task.options.n_agq,
+        cells=None if layout.centred is None or lists is None else CellData(layout.centred, lists),
     )
     return model if factors is None else rescale(model, factors.log_factor)
 
 
 def fit_range(
-    matrix: Matrix | Source,
     plan: Plan,
     cells: Compressed,
     model: GeneModel,
@@ -123,16 +130,11 @@ def fit_range(
     n_jobs: int = 1,
     progress: bool | None = False,
 ) -> RangeFit:
-    """Fit the genes of `cells`, the columns of `matrix` from `first_gene` on.
-
-    `model` is the result of :func:`model_of`; `matrix` is read only for genes with steep slopes in a covariate.
-    """
+    """Fit the genes of `cells`, those from `first_gene` on; `model` is the result of :func:`model_of`."""
     desc = plan.cells.name or "genes"
     selected = None if task.selected is None else task.selected[first_gene : first_gene + len(model.stats)]
     left_out = leave_out(model, task.options.min_counts, selected)
     result = fit_all(model, n_jobs=n_jobs, progress=progress, desc=desc, left_out=left_out)
-    if cells.grid is not None:
-        result = refit_outside_grid(matrix, plan.cells, cells, model, result, n_jobs, first_gene)
     ratios = None
     if task.test.needs.null_fits:
         ratios = np.column_stack([likelihood_ratios(model, result, c.L, n_jobs=n_jobs) for c in plan.contrasts])

@@ -220,7 +220,7 @@ def _cells(
         response=True,
     )
     offset = log_sizes[cells] + (design.offset if design.offset is not None else 0.0)
-    return CellGroup("", cells, design, data.reset_index(drop=True), offset), data
+    return CellGroup("", cells, design, offset), data
 
 
 def _check_same(design: Design, y: FloatArray, rows: pd.DataFrame, params: Any, key: str) -> None:

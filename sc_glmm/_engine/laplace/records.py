@@ -20,6 +20,14 @@ class Nodes(NamedTuple):
     weight: FloatArray
 
 
+class NodeSets(NamedTuple):
+    """Node tables on the same rows: one that all genes share, ``(1, n_nodes)``, or one of each gene."""
+
+    ptr: IntArray
+    ec: FloatArray
+    weight: FloatArray
+
+
 class Likelihood(NamedTuple):
     """Which likelihood: code of the family, whether phi is a parameter, whether beta is integrated out (REML)."""
 
@@ -100,6 +108,13 @@ def read_gene(genes, g, nd, a_sum):
     over = slice(genes.over_ptr[g], genes.over_ptr[g + 1])
     ge = Gene(genes.A[g], a_sum, genes.tail[g], genes.over_value[over], genes.over_count[over])
     return ge, size
+
+
+@allocating
+def nodes_of(sets, g):
+    """The node table of gene `g`."""
+    own = g if sets.ec.shape[0] > 1 else 0
+    return Nodes(sets.ptr, sets.ec[own], sets.weight[own])
 
 
 @allocating

@@ -32,12 +32,20 @@ class FitOptions(NamedTuple):
         ``(2,)`` bounds of log phi.
     full
         Whether Hessians are wanted for their own sake (central differences).
+    near
+        Whether a search starts from an earlier fit of the gene to nearly the same likelihood, which is in `theta`,
+        `log_phi`, `v` and `metric` (inverse Hessian of the objective, NaN if there is none); else these are empty.
     """
 
     one: FloatArray
     theta_start: FloatArray
     bounds: FloatArray
     full: bool
+    near: bool
+    theta: FloatArray
+    log_phi: FloatArray
+    v: FloatArray
+    metric: FloatArray
 
 
 class FitOut(NamedTuple):
@@ -71,7 +79,7 @@ class FitOut(NamedTuple):
 
 
 @kernel
-def _start(attempt, moments, like, ar, options, opt, v):
+def _start(attempt, g, moments, like, ar, options, opt, v):
     """Set the first trial. The second attempt has small variances and a large dispersion."""
     level, log_phi = moments
     n = opt.psi.shape[0]
@@ -86,12 +94,19 @@ def _start(attempt, moments, like, ar, options, opt, v):
         v[i] = 0.0
     for j in range(ar.p):
         v[ar.q + j] = options.one[j] * level
+    if options.near and attempt == 0:
+        for t in range(ar.theta_fac.shape[0]):
+            opt.psi[n_beta + t] = options.theta[g, t]
+        if like.has_phi:
+            opt.psi[n - 1] = options.log_phi[g]
+        for i in range(v.shape[0]):
+            v[i] = options.v[g, i]
     for i in range(n):
         opt.trial[i] = opt.psi[i]
 
 
 @kernel
-def _begin(like, ar, options, wk, opt, v):
+def _begin(near, g, like, ar, options, wk, opt, v):
     """Start the optimiser from the joint mode of (u, beta) in `v`, with a metric from the covariance there."""
     n = opt.psi.shape[0]
     p = ar.p
@@ -110,6 +125,10 @@ def _begin(like, ar, options, wk, opt, v):
         opt.B[n_beta + t, n_beta + t] = x * x / ar.n_levels[ar.theta_fac[t]]
     if like.has_phi:
         opt.B[n - 1, n - 1] = 0.05
+    if near and options.metric[g, 0, 0] == options.metric[g, 0, 0]:
+        for i in range(n):
+            for j in range(n):
+                opt.B[i, j] = options.metric[g, i, j]
     begin(opt, options.bounds[0], options.bounds[1], 3e-3, like.has_phi, options.full)
 
 
@@ -164,7 +183,7 @@ def fit_gene(g, like, ar, nd, ge, gh, options, opt, wk, v, vt, out):
     n_eval = 0
     best = 1e300
     attempt = 0
-    _start(attempt, moments, like, ar, options, opt, v)
+    _start(attempt, g, moments, like, ar, options, opt, v)
     # one call of the objective serves all (see there): for the start, for the search, and for the covariance
     what = START
     while True:
@@ -183,7 +202,7 @@ def fit_gene(g, like, ar, nd, ge, gh, options, opt, wk, v, vt, out):
             for i in range(v.shape[0]):
                 v[i] = vt[i]
         if what == START and ok:
-            _begin(like, ar, options, wk, opt, v)
+            _begin(options.near and attempt == 0, g, like, ar, options, wk, opt, v)
             what = EVALUATE
             continue
         if what == EVALUATE and opt.ctl[PHASE] != DONE:
@@ -196,7 +215,7 @@ def fit_gene(g, like, ar, nd, ge, gh, options, opt, wk, v, vt, out):
             _keep(g, like, ar, opt, v, out)
         if out.status[g] != OK and attempt == 0:
             attempt = 1
-            _start(attempt, moments, like, ar, options, opt, v)
+            _start(attempt, g, moments, like, ar, options, opt, v)
             what = START
             continue
         out.n_eval[g] = n_eval

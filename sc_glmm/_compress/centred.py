@@ -1,0 +1,373 @@
+"""Rows in which covariates vary from cell to cell: points of a lattice stand for the cells of a base row.
+
+The columns of X and Z that vary within a base row are linear in a few variables v, which have mean zero and variance
+one there. A function of the predictor is interpolated in v by a polynomial on the points of a lattice, and in the
+offset by Chebyshev points: first around slopes of zero, which one pass over the matrix does for all genes, then around
+the slopes of each gene (:mod:`.recentre`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from .._arrays import BoolArray, FloatArray, IntArray
+from . import chebyshev
+from .lattice import lattice, n_points
+from .nodes import NodeTable, check_offset
+from .recentre import CellsByRow
+
+# What a row costs in units of a cell that is a row of its own, and what each further node of it costs.
+_ROW, _NODE = 1.0, 0.03
+# Room for the slopes: range of the predictor beyond that of the offsets for which nodes are laid out.
+_ROOM = 2.0
+# Error of interpolation in the predictor, relative to the largest value.
+_TOL = 1e-7
+# Deviations below this share of a column's are rounding.
+_ROUNDING = 1e-9
+# More classes than this share of the cells are not looked at.
+_MOST_CLASSES = 0.25
+# Rows, and cells of each, by which the number of variables is guessed.
+_PROBES, _PROBED_CELLS = 6, 100
+# More variables than this leave no lattice smaller than the cells of a sample.
+_MAX_VARIABLES = 12
+# Degrees of the lattices, the best first. Third derivatives are all that fits need; a hypothesis that changes slopes
+# leaves the place where the nodes are exact.
+_DEGREES, _WIDE_DEGREES = (3, 2), (4, 3, 2)
+_WIDE_DEGREES_OF_ONE = (5, 4, 3, 2)
+
+
+@dataclass(frozen=True)
+class CentredRows:
+    """Rows that stand for cells.
+
+    Attributes
+    ----------
+    table
+        Nodes around slopes of zero; its `order_ptr` counts base rows.
+    cells
+        What nodes around other slopes are made from.
+    slopes
+        Values at the rows of a base row, times these, are their slopes in v, shape (n_rows, n_variables).
+    columns
+        The columns at each row, shape (n_rows, n_columns).
+    base_row
+        Base row of each row, shape (n_rows,).
+    example
+        A cell of each row's base row, shape (n_rows,).
+    n_cells
+        Cells of each row: those of a base row are shared among its rows, shape (n_rows,).
+    """
+
+    table: NodeTable
+    cells: CellsByRow
+    slopes: FloatArray
+    columns: FloatArray
+    base_row: IntArray
+    example: IntArray
+    n_cells: FloatArray
+
+    def slopes_of(self, eta: FloatArray) -> FloatArray:
+        """``(n_genes, n_base, n_variables)`` slopes of predictors ``(n_genes, n_rows)``."""
+        per_row = eta[:, :, None] * self.slopes
+        return np.add.reduceat(per_row, self.cells.first[:-1], axis=1) if len(self.base_row) else per_row
+
+    def at_cells(self, values: FloatArray) -> FloatArray:
+        """``(n_cells, n_columns)`` values at the cells, in the order of the rows, of what is linear in v there."""
+        cells = self.cells
+        out = np.empty((len(cells.offset), values.shape[1]))
+        for base in range(len(cells.ptr) - 1):
+            rows, mine = slice(*cells.first[base : base + 2]), slice(*cells.ptr[base : base + 2])
+            if cells.on_lattice[base]:
+                basis = cells.basis[slice(*cells.basis_ptr[base : base + 2])]
+                out[mine] = basis.reshape(-1, mine.stop - mine.start).T @ values[rows]
+            else:
+                out[mine] = values[rows]
+        return out
+
+    def shifted(self, log_factor: FloatArray) -> CentredRows:
+        """The rows with ``log_factor (n_base,)`` added to the offsets of their cells."""
+        offset = self.cells.offset + np.repeat(log_factor, np.diff(self.cells.ptr))
+        return replace(self, cells=self.cells._replace(offset=offset))
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """One base row: its lattice (`degree` 0: none, but its cells), variables and columns."""
+
+    degree: int
+    v: FloatArray
+    columns: FloatArray
+    basis: FloatArray
+    point: FloatArray
+    slopes: FloatArray
+
+
+def base_rows(codes: Sequence[IntArray], columns: FloatArray) -> IntArray:
+    """``(n_obs,)`` base row of each cell: levels of all factors, split by columns of few values as long as it pays."""
+    ids = np.zeros(len(columns), dtype=np.int64)
+    for code in codes:
+        ids = _split(ids, code)
+    best, least = ids, _cost(ids, columns)
+    varying = [j for j in range(columns.shape[1]) if _varies(ids, columns[:, j])]
+    while varying:
+        # a factor pays once all its columns are split off, so that dearer rows on the way count for nothing
+        ids = min((_split(ids, columns[:, j]) for j in varying), key=lambda split: int(split.max(initial=0)))
+        if int(ids.max(initial=0)) + 1 > _MOST_CLASSES * len(ids):
+            break
+        varying = [j for j in varying if _varies(ids, columns[:, j])]
+        cost = _cost(ids, columns)
+        if cost < least:
+            best, least = ids, cost
+    return best
+
+
+def _split(ids: IntArray, values: np.ndarray) -> IntArray:
+    """Classes of equal id and value, in their order."""
+    _, value_ids = np.unique(values, return_inverse=True)
+    _, finer = np.unique(ids * (int(value_ids.max(initial=0)) + 1) + value_ids.reshape(-1), return_inverse=True)
+    return finer.reshape(-1).astype(np.int64, copy=False)
+
+
+def _varies(ids: IntArray, values: FloatArray) -> bool:
+    """Whether some class has more than one value."""
+    example = np.zeros(int(ids.max(initial=-1)) + 1)
+    example[ids] = values
+    return not np.array_equal(example[ids], values)
+
+
+def _cost(ids: IntArray, columns: FloatArray) -> float:
+    """About what a pass over the rows costs, if all have as many variables as the largest of them."""
+    cells = np.bincount(ids)
+    rank = 0
+    for row in np.argsort(-cells, kind="stable")[:_PROBES]:
+        mine = columns[np.flatnonzero(ids == row)[:_PROBED_CELLS]]
+        spread = mine - mine.mean(axis=0)
+        rank = max(rank, _orthonormal(spread / np.maximum(np.abs(mine).max(axis=0), 1e-300)).shape[1])
+    return float(np.minimum(cells, _lattice_cost(rank, _DEGREES[0], 20)).sum())
+
+
+def _lattice_cost(n_variables: int, degree: int, n_nodes: int) -> float:
+    if n_variables > _MAX_VARIABLES:
+        return math.inf
+    return n_points(n_variables, degree) * (_ROW + _NODE * n_nodes)
+
+
+def centred_rows(
+    base_of: IntArray, columns: FloatArray, offset: FloatArray, *, collapsed: bool = False, wide: bool = False
+) -> CentredRows | None:
+    """Lay out the rows of cells whose `columns` vary within base rows; None if rows would be about as many as cells.
+
+    Parameters
+    ----------
+    base_of
+        Base row of each cell, shape (n_obs,), see :func:`base_rows`.
+    columns
+        Columns of X and of the bases of all random terms, shape (n_obs, n_columns).
+    offset
+        Log size factors, shape (n_obs,).
+    collapsed
+        Whether one node a row will do (Poisson).
+    wide
+        Whether hypotheses change slopes, so that nodes must be good at some distance from those of the fit.
+    """
+    base_of, offset = check_offset(base_of, offset)
+    n_base = int(base_of.max(initial=-1)) + 1
+    order, ptr = chebyshev.sort_by_row(base_of, n_base)
+    scale = np.maximum(columns.std(axis=0), 1e-300)
+    n_nodes = np.ones(n_base, dtype=np.int64)
+    pieces = []
+    for base in range(n_base):
+        cells = order[ptr[base] : ptr[base + 1]]
+        if not collapsed:
+            n_nodes[base] = _n_nodes(float(np.ptp(offset[cells])))
+        pieces.append(_piece(columns[cells], scale, int(n_nodes[base]), wide))
+        if pieces[-1].degree == 0:
+            n_nodes[base] = 1
+    n_rows = np.array([len(piece.columns) for piece in pieces])
+    if n_rows.sum() > 0.7 * len(order):
+        return None
+    return _join(pieces, order, ptr, offset, n_rows, n_nodes, collapsed)
+
+
+def _n_nodes(width: float) -> int:
+    rate = chebyshev.convergence_rate(width + _ROOM)
+    return int(math.ceil(math.log(1.0 / _TOL) / math.log(rate)))
+
+
+def _piece(columns: FloatArray, scale: FloatArray, n_nodes: int, wide: bool) -> _Piece:
+    """The lattice of one base row, or its cells."""
+    n = len(columns)
+    mean = columns.mean(axis=0)
+    unit = _orthonormal((columns - mean) / scale)
+    rank = unit.shape[1]
+    degrees = (_WIDE_DEGREES_OF_ONE if rank == 1 else _WIDE_DEGREES) if wide else _DEGREES
+    degree = next((d for d in degrees if rank == 0 or _lattice_cost(rank, d, n_nodes) < n), 0)
+    if degree == 0:
+        nothing = np.zeros((n, rank))
+        return _Piece(0, nothing, columns, np.ones((n, 1)), nothing, nothing)
+    known = lattice(rank, degree)
+    v = unit * math.sqrt(n)
+    turn = unit.T @ (columns - mean) / math.sqrt(n)
+    return _Piece(degree, v, mean + known.points @ turn, known.weights(v), known.points, known.slopes)
+
+
+def _orthonormal(columns: FloatArray) -> FloatArray:
+    """A basis of the columns, column by column: other than a singular value decomposition it has no signs to choose."""
+    basis = np.zeros((len(columns), 0))
+    for column in columns.T:
+        left = column
+        for _ in range(2):
+            left = left - basis @ (basis.T @ left)
+        length = float(np.linalg.norm(left))
+        if length > _ROUNDING * math.sqrt(len(columns)):
+            basis = np.column_stack([basis, left / length])
+    return basis
+
+
+def _join(
+    pieces: Sequence[_Piece],
+    order: IntArray,
+    ptr: IntArray,
+    offset: FloatArray,
+    n_rows: IntArray,
+    n_nodes: IntArray,
+    collapsed: bool,
+) -> CentredRows:
+    """All base rows in one table."""
+    n_base, n_cells = len(pieces), np.diff(ptr)
+    on_lattice = np.array([piece.degree > 0 for piece in pieces])
+    n_variables = max((piece.v.shape[1] for piece in pieces if piece.degree), default=0)
+    first = _starts(n_rows)
+    base_row = np.repeat(np.arange(n_base), n_rows)
+    node_ptr = _starts(n_nodes[base_row])
+    n_basis = np.where(on_lattice, n_rows, 1)
+    cells = CellsByRow(
+        ptr=ptr,
+        offset=np.ascontiguousarray(offset[order]),
+        v=_padded([piece.v for piece in pieces], n_variables),
+        basis=np.concatenate([piece.basis.T.ravel() for piece in pieces]),
+        basis_ptr=_starts(n_basis * n_cells),
+        first=first,
+        on_lattice=on_lattice.astype(np.int64),
+        point=_padded([piece.point for piece in pieces], n_variables),
+        node_ptr=node_ptr,
+    )
+    by_cell = np.concatenate([piece.basis.ravel() for piece in pieces])
+    table = _first_table(cells, order, on_lattice, n_nodes, n_basis, by_cell, collapsed)
+    return CentredRows(
+        table=table,
+        cells=cells,
+        slopes=_padded([piece.slopes for piece in pieces], n_variables),
+        columns=np.vstack([piece.columns for piece in pieces]),
+        base_row=base_row,
+        example=order[ptr[base_row]],
+        n_cells=(n_cells / n_rows)[base_row],
+    )
+
+
+def _starts(sizes: IntArray) -> IntArray:
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes, dtype=np.int64)])
+
+
+def _padded(parts: Sequence[FloatArray], width: int) -> FloatArray:
+    """Stacked, with zeros for the variables that a part has not."""
+    out = np.zeros((sum(len(part) for part in parts), width))
+    start = 0
+    for part in parts:
+        used = min(part.shape[1], width)
+        out[start : start + len(part), :used] = part[:, :used]
+        start += len(part)
+    return out
+
+
+def _first_table(
+    cells: CellsByRow,
+    order: IntArray,
+    on_lattice: BoolArray,
+    n_nodes: IntArray,
+    n_basis: IntArray,
+    by_cell: FloatArray,
+    collapsed: bool,
+) -> NodeTable:
+    """The node table around slopes of zero; `by_cell` are the weights of `cells.basis` cell by cell."""
+    n_base, n_obs = len(on_lattice), len(order)
+    sizes = np.diff(cells.ptr)
+    base = np.repeat(np.arange(n_base), sizes)
+    node0 = cells.node_ptr[cells.first[:-1]]
+    ec = np.ones(int(cells.node_ptr[-1]))
+    weights, widths = [], []
+    for row in range(n_base):
+        mine = slice(int(cells.ptr[row]), int(cells.ptr[row + 1]))
+        if collapsed or not on_lattice[row]:
+            weights.append(np.ones((int(sizes[row]), 1)))
+            if not collapsed:
+                ec[node0[row] : node0[row] + sizes[row]] = np.exp(cells.offset[mine])
+            continue
+        node, weight, width = _on_points(cells.offset[mine], int(n_nodes[row]))
+        ec[node0[row] : cells.node_ptr[cells.first[row + 1]]] = np.tile(np.exp(node), int(n_basis[row]))
+        weights.append(weight)
+        widths.append(width)
+    place = np.arange(n_obs) - np.repeat(cells.ptr[:-1], sizes)
+    first = np.where(on_lattice[base], node0[base], node0[base] + place)
+    # from the order of the rows to that of the cells
+    back = np.argsort(order, kind="stable")
+    flat = np.concatenate([weight.ravel() for weight in weights])
+    by_row = (first, n_nodes[base], flat, n_nodes[base], n_basis[base], by_cell)
+    writes = _reordered(back, *by_row)
+    # a cell of a collapsed row has one weight
+    summed = (*writes[:2], np.exp(cells.offset)[back], *writes[3:]) if collapsed else writes
+    weight = chebyshev.node_weights(order, len(ec), *summed)
+    widest = max(widths, default=0.0)
+    return NodeTable(
+        ptr=cells.node_ptr,
+        ec=ec,
+        weight=weight,
+        cell_first=writes[0],
+        cell_ptr=writes[1],
+        cell_weight=writes[2],
+        order=order,
+        order_ptr=cells.ptr,
+        kind="centred",
+        n_nodes_max=int(np.diff(cells.node_ptr).max(initial=0)),
+        range_max=widest,
+        bound=0.0 if collapsed else _TOL,
+        cell_stride=writes[3],
+        cell_x_ptr=writes[4],
+        cell_x_weight=writes[5],
+    )
+
+
+def _on_points(value: FloatArray, n: int) -> tuple[FloatArray, FloatArray, float]:
+    """Chebyshev points on the range of the values, the values' Lagrange weights on them, and the range."""
+    angle = (2 * np.arange(n) + 1) * np.pi / (2 * n)
+    point, barycentric = -np.cos(angle), np.sin(angle) * (-1.0) ** np.arange(n)
+    low, high = float(value.min()), float(value.max())
+    half = max(0.5 * (high - low), 1e-9)
+    distance = ((value - 0.5 * (low + high)) / half)[:, None] - point
+    distance[distance == 0.0] = 1e-300
+    weight = barycentric / distance
+    return 0.5 * (low + high) + half * point, weight / weight.sum(axis=1, keepdims=True), high - low
+
+
+def _reordered(
+    back: IntArray,
+    first: IntArray,
+    width: IntArray,
+    weight: FloatArray,
+    stride: IntArray,
+    x_width: IntArray,
+    x_weight: FloatArray,
+) -> tuple[IntArray, IntArray, FloatArray, IntArray, IntArray, FloatArray]:
+    """Fields of a node table for cells in their own order, from those in the order of the rows."""
+
+    def pieces(sizes: IntArray, values: FloatArray) -> tuple[IntArray, FloatArray]:
+        starts, moved = _starts(sizes), _starts(sizes[back])
+        return moved, values[np.repeat(starts[:-1][back] - moved[:-1], sizes[back]) + np.arange(moved[-1])]
+
+    cell_ptr, cell_weight = pieces(width, weight)
+    x_ptr, cell_x = pieces(x_width, x_weight)
+    return first[back], cell_ptr, cell_weight, stride[back], x_ptr, cell_x

@@ -1,0 +1,318 @@
+"""Put cells on nodes around the slopes that a gene's predictor has, sample by sample.
+
+At given slopes a cell's covariates are part of its offset: ``t = offset + slopes' v``. The nodes of a row are Chebyshev
+points on the range of t, at each point of the lattice of its covariates (:mod:`.lattice`). At these slopes the sums
+over nodes are exact to the error of interpolation in t, whatever the other parameters are, and so are their derivatives
+in the slopes up to the degree of the lattice.
+
+Numba caches by the hash of one file: every kernel called here is defined here.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from .._arrays import FloatArray, IntArray
+from .._families.cache import cached
+
+
+class CellsByRow(NamedTuple):
+    """The cells in the order of their base rows, and the rows that stand for them.
+
+    Attributes
+    ----------
+    ptr
+        First cell of each base row, shape (n_base + 1,).
+    offset
+        Log size factors, shape (n_cells,).
+    v
+        Covariates of the cells in units of their row, shape (n_cells, n_variables).
+    basis
+        Weights of the cells on the points of their row's lattice: point by point in each base row, shape (n_weights,).
+    basis_ptr
+        Where the weights of each base row begin, shape (n_base + 1,).
+    first
+        First row of each base row, shape (n_base + 1,).
+    on_lattice
+        Whether the rows of a base row are points of a lattice, else they are its cells, shape (n_base,).
+    point
+        Place of each row in its lattice, shape (n_rows, n_variables).
+    node_ptr
+        First node of each row, shape (n_rows + 1,).
+    """
+
+    ptr: IntArray
+    offset: FloatArray
+    v: FloatArray
+    basis: FloatArray
+    basis_ptr: IntArray
+    first: IntArray
+    on_lattice: IntArray
+    point: FloatArray
+    node_ptr: IntArray
+
+
+class CountLists(NamedTuple):
+    """Counts of some genes: where each begins, places of their cells in the order of the rows (ascending), counts."""
+
+    ptr: IntArray
+    cell: IntArray
+    value: FloatArray
+
+
+# Cells whose polynomials are held at a time.
+BLOCK = 256
+# What sums of products may do: be added up in another order. The same code gives the same bits.
+_SUMS = {"reassoc", "contract", "nsz"}
+
+
+@njit(nogil=True, fastmath=_SUMS)
+def _add_products(left: FloatArray, right: FloatArray, n: int, out: FloatArray) -> None:
+    """Add ``left @ right'`` of the first `n` columns, two rows of each at a time."""
+    n_left = out.shape[0]
+    n_right = out.shape[1]
+    for i in range(0, n_left, 2):
+        i1 = min(i + 1, n_left - 1)
+        l0 = left[i, :n]
+        l1 = left[i1, :n]
+        for j in range(0, n_right, 2):
+            j1 = min(j + 1, n_right - 1)
+            r0 = right[j, :n]
+            r1 = right[j1, :n]
+            a = 0.0
+            b = 0.0
+            c = 0.0
+            d = 0.0
+            for k in range(n):
+                a += l0[k] * r0[k]
+                b += l0[k] * r1[k]
+                c += l1[k] * r0[k]
+                d += l1[k] * r1[k]
+            out[i, j] += a
+            if j1 > j:
+                out[i, j1] += b
+            if i1 > i:
+                out[i1, j] += c
+                if j1 > j:
+                    out[i1, j1] += d
+
+
+@njit(nogil=True, fastmath=_SUMS)
+def _sum_of_products(left: FloatArray, right: FloatArray) -> float:
+    s = 0.0
+    for c in range(left.shape[0]):
+        s += left[c] * right[c]
+    return s
+
+
+@njit(nogil=True)
+def _polynomials(x: FloatArray, n: int, out: FloatArray) -> None:
+    """Chebyshev's polynomials, one a row, at the first `n` places."""
+    for c in range(n):
+        out[0, c] = 1.0
+    if out.shape[0] > 1:
+        for c in range(n):
+            out[1, c] = x[c]
+    for k in range(2, out.shape[0]):
+        for c in range(n):
+            out[k, c] = 2.0 * x[c] * out[k - 1, c] - out[k - 2, c]
+
+
+@njit(nogil=True)
+def _write_weights(moments: FloatArray, n: int, node: int, out: FloatArray) -> None:
+    """Weights of the `n` Chebyshev points of every row, from sums of the polynomials: Lagrange's are made of these."""
+    for j in range(moments.shape[0]):
+        for k in range(n):
+            x = -math.cos((2 * k + 1) * math.pi / (2 * n))
+            before = 1.0
+            now = x
+            s = moments[j, 0]
+            for m in range(1, n):
+                s += 2.0 * now * moments[j, m]
+                after = 2.0 * x * now - before
+                before = now
+                now = after
+            out[node + j * n + k] = s / n
+
+
+@njit(nogil=True)
+def _shifted(cells: CellsByRow, base: int, slope: FloatArray, t_out: FloatArray) -> tuple[float, float]:
+    """``t`` of the cells of a base row, and its range."""
+    low, high = np.inf, -np.inf
+    start = cells.ptr[base]
+    for c in range(start, cells.ptr[base + 1]):
+        t = cells.offset[c]
+        for a in range(slope.shape[0]):
+            t += slope[a] * cells.v[c, a]
+        t_out[c - start] = t
+        low = min(low, t)
+        high = max(high, t)
+    return low, high
+
+
+@njit(nogil=True)
+def _add_all(basis: FloatArray, x: FloatArray, polynomial: FloatArray, moments: FloatArray) -> None:
+    """Sums over all cells of a base row: `basis` ``(n_points, n_cells)``, `x` their places on [-1, 1]."""
+    moments[:] = 0.0
+    n_cells = basis.shape[1]
+    for start in range(0, n_cells, BLOCK):
+        n = min(BLOCK, n_cells - start)
+        _polynomials(x[start : start + n], n, polynomial)
+        _add_products(basis[:, start : start + n], polynomial, n, moments)
+
+
+@njit(nogil=True)
+def _add_counts(
+    basis: FloatArray,
+    x: FloatArray,
+    first_cell: int,
+    cell: IntArray,
+    count: FloatArray,
+    chosen: FloatArray,
+    polynomial: FloatArray,
+    moments: FloatArray,
+) -> None:
+    """As :func:`_add_all`, for the cells with a count, times the count; `chosen` is room for a block of them."""
+    moments[:] = 0.0
+    n_points = basis.shape[0]
+    place = np.empty(BLOCK)
+    for start in range(0, cell.shape[0], BLOCK):
+        n = min(BLOCK, cell.shape[0] - start)
+        for i in range(n):
+            place[i] = x[cell[start + i] - first_cell]
+        for j in range(n_points):
+            for i in range(n):
+                chosen[j, i] = basis[j, cell[start + i] - first_cell] * count[start + i]
+        _polynomials(place, n, polynomial)
+        _add_products(chosen[:n_points], polynomial, n, moments)
+
+
+@njit(nogil=True)
+def _place_nodes(
+    cells: CellsByRow, base: int, slope: FloatArray, middle: float, half: float, ec_out: FloatArray
+) -> None:
+    """``exp(offset)`` of the nodes of a base row: what is left of t without the covariates of the row."""
+    first = cells.first[base]
+    node0 = cells.node_ptr[first]
+    n = cells.node_ptr[first + 1] - node0
+    for k in range(n):
+        ec_out[node0 + k] = math.exp(-half * math.cos((2 * k + 1) * math.pi / (2 * n)))
+    for row in range(cells.first[base + 1] - 1, first - 1, -1):
+        at = middle
+        for a in range(slope.shape[0]):
+            at -= slope[a] * cells.point[row, a]
+        factor = math.exp(at)
+        for k in range(n):
+            ec_out[cells.node_ptr[row] + k] = ec_out[node0 + k] * factor
+
+
+@njit(nogil=True)
+def _keep_cells(
+    cells: CellsByRow,
+    base: int,
+    cell: IntArray,
+    count: FloatArray,
+    ec_out: FloatArray,
+    weight_out: FloatArray,
+    A_out: FloatArray,
+) -> None:
+    """Nodes of a base row whose rows are its cells."""
+    node = cells.node_ptr[cells.first[base]]
+    start = cells.ptr[base]
+    for c in range(start, cells.ptr[base + 1]):
+        ec_out[node + c - start] = math.exp(cells.offset[c])
+        weight_out[node + c - start] = 1.0
+    for p in range(cell.shape[0]):
+        A_out[node + cell[p] - start] += count[p]
+
+
+@njit(nogil=True)
+def _most(sizes: IntArray) -> int:
+    most = 1
+    for size in sizes:
+        most = max(most, size)
+    return most
+
+
+@cached(nogil=True, error_model="numpy")
+def recentre(
+    cells: CellsByRow,
+    slope: FloatArray,
+    counts: CountLists,
+    ec_out: FloatArray,
+    weight_out: FloatArray,
+    A_out: FloatArray,
+    error_out: FloatArray,
+) -> None:
+    """Node tables of some genes at slopes ``(n_genes, n_base, n_variables)``; `weight_out` and `A_out` are zeros.
+
+    `error_out` becomes the error that theory allows the widest row of each gene, relative to the largest value of the
+    interpolated function.
+    """
+    t = np.empty(_most(np.diff(cells.ptr)))
+    n_most = _most(np.diff(cells.node_ptr))
+    polynomials = np.empty((n_most, BLOCK))
+    chosen = np.empty((_most(np.diff(cells.first)), BLOCK))
+    for g in range(slope.shape[0]):
+        error_out[g] = 0.0
+        p = counts.ptr[g]
+        for base in range(cells.ptr.shape[0] - 1):
+            first = cells.first[base]
+            n_points = cells.first[base + 1] - first
+            start = cells.ptr[base]
+            n_cells = cells.ptr[base + 1] - start
+            q = p
+            while q < counts.ptr[g + 1] and counts.cell[q] < start + n_cells:
+                q += 1
+            cell = counts.cell[p:q]
+            count = counts.value[p:q]
+            p = q
+            if n_points == 0:
+                continue
+            if cells.on_lattice[base] == 0:
+                _keep_cells(cells, base, cell, count, ec_out[g], weight_out[g], A_out[g])
+                continue
+            node = cells.node_ptr[first]
+            n = cells.node_ptr[first + 1] - node
+            low, high = _shifted(cells, base, slope[g, base], t)
+            half = max(0.5 * (high - low), 1e-9)
+            middle = 0.5 * (high + low)
+            for c in range(n_cells):
+                t[c] = (t[c] - middle) / half
+            h = math.pi / half
+            error_out[g] = max(error_out[g], (h + math.sqrt(h * h + 1.0)) ** (-n))
+            b0 = cells.basis_ptr[base]
+            basis = cells.basis[b0 : b0 + n_points * n_cells].reshape((n_points, n_cells))
+            moments = np.empty((n_points, n))
+            polynomial = polynomials[:n]
+            _place_nodes(cells, base, slope[g, base], middle, half, ec_out[g])
+            _add_all(basis, t, polynomial, moments)
+            _write_weights(moments, n, node, weight_out[g])
+            _add_counts(basis, t, start, cell, count, chosen, polynomial, moments)
+            _write_weights(moments, n, node, A_out[g])
+
+
+@cached(nogil=True, error_model="numpy")
+def recentre_collapsed(cells: CellsByRow, slope: FloatArray, weight_out: FloatArray) -> None:
+    """As :func:`recentre` for Poisson: one node a row, ``weight_out`` the sums of exp(offset), zeros before."""
+    t = np.empty(cells.offset.shape[0])
+    for g in range(slope.shape[0]):
+        for base in range(cells.ptr.shape[0] - 1):
+            first = cells.first[base]
+            n_points = cells.first[base + 1] - first
+            start = cells.ptr[base]
+            n_cells = cells.ptr[base + 1] - start
+            _shifted(cells, base, slope[g, base], t)
+            for c in range(n_cells):
+                t[c] = math.exp(t[c])
+            if cells.on_lattice[base] == 0:
+                weight_out[g, first : first + n_cells] = t[:n_cells]
+                continue
+            for j in range(n_points):
+                b0 = cells.basis_ptr[base] + j * n_cells
+                weight_out[g, first + j] = _sum_of_products(cells.basis[b0 : b0 + n_cells], t)
+                weight_out[g, first + j] *= math.exp(-np.sum(slope[g, base] * cells.point[first + j]))

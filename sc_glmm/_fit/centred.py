@@ -1,0 +1,228 @@
+"""Fits of genes whose covariates vary from cell to cell: cells are put on nodes around the slopes that a gene has.
+
+The first fit is on nodes around slopes of zero, which are the same for all genes. Then the cells of the gene are put on
+nodes around its slopes, sample by sample, and the fit goes on from where it was, until the slopes stand. At the end
+value, gradient and Laplace term of the likelihood are those of the cells, to the error of interpolation in the
+predictor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+
+from .._arrays import BoolArray, FloatArray, IntArray
+from .._compress.centred import CentredRows
+from .._compress.recentre import CountLists, recentre, recentre_collapsed
+from .._engine import entry
+from .._engine.arrow.layout import Block
+from .._engine.fit import fit_genes, read_fits, search_fits
+from .._engine.genes import GeneFits, GeneStats, Structure
+from .._engine.laplace.records import Nodes, NodeSets
+from .._engine.laplace.search import FitOut
+from .._engine.rowwise import rowwise
+from .._families.registry import Family
+from .slope_start import start_slopes
+
+# Times that nodes are made for a gene before it is fitted on its cells.
+MAX_ROUNDS = 8
+# Error of interpolation in the predictor, by theory and relative to the largest value, beyond which it is, too.
+MAX_ERROR = 1e-4
+# What is left between the slopes of the nodes and those of the fit: its effect on the log likelihood, and on estimates
+# in standard errors, by the first power that the nodes do not hold.
+_LOGLIK, _ESTIMATE = 1e-3, 1e-4
+
+
+class Lists(Protocol):
+    """Where the counts of genes come from."""
+
+    def pick(self, genes: IntArray) -> CountLists:
+        """The counts of some genes."""
+
+
+@dataclass(frozen=True)
+class CellData:
+    """The cells of a model with covariates of cells.
+
+    Attributes
+    ----------
+    rows
+        How they are put on nodes.
+    lists
+        The counts of the genes.
+    """
+
+    rows: CentredRows
+    lists: Lists
+
+    def shifted(self, log_factor: FloatArray) -> CellData:
+        """The cells with ``log_factor (n_rows,)`` added to their offsets."""
+        return replace(self, rows=self.rows.shifted(log_factor[self.rows.cells.first[:-1]]))
+
+
+@dataclass(frozen=True)
+class Centre:
+    """What puts the cells of a block of genes on nodes.
+
+    Attributes
+    ----------
+    rows
+        The rows.
+    X, blocks
+        Fixed and random effects at all rows.
+    kept
+        ``(n_rows,)`` the rows that the model has: a separated gene loses some.
+    """
+
+    rows: CentredRows
+    X: FloatArray
+    blocks: tuple[Block, ...]
+    kept: BoolArray
+
+    @property
+    def kept_nodes(self) -> BoolArray:
+        """``(n_nodes,)`` nodes of the rows that are kept."""
+        mine: BoolArray = np.repeat(self.kept, np.diff(self.rows.cells.node_ptr))
+        return mine
+
+    @property
+    def ptr(self) -> IntArray:
+        """Where the nodes of each kept row begin among those that are kept."""
+        sizes = np.diff(self.rows.cells.node_ptr)[self.kept]
+        return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+
+    def slopes(self, beta: FloatArray, ranef: Sequence[FloatArray]) -> FloatArray:
+        """``(n_genes, n_base, n_variables)`` slopes of the predictors of some genes; 0 where there is no fit."""
+        eta = rowwise(np.nan_to_num(beta), np.ascontiguousarray(self.X.T))
+        for block, b in zip(self.blocks, ranef, strict=True):
+            eta += np.einsum("grk,rk->gr", np.nan_to_num(b)[:, block.codes, :], block.Z)
+        return np.ascontiguousarray(self.rows.slopes_of(eta))
+
+    def first_nodes(self, stats: GeneStats) -> tuple[NodeSets, GeneStats]:
+        """Nodes around slopes of zero, with the statistics on them."""
+        table, kept = self.rows.table, self.kept_nodes
+        sets = NodeSets(self.ptr, table.ec[None, kept], table.weight[None, kept])
+        return sets, replace(stats, A=np.ascontiguousarray(stats.A[:, kept]))
+
+    def nodes(
+        self, slopes: FloatArray, stats: GeneStats, counts: CountLists, family: Family
+    ) -> tuple[NodeSets, GeneStats, FloatArray]:
+        """Nodes around these slopes, statistics of the genes on them, and ``(n_genes,)`` errors by theory."""
+        cells, n_genes, kept = self.rows.cells, len(slopes), self.kept_nodes
+        shape = (n_genes, int(cells.node_ptr[-1]))
+        weight, error, ec, A = np.zeros(shape), np.zeros(n_genes), np.ones(shape), stats.A
+        if family.has_dispersion:
+            A = np.zeros(shape)
+            recentre(cells, slopes, counts, ec, weight, A, error)
+        else:
+            recentre_collapsed(cells, slopes, weight)
+        if not kept.all():
+            ec, weight, A = (np.ascontiguousarray(each[:, kept]) for each in (ec, weight, A))
+        return NodeSets(self.ptr, ec, weight), replace(stats, A=A), error
+
+    def counts_by_base(self, stats: GeneStats) -> FloatArray:
+        """``(n_genes, n_base)`` counts of the base rows."""
+        cells = self.rows.cells
+        return np.maximum(np.add.reduceat(stats.A, cells.node_ptr[cells.first[:-1]], axis=1), 0.0)
+
+
+def has_moved(change: FloatArray, counts: FloatArray) -> BoolArray:
+    """``(n_genes,)`` whether slopes have changed by more than what nodes hold, given the counts of the base rows."""
+    size = np.sqrt(np.sum(change**2, axis=2))
+    total = np.maximum(counts.sum(axis=1), 1.0)
+    far: BoolArray = (np.sum(counts * size**4, axis=1) > _LOGLIK) | (
+        np.sum(counts * size**3, axis=1) > _ESTIMATE * np.sqrt(total)
+    )
+    return far
+
+
+def fit_centred(
+    structure: Structure,
+    centre: Centre,
+    family: Family,
+    reml: bool,
+    n_agq: int,
+    stats: GeneStats,
+    lists: CountLists,
+) -> tuple[GeneFits, BoolArray]:
+    """Fit a block of genes; and ``(n_genes,)`` those that must be fitted on their cells."""
+    sets, first = centre.first_nodes(stats)
+    out = search_fits(structure, sets, first, family, reml=reml, n_agq=n_agq)
+    at = np.zeros((len(stats), len(centre.rows.cells.ptr) - 1, centre.rows.cells.v.shape[1]))
+    steep = np.flatnonzero(out.status == entry.FAILED)
+    if len(steep):
+        mine = take_lists(lists, steep)
+        at[steep] = start_slopes(centre.rows, centre.X, mine)
+        sets, some, _ = centre.nodes(at[steep], stats.pick(steep), mine, family)
+        again = search_fits(structure, sets, some, family, reml=reml, n_agq=n_agq)
+        for whole, part in zip(out, again, strict=True):
+            whole[steep] = part
+    genes = np.flatnonzero(np.isin(out.status, (entry.OK, entry.NOT_CONVERGED)))
+    counts, outside = centre.counts_by_base(stats), out.status == entry.FAILED
+    for _ in range(MAX_ROUNDS):
+        fits = read_fits(structure, _of(out, genes), stats.pick(genes), family, reml=reml)
+        slopes = centre.slopes(fits.beta, fits.ranef)
+        far = has_moved(slopes - at[genes], counts[genes])
+        genes = genes[far]
+        if len(genes) == 0:
+            break
+        at[genes] = slopes[far]
+        sets, some, error = centre.nodes(at[genes], stats.pick(genes), take_lists(lists, genes), family)
+        near = _of(out, genes)
+        again = search_fits(structure, sets, some, family, reml=reml, n_agq=n_agq, near=near)
+        for whole, part in zip(out, again, strict=True):
+            whole[genes] = part
+        lost = (error > MAX_ERROR) | ~np.isin(again.status, (entry.OK, entry.NOT_CONVERGED))
+        outside[genes[lost]] = True
+        genes = genes[~lost]
+    outside[genes] = True
+    return read_fits(structure, out, stats, family, reml=reml), outside
+
+
+def fit_on_cells(
+    structure: Structure,
+    centre: Centre,
+    family: Family,
+    reml: bool,
+    n_agq: int,
+    stats: GeneStats,
+    lists: CountLists,
+) -> GeneFits:
+    """Fit genes on their cells, each of which is a row: exact, and slow."""
+    return fit_genes(*cells_as_rows(structure, centre, stats, lists), family, reml=reml, n_agq=n_agq)
+
+
+def cells_as_rows(
+    structure: Structure, centre: Centre, stats: GeneStats, lists: CountLists
+) -> tuple[Structure, Nodes, GeneStats]:
+    """Structure, nodes and statistics with each cell as a row, and parameters that mean the same."""
+    cells, arrow = centre.rows.cells, structure.arrow
+    row = np.repeat(cells.first[:-1], np.diff(cells.ptr))
+    level = arrow.lev[row, 0]
+    on_cells = arrow._replace(
+        XZ=np.ascontiguousarray(centre.rows.at_cells(arrow.XZ)),
+        pos=np.ascontiguousarray(arrow.pos[row]),
+        lev=np.ascontiguousarray(arrow.lev[row]),
+        grp_ptr=np.searchsorted(np.sort(level), np.arange(len(arrow.grp_ptr))).astype(np.int64),
+        grp_row=np.argsort(level, kind="stable").astype(np.int64),
+    )
+    n_cells = len(row)
+    A = np.zeros((len(stats), n_cells))
+    A[np.repeat(np.arange(len(stats)), np.diff(lists.ptr)), lists.cell] = lists.value
+    nodes = Nodes(np.arange(n_cells + 1, dtype=np.int64), np.exp(cells.offset), np.ones(n_cells))
+    return replace(structure, arrow=on_cells), nodes, replace(stats, A=A)
+
+
+def _of(out: FitOut, genes: IntArray) -> FitOut:
+    return FitOut(*(getattr(out, name)[genes] for name in FitOut._fields))
+
+
+def take_lists(counts: CountLists, genes: IntArray) -> CountLists:
+    """The lists of some genes, in their order."""
+    sizes = np.diff(counts.ptr)[genes]
+    ptr = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    places = np.repeat(counts.ptr[:-1][genes] - ptr[:-1], sizes) + np.arange(ptr[-1])
+    return CountLists(ptr, counts.cell[places], counts.value[places])

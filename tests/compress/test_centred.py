@@ -1,0 +1,150 @@
+"""Cells with covariates on nodes around slopes: the sums of the cells, and their derivatives in the slopes."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from sc_glmm._compress import centred_error, compress_counts
+from sc_glmm._compress.centred import base_rows, centred_rows
+from sc_glmm._compress.lattice import lattice
+from sc_glmm._compress.lists import GeneLists
+from sc_glmm._compress.recentre import recentre, recentre_collapsed
+
+
+def make_cells(rng, n_cells=(900, 700, 5), n_variables=2):
+    """Two samples with many cells and one with few; two arms, covariates that are skewed and correlated."""
+    sample = np.repeat(np.arange(len(n_cells)), n_cells)
+    x = rng.normal(0, 1, (len(sample), n_variables))
+    x[:, 0] = rng.gamma(1.5, 1.0, len(sample))
+    x[:, 1:] += 0.5 * x[:, :1]
+    columns = np.column_stack([np.ones(len(sample)), sample % 2, x * 40 + 1000, (sample % 2)[:, None] * x])
+    return sample, columns, rng.normal(0, 0.6, len(sample))
+
+
+def laid_out(rng, **options):
+    sample, columns, offset = make_cells(rng)
+    return centred_rows(base_rows([sample], columns), columns, offset, **options), columns, offset
+
+
+def around(rows, slope, y=None):
+    """Node table at these slopes of all base rows, with the counts of the cells in their own order."""
+    cells, order = rows.cells, rows.table.order
+    rank = np.empty(len(order), dtype=np.int64)
+    rank[order] = np.arange(len(order))
+    y = np.zeros(len(order)) if y is None else y
+    lists = GeneLists(sp.csr_matrix(y[:, None]), rank, np.arange(1)).pick(np.arange(1))
+    ec, weight, A = (np.zeros((1, rows.table.n_nodes)) for _ in range(3))
+    recentre(cells, slope[None], lists, ec, weight, A, np.zeros(1))
+    return ec[0], weight[0], A[0]
+
+
+def test_lattices_hold_polynomials_of_their_degree(rng):
+    place = rng.normal(0, 2, (50, 3))
+    for n_variables in (0, 1, 2, 3):
+        known = lattice(n_variables, 3)
+        at, points = place[:, :n_variables], known.points
+        for power in known.exponents:
+            exact, held = np.prod(at**power, axis=1), known.weights(at) @ np.prod(points**power, axis=1)
+            np.testing.assert_allclose(held, exact, atol=1e-9 * (1 + np.abs(exact).max()))
+
+
+def test_base_rows_are_split_by_columns_of_few_values(rng):
+    sample = np.repeat(np.arange(4), 500)
+    phase, x = rng.integers(0, 3, 2000), rng.normal(size=2000)
+    columns = np.column_stack([np.ones(2000), sample % 2, phase == 1, phase == 2, x, x * (phase == 1)])
+    base = base_rows([sample], columns)
+    assert base.max() + 1 == 12
+    assert len(np.unique(base * 100 + sample * 3 + phase)) == 12
+
+
+def test_columns_at_the_cells_are_those_of_the_rows(rng):
+    rows, columns, _ = laid_out(rng)
+    np.testing.assert_allclose(rows.at_cells(rows.columns), columns[rows.table.order], rtol=1e-9, atol=1e-7)
+    assert rows.table.kind == "centred" and len(rows.columns) < 0.1 * len(columns)
+    assert (rows.cells.on_lattice == [1, 1, 0]).all()  # five cells stay as they are
+    np.testing.assert_allclose(np.bincount(rows.base_row, rows.n_cells), [900, 700, 5])
+
+
+def test_the_pass_over_the_matrix_gives_the_nodes_around_zero(rng):
+    rows, columns, offset = laid_out(rng)
+    y = rng.poisson(0.5, len(columns)).astype(float)
+    ec, weight, A = around(rows, np.zeros((3, rows.cells.v.shape[1])), y)
+    stats = compress_counts(sp.csr_matrix(y[:, None]), rows.table, offset)
+    np.testing.assert_allclose(ec, rows.table.ec, rtol=1e-12)
+    np.testing.assert_allclose(weight, rows.table.weight, atol=1e-8)
+    np.testing.assert_allclose(A, stats.A[0], atol=1e-9)
+
+
+@pytest.mark.parametrize("phi", [1e-6, 0.4, 20.0])
+@pytest.mark.parametrize("size", [0.0, 0.2, -0.7])
+def test_likelihood_and_derivatives_in_the_slopes_are_those_of_the_cells(rng, phi, size):
+    """At the slopes of the nodes: value, first, second and third derivative in a direction, for any level."""
+    rows, columns, offset = laid_out(rng)
+    cells, y = rows.cells, rng.poisson(0.8, len(columns)).astype(float)
+    slope = size * np.array([[1.0, -0.5], [0.3, 1.0], [1.0, 1.0]])
+    ec, weight, A = around(rows, slope, y)
+    base = np.repeat(np.arange(3), np.diff(cells.ptr))
+    level, turn = np.array([-0.4, 0.3, 0.1]), np.array([0.8, -0.6])
+    t = cells.offset + level[base] + np.sum(cells.v * slope[base], axis=1)
+    row_of_node = np.repeat(np.arange(len(rows.base_row)), np.diff(cells.node_ptr))
+    on_lattice = cells.on_lattice[rows.base_row[row_of_node]] == 1
+    row_t = level[rows.base_row] + np.sum(cells.point * slope[rows.base_row], axis=1)
+    node_t = np.log(ec) + row_t[row_of_node]
+
+    def derivatives(at, a, n, along):
+        """Of ``-(a + n / phi) log(1 + phi exp(at))`` along a direction: powers of it times derivatives in `at`."""
+        p = 1 / (1 + np.exp(-at - np.log(phi)))
+        w = -(a + n / phi)
+        parts = (np.logaddexp(0, at + np.log(phi)), p, p * (1 - p), p * (1 - p) * (1 - 2 * p))
+        return np.array([np.sum(w * along**k * part) for k, part in enumerate(parts)])
+
+    kept = base < 2
+    exact = derivatives(t[kept], y[rows.table.order][kept], 1.0, (cells.v @ turn)[kept])
+    along = (cells.point @ turn)[row_of_node]
+    ours = derivatives(node_t[on_lattice], A[on_lattice], weight[on_lattice], along[on_lattice])
+    np.testing.assert_allclose(ours, exact, rtol=2e-6, atol=2e-6 * np.abs(exact).max())
+    assert centred_error(rows) < 1e-6
+
+
+def test_slopes_of_a_predictor(rng):
+    rows, _, _ = laid_out(rng)
+    slope = rng.normal(size=(3, 2)) * rows.cells.on_lattice[:, None]
+    eta = np.sum(rows.cells.point * slope[rows.base_row], axis=1) + rows.base_row
+    np.testing.assert_allclose(rows.slopes_of(np.stack([eta, 2 * eta])), [slope, 2 * slope], atol=1e-12)
+
+
+def test_collapsed_rows_hold_the_sums_of_the_means(rng):
+    rows, columns, offset = laid_out(rng, collapsed=True)
+    slope = np.array([[0.5, -0.2], [0.1, 0.3], [0.0, 0.0]])
+    weight = np.zeros((1, rows.table.n_nodes))
+    recentre_collapsed(rows.cells, slope[None], weight)
+    assert rows.table.n_nodes == len(rows.columns)
+    base = np.repeat(np.arange(3), np.diff(rows.cells.ptr))
+    exact = np.bincount(base, np.exp(rows.cells.offset + np.sum(rows.cells.v * slope[base], axis=1)))
+    at = np.exp(np.sum(rows.cells.point * slope[rows.base_row], axis=1))
+    np.testing.assert_allclose(np.bincount(rows.base_row, weight[0] * at), exact, rtol=1e-10)
+    zero = np.zeros((1, rows.table.n_nodes))
+    recentre_collapsed(rows.cells, 0 * slope[None], zero)
+    np.testing.assert_allclose(zero[0], rows.table.weight, rtol=1e-9, atol=1e-9)
+
+
+def test_too_few_cells_stay_as_they_are(rng):
+    sample, columns, offset = make_cells(rng, n_cells=(5, 5, 5))
+    assert centred_rows(base_rows([sample], columns), columns, offset) is None
+
+
+@pytest.mark.parametrize("form", ["csr", "csc", "dense"])
+def test_lists_of_counts_in_any_form_and_little_memory(rng, form):
+    y = rng.poisson(0.4, (300, 11)).astype(np.float32)
+    rank = np.where(np.arange(300) % 7 == 0, -1, np.arange(300)[::-1])
+    matrix = {"csr": sp.csr_matrix, "csc": sp.csc_matrix, "dense": np.asarray}[form](y)
+    genes = np.array([2, 3, 5, 7, 8, 10])
+    for limit in (None, 16 * 300):
+        lists = GeneLists(matrix, rank, genes, memory_limit=limit).pick(np.array([4, 0, 5]))
+        for place, gene in enumerate((8, 2, 10)):
+            mine = slice(*lists.ptr[place : place + 2])
+            full = np.zeros(300)
+            full[lists.cell[mine]] = lists.value[mine]
+            used = rank >= 0
+            np.testing.assert_array_equal(full[rank[used]], y[used, gene])
+            assert (np.diff(lists.cell[mine]) > 0).all()

@@ -1,0 +1,119 @@
+"""Models with covariates of cells: the same tables as from one row a cell, by every test."""
+
+import warnings
+
+import anndata
+import numpy as np
+import pytest
+
+import sc_glmm
+from sc_glmm._fit import compress
+
+
+def make(n_genes=6, n_samples=8, n_cells=1600, seed=3):
+    """Genes with slopes of all sizes in two covariates of cells, one of them skewed."""
+    adata = sc_glmm.datasets.simulate(n_samples=n_samples, n_cells=n_cells, n_genes=n_genes, seed=seed)
+    rng = np.random.default_rng(seed)
+    x = np.column_stack([rng.normal(0, 1, adata.n_obs), rng.gamma(2.0, 1.0, adata.n_obs)])
+    adata.obs["s_score"], adata.obs["mito"] = x[:, 0], 5 + 3 * x[:, 1]
+    adata.obs["phase"] = np.where(rng.random(adata.n_obs) < 0.4, "S", "G1")
+    slopes = rng.normal(0, 0.3, (2, n_genes))
+    slopes[:, 0] = (1.2, -0.8)
+    counts = adata.layers["counts"].toarray()
+    mean = counts.mean(axis=0) * np.exp(x @ slopes - (x @ slopes).mean(axis=0))
+    adata.layers["counts"] = rng.poisson(mean * rng.gamma(2.0, 0.5, mean.shape)).astype(float)
+    adata.obs["size"] = np.exp(rng.normal(0, 0.4, adata.n_obs))
+    return adata
+
+
+def tables(adata, formula, monkeypatch, **options):
+    """The table with nodes around the slopes of each gene, and the one with a row for each cell."""
+    known = {"size_factors": "size", "min_counts": 0, "progress": False, **options}
+    out = []
+    for kind in ("centred", "cells"):
+        with monkeypatch.context() as patch, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if kind == "cells":
+                patch.setattr(compress, "find_centred", lambda *args, **kwargs: None)
+            sc_glmm.tl.test(adata, formula, **known)
+        found = adata.uns["glmm"]["params"]["compression"]
+        assert found == kind or (kind == "cells" and found == "collapsed")
+        out.append(sc_glmm.get.results(adata, columns="all"))
+    return out
+
+
+def assert_close(ours, exact, *, ses=1e-4, loglik=1e-3, p=2e-3):
+    assert (ours["status"] == exact["status"]).all() and (ours["status"] != "error").all()
+    known = exact["se"].notna()
+    assert known.any()
+    change = (ours["coef"] - exact["coef"])[known] / exact["se"][known]
+    assert change.abs().max() < ses
+    np.testing.assert_allclose(ours["se"][known], exact["se"][known], rtol=1e-3)
+    np.testing.assert_allclose(ours["loglik"], exact["loglik"], atol=loglik)
+    np.testing.assert_allclose(ours["p_value"], exact["p_value"], atol=p)
+
+
+@pytest.mark.parametrize("family", ["nb", "poisson"])
+@pytest.mark.parametrize(
+    "right",
+    [
+        "disease + s_score + mito + (1|sample)",
+        "disease * s_score + phase + mito + (1|sample)",
+        "disease + s_score + (1|sample) + (0 + center(s_score)|sample)",
+    ],
+)
+def test_fits_are_those_of_the_cells(monkeypatch, family, right):
+    pair = tables(make(), f"counts ~ {right}", monkeypatch, family=family, test="t", within="homogeneous")
+    assert_close(*pair)
+
+
+@pytest.mark.parametrize("test", ["lrt", "wald"])
+def test_tests_of_single_genes_are_those_of_the_cells(monkeypatch, test):
+    pair = tables(make(), "counts ~ disease + s_score + mito + (1|sample)", monkeypatch, test=test)
+    assert_close(*pair)
+
+
+def test_bootstrap_of_a_gene(monkeypatch):
+    options = {"test": "bootstrap", "genes": ["gene_1"], "n_boot": 9, "seed": 1, "within": "homogeneous"}
+    adata = make(n_cells=400)
+    ours, exact = tables(adata, "counts ~ disease + s_score + mito + (1|sample)", monkeypatch, **options)
+    np.testing.assert_allclose(ours["p_value"], exact["p_value"], atol=1e-6)
+    assert ours["p_value"].notna().any()
+
+
+def test_the_default_test_is_that_of_the_cells(monkeypatch):
+    adata = make(n_genes=60, n_samples=6, n_cells=600)
+    pair = tables(adata, "counts ~ disease + s_score + (1|sample)", monkeypatch, within="homogeneous", min_counts=10)
+    # averages over variances, and hypotheses about steep slopes, lie where nodes are no longer exact
+    assert_close(*pair, ses=2e-3)
+    ours, exact = (np.log(np.maximum(table["p_value"], 1e-200)) for table in pair)
+    np.testing.assert_allclose(ours, exact, atol=0.01, rtol=0.02)
+
+
+def test_polynomials_of_a_covariate(monkeypatch):
+    pair = tables(make(), "counts ~ disease + poly(mito, 2) + (1|sample)", monkeypatch, test="t", within="homogeneous")
+    assert_close(*pair)
+
+
+def test_refit_in_little_memory_and_from_a_file(monkeypatch, tmp_path):
+    """Counts are read a few genes at a time; the table is the same."""
+    adata = make()
+    formula = "counts ~ disease + s_score + mito + (1|sample)"
+    known = {"test": "t", "contrasts": "disease", "size_factors": "size", "progress": False, "min_counts": 0}
+    sc_glmm.tl.test(adata, formula, **known)
+    whole = sc_glmm.get.results(adata, columns="all")
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    sc_glmm.tl.test(adata, formula, **known, memory_limit=400_000)
+    np.testing.assert_allclose(sc_glmm.get.results(adata, columns="all")["coef"], whole["coef"], rtol=1e-9)
+    sc_glmm.tl.test(tmp_path / "a.h5ad", formula, **known)
+    from_file = sc_glmm.get.results(anndata.read_h5ad(tmp_path / "a.h5ad"), columns="all")
+    np.testing.assert_allclose(from_file["coef"], whole["coef"], rtol=1e-9)
+
+
+def test_genes_beyond_the_nodes_are_fitted_on_their_cells(monkeypatch):
+    """Whatever the slopes: where interpolation is not exact enough, each cell is a row."""
+    from sc_glmm._fit import centred
+
+    monkeypatch.setattr(centred, "MAX_ERROR", 0.0)
+    pair = tables(make(n_genes=3), "counts ~ disease + s_score + mito + (1|sample)", monkeypatch, test="t")
+    assert_close(*pair, ses=1e-5, loglik=1e-5)
