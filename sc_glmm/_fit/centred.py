@@ -33,7 +33,7 @@ MAX_ROUNDS = 8
 MAX_ERROR = 1e-4
 # What is left between the slopes of the nodes and those of the fit: its effect on the log likelihood, and on estimates
 # in standard errors, by the first power that the nodes do not hold.
-_LOGLIK, _ESTIMATE = 1e-3, 1e-4
+_LOGLIK, _ESTIMATE = 1e-4, 1e-5
 
 
 class Lists(Protocol):
