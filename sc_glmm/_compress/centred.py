@@ -331,7 +331,7 @@ def _first_table(
         cell_weight=writes[2],
         order=order,
         order_ptr=cells.ptr,
-        kind="centred",
+        kind="collapsed" if collapsed else "centred",
         n_nodes_max=int(np.diff(cells.node_ptr).max(initial=0)),
         range_max=widest,
         bound=0.0 if collapsed else _TOL,

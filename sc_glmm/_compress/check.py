@@ -78,7 +78,7 @@ def centred_error(rows: CentredRows) -> float:
     The other slopes move the predictor of a row by half a unit (natural log) for a deviation of each covariate.
     """
     cells = rows.cells
-    if rows.table.kind == "centred" and rows.table.bound == 0.0:
+    if rows.table.kind == "collapsed":
         return 0.0
     n_base = len(cells.ptr) - 1
     order = np.arange(len(cells.offset), dtype=np.int64)

@@ -363,7 +363,7 @@ def _plan_counts(places: Sequence[int], groups: Sequence[CellGroup], family: Fam
 
 def _plan_centred(place: int, group: CellGroup, centred: CentredRows, rows: ModelRows) -> CompressionPlan:
     table = centred.table
-    layout = _layout(rows, engine_nodes(table), table, centred_error(centred), centred)
+    layout = replace(_layout(rows, engine_nodes(table), table, centred_error(centred), centred), kind="centred")
     first_node = np.array([0, table.n_nodes], dtype=np.int64)
     return CompressionPlan((place,), (layout,), table, None, group.offset, group.cells, None, first_node)
 
