@@ -182,7 +182,7 @@ def plan_job(
         rows_are_samples=table is not None,
         weight=None if table is None else spatial_weights(adata),
     )
-    pairing = None if labels is None else pairing_note(request.formula, obs, labels())
+    pairing = None if labels is None else pairing_note(request.formula, obs, native(labels()))
     notes = [*request.response.notes, *sizes.notes, *ungrouped, *planned, *filter(None, [pairing])]
     return Job(request, sizes, groups, plans, skipped, task, notes)
 

@@ -82,7 +82,7 @@ def test_one_wrong_character_is_said_with_its_place(path, element, attribute):
     damage(path, element, attribute)
     said = CliRunner().invoke(app, ["info", str(path)])
     assert said.exit_code == 2, said.output
-    assert path.name in said.stderr and element.split("/")[0] in said.stderr and "sound copy" in said.stderr
+    assert path.name in said.stderr and element.split("/")[0] in said.stderr and "intact copy" in said.stderr
 
 
 @pytest.mark.parametrize(("element", "attribute"), MATRICES)

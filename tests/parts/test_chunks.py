@@ -199,7 +199,7 @@ def test_a_part_under_another_name_is_refused(parts):
     with pytest.raises(InputError, match=r"fit-0001\.npz contains chunk 0 of stage 'fit', which does not match"):
         combine(parts)
     shutil.copy(parts / "fit-0000.npz", parts / "fit-0007.npz")
-    with pytest.raises(InputError, match=r"holds fit-0007\.npz, which is not a part of this run in 2 chunks"):
+    with pytest.raises(InputError, match=r"contains fit-0007\.npz, which is not a part of this run in 2 chunks"):
         combine(parts)
 
 
