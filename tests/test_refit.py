@@ -144,7 +144,7 @@ def test_groups(tmp_path):
     gene = info.loc[info["status"].eq("ok") & info["cell_type"].eq("T/NK"), "variable"].iloc[0]
     for group in ("T/NK", "B cells"):
         assert check(back, gene, group=group).nobs == (back.obs["cell_type"] == group).sum()
-    with pytest.raises(InputError, match="name one of \\['B cells', 'T/NK'\\]"):
+    with pytest.raises(InputError, match="choose one of \\['B cells', 'T/NK'\\]"):
         sc_glmm.tl.refit(back, gene)
     with pytest.raises(InputError, match="name one of"):
         sc_glmm.tl.refit(back, gene, group="monocytes")
@@ -188,7 +188,7 @@ def test_data_that_changed_are_refused():
     run(adata, reference=CTL)
     gene = some_genes(adata)[1]
     refuse = {
-        "there are 600 cells and were 640": lambda a: a[:600].copy(),
+        "there are 600 cells, but the run had 640": lambda a: a[:600].copy(),
         "there are 50 genes, but the run had 60": lambda a: a[:, :50].copy(),
     }
     for words, change in refuse.items():
