@@ -147,7 +147,7 @@ def _bar_of_stage(total: int, desc: str, unit: str, progress: bool | None) -> An
 
 def _bar() -> Any:
     """A bar in thousandths: of widgets where a notebook has them, else of text, which a notebook does not show red."""
-    form = "{desc}: {percentage:3.0f}%|{bar:30}| {elapsed}<{remaining}"
+    form = "{desc}{percentage:3.0f}%|{bar:30}| {elapsed}<{remaining}"
     options: dict[str, Any] = {"total": 1000, "leave": False}
     if not in_notebook():
         from tqdm.std import tqdm
