@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import re
+import subprocess
 import sys
 from contextlib import contextmanager
 
@@ -165,3 +167,12 @@ def test_the_end_of_a_run_says_what_was_compared_and_what_needs_a_look(caplog) -
     assert list(adata.uns["glmm"]["params"]["attention"]) == [line.strip() for line in said.splitlines()]
     details = sc_glmm.get.details(adata)
     assert list(details["kind"]) == ["a", "b"] and details["skipped"][1]
+
+
+def test_a_bar_that_is_switched_off_does_not_stop_the_run() -> None:
+    program = "from sc_glmm._display import progress_of_run\n"
+    program += "with progress_of_run(True, True) as run:\n    run.read('reading')\n    run.at(0.5)\nprint('done')"
+    # tqdm reads the variable when it is imported
+    environment = {**os.environ, "TQDM_DISABLE": "1"}
+    run = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
+    assert run.stdout == "done\n", run.stderr

@@ -35,7 +35,7 @@ class Run:
     def __init__(self, progress: bool | None, reading: bool) -> None:
         self._bar: Any = _bar() if wants_progress(progress) else None
         self._lines = progress is None and self._bar is None and progress_logger.isEnabledFor(logging.INFO)
-        self._done, self._base, self._share, self._words = 0.0, 0.0, 0.0, ""
+        self._done, self._base, self._share, self._words, self._drawn = 0.0, 0.0, 0.0, "", ""
         self._start = self._said = time.monotonic()
         self._reading = _READING if reading else 0.0
 
@@ -59,8 +59,9 @@ class Run:
         self._done = max(self._done, self._base + self._share * min(part, 1.0))
         if self._bar is not None:
             self._bar.update(round(1000 * self._done) - self._bar.n)
-            if self._bar.desc != f"{self._words}: ":
+            if self._drawn != self._words:  # a bar that TQDM_DISABLE switches off does not know its own words
                 self._bar.set_description(self._words)
+                self._drawn = self._words
         elif self._lines and time.monotonic() - self._said >= LINE_EVERY:
             self._said = time.monotonic()
             progress_logger.info(
