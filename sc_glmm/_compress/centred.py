@@ -51,15 +51,15 @@ class CentredRows:
     cells
         What nodes around other slopes are made from.
     slopes
-        Values at the rows of a base row, times these, are their slopes in v, shape (n_rows, n_variables).
+        ``(n_rows, n_variables)`` values at the rows of a base row, times these, are their slopes in v.
     columns
-        The columns at each row, shape (n_rows, n_columns).
+        ``(n_rows, n_columns)`` the columns at each row.
     base_row
-        Base row of each row, shape (n_rows,).
+        ``(n_rows,)`` base row of each row.
     example
-        A cell of each row's base row, shape (n_rows,).
+        ``(n_rows,)`` a cell of each row's base row.
     n_cells
-        Cells of each row: those of a base row are shared among its rows, shape (n_rows,).
+        ``(n_rows,)`` cells of each row: those of a base row are shared among its rows.
     """
 
     table: NodeTable
@@ -164,11 +164,11 @@ def centred_rows(
     Parameters
     ----------
     base_of
-        Base row of each cell, shape (n_obs,), see :func:`base_rows`.
+        ``(n_obs,)`` base row of each cell, see :func:`base_rows`.
     columns
-        Columns of X and of the bases of all random terms, shape (n_obs, n_columns).
+        ``(n_obs, n_columns)`` columns of X and of the bases of all random terms.
     offset
-        Log size factors, shape (n_obs,).
+        ``(n_obs,)`` log size factors.
     collapsed
         Whether one node a row will do (Poisson).
     wide

@@ -26,23 +26,23 @@ class CellsByRow(NamedTuple):
     Attributes
     ----------
     ptr
-        First cell of each base row, shape (n_base + 1,).
+        ``(n_base + 1,)`` first cell of each base row.
     offset
-        Log size factors, shape (n_cells,).
+        ``(n_cells,)`` log size factors.
     v
-        Covariates of the cells in units of their row, shape (n_cells, n_variables).
+        ``(n_cells, n_variables)`` covariates of the cells in units of their row.
     basis
-        Weights of the cells on the points of their row's lattice: point by point in each base row, shape (n_weights,).
+        ``(n_weights,)`` weights of the cells on the points of their row's lattice: point by point in each base row.
     basis_ptr
-        Where the weights of each base row begin, shape (n_base + 1,).
+        ``(n_base + 1,)`` where the weights of each base row begin.
     first
-        First row of each base row, shape (n_base + 1,).
+        ``(n_base + 1,)`` first row of each base row.
     on_lattice
-        Whether the rows of a base row are points of a lattice, else they are its cells, shape (n_base,).
+        ``(n_base,)`` whether the rows of a base row are points of a lattice, else they are its cells.
     point
-        Place of each row in its lattice, shape (n_rows, n_variables).
+        ``(n_rows, n_variables)`` place of each row in its lattice.
     node_ptr
-        First node of each row, shape (n_rows + 1,).
+        ``(n_rows + 1,)`` first node of each row.
     """
 
     ptr: IntArray
