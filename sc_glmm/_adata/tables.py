@@ -79,7 +79,8 @@ def columns_of(formula: str, *more: Any) -> Columns | None:
 def labels_in(frame: Any) -> pd.DataFrame:
     """Columns of text, categories or whole numbers."""
     held: pd.DataFrame = frame
-    return held.loc[:, [held[name].dtype.kind in "OUSTiub" for name in held.columns]]
+    # column by column: pandas cannot select columns of a foreign byte order together
+    return pd.DataFrame({name: column for name, column in held.items() if column.dtype.kind in "OUSTiub"}, held.index)
 
 
 def read_labels(element: Any) -> pd.DataFrame:

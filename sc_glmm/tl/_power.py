@@ -130,7 +130,7 @@ def power(
         genes with fewer than 20 expected counts in the smaller arm are simulated where they matter.
     budget, cost_per_sample, cost_per_cell
         Instead of `cells_per_sample`: what may be spent in all. The cells of each number of samples are those that the
-        budget leaves; :attr:`PowerResult.best` is the best split.
+        budget leaves; ``PowerResult.best`` is the best split.
     seed
         Of the random draws.
 

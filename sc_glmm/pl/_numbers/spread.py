@@ -113,11 +113,13 @@ def variance_spread(
         Grouping factor. Default: the first with a prior, or else the first.
     """
     places = {sd_name(name): k for k, name in enumerate(names) if f"sd_{sd_name(name)}_eb" in info}
-    moderated = {f"sd_{place}_eb{end}" for place in places for end in ("", "_low", "_high")}
-    known = [str(c)[3:] for c in info if str(c).startswith("sd_") and str(c) not in moderated]
+    # Every moderated deviation stands beside the gene's own, so "sd_x_eb" alone is that of a factor called "x_eb".
+    own = [str(c)[3:] for c in info if str(c).startswith("sd_")]
+    moderated = {name for name in own if f"sd_{name}_eb" in info}
+    known = [name for name in own if not any(name in (f"{m}_eb", f"{m}_eb_low", f"{m}_eb_high") for m in moderated)]
     if group is None:
         group = next(iter([*places, *known, ""]))
-    column = f"sd_{group}_eb" if group in places else f"sd_{group}"
+    column = f"sd_{group}_eb" if group in moderated or group in places else f"sd_{group}"
     if column not in info:
         raise InputError(f"what={group!r} is not a variance in these results; allowed are 'dispersion' and {known}.")
     mean, sd = info["mean"].to_numpy(float), info[column].to_numpy(float)
