@@ -38,6 +38,8 @@ _MAX_VARIABLES = 12
 # leaves the place where the nodes are exact.
 _DEGREES, _WIDE_DEGREES = (3, 2), (4, 3, 2)
 _WIDE_DEGREES_OF_ONE = (5, 4, 3, 2)
+# Lower degrees than the best are for samples of more cells than this: fewer cells are cheap, and exact.
+_MANY_CELLS = 1000
 
 
 @dataclass(frozen=True)
@@ -205,6 +207,7 @@ def _piece(columns: FloatArray, scale: FloatArray, n_nodes: int, wide: bool) -> 
     unit = _orthonormal((columns - mean) / scale)
     rank = unit.shape[1]
     degrees = (_WIDE_DEGREES_OF_ONE if rank == 1 else _WIDE_DEGREES) if wide else _DEGREES
+    degrees = degrees if n > _MANY_CELLS else degrees[:1]
     degree = next((d for d in degrees if rank == 0 or _lattice_cost(rank, d, n_nodes) < n), 0)
     if degree == 0:
         nothing = np.zeros((n, rank))
