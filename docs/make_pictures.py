@@ -17,6 +17,8 @@ import matplotlib as mpl
 mpl.use("agg")
 import drawings
 import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
 from anndata import AnnData
 from PIL import Image, ImageOps
 
@@ -60,6 +62,32 @@ def hidden() -> AnnData:
     return adata
 
 
+def composition() -> AnnData:
+    """Twelve samples of six cell types, one of which grows in the patients."""
+    rng = np.random.default_rng(1)
+    change = np.log([1.0, 1.0, 1.0, 4.0, 1.0, 1.0])
+    names = [f"s{i}" for i in range(12)]
+    level = np.array([0.0, 1.2, 0.8, 0.5, 0.2, -1.0]) + np.outer(np.arange(12) >= 6, change)
+    cells = rng.poisson(100 * np.exp(level + rng.normal(0, 0.3, level.shape)))
+    sample, kind = np.repeat(np.indices(cells.shape).reshape(2, -1), cells.ravel(), axis=1)
+    obs = pd.DataFrame(
+        {
+            "sample": np.array(names)[sample],
+            "disease": np.where(sample >= 6, "AD", "ctl"),
+            "cell_type": np.array(["B", "CD4 T", "CD8 T", "Mono", "NK", "DC"])[kind],
+        },
+        index=[f"c{i}" for i in range(len(sample))],
+    )
+    counts = sc_glmm.pp.abundance(AnnData(obs=obs), sample="sample", groupby="cell_type")
+    sc_glmm.tl.test(counts, "X ~ disease", reference={"disease": "ctl"}, progress=False)
+    return counts
+
+
+def planned(pilot: AnnData) -> Any:
+    """Power of larger studies like this one."""
+    return sc_glmm.power(pilot, n_samples=[8, 12, 20, 40], cells_per_sample=[50, 150, 500], log_fc=1, method="analytic")
+
+
 def gallery(one: AnnData, types: AnnData) -> None:
     """A thumbnail of every figure."""
     pl = sc_glmm.pl
@@ -86,6 +114,8 @@ def gallery(one: AnnData, types: AnnData) -> None:
         "diagnostics": lambda: pl.diagnostics(model),
         "variance_fractions": lambda: pl.variance_fractions(one),
         "latent_factors": lambda: pl.latent_factors(hidden()),
+        "abundance": lambda: pl.abundance(composition()),
+        "power": lambda: pl.power(planned(one)),
     }
     missing = set(pl.__all__) - set(drawn)
     if missing:
