@@ -11,7 +11,7 @@
 set -euo pipefail
 in=$1 formula=$2 n=$3 parts=$4 out=$5
 read -r -a resources <<< "${SC_GLMM_SBATCH:---cpus-per-task=4 --mem=16G --time=2:00:00}"
-test="sc-glmm test $(printf '%q ' "$in" "$formula") ${SC_GLMM_OPTIONS:-} --n-chunks $n -o $(printf '%q' "$parts") -q"
+test="sc-glmm test $(printf '%q ' "$in" "$formula") ${SC_GLMM_OPTIONS:-} --n-chunks $n -o $(printf '%q' "$parts")"
 
 submit() { sbatch --parsable --kill-on-invalid-dep=yes "${resources[@]}" "$@"; }
 
@@ -25,7 +25,7 @@ stages=$(sed -n 's/.*stages: //p' prepare.log | tr -d ,)
 after=()
 for stage in $stages; do
     job=$(submit ${after[@]+"${after[@]}"} --array="0-$((n - 1))" --job-name="$stage" --output="$stage-%a.log" \
-        --wrap "$test --stage $stage --chunk \$SLURM_ARRAY_TASK_ID")
+        --wrap "$test -q --stage $stage --chunk \$SLURM_ARRAY_TASK_ID")
     after=(--dependency="afterok:${job%%;*}")
 done
 submit "${after[@]}" --job-name=combine --output=combine.log \
