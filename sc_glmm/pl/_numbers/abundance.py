@@ -131,7 +131,7 @@ def _arms(adata: AnnData, by: str | None, key: str, words: str | None) -> tuple[
         named = parse_formula(str(adata.uns[key]["params"]["formula"]))
         inside = list(dict.fromkeys(name.name for term in named.fixed_terms for atom in term for name in atom.names))
         factors = [name for name in inside if name in obs and not pd.api.types.is_numeric_dtype(obs[name])]
-        by = next((name for name in factors if words.startswith(f"{name}:")), factors[0] if factors else None)
+        by = next((name for name in factors if words in _comparisons(obs, name)), factors[0] if factors else None)
     if by is None:
         return "", [], np.zeros(len(obs), dtype=np.int64)
     column: Any = obs[by].astype("category").cat.remove_unused_categories()
@@ -141,6 +141,12 @@ def _arms(adata: AnnData, by: str | None, key: str, words: str | None) -> tuple[
             f"by={by!r} has {len(levels)} values; the figure tells up to 7 arms apart. Name another column with by="
         )
     return by, levels, column.cat.codes.to_numpy(dtype=np.int64)
+
+
+def _comparisons(obs: pd.DataFrame, name: str) -> set[str]:
+    """What a contrast between two levels of a factor is called."""
+    levels = [str(level) for level in obs[name].dropna().unique()]
+    return {f"{name}: {one} vs {other}" for one in levels for other in levels if one != other}
 
 
 def _order(frame: pd.DataFrame, share: FloatArray, sort: bool, n_types: int) -> IntArray:
