@@ -206,9 +206,9 @@ def _piece(columns: FloatArray, scale: FloatArray, n_nodes: int, wide: bool) -> 
     mean = columns.mean(axis=0)
     unit = _orthonormal((columns - mean) / scale)
     rank = unit.shape[1]
-    degrees = (_WIDE_DEGREES_OF_ONE if rank == 1 else _WIDE_DEGREES) if wide else _DEGREES
-    degrees = degrees if n > _MANY_CELLS else degrees[:1]
-    degree = next((d for d in degrees if rank == 0 or _lattice_cost(rank, d, n_nodes) < n), 0)
+    degrees: tuple[int, ...] = (_WIDE_DEGREES_OF_ONE if rank == 1 else _WIDE_DEGREES) if wide else _DEGREES
+    allowed = degrees if n > _MANY_CELLS else degrees[:1]
+    degree = next((d for d in allowed if rank == 0 or _lattice_cost(rank, d, n_nodes) < n), 0)
     if degree == 0:
         nothing = np.zeros((n, rank))
         return _Piece(0, nothing, columns, np.ones((n, 1)), nothing, nothing)
