@@ -261,7 +261,7 @@ def test_the_readme_holds_the_two_commands_that_ci_runs():
     commands = re.findall(r"^python3 -m venv .*$", (ROOT / "README.md").read_text(), re.MULTILINE)
     assert len(commands) == 2
     assert commands[0].endswith("sc-glmm demo")
-    assert commands[1].endswith("-m pytest")
+    assert "-m pytest" in commands[1]
     if (ROOT / ".ci").is_dir():
         assert os.access(ROOT / ".ci" / "run", os.X_OK)
 
