@@ -201,7 +201,7 @@ def put_results(adata: AnnData, key: str, job: Job, tests: list[GeneTests], note
         tests,
         notes=[*job.notes, *notes],
         matrix_digest=sizes.digest,
-        attention=attention(tests, job.plans, job.skipped, options.groupby, sizes.default),
+        attention=attention(tests, job.plans, job.skipped, options.groupby, options.min_counts, sizes.default),
         response=request.response.name,
         n_obs=adata.n_obs,
         n_vars=adata.n_vars,

@@ -26,7 +26,6 @@ def summary_line(
     key: str,
     groupby: str | None,
     where: str = "adata",
-    min_counts: int = 0,
     beyond: str = "",
 ) -> str:
     """One line: number of genes tested, number per status, time, and where the results are.
@@ -39,12 +38,9 @@ def summary_line(
     tested = sum(int(_has_p_value(group).sum()) for group in tests)
     counts = [
         f"{int(statuses[word]):,} {word.replace('_', ' ')}"
-        for word in ("singular", "separated", "all_zero", "not_selected")
+        for word in ("singular", "separated", "all_zero", "low_count", "not_selected")
         if word in statuses
     ]
-    if "low_count" in statuses:
-        weak = int(statuses["low_count"])
-        counts.append(f"{weak:,} with fewer than {min_counts} counts were not tested; min_counts=0 tests them")
     counts.append(f"{_n_failed(tests):,} failed")
     known = [ratio for _, ratio in _ratios(tests)]
     details = f"{', '.join(counts)}; eigenvalue ratio {'up to ' * (len(known) > 1)}{max(known):.1f}" if known else ""
@@ -63,6 +59,7 @@ def attention(
     plans: Sequence[Plan],
     skipped: Collection[str],
     groupby: str | None,
+    min_counts: int,
     default_sizes: bool,
 ) -> list[str]:
     """One sentence each: the comparisons, what was not tested, and what needs attention, with advice.
@@ -75,11 +72,14 @@ def attention(
         Names of the groups that were not tested.
     groupby
         The column of the groups.
+    min_counts
+        Genes with fewer counts are not tested.
     default_sizes
         Whether size factors come from the counts of all genes.
     """
     return [
         *_compared(tests),
+        *_low_counts(tests, min_counts),
         *_not_tested(tests, plans, skipped, groupby),
         *_failed(tests),
         *_correlated(tests),
@@ -90,6 +90,11 @@ def attention(
 def _compared(tests: Sequence[GeneTests]) -> list[str]:
     words = list(dict.fromkeys(contrast.words for group in tests for contrast in group.contrasts))
     return [f"compared: {'; '.join(words[:_MOST_CONTRASTS])}{' ...' if len(words) > _MOST_CONTRASTS else ''}"]
+
+
+def _low_counts(tests: Sequence[GeneTests], min_counts: int) -> list[str]:
+    n_low = sum(int((group.genes["status"].astype(str) == "low_count").sum()) for group in tests)
+    return [f"low count: fewer than {min_counts} counts, not tested (min_counts=0 tests them)"] if n_low else []
 
 
 def _not_tested(

@@ -258,7 +258,7 @@ def test(
         hand_over(opened, data, key_added)
     where = "adata" if copy or opened.store is None else "path"
     seconds, beyond = time.perf_counter() - start, job.task.alternative.words
-    logger.info(summary_line(tests, seconds, key_added, groupby, where, options.min_counts, beyond))
+    logger.info(summary_line(tests, seconds, key_added, groupby, where, beyond))
     if request.table is not None:
         logger.info(samples_line(request.table, str(tests[0].recipe["test"]), len(tests[0].genes)))
     logger.info(as_lines(adata.uns[key_added]["params"]["attention"]))
