@@ -15,7 +15,7 @@ _added: dict[str, HypothesisTest] = {}
 
 
 def names() -> tuple[str, ...]:
-    """Names of all tests, in alphabetical order, followed by registered tests of other packages."""
+    """List the names of all tests in alphabetical order, followed by registered tests of other packages."""
     files = sorted(module.name for module in iter_modules([f"{folder}/tests" for folder in __path__]))
     return (*files, *(name for name in _added if name not in files))
 
@@ -31,5 +31,5 @@ def unregister(name: str) -> None:
 
 
 def registered(name: str) -> HypothesisTest | None:
-    """A registered test of another package."""
+    """Return the registered test of another package with this name, or None."""
     return _added.get(name)

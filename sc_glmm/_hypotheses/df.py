@@ -1,4 +1,4 @@
-"""Degrees of freedom between samples, the basis of every test."""
+"""Compute the degrees of freedom between samples."""
 
 from __future__ import annotations
 
@@ -9,7 +9,13 @@ from .._errors import DesignError
 
 
 def contrast_df(contrasts: Sequence[Contrast], design: Design) -> list[float]:
-    """Degrees of freedom of each contrast, from samples; with fewer than two, it cannot be tested."""
+    """Compute the degrees of freedom of each contrast between samples.
+
+    Raises
+    ------
+    DesignError
+        If a contrast has fewer than two.
+    """
     out = []
     for contrast in contrasts:
         df = residual_df(contrast.L, design.fixed.X, design.random)

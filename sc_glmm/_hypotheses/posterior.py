@@ -1,4 +1,4 @@
-"""Tests that average over the posterior of a gene's variances."""
+"""Compute tests that average over the posterior of a gene's variances."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .records import Compute, Evidence, Hypothesis
 
 
 def moderation_of(evidence: Evidence) -> Moderation:
-    """The profiles and the prior, for tests that need them."""
+    """Return the profiles and the prior, for tests that need them."""
     if evidence.moderation is None:
         raise RuntimeError("a test that needs profiles was computed without them")
     return evidence.moderation
@@ -30,16 +30,16 @@ def by_root(root: Root) -> Compute:
 
 
 def jointly(evidence: Evidence, hypothesis: Hypothesis) -> MixtureTest:
-    """Likelihood ratio of several rows."""
+    """Test a contrast of several rows by its likelihood ratio."""
     moderation = moderation_of(evidence)
     q = len(hypothesis.contrast.L)
     return joint_mixture_test(moderation.weights, moderation.profiles.root[:, hypothesis.i], q)
 
 
-def _one_sided(made: MixtureTest, evidence: Evidence, hypothesis: Hypothesis) -> MixtureTest:
-    """If separation makes a coefficient infinite, only the inner limit of its interval is finite."""
-    low, high = made.low.copy(), made.high.copy()
+def _one_sided(result: MixtureTest, evidence: Evidence, hypothesis: Hypothesis) -> MixtureTest:
+    """Make the outer limit of an interval infinite if separation makes the coefficient infinite."""
+    low, high = result.low.copy(), result.high.copy()
     for gene, separation in evidence.result.separations.items():
         if separation.touches(hypothesis.contrast.L):
-            (low if made.coef[gene] < 0 else high)[gene] = -np.inf if made.coef[gene] < 0 else np.inf
-    return replace(made, low=low, high=high)
+            (low if result.coef[gene] < 0 else high)[gene] = -np.inf if result.coef[gene] < 0 else np.inf
+    return replace(result, low=low, high=high)

@@ -1,4 +1,4 @@
-"""Quasi-likelihood: a t test with a scale from the residuals between samples."""
+"""Compute quasi-likelihood tests: a t test with a scale from the residuals between samples."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records of a test: what it needs, and the functions that compute it."""
+"""Define the records of a test: its requirements, its input and the functions that compute it."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ class Needs:
     profiles
         Profiles of counts over the grid of the variances, shared by all moderated tests.
     every_node
-        The whole likelihood curve of a gene; otherwise only nodes with posterior weight.
+        The profile at all nodes of the grid; otherwise only at nodes with posterior weight.
     prior
-        The distribution of the variances over genes. Few genes are not enough for it; another test is then used.
+        The distribution of the variances over genes. With few genes it cannot be estimated, and another test is used.
     null_fits
-        Likelihood ratios against a fit under each hypothesis.
+        Likelihood ratios against a fit under each null hypothesis.
     sample_rows
-        Terms that are constant within samples: a contrast of one row is compared with the residuals between samples.
+        Terms that are constant within samples, because the test uses the residuals between samples.
     simulations
         A parametric bootstrap, for named genes.
     all_genes
-        More of the other genes than a prior, so that a single gene cannot be tested again without them.
+        Quantities from all genes beyond the prior. A single gene cannot be tested again without the other genes.
     """
 
     profiles: bool = False
@@ -59,17 +59,17 @@ class Evidence:
     Attributes
     ----------
     model
-        The model; its statistics are not looked at.
+        The model; tests do not use its statistics.
     result, totals
         Fits and totals of all genes.
-    words
-        ``(n_genes,)`` their statuses.
+    status
+        ``(n_genes,)`` status of each gene, such as ``"ok"``.
     moderation
-        Profiles and prior; None without.
+        Profiles and prior; None if the test does not need them.
     ratios
-        ``(n_genes, n_contrasts)`` likelihood ratios; None without.
+        ``(n_genes, n_contrasts)`` likelihood ratios; None if the test does not need them.
     bootstrap
-        Returns ``(n_genes,)`` bootstrap p-values for a contrast matrix; None without.
+        Function that returns ``(n_genes,)`` bootstrap p-values for a contrast matrix; None if not needed.
     parts
         Quantities for the degrees of freedom of Gaussian genes; None for counts.
     """
@@ -77,24 +77,24 @@ class Evidence:
     model: GeneModel
     result: AllFits
     totals: GeneTotals
-    words: NDArray[np.object_]
+    status: NDArray[np.object_]
     moderation: Moderation | None = None
     ratios: FloatArray | None = None
     bootstrap: Callable[[FloatArray], FloatArray] | None = None
     parts: GaussianParts | None = None
 
     def estimates(self, L: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """``(n_genes, p)`` coefficients and ``(n_genes, p, p)`` their covariance, NaN if they are not valid."""
-        shown = self.shown(L)
+        """Return coefficients ``(n_genes, p)`` and their covariance ``(n_genes, p, p)``, NaN where `L` is not valid."""
+        valid = self.valid(L)
         fits = self.result.fits
-        return np.where(shown[:, None], fits.beta, np.nan), np.where(shown[:, None, None], fits.vcov, np.nan)
+        return np.where(valid[:, None], fits.beta, np.nan), np.where(valid[:, None, None], fits.vcov, np.nan)
 
-    def shown(self, L: FloatArray) -> NDArray[np.bool_]:
-        """``(n_genes,)`` whether a gene's fit determines the contrast, which separation may not affect."""
-        shown = np.isin(self.words, TRUSTED)
+    def valid(self, L: FloatArray) -> NDArray[np.bool_]:
+        """Check for each gene whether its fit determines the contrast `L`, without separation: ``(n_genes,)``."""
+        valid = np.isin(self.status, TRUSTED)
         for gene, separation in self.result.separations.items():
-            shown[gene] = self.result.fits.status[gene] == 0 and not separation.touches(L)
-        return shown
+            valid[gene] = self.result.fits.status[gene] == 0 and not separation.touches(L)
+        return valid
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class HypothesisTest:
     families
         Families that support it.
     needs
-        What it needs.
+        Its requirements.
     compute
         Function for contrasts with one row.
     joint
@@ -156,5 +156,5 @@ class HypothesisTest:
     has_minimum: bool = False
 
     def profiles(self, family: Family) -> bool:
-        """Whether profiles are needed; only for counts."""
+        """Check whether the test needs profiles; only tests of counts do."""
         return family.counts and self.needs.profiles

@@ -1,4 +1,4 @@
-"""Tests by name."""
+"""Find tests by name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,13 @@ from .records import HypothesisTest
 
 
 def get_test(name: str) -> HypothesisTest:
-    """The test of that name, after importing its file."""
+    """Return the test of that name; its file is imported first.
+
+    Raises
+    ------
+    InputError
+        If there is no test of that name.
+    """
     test = registered(name)
     if test is None:
         if name not in names():
@@ -22,7 +28,7 @@ def get_test(name: str) -> HypothesisTest:
 
 
 def choose_test(name: str | None, family: Family) -> HypothesisTest:
-    """The requested test, or the default of the family.
+    """Return the requested test, or the default of the family.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Satterthwaite's degrees of freedom: from profiles over the variance (counts) or the fit (Gaussian)."""
+"""Compute tests with Satterthwaite's degrees of freedom: counts from profiles over the variance, Gaussian from fits."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .records import Compute, Evidence, Hypothesis
 
 
 def by_profile(*, moderated: bool) -> Compute:
-    """Test contrasts of one row of counts."""
+    """Test contrasts of one row of genes with counts."""
 
     def compute(evidence: Evidence, hypothesis: Hypothesis) -> MixtureTest:
         moderation, i = moderation_of(evidence), hypothesis.i
@@ -36,7 +36,7 @@ def by_profile(*, moderated: bool) -> Compute:
 
 
 def by_fit(evidence: Evidence, hypothesis: Hypothesis) -> MixtureTest:
-    """Gaussian genes: t or F, with the numbers of lmerTest; counts: degrees of freedom between samples."""
+    """Test by t or F: Gaussian genes with the degrees of freedom of lmerTest, counts with those between samples."""
     if evidence.parts is None:
         return wald.between_samples(evidence, hypothesis)
     return wald.against(

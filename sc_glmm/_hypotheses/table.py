@@ -1,4 +1,4 @@
-"""Compute labelled tables of every contrast of a run with one test."""
+"""Compute a labelled table of results for every contrast of a run."""
 
 from __future__ import annotations
 
@@ -57,7 +57,8 @@ def contrast_tables(
         if not alternative.plain:
             result = replace(result, p_value=_beyond(result, alternative))
         # a fit may exist even if a profile over the variances, or a fit under the null hypothesis, does not
-        words = np.where(np.isin(evidence.words, TRUSTED) & np.isnan(result.p_value), "not_converged", evidence.words)
+        no_profile = np.isin(evidence.status, TRUSTED) & np.isnan(result.p_value)
+        status = np.where(no_profile, "not_converged", evidence.status)
         columns = {
             "coef": result.coef,
             "se": result.se,
@@ -70,7 +71,7 @@ def contrast_tables(
             "p_value": result.p_value,
             "adj_p_value": benjamini_hochberg(result.p_value, weight),
             "p_hk": _each_alone(evidence, hypothesis, alternative),
-            "status": categorical_status(words),
+            "status": categorical_status(status),
             **_shrunken(test, evidence, hypothesis),
         }
         table = pd.DataFrame({name: columns[name] for name in CONTRAST_COLUMNS}, index=genes)
@@ -78,26 +79,26 @@ def contrast_tables(
     return tuple(tables)
 
 
-def _beyond(made: MixtureTest, alternative: Alternative) -> FloatArray:
-    """P-values for a minimum effect, or in one direction."""
-    if made.confidence is None:
-        raise RuntimeError("a test without a confidence function was asked for a minimum effect")
-    return alternative.p_value(made.confidence)
+def _beyond(result: MixtureTest, alternative: Alternative) -> FloatArray:
+    """Compute p-values for a minimum effect, or in one direction."""
+    if result.confidence is None:
+        raise RuntimeError("a test without a confidence function cannot test a minimum effect")
+    return alternative.p_value(result.confidence)
 
 
 def _each_alone(evidence: Evidence, hypothesis: Hypothesis, alternative: Alternative) -> FloatArray:
-    """P-values of the Hartung-Knapp test, which are reported with every moderated test."""
+    """Compute p-values of the Hartung-Knapp test, which are reported with every moderated test."""
     if evidence.moderation is None or len(hypothesis.contrast.L) > 1:
-        return np.full(len(evidence.words), np.nan)
+        return np.full(len(evidence.status), np.nan)
     result = by_scale(moderated=False)(evidence, hypothesis)
     return result.p_value if alternative.plain else _beyond(result, alternative)
 
 
 def _shrunken(test: HypothesisTest, evidence: Evidence, hypothesis: Hypothesis) -> dict[str, FloatArray]:
-    """Shrunken fold changes (log2), for ranking."""
+    """Compute shrunken fold changes (log2), for ranking."""
     moderation = evidence.moderation
     if moderation is None or moderation.prior is None or len(hypothesis.contrast.L) > 1:
-        nothing = np.full(len(evidence.words), np.nan)
+        nothing = np.full(len(evidence.status), np.nan)
         return {"log_fc_shrunk": nothing, "lfsr": nothing, "s_value": nothing}
     result = shrink(moderation.weights, *contrast_roots(moderation, hypothesis.i, test.root))
     return {"log_fc_shrunk": result.mean / LN2, "lfsr": result.lfsr, "s_value": result.s_value}

@@ -1,4 +1,4 @@
-"""Wald tests on the fits with a choice of reference distributions, shared by several tests."""
+"""Compute Wald tests from the fits, with different reference distributions; several tests share them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from .records import Evidence, Hypothesis
 
 
 def against(evidence: Evidence, hypothesis: Hypothesis, df: float | FloatArray) -> MixtureTest:
-    """T (one row) or F with `df` degrees of freedom (one, or one per gene); infinite for normal and chi-squared."""
+    """Test by t (one row) or F with `df` degrees of freedom, one number or ``(n_genes,)``.
+
+    Infinite degrees of freedom give the normal and the chi-square distribution.
+    """
     L = hypothesis.contrast.L
     result = wald_test(*evidence.estimates(L), L, df)
     low, high = interval(result.coef, result.se, df)
@@ -22,5 +25,5 @@ def against(evidence: Evidence, hypothesis: Hypothesis, df: float | FloatArray) 
 
 
 def between_samples(evidence: Evidence, hypothesis: Hypothesis) -> MixtureTest:
-    """T or F with the degrees of freedom between samples."""
+    """Test by t or F with the degrees of freedom between samples."""
     return against(evidence, hypothesis, hypothesis.df)

@@ -1,1 +1,1 @@
-"""From estimates to tests. Arrays only: genes along the first axis."""
+"""Compute tests, intervals and priors from arrays of estimates, with genes along the first axis."""

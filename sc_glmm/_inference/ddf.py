@@ -1,18 +1,18 @@
-"""Degrees of freedom of contrasts in Gaussian mixed models: Satterthwaite and Kenward-Roger, from arrays.
+"""Compute degrees of freedom of contrasts in Gaussian mixed models: Satterthwaite and Kenward-Roger.
 
-Satterthwaite (as Kuznetsova and others 2017): the variance of a contrast is a function of the variance parameters; its
-own variance by the delta method gives ``df = 2 Var^2 / var(Var)``. A joint contrast is rotated into independent ones,
-whose degrees of freedom are combined as Fai and Cornelius (1996).
+Satterthwaite (as in Kuznetsova and others 2017): the variance of a contrast is a function of the variance parameters.
+The delta method gives the variance of this variance, and ``df = 2 Var^2 / var(Var)``. A joint contrast is rotated into
+independent contrasts. Their degrees of freedom are combined as in Fai and Cornelius (1996).
 
 Many sets of independent contrasts span the same hypothesis, and their degrees of freedom combine to different numbers.
-lmerTest takes the eigenvectors of ``L V L'``, which change with the rows of L: with the base level of a factor, or the
-unit of a covariate. Here the rows of L are first made orthonormal in the metric of ``(X'WX)^-1``. The result then
-depends on the hypothesis alone, and its independent contrasts are those of the strata of a balanced design.
+lmerTest uses the eigenvectors of ``L V L'``. These change with the rows of L, so they depend on the base level of a
+factor and on the unit of a covariate. Here the rows of L are first made orthonormal in the metric of ``(X'WX)^-1``. The
+result then depends on the hypothesis alone. In a balanced design, the independent contrasts are those of the strata.
 
-Kenward and Roger (1997): the covariance of beta is adjusted for the bias of plugging the variances in, and the F
-statistic is scaled so that its first two moments are those of an F distribution. Written from the paper, with all
-n x n products reduced to q x q ones: with ``A = Sigma^-1`` and ``G_i`` the derivatives of Sigma, only ``Z'AZ``,
-``Z'AX``, ``Z'A^2 Z`` and ``tr A^2`` are needed.
+Kenward and Roger (1997): the covariance of beta is adjusted, because the estimated variances replace the true ones and
+this causes a bias. The F statistic is scaled so that its first two moments are those of an F distribution. The code is
+written from the paper, with all n x n products reduced to q x q ones. With ``A = Sigma^-1`` and ``G_i`` the derivatives
+of Sigma, only ``Z'AZ``, ``Z'AX``, ``Z'A^2 Z`` and ``tr A^2`` are needed.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from scipy.linalg import solve_triangular
 
 from .._arrays import FloatArray, IntArray
 
-# Eigenvalues of a Hessian in parameters without units below this (relative to the largest) carry no information.
+# Relative to the largest eigenvalue of a Hessian in parameters without units: smaller ones carry no information.
 FLAT = 1e-11
-# Rows of a contrast that depend on the others, and eigenvalues that are rounding, relative to the largest.
+# Relative to the largest singular value or eigenvalue: smaller ones are rounding errors of dependent rows.
 DEPENDENT = 1e-9
 
 
 @dataclass(frozen=True)
 class SatterthwaiteParts:
-    """What the degrees of freedom of every contrast follow from.
+    """Quantities that give Satterthwaite's degrees of freedom of any contrast.
 
     Attributes
     ----------
@@ -42,9 +42,9 @@ class SatterthwaiteParts:
     vcov_varpar
         ``(m, m)`` covariance of the variance parameters (theta, log sigma).
     jacobian
-        ``(m, p, p)`` derivative of `vcov` in each of them.
+        ``(m, p, p)`` derivative of `vcov` with respect to each variance parameter.
     R
-        ``(p, p)`` upper triangular: ``R'R`` is X'WX up to a factor.
+        ``(p, p)`` upper triangular; ``R'R`` equals X'WX up to a factor.
     """
 
     vcov: FloatArray
@@ -55,16 +55,16 @@ class SatterthwaiteParts:
 
 @dataclass(frozen=True)
 class KenwardRogerParts:
-    """Adjusted covariance of beta, and what the scaling of F needs.
+    """Adjusted covariance of beta, and the quantities that scale F.
 
     Attributes
     ----------
     vcov
         ``(p, p)`` covariance of beta.
     adjusted
-        ``(p, p)`` the same with the adjustment.
+        ``(p, p)`` adjusted covariance of beta.
     change
-        ``(m, p, p)``: ``-phi X' A G_i A X phi`` with phi the covariance of beta.
+        ``(m, p, p)`` change of the covariance, ``-phi X' A G_i A X phi`` with phi the covariance of beta.
     W
         ``(m, m)`` covariance of the variance parameters (expected information).
     """
@@ -76,36 +76,36 @@ class KenwardRogerParts:
 
 
 def covariance_from_hessian(hessian: FloatArray, size: FloatArray) -> FloatArray:
-    """``2 H^-1`` of a Hessian of the deviance; directions in which it is flat or falls are left out.
+    """Invert a Hessian of the deviance, ``2 H^-1``, without the directions in which it is flat or falls.
 
     Parameters
     ----------
     hessian
-        ``(m, m)``.
+        ``(m, m)`` Hessian.
     size
-        ``(m,)`` what counts as a large change of each parameter; what is flat is judged in these units.
+        ``(m,)`` size of a large change of each parameter. A direction counts as flat in these units.
     """
     values, vectors = np.linalg.eigh(hessian * np.outer(size, size))
     keep = values > FLAT * max(float(values.max(initial=0.0)), 0.0)
-    kept = size[:, None] * vectors[:, keep]
-    out: FloatArray = 2.0 * (kept / values[keep]) @ kept.T
-    return out
+    directions = size[:, None] * vectors[:, keep]
+    covariance: FloatArray = 2.0 * (directions / values[keep]) @ directions.T
+    return covariance
 
 
 def orthonormal_rows(L: FloatArray, R: FloatArray) -> FloatArray:
-    """``(rank, p)`` rows that span those of ``L (k, p)`` and are orthonormal in the metric of ``(R'R)^-1``.
+    """Make the rows of ``L (k, p)`` orthonormal in the metric of ``(R'R)^-1``, as ``(rank, p)`` rows.
 
-    A hypothesis has many matrices; what is made of these rows, up to a rotation of them, depends on none.
+    Many matrices L describe one hypothesis. The orthonormal rows are the same for all of them, up to a rotation.
     """
     scaled = solve_triangular(R, L.T, trans="T", lower=False).T
     length = np.sqrt(np.sum(scaled**2, axis=1, keepdims=True))
     _, values, vectors = np.linalg.svd(scaled / np.where(length > 0.0, length, 1.0), full_matrices=False)
-    kept: FloatArray = vectors[values > DEPENDENT * values.max(initial=0.0)] @ R
-    return kept
+    rows: FloatArray = vectors[values > DEPENDENT * values.max(initial=0.0)] @ R
+    return rows
 
 
 def satterthwaite(L: FloatArray, parts: SatterthwaiteParts) -> tuple[FloatArray, float]:
-    """Degrees of freedom of the contrasts ``L (k, p)``: one by one ``(k,)``, and of all of them jointly."""
+    """Compute the degrees of freedom of contrasts ``L (k, p)``: ``(k,)`` of each row, and those of the joint test."""
     single = np.array([_one_df(row, parts) for row in L])
     if len(L) == 1:
         return single, float(single[0])
@@ -117,7 +117,7 @@ def satterthwaite(L: FloatArray, parts: SatterthwaiteParts) -> tuple[FloatArray,
 
 
 def combine_df(df: FloatArray) -> float:
-    """Denominator degrees of freedom of the mean of squared independent t statistics with `df` each."""
+    """Combine the degrees of freedom `df` of independent t statistics into the denominator df of their F statistic."""
     if np.ptp(df) < 1e-8:
         return float(df.mean())
     if (df <= 2.0).any():
@@ -128,7 +128,7 @@ def combine_df(df: FloatArray) -> float:
 
 def _one_df(row: FloatArray, parts: SatterthwaiteParts) -> float:
     variance = float(row @ parts.vcov @ row)
-    # relative changes have no unit
+    # a relative change has no unit
     change = np.einsum("mij,i,j->m", parts.jacobian, row, row) / variance if variance > 0.0 else np.zeros(1)
     spread = float(change @ parts.vcov_varpar @ change) if variance > 0.0 else 0.0
     return 2.0 / spread if spread > 0.0 else np.inf
@@ -136,12 +136,12 @@ def _one_df(row: FloatArray, parts: SatterthwaiteParts) -> float:
 
 @dataclass(frozen=True)
 class Component:
-    """One covariance of the random effects: the coefficients it connects.
+    """One variance or covariance of the random effects, and the coefficients that it connects.
 
     Attributes
     ----------
     a, b
-        ``(n_levels,)`` coefficients of its row and of its column; equal for a variance.
+        ``(n_levels,)`` indices of the coefficients of its row and of its column; equal for a variance.
     """
 
     a: IntArray
@@ -149,7 +149,7 @@ class Component:
 
     @property
     def share(self) -> float:
-        """``G = share Z (Pa Pb' + Pb Pa') Z'``."""
+        """Factor in ``G = share Z (Pa Pb' + Pb Pa') Z'``, the derivative of Sigma."""
         return 0.5 if np.array_equal(self.a, self.b) else 1.0
 
 
@@ -163,10 +163,10 @@ def kenward_roger_parts(
     R: FloatArray,
     sigma: float,
 ) -> KenwardRogerParts:
-    """Adjusted covariance and its ingredients.
+    """Compute the adjusted covariance of beta, and the quantities that scale F.
 
-    All arrays are those of a response with residual variance one and of columns of unit root mean square, so that no
-    digits are lost to the units of response and covariates.
+    All arrays belong to a response with residual variance one, and to columns whose root mean square is one. The units
+    of the response and of the covariates therefore cost no digits.
 
     Parameters
     ----------
@@ -177,11 +177,11 @@ def kenward_roger_parts(
     n_obs
         Number of observations.
     components
-        The parameters of the covariance of the random effects; the residual variance comes on top.
+        Variances and covariances of the random effects, without the residual variance.
     R
-        ``(p, p)`` upper triangular: beta of these columns is R times that of the user's.
+        ``(p, p)`` upper triangular; beta of the scaled columns is R times beta of the original columns.
     sigma
-        Residual standard deviation of the user's response.
+        Residual standard deviation of the original response.
     """
     TQ = T @ ZZ
     IQ = np.eye(len(ZZ)) - TQ.T
@@ -212,7 +212,7 @@ def kenward_roger_parts(
     P[-1], Q[-1, -1], trace[-1, -1] = -X2, X3, tA2
     phi_P = phi @ P
     information = trace - 2.0 * np.einsum("ab,ijba->ij", phi, Q) + np.einsum("iab,jba->ij", phi_P, phi_P)
-    # what the fixed effects leave of the information of each parameter is judged against what there was
+    # The fixed effects take away information. A direction is flat if little is left, compared with the full trace.
     W = covariance_from_hessian(0.5 * (information + information.T), 1.0 / np.sqrt(np.diagonal(trace)))
     inner = np.einsum("ij,ijab->ab", W, Q) - np.einsum("ij,iab,jbc->ac", W, P, phi_P)
     adjusted = phi + 2.0 * phi @ (0.5 * (inner + inner.T)) @ phi
@@ -226,9 +226,9 @@ def kenward_roger_parts(
 
 
 def kenward_roger(L: FloatArray, parts: KenwardRogerParts) -> tuple[float, float]:
-    """Denominator degrees of freedom of the joint contrast ``L (k, p)``, and the factor that scales its F."""
+    """Compute the denominator degrees of freedom of a joint contrast ``L (k, p)``, and the factor that scales its F."""
     q = len(L)
-    # whitened rows: nothing below has a unit
+    # whitened rows, so that no quantity below has a unit
     root = np.linalg.cholesky(L @ parts.vcov @ L.T)
     L = solve_triangular(root, L, lower=True)
     TPPP = L @ parts.change @ L.T
@@ -243,7 +243,7 @@ def kenward_roger(L: FloatArray, parts: KenwardRogerParts) -> tuple[float, float
     c1, c2, c3 = g / below, (q - g) / below, (q + 2.0 - g) / below
     mean = 1.0 / (1.0 - A2 / q) if A2 < q else np.inf
     one, two = 1.0 - c2 * B, 1.0 - c3 * B
-    # a ratio of two vanishing numbers goes to one
+    # the ratio of two numbers that both vanish goes to one
     one = 0.0 if abs(one) < 1e-10 else one
     variance = 2.0 / q * (1.0 + c1 * B) / (one**2 * two) if one != 0.0 and two != 0.0 else np.inf
     if not np.isfinite(mean) or not np.isfinite(variance):

@@ -1,15 +1,16 @@
-r"""Hidden factors of the samples, from all genes at once, with the alignment correction of CATE and RUV4.
+r"""Estimate hidden factors of the samples from all genes, with the alignment correction of CATE and RUV4.
 
-Genes share programmes (a batch, the quality of a sample, its composition). Let ``Z`` hold the log rates of the genes in
-each sample, ``X0`` the known covariates of the samples, ``X1`` the tested ones, and ``W`` the hidden factors:
+Many genes change together with a batch, with the quality of a sample or with its composition. Let ``Z`` be the log
+rates of the genes in each sample, ``X0`` the nuisance covariates, ``X1`` the tested covariates and ``W`` the hidden
+factors:
 
 .. math:: Z_g = X_0 \alpha_g + X_1 \beta_g + W \ell_g + e_g.
 
-Rotate the samples by the QR decomposition of ``(X0, X1)``. The part that no covariate explains shows the factors and
-their loadings (a singular value decomposition). The part along ``X1`` mixes the tested effects with what the factors
-share with ``X1``. Over genes, it is a regression on the loadings; most genes have no effect, so a robust regression
-finds the share. Factors without that share make tests worse: what they leave along ``X1`` has no counterpart in the
-residual variance.
+The samples are rotated by the QR decomposition of ``(X0, X1)``. A singular value decomposition of the part that no
+covariate explains gives the factors and their loadings. The part along ``X1`` is the sum of the tested effects and of
+the component of the factors along ``X1``. Most genes have no effect, so a robust regression over genes on the loadings
+estimates this component. Factors without this component make tests worse: their variation along ``X1`` remains in the
+estimates, but the residual variance no longer includes it.
 
 References
 ----------
@@ -26,17 +27,17 @@ from scipy.stats import chi2
 
 from .._arrays import BoolArray, FloatArray, IntArray
 
-# Counts a sample (median) below which a log rate is too coarse to show a factor.
+# Smallest median count of a gene over samples: below it, a log rate is too coarse to show a factor.
 MIN_COUNT = 5.0
-# Fewer genes than this cannot tell a factor from the noise of the genes.
+# Smallest number of genes: with fewer, a factor cannot be distinguished from the noise of the genes.
 MIN_GENES = 50
-# The least correlation between the factors of two halves of the genes.
+# Smallest correlation between the factors of two halves of the genes.
 MIN_AGREEMENT = 0.7
-# Splits of the genes into halves that agreement is averaged over.
+# Number of splits of the genes into halves; the agreement is averaged over them.
 N_SPLITS = 6
 # Huber's constant: 95 % efficient for normal errors.
 HUBER = 1.345
-# Least variance between samples (natural log, squared): a gene is never taken to be without any.
+# Smallest variance between samples (squared natural log); every gene has at least this much.
 MIN_VARIANCE = 0.005
 
 
@@ -47,18 +48,18 @@ class LatentFactors:
     Attributes
     ----------
     factors
-        ``(n_samples, n_factors)`` with mean 0 and variance 1, the strongest first.
+        ``(n_samples, n_factors)`` factors with mean 0 and variance 1, the strongest first.
     loadings
         ``(n_used, n_factors)`` change of the log rate (natural log) for one standard deviation of a factor.
     used
-        ``(n_genes,)`` genes that the factors were estimated from.
+        ``(n_genes,)`` whether the factors were estimated from this gene.
     strength
-        ``(n_factors,)`` variance along the factor over the variance of the noise.
+        ``(n_factors,)`` variance along the factor, divided by the variance of the noise.
     agreement
-        ``(cap,)`` for 1, 2, ... factors: the smallest canonical correlation between the factors of two halves of the
+        ``(cap,)`` for 1, 2, ... factors, the smallest canonical correlation between the factors of two halves of the
         genes, averaged over splits.
     r_tested
-        ``(n_factors,)`` multiple correlation of each factor with the tested columns, given the known ones.
+        ``(n_factors,)`` multiple correlation of each factor with the tested columns, given the nuisance columns.
     """
 
     factors: FloatArray
@@ -81,11 +82,11 @@ class _Rotated:
     Attributes
     ----------
     along
-        ``(n_used, q)`` the part along the tested columns.
+        ``(n_used, q)`` part along the tested columns.
     rest
-        ``(n_used, m)`` the part that no covariate explains.
+        ``(n_used, m)`` part that no covariate explains.
     basis_along, basis_rest
-        ``(n_samples, q)`` and ``(n_samples, m)`` the rotation.
+        ``(n_samples, q)`` and ``(n_samples, m)`` columns of the rotation.
     root_weight
         ``(n_samples,)`` square roots of the weights of the samples.
     abundance
@@ -101,12 +102,12 @@ class _Rotated:
 
 
 def most_factors(n_samples: int, rank: int) -> int:
-    """Most factors worth estimating: one for each eight samples, and a third of the residual degrees of freedom."""
+    """Limit the number of factors: one per eight samples, and at most a third of the residual degrees of freedom."""
     return max(0, min(-(-n_samples // 8), (n_samples - rank) // 3))
 
 
 def estimate_factors(
-    counts: FloatArray, size: FloatArray, known: FloatArray, tested: FloatArray, n_factors: int | None = None
+    counts: FloatArray, size: FloatArray, nuisance: FloatArray, tested: FloatArray, n_factors: int | None = None
 ) -> LatentFactors:
     """Estimate hidden factors of the samples from the counts of all genes.
 
@@ -116,16 +117,16 @@ def estimate_factors(
         ``(n_samples, n_genes)`` counts summed over the cells of each sample.
     size
         ``(n_samples,)`` sums of the size factors of these cells.
-    known
-        ``(n_samples, p0)`` covariates that are adjusted for, the intercept among them.
+    nuisance
+        ``(n_samples, p0)`` covariates to adjust for, including the intercept.
     tested
         ``(n_samples, q)`` covariates whose effects are tested.
     n_factors
-        Number of factors. None: the largest number, up to :func:`most_factors`, on which halves of the genes agree
-        (canonical correlation of at least 0.7).
+        Number of factors. None uses the largest number, up to :func:`most_factors`, for which the factors of two
+        halves of the genes agree (canonical correlation of at least 0.7).
     """
     used = usable_genes(counts)
-    rotated = _rotate(counts[:, used].T, size, known, tested)
+    rotated = _rotate(counts[:, used].T, size, nuisance, tested)
     cap = most_factors(len(size), len(size) - rotated.rest.shape[1]) if n_factors is None else n_factors
     agreement = np.array([_agreement(rotated, k) for k in range(1, cap + 1)])
     if n_factors is None:
@@ -135,7 +136,7 @@ def estimate_factors(
 
 
 def usable_genes(counts: FloatArray) -> BoolArray:
-    """``(n_genes,)`` genes whose median sample has at least five counts; if these are few, the most abundant."""
+    """Choose genes ``(n_genes,)`` whose median count over samples is at least five; if few, the most abundant."""
     used: BoolArray = np.median(counts, axis=0) >= MIN_COUNT
     if used.sum() < MIN_GENES:
         least = np.sort(counts.mean(axis=0))[-min(MIN_GENES, counts.shape[1])]
@@ -143,14 +144,15 @@ def usable_genes(counts: FloatArray) -> BoolArray:
     return used
 
 
-def _rotate(counts: FloatArray, size: FloatArray, known: FloatArray, tested: FloatArray) -> _Rotated:
-    """Weight the samples by what their log rates say, and rotate them by the design.
+def _rotate(counts: FloatArray, size: FloatArray, nuisance: FloatArray, tested: FloatArray) -> _Rotated:
+    """Weight the samples by the precision of their log rates, and rotate them by the design.
 
-    The weight of a sample is the median over genes of ``1 / (variance between samples + 1 / expected count)``: few
-    cells make a sample noisy for all genes alike. The variance is a gene's mean squared residual less its Poisson part.
+    The weight of a sample is the median over genes of ``1 / (variance between samples + 1 / expected count)``, because
+    a sample with few cells is noisy for all genes. The variance between samples is the mean squared residual of a gene
+    minus its Poisson part.
     """
     Z = np.log((counts + 0.5) / size)
-    X0, X1 = _orthogonal(known, tested)
+    X0, X1 = _orthogonal(nuisance, tested)
     X = np.column_stack([X0, X1])
     fitted = (Z @ X) @ X.T
     poisson = 1.0 / np.maximum(np.exp(fitted) * size, 0.5)
@@ -159,15 +161,15 @@ def _rotate(counts: FloatArray, size: FloatArray, known: FloatArray, tested: Flo
     weight = 1.0 / (variance[:, None] + poisson)
     weight = np.median(weight / weight.mean(axis=1, keepdims=True), axis=0)
     root = np.sqrt(weight / weight.mean())
-    X0, X1 = _orthogonal(known * root[:, None], tested * root[:, None])
+    X0, X1 = _orthogonal(nuisance * root[:, None], tested * root[:, None])
     rest = np.linalg.svd(np.column_stack([X0, X1]))[0][:, X0.shape[1] + X1.shape[1] :]
     Zw = Z * root
     return _Rotated(Zw @ X1, Zw @ rest, X1, rest, root, np.argsort(np.argsort(Z.mean(axis=1), kind="stable")))
 
 
-def _orthogonal(known: FloatArray, tested: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Orthonormal columns that span `known`, and those that `tested` adds to them, whatever their units."""
-    X0 = _span(known)
+def _orthogonal(nuisance: FloatArray, tested: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Compute orthonormal columns that span `nuisance`, and the columns that `tested` adds; units do not matter."""
+    X0 = _span(nuisance)
     return X0, _span(tested / _length(tested) - X0 @ (X0.T @ (tested / _length(tested))))
 
 
@@ -182,9 +184,10 @@ def _length(X: FloatArray) -> FloatArray:
 
 
 def _scale_and_axes(rest: FloatArray, k: int) -> tuple[FloatArray, FloatArray]:
-    """Residual scale of each gene beyond `k` factors, shrunken over genes, and the ``(m, k)`` axes of the factors.
+    """Compute the residual scale of each gene after `k` factors, and the ``(m, k)`` axes of the factors.
 
-    Scales are drawn to their mean on the log scale by what exceeds the variance ``2 / df`` of a log sample variance.
+    The scales are shrunken towards their mean over genes on the log scale. Only variation beyond ``2 / df``, the
+    variance of a log sample variance, remains.
     """
     m = rest.shape[1]
     df = max(m - k, 1)
@@ -200,10 +203,10 @@ def _scale_and_axes(rest: FloatArray, k: int) -> tuple[FloatArray, FloatArray]:
 
 
 def _agreement(rotated: _Rotated, k: int) -> float:
-    """Smallest canonical correlation between the factors of two halves of the genes, averaged over splits.
+    """Compute the smallest canonical correlation between the factors of two halves of the genes, averaged over splits.
 
-    Halves are the even and odd values of a bit of the rank by abundance, so that they are alike, and do not depend on
-    the order of the genes.
+    A split sorts genes by one bit of their rank by abundance. The halves then have similar abundances, and they do not
+    depend on the order of the genes.
     """
     smallest = []
     for bit in range(N_SPLITS):
@@ -226,7 +229,7 @@ def _factors(rotated: _Rotated, used: BoolArray, k: int, agreement: FloatArray) 
     factors = (rotated.basis_along @ alignment.T + rotated.basis_rest @ axes) / rotated.root_weight[:, None]
     factors = factors - factors.mean(axis=0)
     sd = factors.std(axis=0)
-    # the sign of a singular vector is arbitrary: the longer tail points up
+    # The sign of a singular vector is arbitrary. Here the longer tail is positive.
     sd = np.where((factors**3).sum(axis=0) < 0.0, -sd, sd)
     length = (alignment**2).sum(axis=1)
     return LatentFactors(
@@ -240,11 +243,12 @@ def _factors(rotated: _Rotated, used: BoolArray, k: int, agreement: FloatArray) 
 
 
 def _align(along: FloatArray, loadings: FloatArray, noise: float) -> FloatArray:
-    """``(k, q)`` share of the factors along the tested columns: a robust regression over genes on their loadings.
+    """Estimate the ``(k, q)`` component of the factors along the tested columns, by robust regression on the loadings.
 
-    Huber's weights follow from the length of a gene's residual over all tested columns, so that the basis of these does
-    not matter. The loadings carry noise of variance `noise`, which draws coefficients to zero; its part is taken
-    out of the cross-products of the loadings (errors in variables), never below a tenth of it.
+    Huber's weights use the length of a gene's residual over all tested columns, so the basis of these columns does not
+    matter. The loadings contain noise of variance `noise`, which shrinks the coefficients towards zero (errors in
+    variables). The noise is therefore subtracted from the cross-products of the loadings. The remaining eigenvalues
+    are at least a tenth of the noise.
     """
     k, q = loadings.shape[1], along.shape[1]
     median, limit = np.sqrt(chi2.ppf([0.5, float(chi2.cdf(HUBER**2, 1))], q))

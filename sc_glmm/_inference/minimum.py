@@ -1,7 +1,7 @@
-"""Effects beyond a minimum: p-values from the one function F(b) that a test has for every value b of the coefficient.
+"""Test effects against a minimum effect, or in one direction.
 
-F(b) is the confidence that the coefficient exceeds b; today's two-sided p-value is ``2 min(F(0), 1 - F(0))``. With a
-minimum tau, as McCarthy and Smyth (TREAT, 2009):
+Every such test uses F(b), the confidence that the coefficient exceeds the value b. The usual two-sided p-value is
+``2 min(F(0), 1 - F(0))``. With a minimum effect tau, as in McCarthy and Smyth (TREAT, 2009):
 
 - two-sided, against ``abs(beta) <= tau``: ``(1 - F(tau)) + (1 - F(-tau))`` for positive estimates, ``F(-tau) + F(tau)``
   for negative ones, the smaller of the two;
@@ -20,13 +20,13 @@ from scipy import stats
 
 from .._arrays import FloatArray
 
-# (n_genes,) F(b) and 1 - F(b), each to its own relative precision
+# Returns (n_genes,) F(b) and 1 - F(b). Both are computed directly, so that small values of either keep their precision.
 Confidence = Callable[[float], tuple[FloatArray, FloatArray]]
 
 
 @dataclass(frozen=True)
 class Alternative:
-    """What a gene's coefficient is compared with.
+    """Alternative hypothesis of a test.
 
     Attributes
     ----------
@@ -41,12 +41,12 @@ class Alternative:
 
     @property
     def plain(self) -> bool:
-        """Whether it is the test of any difference from zero."""
+        """Whether the test is for any difference from zero."""
         return self.kind == "two-sided" and self.minimum == 0.0
 
     @property
     def words(self) -> str:
-        """Which effects are looked for, such as `` for |log2 fold change| > 0.5``; empty for any difference."""
+        """The alternative in words, such as `` for |log2 fold change| > 0.5``; empty for any difference."""
         if self.plain:
             return ""
         size = f"{self.minimum / np.log(2.0):.4g}"
@@ -56,7 +56,7 @@ class Alternative:
         return f" for {sides.get(self.kind, both)}"
 
     def p_value(self, confidence: Confidence) -> FloatArray:
-        """``(n_genes,)`` p-values."""
+        """Compute ``(n_genes,)`` p-values."""
         above, not_above = confidence(self.minimum)
         above_minus, below_minus = confidence(-self.minimum)
         if self.kind == "greater":
@@ -72,7 +72,7 @@ ANY_DIFFERENCE = Alternative()
 
 
 def t_confidence(coef: FloatArray, se: FloatArray, df: float | FloatArray) -> Confidence:
-    """F of a t (or, with infinite degrees of freedom, a normal) statistic."""
+    """Build F(b) of a t statistic (of a normal statistic, if the degrees of freedom are infinite)."""
 
     def confidence(b: float) -> tuple[FloatArray, FloatArray]:
         with np.errstate(invalid="ignore", divide="ignore"):

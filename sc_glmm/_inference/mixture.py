@@ -1,12 +1,12 @@
-"""Tests, intervals and estimates that average over a gene's posterior of the variances.
+"""Compute tests, intervals and estimates that average over a gene's posterior of the variances.
 
-Given the variances, the signed root of the likelihood ratio r(b) of a coefficient against the value b is normal to
-third order once it is modified to r* (Barndorff-Nielsen). With posterior weights w,
+Let r(b) be the signed root of the likelihood ratio of a coefficient against the value b, given the variances. Its
+modified version r* (Barndorff-Nielsen) is normal to third order. With posterior weights w, all results follow from
 
-    F(b) = sum_j w_j Phi(r*_j(b))
+    F(b) = sum_j w_j Phi(r*_j(b)).
 
-is the one function behind everything: p = 2 min(F(0), 1 - F(0)), the interval are the b with F = 0.975 and 0.025, and
-the statistic is the normal quantile of p with the sign of the estimate.
+The p-value is p = 2 min(F(0), 1 - F(0)). The limits of the interval are the values b with F(b) = 0.975 and 0.025. The
+statistic is the normal quantile of p with the sign of the estimate.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .._arrays import FloatArray
 from .minimum import Confidence
 from .signed_root import SignedRoots
 
-_HALF = float(ndtri(0.975))
+_Z_975 = float(ndtri(0.975))
 
 
 @dataclass(frozen=True)
@@ -31,18 +31,19 @@ class MixtureTest:
     Attributes
     ----------
     coef, se
-        ``(n_genes,)`` mean of the estimates over the posterior; their standard deviation, between and within nodes.
+        ``(n_genes,)`` mean and standard deviation of the coefficient under the posterior; the standard deviation
+        combines the variation between nodes and within nodes.
     low, high
-        ``(n_genes,)`` 95 % interval. NaN, like `coef` and `se`, for a contrast of several rows.
+        ``(n_genes,)`` 95 % interval. `coef`, `se`, `low` and `high` are NaN for a contrast of several rows.
     stat
         ``(n_genes,)`` normal quantile of the p-value with the sign of the estimate; for several rows the mean
         likelihood ratio statistic.
     p_value
         ``(n_genes,)`` two-sided.
     df
-        ``(n_genes,)`` degrees of freedom of the reference, where genes differ in them.
+        ``(n_genes,)`` degrees of freedom of the reference distribution; None if all genes have the same.
     confidence
-        F(b) for any b, from which p-values against a minimum effect follow; None where the test has none.
+        F(b) for any b, which gives p-values against a minimum effect; None if the test does not support them.
     """
 
     coef: FloatArray
@@ -61,11 +62,11 @@ def mixture_test(weights: FloatArray, delta: FloatArray, var: FloatArray, root: 
     Parameters
     ----------
     weights
-        ``(n_genes, n_grid)`` posterior.
+        ``(n_genes, n_grid)`` posterior of the variances.
     delta, var
-        ``(n_genes, n_grid)`` estimate and variance at each node.
+        ``(n_genes, n_grid)`` estimate and its variance at each node.
     root
-        ``(n_genes, n_grid)`` r* against zero; with ``delta / sqrt(var)`` the test is of Wald's kind.
+        ``(n_genes, n_grid)`` r* against zero; ``delta / sqrt(var)`` gives a Wald test.
     """
     below = np.sum(weights * ndtr(root), axis=1)
     above = np.sum(weights * ndtr(-root), axis=1)
@@ -87,16 +88,16 @@ def mixture_test(weights: FloatArray, delta: FloatArray, var: FloatArray, root: 
 
 
 def joint_mixture_test(weights: FloatArray, ratio: FloatArray, q: int) -> MixtureTest:
-    """Test a contrast of q rows: the chi-square p-values of the likelihood ratios `ratio`, averaged."""
+    """Test a contrast of q rows: average the chi-square p-values of the likelihood ratios `ratio`."""
     nothing = np.full(len(weights), np.nan)
     p_value = np.sum(weights * chi2.sf(ratio, q), axis=1)
     return MixtureTest(nothing, nothing, nothing, nothing, np.sum(weights * ratio, axis=1), p_value)
 
 
 def _interval(roots: SignedRoots, coef: FloatArray, se: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """95 % intervals, from the function whose value at zero is the p-value."""
+    """Compute 95 % intervals from the same function F(b) as the p-values."""
     low, high = np.full(len(coef), np.nan), np.full(len(coef), np.nan)
     good = np.isfinite(coef) & np.isfinite(roots.shift).all(axis=1)
-    low[good] = roots[good].quantile(_HALF, coef[good], se[good])
-    high[good] = roots[good].quantile(-_HALF, coef[good], se[good])
+    low[good] = roots[good].quantile(_Z_975, coef[good], se[good])
+    high[good] = roots[good].quantile(-_Z_975, coef[good], se[good])
     return low, high

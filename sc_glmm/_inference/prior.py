@@ -1,8 +1,8 @@
-"""The distribution of the variances over genes, by nonparametric maximum likelihood, and each gene's posterior.
+"""Estimate the distribution of the variances over genes (nonparametric maximum likelihood), and each gene's posterior.
 
 Every gene has a likelihood over a grid of variances (REML: beta is profiled out with ``- log|X'WX| / 2``). Genes of
-similar abundance share a prior on the grid. It is estimated by EM at anchors along the abundance, each with its own
-neighbourhood of genes, and interpolated between them.
+similar abundance share a prior on the grid. EM estimates the prior at a few anchors of abundance, each from the genes
+near it. Between the anchors it is interpolated.
 """
 
 from __future__ import annotations
@@ -13,10 +13,9 @@ import numpy as np
 
 from .._arrays import FloatArray
 
-# Genes that an anchor should have, and most anchors.
 GENES_PER_ANCHOR = 200
 MAX_ANCHORS = 10
-# Pseudo-counts of genes at each node of the grid: they leave some mass where no gene is.
+# Pseudo-count of genes at each node of the grid, so that every node keeps some mass.
 PSEUDO = 0.5
 MAX_ITERATIONS = 400
 TOLERANCE = 1e-6
@@ -31,9 +30,9 @@ class VariancePrior:
     anchors
         ``(n_anchors,)`` abundance rank of each anchor, 0 to 1.
     marginals
-        Per variance ``(n_anchors, n_nodes)``: the prior of a product grid is the product.
+        Per variance ``(n_anchors, n_nodes)`` prior masses. The prior of a grid of several variances is their product.
     shape
-        Nodes of each variance.
+        Number of nodes of each variance.
     """
 
     anchors: FloatArray
@@ -41,7 +40,7 @@ class VariancePrior:
     shape: tuple[int, ...]
 
     def at(self, rank: FloatArray) -> FloatArray:
-        """``(n_genes, n_grid)`` prior of genes with these abundance ranks, by linear interpolation."""
+        """Interpolate the prior linearly at the abundance ranks ``rank (n_genes,)``: ``(n_genes, n_grid)``."""
         parts = [
             np.stack([np.interp(rank, self.anchors, column) for column in marginal.T], axis=1)
             for marginal in self.marginals
@@ -50,7 +49,7 @@ class VariancePrior:
 
 
 def _product(parts: list[FloatArray]) -> FloatArray:
-    """Row by row the products of all combinations, the last factor fastest."""
+    """Multiply all combinations of the columns of `parts`, row by row; the columns of the last part vary fastest."""
     out = parts[0]
     for part in parts[1:]:
         out = (out[:, :, None] * part[:, None, :]).reshape(len(out), -1)
@@ -58,23 +57,23 @@ def _product(parts: list[FloatArray]) -> FloatArray:
 
 
 def abundance_rank(abundance: FloatArray) -> FloatArray:
-    """Rank between 0 and 1; ties share their mean."""
+    """Rank genes by abundance, between 0 and 1; ties get their mean rank."""
     from scipy.stats import rankdata
 
     return (rankdata(abundance) - 0.5) / len(abundance)
 
 
 def fit_prior(log_likelihood: FloatArray, rank: FloatArray, shape: tuple[int, ...]) -> VariancePrior:
-    """Estimate the prior.
+    """Estimate the prior of the variances at anchors of abundance.
 
     Parameters
     ----------
     log_likelihood
-        ``(n_genes, n_grid)`` finite, up to a constant per gene; the grid is the product of `shape`.
+        ``(n_genes, n_grid)`` finite log likelihoods, up to a constant per gene; the grid is the product of `shape`.
     rank
         ``(n_genes,)`` abundance ranks.
     shape
-        Nodes of each variance.
+        Number of nodes of each variance.
     """
     n_genes = len(rank)
     likelihood = np.exp(log_likelihood - log_likelihood.max(axis=1, keepdims=True))
@@ -95,7 +94,7 @@ def fit_prior(log_likelihood: FloatArray, rank: FloatArray, shape: tuple[int, ..
 
 
 def _em(likelihood: FloatArray, weight: FloatArray, shape: tuple[int, ...]) -> list[FloatArray]:
-    """Marginals of the prior that maximise the weighted likelihood of the genes."""
+    """Find the marginals of the prior that maximise the weighted likelihood of the genes, by EM."""
     pis = [np.full(n, 1.0 / n) for n in shape]
     total = float(weight.sum())
     for _ in range(MAX_ITERATIONS):
@@ -115,7 +114,7 @@ def _em(likelihood: FloatArray, weight: FloatArray, shape: tuple[int, ...]) -> l
 
 
 def posterior_weights(log_likelihood: FloatArray, prior: FloatArray) -> FloatArray:
-    """``(n_genes, n_grid)`` posterior of each gene over the grid; rows with missing values stay missing."""
+    """Compute the ``(n_genes, n_grid)`` posterior of each gene over the grid; rows with NaN stay NaN."""
     top = log_likelihood.max(axis=1, keepdims=True)
     weights = np.exp(log_likelihood - top) * prior
     return weights / weights.sum(axis=1, keepdims=True)

@@ -1,9 +1,9 @@
-"""Quasi-likelihood tests: the weighted residual variance between samples as a scale, plain or moderated over genes.
+"""Compute quasi-likelihood tests: a t test whose scale is the weighted residual variance between samples.
 
-At a variance common to genes of an abundance, ``q = RSS / df`` has expectation one if that variance is right, so that
-``t = estimate / (se sqrt(q))`` is Hartung and Knapp's test, exact per gene in the Gaussian limit and without a prior.
-Moderation shrinks q towards its mean over genes as limma does (Smyth 2004; scaled F of Phipson et al. 2016 without
-robustness).
+Genes of similar abundance share one variance between samples. If it is right, ``q = RSS / df`` has the expectation one.
+``t = estimate / (se sqrt(q))`` is the test of Hartung and Knapp. It uses no prior, and in the Gaussian limit it is
+exact for each gene. Moderation shrinks q towards its mean over genes, as in limma (Smyth 2004; the scaled F of Phipson
+et al. 2016 without robustness).
 """
 
 from __future__ import annotations
@@ -18,16 +18,17 @@ from .._arrays import FloatArray
 def scaled_t(
     estimate: FloatArray, se: FloatArray, q: FloatArray, df: FloatArray | float
 ) -> tuple[FloatArray, FloatArray]:
-    """T statistic and two-sided p-value with the squared scale `q`."""
+    """Compute the t statistic and its two-sided p-value with the squared scale `q`."""
     with np.errstate(divide="ignore", invalid="ignore"):
         t = estimate / (se * np.sqrt(q))
     return t, 2.0 * stats.t.sf(np.abs(t), df)
 
 
 def squeeze(q: FloatArray, df: float) -> tuple[FloatArray, float]:
-    """Moderated squared scales and the prior's degrees of freedom (infinite if the scales vary no more than chance).
+    """Moderate squared scales; also return the prior's degrees of freedom.
 
-    Fits ``q ~ s0^2 F(df, d0)`` by the moments of log q (Smyth 2004, section 6.2).
+    These are infinite if the scales vary no more than by chance. Fits ``q ~ s0^2 F(df, d0)`` by the moments of log q
+    (Smyth 2004, section 6.2).
     """
     good = np.isfinite(q)
     x = np.maximum(q[good], 1e-5 * np.median(q[good]))
@@ -41,7 +42,7 @@ def squeeze(q: FloatArray, df: float) -> tuple[FloatArray, float]:
 
 
 def _inverse_trigamma(x: float) -> float:
-    """Newton's method on 1 / trigamma, which is nearly linear (Smyth 2004, appendix)."""
+    """Invert the trigamma function by Newton's method on 1 / trigamma, nearly linear (Smyth 2004, appendix)."""
     y = 0.5 + 1.0 / x
     for _ in range(60):
         trigamma = float(polygamma(1, y))

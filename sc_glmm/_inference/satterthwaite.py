@@ -1,9 +1,9 @@
-"""Satterthwaite's degrees of freedom from a profile over one variance, plain or with a prior for it.
+"""Compute Satterthwaite's degrees of freedom from a profile over one variance, with or without a prior.
 
-With psi the log of the variance, the variance V(psi) of an estimate has degrees of freedom
-``nu = 2 (d log V / d psi)^-2 I(psi)``, where I is the information on psi: that of the REML likelihood alone, or with
-``1 / tau^2`` added for a normal prior of psi, whose mean and tau are estimated from all genes. As the information
-grows, or as V stops depending on psi, t becomes normal.
+Let psi be the log of the variance. The variance V(psi) of an estimate has the degrees of freedom
+``nu = 2 (d log V / d psi)^-2 I(psi)``, where I is the information on psi of the REML likelihood. A normal prior of psi
+adds ``1 / tau^2`` to it; its mean and tau are estimated from all genes. The t statistic becomes normal as the
+information grows, or as V depends less on psi.
 """
 
 from __future__ import annotations
@@ -15,27 +15,28 @@ from scipy.optimize import minimize
 
 from .._arrays import FloatArray
 
-# Points between two nodes of the grid.
-_FINE = 8
+_POINTS_PER_INTERVAL = 8
 MAX_DF = 1e6
 
 
 def satterthwaite(
     variance: FloatArray, log_likelihood: FloatArray, delta: FloatArray, var: FloatArray, *, moderated: bool
 ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-    """``(estimate, se, df, p_value)`` of every gene at the maximum of its likelihood (or posterior) in the variance.
+    """Compute ``(estimate, se, df, p_value)`` of every gene at the maximum of its likelihood (or posterior).
 
     Parameters
     ----------
     variance
-        ``(n_grid,)`` nodes, descending.
+        ``(n_grid,)`` nodes of the variance, descending.
     log_likelihood, delta, var
-        ``(n_genes, n_grid)`` REML likelihood, estimate and its variance.
+        ``(n_genes, n_grid)`` REML log likelihood, estimate and its variance.
     moderated
         Whether to add the prior.
     """
     psi = np.log(variance[::-1])
-    fine = np.concatenate([np.linspace(a, b, _FINE, endpoint=False) for a, b in zip(psi[:-1], psi[1:], strict=True)])
+    fine = np.concatenate(
+        [np.linspace(a, b, _POINTS_PER_INTERVAL, endpoint=False) for a, b in zip(psi[:-1], psi[1:], strict=True)]
+    )
     fine = np.append(fine, psi[-1])
     good = np.isfinite(log_likelihood).all(axis=1) & np.isfinite(var).all(axis=1)
     out = [np.full(len(delta), np.nan) for _ in range(4)]
@@ -56,7 +57,7 @@ def satterthwaite(
     slope = log_var(fine, 1)[gene, best]
     with np.errstate(divide="ignore", invalid="ignore"):
         df = np.minimum(2.0 * information / slope**2, MAX_DF)
-    # at the lower end the variance is zero and V is known
+    # at the smallest node the variance counts as zero, and V has no error
     df = np.where((best == 0) | ~np.isfinite(df), MAX_DF, np.maximum(df, 1.0))
     estimate, se = estimates(fine)[gene, best], np.exp(0.5 * log_var(fine)[gene, best])
     p_value = 2.0 * stats.t.sf(np.abs(estimate / se), df)
@@ -66,7 +67,7 @@ def satterthwaite(
 
 
 def _normal_prior(height: FloatArray, fine: FloatArray) -> tuple[float, float]:
-    """Mean and standard deviation of log variance over genes, by maximum marginal likelihood."""
+    """Estimate the mean and standard deviation of the log variance over genes, by maximum marginal likelihood."""
     likelihood = np.exp(height - height.max(axis=1, keepdims=True))
     width = np.gradient(fine)
 

@@ -1,9 +1,9 @@
-"""Separation: counts are zero wherever some combination of covariates says so, and its coefficient is infinite.
+"""Find separated genes: a combination of covariates predicts zero counts, and its coefficient is infinite.
 
-With log links the likelihood of counts y on rows X has no finite maximum in beta if and only if there is a direction
-d with ``X_i d = 0`` for all rows with counts, ``X_i d <= 0`` for all rows without, and not zero for all of them
-(Albert and Anderson 1984, for counts: Santos Silva and Tenreyro 2010). In the limit the rows with ``X_i d < 0`` drop
-out of the likelihood with the value zero, and what is left can be fitted.
+With a log link, the likelihood of counts y on rows X has no finite maximum in beta if and only if there is a direction
+d with ``X_i d = 0`` for all rows with counts, and ``X_i d <= 0`` for all rows without counts but not zero for all of
+them (Albert and Anderson 1984; for counts, Santos Silva and Tenreyro 2010). In the limit, the log likelihood of the
+rows with ``X_i d < 0`` is zero. These rows drop out, and the model can be fitted to the other rows.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from scipy.optimize import linprog
 from .._arrays import BoolArray, FloatArray
 
 _TOL = 1e-9
-# Ten times what the linear programme allows a row that stays.
+# A row counts as separated if it is this far below zero: ten times the tolerance of the linear programme.
 _MOVES = 1e-6
 
 
 @dataclass(frozen=True)
 class Separation:
-    """How a set of rows with counts separates.
+    """Separation of one gene, and the rows and columns that can still be fitted.
 
     Attributes
     ----------
     directions
-        ``(p, m)`` basis of the directions in which beta is not determined by the rows with counts.
+        ``(p, m)`` basis of the directions in which the rows that remain do not determine beta.
     rows
-        ``(n_rows,)`` rows that stay in the likelihood.
+        ``(n_rows,)`` whether a row remains in the likelihood.
     columns
-        Columns of X that are enough on these rows.
+        Columns of X with full rank on these rows.
     """
 
     directions: FloatArray
@@ -45,12 +45,12 @@ class Separation:
 
 
 def find_deficient(X: FloatArray, positive: BoolArray) -> BoolArray:
-    """``(n_genes,)``: whether X loses rank on the rows with counts, which separation needs.
+    """Find genes for which X loses rank on the rows with counts, a necessary condition for separation: ``(n_genes,)``.
 
     Parameters
     ----------
     X
-        ``(n_rows, p)`` of full rank, columns of about unit scale.
+        ``(n_rows, p)`` design of full rank, with columns of about unit scale.
     positive
         ``(n_genes, n_rows)`` whether a row has any count.
     """
@@ -67,7 +67,7 @@ def find_deficient(X: FloatArray, positive: BoolArray) -> BoolArray:
 
 
 def separate(X: FloatArray, positive: BoolArray) -> Separation | None:
-    """Look at one gene: `positive` ``(n_rows,)`` says which rows have counts. None if its maximum is finite."""
+    """Find the separation of one gene from ``positive (n_rows,)``, whether a row has counts; None if it has none."""
     size = float(np.linalg.norm(X, 2))
     directions = _null_space(X[positive], size)
     if directions.shape[1] == 0:
@@ -80,16 +80,16 @@ def separate(X: FloatArray, positive: BoolArray) -> Separation | None:
     rows = np.ones(len(X), dtype=bool)
     rows[zero[moves]] = False
     if not moves.all():
-        # rows without counts that stay determine some of these directions
+        # the rows without counts that remain determine some of these directions
         directions = _null_space(X[rows], size)
     _, r, pivot = qr(X[rows], mode="economic", pivoting=True)
     pivots = np.abs(np.diag(r))
-    kept = int(np.sum(pivots > _TOL * max(1.0, float(pivots.max(initial=0.0)))))
-    return Separation(directions, rows, tuple(sorted(int(j) for j in pivot[:kept])))
+    rank = int(np.sum(pivots > _TOL * max(1.0, float(pivots.max(initial=0.0)))))
+    return Separation(directions, rows, tuple(sorted(int(j) for j in pivot[:rank])))
 
 
 def _null_space(X: FloatArray, size: float) -> FloatArray:
-    """``(p, m)`` orthonormal basis of the directions that no row of `X` sees; `size` is the norm of the whole."""
+    """Compute an orthonormal basis ``(p, m)`` of the null space of `X`; `size` is the norm of the whole design."""
     small = np.linalg.qr(X, mode="r") if len(X) > X.shape[1] else X
     _, s, vt = np.linalg.svd(small, full_matrices=True)
     rank = int(np.sum(s > _TOL * max(1.0, size)))
@@ -97,26 +97,25 @@ def _null_space(X: FloatArray, size: float) -> FloatArray:
 
 
 def _recede(Q: FloatArray) -> BoolArray:
-    """Rows that some w with ``Q w <= 0`` makes negative."""
+    """Find the rows of Q that are negative for some w with ``Q w <= 0``."""
     n, m = Q.shape
     if m == 1:
         q = Q[:, 0]
         if (q <= _TOL).all() or (q >= -_TOL).all():
             return np.abs(q) > _TOL
         return np.zeros(n, dtype=bool)
-    # Each w of the programme makes rows negative that no other did; their sum makes all of them so.
+    # Each solution w makes new rows negative. The sum of all solutions makes all these rows negative.
     length = np.maximum(np.abs(Q).max(axis=1), 1e-300)
-    seen = length > _TOL
-    unit = Q[seen] / length[seen, None]
+    candidates = np.flatnonzero(length > _TOL)
+    unit = Q[candidates] / length[candidates, None]
     moves = np.zeros(n, dtype=bool)
-    place = np.flatnonzero(seen)
-    while not moves[place].all():
-        still = ~moves[place]
+    while not moves[candidates].all():
+        remaining = ~moves[candidates]
         solution = linprog(
-            unit[still].sum(axis=0), A_ub=unit, b_ub=np.zeros(len(unit)), bounds=[(-1.0, 1.0)] * m, method="highs"
+            unit[remaining].sum(axis=0), A_ub=unit, b_ub=np.zeros(len(unit)), bounds=[(-1.0, 1.0)] * m, method="highs"
         )
-        new = still & (unit @ solution.x < -_MOVES) if solution.x is not None else np.zeros(len(unit), dtype=bool)
+        new = remaining & (unit @ solution.x < -_MOVES) if solution.x is not None else np.zeros(len(unit), dtype=bool)
         if not new.any():
             break
-        moves[place[new]] = True
+        moves[candidates[new]] = True
     return moves

@@ -1,9 +1,10 @@
-"""Shrunken effects: an adaptive prior for one contrast, estimated from all genes, on each gene's whole likelihood.
+"""Shrink the effects of one contrast with an adaptive prior, which is estimated from all genes.
 
-The prior is a scale mixture of normals around zero (Stephens 2017, "ash"). A gene's likelihood is the density -F' of
-the function that gives its p-value and interval (:mod:`.signed_root`), so that under a flat prior the sign would be
-false with probability p / 2. A normal with one standard error would call wrong signs more than twice as often as it
-says with few samples, and knows nothing of a separated gene, whose estimate is uncertain on one side only.
+The prior is a scale mixture of normals around zero (Stephens 2017, "ash"). The likelihood of a gene is the density -F'
+of the function that gives its p-value and interval (:mod:`.signed_root`). Under a flat prior, the sign is then false
+with probability p / 2. A normal likelihood with one standard error is worse in two cases. With few samples, its false
+sign rate is more than twice the nominal rate. For a separated gene, it cannot describe an estimate that is uncertain on
+one side only.
 """
 
 from __future__ import annotations
@@ -18,28 +19,28 @@ from .signed_root import SignedRoots
 
 _ITERATIONS = 300
 _TOLERANCE = 1e-6
-# Pseudo-genes without effect, as in ash: a small preference for no effect.
+# Number of pseudo-genes without effect, as in ash: a small preference for no effect.
 _NULL_PSEUDO = 10.0
-# Borders of the cells in which the likelihood is taken to be constant, as normal quantiles of F. Errors of the prior's
-# narrow components are of the order of the squared width over 24.
+# Borders, as normal quantiles of F, of the cells in which the likelihood counts as constant. The error for narrow
+# components of the prior is of the order of the squared width over 24.
 _BORDERS = np.arange(-8.4, 8.41, 0.3)
-# Genes at a time.
-_BLOCK = 400
+_GENES_PER_BLOCK = 400
 
 
 @dataclass(frozen=True)
 class Shrunken:
-    """Posterior of one contrast per gene; NaN where there is no profile.
+    """Posterior of one contrast; NaN for genes without a profile.
 
     Attributes
     ----------
     mean
         ``(n_genes,)`` posterior mean of the effect.
     lfsr
-        ``(n_genes,)`` local false sign rate: the probability that the sign of the effect is not that of its larger
-        side (or the effect zero).
+        ``(n_genes,)`` local false sign rate: the posterior probability that the effect is zero or has the less likely
+        sign.
     s_value
-        ``(n_genes,)`` mean `lfsr` of all genes at least as certain: the false sign rate of the list down to this gene.
+        ``(n_genes,)`` mean `lfsr` of this gene and all genes with a smaller one: the false sign rate of the list of
+        genes down to this one.
     """
 
     mean: FloatArray
@@ -48,7 +49,7 @@ class Shrunken:
 
 
 def shrink(weights: FloatArray, delta: FloatArray, var: FloatArray, root: FloatArray) -> Shrunken:
-    """Estimate the prior and shrink.
+    """Estimate the prior from all genes, and shrink the effect of each gene.
 
     Parameters
     ----------
@@ -63,7 +64,7 @@ def shrink(weights: FloatArray, delta: FloatArray, var: FloatArray, root: FloatA
         return Shrunken(mean, lfsr, s_value)
     roots = SignedRoots.through(weights[good], delta[good], var[good], root[good])
     scales = _scales(weights[good], delta[good], var[good])
-    blocks = [slice(i, i + _BLOCK) for i in range(0, len(roots.delta), _BLOCK)]
+    blocks = [slice(i, i + _GENES_PER_BLOCK) for i in range(0, len(roots.delta), _GENES_PER_BLOCK)]
     cells = [_cells(roots[block]) for block in blocks]
     pi = _mixture_weights(np.concatenate([one.marginal(scales) for one in cells]))
     parts = [one.posterior(scales, pi) for one in cells]
@@ -81,7 +82,7 @@ class _Cells:
     Attributes
     ----------
     borders
-        ``(n_genes, n_cells + 1)``, one of which is zero.
+        ``(n_genes, n_cells + 1)`` borders of the cells; one of them is zero.
     height
         ``(n_genes, n_cells)`` likelihood within each cell.
     at_zero
@@ -93,13 +94,13 @@ class _Cells:
     at_zero: FloatArray
 
     def marginal(self, scales: FloatArray) -> FloatArray:
-        """``(n_genes, n_scales)`` likelihood of each component of the prior, the first of which is zero."""
+        """Compute the ``(n_genes, n_scales)`` likelihood of each component of the prior; the first scale is zero."""
         return np.stack(
             [self.at_zero, *(np.sum(self.height * np.diff(ndtr(self.borders / s)), axis=1) for s in scales[1:])], axis=1
         )
 
     def posterior(self, scales: FloatArray, pi: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """``(n_genes,)`` mean, and the probabilities of an effect below and above zero."""
+        """Compute the ``(n_genes,)`` posterior mean, and the probabilities of an effect below and above zero."""
         mass, first = np.zeros_like(self.height), np.zeros_like(self.height)
         for s, weight in zip(scales[1:], pi[1:], strict=True):
             at = self.borders / s
@@ -114,20 +115,21 @@ class _Cells:
 
 
 def _cells(roots: SignedRoots) -> _Cells:
-    """Cells between about equally far quantiles of F, each with the probability that F gives it."""
+    """Divide the line into cells between about equidistant normal quantiles of F, with the probability of each."""
     w = roots.weights
     coef = np.sum(w * roots.delta, axis=1)
     se = np.sqrt(np.sum(w * (roots.sd**2 + (roots.delta - coef[:, None]) ** 2), axis=1))
     sign = np.where(coef < 0.0, -1.0, 1.0)
     n_genes = len(coef)
     zero = np.zeros((n_genes, 1))
-    # The quantiles of a single root through the gene's own p-value: close to those of F, which need not be exact.
+    # Quantiles of a single root with the same p-value are close to those of F. The borders need not be exact.
     tail = np.clip(roots.tail(zero, sign), 1e-300, 0.5)
     single = SignedRoots.through(np.ones((n_genes, 1)), coef[:, None], se[:, None] ** 2, -sign[:, None] * ndtri(tail))
-    # Narrow components look at both sides of zero: equally far, so that a slope of the likelihood cancels.
+    # Narrow components of the prior need cells near zero. They are symmetric, so that a slope of the likelihood
+    # cancels.
     near = 0.1 * se[:, None]
     borders = np.sort(np.hstack([single.inverse(_BORDERS), -near, zero, near]), axis=1)
-    # Towards zero the tail is small, and its differences are exact.
+    # Of F and 1 - F, use the one that is small at zero, so that its differences keep their precision.
     mass = np.abs(np.diff(roots.tail(borders, sign), axis=1))
     width = np.diff(borders, axis=1)
     height = np.divide(mass, width, out=np.zeros_like(mass), where=width > 0.0)
@@ -135,7 +137,7 @@ def _cells(roots: SignedRoots) -> _Cells:
 
 
 def _scales(w: FloatArray, d: FloatArray, v: FloatArray) -> FloatArray:
-    """Standard deviations of the components: zero, then a geometric grid from well below the smallest error upwards."""
+    """Choose the standard deviations of the components: zero, then a geometric grid from well below the errors."""
     estimate = np.sum(w * d, axis=1)
     error = np.sqrt(np.sum(w * v, axis=1))
     low = float(np.quantile(error, 0.02)) / 10.0
@@ -145,7 +147,7 @@ def _scales(w: FloatArray, d: FloatArray, v: FloatArray) -> FloatArray:
 
 
 def _mixture_weights(marginal: FloatArray) -> FloatArray:
-    """Weights of the components, by EM on the likelihoods of all genes."""
+    """Estimate the weights of the components, by EM on the likelihoods of all genes."""
     n_genes, n_scales = marginal.shape
     likelihood = marginal / marginal.max(axis=1, keepdims=True)
     pseudo = np.zeros(n_scales)
@@ -155,8 +157,8 @@ def _mixture_weights(marginal: FloatArray) -> FloatArray:
         posterior = likelihood * pi
         posterior /= posterior.sum(axis=1, keepdims=True)
         new = (posterior.sum(axis=0) + pseudo) / (n_genes + pseudo.sum())
-        done = np.abs(new - pi).max() < _TOLERANCE
+        converged = np.abs(new - pi).max() < _TOLERANCE
         pi = new
-        if done:
+        if converged:
             break
     return pi

@@ -1,9 +1,10 @@
-"""The one function behind p-value, interval and shrunken effect: F(b) = sum_j w_j Phi(r_j(b)).
+"""Compute F(b) = sum_j w_j Phi(r_j(b)), which gives the p-value, the interval and the shrunken effect of a gene.
 
-r_j is the signed root of the likelihood ratio against b, given the variances of node j. It is known at b = 0, and
-close to the estimate it is ``z = (delta - b) / sd``. Between and beyond these it has the shape that it has for the log
-of a Poisson mean, ``r(z) = z R(a z)`` with ``R(x)^2 = 2 (e^x - 1 - x) / x^2``: increasing for every a, straight for
-a = 0, steep on one side and flat on the other otherwise. The bend a is such that r goes through its value at zero.
+r_j is the signed root of the likelihood ratio against b, given the variances of node j. It was computed at b = 0, and
+close to the estimate it is ``z = (delta - b) / sd``. For other b it is approximated by the curve of the log of a
+Poisson mean, ``r(z) = z R(a z)`` with ``R(x)^2 = 2 (e^x - 1 - x) / x^2``. This curve increases for every a. It is
+straight for a = 0; otherwise it is steep on one side and flat on the other. The bend a is chosen so that the curve has
+the computed value at b = 0.
 """
 
 from __future__ import annotations
@@ -16,21 +17,20 @@ from scipy.special import ndtr, ndtri
 
 from .._arrays import FloatArray
 
-# Below this a series replaces R, whose terms cancel.
+# Below this, a series replaces the formula of R, whose terms cancel.
 _SMALL = 0.02
-# R is tabulated between these, and inverted by interpolation.
+# Arguments at which R is tabulated; interpolation in the table inverts it.
 _TABLE = np.sinh(np.linspace(-np.arcsinh(1e5), np.arcsinh(60.0), 6001))
-# Largest bend; a single count has one of 1, half a count of 1.4.
-_MOST = 20.0
-# Newton steps at most in the search for a quantile, and how exact it is in standard errors.
-_STEPS = 60
-_EXACT = 1e-9
-# Longest first step of that search, in standard errors.
-_STRIDE = 8.0
+# Largest bend. For comparison, the bend of a single count is 1, and that of half a count 1.4.
+_MAX_BEND = 20.0
+# Search for a quantile: largest number of Newton steps, and tolerance and longest step in standard errors.
+_MAX_STEPS = 60
+_TOLERANCE = 1e-9
+_LONGEST_STEP = 8.0
 
 
 def steepness(x: FloatArray) -> FloatArray:
-    """R(x) = sqrt(2 (e^x - 1 - x)) / abs(x), which is 1 at zero and increases."""
+    """Compute R(x) = sqrt(2 (e^x - 1 - x)) / abs(x), which is 1 at zero and increases."""
     small = np.abs(x) < _SMALL
     safe = np.where(small, 1.0, x)
     square = 2.0 * (np.expm1(safe) - safe) / (safe * safe)
@@ -39,7 +39,7 @@ def steepness(x: FloatArray) -> FloatArray:
 
 
 def steepness_slope(x: FloatArray) -> FloatArray:
-    """Derivative of ``z R(a z)`` in z at ``a z = x``."""
+    """Compute the derivative of ``z R(a z)`` with respect to z at ``a z = x``."""
     small = np.abs(x) < 1e-8
     safe = np.where(small, 1.0, x)
     return np.where(small, 1.0, np.expm1(safe) / safe) / steepness(x)
@@ -49,26 +49,26 @@ _LOG_R = np.log(steepness(_TABLE))
 
 
 def bend_through(z: FloatArray, root: FloatArray) -> FloatArray:
-    """The bend a with ``z R(a z) = root``, or where both are below a half the one of this skewness at ``z = 1``."""
+    """Find the bend a with ``z R(a z) = root``; if both are below a half, use the skewness ``root - z`` instead."""
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = root / z
         x = np.interp(np.log(np.where(ratio > 0.0, ratio, 1.0)), _LOG_R, _TABLE)
         through = np.where(ratio > 0.0, x / z, 0.0)
-    known = np.clip(2.0 * np.maximum(np.abs(z), np.abs(root)) - 1.0, 0.0, 1.0)
-    # R(x) = 1 + x / 6 + ...
-    return np.clip(known * through + (1.0 - known) * 6.0 * (root - z), -_MOST, _MOST)
+    # For small z the ratio has no precision: change smoothly to the series R(x) = 1 + x / 6 + ... at z = 1.
+    weight = np.clip(2.0 * np.maximum(np.abs(z), np.abs(root)) - 1.0, 0.0, 1.0)
+    return np.clip(weight * through + (1.0 - weight) * 6.0 * (root - z), -_MAX_BEND, _MAX_BEND)
 
 
 @dataclass(frozen=True)
 class SignedRoots:
-    """The signed roots of many genes as functions of the value b of a coefficient.
+    """Signed roots of many genes, as functions of the value b of a coefficient.
 
     Attributes
     ----------
     weights, delta, sd
         ``(n_genes, n_grid)`` posterior of the variances; estimate and standard deviation at each node.
     bend, shift
-        ``(n_genes, n_grid)``: the root is ``z R(bend z) + shift``; the shift is zero but for estimates close to zero.
+        ``(n_genes, n_grid)`` of the root ``z R(bend z) + shift``; the shift is zero except for estimates close to zero.
     """
 
     weights: FloatArray
@@ -79,69 +79,69 @@ class SignedRoots:
 
     @classmethod
     def through(cls, weights: FloatArray, delta: FloatArray, var: FloatArray, root: FloatArray) -> SignedRoots:
-        """From the root against zero, ``(n_genes, n_grid)``; ``delta / sqrt(var)`` makes them straight (Wald)."""
+        """Fit curves through ``root (n_genes, n_grid)`` at b = 0; ``delta / sqrt(var)`` gives straight lines (Wald)."""
         sd = np.sqrt(var)
         z = delta / sd
         bend = bend_through(z, root)
         return cls(weights, delta, sd, bend, root - z * steepness(_inside(bend * z)))
 
     def __getitem__(self, genes: slice | NDArray[np.bool_] | NDArray[np.int64]) -> SignedRoots:
-        """Some of the genes."""
+        """Select genes."""
         parts = (self.weights, self.delta, self.sd, self.bend, self.shift)
         return SignedRoots(*(part[genes] for part in parts))
 
     def at(self, b: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """``(n_genes, n_grid, m)`` roots against `b` ``(n_genes, m)``, and their slopes in ``-b``."""
+        """Compute the ``(n_genes, n_grid, m)`` roots against ``b (n_genes, m)``, and their derivatives in ``-b``."""
         z = (self.delta[:, :, None] - b[:, None, :]) / self.sd[:, :, None]
         x = _inside(self.bend[:, :, None] * z)
         return z * steepness(x) + self.shift[:, :, None], steepness_slope(x) / self.sd[:, :, None]
 
     def tail(self, b: FloatArray, sign: FloatArray) -> FloatArray:
-        """``(n_genes, m)`` 1 - F(b) where `sign` ``(n_genes,)`` is positive, F(b) where it is negative."""
+        """Compute ``(n_genes, m)`` tails: 1 - F(b) where ``sign (n_genes,)`` is positive, F(b) where it is negative."""
         root, _ = self.at(b)
         return self._mean(ndtr(-sign[:, None, None] * root))
 
     def density(self, b: FloatArray) -> FloatArray:
-        """``(n_genes, m)`` minus the derivative of F at `b`."""
+        """Compute the density ``(n_genes, m)``, minus the derivative of F, at `b`."""
         root, slope = self.at(b)
         return self._mean(_normal(root) * slope)
 
     def quantile(self, t: float, start: FloatArray, se: FloatArray) -> FloatArray:
-        """``(n_genes,)`` values b with ``F(b) = Phi(t)``, from `start` and a standard error of each gene.
+        """Find the ``(n_genes,)`` values b with ``F(b) = Phi(t)``, from `start` and the standard error of each gene.
 
-        Newton on the normal quantile of F, which is nearly straight in b, kept between what was found to lie on
-        either side.
+        Newton's method solves for the normal quantile of F, which is nearly linear in b. The values on both sides that
+        were found so far bracket the solution.
         """
         b = start.copy()
         low, high = np.full(len(b), -np.inf), np.full(len(b), np.inf)
-        stride = _STRIDE * se
+        longest = _LONGEST_STEP * se
         moving = np.arange(len(b))
-        for _ in range(_STEPS):
+        for _ in range(_MAX_STEPS):
             some = self[moving]
             root, slope = some.at(b[moving, None])
             F = some._mean(ndtr(root))[:, 0]
             with np.errstate(divide="ignore", invalid="ignore"):
-                found = ndtri(F)
-                step = (found - t) * _normal(found) / some._mean(_normal(root) * slope)[:, 0]
+                quantile = ndtri(F)
+                step = (quantile - t) * _normal(quantile) / some._mean(_normal(root) * slope)[:, 0]
             above = F > ndtr(t)  # F falls in b
             low[moving], high[moving] = (
                 np.where(above, b[moving], low[moving]),
                 np.where(above, high[moving], b[moving]),
             )
             step = np.where(np.isfinite(step), step, np.where(above, np.inf, -np.inf))
-            new = b[moving] + np.clip(step, -stride[moving], stride[moving])
+            new = b[moving] + np.clip(step, -longest[moving], longest[moving])
             outside = (new <= low[moving]) | (new >= high[moving])
             middle = 0.5 * (low[moving] + high[moving])
             new = np.where(outside & np.isfinite(middle), middle, new)
             change = np.abs(new - b[moving])
             b[moving] = new
-            moving = moving[change > _EXACT * se[moving]]
+            moving = moving[change > _TOLERANCE * se[moving]]
             if len(moving) == 0:
                 break
         return b
 
     def inverse(self, t: FloatArray) -> FloatArray:
-        """``(n_genes, len(t))`` values against which the root of the first node is about `t`, ascending."""
+        """Find ``(n_genes, len(t))`` values, ascending, at which the root of the first node is about `t`."""
         bend, shift = self.bend[:, :1], self.shift[:, :1]
         straight = np.abs(bend) < 1e-6
         # x R(x) at x = bend z
@@ -150,7 +150,7 @@ class SignedRoots:
         return self.delta[:, :1] - self.sd[:, :1] * z
 
     def _mean(self, values: FloatArray) -> FloatArray:
-        """``(n_genes, m)`` posterior means of ``(n_genes, n_grid, m)``."""
+        """Average ``values (n_genes, n_grid, m)`` over the posterior: ``(n_genes, m)``."""
         return np.asarray(np.einsum("gj,gjm->gm", self.weights, values))
 
 
@@ -159,5 +159,5 @@ def _normal(x: FloatArray) -> FloatArray:
 
 
 def _inside(x: FloatArray) -> FloatArray:
-    """Where the exponential neither overflows nor says anything new."""
+    """Clip the argument of R: beyond these limits the exponential overflows or no longer changes R."""
     return np.clip(x, -1e6, 300.0)

@@ -1,14 +1,14 @@
-"""The variance of the linear predictor and of one observation, split into parts.
+"""Split the variance of the linear predictor and of one observation into parts.
 
-A design gives quadratic forms; the estimates of a model, or of every gene, give the variances:
+The design gives quadratic forms. The estimates of a model, or of every gene, then give the variances:
 
-- A fixed part has the variance over the observations of its share of ``X beta``. Its share is what its columns say
-  beyond those of the parts that are contained in it (main effects in an interaction), so that it depends neither on
-  base levels nor on the zero of a covariate.
-- A random term has the mean over the observations of ``z' Sigma z``, with z its row of Z (Johnson 2014, Methods Ecol.
-  Evol. 5:944).
-- One observation has its residual variance, or that of its distribution on the scale of the linear predictor
-  (Nakagawa, Johnson and Schielzeth 2017, J. R. Soc. Interface 14:20170213).
+- The variance of a fixed part is the variance of its share of ``X beta`` over the observations. The share contains only
+  what its columns add to the parts that it contains (the main effects in an interaction). It therefore depends neither
+  on base levels nor on the zero of a covariate.
+- The variance of a random term is the mean of ``z' Sigma z`` over the observations, with z the row of Z (Johnson 2014,
+  Methods Ecol. Evol. 5:944).
+- The variance of one observation is the residual variance, or the variance of its distribution on the scale of the
+  linear predictor (Nakagawa, Johnson and Schielzeth 2017, J. R. Soc. Interface 14:20170213).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ METHODS = ("lognormal", "trigamma", "delta")
 
 @dataclass(frozen=True)
 class FixedForms:
-    """Forms of the fixed effects: a variance is the sum of squares of ``rows @ beta``.
+    """Quadratic forms of the fixed effects: a variance is the sum of squares of ``rows @ beta``.
 
     Attributes
     ----------
@@ -40,9 +40,10 @@ class FixedForms:
     parts: tuple[FloatArray, ...]
 
     def variances(self, beta: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """``(n,)`` variance of the fixed effects together and ``(n, n_parts)`` of the parts, of ``(n, p)`` estimates.
+        """Compute ``(n,)`` variances of all fixed effects and ``(n, n_parts)`` of the parts, from ``beta (n, p)``.
 
-        Parts that vary together do not add up to the whole; they are scaled so that they do, as in variancePartition.
+        The variances of correlated parts do not add up to the total. They are scaled so that they do, as in
+        variancePartition.
         """
         total = _squares(beta, self.total)
         alone = (
@@ -55,64 +56,64 @@ class FixedForms:
 
 
 def fixed_forms(X: FloatArray, parts: Sequence[Sequence[int]], inside: Sequence[Sequence[int]]) -> FixedForms:
-    """Forms of a fixed design.
+    """Compute the quadratic forms of a fixed design.
 
     Parameters
     ----------
     X
-        ``(n_obs, p)`` of full column rank.
+        ``(n_obs, p)`` design of full column rank.
     parts
         Columns of each part.
     inside
-        For each part, the parts that it contains, which come before it.
+        For each part, the parts that it contains; they come before it.
     """
     n_obs, p = X.shape
     centred = X - X.mean(axis=0)
-    # R of a QR decomposition has the same inner products as X, and is small
+    # R of the QR decomposition has the same inner products as X, but only p rows
     R = np.asarray(np.linalg.qr(centred, mode="r")) / np.sqrt(n_obs)
     share = [np.eye(p)[list(columns)] for columns in parts]
     forms: list[FloatArray] = [np.zeros((0, p))] * len(parts)
     for i in reversed(range(len(parts))):
         own = R[:, list(parts[i])]
-        held = [column for j in inside[i] for column in parts[j]]
-        if held:
-            size = np.linalg.norm(R[:, held], axis=0)
+        contained = [column for j in inside[i] for column in parts[j]]
+        if contained:
+            size = np.linalg.norm(R[:, contained], axis=0)
             size[size == 0.0] = 1.0
-            onto, *_ = np.linalg.lstsq(R[:, held] / size, own, rcond=1e-10)
-            own = own - (R[:, held] / size) @ onto
-            onto /= size[:, None]
+            projection, *_ = np.linalg.lstsq(R[:, contained] / size, own, rcond=1e-10)
+            own = own - (R[:, contained] / size) @ projection
+            projection /= size[:, None]
             start = 0
             for j in inside[i]:
                 stop = start + len(parts[j])
-                share[j] = share[j] + onto[start:stop] @ share[i]
+                share[j] = share[j] + projection[start:stop] @ share[i]
                 start = stop
         forms[i] = np.asarray(np.linalg.qr(own, mode="r")) @ share[i]
     return FixedForms(R, tuple(forms))
 
 
 def random_variance(Z_form: FloatArray, Sigma: FloatArray) -> FloatArray:
-    """``(n,)`` mean of ``z' Sigma z``, of the ``(k, k)`` mean of ``z z'`` and ``(n, k, k)`` covariances."""
+    """Compute the ``(n,)`` mean of ``z' Sigma z`` from ``Z_form (k, k)``, the mean of ``z z'``, and Sigma."""
     return np.asarray(np.einsum("ij,nij->n", Z_form, Sigma))
 
 
 def distribution_variance(
     family: str, mean: FloatArray, dispersion: FloatArray, method: str
 ) -> tuple[FloatArray, FloatArray]:
-    """Variance of one observation on the scale of the linear predictor: of overdispersion, and of the rest.
+    """Compute the variance of one observation on the scale of the linear predictor: of overdispersion, and the rest.
 
     Parameters
     ----------
     family
         ``"poisson"``, ``"nb"`` or ``"binomial"``.
     mean
-        Mean of a count; of trials the probability.
+        Mean of a count, or probability of a trial.
     dispersion
         phi of ``mean + phi mean^2``; zero for other families.
     method
-        For counts with ``a = 1 / mean + phi``: ``"lognormal"`` is ``log(1 + a)``, ``"trigamma"`` the trigamma function
-        of ``1 / a``, ``"delta"`` a itself. Overdispersion has what the formula gives for ``a = phi``, a count with an
-        infinite mean, and Poisson noise the rest. For trials ``pi^2 / 3``, or ``1 / (mean (1 - mean))`` by the delta
-        method.
+        For counts with ``a = 1 / mean + phi``: ``"lognormal"`` gives ``log(1 + a)``, ``"trigamma"`` the trigamma
+        function of ``1 / a``, and ``"delta"`` a itself. The part of overdispersion is the formula with ``a = phi``,
+        the limit of an infinite mean. The rest is Poisson noise. For trials, ``"delta"`` gives
+        ``1 / (mean (1 - mean))``, and the other methods ``pi^2 / 3``.
     """
     mean, dispersion = np.asarray(mean, dtype=np.float64), np.asarray(dispersion, dtype=np.float64)
     if family == "binomial":
@@ -133,6 +134,6 @@ def _of_counts(a: FloatArray, method: str) -> FloatArray:
 
 
 def _squares(beta: FloatArray, rows: FloatArray) -> FloatArray:
-    """``(n,)`` sums of squares of ``beta @ rows'``; coefficients that no part uses may be missing."""
+    """Compute the ``(n,)`` sums of squares of ``beta @ rows'``; coefficients that no part uses may be NaN."""
     used = np.any(rows != 0.0, axis=0)
     return np.asarray(((beta[:, used] @ rows[:, used].T) ** 2).sum(axis=1))

@@ -1,4 +1,4 @@
-"""How well a Gaussian model knows its variances, and what the covariance of beta makes of it."""
+"""Compute the uncertainty of the variances of a Gaussian model, for Satterthwaite's degrees of freedom."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from .ddf import SatterthwaiteParts, covariance_from_hessian
 def satterthwaite_parts(
     problem: LmmProblem, theta: FloatArray, here: LmmPoint, reml: bool, work: Work
 ) -> SatterthwaiteParts:
-    """Covariance of (theta, log sigma) and the derivative of ``vcov(beta)`` in them.
+    """Compute the covariance of (theta, log sigma), and the derivative of ``vcov(beta)`` with respect to them.
 
-    The criterion ``log det + r2(theta) / sigma^2 + m log(2 pi sigma^2)`` has exact first derivatives; the second ones
-    in theta are fourth-order differences of these. At the optimum ``r2 = m sigma^2``.
+    The first derivatives of the criterion ``log det + r2(theta) / sigma^2 + m log(2 pi sigma^2)`` are exact. The second
+    derivatives in theta are fourth-order differences of the first. At the optimum, ``r2 = m sigma^2``.
 
     Parameters
     ----------
     problem
-        Cross-products.
+        Cross-products of the data.
     theta, here
         The optimum, and the criterion there.
     reml
-        Which criterion.
+        Whether to use the REML criterion instead of the likelihood.
     work
         Buffers.
 
@@ -68,8 +68,8 @@ def satterthwaite_parts(
 
 
 def theta_size(problem: LmmProblem, theta: FloatArray) -> FloatArray:
-    """``(n_theta,)`` what counts as a large change of each theta: itself, and no less than 0.3.
+    """Compute the size of a large change of each theta: its absolute value, but at least 0.3: ``(n_theta,)``.
 
-    theta is relative to sigma and belongs to columns of unit root mean square, so that it has no unit.
+    theta is relative to sigma, and the columns have a root mean square of one. It therefore has no unit.
     """
     return np.maximum(np.abs(theta), 0.3)

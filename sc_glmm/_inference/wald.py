@@ -1,4 +1,4 @@
-"""Wald tests with a t or F reference."""
+"""Compute Wald tests with a t or F reference distribution."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class WaldTest:
     stat
         ``(n_genes,)`` t for a contrast of one row, F for a joint one.
     df
-        Denominator degrees of freedom, of all genes or ``(n_genes,)``.
+        Denominator degrees of freedom: one number, or ``(n_genes,)``.
     p_value
         ``(n_genes,)`` two-sided.
     """
@@ -39,13 +39,14 @@ def wald_test(beta: FloatArray, vcov: FloatArray, L: FloatArray, df: float | Flo
     Parameters
     ----------
     beta
-        ``(n_genes, p)``.
+        ``(n_genes, p)`` estimates.
     vcov
-        ``(n_genes, p, p)``.
+        ``(n_genes, p, p)`` their covariance.
     L
-        ``(q, p)``; q = 1 gives t, more give ``F = (L b)' (L V L')^-1 (L b) / q`` on q and `df` degrees of freedom.
+        ``(q, p)`` contrast. One row gives a t test. More rows give ``F = (L b)' (L V L')^-1 (L b) / q`` with q and `df`
+        degrees of freedom.
     df
-        Denominator degrees of freedom, of all genes or ``(n_genes,)``.
+        Denominator degrees of freedom: one number, or ``(n_genes,)``.
     """
     estimate = beta @ L.T
     covariance = L @ vcov @ L.T
@@ -67,6 +68,6 @@ def wald_test(beta: FloatArray, vcov: FloatArray, L: FloatArray, df: float | Flo
 def interval(
     coef: FloatArray, se: FloatArray, df: float | FloatArray, level: float = 0.95
 ) -> tuple[FloatArray, FloatArray]:
-    """Wald interval of the given level with a t reference."""
+    """Compute the Wald interval of the given level with a t reference."""
     half = stats.t.ppf(0.5 + 0.5 * level, df) * se
     return coef - half, coef + half

@@ -16,7 +16,7 @@ def _compute(evidence: Evidence, hypothesis: Hypothesis) -> MixtureTest:
     if evidence.ratios is None:
         raise RuntimeError("a test that needs likelihood ratios was computed without them")
     L = hypothesis.contrast.L
-    ratio = np.where(evidence.shown(L), evidence.ratios[:, hypothesis.i], np.nan)
+    ratio = np.where(evidence.valid(L), evidence.ratios[:, hypothesis.i], np.nan)
     return replace(against(evidence, hypothesis, np.inf), stat=ratio, p_value=chi2.sf(ratio, len(L)), confidence=None)
 
 
