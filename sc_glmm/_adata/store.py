@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from .._abundance import MARK
 from .._display import logger, warn_notes
 from .._errors import InputError
 from . import journal
+from .abundance import MARK
 from .hdf5 import open_for_reading, readable
 from .leftovers import remove_leftovers
 from .lock import gate, writing

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from .._abundance import AbundanceTable, spatial_weights
+from .._adata.abundance import AbundanceTable, spatial_weights
 from .._adata.columns import cut_note, groups_of, obs_numbers
 from .._adata.open import Opened, Response, find_response
 from .._adata.slots import write_results

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from .._abundance import SIZES, AbundanceTable, table_of
+from .._adata.abundance import SIZES, AbundanceTable, table_of
 from .._arrays import BoolArray
 from .._errors import InputError
 from .._fit.model import get_family

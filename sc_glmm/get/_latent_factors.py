@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from .._adata.latent import read_factors
 from .._arrays import FloatArray
 from .._errors import InputError
-from .._latent import read_factors
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -8,8 +8,8 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 
+from .._adata.latent import read_factors
 from .._errors import InputError
-from .._latent import read_factors
 from ..get import latent_factors as report_of
 from ..get._latent_factors import sample_columns
 from ._style import FONT, PALETTE, axes_to_draw, grid_of_axes, plain

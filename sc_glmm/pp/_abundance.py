@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from .._abundance import N_CELLS, SIZES, AbundanceTable, mark_table
+from .._adata.abundance import N_CELLS, SIZES, AbundanceTable, mark_table
 from .._adata.mudata import is_mudata
 from .._display import logger, warn_notes
 from .._errors import InputError

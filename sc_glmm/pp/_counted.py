@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from .._abundance import AbundanceTable
+from .._adata.abundance import AbundanceTable
 from .._arrays import FloatArray, IntArray
 from .._compress.guards import count_problem
 from .._errors import InputError

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from .._adata.columns import groups_of
+from .._adata.latent import GroupFactors, write_factors
 from .._adata.open import find_response, open_data
 from .._arrays import FloatArray
 from .._compress.composition import pooled_factors
@@ -21,7 +22,6 @@ from .._fit.cluster import library_sums
 from .._fit.model import get_family
 from .._formula import parse_formula
 from .._inference.latent import estimate_factors
-from .._latent import GroupFactors, write_factors
 from .._parallel.blas import one_blas_thread
 from .._parallel.resources import resolve_n_jobs
 from .._run.job import find_sizes

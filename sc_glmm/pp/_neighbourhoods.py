@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from .._abundance import WEIGHTS, AbundanceTable
+from .._adata.abundance import WEIGHTS, AbundanceTable
 from .._errors import InputError
 from ._counted import Counted, no_columns, of_table, samples_of, varying_columns
 from ._read import read_factor

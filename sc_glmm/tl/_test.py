@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
+from .._adata.latent import factor_notes
 from .._adata.mudata import modality_of
 from .._adata.open import check_free, hand_over, open_data
 from .._adata.store import recover
@@ -15,7 +16,6 @@ from .._adata.tables import columns_of
 from .._compress.source import Source
 from .._display import logger, progress_of_run, warn_notes
 from .._fit.cluster import library_sums
-from .._latent import factor_notes
 from .._parallel.resources import resolve_memory, resolve_n_jobs
 from .._run.conductor import Conductor
 from .._run.job import plan_job, put_results, validate_request

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ..._abundance import N_CELLS, AbundanceTable, require_table
+from ..._adata.abundance import N_CELLS, AbundanceTable, require_table
 from ..._arrays import BoolArray, FloatArray, IntArray
 from ..._errors import InputError
 from ..._formula import parse_formula

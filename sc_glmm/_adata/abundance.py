@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ._arrays import FloatArray
-from ._errors import InputError
+from .._arrays import FloatArray
+from .._errors import InputError
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ._arrays import FloatArray, IntArray
-from ._errors import InputError
-from ._formula import MixedFormula, term_label
-from ._inference.latent import LatentFactors
+from .._arrays import FloatArray, IntArray
+from .._errors import InputError
+from .._formula import MixedFormula, term_label
+from .._inference.latent import LatentFactors
 
 if TYPE_CHECKING:
     from anndata import AnnData
