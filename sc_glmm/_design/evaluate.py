@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from .._arrays import AnyArray
-from .._formula import NUMPY, Atom, dotted, quoted_column
+from .._formula import NUMPY, Atom, dotted_name, quoted_column
 
 State = MutableMapping[str, Any]
 
@@ -160,7 +160,7 @@ class _Evaluator:
         return self.rows(np.isin(_doubles(value, left), _doubles(np.array(asked), right)))
 
     def call(self, node: ast.Call) -> Any:
-        name = str(dotted(node.func))
+        name = str(dotted_name(node.func))
         short = name.removeprefix("np.")
         if name == "cbind":
             return np.column_stack([self.rows(self.number(argument)) for argument in node.args])
@@ -227,7 +227,7 @@ class _Evaluator:
 def _parameter(node: ast.expr) -> Any:
     """A number, a string, a list of these, or the coding of a factor."""
     called = isinstance(node, ast.Call)
-    name = dotted(node.func) if isinstance(node, ast.Call) else dotted(node)
+    name = dotted_name(node.func) if isinstance(node, ast.Call) else dotted_name(node)
     if name is None or not (called or isinstance(node, ast.Name | ast.Attribute)):
         return ast.literal_eval(node)
     if isinstance(node, ast.Call):

@@ -1,8 +1,8 @@
-"""Formulas in lme4's syntax; formulaic codes the terms."""
+"""Parse formulas in lme4's syntax."""
 
 from __future__ import annotations
 
-from .language import NUMPY, dotted, quoted_column
+from .language import NUMPY, dotted_name, quoted_column
 from .parse import parse_formula
 from .records import Atom, MixedFormula, Name, RandomTerm, Term, is_word, term_label, term_text
 
@@ -13,7 +13,7 @@ __all__ = [
     "Name",
     "RandomTerm",
     "Term",
-    "dotted",
+    "dotted_name",
     "is_word",
     "parse_formula",
     "quoted_column",

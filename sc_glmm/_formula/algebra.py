@@ -1,4 +1,4 @@
-"""The algebra of terms: ``+ - : * / **`` for sets of terms."""
+"""Sets of terms, and the operators ``+ - : * / **`` on them."""
 
 from __future__ import annotations
 
@@ -28,36 +28,36 @@ class Terms:
         return len(self._terms)
 
     def add(self, other: Terms) -> None:
-        """``+``, in place."""
+        """Add the terms of `other` in place (``+``)."""
         for key, term in other._terms.items():
             self._terms.setdefault(key, term)
 
     def remove(self, other: Terms) -> None:
-        """``-``, in place."""
+        """Remove the terms of `other` in place (``-``)."""
         for key in other._terms:
             self._terms.pop(key, None)
 
     def interact(self, other: Terms) -> Terms:
-        """``a:b``."""
+        """Return the interactions of each term with each term of `other` (``a:b``)."""
         _check_size(len(self) * len(other))
         return Terms(tuple(_product(a, b) for a in self for b in other))
 
     def cross(self, other: Terms) -> Terms:
-        """``a*b``: both and their interaction."""
+        """Return both sets and their interactions (``a*b``)."""
         return Terms((*self, *other, *self.interact(other)))
 
     def nest(self, other: Terms) -> Terms:
-        """``a/b``: a, and b within every combination of a."""
+        """Return a, and b within every combination of a (``a/b``)."""
         common: Term = ()
         for term in self:
             common = _product(common, term)
         return Terms((*self, *Terms((common,)).interact(other)))
 
     def power(self, exponent: int) -> Terms:
-        """``(a + b)**2``: all interactions of at most `exponent` factors."""
+        """Return all interactions of at most `exponent` factors (``(a + b)**2``)."""
         result = self
         for _ in range(exponent - 1):
-            longer = result.interact(self)  # a:a is a, so that no term is lost
+            longer = result.interact(self)  # a:a is a, so no term is lost
             if list(longer._terms) == list(result._terms):
                 break
             result = longer
@@ -68,7 +68,7 @@ OPERATIONS: dict[str, Callable[[Terms, Terms], Terms]] = {":": Terms.interact, "
 
 
 def atom_terms(atom: Atom) -> Terms:
-    """The set with one term of one factor."""
+    """Return a set of one term, which has one factor."""
     return Terms(((atom,),))
 
 
@@ -77,8 +77,8 @@ def _key(term: Term) -> _Key:
 
 
 def _product(a: Term, b: Term) -> Term:
-    have = _key(a)
-    return (*a, *(atom for atom in b if (atom.kind, atom.text) not in have))
+    factors_of_a = _key(a)
+    return (*a, *(atom for atom in b if (atom.kind, atom.text) not in factors_of_a))
 
 
 def _check_size(n: int) -> None:

@@ -1,7 +1,7 @@
-"""The expressions that a formula may contain; nothing else is evaluated.
+"""Define the expressions that a formula may contain. Nothing else is evaluated.
 
-A formula can come from another person, because every results file stores one. Its code is therefore never executed as
-Python. It is a small language that this file defines completely, and `_design/evaluate.py` computes it node by node.
+Every results file stores a formula, so a formula can come from another person. Its code is therefore never executed as
+Python. This file defines the whole language, and `_design/evaluate.py` evaluates it node by node.
 """
 
 from __future__ import annotations
@@ -12,13 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 MAX_DEPTH = 100
-# lists of levels and knots; even nine nested lists would be small
-_LITERALS = (int, float, str, bool)
+_CONSTANT_TYPES = (int, float, str, bool)
 
 
 @dataclass(frozen=True)
 class Signature:
-    """Number of positional arguments, and names of keyword arguments."""
+    """Least and largest number of positional arguments, and names of keyword arguments."""
 
     low: int
     high: int
@@ -47,7 +46,7 @@ NUMPY: dict[str, Signature] = {
 NUMPY_CONSTANTS = frozenset({"pi", "e"})
 
 _SPLINE = "df knots lower_bound upper_bound constraints extrapolation"
-# : Functions of formulaic that store statistics of the data they were fitted to.
+#: Functions of formulaic. Several store statistics of the data, and use them again for new data.
 TRANSFORMS: dict[str, Signature] = {
     "I": _signature(1, 1),
     "Q": _signature(1, 1),
@@ -81,8 +80,8 @@ CODINGS: dict[str, Signature] = {
 }
 FUNCTIONS: dict[str, Signature] = {**NUMPY, **TRANSFORMS, **CODINGS}
 
-# : Names from R, patsy or pandas, and what to write instead.
-ELSEWHERE: dict[str, str] = {
+#: Functions of R, patsy and pandas that formulas do not have, and what to write instead.
+REPLACEMENTS: dict[str, str] = {
     "factor": "write C(x)",
     "as.factor": "write C(x)",
     "ordered": "write C(x, contr.poly)",
@@ -110,11 +109,11 @@ ELSEWHERE: dict[str, str] = {
     "float": "numbers are doubles here",
 }
 
-_OTHER_ROWS = (
+_ONLY_OWN_ROW = (
     "a value in a formula can depend only on its own row: use center(), scale(), poly() or a spline, which store the "
     "statistics of the data, or add the result to the data as a column"
 )
-ELSEWHERE |= dict.fromkeys("sum mean std var sd median cumsum diff rank argsort len quantile".split(), _OTHER_ROWS)
+REPLACEMENTS |= dict.fromkeys("sum mean std var sd median cumsum diff rank argsort len quantile".split(), _ONLY_OWN_ROW)
 
 _BINARY = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod, ast.Pow, ast.BitAnd, ast.BitOr)
 _UNARY = (ast.UAdd, ast.USub, ast.Not, ast.Invert)
@@ -134,15 +133,15 @@ _REFUSED: tuple[tuple[type[ast.AST] | tuple[type[ast.AST], ...], str], ...] = (
 
 
 class RefusedError(Exception):
-    """Code outside of the language; `node` is the offending part."""
+    """Raised for code outside the language; `node` is the part that is not allowed."""
 
     def __init__(self, message: str, node: ast.AST) -> None:
         self.node = node
         super().__init__(message)
 
 
-def dotted(node: ast.AST) -> str | None:
-    """``np.log`` as one name; None for anything other than a name with at most one dot."""
+def dotted_name(node: ast.AST) -> str | None:
+    """Return a name with at most one dot, such as ``np.log``; None for any other node."""
     if isinstance(node, ast.Name):
         return node.id
     if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
@@ -151,26 +150,26 @@ def dotted(node: ast.AST) -> str | None:
 
 
 def signature_of(name: str) -> Signature | None:
-    """Arguments of a function as a formula writes it, with or without ``np.``; None for an unknown one."""
+    """Return the signature of a function, written with or without ``np.``; None for an unknown function."""
     return NUMPY.get(name[3:]) if name.startswith("np.") else FUNCTIONS.get(name)
 
 
 def is_coding(node: ast.AST) -> bool:
-    """Whether this names the coding of a factor, called or not."""
-    return dotted(node.func if isinstance(node, ast.Call) else node) in CODINGS
+    """Return whether the node is the coding of a factor: ``contr.sum`` or ``contr.sum()``."""
+    return dotted_name(node.func if isinstance(node, ast.Call) else node) in CODINGS
 
 
 def column_of_factor(tree: ast.AST | None) -> str | None:
-    """``x`` of ``C(x)``, the call that makes a factor of any column; otherwise None."""
-    if not isinstance(tree, ast.Call) or dotted(tree.func) != "C" or not tree.args:
+    """Return the column ``x`` of ``C(x)``, which makes any column a factor; None for other nodes."""
+    if not isinstance(tree, ast.Call) or dotted_name(tree.func) != "C" or not tree.args:
         return None
     first = tree.args[0]
     return first.id if isinstance(first, ast.Name) else quoted_column(first)
 
 
 def quoted_column(node: ast.AST) -> str | None:
-    """``name`` of ``Q("name")``, which names a column by a string; otherwise None."""
-    if isinstance(node, ast.Call) and dotted(node.func) == "Q" and len(node.args) == 1:
+    """Return the column ``name`` of ``Q("name")``, which gives a column as a string; None for other nodes."""
+    if isinstance(node, ast.Call) and dotted_name(node.func) == "Q" and len(node.args) == 1:
         argument = node.args[0]
         if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
             return argument.value
@@ -178,24 +177,24 @@ def quoted_column(node: ast.AST) -> str | None:
 
 
 def check_language(tree: ast.Expression, is_quoted: Callable[[str], bool], *, response: bool = False) -> None:
-    """Raise an error for everything outside the language.
+    """Raise an error if an expression contains anything outside the language.
 
     Parameters
     ----------
     tree
-        The code.
+        The syntax tree of the expression.
     is_quoted
-        Whether a name was in backticks and is therefore a column.
+        Function that returns whether a name was in backticks. Such a name is always a column.
     response
         Whether this is the left side of a formula, which may be ``cbind(success, failure)``.
 
     Raises
     ------
     RefusedError
-        With the node that is not allowed.
+        If a node is not allowed; the error contains the node.
     """
     body = tree.body
-    if response and isinstance(body, ast.Call) and dotted(body.func) == "cbind" and not body.keywords:
+    if response and isinstance(body, ast.Call) and dotted_name(body.func) == "cbind" and not body.keywords:
         for argument in body.args:
             _Checker(is_quoted).value(argument, 1)
     else:
@@ -203,17 +202,16 @@ def check_language(tree: ast.Expression, is_quoted: Callable[[str], bool], *, re
 
 
 def unknown_function(name: str) -> str:
-    """Message about an unknown function."""
-    if name.removeprefix("np.") in ELSEWHERE:
-        return f"no function {name!r} in formulas: {ELSEWHERE[name.removeprefix('np.')]}"
+    """Return the error message for an unknown function."""
+    if name.removeprefix("np.") in REPLACEMENTS:
+        return f"there is no function {name!r} in formulas: {REPLACEMENTS[name.removeprefix('np.')]}"
     known = sorted(NUMPY) if name.startswith("np.") else sorted(FUNCTIONS)
     folded = {candidate.casefold(): candidate for candidate in known}
     close = difflib.get_close_matches(name.removeprefix("np.").casefold(), folded, n=1)
     hint = f"; did you mean {name[:3] if name.startswith('np.') else ''}{folded[close[0]]}?" if close else ""
-    some = "such as log, sqrt, np.where, C, bs, poly, scale"
     return (
-        f"no function {name!r} in formulas{hint} (available are {len(FUNCTIONS)}, {some}; see the page 'Formula "
-        "syntax')"
+        f"there is no function {name!r} in formulas{hint} ({len(FUNCTIONS)} functions are available, such as log, "
+        "sqrt, np.where, C, bs, poly, scale; see the page 'Formula syntax')"
     )
 
 
@@ -222,7 +220,7 @@ class _Checker:
         self.is_quoted = is_quoted
 
     def value(self, node: ast.expr, depth: int) -> None:
-        """An expression with a value for each row."""
+        """Check an expression that has a value for each row."""
         if depth > MAX_DEPTH:
             raise RefusedError(f"more than {MAX_DEPTH} nested operations", node)
         match node:
@@ -255,7 +253,7 @@ class _Checker:
                 raise _refused(node)
 
     def constant(self, node: ast.Constant) -> None:
-        if node.value is not None and not isinstance(node.value, _LITERALS):
+        if node.value is not None and not isinstance(node.value, _CONSTANT_TYPES):
             raise RefusedError(f"values of type {type(node.value).__name__} are not allowed in a formula", node)
 
     def name(self, node: ast.Name) -> None:
@@ -263,27 +261,28 @@ class _Checker:
             raise RefusedError("names that begin with two underscores cannot be used", node)
 
     def attribute(self, node: ast.Attribute) -> None:
-        """``np.pi``; any other attribute is an error."""
-        name = dotted(node)
+        """Allow ``np.pi`` and ``np.e``; any other attribute is an error."""
+        name = dotted_name(node)
         if name is not None and name in CODINGS:
             return
         if name is None or not name.startswith("np.") or self.is_quoted(name.split(".")[0]):
-            own = name if name is not None and not self.is_quoted(name.split(".")[0]) else None
-            hint = f"; a name with a dot needs backticks inside a function: `{own}`" if own else ""
+            column = name if name is not None and not self.is_quoted(name.split(".")[0]) else None
+            hint = f"; a name with a dot needs backticks inside a function: `{column}`" if column else ""
             raise RefusedError(f"values have no attribute {node.attr!r} in a formula{hint}", node)
+        if node.attr in NUMPY:
+            raise RefusedError(f"{name} is a function: write {name}(x)", node)
         if node.attr not in NUMPY_CONSTANTS:
-            what = "is a function: write" if node.attr in NUMPY else "is not available in a formula; known is"
-            raise RefusedError(f"{name} {what} np.{node.attr if node.attr in NUMPY else 'log'}(x)", node)
+            constants = " and ".join(f"np.{constant}" for constant in sorted(NUMPY_CONSTANTS, reverse=True))
+            raise RefusedError(f"{name} is not available in a formula; the constants are {constants}", node)
 
     def call(self, node: ast.Call, depth: int) -> None:
-        name = dotted(node.func)
+        name = dotted_name(node.func)
         if isinstance(node.func, ast.Name):
             self.name(node.func)
         if name is None or self.is_quoted(name.split(".")[0]) or name.split(".")[0] not in ("np", "contr", name):
-            method = isinstance(node.func, ast.Attribute)
-            what = f"values have no method {node.func.attr!r}" if method else "this is not one"  # type: ignore[attr-defined]
-            message = f"only the functions of the language can be called in a formula, and {what}: {_OTHER_ROWS}"
-            raise RefusedError(message, node.func)
+            if isinstance(node.func, ast.Attribute):
+                raise RefusedError(f"values have no method {node.func.attr!r} in a formula: {_ONLY_OWN_ROW}", node.func)
+            raise RefusedError("this is not a function that a formula can call, such as log(x) or scale(x)", node.func)
         signature = signature_of(name)
         if signature is None:
             raise RefusedError(unknown_function(name), node.func)
@@ -310,7 +309,7 @@ class _Checker:
             self.argument(name, keyword.value, -1, depth)
 
     def argument(self, function: str, node: ast.expr, position: int, depth: int) -> None:
-        """Arguments of a function: values first, then numbers, lists and codings."""
+        """Check an argument of a function: the first ones are values, the others numbers, lists and codings."""
         plain = function in NUMPY or function.startswith("np.") or function in ("I", "exp10", "pow")
         if function.removeprefix("np.") == "isin" and position == 1:
             self.literal(node, depth + 1)
@@ -323,7 +322,7 @@ class _Checker:
             self.literal(node, depth + 1)
 
     def literal(self, node: ast.expr, depth: int) -> None:
-        """Numbers, strings, and lists of them."""
+        """Check a number, a string, or a list of these."""
         if depth > MAX_DEPTH:
             raise RefusedError(f"more than {MAX_DEPTH} nested brackets", node)
         match node:
@@ -348,5 +347,7 @@ def _refused(node: ast.AST, allowed: str = "") -> RefusedError:
         if isinstance(node, kinds):
             return RefusedError(f"a formula cannot contain {words}", node)
     if not allowed:
-        allowed = "allowed are columns, numbers, strings, + - * / // % **, comparisons, & | ~ and the known functions"
+        allowed = (
+            "expressions consist of columns, numbers, strings, + - * / // % **, comparisons, & | ~ and known functions"
+        )
     return RefusedError(f"this is not allowed in a formula; {allowed}", node)

@@ -66,5 +66,5 @@ def _check_duplicates(random: tuple[RandomTerm, ...], source: str) -> None:
     for term in random:
         key = (term.basis, frozenset(term.group))
         if key in seen:
-            raise FormulaError(f"the random effect {term.label} is given twice", source, term.span)
+            raise FormulaError(f"the random effect {term.label} occurs twice: remove one", source, term.span)
         seen.add(key)

@@ -1,4 +1,4 @@
-"""The grammar: recursive descent over the tokens, one method for each level of precedence."""
+"""Parse the tokens of a formula by recursive descent, with one method for each level of precedence."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ class Parser:
 
     @property
     def token(self) -> Token:
-        """The next token; the parser never moves past the last one."""
+        """The next token, which is of kind ``"end"`` at the end of the formula."""
         return self.tokens[self.at]
 
     def take(self) -> Token:
-        """Read a token."""
+        """Return the next token and move on; the parser never moves past the last token."""
         token = self.token
         self.at = min(self.at + 1, len(self.tokens) - 1)
         return token
 
     def fail(self, message: str, span: Span | None = None) -> FormulaError:
-        """An error at a position; by default, at the next token."""
+        """Return an error that marks `span`; by default, the next token."""
         return FormulaError(message, self.source, self.token.span if span is None else span)
 
     def left_side(self) -> Atom | None:
-        """Everything before ``~``, as one expression."""
+        """Parse everything before ``~`` as one expression."""
         tildes = [i for i, token in enumerate(self.tokens) if token.kind == "~"]
         if not tildes:
             message = "a formula needs a '~' between the response and the model: counts ~ disease + (1 | sample)"
@@ -61,20 +61,20 @@ class Parser:
         return self.python(left[0].start, left[-1].stop, response=True)
 
     def right_side(self) -> Piece:
-        """Everything after ``~``."""
+        """Parse everything after ``~``."""
         if self.token.kind == "end":
             raise self.fail("the right side of '~' is empty: write '~ 1' for an intercept only")
         piece = self.sum()
         if self.token.kind in ("|", "||"):
             raise self.fail("a random effect needs parentheses: (1 | sample)")
         if self.token.kind == ")":
-            raise self.fail("this parenthesis has no opening partner")
+            raise self.fail("this parenthesis was not opened")
         if self.token.kind != "end":
             raise self.missing_operator()
         return piece
 
     def sum(self) -> Piece:
-        """``a + b - c``: the only level that allows 0, 1, random effects and offsets."""
+        """Parse ``a + b - c``, the only level that allows 0, 1, random effects and offsets."""
         start = self.token.start
         total = Piece(Terms(), None, "", "", (start, start))
         first = True
@@ -84,7 +84,7 @@ class Parser:
                 minus ^= self.take().kind == "-"
             piece = self.product()
             if minus and (piece.bars or piece.offsets):
-                raise self.fail("this can be added, not subtracted", piece.span)
+                raise self.fail("a random effect or an offset cannot be subtracted: write + before it", piece.span)
             if minus:
                 total.terms.remove(piece.terms)
             else:
@@ -100,15 +100,15 @@ class Parser:
         return total
 
     def product(self) -> Piece:
-        """``a * b`` and ``a / b``."""
+        """Parse ``a * b`` and ``a / b``."""
         return self.chain(("*", "/"), self.interaction)
 
     def interaction(self) -> Piece:
-        """``a:b``."""
+        """Parse ``a:b``."""
         return self.chain((":",), self.power)
 
     def chain(self, operators: tuple[str, ...], operand: Callable[[], Piece]) -> Piece:
-        """Operands joined by operators of one precedence, from left to right."""
+        """Parse operands that are joined by operators of one precedence, from left to right."""
         left = operand()
         while self.token.kind in operators:
             operator = self.take()
@@ -125,7 +125,7 @@ class Parser:
         return left
 
     def power(self) -> Piece:
-        """``(a + b)**2``."""
+        """Parse ``(a + b)**2``."""
         base = self.item()
         while self.token.kind in ("**", "^"):
             operator = self.take()
@@ -142,7 +142,7 @@ class Parser:
         return base
 
     def item(self) -> Piece:
-        """A name, a call, 0, 1, or something in parentheses."""
+        """Parse a name, a call, 0, 1, or something in parentheses."""
         token = self.take()
         if token.kind == "(":
             return self.parentheses(token)
@@ -159,7 +159,7 @@ class Parser:
         raise self.missing_term(token)
 
     def parentheses(self, opener: Token) -> Piece:
-        """The content after an opening parenthesis: a sum, or a random-effects term."""
+        """Parse a sum or a random-effects term, up to its closing parenthesis."""
         self.depth += 1
         if self.depth > MAX_DEPTH:
             raise self.fail(f"more than {MAX_DEPTH} nested parentheses", opener.span)
@@ -178,7 +178,7 @@ class Parser:
         return piece
 
     def random_term(self, opener: Token, left: Piece) -> Piece:
-        """The rest of ``(left | group)``, from the bar on."""
+        """Parse the rest of ``(left | group)``, from the bar on."""
         bar = self.take()
         if left.bars or left.offsets:
             raise self.fail("only terms and an intercept are allowed on the left of a bar", left.span)
@@ -188,7 +188,7 @@ class Parser:
         while True:
             token = self.take()
             if token.kind not in ("name", "quoted"):
-                raise self.bad_group(token, bar, begun=bool(groups[0]))
+                raise self.bad_group(token, bar, is_first=not groups[0])
             groups[-1].append((token.text, token.span))
             token = self.take()
             if token.kind == ")":
@@ -205,22 +205,22 @@ class Parser:
         return Piece(Terms(), None, "", self.source[slice(*span)], span, bars=[found])
 
     def offset(self, token: Token) -> Piece:
-        """``offset(expression)``."""
-        opened = self.source.index("(", token.start) + 1
-        if not self.source[opened : token.stop - 1].strip():
+        """Parse ``offset(expression)``."""
+        inside = self.source.index("(", token.start) + 1
+        if not self.source[inside : token.stop - 1].strip():
             raise self.fail("offset() needs an expression: offset(log(size))", token.span)
-        atom = self.python(opened, token.stop - 1)
+        atom = self.python(inside, token.stop - 1)
         return Piece(Terms(), None, "", token.text, token.span, offsets=[atom])
 
     def atom(self, token: Token) -> Atom:
-        """A name, a call or ``{code}``."""
+        """Return the atom of a name, a call or ``{code}``."""
         if token.kind in ("name", "quoted"):
             return Atom(token.text, "column", token.span, (Name(token.text, token.span),))
         inner = 1 if token.kind == "braces" else 0
         return self.python(token.start + inner, token.stop - inner, token.span)
 
     def python(self, start: int, stop: int, span: Span | None = None, *, response: bool = False) -> Atom:
-        """An expression, or a name if it is only that."""
+        """Return the atom of an expression, which may be a single name."""
         text, names, tree = read_python(self.source, start, stop, response=response)
         span = span or (start, stop)
         if len(names) == 1 and text in (names[0].name, f"`{names[0].name}`"):
@@ -228,19 +228,19 @@ class Parser:
         return Atom(text, "python", span, names, self.source[span[0]] == "{", tree)
 
     def need_terms(self, piece: Piece, operator: Token) -> None:
-        """Reject 0, 1, bars and offsets as operands of anything except plus and minus."""
+        """Raise an error if an operand is 0, 1, a random effect or an offset, which allow only plus and minus."""
         if piece.intercept is not None or piece.bars or piece.offsets:
             what = "a random effect" if piece.bars else "an offset" if piece.offsets else "0 or 1 (the intercept)"
             message = f"{what} can only be added to other terms, not combined by {operator.text!r}"
             raise self.fail(message, piece.span)
 
     def missing_operator(self) -> FormulaError:
-        """Two terms side by side."""
+        """Return the error for two terms side by side."""
         token = self.token
         return self.fail(f"an operator such as '+' is missing before {token.text!r}", (token.start, token.start + 1))
 
     def missing_term(self, token: Token) -> FormulaError:
-        """Error for something else in place of a term."""
+        """Return the error for a token that is not a term."""
         at = self.tokens.index(token)
         before = self.tokens[at - 1].kind if at else ""
         if before == "(" and token.kind in ("|", "||"):
@@ -250,12 +250,15 @@ class Parser:
         after = "" if before in ("", "~") else f" after {before!r}"
         return self.fail(f"a term is expected{after}, not {_shown(token)}", token.span)
 
-    def bad_group(self, token: Token, bar: Token, *, begun: bool) -> FormulaError:
-        """Error for something else in place of a grouping column."""
-        if token.kind in (")", "end") and not begun:
+    def bad_group(self, token: Token, bar: Token, *, is_first: bool) -> FormulaError:
+        """Return the error for a token that is not a grouping column."""
+        if token.kind in (")", "end") and is_first:
             return self.fail(f"the right side of the bar is empty: write (1 {bar.text} sample)", token.span)
         if token.kind in ("call", "braces"):
-            message = "a grouping factor is a column, or columns joined by ':' or '/'; any column is taken as a factor"
+            message = (
+                "a grouping factor must be a column, or columns joined by ':' or '/'; numbers and text both become "
+                "levels, so no function is needed"
+            )
             return self.fail(message, token.span)
         return self.fail(f"the name of a column is expected, not {_shown(token)}", token.span)
 

@@ -11,7 +11,7 @@ from .records import Atom, Span
 
 @dataclass
 class Piece:
-    """Meaning of a section of the right side so far.
+    """A parsed section of the right side.
 
     Attributes
     ----------
@@ -37,7 +37,7 @@ class Piece:
 
 
 def join(left: str, right: str, minus: bool = False) -> str:
-    """Join two texts by a sign; empty texts are skipped."""
+    """Join two texts by a plus or minus sign; empty texts are skipped."""
     if not right:
         return left
     if not left:

@@ -8,7 +8,15 @@ import warnings
 from collections.abc import Callable
 
 from .._errors import FormulaError
-from .language import ELSEWHERE, RefusedError, check_language, dotted, is_coding, quoted_column, unknown_function
+from .language import (
+    REPLACEMENTS,
+    RefusedError,
+    check_language,
+    dotted_name,
+    is_coding,
+    quoted_column,
+    unknown_function,
+)
 from .records import Name
 from .tokens import skip_backticks, skip_string
 
@@ -16,12 +24,21 @@ from .tokens import skip_backticks, skip_string
 def read_python(
     source: str, start: int, stop: int, *, response: bool = False
 ) -> tuple[str, tuple[Name, ...], ast.expr]:
-    """Check the code at ``source[start:stop]``.
+    """Check the expression at ``source[start:stop]``.
 
     Returns
     -------
-    The expression in Python's own spacing, with backticks; its names of columns and functions, in the order of the
-    source; and its tree, in which all names are those of columns, whatever characters they contain.
+    text
+        The expression with Python's spacing, and names in backticks where they need them.
+    names
+        The names of columns and functions, in the order of the source.
+    tree
+        The syntax tree; its names are those of the columns, with any characters.
+
+    Raises
+    ------
+    FormulaError
+        If the expression cannot be parsed or is outside the language; the message marks the position.
     """
     code, where, quoted = _replace_backticks(source, start, stop)
     try:
@@ -30,7 +47,7 @@ def read_python(
             tree = ast.parse(code, mode="eval")
     except SyntaxError as error:
         called = re.match(r"\s*([\w.]+)\s*\(", source[start:stop])
-        if called is not None and called[1] in ELSEWHERE:  # R's names may contain keywords of Python: as.factor, is.na
+        if called is not None and called[1] in REPLACEMENTS:  # as.factor and is.na contain keywords of Python
             raise FormulaError(unknown_function(called[1]), source, (start, start + called.end(1))) from None
         spot = where[min(max((error.offset or 1) - 1, 0), len(where) - 1)]
         shown = source[start:stop].strip()
@@ -53,7 +70,7 @@ def read_python(
 
 
 def _replace_backticks(source: str, start: int, stop: int) -> tuple[str, list[int], dict[str, str]]:
-    """Code that Python can parse, the position in `source` of each character, and the inserted names."""
+    """Return code that Python can parse, the position in `source` of each character, and alias -> name."""
     prefix = "_sc"
     while prefix in source:
         prefix += "c"
@@ -86,11 +103,11 @@ def _replace_backticks(source: str, start: int, stop: int) -> tuple[str, list[in
 
 
 def _places(code: str, source: str, where: list[int]) -> Callable[[ast.AST], tuple[int, int]]:
-    """The function that finds the position of a node in the formula."""
+    """Return a function that gives the position of a node in the formula."""
     encoded = code.encode()
 
     def place(node: ast.AST) -> tuple[int, int]:
-        # Python counts bytes
+        # Python's offsets count bytes, not characters
         start, end = getattr(node, "col_offset", 0), getattr(node, "end_col_offset", None)
         first, last = len(encoded[:start].decode()), len(encoded[: end or start + 1].decode())
         stop = where[last - 1]
@@ -102,22 +119,22 @@ def _places(code: str, source: str, where: list[int]) -> Callable[[ast.AST], tup
 def _names(
     tree: ast.Expression, place: Callable[[ast.AST], tuple[int, int]], quoted: dict[str, str]
 ) -> tuple[Name, ...]:
-    """Names of columns, and those of functions and codings as `called`."""
+    """List the names of columns, and those of functions as `called`."""
     found: list[Name] = []
-    passed: set[int] = set()
+    not_columns: set[int] = set()
     for node in ast.walk(tree):  # parents come before their children
         if isinstance(node, ast.Call):
-            passed.add(id(node.func))
-            found.append(Name(str(dotted(node.func)), place(node.func), called=True))
-            passed.update(id(inner) for inner in ast.walk(node.func))
+            not_columns.add(id(node.func))
+            found.append(Name(str(dotted_name(node.func)), place(node.func), called=True))
+            not_columns.update(id(inner) for inner in ast.walk(node.func))
             column = quoted_column(node)
             if column is not None:
                 found.append(Name(column, place(node.args[0])))
-            elif dotted(node.func) == "C":
+            elif dotted_name(node.func) == "C":
                 codings = [*node.args[1:], *(keyword.value for keyword in node.keywords)]
-                passed.update(id(inner) for coding in codings if is_coding(coding) for inner in ast.walk(coding))
+                not_columns.update(id(inner) for coding in codings if is_coding(coding) for inner in ast.walk(coding))
         elif isinstance(node, ast.Attribute):
-            passed.update(id(inner) for inner in ast.walk(node))
-        elif isinstance(node, ast.Name) and id(node) not in passed:
+            not_columns.update(id(inner) for inner in ast.walk(node))
+        elif isinstance(node, ast.Name) and id(node) not in not_columns:
             found.append(Name(quoted.get(node.id, node.id), place(node)))
     return tuple(sorted(found, key=lambda name: name.span))

@@ -11,12 +11,12 @@ from .records import RandomTerm, Span, Term, is_word, term_text
 
 @dataclass(frozen=True)
 class Bar:
-    """One bracketed term with a bar, as written.
+    """A random-effects term in parentheses, as written.
 
     Attributes
     ----------
     terms, intercept, written
-        The left side: see :class:`sc_glmm._formula.piece.Piece`.
+        The left side, as in :class:`sc_glmm._formula.piece.Piece`.
     bar
         ``"|"`` or ``"||"``.
     groups
@@ -34,7 +34,7 @@ class Bar:
 
 
 def expand_bar(bar: Bar, source: str) -> list[RandomTerm]:
-    """The plain terms that `bar` stands for, coarse groups first."""
+    """Expand a term into terms without ``/`` and ``||``, coarse groups first."""
     expanded: list[RandomTerm] = []
     columns: list[tuple[str, Span]] = []
     for depth, group in enumerate(bar.groups):
@@ -59,7 +59,7 @@ def expand_bar(bar: Bar, source: str) -> list[RandomTerm]:
 
 
 def _bases(bar: Bar) -> list[tuple[str, str, tuple[Term, ...]]]:
-    """Basis for formulaic, text for the label, and terms; one for ``|``, one per term for ``||``."""
+    """Return basis for formulaic, text for the label, and terms: once for ``|``, once per term for ``||``."""
     intercept: tuple[Term, ...] = ((),) if bar.intercept else ()
     if bar.bar == "|" or not bar.terms:
         text = " + ".join(term_text(term) for term in bar.terms)

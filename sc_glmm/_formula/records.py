@@ -1,11 +1,11 @@
-"""The parts of a formula as immutable records with their positions in the source."""
+"""Records for the parts of a formula, with their positions in the source."""
 
 from __future__ import annotations
 
 import ast
 from dataclasses import dataclass, field
 
-from .language import column_of_factor, dotted
+from .language import column_of_factor, dotted_name
 
 Span = tuple[int, int]
 
@@ -21,7 +21,7 @@ class Name:
     span
         Its position in the formula.
     called
-        Whether it is a function, such as ``log`` in ``log(x)`` or ``np.log`` in ``np.log(x)``.
+        Whether it is the name of a function, such as ``log`` in ``log(x)`` or ``np.log`` in ``np.log(x)``.
     """
 
     name: str
@@ -31,22 +31,22 @@ class Name:
 
 @dataclass(frozen=True)
 class Atom:
-    """A factor of a term: a column or an expression. Atoms are equal regardless of their position.
+    """A factor of a term: a column or an expression. The position does not matter for equality.
 
     Attributes
     ----------
     text
-        The name of the column, or the code in Python's own spacing.
+        The name of the column, or the expression with Python's spacing.
     kind
         ``"column"`` or ``"python"``.
     span
         Its position in the formula.
     names
-        Its names, in the order of the source.
+        The names that occur in it, in the order of the source.
     braces
         Whether it must be written in braces.
     tree
-        The checked syntax tree of an expression; its names are those of columns.
+        The checked syntax tree of an expression; None for a column.
     """
 
     text: str
@@ -58,16 +58,16 @@ class Atom:
 
     @property
     def factor_column(self) -> str | None:
-        """The column of ``C(column)``, which is always a factor; None for anything else."""
+        """The column of ``C(column)``; None for anything else."""
         return column_of_factor(self.tree)
 
     @property
     def makes_factor(self) -> bool:
-        """Whether this is a call of ``C``."""
-        return isinstance(self.tree, ast.Call) and dotted(self.tree.func) == "C"
+        """Whether this is a call of ``C``, which always gives a factor."""
+        return isinstance(self.tree, ast.Call) and dotted_name(self.tree.func) == "C"
 
     def __str__(self) -> str:
-        """The atom as text that can be parsed again."""
+        """Return the atom as text that can be parsed again."""
         if self.kind == "python":
             return f"{{{self.text}}}" if self.braces else self.text
         return self.text if is_word(self.text) else f"`{self.text}`"
@@ -77,17 +77,17 @@ Term = tuple[Atom, ...]
 
 
 def is_word(text: str) -> bool:
-    """Whether `text` needs no backticks in a formula."""
+    """Return whether a name can be written without backticks in a formula."""
     return bool(text) and all(c.isalnum() or c in "._" for c in text) and not text[0].isdigit() and text != "."
 
 
 def term_text(term: Term) -> str:
-    """The term as written in a formula."""
+    """Return the term as written in a formula."""
     return ":".join(str(atom) for atom in term) or "1"
 
 
 def term_label(term: Term) -> str:
-    """``a:b`` for an interaction, ``1`` for the intercept; names have no backticks, as in names of columns."""
+    """Return the label of a term without backticks: ``a:b`` for an interaction, ``1`` for the intercept."""
     return ":".join(atom.text for atom in term) or "1"
 
 
@@ -102,15 +102,15 @@ class RandomTerm:
     group
         Columns of the right side; more than one for an interaction such as ``a:b``.
     span
-        Position of the bracketed term in the source.
+        Position in the source, with the parentheses.
     label
-        ``"(1 | sample)"``: as written except for white space, after expansion.
+        The expanded term with normal spacing: ``"(1 | sample)"``.
     terms
         The terms of the left side; the empty term is the intercept.
     group_spans
         Position of each column of `group`.
     nested
-        Whether the term comes from ``/``: the group of ``(1 | a/b)`` is then called ``b:a``, as in lme4.
+        Whether the term comes from ``/``. The group of ``(1 | a/b)`` is called ``b:a``, as in lme4.
     """
 
     basis: str
@@ -123,7 +123,7 @@ class RandomTerm:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns of `group` in lme4's order: the finest first if ``a/b`` was written."""
+        """The columns of `group` in lme4's order: for ``a/b``, the finest first."""
         return self.group[::-1] if self.nested else self.group
 
     @property
@@ -133,7 +133,7 @@ class RandomTerm:
 
     @property
     def group_name(self) -> str:
-        """``"sample"``, ``"a:b"``, or ``"b:a"`` if ``a/b`` was written."""
+        """Name of the grouping factor: ``"sample"``; ``"a:b"`` for ``a:b``, and ``"b:a"`` for ``a/b``."""
         return ":".join(self.columns)
 
 
@@ -157,8 +157,10 @@ class MixedFormula:
         The expressions in ``offset(...)``; their sum is the offset.
     fixed_terms
         The fixed effects as terms; the empty term is the intercept.
-    offset_atoms, response_atom
-        The same with names and positions.
+    offset_atoms
+        The offsets with their names and positions.
+    response_atom
+        The left side with its names and position.
     """
 
     source: str
@@ -173,19 +175,20 @@ class MixedFormula:
 
     @property
     def right_side(self) -> str:
-        """Everything after ``~``; the response may contain one, in backticks."""
+        """Everything after ``~``."""
+        # a response in backticks may contain ~
         stop = 0 if self.response_span is None else self.response_span[1]
         return self.source[stop:].partition("~")[2]
 
     @property
     def response_name(self) -> str | None:
-        """The left side without backticks if it is a single name, otherwise None."""
+        """The name of the response, without backticks; None if the left side is missing or an expression."""
         atom = self.response_atom
         return atom.text if atom is not None and atom.kind == "column" else None
 
     @property
     def names(self) -> frozenset[str]:
-        """Every name on the right side that may be a column: all names that are not called."""
+        """All names of columns on the right side."""
         terms = [*self.fixed_terms, *(term for random in self.random for term in random.terms)]
         atoms = [*self.offset_atoms, *(atom for term in terms for atom in term)]
         inside = {name.name for atom in atoms for name in atom.names if not name.called}

@@ -17,10 +17,10 @@ class Token:
     Attributes
     ----------
     kind
-        An operator or bracket itself, or ``"name"``, ``"quoted"`` (in backticks), ``"number"``, ``"call"``,
-        ``"braces"`` or ``"end"``.
+        An operator or a parenthesis, such as ``"+"``; or ``"name"``, ``"quoted"`` (a name in backticks),
+        ``"number"``, ``"call"``, ``"braces"`` or ``"end"``.
     text
-        The text in the source; for ``"quoted"``, without the backticks.
+        The text in the source; a quoted name without its backticks.
     start, stop
         Position in the source.
     """
@@ -37,12 +37,12 @@ class Token:
 
     @property
     def function(self) -> str:
-        """Name of the function, for a call."""
+        """Name of the function that a call uses."""
         return self.text[: self.text.index("(")].rstrip()
 
 
 def tokenize(source: str) -> list[Token]:
-    """All tokens of a formula; the last one is of kind ``"end"``."""
+    """Split a formula into tokens; the last one is of kind ``"end"``."""
     tokens: list[Token] = []
     pos = 0
     while pos < len(source):
@@ -70,7 +70,7 @@ def tokenize(source: str) -> list[Token]:
 
 
 def skip_backticks(source: str, start: int) -> int:
-    """Index after the backtick that closes the one at `start`."""
+    """Return the index after the backtick that closes the one at `start`."""
     stop = source.find("`", start + 1)
     if stop < 0:
         raise FormulaError("this backtick is not closed", source, (start, start + 1))
@@ -79,8 +79,8 @@ def skip_backticks(source: str, start: int) -> int:
         raise FormulaError("there is no name between these backticks", source, (start, stop + 1))
     if "\\" in name or "\n" in name or name.replace(".", "").isdigit():
         raise FormulaError(
-            f"a column called {name!r} cannot be used in a formula (a plain number, or with a backslash or a line "
-            "break in its name): rename the column",
+            f"a column called {name!r} cannot be used in a formula, because its name is a number or contains a "
+            "backslash or a line break: rename the column",
             source,
             (start, stop + 1),
         )
@@ -88,7 +88,7 @@ def skip_backticks(source: str, start: int) -> int:
 
 
 def skip_string(source: str, start: int) -> int:
-    """Index after the string literal that opens at `start`."""
+    """Return the index after the string literal that opens at `start`."""
     pos = start + 1
     while pos < len(source):
         if source[pos] == "\\":
@@ -100,7 +100,10 @@ def skip_string(source: str, start: int) -> int:
 
 
 def skip_brackets(source: str, start: int, *, bars: bool) -> int:
-    """Index after the bracket that closes the one at `start`; a ``|`` in between is an error unless `bars`."""
+    """Return the index after the bracket that closes the one at `start`.
+
+    A ``|`` in between is an error unless `bars`.
+    """
     stack = [start]
     pos = start + 1
     while stack:
@@ -121,9 +124,9 @@ def skip_brackets(source: str, start: int, *, bars: bool) -> int:
                 raise FormulaError(f"{char!r} closes {opener!r}", source, (pos, pos + 1))
         elif char == "|" and not bars:
             raise FormulaError(
-                "a bar inside a function: a random effect such as (1 | sample) must be a separate term between plus "
-                "signs (covariance structures such as us(...) or ar1(...) are not available; "
-                "for a logical 'or' write np.logical_or(a, b))",
+                "'|' cannot be used inside a function: write a random effect such as (1 | sample) as a separate term, "
+                "and a logical 'or' as np.logical_or(a, b); covariance structures such as us(...) or ar1(...) are not "
+                "available",
                 source,
                 (pos, pos + 1 + source.startswith("||", pos)),
             )
@@ -138,13 +141,13 @@ def _is_word_char(char: str) -> bool:
 
 
 def _word(source: str, start: int) -> Token:
-    """A name, a number, or a call."""
+    """Read a name, a number, or a call."""
     stop = start
     while stop < len(source) and _is_word_char(source[stop]):
         stop += 1
     text = source[start:stop]
     if text == ".":
-        message = "'.' (all other columns) is not available: name the columns"
+        message = "'.' (all other columns) is not available: write the names of the columns"
         raise FormulaError(message, source, (start, stop))
     if all(c in "0123456789." for c in text):
         return Token("number", text, start, stop)
@@ -162,7 +165,7 @@ def _word(source: str, start: int) -> Token:
 
 
 def _opens_random_term(source: str, start: int) -> bool:
-    """Whether the bracket at `start` contains a bar of its own: in ``x (1 | g)``, a plus sign is missing."""
+    """Return whether the parenthesis at `start` opens a random effect, as in ``x (1 | g)``."""
     depth = 0
     for char in source[start:]:
         depth += (char == "(") - (char == ")")
@@ -177,5 +180,5 @@ def _unknown(char: str) -> str:
     if char in "\"'":
         return "a string cannot be a term: put a column name with special characters in `backticks`"
     if char in "]}":
-        return f"{char!r} has no opening partner"
-    return f"{char!r} has no meaning here; allowed are + - * / : ** ^ ( ) | || ~ and functions of columns"
+        return f"{char!r} closes a bracket that was not opened"
+    return f"{char!r} has no meaning in a formula; the operators are + - * / : ** ^ ( ) | || ~"

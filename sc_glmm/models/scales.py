@@ -13,7 +13,7 @@ import numpy as np
 from scipy.special import expit, xlogy
 
 from .._arrays import FloatArray
-from .._formula import Atom, dotted
+from .._formula import Atom, dotted_name
 
 Map = Callable[[FloatArray], FloatArray]
 
@@ -122,13 +122,13 @@ def scale_of(family: str, response: Atom | None) -> Scale | None:
     """The scale of a model; None if the response is an expression with an unknown inverse."""
     link = _LINKS[LINKS[family]]
     tree = response.tree if response is not None else None
-    while isinstance(tree, ast.Call) and dotted(tree.func) == "I":
+    while isinstance(tree, ast.Call) and dotted_name(tree.func) == "I":
         tree = tree.args[0]
     if link is not IDENTITY or tree is None or isinstance(tree, ast.Name):
         return link
     if not isinstance(tree, ast.Call):
         return None
-    function, inner = (dotted(tree.func) or "").removeprefix("np."), tree.args[0]
+    function, inner = (dotted_name(tree.func) or "").removeprefix("np."), tree.args[0]
     if function == "Q":
         return IDENTITY
     known = _TRANSFORMS.get(function)
