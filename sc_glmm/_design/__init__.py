@@ -1,4 +1,4 @@
-"""Build the design from a formula and a data frame: matrices with names, contrasts, degrees of freedom."""
+"""Build the design of a model from a formula and a data frame: matrices, contrasts and degrees of freedom."""
 
 from __future__ import annotations
 
@@ -6,7 +6,15 @@ from .build import Design, build_design
 from .cond import Condition, cond
 from .contrasts import Contrast, build_contrasts, is_comparison, untestable_terms
 from .ddf import residual_df
-from .estimability import all_terms, check_estimable, confounding, term_hypothesis, told_alone, unseen, widen
+from .estimability import (
+    all_terms,
+    check_estimable,
+    confounding,
+    depends_on_aliased,
+    estimable_alone,
+    term_hypothesis,
+    widen,
+)
 from .fixed import Factor, FixedDesign, base_notes
 from .random import ReTerm, display_names, finest, group_levels
 
@@ -30,8 +38,8 @@ __all__ = [
     "is_comparison",
     "residual_df",
     "term_hypothesis",
-    "told_alone",
-    "unseen",
+    "estimable_alone",
+    "depends_on_aliased",
     "untestable_terms",
     "widen",
 ]

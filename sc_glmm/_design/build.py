@@ -21,14 +21,14 @@ from .random import ReTerm, build_random
 
 @dataclass(frozen=True)
 class Design:
-    """A model without its response and family.
+    """The design of a model: everything except its family.
 
     Attributes
     ----------
     formula
         The formula.
     fixed
-        The fixed part.
+        The fixed effects.
     random
         The random-effects terms.
     offset
@@ -42,7 +42,9 @@ class Design:
     columns
         How each column of the data is converted, for new data.
     means
-        Mean over the rows used of each numeric column.
+        Mean of each numeric column over the rows used.
+    offset_specs
+        formulaic's recipe for each ``offset(...)`` term, for new data.
     """
 
     formula: MixedFormula
@@ -62,7 +64,7 @@ class Design:
         return int(self.fixed.X.shape[0])
 
     def at(self, data: pd.DataFrame) -> tuple[FloatArray, tuple[FloatArray, ...]]:
-        """X and the Z of every term for new rows, coded as in the design.
+        """Build X and the Z of every term for new rows, coded as in the design.
 
         Parameters
         ----------
@@ -82,7 +84,7 @@ class Design:
         return self.fixed.at(frame), tuple(term.at(frame, self.formula) for term in self.random)
 
     def offset_at(self, data: pd.DataFrame) -> FloatArray | None:
-        """The offset for new rows, None if the formula has none."""
+        """Compute the offset for new rows; None if the formula has none."""
         if not self.offset_specs:
             return None
         frame = self.convert(data, list(self.formula.offset_atoms))
@@ -93,15 +95,23 @@ class Design:
         return np.sum(parts, axis=0)
 
     def convert(self, data: pd.DataFrame, atoms: list[Atom]) -> pd.DataFrame:
-        """The columns in `atoms`, converted as in the design."""
+        """Convert the columns in `atoms` as in the design.
+
+        Raises
+        ------
+        DesignError
+            If a column is missing, has missing values, or has levels that the model does not know.
+        """
         names = dict.fromkeys(name.name for atom in atoms for name in atom.names if name.name in self.columns)
         missing = [name for name in names if name not in data.columns]
         data = native(data, [name for name in names if name in data.columns])
         if missing:
-            raise DesignError(f"the new data lack {list_some(missing)}; the model needs {list_some(names)}")
-        lacking = [name for name in names if data[name].isna().any()]
-        if lacking:
-            raise DesignError(f"the new data have missing values in {list_some(lacking)}: fill or drop these rows")
+            raise DesignError(
+                f"the new data do not have {list_some(missing)}; the model needs the columns {list_some(names)}"
+            )
+        incomplete = [name for name in names if data[name].isna().any()]
+        if incomplete:
+            raise DesignError(f"the new data have missing values in {list_some(incomplete)}: fill or drop these rows")
         fresh = data[list(names)].reset_index(drop=True)
         return pd.DataFrame({name: self.columns[name].convert(fresh[name]) for name in names}, index=fresh.index)
 
@@ -122,18 +132,18 @@ def build_design(
     formula
         From :func:`sc_glmm._formula.parse_formula`.
     data
-        One row per observation, any order, any index.
+        One row per observation, in any order and with any index.
     reference
         Column -> base level.
     na_action
-        What to do with rows that have a missing value in a column of the formula: ``"drop"`` them (with a note) or
-        ``"raise"`` an error.
+        How to treat rows with a missing value in a column of the formula: ``"drop"`` them (with a note) or ``"raise"``
+        an error.
     check_replication
         Whether to reject a grouping factor with one row for each level. Count models on data frames may have such an
         observation-level effect.
     response
-        Whether the left side is an expression of columns of `data`, to be evaluated (and its missing values treated)
-        like the others.
+        Whether the left side is an expression of columns of `data`. It is then evaluated, and its missing values are
+        treated as those of other columns.
 
     Returns
     -------
@@ -186,31 +196,34 @@ def _check_reference(reference: Mapping[str, object], uses: dict[str, Use], data
     factors = [name for name, use in uses.items() if use.bare or use.categorical]
     for name in reference:
         if name not in factors:
-            there = "is a column, but not a factor of this formula" if name in data.columns else "is not a column"
-            raise DesignError(f"reference names {name!r}, which {there}; the factors are {list_some(factors)}")
+            problem = "is a column, but not a factor of this formula" if name in data.columns else "is not a column"
+            raise DesignError(f"reference= contains {name!r}, which {problem}; the factors are {list_some(factors)}")
 
 
 def _complete_rows(
     formula: MixedFormula, data: pd.DataFrame, uses: dict[str, Use], na_action: str
 ) -> tuple[npt.NDArray[np.bool_], list[str]]:
-    """The rows without missing values in the columns used."""
+    """Find the rows without missing values in the columns used, and note how many others are dropped."""
     missing = {name: data[name].isna().to_numpy(dtype=bool) for name in uses}
-    lacking = {name: int(mask.sum()) for name, mask in missing.items() if mask.any()}
+    n_missing = {name: int(mask.sum()) for name, mask in missing.items() if mask.any()}
     if not len(data):
         raise DesignError("the data have no rows")
     kept = np.ones(len(data), dtype=bool)
     for mask in missing.values():
         kept &= ~mask
-    if not lacking:
+    if not n_missing:
         return kept, []
-    n_lost = int((~kept).sum())
-    listed = ", ".join(f"{name}: {count}" for name, count in lacking.items())
-    worst = mark(formula.source, uses[max(lacking, key=lambda name: lacking[name])].span)
+    n_dropped = int((~kept).sum())
+    listed = ", ".join(f"{name}: {count}" for name, count in n_missing.items())
+    worst = mark(formula.source, uses[max(n_missing, key=lambda name: n_missing[name])].span)
     if na_action == "raise":
-        raise DesignError(f"{n_lost} of {len(data)} rows have missing values ({listed}): fill or drop them\n{worst}")
+        raise DesignError(f"{n_dropped} of {len(data)} rows have missing values ({listed}): fill or drop them\n{worst}")
     if not kept.any():
-        raise DesignError(f"no row remains: every row has a missing value ({listed})\n{worst}")
-    return kept, [f"{n_lost} of {len(data)} rows were dropped because of missing values ({listed})"]
+        raise DesignError(
+            f"no row remains, because every row has a missing value ({listed}): fill the missing values, or remove the "
+            f"column from the formula\n{worst}"
+        )
+    return kept, [f"{n_dropped} of {len(data)} rows were dropped because of missing values ({listed})"]
 
 
 def _offset(formula: MixedFormula, frame: pd.DataFrame) -> tuple[FloatArray | None, tuple[Any, ...]]:
@@ -234,9 +247,10 @@ def _response(formula: MixedFormula, frame: pd.DataFrame) -> FloatArray:
     return _one_column(atom, frame, formula, "the response")[0][:, 0]
 
 
-def _one_column(atom: Atom, frame: pd.DataFrame, formula: MixedFormula, what: str) -> tuple[FloatArray, Any]:
+def _one_column(atom: Atom, frame: pd.DataFrame, formula: MixedFormula, role: str) -> tuple[FloatArray, Any]:
+    """Evaluate an expression that must give one number for each row."""
     values, spec = code_terms(((atom,),), frame, formula)
     if values.shape[1] != 1 or spec.factor_contrasts:
         kind = "text or categories" if spec.factor_contrasts else f"{values.shape[1]} columns"
-        raise DesignError(f"{what} must have one number per row, but gives {kind}\n{mark(formula.source, atom.span)}")
+        raise DesignError(f"{role} must have one number per row, but gives {kind}\n{mark(formula.source, atom.span)}")
     return values, spec

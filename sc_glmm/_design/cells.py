@@ -11,7 +11,7 @@ from .coding import FloatArray
 
 
 def typical_values(design: Design) -> dict[str, object]:
-    """Each column of the design: factors at their base (or first) level, numbers at their mean, booleans False."""
+    """Return a typical value for each column: base (or first) level of a factor, mean of a number, False."""
     values: dict[str, object] = {}
     for name, column in design.columns.items():
         factor = design.fixed.factors.get(name)
@@ -27,7 +27,7 @@ def typical_values(design: Design) -> dict[str, object]:
 
 
 def rows_at(design: Design, cells: Sequence[Mapping[str, object]]) -> FloatArray:
-    """Rows over all columns of the recipe, including aliased ones; each cell gives a value for every variable."""
+    """Return rows of X, with aliased columns, for cells that are typical except for the given values."""
     typical = typical_values(design)
     frame = pd.DataFrame(
         {name: pd.Series([cell.get(name, typical[name]) for cell in cells], dtype=object) for name in typical}

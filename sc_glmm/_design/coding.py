@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def code_terms(terms: tuple[Term, ...], frame: pd.DataFrame, formula: MixedFormula) -> tuple[FloatArray, ModelSpec]:
-    """Columns of `terms` for the rows of `frame`, and the recipe to compute them again.
+    """Code `terms` as columns for the rows of `frame`, and return the recipe for new rows.
 
     Returns
     -------
@@ -50,7 +50,7 @@ def code_terms(terms: tuple[Term, ...], frame: pd.DataFrame, formula: MixedFormu
 
 
 def code_again(spec: ModelSpec, terms: tuple[Term, ...], frame: pd.DataFrame, formula: MixedFormula) -> FloatArray:
-    """Columns of the stored recipe for new rows."""
+    """Code `terms` for new rows by a stored recipe."""
 
     def build() -> Any:
         return spec.get_model_matrix(frame, context=_values(_atoms(terms), frame, spec.transform_state))
@@ -66,7 +66,7 @@ def _atoms(terms: tuple[Term, ...]) -> list[Atom]:
 
 
 def _values(atoms: list[Atom], frame: pd.DataFrame, state: State) -> dict[str, Any]:
-    """Values of the expressions in `atoms`, which formulaic looks up by their text."""
+    """Evaluate the expressions in `atoms`; formulaic looks up the values by the text of the expression."""
     return {atom.text: evaluate(atom, frame, state) for atom in atoms if atom.kind == "python"}
 
 
@@ -75,7 +75,7 @@ def _check_texts(terms: tuple[Term, ...], frame: pd.DataFrame, formula: MixedFor
     for atom in _atoms(terms):
         if atom.kind == "python" and atom.text in frame.columns:
             raise DesignError(
-                f"{atom.text!r} is an expression here, but the name of a column elsewhere in the formula: rename the "
+                f"{atom.text!r} is an expression here, but also the name of a column of the formula: rename the "
                 f"column\n{mark(formula.source, atom.span)}"
             )
 
@@ -85,13 +85,13 @@ def _check_rowwise(
 ) -> None:
     """Raise an error for expressions whose value in a row depends on other rows.
 
-    Such a column could not be computed again for new data, and results would depend on the order of the cells.
+    Such a column could not be computed for new data, and results would depend on the order of the cells.
     """
     n_rows = len(frame)
-    some = np.arange(n_rows)[:: -max(n_rows // 200, 2)]
-    again = code_again(spec, terms, frame.iloc[some].reset_index(drop=True), formula)
+    subset = np.arange(n_rows)[:: -max(n_rows // 200, 2)]
+    again = code_again(spec, terms, frame.iloc[subset].reset_index(drop=True), formula)
     scale = np.abs(matrix).max(axis=0, initial=0.0)
-    differs = (np.abs(again - matrix[some]) > 1e-8 * scale).any(axis=0)
+    differs = (np.abs(again - matrix[subset]) > 1e-8 * scale).any(axis=0)
     for term, columns in term_columns(spec, terms).items():
         if differs[columns].any():
             raise FormulaError(
@@ -104,7 +104,7 @@ def _check_rowwise(
 
 
 def factor_of(atom: Atom) -> Any:
-    """The atom as a factor of formulaic."""
+    """Convert an atom to a factor of formulaic."""
     from formulaic.parser.types import Factor
 
     return Factor(atom.text, eval_method="lookup")
@@ -118,7 +118,7 @@ def _to_formulaic(term: Term) -> Any:
 
 
 def term_columns(spec: ModelSpec, terms: tuple[Term, ...]) -> dict[Term, slice]:
-    """Columns of each term, in formulaic's order (by degree)."""
+    """Return the columns of each term, in formulaic's order (by degree)."""
     ours = {_to_formulaic(term): term for term in terms}
     columns: dict[Term, slice] = {}
     start = 0
@@ -145,7 +145,7 @@ def _run(
     formula: MixedFormula,
     spec: ModelSpec | None = None,
 ) -> Any:
-    """Evaluate the formula; every exception is an error in the user's formula or data."""
+    """Evaluate the formula, and turn every exception into an error about the user's formula or data."""
     try:
         coded = _quietly(build)
         if np.shape(coded)[0] != len(frame):
@@ -156,7 +156,7 @@ def _run(
     except Exception as error:
         for atom in _atoms(terms):
             _explain(atom, frame, formula, spec)
-        raise DesignError(f"the design matrix cannot be built: {_words(error)}") from error
+        raise DesignError(f"the design matrix cannot be built: {_plain_message(error)}") from error
 
 
 def _quietly(build: Any) -> Any:
@@ -169,7 +169,7 @@ def _quietly(build: Any) -> Any:
 
 
 def _explain(atom: Atom, frame: pd.DataFrame, formula: MixedFormula, spec: ModelSpec | None) -> None:
-    """Raise a specific error if `atom` alone is the cause."""
+    """Raise a specific error if `atom` alone causes the error."""
     from formulaic import Formula, ModelSpec
     from formulaic.parser.types import Term as FormulaicTerm
 
@@ -178,7 +178,7 @@ def _explain(atom: Atom, frame: pd.DataFrame, formula: MixedFormula, spec: Model
     try:
         values = _values([atom], frame, {} if spec is None else spec.transform_state)
     except Exception as error:
-        message = f"{atom.text!r} cannot be evaluated: {_words(error)}{_levels(atom, frame)}"
+        message = f"{atom.text!r} cannot be evaluated: {_plain_message(error)}{_levels(atom, frame)}"
         raise FormulaError(message, formula.source, atom.span) from error
 
     def build(na_action: str) -> Any:
@@ -191,7 +191,7 @@ def _explain(atom: Atom, frame: pd.DataFrame, formula: MixedFormula, spec: Model
         if np.shape(coded)[0] != len(frame):
             raise ValueError(f"it gives {np.shape(coded)[0]} values for {len(frame)} rows")
     except Exception as error:
-        message = f"{atom.text!r} does not give a value for each row: {_words(error)}{_levels(atom, frame)}"
+        message = f"{atom.text!r} does not give a value for each row: {_plain_message(error)}{_levels(atom, frame)}"
         raise FormulaError(message, formula.source, atom.span) from error
     try:
         _quietly(lambda: build("raise"))
@@ -202,7 +202,7 @@ def _explain(atom: Atom, frame: pd.DataFrame, formula: MixedFormula, spec: Model
 
 
 def _levels(atom: Atom, frame: pd.DataFrame) -> str:
-    """The levels of the factors in an expression, which may contain an unknown level."""
+    """List the levels of the factors in an expression, because it may contain an unknown level."""
     names = [name.name for name in atom.names if name.name in frame.columns]
     factors = [name for name in names if isinstance(frame[name].dtype, pd.CategoricalDtype)]
     return "".join(f"; levels of {name!r}: {list_some(frame[name].cat.categories, 20)}" for name in factors)
@@ -211,7 +211,7 @@ def _levels(atom: Atom, frame: pd.DataFrame) -> str:
 def check_finite(matrix: FloatArray, spec: ModelSpec, terms: tuple[Term, ...], formula: MixedFormula) -> None:
     """Raise an error for infinite or missing values, and name the term that produces them."""
     with np.errstate(all="ignore"):
-        if np.isfinite(matrix.sum()):  # one pass without a temporary array; only then a closer look
+        if np.isfinite(matrix.sum()):  # a quick test without a temporary array
             return
     bad = ~np.isfinite(matrix)
     if not bad.any():
@@ -223,19 +223,19 @@ def check_finite(matrix: FloatArray, spec: ModelSpec, terms: tuple[Term, ...], f
 
 
 def term_span(term: Term) -> tuple[int, int]:
-    """Position of a term in the formula."""
+    """Return the position of a term in the formula."""
     return min(atom.span[0] for atom in term), max(atom.span[1] for atom in term)
 
 
 def _not_finite(text: str, bad: npt.NDArray[np.bool_], formula: MixedFormula, span: tuple[int, int]) -> str:
     return (
-        f"{text!r} is infinite or not a number in {int(bad.sum())} of {bad.size} rows (first: row {int(bad.argmax())} "
-        f"of those used); change the expression or drop these rows\n{mark(formula.source, span)}"
+        f"{text!r} is infinite or not a number in {int(bad.sum())} of {bad.size} rows (the first is row "
+        f"{int(bad.argmax())} of the rows used): change the expression or drop these rows\n{mark(formula.source, span)}"
     )
 
 
-def _words(error: Exception) -> str:
-    """The error message without formulaic's wrapping."""
+def _plain_message(error: Exception) -> str:
+    """Return the error message without formulaic's wrapping."""
     from formulaic.errors import FormulaicError
 
     cause = error.__cause__ if isinstance(error, FormulaicError) and error.__cause__ is not None else error
@@ -246,8 +246,8 @@ def _words(error: Exception) -> str:
 def _snap(matrix: FloatArray, spec: ModelSpec, terms: tuple[Term, ...], frame: pd.DataFrame) -> FloatArray:
     """Make rows with equal inputs equal to the last bit.
 
-    Vectorised functions may round differently at different positions of an array, and rows that differ only by rounding
-    would become different design rows. Plain columns and their products do not need this.
+    Vectorised functions may round differently at different positions of an array. Rows that differ only by rounding
+    would then become different design rows. Columns of the data and their products do not need this.
     """
     for term, columns in term_columns(spec, terms).items():
         if all(atom.kind == "column" for atom in term) or columns.start == columns.stop:
@@ -255,14 +255,14 @@ def _snap(matrix: FloatArray, spec: ModelSpec, terms: tuple[Term, ...], frame: p
         first, row_of = _equal_rows(frame, {name.name for atom in term for name in atom.names})
         part = matrix[:, columns]
         snapped = part[first][row_of]
-        # an expression may depend on the position of the row (a running sum); then equal inputs truly differ
+        # a value that depends on other rows, such as a running sum, may really differ between equal inputs
         if np.allclose(snapped, part, rtol=1e-12, atol=1e-12):
             matrix[:, columns] = snapped
     return matrix
 
 
 def _equal_rows(frame: pd.DataFrame, names: set[str]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Rows that differ in some column of `names`, and the index of each row among them."""
+    """Find the distinct rows by the columns `names`, and the index of each row among them."""
     key = np.zeros(len(frame), dtype=np.int64)
     for name in frame.columns.intersection(list(names)):
         codes, levels = pd.factorize(frame[name])

@@ -1,4 +1,4 @@
-"""Convert columns of a data frame to numbers, booleans or categories, and new data in the same way."""
+"""Convert columns of a data frame to numbers, booleans or categories, and convert new data in the same way."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .names import Use, list_some
 
 @dataclass(frozen=True)
 class Column:
-    """How a column is converted, so that new data can be converted in the same way.
+    """The conversion of a column, which is stored to convert new data in the same way.
 
     Attributes
     ----------
@@ -24,11 +24,11 @@ class Column:
     kind
         ``"number"``, ``"bool"`` (0 and 1) or ``"factor"``.
     categories
-        The levels of a factor that occur, with a requested base level first.
+        The levels of a factor that occur in the data; a base level that the user chose comes first.
     chosen
         Source of their order: ``"given"``, ``"categorical"``, ``"alphabetical"`` or ``"sorted"``.
     unused
-        Declared categories without a row.
+        Categories of the pandas Categorical that do not occur in the rows used.
     """
 
     name: str
@@ -37,18 +37,23 @@ class Column:
     chosen: str = "sorted"
     unused: tuple[object, ...] = field(default=(), compare=False)
 
-    def find(self, asked: list[object]) -> list[int | None]:
-        """Position among the categories of each level with the same text or value; None if there is none."""
+    def find(self, levels: list[object]) -> list[int | None]:
+        """Return the position of each level among the categories, by text or value; None for an unknown level."""
         by_text = {str(level): i for i, level in enumerate(self.categories)}
         by_value = {level: i for i, level in enumerate(self.categories)}
-        return [by_text.get(str(level), by_value.get(level)) for level in asked]
+        return [by_text.get(str(level), by_value.get(level)) for level in levels]
 
     def convert(self, values: pd.Series) -> pd.Series:
-        """Numbers, booleans, or a Categorical with the stored categories; `values` has no missing values."""
+        """Convert values to numbers, booleans, or a Categorical with the stored categories.
+
+        `values` must not have missing values.
+        """
         if self.kind != "factor":
             plain = _plain(values, self.name)[1]
             if isinstance(plain, pd.Categorical):
-                raise DesignError(f"column {self.name!r} had numbers when the model was built, but now has text")
+                raise DesignError(
+                    f"column {self.name!r} contains text, but contained numbers when the model was built: convert it"
+                )
             return pd.Series(plain, index=values.index, name=self.name)
         found, levels = pd.factorize(values)
         places = self.find(list(levels))
@@ -56,7 +61,7 @@ class Column:
         if unknown:
             raise DesignError(
                 f"column {self.name!r} has levels that are not in the model: {list_some(unknown)}; "
-                f"known are {list_some(self.categories, 20)}"
+                f"its levels are {list_some(self.categories, 20)}"
             )
         codes = np.array(places, dtype=np.int64)[found]
         result = pd.Categorical.from_codes(codes, categories=pd.Index(list(self.categories)))
@@ -64,7 +69,7 @@ class Column:
 
 
 def read_column(values: pd.Series, use: Use, reference: object | None = None) -> Column:
-    """Decide how to convert the column; `values` has no missing values."""
+    """Decide how to convert a column without missing values."""
     name = str(values.name)
     kind, plain = _plain(values, name)
     factor_only = (use.bare or use.categorical) and not use.computed
@@ -84,23 +89,23 @@ def read_column(values: pd.Series, use: Use, reference: object | None = None) ->
 
 
 def _relevel(column: Column, reference: object) -> Column:
-    asked = f"reference={{{column.name!r}: {reference!r}}}"
+    argument = f"reference={{{column.name!r}: {reference!r}}}"
     if column.kind != "factor":
         raise DesignError(
-            f"{asked}: column {column.name!r} is numeric, so it has no levels; "
+            f"{argument}: column {column.name!r} is numeric, so it has no levels; "
             "convert it with .astype('category') to use it as a factor"
         )
     place = column.find([reference])[0]
     if place is None:
         known = list_some(column.categories, 20)
-        raise DesignError(f"{asked}: there is no such level in the rows used; the levels are {known}")
+        raise DesignError(f"{argument}: the rows used do not have this level; the levels are {known}")
     levels = column.categories
     reordered = (levels[place], *levels[:place], *levels[place + 1 :])
     return Column(column.name, "factor", reordered, "given", column.unused)
 
 
 def native(data: Any, names: Sequence[str] | None = None) -> pd.DataFrame:
-    """A data frame whose columns (all, or `names`) have the machine's byte order, as pandas needs."""
+    """Convert the columns (all, or `names`) to the machine's byte order, as pandas needs."""
     frame: pd.DataFrame = data
     foreign = {
         name: dtype.newbyteorder("=")
@@ -115,7 +120,7 @@ def native(data: Any, names: Sequence[str] | None = None) -> pd.DataFrame:
 
 
 def _plain(values: pd.Series, name: str) -> tuple[str, pd.Categorical | np.ndarray]:
-    """Type of a column (``factor``, ``text``, ``bool`` or ``number``), and its values in a plain form."""
+    """Return the type of a column (``factor``, ``text``, ``bool`` or ``number``), and its values as an array."""
     dtype = values.dtype
     if isinstance(dtype, pd.CategoricalDtype):
         return "factor", cast("pd.Categorical", values.cat.remove_unused_categories().array)
@@ -127,7 +132,7 @@ def _plain(values: pd.Series, name: str) -> tuple[str, pd.Categorical | np.ndarr
     if pd.api.types.is_complex_dtype(dtype):
         raise DesignError(f"column {name!r} has complex numbers, which models do not support")
     if pd.api.types.is_integer_dtype(dtype):
-        # beyond 2^53 a double cannot represent every integer; R also reads such numbers as doubles
+        # above 2^53 a double cannot represent every integer; R also reads such numbers as doubles
         doubles = values.to_numpy(dtype=np.float64)
         exact = np.abs(doubles).max(initial=0.0) < 2.0**53
         return "number", values.to_numpy(dtype=np.int64) if exact else doubles
@@ -147,7 +152,7 @@ def _plain(values: pd.Series, name: str) -> tuple[str, pd.Categorical | np.ndarr
 
 
 def _as_categorical(values: np.ndarray) -> pd.Categorical:
-    """Text (sorted) or numbers as categories."""
+    """Convert text or numbers to sorted categories."""
     codes, found = pd.factorize(values)
     if values.dtype == object:
         found = np.array([str(level) for level in found], dtype=object)

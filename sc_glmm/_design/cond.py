@@ -17,7 +17,7 @@ from .cells import rows_at, typical_values
 from .coding import FloatArray
 from .estimability import check_estimable
 from .names import list_some
-from .words import elsewhere, value_words
+from .words import interaction_setting, value_words
 
 _OPERATIONS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
@@ -36,7 +36,7 @@ class Condition:
     Attributes
     ----------
     parts
-        Pairs of a weight and the given values of variables.
+        Pairs of a weight and the values that the user set.
     """
 
     parts: tuple[tuple[float, Mapping[str, object]], ...]
@@ -82,13 +82,14 @@ def cond(**values: object) -> Condition:
 
     Returns
     -------
-    A condition. Sums, differences and multiples of conditions are contrasts if their weights add up to zero.
-    In strings (of a command or a file), the syntax is ``"cond(disease='AD') - cond(disease='ctl')"``.
+    A condition. Sums, differences and multiples of conditions are contrasts if their weights add up to zero. In strings
+    (on the command line or in a file), write ``"cond(disease='AD') - cond(disease='ctl')"``.
 
     Notes
     -----
-    ``formulaic_contrasts.FormulaicContrasts.cond`` is the same arithmetic on vectors; its vectors are also accepted as
-    contrasts. It holds other numbers at 0 and not at their mean, which matters in interactions with them.
+    ``formulaic_contrasts.FormulaicContrasts.cond`` does the same arithmetic with vectors, and these vectors are also
+    accepted as contrasts. It sets other numbers to 0 and not to their mean. This matters if a number takes part in an
+    interaction.
 
     Examples
     --------
@@ -105,7 +106,7 @@ def cond(**values: object) -> Condition:
 
 
 def parse_conditions(text: str) -> Condition:
-    """Parse a string of conditions; no code is executed.
+    """Parse a string of conditions, without executing it as code.
 
     Raises
     ------
@@ -122,7 +123,7 @@ def parse_conditions(text: str) -> Condition:
 
 
 def _read(node: ast.AST) -> Any:
-    """A condition or a number; TypeError for operations that Python does not define, such as ``cond() + 1``."""
+    """Return a condition or a number; operations without a meaning, such as ``cond() + 1``, raise TypeError."""
     match node:
         case ast.Constant(value=int() | float() as value) if not isinstance(value, bool):
             return float(value)
@@ -142,20 +143,31 @@ def _read(node: ast.AST) -> Any:
 def condition_contrast(
     design: Design, condition: Condition
 ) -> tuple[FloatArray, str, str, tuple[str, str, str] | None]:
-    """The row of L, a name, a label, and (factor, level, base) if it compares two levels of one factor.
+    """Convert a condition to a contrast.
+
+    Returns
+    -------
+    L
+        (1, p) the row over the columns of X.
+    name
+        Name of the contrast.
+    label
+        Words for tables and figures.
+    levels
+        (factor, level, base) if the contrast compares two levels of one factor, otherwise None.
 
     Raises
     ------
     DesignError
         If a variable or level is unknown, the weights do not add up to zero, or the difference cannot be estimated.
     """
-    parts = _merged(design, condition)
+    parts = _merge_parts(design, condition)
     total = sum(weight for weight, _ in parts)
     if abs(total) > _SUM_TOLERANCE * sum(abs(weight) for weight, _ in parts):
         raise DesignError(
             f"the weights of the contrast {condition!r} add up to {total:g}, but must add up to 0: {_HOW}"
         )
-    name, words, levels = _described(design, parts)
+    name, words, levels = _describe(design, parts)
     rows = rows_at(design, [values for _, values in parts])
     full = np.array([[weight for weight, _ in parts]]) @ rows
     # remove rounding errors column by column, because columns have different units
@@ -166,19 +178,19 @@ def condition_contrast(
 Parts = list[tuple[float, dict[str, object]]]
 
 
-def _merged(design: Design, condition: Condition) -> Parts:
-    """Levels as in the design, the variables in the order of their first mention; equal cells are merged."""
+def _merge_parts(design: Design, condition: Condition) -> Parts:
+    """Merge parts with the same values; levels become those of the design, and every part has all variables."""
     names = list(dict.fromkeys(name for _, values in condition.parts for name in values))
     for name in names:
         if name not in design.columns:
             raise DesignError(
-                f"the contrast {condition!r} names {name!r}, which is not a variable of the fixed effects: "
-                f"{list_some(design.columns, 20)}"
+                f"the contrast {condition!r} contains {name!r}, which is not a variable of the fixed effects; the "
+                f"variables are {list_some(design.columns, 20)}"
             )
     typical = typical_values(design)
     cells: dict[tuple[object, ...], float] = {}
     for weight, values in condition.parts:
-        cell = tuple(_known(design, name, values[name]) if name in values else typical[name] for name in names)
+        cell = tuple(_design_value(design, name, values[name]) if name in values else typical[name] for name in names)
         cells[cell] = cells.get(cell, 0.0) + weight
     parts = [(weight, dict(zip(names, cell, strict=True))) for cell, weight in cells.items() if weight != 0.0]
     if not parts:
@@ -186,7 +198,8 @@ def _merged(design: Design, condition: Condition) -> Parts:
     return parts
 
 
-def _known(design: Design, name: str, value: object) -> object:
+def _design_value(design: Design, name: str, value: object) -> object:
+    """Return a value as the design stores it; an unknown level or a text for a number is an error."""
     column = design.columns[name]
     if column.kind == "factor":
         place = column.find([value])[0]
@@ -201,7 +214,8 @@ def _known(design: Design, name: str, value: object) -> object:
     return bool(value) if column.kind == "bool" else float(value)
 
 
-def _described(design: Design, parts: Parts) -> tuple[str, str, tuple[str, str, str] | None]:
+def _describe(design: Design, parts: Parts) -> tuple[str, str, tuple[str, str, str] | None]:
+    """Return a name, a label, and (factor, level, base) if two levels of one factor are compared."""
     signs = sorted(weight for weight, _ in parts)
     if signs == [-1.0, 1.0]:
         (up,) = (values for weight, values in parts if weight > 0)
@@ -210,7 +224,7 @@ def _described(design: Design, parts: Parts) -> tuple[str, str, tuple[str, str, 
         if key is None:
             return "contrast", f"{_cell(up)} vs {_cell(down)}", None
         a, b = value_words(up[key]), value_words(down[key])
-        where = elsewhere(design, key, {**typical_values(design), **up})
+        where = interaction_setting(design, key, {**typical_values(design), **up})
         levels = (key, a, b) if design.columns[key].kind == "factor" and key in design.fixed.factors else None
         return f"{key}_{a}_vs_{b}", f"{key}: {a} vs {b}{where}", levels
     if signs == [-1.0, -1.0, 1.0, 1.0]:

@@ -1,4 +1,4 @@
-"""Contrasts of the fixed effects, with names and labels that state the direction."""
+"""Build contrasts of the fixed effects, with names and labels that show the direction."""
 
 from __future__ import annotations
 
@@ -16,12 +16,20 @@ from .._formula import term_label
 from .build import Design
 from .coding import FloatArray
 from .cond import Condition, cond, condition_contrast, parse_conditions
-from .estimability import TermHypothesis, all_terms, check_estimable, confounding, term_hypothesis, unseen, widen
+from .estimability import (
+    TermHypothesis,
+    all_terms,
+    check_estimable,
+    confounding,
+    depends_on_aliased,
+    term_hypothesis,
+    widen,
+)
 from .names import list_some
 from .words import codes_every_level, column_words, combination_words, compared_levels, main_effect, term_of, term_words
 
-# Types of a single contrast; lists may be several.
-_SINGLE = (str, np.ndarray, Condition, pd.Series, pd.DataFrame)
+# a list or tuple is not among them, because it may contain several contrasts
+_SINGLE_CONTRAST_TYPES = (str, np.ndarray, Condition, pd.Series, pd.DataFrame)
 
 
 @dataclass(frozen=True)
@@ -33,7 +41,7 @@ class Contrast:
     name
         Short name, valid as a key of AnnData.
     L
-        (q, p) float64: one row for each degree of freedom of the hypothesis.
+        (q, p) float64, one row for each degree of freedom of the hypothesis.
     columns
         Names of the columns of X in `L`.
     words
@@ -58,20 +66,20 @@ def build_contrasts(design: Design, contrasts: Any = None, *, each_level: bool =
         The design.
     contrasts
         None
-            One for each term except the intercept, jointly if a term has several columns. Terms that cannot be
-            estimated are left out (:func:`untestable_terms` gives the reasons). It is an error if no term can be
+            One contrast for each term except the intercept; the columns of a term are tested jointly. Terms that cannot
+            be estimated are left out (:func:`untestable_terms` gives the reasons). It is an error if no term can be
             estimated as a whole.
         a string
-            A term (``"disease"``), a column of X (``"disease[T.AD]"``), a level (``"AD"``: against its base), a
+            A term (``"disease"``), a column of X (``"disease[T.AD]"``), a level (``"AD"``, compared with its base), a
             comparison (``"AD vs ctl"``, ``"disease: AD vs ctl"``), or an expression of conditions
             (``"cond(disease='AD') - cond(disease='ctl')"``).
         a triple
-            ``(factor, level, base)``: level against base, with all other factors at their base (or first) level and
-            numbers at their mean.
+            ``(factor, level, base)``: the level compared with the base, with all other factors at their base (or first)
+            level and numbers at their mean.
         a sum of conditions
             ``cond(disease="AD", sex="M") - cond(disease="ctl", sex="M")``, see :func:`sc_glmm.cond`.
         a Series or DataFrame
-            Weights by name of column, as from ``formulaic_contrasts.FormulaicContrasts.cond``.
+            Weights by column name, such as a vector of ``formulaic_contrasts.FormulaicContrasts.cond``.
         a list
             Several of these.
         a dictionary
@@ -80,8 +88,8 @@ def build_contrasts(design: Design, contrasts: Any = None, *, each_level: bool =
         an array or a list of numbers
             Weights of the p columns of X.
     each_level
-        If `contrasts` is None: whether to compare each level of a factor with three or more levels with the base as
-        well, after the joint test.
+        Whether to add, after the joint test of a factor with three or more levels, the comparison of each level with
+        the base. It has an effect only if `contrasts` is None.
 
     Returns
     -------
@@ -97,14 +105,14 @@ def build_contrasts(design: Design, contrasts: Any = None, *, each_level: bool =
         if not result:
             raise DesignError(
                 f"the formula {design.formula.source!r} has only an intercept, so there is nothing to test: add a "
-                f"term, or pass contrasts (columns: {list_some(design.fixed.names)})"
+                f"term, or pass contrasts= (the columns are {list_some(design.fixed.names)})"
             )
     elif isinstance(contrasts, Mapping) and contrasts:
         result = [
             replace(_from_any(design, value), name=_key(str(name)), words=str(name))
             for name, value in contrasts.items()
         ]
-    elif isinstance(contrasts, _SINGLE) or _is_triple(design, contrasts) or _is_numbers(contrasts):
+    elif isinstance(contrasts, _SINGLE_CONTRAST_TYPES) or _is_triple(design, contrasts) or _is_numbers(contrasts):
         result = [_from_any(design, contrasts)]
     elif is_comparison(design, contrasts):  # the form of DESeq2 and PyDESeq2
         result = [_from_triple(design, *contrasts)]
@@ -113,7 +121,7 @@ def build_contrasts(design: Design, contrasts: Any = None, *, each_level: bool =
     else:
         raise DesignError(
             f"contrasts={contrasts!r} cannot be read: pass a term or column, a triple (factor, level, base), a "
-            "difference of cond(...), a list of these, or a dictionary from names to these or to arrays"
+            "difference of cond(...), a list of these, or a dictionary with names as keys and these or arrays as values"
         )
     return _distinct(result)
 
@@ -135,7 +143,7 @@ def _from_any(design: Design, value: Any) -> Contrast:
         L = np.atleast_2d(np.asarray(value, dtype=np.float64))
     except (TypeError, ValueError):
         raise DesignError(
-            f"the contrast {value!r} cannot be read: it must be a name, a triple or an array of numbers"
+            f"the contrast {value!r} cannot be read: pass a name, a triple (factor, level, base) or an array of numbers"
         ) from None
     names = design.fixed.spec.column_names if np.shape(L)[-1] != len(design.fixed.names) else design.fixed.names
     if L.ndim != 2 or L.shape[1] != len(names):
@@ -149,7 +157,7 @@ def _from_any(design: Design, value: Any) -> Contrast:
 
 
 def untestable_terms(design: Design) -> dict[str, str]:
-    """Label of each term that the data cannot test -> the reason."""
+    """Find the terms that the data cannot test: label -> reason."""
     if not design.fixed.aliased:
         return {}
     found = {}
@@ -163,21 +171,21 @@ def untestable_terms(design: Design) -> dict[str, str]:
 
 
 def _default(design: Design, each_level: bool) -> list[Contrast]:
-    """A contrast for each term that can be tested; an error if no term can be tested as a whole."""
+    """Build a contrast for each term that can be tested; it is an error if no term can be tested as a whole."""
     labels = [label for label, columns in all_terms(design.fixed).items() if label != "1" and columns]
-    refused = untestable_terms(design)
-    result = [_from_term(design, label) for label in labels if label not in refused]
-    if refused and not any(_hypothesis(design, label).whole for label in labels):
-        partly = list_some(repr(label) for label in labels if label not in refused)
+    untestable = untestable_terms(design)
+    result = [_from_term(design, label) for label in labels if label not in untestable]
+    if untestable and not any(_hypothesis(design, label).whole for label in labels):
+        partly = list_some(repr(label) for label in labels if label not in untestable)
         hint = "" if not result else f". To test the remaining part of {partly}, use contrasts="
-        raise DesignError(f"{next(iter(refused.values()))}{hint}")
+        raise DesignError(f"{next(iter(untestable.values()))}{hint}")
     if each_level:
         return [one for joint in result for one in (joint, *_each_level(design, joint))]
     return result
 
 
 def _each_level(design: Design, joint: Contrast) -> list[Contrast]:
-    """Each level of a factor against its base, if the term compares several and the data can test them."""
+    """Compare each level of a factor with its base, if the factor has three or more levels."""
     factor = main_effect(design, joint.name) if joint.name in design.fixed.terms else None
     if factor is None or factor.base is None or len(factor.levels) < 3 or not _is_plain_factor(design, factor.name):
         return []
@@ -186,7 +194,7 @@ def _each_level(design: Design, joint: Contrast) -> list[Contrast]:
         if level != factor.base:
             try:
                 result.append(_from_triple(design, factor.name, level, factor.base))
-            except DesignError:  # the joint test, or the remaining part of it, is there
+            except DesignError:  # the data cannot separate this level; the joint test remains
                 continue
     return result
 
@@ -220,7 +228,7 @@ def _from_text(design: Design, text: str) -> Contrast:
 
 
 def _label_of(design: Design, text: str) -> str | None:
-    """The term with this text, up to backticks and the order of its factors; None if there is none."""
+    """Find the label of a term, whatever its backticks and the order of its factors; None if there is none."""
     for term in design.formula.fixed_terms:
         if any(_plain(term_label(order)) == text for order in permutations(term)):
             return term_label(term)
@@ -228,7 +236,10 @@ def _label_of(design: Design, text: str) -> str | None:
 
 
 def _hypothesis(design: Design, label: str) -> TermHypothesis:
-    """All columns of a term are zero; without an intercept, the columns of its first factor are equal."""
+    """Build the hypothesis that a term has no effect.
+
+    All its columns are zero. If a factor has a column for every level, all these columns are equal.
+    """
     fixed = design.fixed
     columns = list(all_terms(fixed)[label])
     full = np.eye(len(fixed.spec.column_names))[columns]
@@ -242,11 +253,13 @@ def _from_term(design: Design, label: str) -> Contrast:
     words = term_words(design, label)
     if not len(part.L):
         columns = all_terms(design.fixed)[label]
-        hit = unseen(design.fixed, np.eye(len(design.fixed.spec.column_names))[list(columns)]).any(axis=0)
+        hit = depends_on_aliased(design.fixed, np.eye(len(design.fixed.spec.column_names))[list(columns)]).any(axis=0)
         if not np.any(hit):
-            raise DesignError(f"the contrast {label!r} cannot be tested: the term has no two columns to compare")
-        why = confounding(design.fixed, hit, columns)
-        raise DesignError(f"the contrast {label!r} ({words}) cannot be estimated: {why}")
+            raise DesignError(
+                f"the contrast {label!r} cannot be tested, because the term has fewer than two columns to compare"
+            )
+        reason = confounding(design.fixed, hit, columns)
+        raise DesignError(f"the contrast {label!r} ({words}) cannot be estimated: {reason}")
     if part.whole:
         result = _checked(design, label, part.L, words)
         return replace(result, levels=compared_levels(design, label) if len(part.L) == 1 else None)
@@ -258,22 +271,22 @@ def _from_term(design: Design, label: str) -> Contrast:
 
 
 def _from_triple(design: Design, name: str, level: object, base: object) -> Contrast:
-    asked = f"({name!r}, {level!r}, {base!r})"
+    triple = f"({name!r}, {level!r}, {base!r})"
     if name not in design.fixed.factors or name not in design.columns or design.columns[name].kind != "factor":
-        what = "is not a factor of the fixed effects"
+        problem = "is not a factor of the fixed effects"
         if name in design.fixed.factors:
-            what = "is computed in the formula or is also used as a number: store it as a column"
-        raise DesignError(f"{asked}: {name!r} {what}; factors are {list_some(design.fixed.factors)}")
+            problem = "is computed in the formula or is also used as a number: store it as a column"
+        raise DesignError(f"{triple}: {name!r} {problem}; the factors are {list_some(design.fixed.factors)}")
     column = design.columns[name]
     places = column.find([level, base])
     for place, value in zip(places, (level, base), strict=True):
         if place is None:
             raise DesignError(
-                f"{asked}: {name!r} has no level {str(value)!r} in the rows used; "
+                f"{triple}: {name!r} has no level {str(value)!r} in the rows used; "
                 f"the levels are {list_some(column.categories, 20)}"
             )
     if places[0] == places[1]:
-        raise DesignError(f"{asked} compares a level with itself")
+        raise DesignError(f"{triple} compares a level with itself: choose two different levels")
     return _from_condition(design, cond(**{name: level}) - cond(**{name: base}))
 
 
@@ -283,7 +296,7 @@ def _from_condition(design: Design, condition: Condition) -> Contrast:
 
 
 def _from_labelled(design: Design, value: pd.Series | pd.DataFrame) -> Contrast:
-    """Weights by name of column, such as the vectors of formulaic-contrasts; other columns have weight 0."""
+    """Read weights by column name, such as vectors of formulaic-contrasts; other columns have weight 0."""
     rows = value.to_frame().T if isinstance(value, pd.Series) else value
     names = list(design.fixed.spec.column_names)
     unknown = [str(name) for name in rows.columns if name not in names and rows[name].astype(bool).any()]
@@ -302,34 +315,34 @@ def _from_labelled(design: Design, value: pd.Series | pd.DataFrame) -> Contrast:
 
 
 def _only_one(L: FloatArray) -> int | None:
-    """The column, if a single row selects one coefficient with weight 1."""
+    """Return the column if a single row selects one coefficient with weight 1, otherwise None."""
     used = np.flatnonzero(L)
     return int(used[0]) if len(L) == 1 and len(used) == 1 and L[0, used[0]] == 1.0 else None
 
 
 def _from_levels(design: Design, text: str) -> Contrast | None:
-    """``disease: AD vs ctl``, ``AD vs ctl``, or ``AD`` (against its base); None if the text has none of these forms."""
+    """Read ``disease: AD vs ctl``, ``AD vs ctl``, or ``AD`` (compared with its base); None for other texts."""
     match = re.fullmatch(r"(?:(?P<factor>.+?)\s*:\s+)?(?P<level>.+?)\s+vs\s+(?P<base>.+?)", text.strip())
     if match is not None and match["factor"] is not None:
         return _from_triple(design, match["factor"], match["level"], match["base"])
     level, base = (match["level"], match["base"]) if match is not None else (text.strip(), None)
     wanted = [level] if base is None else [level, base]
-    having = [
+    matches = [
         factor
         for name, factor in design.fixed.factors.items()
         if name in design.columns and None not in design.columns[name].find(list(wanted)) and (base or factor.base)
     ]
-    if not having:
+    if not matches:
         return None
-    if len(having) > 1:
+    if len(matches) > 1:
         raise DesignError(
-            f"the contrast {text!r} matches several factors: {list_some(factor.name for factor in having)}; choose "
-            f"one, as in {(having[0].name, level, base or having[0].base)!r}"
+            f"the contrast {text!r} matches several factors: {list_some(factor.name for factor in matches)}; choose "
+            f"one, as in {(matches[0].name, level, base or matches[0].base)!r}"
         )
-    (factor,) = having
+    (factor,) = matches
     if base is None and level == factor.base:
         raise DesignError(
-            f"the contrast {text!r} names the base level of {factor.name!r}. Compare another level with it: "
+            f"the contrast {text!r} is the base level of {factor.name!r}. Compare another level with it: "
             f"{list_some(name for name in factor.levels if name != level)}; or use reference= to choose another base"
         )
     return _from_triple(design, factor.name, level, base or factor.base)
@@ -344,19 +357,19 @@ def _checked(design: Design, name: str, L: FloatArray, words: str) -> Contrast:
     size = np.abs(L).max(axis=0)  # columns have different units
     if np.linalg.matrix_rank(L / np.where(size > 0.0, size, 1.0)) < L.shape[0]:
         raise DesignError(
-            f"the {L.shape[0]} rows of the contrast {name!r} are linearly dependent: remove the redundant ones"
+            f"the {L.shape[0]} rows of the contrast {name!r} are linearly dependent: remove the redundant rows"
         )
     used = tuple(design.fixed.names[j] for j in np.flatnonzero((L != 0.0).any(axis=0)))
     return Contrast(_key(name), np.ascontiguousarray(L, dtype=np.float64), used, words)
 
 
 def _key(name: str) -> str:
-    """A slash would create nested groups in a file."""
+    """Return a name that can be a key in a file, where a slash would create nested groups."""
     return name.replace("/", "_") or "contrast"
 
 
 def _distinct(contrasts: list[Contrast]) -> tuple[Contrast, ...]:
-    """Number duplicate names; duplicate labels get the name added."""
+    """Make names unique by a number, and duplicate labels unique by the name."""
     taken: set[str] = set()
     result: list[Contrast] = []
     words = [contrast.words for contrast in contrasts]
@@ -372,7 +385,7 @@ def _distinct(contrasts: list[Contrast]) -> tuple[Contrast, ...]:
 
 
 def _is_triple(design: Design, value: Any) -> bool:
-    """Whether a tuple is (factor, level, base) and not three names."""
+    """Return whether a value is a tuple (factor, level, base), and not three names of terms or columns."""
     if not isinstance(value, tuple) or len(value) != 3 or not isinstance(value[0], str):
         return False
     names = {*design.fixed.terms, *design.fixed.names}
@@ -380,7 +393,7 @@ def _is_triple(design: Design, value: Any) -> bool:
 
 
 def is_comparison(design: Design, value: Any) -> bool:
-    """Whether a list is (factor, level, base) and not three names of terms."""
+    """Return whether a value is a list [factor, level, base], and not three names of terms or columns."""
     if (
         not isinstance(value, list)
         or len(value) != 3
@@ -404,5 +417,5 @@ def _is_numbers(value: Any) -> bool:
 
 
 def _plain(text: str) -> str:
-    """Without white space and backticks, so that terms match as written."""
+    """Remove white space and backticks, so that terms match as written."""
     return "".join(text.split()).replace("`", "")

@@ -1,4 +1,4 @@
-"""Degrees of freedom from samples, never from cells: the between-within method, by ranks."""
+"""Degrees of freedom of the between-within method, which count samples and not cells."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from .random import IntArray, ReTerm
 
 
 def residual_df(L: npt.ArrayLike, fixed_X: FloatArray, random: Sequence[ReTerm]) -> float:
-    """Residual degrees of freedom of a contrast.
+    """Compute the residual degrees of freedom of a contrast.
 
-    Every column of X in the contrast belongs to a stratum: the coarsest grouping factor within whose levels the column
-    is constant. There, levels take the role of observations: ``df = n_levels - rank``. The rank is that of the
-    intercept, all columns of X that are constant within the levels, and the levels of every other grouping factor that
-    contains this one and within which the column varies. A column that varies within every grouping factor (a covariate
-    of cells) has the number of levels of the finest factor minus one. The contrast has the smallest value of its
-    columns.
+    Every column of X in the contrast belongs to a stratum. This is the coarsest grouping factor within whose levels the
+    column is constant. The levels of the stratum are counted as observations: ``df = n_levels - rank``. The rank is
+    that of a matrix with three kinds of columns: the intercept, all columns of X that are constant within the levels,
+    and the levels of every coarser grouping factor that contains the stratum and within which the column varies. A
+    column that varies within every grouping factor (a covariate of cells) has the number of levels of the finest factor
+    minus one. The contrast has the smallest value of its columns.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ def residual_df(L: npt.ArrayLike, fixed_X: FloatArray, random: Sequence[ReTerm])
     fixed_X
         (n_obs, p) fixed-effects matrix.
     random
-        The random-effects terms; without any, rows are the units.
+        The random-effects terms; if there are none, rows are counted.
 
     Returns
     -------
@@ -41,14 +41,15 @@ def residual_df(L: npt.ArrayLike, fixed_X: FloatArray, random: Sequence[ReTerm])
     constant = [_constant_within(fixed_X, codes, n) for codes, n in groups]
     everywhere = np.ptp(fixed_X, axis=0) == 0.0
     used = np.flatnonzero((L != 0.0).any(axis=0))
-    tested = [j for j in used if not everywhere[j]] or list(used)  # the intercept only if nothing else is tested
+    # the intercept counts only if nothing else is tested
+    tested = [j for j in used if not everywhere[j]] or list(used)
     if not tested:
         return 0.0
     return min(_column_df(j, fixed_X, groups, constant) for j in map(int, tested))
 
 
 def _distinct(random: Sequence[ReTerm]) -> list[tuple[IntArray, int]]:
-    """The grouping factors, coarsest first, each once."""
+    """Return each grouping factor once, the coarsest first."""
     factors = {term.group: (term.codes, len(term.levels)) for term in random}
     return sorted(factors.values(), key=lambda factor: factor[1])
 
@@ -75,14 +76,14 @@ def _column_df(
 
 
 def _level_table(columns: FloatArray, codes: IntArray, n_levels: int) -> FloatArray:
-    """Value of each column at the first row of each level."""
+    """Return the value of each column at the first row of each level."""
     first = np.empty(n_levels, dtype=np.int64)
     first[codes[::-1]] = np.arange(codes.size)[::-1]
     return columns[first]
 
 
 def _constant_within(columns: FloatArray, codes: IntArray, n_levels: int) -> npt.NDArray[np.bool_]:
-    """For each column, whether it is constant within every level (up to rounding)."""
+    """Return for each column whether it is constant within every level (up to rounding)."""
     spread = np.abs(columns - _level_table(columns, codes, n_levels)[codes]).max(axis=0, initial=0.0)
-    size: npt.NDArray[np.bool_] = spread <= 1e-10 * np.abs(columns).max(axis=0, initial=0.0)
-    return size
+    constant: npt.NDArray[np.bool_] = spread <= 1e-10 * np.abs(columns).max(axis=0, initial=0.0)
+    return constant

@@ -1,8 +1,8 @@
-"""Estimability: hypotheses in the row space of the design, and what the others are confounded with.
+"""Check whether the data can estimate a hypothesis, and find the terms that it is confounded with.
 
-Columns that depend on earlier ones are dropped from X. With ``n_j = e_j - sum_k w_kj e_k`` for every dropped column
-``j = sum_k w_kj k``, a row ``l`` over all columns can be estimated if and only if ``l n_j = 0`` for all of them. Its
-value is then that of its part on the remaining columns.
+Columns that depend on earlier ones are dropped from X. Let ``n_j = e_j - sum_k w_kj e_k`` for every dropped column
+``j = sum_k w_kj k``. A row ``l`` over all columns can be estimated if and only if ``l n_j = 0`` for every dropped
+column. Its value then depends only on its part on the remaining columns.
 """
 
 from __future__ import annotations
@@ -33,13 +33,14 @@ class TermHypothesis:
     label
         Label of the term.
     full
-        ``(m, p_all)`` a basis of the part that can be estimated, over all columns of the recipe.
+        (m, p_all) basis of the part that can be estimated, over all columns of the recipe.
     L
-        ``(m, p)`` the same over the columns of X.
+        (m, p) the same over the columns of X.
     n_rows
         Degrees of freedom of the whole hypothesis.
     whole
-        Whether only dropped columns are missing, so that the test still matches the name of the term.
+        Whether the part that cannot be estimated affects only dropped columns. The test then still matches the name of
+        the term.
     """
 
     label: str
@@ -50,34 +51,45 @@ class TermHypothesis:
 
 
 def all_terms(fixed: FixedDesign) -> dict[str, tuple[int, ...]]:
-    """Label of each term -> its columns among all columns of the recipe, in the order of the formula."""
+    """Return label -> columns of the recipe for each term, in the order of the formula."""
     found = term_columns(fixed.spec, fixed.source.fixed_terms)
     return {term_label(term): tuple(range(at.start, at.stop)) for term, at in found.items()}
 
 
-def unseen(fixed: FixedDesign, full: FloatArray) -> BoolArray:
-    """``(q, n_aliased)`` whether each row of `full` has weight on the direction of each dropped column."""
+def depends_on_aliased(fixed: FixedDesign, full: FloatArray) -> BoolArray:
+    """Test whether rows have weight on directions that the data do not determine.
+
+    Returns
+    -------
+    (q, n_aliased) for each row of `full` and the direction of each dropped column.
+    """
     if not fixed.aliased:
         return np.zeros((len(full), 0), dtype=bool)
-    found: BoolArray = np.abs(_gaps(fixed, full)[0]) > TOLERANCE
-    return found
+    depends: BoolArray = np.abs(_undetermined_weights(fixed, full)[0]) > TOLERANCE
+    return depends
 
 
-def told_alone(fixed: FixedDesign) -> BoolArray:
-    """``(p,)`` coefficients of X that mean what their column is called; others stand for sums with those dropped."""
-    label: BoolArray = np.logical_not(np.any(unseen(fixed, widen(fixed, np.eye(len(fixed.keep)))), axis=1))
-    return label
+def estimable_alone(fixed: FixedDesign) -> BoolArray:
+    """Find the coefficients of X that the data determine; the others are confounded with dropped columns.
+
+    Returns
+    -------
+    (p,) for each column of X.
+    """
+    full = widen(fixed, np.eye(len(fixed.keep)))
+    alone: BoolArray = np.logical_not(np.any(depends_on_aliased(fixed, full), axis=1))
+    return alone
 
 
 def check_estimable(fixed: FixedDesign, full: FloatArray, words: str) -> FloatArray:
-    """Convert rows over all columns of the recipe to rows over those of X.
+    """Convert rows over all columns of the recipe to rows over the columns of X.
 
     Raises
     ------
     DesignError
-        If the data cannot tell the value of a row; the message names what it is confounded with.
+        If a row cannot be estimated; the message names the terms that it is confounded with.
     """
-    hit = unseen(fixed, full)
+    hit = depends_on_aliased(fixed, full)
     if hit.any():
         used = np.flatnonzero((full != 0.0).any(axis=0))
         raise DesignError(
@@ -87,14 +99,14 @@ def check_estimable(fixed: FixedDesign, full: FloatArray, words: str) -> FloatAr
 
 
 def widen(fixed: FixedDesign, L: FloatArray) -> FloatArray:
-    """Rows over the columns of X as rows over all columns of the recipe, with weight zero on dropped ones."""
+    """Convert rows over the columns of X to rows over all columns of the recipe; dropped columns have weight 0."""
     full = np.zeros((len(L), len(fixed.keep) + len(fixed.aliased)))
     full[:, list(fixed.keep)] = L
     return full
 
 
 def term_hypothesis(fixed: FixedDesign, label: str, full: FloatArray | None = None) -> TermHypothesis:
-    """The part of a term's hypothesis that can be estimated; no row if there is none.
+    """Find the part of a term's hypothesis that can be estimated.
 
     Parameters
     ----------
@@ -103,15 +115,19 @@ def term_hypothesis(fixed: FixedDesign, label: str, full: FloatArray | None = No
     label
         Label of the term.
     full
-        ``(q, p_all)`` the hypothesis; by default that all columns of the term are zero.
+        (q, p_all) the hypothesis; by default, that all columns of the term are zero.
+
+    Returns
+    -------
+    The part that can be estimated; it has no rows if nothing can be estimated.
     """
     if full is None:
         columns = list(all_terms(fixed)[label])
         full = np.eye(len(fixed.keep) + len(fixed.aliased))[columns]
-    hit = unseen(fixed, full).any(axis=1)
+    hit = depends_on_aliased(fixed, full).any(axis=1)
     part = full[~hit]
     if hit.any():
-        part = np.vstack([part, _seen_combinations(fixed, full[hit])])
+        part = np.vstack([part, _estimable_combinations(fixed, full[hit])])
     kept_part = full[hit][:, list(fixed.keep)]
     return TermHypothesis(
         label=label,
@@ -123,14 +139,14 @@ def term_hypothesis(fixed: FixedDesign, label: str, full: FloatArray | None = No
 
 
 def confounding(fixed: FixedDesign, dropped: npt.ArrayLike, used: Iterable[int]) -> str:
-    """Explain what columns are confounded with.
+    """Explain which terms a hypothesis is confounded with.
 
     Parameters
     ----------
     fixed
-        The fixed part.
+        The fixed effects.
     dropped
-        ``(n_aliased,)`` the dropped columns on whose directions the hypothesis has weight.
+        (n_aliased,) whether the hypothesis has weight on the direction of each dropped column.
     used
         The columns of the hypothesis, among all columns of the recipe.
     """
@@ -155,7 +171,7 @@ def confounding(fixed: FixedDesign, dropped: npt.ArrayLike, used: Iterable[int])
 
 
 def _equation(fixed: FixedDesign, i: int) -> str:
-    """A dropped column as a sum of the others."""
+    """Write a dropped column as a sum of the others."""
     parts = []
     for k in np.flatnonzero(fixed.alias_weights[:, i])[:8]:
         weight = float(fixed.alias_weights[k, i])
@@ -165,8 +181,16 @@ def _equation(fixed: FixedDesign, i: int) -> str:
     return f"{fixed.aliased[i]} = {' '.join(parts).removeprefix('+ ')}{more}"
 
 
-def _gaps(fixed: FixedDesign, full: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """``(q, n_aliased)`` weights on undetermined directions, for rows and columns of unit size; sizes of the rows."""
+def _undetermined_weights(fixed: FixedDesign, full: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Compute the weights of rows on directions that the data do not determine.
+
+    Returns
+    -------
+    weights
+        (q, n_aliased) for rows and columns that are scaled to unit size.
+    size
+        (q, 1) the sizes by which the rows were divided.
+    """
     keep = list(fixed.keep)
     aliased = [j for j in range(full.shape[1]) if j not in set(keep)]
     size = np.empty(full.shape[1])
@@ -181,20 +205,20 @@ def _gaps(fixed: FixedDesign, full: FloatArray) -> tuple[FloatArray, FloatArray]
     return scaled[:, aliased] - scaled[:, keep] @ weights, row
 
 
-def _seen_combinations(fixed: FixedDesign, full: FloatArray) -> FloatArray:
-    """A basis of the combinations of rows that can be estimated, each with largest weight 1."""
-    gaps, size = _gaps(fixed, full)
-    left, values, _ = np.linalg.svd(gaps, full_matrices=True)
+def _estimable_combinations(fixed: FixedDesign, full: FloatArray) -> FloatArray:
+    """Find a basis of the combinations of rows that can be estimated; the largest weight of each is 1."""
+    undetermined, size = _undetermined_weights(fixed, full)
+    left, values, _ = np.linalg.svd(undetermined, full_matrices=True)
     rank = int(np.sum(values > TOLERANCE))
-    # reduced to echelon form, so that each combination uses as few rows as possible
-    rows: FloatArray = _reduced(left[:, rank:].T) @ (full / size)
+    # in echelon form, each combination uses as few rows as possible
+    rows: FloatArray = _echelon_form(left[:, rank:].T) @ (full / size)
     rows = rows / np.abs(rows).max(axis=1, keepdims=True)
     whole = np.round(rows)
     return np.where(np.abs(rows - whole) < 1e-9, whole, rows)
 
 
-def _reduced(rows: FloatArray) -> FloatArray:
-    """Row echelon form, by the largest pivot of each row from the left."""
+def _echelon_form(rows: FloatArray) -> FloatArray:
+    """Compute the reduced row echelon form, with the largest pivot of each column."""
     rows = rows.copy()
     at = 0
     for j in range(rows.shape[1]):

@@ -1,7 +1,7 @@
 """Evaluate the expressions in a formula node by node, without executing Python code.
 
-`_formula/language.py` defines the allowed expressions. Numbers are doubles, as in R: integers and booleans become
-doubles in every computation.
+`_formula/language.py` defines the allowed expressions. As in R, integers and booleans become doubles in every
+computation.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.GtE: np.greater_equal,
 }
 _SIGN = {ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">="}
-# Transforms that take a spline, which has several columns.
+# Transforms that also accept the several columns of a spline.
 _COLUMN_BY_COLUMN = frozenset({"center", "scale", "standardize"})
 _LOGICAL = frozenset({"logical_not", "logical_and", "logical_or", "logical_xor"})
 
 
 def evaluate(atom: Atom, frame: pd.DataFrame, state: State) -> Any:
-    """The value of an expression for the rows of `frame`, in the form that formulaic accepts.
+    """Evaluate an expression for the rows of `frame`, in a form that formulaic accepts.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def evaluate(atom: Atom, frame: pd.DataFrame, state: State) -> Any:
     frame
         Converted columns.
     state
-        State of ``scale``, ``bs`` and similar functions: filled if empty, used if filled.
+        State of ``scale``, ``bs`` and similar functions. An empty state is filled; a filled state is used.
 
     Raises
     ------
@@ -76,7 +76,7 @@ class _Evaluator:
         self.state = state
 
     def value(self, node: ast.expr) -> Any:
-        """A column, an array, a scalar, or the result of a transform of formulaic."""
+        """Compute a node: a column, an array, a scalar, or the result of a transform of formulaic."""
         match node:
             case ast.Constant(value=value):
                 return value
@@ -107,27 +107,27 @@ class _Evaluator:
                 raise TypeError(f"{ast.unparse(node)} does not have one value for each row")
 
     def number(self, node: ast.expr) -> Any:
-        """A value for computations, as doubles."""
+        """Compute a node as doubles."""
         return _doubles(self.value(node), node)
 
     def truth(self, node: ast.expr) -> Any:
-        """A value that is true or false."""
+        """Compute a node that is true or false."""
         value = _plain(self.value(node))
         if np.asarray(value).dtype != bool:
             raise TypeError(f"{ast.unparse(node)} is not true or false: put comparisons in parentheses, as in (x > 3)")
         return value
 
     def rows(self, value: Any) -> AnyArray:
-        """One value for each row."""
+        """Repeat a scalar, to have one value for each row."""
         return np.broadcast_to(np.asarray(value), (len(self.frame),))
 
     def comparison(self, node: ast.Compare) -> AnyArray:
-        """``a < b <= c`` and ``f in ["u", "v"]``."""
+        """Compute ``a < b <= c`` and ``f in ["u", "v"]``."""
         result = np.ones(len(self.frame), dtype=bool)
         left = node.left
         for op, right in zip(node.ops, node.comparators, strict=True):
             if isinstance(op, ast.In | ast.NotIn):
-                inside = self.among(left, right)
+                inside = self.is_in(left, right)
                 result &= ~inside if isinstance(op, ast.NotIn) else inside
             else:
                 result &= self.compare(left, op, right)
@@ -136,28 +136,28 @@ class _Evaluator:
 
     def compare(self, left: ast.expr, op: ast.cmpop, right: ast.expr) -> AnyArray:
         one, two = self.value(left), self.value(right)
-        one, two = _numbers_beside(one, two), _numbers_beside(two, one)
+        one, two = _numbers_if_compared_with(one, two), _numbers_if_compared_with(two, one)
         texts = [_is_text(value) for value in (one, two)]
         if not any(texts):
             return self.rows(_COMPARE[type(op)](_doubles(one, left), _doubles(two, right)))
         words = f"{ast.unparse(left)} {_SIGN[type(op)]} {ast.unparse(right)}"
         if not isinstance(op, ast.Eq | ast.NotEq):
-            raise TypeError(f"{words}: text has no order")
+            raise TypeError(f"{words}: text has no order, so only == and != can compare it")
         if not all(texts):
             raise TypeError(f"{words}: text cannot be compared with a number")
         _check_level(one, two)
         _check_level(two, one)
         return self.rows(_COMPARE[type(op)](_texts(one), _texts(two)))
 
-    def among(self, left: ast.expr, right: ast.expr) -> AnyArray:
-        value, asked = self.value(left), ast.literal_eval(right)
-        asked = list(asked) if isinstance(asked, list | tuple) else [asked]
-        value = _numbers_beside(value, asked[0]) if asked else value
+    def is_in(self, left: ast.expr, right: ast.expr) -> AnyArray:
+        value, members = self.value(left), ast.literal_eval(right)
+        members = list(members) if isinstance(members, list | tuple) else [members]
+        value = _numbers_if_compared_with(value, members[0]) if members else value
         if _is_text(value):
-            for level in asked:
+            for level in members:
                 _check_level(value, level)
-            return self.rows(np.isin(_texts(value), np.array(asked, dtype=object)))
-        return self.rows(np.isin(_doubles(value, left), _doubles(np.array(asked), right)))
+            return self.rows(np.isin(_texts(value), np.array(members, dtype=object)))
+        return self.rows(np.isin(_doubles(value, left), _doubles(np.array(members), right)))
 
     def call(self, node: ast.Call) -> Any:
         name = str(dotted_name(node.func))
@@ -178,12 +178,12 @@ class _Evaluator:
 
     def numpy(self, name: str, node: ast.Call) -> Any:
         if name == "isin":
-            return self.among(node.args[0], node.args[1])
+            return self.is_in(node.args[0], node.args[1])
         if name in _LOGICAL:
             return getattr(np, name)(*(self.truth(argument) for argument in node.args))
         if name == "where":
             condition, *values = node.args
-            return np.where(self.truth(condition), *self.alike(values))
+            return np.where(self.truth(condition), *self.same_type(values))
         numbers = [self.number(argument) for argument in node.args]
         named = {str(keyword.arg): self.number(keyword.value) for keyword in node.keywords}
         if name == "clip":
@@ -195,8 +195,8 @@ class _Evaluator:
             return np.round(numbers[0], int(decimals))
         return getattr(np, name)(*numbers)
 
-    def alike(self, nodes: list[ast.expr]) -> list[Any]:
-        """Convert values to one type: text, booleans or doubles."""
+    def same_type(self, nodes: list[ast.expr]) -> list[Any]:
+        """Compute nodes and convert their values to one type: text, booleans or doubles."""
         values = [self.value(node) for node in nodes]
         if all(_is_text(value) for value in values):
             return [_texts(value) for value in values]
@@ -205,7 +205,7 @@ class _Evaluator:
         return [_doubles(value, node) for value, node in zip(values, nodes, strict=True)]
 
     def transform(self, name: str, node: ast.Call) -> Any:
-        """A function of formulaic, with its stored state."""
+        """Call a function of formulaic with its stored state."""
         first, *others = node.args
         data = self.value(first)
         if name in ("C", "hashed"):
@@ -225,7 +225,7 @@ class _Evaluator:
 
 
 def _parameter(node: ast.expr) -> Any:
-    """A number, a string, a list of these, or the coding of a factor."""
+    """Return a number, a string, a list of these, or the coding of a factor."""
     called = isinstance(node, ast.Call)
     name = dotted_name(node.func) if isinstance(node, ast.Call) else dotted_name(node)
     if name is None or not (called or isinstance(node, ast.Name | ast.Attribute)):
@@ -255,7 +255,7 @@ def _codings() -> Mapping[str, Callable[..., Any]]:
 
 
 def _plain(value: Any) -> Any:
-    """Without formulaic's wrapping and pandas' index."""
+    """Return the value without formulaic's wrapping and without the index of pandas."""
     value = getattr(value, "__wrapped__", value)
     return value.to_numpy() if isinstance(value, pd.Series) and not _is_factor(value) else value
 
@@ -264,8 +264,8 @@ def _is_factor(value: Any) -> bool:
     return isinstance(getattr(value, "dtype", None), pd.CategoricalDtype)
 
 
-def _numbers_beside(value: Any, other: Any) -> Any:
-    """Convert a factor with numeric categories to numbers, if it is compared with numbers."""
+def _numbers_if_compared_with(value: Any, other: Any) -> Any:
+    """Convert a factor with numeric categories to numbers if `other` is not text."""
     if _is_factor(value) and not _is_text(other) and value.cat.categories.dtype.kind in "biuf":
         return value.astype(np.float64).to_numpy()
     return value
@@ -282,12 +282,12 @@ def _is_integer(value: Any) -> bool:
 
 
 def _doubles(value: Any, node: ast.expr) -> Any:
-    """Numbers and booleans as doubles; other types raise an error."""
+    """Convert numbers and booleans to doubles; other types raise an error."""
     value = _plain(value)
     if isinstance(value, dict):
-        raise TypeError(f"{ast.unparse(node)} gives several columns, which can only be a separate term")
+        raise TypeError(f"{ast.unparse(node)} gives several columns, so it must be a separate term")
     if value is None or _is_text(value) or np.asarray(value).dtype.kind not in "biuf":
-        raise TypeError(f"{ast.unparse(node)} is not a number; to compare text write x == 'level'")
+        raise TypeError(f"{ast.unparse(node)} is not a number; to compare text, write x == 'level'")
     return np.asarray(value, dtype=np.float64) if np.ndim(value) else np.float64(value)
 
 
@@ -303,13 +303,13 @@ def _check_level(value: Any, level: Any) -> None:
         return
     known = [str(category) for category in value.cat.categories]
     if not isinstance(level, str):
-        raise TypeError(f"{level!r} is a number, but the column contains text")
+        raise TypeError(f"{level!r} is not text, but the column contains text")
     if level not in known:
         raise ValueError(f"there is no level {level!r}")
 
 
 def _levels(value: Any, n_rows: int) -> Any:
-    """Computed values as levels: whole numbers have no decimal point."""
+    """Convert computed values to levels, where whole numbers have no decimal point."""
     plain = _plain(value)
     if isinstance(plain, np.ndarray) and plain.dtype.kind == "f" and plain.ndim == 1:
         whole = np.isfinite(plain).all() and (plain == np.floor(plain)).all() and (np.abs(plain) < 2**53).all()

@@ -1,4 +1,4 @@
-"""The fixed effects: the matrix X, its factors, and columns that depend on others."""
+"""Build the fixed effects: the matrix X, its factors, and the columns that are dropped as linearly dependent."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .names import list_some
 if TYPE_CHECKING:
     from formulaic import ModelSpec
 
-# a column is dependent if less than this fraction of its length is its own (as in R's lm)
+# a column is dependent if less than this fraction of its length is orthogonal to earlier columns (as in R's lm)
 ALIAS_TOLERANCE = 1e-7
 MAX_BYTES = 8e9
 
@@ -55,7 +55,7 @@ class FixedDesign:
     X
         (n_obs, p) float64, C-contiguous, full column rank.
     names
-        p names of columns: ``"Intercept"``, ``"disease[T.AD]"``.
+        Names of the p columns: ``"Intercept"``, ``"disease[T.AD]"``.
     terms
         Label of each term (``"1"`` for the intercept) -> its columns in `X`, in formula order.
     factors
@@ -67,7 +67,9 @@ class FixedDesign:
     keep
         Columns of the recipe that are in `X`.
     alias_weights
-        (p, n_aliased): aliased columns = `X` @ alias_weights.
+        (p, n_aliased) aliased columns = `X` @ alias_weights.
+    source
+        The formula.
     """
 
     X: FloatArray
@@ -81,18 +83,24 @@ class FixedDesign:
     source: MixedFormula = field(repr=False)
 
     def at(self, frame: pd.DataFrame) -> FloatArray:
-        """`X` for new rows; `frame` has converted columns."""
+        """Compute `X` for new rows; the columns of `frame` are converted."""
         return np.ascontiguousarray(self.all_columns(frame)[:, self.keep])
 
     def all_columns(self, frame: pd.DataFrame) -> FloatArray:
-        """The same including the aliased columns."""
+        """Compute the columns of the recipe for new rows, including the aliased ones."""
         return code_again(self.spec, self.source.fixed_terms, frame, self.source)
 
 
 def build_fixed(
     formula: MixedFormula, frame: pd.DataFrame, columns: dict[str, Column]
 ) -> tuple[FixedDesign, tuple[str, ...]]:
-    """Code the fixed effects for the rows of `frame`; also return notes."""
+    """Code the fixed effects for the rows of `frame`, and return notes for the user.
+
+    Raises
+    ------
+    FormulaError, DesignError
+        If the fixed effects have no column, or a term cannot be coded.
+    """
     if not formula.fixed_terms:
         spot = (formula.source.index("~"), len(formula.source))
         raise DesignError(f"the fixed effects have no column: add an intercept or a term\n{mark(formula.source, spot)}")
@@ -103,7 +111,10 @@ def build_fixed(
     check_names(tuple(term_label(term) for term in formula.fixed_terms), formula, "terms")
     keep, aliased, weights = find_aliased(full)
     if not keep:
-        raise DesignError("all columns of the fixed effects are zero, so there is nothing to estimate")
+        raise DesignError(
+            "all columns of the fixed effects are zero in the rows used, so there is nothing to estimate: check the "
+            "columns of the formula"
+        )
     position = {column: i for i, column in enumerate(keep)}
     terms = {
         term_label(term): tuple(position[j] for j in range(names_of.start, names_of.stop) if j in position)
@@ -125,7 +136,7 @@ def build_fixed(
 
 
 def check_levels(terms: tuple[Term, ...], columns: dict[str, Column], n_rows: int, formula: MixedFormula) -> None:
-    """Raise an error for factors with a single level, or with too many levels for the memory."""
+    """Raise an error for factors with a single level, or with so many levels that X needs too much memory."""
     for atom in dict.fromkeys(atom for term in terms for atom in term):
         for name in atom.names:
             column = columns.get(name.name)
@@ -137,7 +148,7 @@ def check_levels(terms: tuple[Term, ...], columns: dict[str, Column], n_rows: in
             if column is not None and 8 * len(column.categories) * n_rows > MAX_BYTES:
                 raise DesignError(
                     f"{name.name!r} has {len(column.categories)} levels in {n_rows} rows, which needs too much "
-                    f"memory. Perhaps numbers are stored as text, or the column contains names of cells\n"
+                    f"memory. Check whether numbers are stored as text, or the column contains names of cells\n"
                     f"{mark(formula.source, name.span)}"
                 )
 
@@ -157,12 +168,12 @@ def find_aliased(X: FloatArray) -> tuple[list[int], list[int], FloatArray]:
     keep, aliased
         Column numbers, ascending.
     weights
-        (len(keep), len(aliased)): ``X[:, aliased] = X[:, keep] @ weights``.
+        (len(keep), len(aliased)) ``X[:, aliased] = X[:, keep] @ weights``.
     """
     n_columns = X.shape[1]
     length = np.linalg.norm(X, axis=0)
     scale = np.where(length > 0, length, 1.0)
-    # R of a QR decomposition has the same inner products as X, but is small
+    # the R of a QR decomposition has the same inner products as X, but few rows
     triangle = np.asarray(np.linalg.qr(X / scale, mode="r"))
     pivoted = scipy.linalg.qr(triangle, mode="r", pivoting=True)[0]
     diagonal = np.abs(np.diag(pivoted))
@@ -191,7 +202,7 @@ def find_aliased(X: FloatArray) -> tuple[list[int], list[int], FloatArray]:
 
 
 def _factors(formula: MixedFormula, spec: ModelSpec, columns: dict[str, Column]) -> dict[str, Factor]:
-    """The factors of the fixed effects, in the order of the formula."""
+    """Find the factors of the fixed effects, in the order of the formula."""
     from formulaic.transforms.contrasts import TreatmentContrasts
 
     factors: dict[str, Factor] = {}
@@ -213,7 +224,7 @@ def _factors(formula: MixedFormula, spec: ModelSpec, columns: dict[str, Column])
             first = str(column.categories[0]) if column is not None and column.categories else levels[0]
             if chosen == "given" and base != first:
                 raise DesignError(
-                    f"reference sets the base level {first!r} of {name!r}, but the formula sets {base!r}: keep one\n"
+                    f"reference= sets the base level {first!r} of {name!r}, but the formula sets {base!r}: remove one\n"
                     f"{mark(formula.source, atom.span)}"
                 )
             if base != first or "levels=" in atom.text:
@@ -223,7 +234,7 @@ def _factors(formula: MixedFormula, spec: ModelSpec, columns: dict[str, Column])
 
 
 def base_notes(design: FixedDesign) -> dict[str, str]:
-    """Name of each factor whose base level nobody has chosen -> a note on it."""
+    """Return a note for each factor whose base level was chosen alphabetically, by name of the factor."""
     factors = design.factors.items()
     return {name: _base_note(factor) for name, factor in factors if factor.chosen == "alphabetical" and factor.base}
 
@@ -232,16 +243,16 @@ def _base_note(factor: Factor) -> str:
     other = next(level for level in factor.levels if level != factor.base)
     return (
         f"{factor.name}: base level {factor.base!r} was chosen alphabetically from {list_some(factor.levels)}; "
-        f"pass reference={{{factor.name!r}: {other!r}}} (or a pandas Categorical) to choose it yourself"
+        f"to choose another one, pass reference={{{factor.name!r}: {other!r}}} (or a pandas Categorical)"
     )
 
 
 def _alias_notes(design: FixedDesign) -> list[str]:
     notes = []
     for j, name in enumerate(design.aliased):
-        on = [design.names[i] for i in np.flatnonzero(design.alias_weights[:, j])]
-        why = "it is zero in all rows used"
-        if on:
-            why = f"it is a linear combination of {list_some(on)}, whose own coefficients the data cannot tell"
-        notes.append(f"column {name!r} was dropped from the design: {why}")
+        others = [design.names[i] for i in np.flatnonzero(design.alias_weights[:, j])]
+        reason = "it is zero in all rows used"
+        if others:
+            reason = f"it is a linear combination of {list_some(others)}, so the data cannot separate their effects"
+        notes.append(f"column {name!r} was dropped from the design: {reason}")
     return notes

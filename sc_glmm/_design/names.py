@@ -1,4 +1,4 @@
-"""Find the columns that a formula uses; an unknown name raises an error that points at it."""
+"""Find the columns that a formula uses, and raise an error that marks an unknown name."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from .._formula import Atom, MixedFormula, Name
 
 @dataclass
 class Use:
-    """How a formula uses one column.
+    """The uses of one column in a formula.
 
     Attributes
     ----------
     span
         First position in the formula.
     bare
-        Occurs as a term or in an interaction: text is a factor there.
+        Whether it is a term or part of an interaction, where text is a factor.
     categorical
-        Occurs in ``C(...)``: any column is a factor there.
+        Whether it is in ``C(...)``, where any column is a factor.
     computed
-        Occurs in other expressions: its values must not be changed.
+        Whether it is in another expression, so its values must not be changed.
     group
-        Is a grouping factor.
+        Whether it is a grouping factor.
     """
 
     span: tuple[int, int]
@@ -38,7 +38,7 @@ class Use:
 
 
 def find_columns(formula: MixedFormula, data: pd.DataFrame, *, response: bool = False) -> dict[str, Use]:
-    """Every column of `data` that `formula` uses, in the order of the source.
+    """Find every column of `data` that `formula` uses, in the order of the source.
 
     Raises
     ------
@@ -72,14 +72,14 @@ def find_columns(formula: MixedFormula, data: pd.DataFrame, *, response: bool = 
     for column, use in uses.items():
         if isinstance(data[column], pd.DataFrame):
             raise DesignError(
-                f"the data have {data[column].shape[1]} columns with the name {column!r}; names of columns must be "
-                f"unique: rename or drop all but one\n{mark(formula.source, use.span)}"
+                f"the data have {data[column].shape[1]} columns with the name {column!r}, but names of columns must be "
+                f"unique: rename them, or drop all except one\n{mark(formula.source, use.span)}"
             )
     return dict(sorted(uses.items(), key=lambda item: item[1].span))
 
 
 def _atoms(formula: MixedFormula, response: bool) -> Iterator[tuple[Atom, bool]]:
-    """All expressions, and whether each is a factor of a term."""
+    """Yield all expressions, and whether each is a factor of a term."""
     if response and formula.response_atom is not None:
         yield formula.response_atom, False
     for terms in (formula.fixed_terms, *(random.terms for random in formula.random)):
@@ -95,11 +95,12 @@ def _missing(name: Name, data: pd.DataFrame, source: str) -> FormulaError:
     folded = [candidate for candidate in columns if candidate.casefold() == name.name.casefold()]
     close = folded or difflib.get_close_matches(name.name, columns, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
-    return FormulaError(f"no column {name.name!r}{hint} (available: {list_some(columns, 20)})", source, name.span)
+    message = f"there is no column {name.name!r}{hint} (available: {list_some(columns, 20)})"
+    return FormulaError(message, source, name.span)
 
 
 def list_some(items: Iterable[object], most: int = 8) -> str:
-    """``a, b, c, ... (12 in all)``, or ``none``."""
+    """Join items as in ``a, b, c, ... (12 in all)``; ``none`` if there are none."""
     texts = [str(item) for item in items]
     if len(texts) <= most:
         return ", ".join(texts) or "none"

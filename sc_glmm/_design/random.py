@@ -1,4 +1,4 @@
-"""The random effects: for each term, the level of every row and the columns of Z."""
+"""Build the random effects: for each term, the level of every row and the columns of Z."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ class ReTerm:
     label
         ``"(1 | sample)"``.
     group
-        Name of the grouping factor: ``"sample"``, ``"a:b"``; ``"b:a"`` if ``a/b`` was written, as in lme4. It is for
-        display: two factors of one model never share a name.
+        Name of the grouping factor for display: ``"sample"``; ``"a:b"`` for ``a:b``, and ``"b:a"`` for ``a/b``, as in
+        lme4. Different factors of a model have different names.
     codes
-        (n_obs,) int64: level of each row.
+        (n_obs,) int64, level of each row.
     levels
-        Names of the levels, for display and unique; those of an interaction are joined by ``:`` in the order of
-        `group`, with quotes where they would be ambiguous.
+        Unique names of the levels for display. The levels of an interaction are joined by ``:`` in the order of
+        `group`, with quotes where the result would be ambiguous.
     keys
-        The levels themselves: the level of each column of the grouping factor, as text.
+        The level of each column of the grouping factor, as text; one tuple for each level.
     Z
-        (n_obs, k) float64, C-contiguous: value of each of the k effects of the row's level.
+        (n_obs, k) float64, C-contiguous, value of each of the k effects in each row.
     names
-        k names: ``("Intercept", "x")``.
+        Names of the k effects: ``("Intercept", "x")``.
     term
         The term of the formula.
     spec
@@ -60,29 +60,29 @@ class ReTerm:
     spec: ModelSpec | None = field(default=None, repr=False)
 
     def codes_at(self, data: pd.DataFrame) -> IntArray:
-        """Level of each row of new data with the grouping columns; -1 for an unknown level."""
+        """Find the level of each row of new data, which have the grouping columns; -1 for an unknown level."""
         place = {key: code for code, key in enumerate(self.keys)}
         pieces = [[_level_name(value) for value in data[name]] for name in self.term.columns]
         return np.array([place.get(key, -1) for key in zip(*pieces, strict=True)], dtype=np.int64)
 
     def at(self, frame: pd.DataFrame, formula: MixedFormula) -> FloatArray:
-        """`Z` for new rows; `frame` has converted columns."""
+        """Compute `Z` for new rows; the columns of `frame` are converted."""
         if self.spec is None:
             return np.ones((len(frame), 1))
         return code_again(self.spec, self.term.terms, frame, formula)
 
 
 class HasLevels(Protocol):
-    """A grouping factor, or a term of one."""
+    """Protocol of a grouping factor or a random-effects term."""
 
     @property
     def levels(self) -> tuple[str, ...]:
         """Names of its levels."""
 
 
-def finest(grouped: Sequence[HasLevels]) -> int:
-    """Index of the grouping factor with the most levels (the first if several): that of the samples."""
-    return max(range(len(grouped)), key=lambda i: len(grouped[i].levels))
+def finest(factors: Sequence[HasLevels]) -> int:
+    """Return the index of the grouping factor with the most levels, usually the samples; the first in a tie."""
+    return max(range(len(factors)), key=lambda i: len(factors[i].levels))
 
 
 def build_random(
@@ -93,7 +93,7 @@ def build_random(
     *,
     check_replication: bool,
 ) -> tuple[ReTerm, ...]:
-    """All random-effects terms.
+    """Build all random-effects terms.
 
     Parameters
     ----------
@@ -102,11 +102,16 @@ def build_random(
     frame
         Converted columns, for the left sides of the bars.
     groups
-        Grouping columns as in the data (rows used only).
+        Grouping columns as in the data, for the rows used.
     columns
         Conversion of each column of `frame`.
     check_replication
         Whether to reject a grouping factor with a different level for every row.
+
+    Raises
+    ------
+    FormulaError, DesignError
+        If a grouping factor has one level, or the variances of two terms cannot be separated.
     """
     factors = {name: group_levels(values) for name, values in groups.items()}
     terms: list[ReTerm] = []
@@ -121,7 +126,10 @@ def build_random(
             Z, spec = code_terms(term.terms, frame, formula)
             names = tuple(spec.column_names)
         if not names:
-            raise DesignError(f"{term.label} has no column\n{mark(formula.source, term.span)}")
+            raise DesignError(
+                f"{term.label} has no column on the left of its bar: write (1 | {term.group_text}) for an intercept\n"
+                f"{mark(formula.source, term.span)}"
+            )
         _check_overlap(term, names, terms, formula)
         group = term.group_name
         if any(other.group == group and other.term.columns != term.columns for other in terms):
@@ -132,32 +140,33 @@ def build_random(
 
 
 def _check_slopes(terms: Sequence[ReTerm], formula: MixedFormula) -> None:
-    """Raise an error for slopes that do not vary within their group, because intercepts already describe them.
+    """Raise an error for slopes that do not vary within their groups.
 
-    Variances of several arms (one independent column each, no intercept) can be separated and are allowed.
+    Such a slope has the same effect as a random intercept. Variances by arm (independent columns, one for each arm, and
+    no intercept) can be separated and are allowed.
     """
     before: dict[tuple[str, ...], FloatArray] = {}
     for term in terms:
         place = np.empty(len(term.levels), dtype=np.int64)
         place[term.codes[::-1]] = np.arange(term.codes.size)[::-1]
         spread = np.abs(term.Z - term.Z[place][term.codes]).max(axis=0, initial=0.0)
-        fixed = spread <= 1e-10 * np.ptp(term.Z, axis=0) + 1e-15 * np.abs(term.Z).max(axis=0, initial=0.0)
-        held = np.abs(term.Z[place][:, fixed]) > 0.0
+        constant = spread <= 1e-10 * np.ptp(term.Z, axis=0) + 1e-15 * np.abs(term.Z).max(axis=0, initial=0.0)
+        nonzero = np.abs(term.Z[place][:, constant]) > 0.0
         others = before.get(term.term.columns, np.zeros((len(term.levels), 0)))
-        if fixed.sum() > 1 or (held[:, :, None] & others.astype(bool)[:, None, :]).any():
-            flat = [j for j in np.flatnonzero(fixed).tolist() if np.ptp(term.Z[:, j]) > 0.0]
-            if flat:
+        if constant.sum() > 1 or (nonzero[:, :, None] & others.astype(bool)[:, None, :]).any():
+            slopes = [j for j in np.flatnonzero(constant).tolist() if np.ptp(term.Z[:, j]) > 0.0]
+            if slopes:
                 raise DesignError(
-                    f"{list_some(term.names[j] for j in flat)} in {term.label} does not vary within the levels of "
+                    f"{list_some(term.names[j] for j in slopes)} in {term.label} does not vary within the levels of "
                     f"{term.group!r}, so its effect cannot differ between them: write (1 | {term.term.group_text}), "
                     "and keep the variable in the fixed effects; random slopes are for variables that vary within "
                     f"levels\n{mark(formula.source, term.term.span)}"
                 )
-        before[term.term.columns] = np.hstack([others, held])
+        before[term.term.columns] = np.hstack([others, nonzero])
 
 
 def group_levels(values: pd.Series) -> tuple[IntArray, tuple[str, ...]]:
-    """Codes and names of the levels that occur: categories in their order, other types sorted."""
+    """Return codes and names of the levels that occur: categories in their order, other types sorted."""
     if isinstance(values.dtype, pd.CategoricalDtype):
         used = values.cat.remove_unused_categories().cat
         codes, levels = used.codes.to_numpy(), list(used.categories)
@@ -184,7 +193,7 @@ def _level_name(level: object) -> str:
 
 
 def _interaction(factors: list[tuple[IntArray, tuple[str, ...]]]) -> tuple[IntArray, tuple[tuple[str, ...], ...]]:
-    """Combinations that occur; the first factor varies slowest."""
+    """Return codes and keys of the combinations that occur; the first factor varies slowest."""
     codes, first = factors[0]
     keys = tuple((name,) for name in first)
     for more, names in factors[1:]:
@@ -195,10 +204,10 @@ def _interaction(factors: list[tuple[IntArray, tuple[str, ...]]]) -> tuple[IntAr
 
 
 def display_names(keys: Sequence[tuple[str, ...]], separator: str = ":") -> tuple[str, ...]:
-    """One unique text per combination of levels.
+    """Make one unique text for each combination of levels.
 
-    The levels are joined by `separator`. If this gives the same text twice (``a:b`` with ``c``, ``a`` with ``b:c``),
-    levels that contain the separator or a quote are quoted.
+    The levels are joined by `separator`. If two combinations give the same text (``a:b`` with ``c``, and ``a`` with
+    ``b:c``), levels that contain the separator or a quote are quoted.
     """
     plain = tuple(separator.join(key) for key in keys)
     if len(set(plain)) == len(plain):
@@ -216,8 +225,8 @@ def _check_group(
     if len(levels) < 2:
         raise DesignError(
             f"the grouping factor {term.group_name!r} of {term.label} has one level ({list_some(levels)}) in the "
-            f"{codes.size} rows used; a variance between levels needs at least 2, better 5 or more: drop the term or "
-            f"use more data\n{where}"
+            f"{codes.size} rows used; a variance between levels needs at least 2 levels, and 5 or more are better: "
+            f"drop the term or use more data\n{where}"
         )
     if check_replication and len(levels) == codes.size:
         raise DesignError(
@@ -233,6 +242,6 @@ def _check_overlap(term: RandomTerm, names: tuple[str, ...], before: list[ReTerm
         if shared and set(other.term.group) == set(term.group):
             raise DesignError(
                 f"{other.label} and {term.label} both have the effect {shared[0]!r} for the same grouping factor, so "
-                "only the sum of their variances could be estimated; write (0 + x | g) to omit the intercept\n"
+                "the data determine only the sum of their variances: write (0 + x | g) to omit an intercept\n"
                 f"{mark(formula.source, term.span)}"
             )

@@ -1,4 +1,4 @@
-"""Labels of hypotheses: which levels are compared, and at which values of other variables."""
+"""Write labels of hypotheses: the levels that are compared, and the values of the other variables."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .names import list_some
 
 
 def term_words(design: Design, label: str) -> str:
-    """Label for the hypothesis that all columns of a term are zero."""
+    """Write the label of the hypothesis that all columns of a term are zero."""
     columns = design.fixed.terms[label]
     if not columns:
         return label
@@ -24,37 +24,42 @@ def term_words(design: Design, label: str) -> str:
         return column_words(design, columns[0])
     factor = main_effect(design, label)
     whole = codes_every_level(design, label)
+    setting = "" if factor is None else interaction_setting(design, factor.name)
     if factor is not None and whole and len(columns) == 2:
-        return f"{factor.name}: {factor.levels[1]} vs {factor.levels[0]}{elsewhere(design, factor.name)}"
+        return f"{factor.name}: {factor.levels[1]} vs {factor.levels[0]}{setting}"
     if factor is not None and (whole or factor.base is not None and len(columns) == len(factor.levels) - 1):
-        return f"{factor.name}: any difference between {list_some(factor.levels)}{elsewhere(design, factor.name)}"
+        return f"{factor.name}: any difference between {list_some(factor.levels)}{setting}"
     return f"{label}: all {len(columns)} columns"
 
 
 def column_words(design: Design, j: int) -> str:
-    """Label for the hypothesis that one coefficient is zero."""
+    """Write the label of the hypothesis that one coefficient is zero."""
     name = design.fixed.names[j]
     label = term_of(design, j)
     factor = main_effect(design, label)
     if factor is not None:
         level = _coded_level(factor, label, name)
-        return f"{factor.name}: {level} vs {factor.base}{elsewhere(design, factor.name)}" if level is not None else name
+        return (
+            f"{factor.name}: {level} vs {factor.base}{interaction_setting(design, factor.name)}"
+            if level is not None
+            else name
+        )
     if label == "1":
         return "Intercept"
     if len(_term(design, label)) > 1:
         return f"{_interaction_words(design, label, name) or name} (interaction)"
     if name in design.columns:
-        return f"{name}: per unit{elsewhere(design, name)}"
+        return f"{name}: per unit{interaction_setting(design, name)}"
     return name
 
 
 def _coded_level(factor: Factor, text: str, name: str) -> str | None:
-    """The level that a column `name` of the term `text` compares with the base; None for others."""
+    """Return the level that the column `name` of the term `text` compares with the base; None for other columns."""
     return next((level for level in factor.levels if level != factor.base and name == f"{text}[T.{level}]"), None)
 
 
 def _interaction_words(design: Design, label: str, name: str) -> str | None:
-    """What each factor of an interaction compares; None if the coding has no base."""
+    """Write the comparison of each factor of an interaction; None if the column has another coding."""
     pieces: list[dict[str, str]] = []
     for atom in _term(design, label):
         factor = main_effect(design, atom.text) if (atom,) in design.formula.fixed_terms else None
@@ -71,12 +76,12 @@ def _interaction_words(design: Design, label: str, name: str) -> str | None:
 
 
 def term_of(design: Design, j: int) -> str:
-    """Label of the term of column j of X."""
+    """Return the label of the term to which column j of X belongs."""
     return next(label for label, columns in design.fixed.terms.items() if j in columns)
 
 
 def compared_levels(design: Design, label: str, j: int | None = None) -> tuple[str, str, str] | None:
-    """(factor, level, base) if a term of one contrast, or column j of it, compares two levels of a factor."""
+    """Return (factor, level, base) if a term, or its column j, compares two levels of a factor; otherwise None."""
     factor = main_effect(design, label)
     if factor is None or factor.base is None:
         return None
@@ -87,7 +92,7 @@ def compared_levels(design: Design, label: str, j: int | None = None) -> tuple[s
 
 
 def combination_words(L: FloatArray, names: Sequence[str]) -> str:
-    """Label of any linear combination of coefficients."""
+    """Write the label of any linear combination of coefficients."""
     rows = []
     for row in L:
         used = np.flatnonzero(row).tolist()
@@ -97,7 +102,7 @@ def combination_words(L: FloatArray, names: Sequence[str]) -> str:
 
 
 def main_effect(design: Design, label: str) -> Factor | None:
-    """The factor whose main effect the term is; None for other terms."""
+    """Return the factor if the term is its main effect; None for other terms."""
     term = _term(design, label)
     if len(term) != 1:
         return None
@@ -109,7 +114,7 @@ def main_effect(design: Design, label: str) -> Factor | None:
 
 
 def codes_every_level(design: Design, label: str) -> bool:
-    """Whether the term is a factor with a column for every level, as the first factor without an intercept."""
+    """Return whether a term has a column for every level, as the first factor of a formula without an intercept."""
     factor = main_effect(design, label)
     return factor is not None and factor.base is not None and len(all_terms(design.fixed)[label]) == len(factor.levels)
 
@@ -118,8 +123,8 @@ def _term(design: Design, label: str) -> Term:
     return next(term for term in design.formula.fixed_terms if term_label(term) == label)
 
 
-def elsewhere(design: Design, name: str, typical: Mapping[str, object] | None = None) -> str:
-    """Where the partners of `name` in interactions stand: `` (at sex = F, age = 0)``."""
+def interaction_setting(design: Design, name: str, typical: Mapping[str, object] | None = None) -> str:
+    """Write the values of the variables that interact with `name`, as in `` (at sex = F, age = 0)``."""
     partners: dict[str, object] = {}
     for term in design.formula.fixed_terms:
         inside = {n.name for atom in term for n in atom.names}
@@ -143,7 +148,7 @@ def elsewhere(design: Design, name: str, typical: Mapping[str, object] | None = 
 
 
 def value_words(value: object) -> str:
-    """A level or number as text for labels."""
+    """Write a level or number for a label."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from .._arrays import BoolArray, FloatArray
-from .._design import finest, told_alone
+from .._design import estimable_alone, finest
 from .._engine.genes import GeneFits
 from .._results import sd_name
 from .genes import TRUSTED, AllFits, GeneModel, categorical_status, singular_genes, status_words
@@ -123,8 +123,8 @@ def gene_table(
             low_sd, high_sd = (np.sqrt(limit) for limit in variance_interval(moderation, k))
             columns[f"{column}_low"], columns[f"{column}_high"] = low_sd, high_sd
     beta, se = _determined(fits, result, fitted)
-    beta[:, ~told_alone(model.design.fixed)] = np.nan
-    se[:, ~told_alone(model.design.fixed)] = np.nan
+    beta[:, ~estimable_alone(model.design.fixed)] = np.nan
+    se[:, ~estimable_alone(model.design.fixed)] = np.nan
     coef = []
     for j, name in enumerate(model.design.fixed.names):
         coef.append(_free(columns, f"coef_{name}"))

@@ -9,7 +9,7 @@ import pandas as pd
 from scipy import stats
 
 from .._arrays import FloatArray
-from .._design import told_alone
+from .._design import estimable_alone
 from .._errors import InputError
 from .._parallel.blas import one_blas_thread
 from .checks import check_choice, check_count, check_level, random_generator
@@ -75,7 +75,7 @@ def confint(
         with one_blas_thread():
             bounds = _bootstrap(fit, level, nsim, seed)
     # what the data cannot tell from a dropped column has no interval of its own
-    bounds[len(bounds) - len(fit.beta) :][~told_alone(fit.prepared.design.fixed)] = np.nan
+    bounds[len(bounds) - len(fit.beta) :][~estimable_alone(fit.prepared.design.fixed)] = np.nan
     return pd.DataFrame(bounds, index=names, columns=["low", "high"])
 
 

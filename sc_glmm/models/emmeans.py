@@ -12,7 +12,7 @@ import pandas as pd
 from scipy import stats
 
 from .._arrays import BoolArray, FloatArray
-from .._design import FixedDesign, all_terms, confounding, display_names, unseen
+from .._design import FixedDesign, all_terms, confounding, depends_on_aliased, display_names
 from .._errors import InputError
 from .._formula import parse_formula, term_label
 from .checks import check_choice, check_level
@@ -139,7 +139,7 @@ def emmeans(
 
 def _seen(fixed: FixedDesign, full: FloatArray) -> tuple[FloatArray, BoolArray]:
     """Rows over the columns of X, NaN if the data do not determine their value, and what they are confounded with."""
-    hidden = unseen(fixed, full)
+    hidden = depends_on_aliased(fixed, full)
     L = full[:, list(fixed.keep)].copy()
     L[hidden.any(axis=1)] = np.nan
     return L, hidden

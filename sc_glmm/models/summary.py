@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from .._design import told_alone
+from .._design import estimable_alone
 from .._design.names import list_some
 from .._engine.optimize import ACCEPTED
 from .fitted import MixedFit
@@ -120,7 +120,7 @@ def summarise(fit: MixedFit, *, ddf: str | None = None) -> Summary:
     sd = fit.bse.to_numpy()
     with np.errstate(invalid="ignore", divide="ignore"):
         correlation = fit.vcov().div(sd, axis=0).div(sd, axis=1)
-    alone_names = told_alone(fit.prepared.design.fixed)
+    alone_names = estimable_alone(fit.prepared.design.fixed)
     correlation = correlation.where(alone_names[:, None] & alone_names)
     return Summary(
         title=_title(fit, method),
@@ -193,7 +193,7 @@ def _dropped(fit: MixedFit) -> list[str]:
     if not fixed.aliased:
         return []
     text = f"dropped from the design, as the data cannot tell them from other columns: {list_some(fixed.aliased)}"
-    hidden = [name for name, alone_names in zip(fixed.names, told_alone(fixed), strict=True) if not alone_names]
+    hidden = [name for name, alone_names in zip(fixed.names, estimable_alone(fixed), strict=True) if not alone_names]
     if hidden:
         text += f". Not shown for that: {list_some(hidden)} (fixef() has the numbers of the fit, which stand for sums)"
     return [text]

@@ -10,7 +10,7 @@ import pandas as pd
 from scipy import stats
 
 from .._arrays import FloatArray
-from .._design import build_contrasts, residual_df, told_alone, untestable_terms
+from .._design import build_contrasts, estimable_alone, residual_df, untestable_terms
 from .._display import warn_notes
 from .._errors import DesignError, InputError
 from .._inference.ddf import kenward_roger, satterthwaite
@@ -70,7 +70,7 @@ def single_tests(fit: MixedFit, L: FloatArray, ddf: str | None = None) -> pd.Dat
 def coefficient_tests(fit: MixedFit, ddf: str | None = None) -> pd.DataFrame:
     """:func:`single_tests` of each coefficient; NaN where the data cannot tell it from a column that was dropped."""
     tests = single_tests(fit, np.eye(len(fit.beta)), ddf)
-    tests.loc[~told_alone(fit.prepared.design.fixed)] = np.nan
+    tests.loc[~estimable_alone(fit.prepared.design.fixed)] = np.nan
     return tests
 
 

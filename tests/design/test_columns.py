@@ -188,7 +188,7 @@ def test_a_column_may_be_called_like_a_function() -> None:
     both = build_design(parse_formula("~ log + log(log) + C(Sum, Sum)"), data.assign(Sum=list("abcaabca")))
     np.testing.assert_allclose(both.fixed.X[:, 1:3], np.column_stack([data["log"], np.log(data["log"])]))
     assert both.fixed.names[3:] == ("C(Sum, Sum)[S.a]", "C(Sum, Sum)[S.b]")
-    with pytest.raises(DesignError, match="expression here, but the name of a column") as caught:
+    with pytest.raises(DesignError, match="expression here, but also the name of a column") as caught:
         build_design(parse_formula("~ `log(x)` + log(x)"), pd.DataFrame({"x": np.exp(REAL), "log(x)": REAL}))
     assert "log(x)" in str(caught.value)
 

@@ -252,7 +252,7 @@ def test_an_estimable_triple_through_aliased_columns() -> None:
         (("disease", "AD", "XX"), "'disease' has no level 'XX' in the rows used; the levels are ctl, AD, MCI"),
         (("disease", "XX", "AD"), "no level 'XX'"),
         (("disease", "AD", "AD"), "compares a level with itself"),
-        (("age", 1, 2), "'age' is not a factor of the fixed effects; factors are disease"),
+        (("age", 1, 2), "'age' is not a factor of the fixed effects; the factors are disease"),
         (("sex", "M", "F"), "'sex' is not a factor"),
         (("sample", "s1", "s2"), "'sample' is not a factor"),
         ({"k": [0, 0, 0, 0]}, "'contrast' is zero"),

@@ -79,7 +79,7 @@ def test_formula_errors(source: str, culprit: str | None, message: str | None) -
 @pytest.mark.parametrize(
     ("source", "culprit", "message"),
     [
-        ("~ age + log(x)", "log(x)", r"infinite or not a number in 3 of 8 rows \(first: row 2"),
+        ("~ age + log(x)", "log(x)", r"infinite or not a number in 3 of 8 rows \(the first is row 2"),
         ("~ age + age:log(age - 30)", "age:log(age - 30)", "in 2 of 8 rows"),
         ("~ age + np.sqrt(x)", "np.sqrt(x)", "in 2 of 8 rows"),
         ("~ age + (log(x) | sample)", "log(x)", "in 3 of 8 rows"),

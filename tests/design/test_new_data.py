@@ -102,9 +102,9 @@ def test_new_data_may_have_other_types_of_the_same_values() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"f": "c"}, r"'f' has levels that are not in the model: c; known are a, b"),
+        ({"f": "c"}, r"'f' has levels that are not in the model: c; its levels are a, b"),
         ({"x": np.nan}, "missing values in x"),
-        ({"x": "text"}, "had numbers"),
+        ({"x": "text"}, "but contained numbers"),
         ({"size": 20.0}, "bs"),
     ],
 )
@@ -112,7 +112,7 @@ def test_new_data_that_do_not_fit(change: dict[str, object], message: str) -> No
     design = design_of("~ f + x + bs(size, df=3)")
     with pytest.raises(ScGlmmError, match=message):
         design.at(DATA.assign(**change))
-    with pytest.raises(DesignError, match="the new data lack x; the model needs f, x, size"):
+    with pytest.raises(DesignError, match="the new data do not have x; the model needs the columns f, x, size"):
         design.at(DATA.drop(columns="x"))
 
 

@@ -74,8 +74,8 @@ def test_a_base_in_the_formula_is_given_and_says_nothing() -> None:
 @pytest.mark.parametrize(
     ("source", "reference", "message"),
     [
-        ("~ f", {"f": "c"}, r"no such level.*levels are a, b"),
-        ("~ g", {"g": "none"}, r"no such level.*w, u, v"),
+        ("~ f", {"f": "c"}, r"do not have this level; the levels are a, b"),
+        ("~ g", {"g": "none"}, r"do not have this level.*w, u, v"),
         ("~ f", {"nope": "c"}, r"'nope', which is not a column; the factors are f"),
         ("~ f", {"g": "u"}, r"'g', which is a column, but not a factor of this formula"),
         ("~ x + (1 | g)", {"g": "u"}, r"not a factor of this formula"),
