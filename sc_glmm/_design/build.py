@@ -33,7 +33,7 @@ class Design:
         The random-effects terms.
     offset
         (n_obs,) sum of the ``offset(...)`` terms, None if there are none.
-    kept
+    rows_used
         (n_input,) bool: which rows of the input are used. All other fields refer to these n_obs rows, in their order.
     notes
         Notes for the user: dropped rows, chosen base levels, dropped categories and columns.
@@ -51,7 +51,7 @@ class Design:
     fixed: FixedDesign
     random: tuple[ReTerm, ...]
     offset: FloatArray | None
-    kept: npt.NDArray[np.bool_]
+    rows_used: npt.NDArray[np.bool_]
     notes: tuple[str, ...]
     response: FloatArray | None = None
     columns: dict[str, Column] = field(default_factory=dict, repr=False)
@@ -160,8 +160,8 @@ def build_design(
     data = native(data, list(uses))
     reference = dict(reference or {})
     _check_reference(reference, uses, data)
-    kept, notes = _complete_rows(formula, data, uses, na_action)
-    used = data.loc[kept, list(uses)] if not kept.all() else data[list(uses)]
+    rows_used, notes = _complete_rows(formula, data, uses, na_action)
+    used = data.loc[rows_used, list(uses)] if not rows_used.all() else data[list(uses)]
     used = used.reset_index(drop=True)
     columns = {
         name: read_column(used[name], use, reference.get(name))
@@ -183,7 +183,7 @@ def build_design(
         fixed=fixed,
         random=random,
         offset=offset,
-        kept=kept,
+        rows_used=rows_used,
         notes=(*notes, *more),
         response=_response(formula, frame) if response else None,
         columns=columns,
@@ -208,22 +208,22 @@ def _complete_rows(
     n_missing = {name: int(mask.sum()) for name, mask in missing.items() if mask.any()}
     if not len(data):
         raise DesignError("the data have no rows")
-    kept = np.ones(len(data), dtype=bool)
+    rows_used = np.ones(len(data), dtype=bool)
     for mask in missing.values():
-        kept &= ~mask
+        rows_used &= ~mask
     if not n_missing:
-        return kept, []
-    n_dropped = int((~kept).sum())
+        return rows_used, []
+    n_dropped = int((~rows_used).sum())
     listed = ", ".join(f"{name}: {count}" for name, count in n_missing.items())
     worst = mark(formula.source, uses[max(n_missing, key=lambda name: n_missing[name])].span)
     if na_action == "raise":
         raise DesignError(f"{n_dropped} of {len(data)} rows have missing values ({listed}): fill or drop them\n{worst}")
-    if not kept.any():
+    if not rows_used.any():
         raise DesignError(
             f"no row remains, because every row has a missing value ({listed}): fill the missing values, or remove the "
             f"column from the formula\n{worst}"
         )
-    return kept, [f"{n_dropped} of {len(data)} rows were dropped because of missing values ({listed})"]
+    return rows_used, [f"{n_dropped} of {len(data)} rows were dropped because of missing values ({listed})"]
 
 
 def _offset(formula: MixedFormula, frame: pd.DataFrame) -> tuple[FloatArray | None, tuple[Any, ...]]:

@@ -37,7 +37,7 @@ def check_samples(design: Design, contrasts: Sequence[Contrast], frame: pd.DataF
     """Raise an error if an arm of a tested factor has fewer than `least` samples; for numbers, count all samples."""
     if least <= 0:
         return
-    used: pd.DataFrame = frame.loc[design.kept]
+    used: pd.DataFrame = frame.loc[design.rows_used]
     finest, levels = next(iter(samples_of(design.formula, used).items()))
     if levels.nunique() < least:
         raise DesignError(f"{levels.nunique()} levels of {finest}, fewer than min_samples={least}")

@@ -176,12 +176,12 @@ def plan_group(
         notes.append(f"{', '.join(dropped)} does not vary here and was dropped from the formula")
     notes += [f"the contrast {text} is not tested: {reason}" for text, reason in not_tested.items()]
     reml = check_method(options.method, options.n_agq, design.random)
-    mixed = mixed_samples(formula, frame.loc[design.kept])
+    mixed = mixed_samples(formula, frame.loc[design.rows_used])
     notes += mixed
     try:
         dfs = contrast_df(contrasts, design)
     except DesignError as error:
-        there = [samples_in_words(design.formula, frame.loc[design.kept]), *mixed]
+        there = [samples_in_words(design.formula, frame.loc[design.rows_used]), *mixed]
         raise DesignError(". ".join([str(error), *(words for words in there if words)])) from None
     check_absorbed(design)
     if options.test is not None:
@@ -192,11 +192,11 @@ def plan_group(
         for contrast, df in zip(contrasts, dfs, strict=True)
         if df < FEW_DF
     ]
-    log = log_size[design.kept] + (design.offset if design.offset is not None else 0.0)
+    log = log_size[design.rows_used] + (design.offset if design.offset is not None else 0.0)
     family = get_family(options.family)
     profiled = choose_test(options.test, family).profiles(family)
     wide = profiled and tests_slopes(design, [contrast.L for contrast in contrasts])
-    group = CellGroup(name, cells[design.kept], design, log, wide)
+    group = CellGroup(name, cells[design.rows_used], design, log, wide)
     return Plan(group, contrasts, tuple(dfs), reml, dropped, not_tested), notes
 
 
@@ -228,7 +228,7 @@ def _with_own_variance(
     design: Design, contrasts: tuple[Contrast, ...], frame: pd.DataFrame, options: RunOptions
 ) -> tuple[Design, list[str]]:
     """The design with added variances for tested effects within samples."""
-    terms = missing_terms(design, contrasts, frame.loc[design.kept])
+    terms = missing_terms(design, contrasts, frame.loc[design.rows_used])
     notes = [
         f"the slopes of {label} are uncorrelated with the intercepts at zero, which lies outside the data (mean "
         f"{mean:.3g}). Their variance may be estimated too small, and p-values may be too small. Use center(...) for "

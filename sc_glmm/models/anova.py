@@ -188,7 +188,9 @@ def _type_three(fit: MixedFit, labels: list[str]) -> dict[str, FloatArray]:
     """Map from beta to the coefficients of the same model with sum-to-zero coding."""
     design = fit.prepared.design
     terms = {term: ":".join(_sum_atom(design, a) for a in term) for term in design.formula.fixed_terms}
-    frame = design.convert(fit.data.loc[design.kept], [atom for term in design.formula.fixed_terms for atom in term])
+    frame = design.convert(
+        fit.data.loc[design.rows_used], [atom for term in design.formula.fixed_terms for atom in term]
+    )
     group = "group_of_rows"
     while group in frame.columns:
         group += "_"

@@ -226,7 +226,7 @@ def _grid(fit: MixedFit, names: list[str], at: dict[str, Any]) -> tuple[pd.DataF
         elif column.kind == "bool":
             values[name] = [False, True]
         elif name in both:
-            values[name] = np.unique(fit.data.loc[design.kept, name].to_numpy(dtype=np.float64)).tolist()
+            values[name] = np.unique(fit.data.loc[design.rows_used, name].to_numpy(dtype=np.float64)).tolist()
         elif name in names:
             raise InputError(f"{name!r} is numeric: give the values to compare, as in at={{{name!r}: [1, 2]}}")
         else:

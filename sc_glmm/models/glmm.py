@@ -154,7 +154,7 @@ class GlmmModel(MixedFit):
         InputError
             If `y` does not contain one count, or one fraction, for each row.
         """
-        values, trials = check_response(y, self.prepared.design.kept), self.weights
+        values, trials = check_response(y, self.prepared.design.rows_used), self.weights
         if self.family == "binomial":
             values, trials = read_shares(values, trials, self.formula)
         else:

@@ -140,7 +140,7 @@ def _groups(fit: MixedFit, group: str | None) -> tuple[str, IntArray, tuple[str,
         raise InputError(
             f"group={name!r} is neither a grouping factor of the model ({', '.join(own)}) nor a column of its data"
         )
-    values = fit.data.loc[design.kept, name]
+    values = fit.data.loc[design.rows_used, name]
     if values.isna().any():
         raise InputError(f"group={name!r} has missing values in the rows used: fill them in")
     return name, *group_levels(values)
@@ -155,12 +155,12 @@ def _refit(fit: MixedFit, rows: NDArray[np.bool_]) -> MixedFit:
         value = options.get(name)
         if value is not None and not isinstance(value, str):
             values = np.asarray(value, dtype=np.float64)
-            options[name] = (values[design.kept] if len(values) == len(design.kept) else values)[rows]
+            options[name] = (values[design.rows_used] if len(values) == len(design.rows_used) else values)[rows]
     bases = {name: factor.base for name, factor in design.fixed.factors.items() if factor.base is not None}
     options["reference"] = {**bases, **(options.get("reference") or {})}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ScGlmmWarning)
-        return make(fit.formula, fit.data.loc[design.kept].loc[rows], **options)
+        return make(fit.formula, fit.data.loc[design.rows_used].loc[rows], **options)
 
 
 def _standard_deviations(fit: MixedFit) -> dict[str, float]:

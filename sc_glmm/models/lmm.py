@@ -133,7 +133,7 @@ class LmmModel(MixedFit):
         InputError
             If `y` does not contain one finite number for each row, or if all are equal.
         """
-        values = check_response(y, self.prepared.design.kept)
+        values = check_response(y, self.prepared.design.rows_used)
         if np.ptp(values) == 0.0:
             raise InputError(f"y is {values[0]:g} in every row: there is nothing to model")
         problem = self.problem.with_response(values - self.prepared.offset, self.prepared.row_of, self.weights)

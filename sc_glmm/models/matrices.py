@@ -39,7 +39,7 @@ def model_matrix(fit: MixedFit, part: Literal["fixed", "random"] = "fixed") -> A
 def fixed_frame(fit: MixedFit) -> pd.DataFrame:
     """X with the names of its columns, on the index of the data."""
     design = fit.prepared.design
-    return pd.DataFrame(design.fixed.X, index=fit.data.index[design.kept], columns=list(design.fixed.names))
+    return pd.DataFrame(design.fixed.X, index=fit.data.index[design.rows_used], columns=list(design.fixed.names))
 
 
 def random_matrix(fit: MixedFit) -> sparse.csr_array:

@@ -65,7 +65,7 @@ def predict(
     chosen = chosen_terms(fit, re_form)
     if newdata is None:
         eta = fit.fixed_part() + fit.random_part(chosen)
-        index = fit.data.index[design.kept]
+        index = fit.data.index[design.rows_used]
     else:
         X, Zs = design.at(newdata)
         eta = fit.estimate(X) + _new_offset(fit, newdata, offset)
@@ -187,7 +187,7 @@ def simulate(
     rng = random_generator(seed)
     draws = np.column_stack([draw(fit, rng, re_form) for _ in range(nsim)])
     names = [f"sim_{i + 1}" for i in range(nsim)]
-    return pd.DataFrame(draws, index=fit.data.index[fit.prepared.design.kept], columns=names)
+    return pd.DataFrame(draws, index=fit.data.index[fit.prepared.design.rows_used], columns=names)
 
 
 def draw(fit: MixedFit, rng: np.random.Generator, re_form: str | float | None = "NA") -> FloatArray:

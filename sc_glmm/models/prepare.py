@@ -156,7 +156,7 @@ def per_row(name: str, values: Any, data: pd.DataFrame, design: Design) -> Float
             f"{name} has shape {numbers.shape}; it must be the name of a column or one number for each of the "
             f"{len(data)} rows of the data"
         )
-    used = np.ascontiguousarray(numbers[design.kept])
+    used = np.ascontiguousarray(numbers[design.rows_used])
     if not np.isfinite(used).all():
         bad = int(np.flatnonzero(~np.isfinite(used))[0])
         raise InputError(f"{name} is {used[bad]} in row {bad} of those used; fill it in or drop the row")
@@ -208,5 +208,5 @@ def with_response(prepared: Prepared, data: pd.DataFrame, y: FloatArray) -> pd.D
     if name is None:
         return data
     values = np.full(len(data), np.nan)
-    values[prepared.design.kept] = y
+    values[prepared.design.rows_used] = y
     return data.assign(**{name: values})

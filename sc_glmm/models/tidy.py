@@ -76,7 +76,7 @@ def glance(fit: MixedFit) -> pd.DataFrame:
 
 def augment(fit: MixedFit) -> pd.DataFrame:
     """Get the rows used, with ``fitted`` (conditional mean), ``fixed`` (without random effects) and ``resid``."""
-    out = fit.data.loc[fit.prepared.design.kept].copy()
+    out = fit.data.loc[fit.prepared.design.rows_used].copy()
     out["fitted"] = fit.fitted()
     out["fixed"] = predict(fit, re_form="NA", type="response").to_numpy()
     out["resid"] = fit.residuals()

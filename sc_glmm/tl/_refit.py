@@ -204,9 +204,9 @@ def _cells(
     frame: pd.DataFrame = obs.iloc[places]
     # what rows are was checked in the run
     design = build_design(parse_formula(fitted), frame, reference=reference, check_replication=False)
-    cells = places[design.kept]
+    cells = places[design.rows_used]
     used = [*design.columns, *(name for term in design.random for name in term.term.group)]
-    data = frame.loc[design.kept, list(dict.fromkeys(used))].copy()
+    data = frame.loc[design.rows_used, list(dict.fromkeys(used))].copy()
     name = response or "y"
     while name in data.columns:
         name += "_"

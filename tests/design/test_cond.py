@@ -156,7 +156,10 @@ def test_interactions_say_which_way_is_up() -> None:
         (cond(disease="AD") + cond(disease="ctl"), "add up to 2"),
         (cond(disease="AD") - cond(disease="AD"), "is zero, so it compares nothing"),
         (cond(disease="XX") - cond(disease="ctl"), "no level 'XX' in the rows used; the levels are ctl, AD, MCI"),
-        (cond(dose=1) - cond(dose=0), "contains 'dose', which is not a variable of the fixed effects; the variables are disease, age"),
+        (
+            cond(dose=1) - cond(dose=0),
+            "contains 'dose', which is not a variable of the fixed effects; the variables are disease, age",
+        ),
         (cond(age="old") - cond(age="young"), "'age' is numeric in this formula, so give a number"),
         ("cond(disease='AD') - 1", "cannot be read: write a difference"),
         ("cond('AD') - cond('ctl')", "cannot be read"),

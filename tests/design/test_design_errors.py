@@ -180,13 +180,13 @@ def test_any_formula_on_any_frame_gives_a_design_or_our_error(
         assert str(error)
         return
     X = design.fixed.X
-    assert X.shape == (design.kept.sum(), len(design.fixed.names))
+    assert X.shape == (design.rows_used.sum(), len(design.fixed.names))
     assert np.isfinite(X).all()
     assert np.linalg.matrix_rank(X / np.linalg.norm(X, axis=0)) == X.shape[1]
     for term in design.random:
         assert term.Z.shape == (design.n_obs, len(term.names))
         assert set(term.codes) == set(range(len(term.levels)))
-    again, _ = design.at(data[design.kept])
+    again, _ = design.at(data[design.rows_used])
     np.testing.assert_allclose(again, X, atol=1e-9)
     for contrast in contrasts:
         df = residual_df(contrast.L, X, design.random)

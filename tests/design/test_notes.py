@@ -111,7 +111,7 @@ def test_a_factor_with_a_level_for_every_cell_is_refused_before_it_fills_the_mem
 def test_rows_with_missing_values_are_dropped_once_and_counted() -> None:
     data = DATA.assign(x=np.where(np.arange(8) == 2, np.nan, X1), g=DATA["g"].where(np.arange(8) > 0), unused=np.nan)
     design = design_of("~ x + (1 | g)", data)
-    np.testing.assert_array_equal(design.kept, np.arange(8) % 2 * 1 + (np.arange(8) > 2) > 0)
+    np.testing.assert_array_equal(design.rows_used, np.arange(8) % 2 * 1 + (np.arange(8) > 2) > 0)
     assert design.notes == ("2 of 8 rows were dropped because of missing values (x: 1, g: 1)",)
     assert design.n_obs == 6
     np.testing.assert_array_equal(design.fixed.X[:, 1], X1[[1, 3, 4, 5, 6, 7]])
@@ -123,13 +123,13 @@ def test_rows_with_missing_values_are_dropped_once_and_counted() -> None:
 @pytest.mark.parametrize("missing", [None, np.nan, pd.NA, pd.NaT])
 def test_every_kind_of_missing(missing: object) -> None:
     data = pd.DataFrame({"s": pd.Series(["a", missing, "b", "a"], dtype=object)})
-    assert design_of("~ s", data).kept.tolist() == [True, False, True, True]
+    assert design_of("~ s", data).rows_used.tolist() == [True, False, True, True]
 
 
 def test_missing_values_in_offset_and_response_count_too() -> None:
     data = DATA.assign(size=[np.nan, *range(7)], y=[*range(7), np.nan])
-    assert design_of("y ~ x + offset(size)", data).kept.sum() == 7
-    assert design_of("y ~ x + offset(size)", data, response=True).kept.sum() == 6
+    assert design_of("y ~ x + offset(size)", data).rows_used.sum() == 7
+    assert design_of("y ~ x + offset(size)", data, response=True).rows_used.sum() == 6
 
 
 def test_no_rows() -> None:

@@ -57,7 +57,7 @@ def test_coef_is_fixed_plus_random(fit):
 
 
 def test_predictions_of_the_data_are_the_fitted_values(fit):
-    kept = fit.data.loc[fit.prepared.design.kept]
+    kept = fit.data.loc[fit.prepared.design.rows_used]
     np.testing.assert_allclose(fit.predict(type="response"), fit.fitted())
     np.testing.assert_allclose(fit.predict(kept), fit.predict(), atol=1e-10)
     np.testing.assert_allclose(fit.predict(kept, re_form="NA"), fit.predict(re_form="~0"), atol=1e-10)

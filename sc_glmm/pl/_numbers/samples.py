@@ -222,7 +222,7 @@ def column_values(fit: MixedFit, name: str) -> tuple[FloatArray, tuple[str, ...]
             f"by={name!r} is not a column of the fixed effects of {fit.formula!r}; allowed are {list(design.columns)}."
         )
     column = design.columns[name]
-    converted = column.convert(fit.data.loc[design.kept, name].reset_index(drop=True))
+    converted = column.convert(fit.data.loc[design.rows_used, name].reset_index(drop=True))
     if column.kind == "factor":
         codes = np.asarray(converted.cat.codes, dtype=np.float64)
         return codes, tuple(str(level) for level in column.categories)
