@@ -19,13 +19,13 @@ def adjust_over_groups(tests: Sequence[GeneTests], weight: FloatArray | None = N
     """
     adjusted: dict[tuple[str, str], np.ndarray] = {}
     for name in dict.fromkeys(contrast.name for group in tests for contrast in group.contrasts):
-        mine = [(group.group, c) for group in tests for c in group.contrasts if c.name == name]
-        weights = None if weight is None else np.tile(weight, len(mine))
-        p_values = [c.table["p_value"].to_numpy(dtype=np.float64) for _, c in mine]
+        same_name = [(group.group, c) for group in tests for c in group.contrasts if c.name == name]
+        weights = None if weight is None else np.tile(weight, len(same_name))
+        p_values = [c.table["p_value"].to_numpy(dtype=np.float64) for _, c in same_name]
         parts = np.split(
             benjamini_hochberg(np.concatenate(p_values), weights), np.cumsum([len(p) for p in p_values])[:-1]
         )
-        adjusted |= {(group, name): part for (group, _), part in zip(mine, parts, strict=True)}
+        adjusted |= {(group, name): part for (group, _), part in zip(same_name, parts, strict=True)}
     return [
         replace(
             group,

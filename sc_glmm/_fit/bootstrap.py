@@ -1,8 +1,8 @@
-"""Parametric bootstrap of the likelihood ratio for named genes, without asymptotics but with many fits.
+"""Compute a parametric bootstrap of the likelihood ratio for named genes; it needs many fits, but no asymptotics.
 
-Counts of all cells are drawn from the fit under the null hypothesis (variances and dispersion estimated by maximum
-likelihood under it), compressed like real ones, and fitted with and without it. The simulated data sets of one gene are
-treated as the "genes" of one matrix.
+The model is fitted under the null hypothesis by maximum likelihood. Counts of all cells are drawn from this fit, and
+compressed like real counts. The model is then fitted to them with and without the null hypothesis. The simulated data
+sets of one gene are treated as the "genes" of one matrix.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from .model import count_nodes, count_stats, engine_nodes
 from .rows import design_rows, plain_rows
 from .sizes import cell_offsets
 
-# Simulated counts held in memory at a time.
+# Largest number of simulated counts in memory.
 _MAX_COUNTS = 20_000_000
 
 
@@ -42,9 +42,9 @@ def bootstrap_p_values(
     seed: int,
     n_jobs: int = 1,
 ) -> FloatArray:
-    """``(n_genes,)`` bootstrap p-values ``(1 + #{LR* >= LR}) / (1 + B)`` of the named genes, NaN for all others.
+    """Compute ``(n_genes,)`` bootstrap p-values ``(1 + #{LR* >= LR}) / (1 + B)`` of the named genes, NaN for others.
 
-    Data sets whose fits fail are left out. B is `n_boot`; the smallest p-value is 1 / (B + 1).
+    B is `n_boot`, minus the number of data sets whose fits fail. The smallest possible p-value is 1 / (B + 1).
     """
     offset = cell_offsets(group, compressed, model)
     row_of, table, flat = _simulated_model(group, model, offset)
@@ -57,22 +57,22 @@ def bootstrap_p_values(
         observed = float(_ratio(fit_all(one).fits, fits)[0])
         if not np.isfinite(observed) or fits.status[0] != entry.OK:
             continue
-        beaten, valid, left = 0, 0, n_boot
-        while left > 0:
-            n = min(left, max(_MAX_COUNTS // len(offset), 1))
+        n_larger, n_valid, remaining = 0, 0, n_boot
+        while remaining > 0:
+            n = min(remaining, max(_MAX_COUNTS // len(offset), 1))
             simulated = _simulate(constrain(flat, L), fits, row_of, offset, n, rng)
             ratios = _refit(flat, table, offset, simulated, L, n_jobs)
             good = np.isfinite(ratios)
-            beaten += int(np.sum(ratios[good] >= observed - 1e-9))
-            valid += int(good.sum())
-            left -= n
-        p_value[gene] = (1 + beaten) / (1 + valid)
+            n_larger += int(np.sum(ratios[good] >= observed - 1e-9))
+            n_valid += int(good.sum())
+            remaining -= n
+        p_value[gene] = (1 + n_larger) / (1 + n_valid)
     return p_value
 
 
 @dataclass(frozen=True)
 class _OneList:
-    """The counts of one gene, which is asked for as the first."""
+    """The counts of a model with a single gene."""
 
     counts: CountLists
 
@@ -81,15 +81,15 @@ class _OneList:
 
 
 def _cells_of(model: GeneModel, gene: int) -> CellData | None:
-    """The cells behind a model of this gene alone."""
+    """Build the cell data of a model with this gene only; None for a model without covariates of cells."""
     lists = model.lists(np.array([gene]))
     return None if model.cells is None or lists is None else replace(model.cells, lists=_OneList(lists))
 
 
 def _simulated_model(group: CellGroup, model: GeneModel, offset: FloatArray) -> tuple[IntArray, NodeTable, GeneModel]:
-    """Row of each cell, node table and model of simulated counts, which are still to come.
+    """Prepare the row of each cell, the node table and the model for simulated counts, without statistics.
 
-    Cells whose covariates differ are put on nodes as the real ones are; the rows are those of all cells then.
+    If covariates differ between cells, the nodes are those of the real counts, and the rows are those of all cells.
     """
     if model.cells is not None:
         table = model.cells.rows.table
@@ -116,7 +116,7 @@ def _ratio(full: GeneFits, null: GeneFits) -> FloatArray:
 def _simulate(
     null: GeneModel, fits: GeneFits, row_of: IntArray, offset: FloatArray, n: int, rng: np.random.Generator
 ) -> NDArray[np.int32]:
-    """``(n_obs, n)`` counts from the fit under the null hypothesis, with new random effects in each column."""
+    """Draw ``(n_obs, n)`` counts from the fit under the null hypothesis, with new random effects in each column."""
     eta = np.repeat((null.rows.X @ fits.beta[0])[:, None], n, axis=1)
     for block, lam in zip(null.structure.blocks, fits.Lambda, strict=True):
         b = rng.normal(size=(n, block.n_levels, lam.shape[1])) @ lam[0].T

@@ -1,9 +1,9 @@
-"""Fits of genes whose covariates vary from cell to cell: cells are put on nodes around the slopes that a gene has.
+"""Fit genes with covariates that vary from cell to cell: nodes are placed around the slopes of each gene.
 
-The first fit is on nodes around slopes of zero, which are the same for all genes. Then the cells of the gene are put on
-nodes around its slopes, sample by sample, and the fit goes on from where it was, until the slopes stand. At the end
-value, gradient and Laplace term of the likelihood are those of the cells, to the error of interpolation in the
-predictor.
+The first fit uses nodes around slopes of zero, which are the same for all genes. Then the cells of the gene are put on
+nodes around its slopes, sample by sample, and the fit continues from its last parameters. This is repeated until the
+slopes no longer change. The value, gradient and Laplace term of the likelihood then equal those of the cells, except
+for the error of interpolation in the predictor.
 """
 
 from __future__ import annotations
@@ -27,54 +27,55 @@ from .._engine.rowwise import rowwise
 from .._families.registry import Family
 from .slope_start import start_slopes
 
-# Times that nodes are made for a gene before it is fitted on its cells.
+# A gene is fitted on its cells if this number of rounds of new nodes is not enough.
 MAX_ROUNDS = 8
-# Error of interpolation in the predictor, by theory and relative to the largest value, beyond which it is, too.
+# It is also fitted on its cells if the theoretical error of interpolation in the predictor, relative to the largest
+# value, is above this.
 MAX_ERROR = 1e-4
-# What is left between the slopes of the nodes and those of the fit: its effect on the log likelihood, and on estimates
-# in standard errors, by the first power that the nodes do not hold.
+# Tolerances for the difference between the slopes of the nodes and of the fit: its effect on the log likelihood, and on
+# estimates in standard errors. The effect is that of the first power that the nodes do not represent exactly.
 _LOGLIK, _ESTIMATE = 1e-4, 1e-5
 
 
 class Lists(Protocol):
-    """Where the counts of genes come from."""
+    """Source of the counts of genes."""
 
     def pick(self, genes: IntArray) -> CountLists:
-        """The counts of some genes."""
+        """Return the counts of these genes."""
 
 
 @dataclass(frozen=True)
 class CellData:
-    """The cells of a model with covariates of cells.
+    """Cells of a model with covariates of cells.
 
     Attributes
     ----------
     rows
-        How they are put on nodes.
+        Rows of the cells, which place their nodes.
     lists
-        The counts of the genes.
+        Counts of the genes.
     """
 
     rows: CentredRows
     lists: Lists
 
     def shifted(self, log_factor: FloatArray) -> CellData:
-        """The cells with ``log_factor (n_rows,)`` added to their offsets."""
+        """Add ``log_factor (n_rows,)`` to the offsets of the cells."""
         return replace(self, rows=self.rows.shifted(log_factor[self.rows.cells.first[:-1]]))
 
 
 @dataclass(frozen=True)
 class Centre:
-    """What puts the cells of a block of genes on nodes.
+    """Places the nodes of a block of genes around their slopes.
 
     Attributes
     ----------
     rows
-        The rows.
+        The rows of the cells.
     X, blocks
         Fixed and random effects at all rows.
     kept
-        ``(n_rows,)`` the rows that the model has: a separated gene loses some.
+        ``(n_rows,)`` whether the model uses a row; for a separated gene, some rows drop out.
     """
 
     rows: CentredRows
@@ -84,25 +85,25 @@ class Centre:
 
     @property
     def kept_nodes(self) -> BoolArray:
-        """``(n_nodes,)`` nodes of the rows that are kept."""
-        mine: BoolArray = np.repeat(self.kept, np.diff(self.rows.cells.node_ptr))
-        return mine
+        """Whether a node belongs to a kept row, ``(n_nodes,)``."""
+        kept: BoolArray = np.repeat(self.kept, np.diff(self.rows.cells.node_ptr))
+        return kept
 
     @property
     def ptr(self) -> IntArray:
-        """Where the nodes of each kept row begin among those that are kept."""
+        """Start of the nodes of each kept row among the kept nodes, ``(n_kept_rows + 1,)``."""
         sizes = np.diff(self.rows.cells.node_ptr)[self.kept]
         return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
 
     def slopes(self, beta: FloatArray, ranef: Sequence[FloatArray]) -> FloatArray:
-        """``(n_genes, n_base, n_variables)`` slopes of the predictors of some genes; 0 where there is no fit."""
+        """Compute the ``(n_genes, n_base, n_variables)`` slopes of the predictors of genes; 0 without a fit."""
         eta = rowwise(np.nan_to_num(beta), np.ascontiguousarray(self.X.T))
         for block, b in zip(self.blocks, ranef, strict=True):
             eta += np.einsum("grk,rk->gr", np.nan_to_num(b)[:, block.codes, :], block.Z)
         return np.ascontiguousarray(self.rows.slopes_of(eta))
 
     def first_nodes(self, stats: GeneStats) -> tuple[NodeSets, GeneStats]:
-        """Nodes around slopes of zero, with the statistics on them."""
+        """Return the nodes around slopes of zero, and the statistics on them."""
         table, kept = self.rows.table, self.kept_nodes
         sets = NodeSets(self.ptr, table.ec[None, kept], table.weight[None, kept])
         return sets, replace(stats, A=np.ascontiguousarray(stats.A[:, kept]))
@@ -110,7 +111,7 @@ class Centre:
     def nodes(
         self, slopes: FloatArray, stats: GeneStats, counts: CountLists, family: Family
     ) -> tuple[NodeSets, GeneStats, FloatArray]:
-        """Nodes around these slopes, statistics of the genes on them, and ``(n_genes,)`` errors by theory."""
+        """Place nodes around `slopes`; return them, the statistics on them, and ``(n_genes,)`` theoretical errors."""
         cells, n_genes, kept = self.rows.cells, len(slopes), self.kept_nodes
         shape = (n_genes, int(cells.node_ptr[-1]))
         weight, error, ec, A = np.zeros(shape), np.zeros(n_genes), np.ones(shape), stats.A
@@ -124,13 +125,21 @@ class Centre:
         return NodeSets(self.ptr, ec, weight), replace(stats, A=A), error
 
     def counts_by_base(self, stats: GeneStats) -> FloatArray:
-        """``(n_genes, n_base)`` counts of the base rows."""
+        """Add up the counts of the base rows, ``(n_genes, n_base)``."""
         cells = self.rows.cells
         return np.maximum(np.add.reduceat(stats.A, cells.node_ptr[cells.first[:-1]], axis=1), 0.0)
 
 
 def has_moved(change: FloatArray, counts: FloatArray) -> BoolArray:
-    """``(n_genes,)`` whether slopes have changed by more than what nodes hold, given the counts of the base rows."""
+    """Check whether slopes have changed too much for their nodes, ``(n_genes,)``.
+
+    Parameters
+    ----------
+    change
+        ``(n_genes, n_base, n_variables)`` change of the slopes.
+    counts
+        ``(n_genes, n_base)`` counts of the base rows.
+    """
     size = np.sqrt(np.sum(change**2, axis=2))
     total = np.maximum(counts.sum(axis=1), 1.0)
     far: BoolArray = (np.sum(counts * size**4, axis=1) > _LOGLIK) | (
@@ -148,16 +157,16 @@ def fit_centred(
     stats: GeneStats,
     lists: CountLists,
 ) -> tuple[GeneFits, BoolArray]:
-    """Fit a block of genes; and ``(n_genes,)`` those that must be fitted on their cells."""
+    """Fit a block of genes; also return which genes must be fitted on their cells, ``(n_genes,)``."""
     sets, first = centre.first_nodes(stats)
     out = search_fits(structure, sets, first, family, reml=reml, n_agq=n_agq)
     at = np.zeros((len(stats), len(centre.rows.cells.ptr) - 1, centre.rows.cells.v.shape[1]))
     steep = np.flatnonzero(out.status == entry.FAILED)
     if len(steep):
-        mine = take_lists(lists, steep)
-        at[steep] = start_slopes(centre.rows, centre.X, mine)
-        sets, some, _ = centre.nodes(at[steep], stats.pick(steep), mine, family)
-        again = search_fits(structure, sets, some, family, reml=reml, n_agq=n_agq)
+        steep_lists = take_lists(lists, steep)
+        at[steep] = start_slopes(centre.rows, centre.X, steep_lists)
+        sets, on_nodes, _ = centre.nodes(at[steep], stats.pick(steep), steep_lists, family)
+        again = search_fits(structure, sets, on_nodes, family, reml=reml, n_agq=n_agq)
         for whole, part in zip(out, again, strict=True):
             whole[steep] = part
     genes = np.flatnonzero(np.isin(out.status, (entry.OK, entry.NOT_CONVERGED)))
@@ -170,9 +179,9 @@ def fit_centred(
         if len(genes) == 0:
             break
         at[genes] = slopes[far]
-        sets, some, error = centre.nodes(at[genes], stats.pick(genes), take_lists(lists, genes), family)
+        sets, on_nodes, error = centre.nodes(at[genes], stats.pick(genes), take_lists(lists, genes), family)
         near = _of(out, genes)
-        again = search_fits(structure, sets, some, family, reml=reml, n_agq=n_agq, near=near)
+        again = search_fits(structure, sets, on_nodes, family, reml=reml, n_agq=n_agq, near=near)
         for whole, part in zip(out, again, strict=True):
             whole[genes] = part
         lost = (error > MAX_ERROR) | ~np.isin(again.status, (entry.OK, entry.NOT_CONVERGED))
@@ -191,14 +200,14 @@ def fit_on_cells(
     stats: GeneStats,
     lists: CountLists,
 ) -> GeneFits:
-    """Fit genes on their cells, each of which is a row: exact, and slow."""
+    """Fit genes with each cell as a row, which is exact but slow."""
     return fit_genes(*cells_as_rows(structure, centre, stats, lists), family, reml=reml, n_agq=n_agq)
 
 
 def cells_as_rows(
     structure: Structure, centre: Centre, stats: GeneStats, lists: CountLists
 ) -> tuple[Structure, Nodes, GeneStats]:
-    """Structure, nodes and statistics with each cell as a row, and parameters that mean the same."""
+    """Build structure, nodes and statistics with each cell as a row; the parameters keep their meaning."""
     cells, arrow = centre.rows.cells, structure.arrow
     row = np.repeat(cells.first[:-1], np.diff(cells.ptr))
     level = arrow.lev[row, 0]
@@ -221,7 +230,7 @@ def _of(out: FitOut, genes: IntArray) -> FitOut:
 
 
 def take_lists(counts: CountLists, genes: IntArray) -> CountLists:
-    """The lists of some genes, in their order."""
+    """Select the lists of `genes`, in this order."""
     sizes = np.diff(counts.ptr)[genes]
     ptr = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
     places = np.repeat(counts.ptr[:-1][genes] - ptr[:-1], sizes) + np.arange(ptr[-1])

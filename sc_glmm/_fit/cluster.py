@@ -1,4 +1,4 @@
-"""Sums over cells on the workers of a Dask client: each reads its own rows, and sums are added in a tree."""
+"""Compute sums over cells on the workers of a Dask client: each reads its own rows; a tree adds their sums."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from .._families.nb import N_TAIL
 from .._parallel.blocks import run_blocks
 from .._parallel.dask import dask_client, sum_on_dask
 
-# Tasks that a pass is cut into, if each has as many stored values as its result has numbers: adding a value to its
-# nodes takes longer than sending a number and adding it to another. Whatever that says, a task has no more values than
-# the first bound, and no fewer than the second.
+# A pass is divided into the largest of these numbers of tasks for which each task has at least as many stored values
+# as its result has numbers. The work on the values then takes longer than sending the result. The two bounds on the
+# number of stored values of a task take precedence.
 PIECES = (64, 16, 4)
 MOST_VALUES = 1 << 28
 LEAST_VALUES = 1 << 20
 
 
 def client_for(matrix: Any) -> Any:
-    """The active Dask client, if workers can read the matrix themselves (rows of a file)."""
+    """Return the active Dask client if workers can read the matrix themselves (rows of a file), else None."""
     if isinstance(matrix, Source) and matrix.form != "csc" and not matrix.in_memory:
         client = dask_client()
         return client if client is not None and type(matrix).part is not Source.part else None
@@ -37,7 +37,7 @@ def client_for(matrix: Any) -> Any:
 
 
 def row_spans(source: Source, least: int) -> list[tuple[int, int]]:
-    """Runs of whole chunks with at least `least` values each; they depend only on the data."""
+    """Divide the rows into spans of whole chunks with at least `least` values each; they depend only on the data."""
     spans: list[tuple[int, int]] = []
     start = None
     for first, last in source.spans():
@@ -51,7 +51,10 @@ def row_spans(source: Source, least: int) -> list[tuple[int, int]]:
 
 
 def task_spans(source: Source, numbers: Callable[[int, int], int]) -> list[tuple[int, int]]:
-    """Runs of rows for tasks whose results have ``numbers(first, last)`` numbers; they depend only on the data."""
+    """Divide the rows into spans for tasks whose results have ``numbers(first, last)`` numbers.
+
+    The spans depend only on the data.
+    """
     total = source.n_values(0, source.n_lines)
     for pieces in PIECES:
         spans = row_spans(source, min(max(total // pieces, LEAST_VALUES), MOST_VALUES))
@@ -61,7 +64,7 @@ def task_spans(source: Source, numbers: Callable[[int, int], int]) -> list[tuple
 
 
 def library_sums(matrix: Matrix | Source, *, n_jobs: int = 1, progress: bool | None = False) -> FloatArray:
-    """Sum of the counts of each cell; a matrix that is not in memory is checked at the same time."""
+    """Sum the counts of each cell; a matrix that is not in memory is checked at the same time."""
     if isinstance(matrix, Source) and client_for(matrix) is not None:
         blocks = ((matrix.part(first, last),) for first, last in row_spans(matrix, 1 << 24))
         return np.concatenate(list(run_blocks(_library, (), blocks, 1)))
@@ -74,14 +77,14 @@ def _library(source: Source) -> FloatArray:
 
 @dataclass(frozen=True)
 class PartialStats:
-    """Statistics of some cells.
+    """Statistics of a part of the cells.
 
     Attributes
     ----------
     stats
-        The statistics: of counts on the nodes of these cells, of a Gaussian response on all rows.
+        The statistics: for counts, on the nodes of these cells; for a Gaussian response, on all rows.
     nodes
-        Positions of these nodes among all.
+        Positions of these nodes among all nodes.
     """
 
     stats: CountStats | GaussianStats
@@ -98,16 +101,19 @@ def counts_on_cluster(
     group_of: IntArray | None,
     n_groups: int | None,
 ) -> CountStats | GaussianStats:
-    """As :func:`compress_counts`, `row_of_cell` being the row of the matrix that holds each cell (None: its number)."""
+    """Compute the same as :func:`compress_counts` on the workers.
+
+    `row_of_cell` is the row of the matrix for each cell; None if cell i is in row i.
+    """
     rows = np.arange(table.n_obs, dtype=np.int64) if row_of_cell is None else row_of_cell
     n_base = len(table.order_ptr) - 1
     base = np.full(table.n_obs, n_base, dtype=np.int64)
     base[table.order] = np.repeat(np.arange(n_base), np.diff(table.order_ptr))
 
     def numbers(first: int, last: int) -> int:
-        """About as many as the nodes of the design rows that the cells are in, and what is there once a gene."""
-        seen = np.bincount(base[(rows >= first) & (rows < last)], minlength=n_base + 1)[:n_base]
-        return len(genes) * (table.n_nodes * int(np.count_nonzero(seen)) // max(n_base, 1) + 2 * N_TAIL)
+        """Estimate the size of the result: the nodes of the design rows of these cells, and the sums of each gene."""
+        n_cells = np.bincount(base[(rows >= first) & (rows < last)], minlength=n_base + 1)[:n_base]
+        return len(genes) * (table.n_nodes * int(np.count_nonzero(n_cells)) // max(n_base, 1) + 2 * N_TAIL)
 
     blocks = []
     for first, last in task_spans(source, numbers):
@@ -128,17 +134,17 @@ def counts_on_cluster(
                 n_groups,
             )
         )
-    return on_nodes(sum_on_dask(client, _count_some, add_some, blocks), np.arange(table.n_nodes))
+    return on_nodes(sum_on_dask(client, _count_part, add_partial, blocks), np.arange(table.n_nodes))
 
 
 def _compact(genes: IntArray) -> slice | IntArray:
-    """A slice if the positions are contiguous."""
+    """Convert contiguous positions into a slice, which is smaller to send."""
     if len(genes) and np.array_equal(genes, np.arange(genes[0], genes[0] + len(genes))):
         return slice(int(genes[0]), int(genes[0]) + len(genes))
     return genes
 
 
-def _count_some(
+def _count_part(
     source: Source,
     table: NodeTable,
     nodes: IntArray,
@@ -154,28 +160,30 @@ def _count_some(
     return PartialStats(stats, nodes)
 
 
-def add_some(first: PartialStats, second: PartialStats) -> PartialStats:
-    """Statistics of two disjoint sets of cells, on the nodes of either."""
+def add_partial(first: PartialStats, second: PartialStats) -> PartialStats:
+    """Add the statistics of two disjoint sets of cells, on the union of their nodes."""
     nodes = np.union1d(first.nodes, second.nodes)
     return PartialStats(add_stats(on_nodes(first, nodes), on_nodes(second, nodes)), nodes)
 
 
-def on_nodes(some: PartialStats, nodes: IntArray) -> CountStats | GaussianStats:
-    """The statistics on these nodes, with zeros for nodes without cells; unchanged for a Gaussian response."""
-    if isinstance(some.stats, GaussianStats) or len(some.nodes) == len(nodes):
-        return some.stats
-    A = np.zeros((len(some.stats.A), len(nodes)))
-    A[:, np.searchsorted(nodes, some.nodes)] = some.stats.A
-    return replace(some.stats, A=A)
+def on_nodes(partial: PartialStats, nodes: IntArray) -> CountStats | GaussianStats:
+    """Expand the statistics to `nodes`, with zeros for nodes without cells; a Gaussian response stays unchanged."""
+    if isinstance(partial.stats, GaussianStats) or len(partial.nodes) == len(nodes):
+        return partial.stats
+    A = np.zeros((len(partial.stats.A), len(nodes)))
+    A[:, np.searchsorted(nodes, partial.nodes)] = partial.stats.A
+    return replace(partial.stats, A=A)
 
 
 def add_stats(first: CountStats | GaussianStats, second: CountStats | GaussianStats) -> CountStats | GaussianStats:
-    """Statistics of all cells from those of two disjoint sets of cells, made by one pass for the same genes."""
+    """Add the statistics of two disjoint sets of cells, computed by the same pass for the same genes."""
     if isinstance(first, CountStats) and isinstance(second, CountStats):
         return add_counts(first, second)
     if isinstance(first, GaussianStats) and isinstance(second, GaussianStats):
         return add_sums(first, second)
-    raise InputError("statistics of counts and of a Gaussian response cannot be added; compute both in one pass.")
+    raise InputError(
+        "statistics of counts and of a Gaussian response cannot be added; compute both with the same family"
+    )
 
 
 def sums_on_cluster(
@@ -187,7 +195,7 @@ def sums_on_cluster(
     row_of_cell: IntArray | None,
     genes: IntArray,
 ) -> GaussianStats:
-    """As :func:`compress_gaussian`."""
+    """Compute the same as :func:`compress_gaussian` on the workers."""
     rows = np.arange(len(row_of), dtype=np.int64) if row_of_cell is None else row_of_cell
     blocks = []
     for first, last in task_spans(source, lambda *_: len(genes) * (n_rows + 3)):
@@ -195,10 +203,10 @@ def sums_on_cluster(
         if len(cells):
             where = rows[cells] - first
             blocks.append((source.part(first, last), row_of[cells], n_rows, offset[cells], where, _compact(genes)))
-    return sum_on_dask(client, _sum_some, add_sums, blocks)
+    return sum_on_dask(client, _sum_part, add_sums, blocks)
 
 
-def _sum_some(
+def _sum_part(
     source: Source, row_of: IntArray, n_rows: int, offset: FloatArray, obs_index: IntArray, genes: slice | IntArray
 ) -> GaussianStats:
     rows = StackedRows(row_of, np.where(row_of < 0, -1, 0), np.array([0, n_rows]))

@@ -1,4 +1,4 @@
-"""One pass over the matrix for all groups of cells: rows, nodes, and the statistics on them."""
+"""Compress all groups of cells in one pass over the matrix: rows, nodes, and the statistics on them."""
 
 from __future__ import annotations
 
@@ -34,24 +34,24 @@ from .orthogonal import OrthogonalRows, orthogonal_rows
 from .rows import ModelRows, design_rows, find_centred, plain_rows
 from .slabs import gene_slabs, join_stats, scratch_array
 
-# Sums over distinct rows that are held at a time (Gaussian responses with a covariate of cells have many rows).
+# Largest number of sums over distinct rows in memory (Gaussian responses with a covariate of cells have many rows).
 _MAX_SUMS = 50_000_000
 
 
 @dataclass(frozen=True)
 class CellGroup:
-    """The cells of one model.
+    """Cells of one model.
 
     Attributes
     ----------
     name
         Level of `groupby`, or an empty string.
     cells
-        ``(n_obs,)`` their positions in the matrix.
+        ``(n_obs,)`` positions of the cells in the matrix.
     design
         The design on these cells.
     offset
-        ``(n_obs,)`` natural logs of their size factors, or the offset of a Gaussian response.
+        ``(n_obs,)`` natural logs of the size factors, or the offset of a Gaussian response.
     wide
         Whether profiles test the slopes of covariates of cells (:func:`tests_slopes`).
     """
@@ -64,7 +64,7 @@ class CellGroup:
 
 
 def tests_slopes(design: Design, contrasts: Sequence[FloatArray]) -> bool:
-    """Whether a contrast has a weight on a column of X that varies between the cells of a sample."""
+    """Check whether a contrast has a weight on a column of X that varies between the cells of a sample."""
     codes, X = design.random[finest(design.random)].codes, design.fixed.X
     example = np.zeros((int(codes.max(initial=0)) + 1, X.shape[1]))
     example[codes] = X
@@ -74,7 +74,7 @@ def tests_slopes(design: Design, contrasts: Sequence[FloatArray]) -> bool:
 
 @dataclass(frozen=True)
 class Layout:
-    """Rows and nodes of one group's cells, the same for all genes.
+    """Rows and nodes of the cells of one group; they are the same for all genes.
 
     Attributes
     ----------
@@ -83,11 +83,11 @@ class Layout:
     kind
         ``"collapsed"``, ``"chebyshev"``, ``"cells"``, ``"centred"`` or ``"sums"`` (Gaussian).
     n_nodes, n_nodes_max, range_max
-        Nodes in all, largest number in a row, largest range of offsets that a panel spans.
+        Total number of nodes, largest number in a row, and largest range of offsets in a panel.
     error
-        Largest relative error of the nodes, measured on the cells (0 where they are exact).
+        Largest relative error of the nodes, measured on the cells; 0 for exact nodes.
     centred
-        How cells whose covariates differ are put on nodes around the slopes of a gene, if there are such cells.
+        Rows that place nodes around the slopes of a gene, if covariates differ between cells; otherwise None.
     """
 
     rows: ModelRows
@@ -102,7 +102,7 @@ class Layout:
 
 @dataclass(frozen=True, kw_only=True)
 class Compressed(Layout):
-    """The cells of one group, compressed.
+    """Compressed cells of one group.
 
     Attributes
     ----------
@@ -119,14 +119,14 @@ class Compressed(Layout):
 
 @dataclass(frozen=True)
 class CompressionPlan:
-    """What one pass over the matrix computes, for one group of cells or several.
+    """Plan of one pass over the matrix, for one or several groups of cells.
 
     Attributes
     ----------
     groups
-        Positions of its groups among all groups.
+        Positions of the groups of this pass among all groups.
     layouts
-        Their layouts.
+        Layouts of these groups.
     table
         Nodes of all their cells; None for a Gaussian response.
     rows
@@ -134,13 +134,13 @@ class CompressionPlan:
     offset
         ``(n_obs,)`` natural logs of size factors, or the offset of a Gaussian response.
     cells
-        ``(n_obs,)`` row of the matrix that holds each cell of `table`; None if cell i is in row i.
+        ``(n_obs,)`` row of the matrix for each cell of `table`; None if cell i is in row i.
     group_of
-        ``(n_obs,)`` group of each cell, counted from 0 in this pass; None if there is one group only.
+        ``(n_obs,)`` group of each cell, counted from 0 in this pass; None if there is only one group.
     first_node
-        ``(n_groups + 1,)`` where the nodes of each group begin.
+        ``(n_groups + 1,)`` first node of each group.
     basis
-        The few rows that stand for `rows`, if there are any.
+        Orthogonal rows that replace `rows`, if they are fewer; otherwise None.
     """
 
     groups: tuple[int, ...]
@@ -162,9 +162,9 @@ class CompressionPlan:
         n_jobs: int = 1,
         progress: bool | None = False,
     ) -> CountStats | GaussianStats:
-        """Statistics of the cells in `matrix`, which holds the rows from `first_row` on of the whole matrix.
+        """Compute the statistics of the cells in `matrix`, a part of the whole matrix that starts at `first_row`.
 
-        Those of disjoint sets of cells add up (:func:`.cluster.add_stats`).
+        Statistics of disjoint sets of cells can be added (:func:`.cluster.add_stats`).
         """
         where = self._where(first_row, matrix.shape[0], None)
         if self.table is None and self.rows is not None:
@@ -173,8 +173,8 @@ class CompressionPlan:
             raise RuntimeError("a pass has either a node table or rows")
         client = client_for(matrix)
         if client is not None:
-            chosen, n_groups = gene_index(genes, matrix.shape[1]), None if self.group_of is None else len(self.groups)
-            return counts_on_cluster(client, matrix, self.table, self.offset, where, chosen, self.group_of, n_groups)
+            columns, n_groups = gene_index(genes, matrix.shape[1]), None if self.group_of is None else len(self.groups)
+            return counts_on_cluster(client, matrix, self.table, self.offset, where, columns, self.group_of, n_groups)
         return compress_counts(
             matrix,
             self.table,
@@ -187,10 +187,10 @@ class CompressionPlan:
             progress=progress,
         )
 
-    def add_up_some(
+    def add_up_rows(
         self, matrix: Source, rows: tuple[int, int], *, n_jobs: int = 1, progress: bool | None = False
     ) -> PartialStats:
-        """Statistics of the cells in the rows from the first to before the second, on the nodes that they write to."""
+        """Compute the statistics of the cells in the rows ``rows[0]:rows[1]``, on the nodes of these cells only."""
         where = self._where(0, matrix.shape[0], rows)
         if self.table is None and self.rows is not None:
             result = self._sums(matrix, self.rows, where, gene_index(slice(None), matrix.shape[1]), n_jobs, progress)
@@ -220,7 +220,7 @@ class CompressionPlan:
         n_jobs: int,
         progress: bool | None,
     ) -> GaussianStats:
-        """Sums of a Gaussian response over the rows; with a basis over that."""
+        """Sum a Gaussian response over the rows, or over the orthogonal rows that replace them."""
 
         def sums(chosen: IntArray) -> GaussianStats:
             client = client_for(matrix)
@@ -232,16 +232,16 @@ class CompressionPlan:
 
         if self.basis is None:
             return sums(genes)
-        at_a_time, parts = max(_MAX_SUMS // max(rows.n_rows, 1), 1), []
-        for start in range(0, max(len(genes), 1), at_a_time):
-            result = sums(genes[start : start + at_a_time])
+        step, parts = max(_MAX_SUMS // max(rows.n_rows, 1), 1), []
+        for start in range(0, max(len(genes), 1), step):
+            result = sums(genes[start : start + step])
             parts.append(replace(result, sum_y=(self.basis.projection @ result.sum_y.T).T))
         names = [field.name for field in fields(GaussianStats) if field.name != "n_cells"]
         joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
         return GaussianStats(n_cells=parts[0].n_cells, **joined)
 
     def _where(self, first_row: int, n_rows: int, rows: tuple[int, int] | None) -> IntArray | None:
-        """Row of the matrix at hand that holds each cell, -1 for none."""
+        """Find the row of each cell in a matrix that starts at `first_row`; -1 for cells that it does not contain."""
         if self.cells is None and first_row == 0 and n_rows == len(self.offset) and rows is None:
             return None
         cells = np.arange(len(self.offset), dtype=np.int64) if self.cells is None else self.cells
@@ -249,14 +249,14 @@ class CompressionPlan:
         return np.where((cells >= first) & (cells < last), cells - first_row, -1)
 
     def _sums_of_one(self) -> FloatArray | None:
-        """``(n_rows,)`` what the statistics of a response of one everywhere are; None if the design has no constant."""
+        """Compute the statistics ``(n_rows,)`` of a response that equals one; None if the design has no constant."""
         if self.rows is None or constant_direction(self.rows.X) is None:
             return None
         n_cells = self.rows.n_cells.astype(np.float64)
         return n_cells if self.basis is None else np.asarray(self.basis.projection @ n_cells)
 
     def by_group(self, stats: CountStats | GaussianStats) -> list[Compressed]:
-        """The statistics of all cells, group by group."""
+        """Divide the statistics of all cells by group."""
         if isinstance(stats, GaussianStats):
             result = gaussian_stats(stats, len(self.offset), self._sums_of_one())
             return [_with_stats(self.layouts[0], result, stats.total, stats.n_nonzero)]
@@ -264,11 +264,11 @@ class CompressionPlan:
             return [_with_stats(self.layouts[0], count_stats(stats), stats.total, stats.n_nonzero)]
         out = []
         for i, layout in enumerate(self.layouts):
-            mine = stats.group(i)
-            A = mine.A
+            of_group = stats.group(i)
+            A = of_group.A
             if len(self.layouts) > 1:
                 A = np.ascontiguousarray(A[:, self.first_node[i] : self.first_node[i + 1]])
-            out.append(_with_stats(layout, replace(count_stats(mine), A=A), mine.total, mine.n_nonzero))
+            out.append(_with_stats(layout, replace(count_stats(of_group), A=A), of_group.total, of_group.n_nonzero))
         return out
 
 
@@ -291,22 +291,23 @@ def compress_groups(
     memory_limit: int | None = None,
     progress: bool | None = False,
 ) -> list[Compressed]:
-    """Compress the cells of all groups; those without covariates of cells share one pass over `matrix`.
+    """Compress the cells of all groups; groups without covariates of cells share one pass over `matrix`.
 
-    Statistics that need more than `memory_limit` bytes are computed in several passes, by genes, and kept in a file.
+    Statistics that need more than `memory_limit` bytes are computed in several passes, by genes, and stored in a
+    temporary file.
     """
-    done: dict[int, Compressed] = {}
+    compressed: dict[int, Compressed] = {}
     chosen = gene_index(genes, matrix.shape[1])
     for each in plan_passes(groups, family, matrix.shape[0]):
         slabs = gene_slabs(chosen, np.diff(each.first_node).tolist(), memory_limit)
         result = (each.by_group(each.add_up(matrix, genes=slab, n_jobs=n_jobs, progress=progress)) for slab in slabs)
         joined = next(result) if len(slabs) == 1 else _join_slabs(each.layouts, len(chosen), result)
-        done.update(zip(each.groups, joined, strict=True))
-    return [done[i] for i in range(len(groups))]
+        compressed.update(zip(each.groups, joined, strict=True))
+    return [compressed[i] for i in range(len(groups))]
 
 
 def _join_slabs(layouts: Sequence[Layout], n_genes: int, slabs: Iterable[list[Compressed]]) -> list[Compressed]:
-    """All genes from consecutive sets of them, the statistics on the nodes in temporary files."""
+    """Join consecutive sets of genes; the statistics on the nodes are in temporary files."""
     A = [scratch_array((n_genes, layout.n_nodes)) for layout in layouts]
     parts: list[list[Compressed]] = [[] for _ in layouts]
     start = 0
@@ -328,9 +329,10 @@ def _join_slabs(layouts: Sequence[Layout], n_genes: int, slabs: Iterable[list[Co
 
 
 def plan_passes(groups: Sequence[CellGroup], family: Family, n_cells: int) -> list[CompressionPlan]:
-    """The passes over a matrix of `n_cells` rows: one for all groups of counts, but for those with covariates of cells.
+    """Plan the passes over a matrix of `n_cells` rows.
 
-    Every pass is a sum over cells, gene by gene.
+    All groups of counts share one pass. Groups with covariates of cells, and groups of a Gaussian response, have a pass
+    of their own. Every pass is a sum over cells, gene by gene.
     """
     if not family.counts:
         return [_plan_sums(i, group) for i, group in enumerate(groups)]

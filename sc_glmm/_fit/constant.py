@@ -8,7 +8,7 @@ from .._formula import Atom, MixedFormula, Term, parse_formula, term_label, term
 
 
 def drop_constant(formula: MixedFormula, frame: pd.DataFrame) -> tuple[MixedFormula, tuple[str, ...]]:
-    """Drop terms that are constant in `frame`; return the new formula and these terms.
+    """Drop terms that are constant in `frame`; return the new formula and the dropped terms.
 
     A constant factor is removed from the interactions that contain it. Grouping factors with one level are dropped with
     their random terms. Rows with a missing value in any column of the formula are ignored.
@@ -33,8 +33,8 @@ def drop_constant(formula: MixedFormula, frame: pd.DataFrame) -> tuple[MixedForm
     columns = {str(name) for name in used.columns}
 
     def is_constant(atom: Atom) -> bool:
-        mine = {name.name for name in atom.names} & columns
-        return bool(mine) and mine <= constant
+        own = {name.name for name in atom.names} & columns
+        return bool(own) and own <= constant
 
     def varying(terms: tuple[Term, ...]) -> tuple[Term, ...]:
         return tuple(dict.fromkeys(tuple(atom for atom in term if not is_constant(atom)) for term in terms))

@@ -1,4 +1,4 @@
-"""The table of details: contents and results of each group of cells."""
+"""Build the table of details: contents and results of each group of cells."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from .._formula import MixedFormula
 from .._results import GeneTests
 from .genes import STATUS
 
-# Separator of the levels of a nested factor: it does not occur in text, and pandas 2, which compares text up to a NUL,
-# keeps it.
+# Separator of the levels of a nested factor. It does not occur in text. NUL would not work: pandas 2 compares text only
+# up to a NUL.
 SEPARATOR = "\x1f"
 # Statuses of genes with counts but without estimates.
 FAILED = ("error", "not_converged")
 
 
 def samples_of(formula: MixedFormula, frame: pd.DataFrame) -> dict[str, pd.Series]:
-    """Name of each grouping factor -> the level of every row, the factor with the most levels first."""
+    """Map each grouping factor to the level of every row, the factor with the most levels first."""
     levels = {
         term.group_name: _levels(frame, term.group) for term in formula.random if set(term.group) <= set(frame.columns)
     }
@@ -30,15 +30,15 @@ def samples_of(formula: MixedFormula, frame: pd.DataFrame) -> dict[str, pd.Serie
 
 
 def _levels(frame: pd.DataFrame, columns: Sequence[str]) -> pd.Series:
-    """The levels as categories, several columns joined by SEPARATOR; missing if one of them is missing."""
+    """Join the levels of several columns by SEPARATOR, as categories; missing if one of them is missing."""
     codes, names = np.zeros(len(frame), dtype=np.int64), [""]
     for k, column in enumerate(columns):
-        held = frame[column].astype("category")
-        mine, words = held.cat.codes.to_numpy(dtype=np.int64), [str(level) for level in held.cat.categories]
-        used = (codes >= 0) & (mine >= 0)
-        present, places = np.unique(codes[used] * len(words) + mine[used], return_inverse=True)
+        values = frame[column].astype("category")
+        own, levels = values.cat.codes.to_numpy(dtype=np.int64), [str(level) for level in values.cat.categories]
+        used = (codes >= 0) & (own >= 0)
+        present, places = np.unique(codes[used] * len(levels) + own[used], return_inverse=True)
         joined = [
-            f"{names[pair // len(words)]}{SEPARATOR}{words[pair % len(words)]}" if k else words[pair]
+            f"{names[pair // len(levels)]}{SEPARATOR}{levels[pair % len(levels)]}" if k else levels[pair]
             for pair in present
         ]
         same, unique = pd.factorize(np.array(joined, dtype=object))
@@ -48,7 +48,7 @@ def _levels(frame: pd.DataFrame, columns: Sequence[str]) -> pd.Series:
 
 
 def arms_of(formula: MixedFormula, frame: pd.DataFrame) -> dict[str, pd.Series]:
-    """The fixed-effects columns with text, categories or booleans."""
+    """Select the columns of the fixed effects that contain text, categories or booleans."""
     names = dict.fromkeys(name.name for term in formula.fixed_terms for atom in term for name in atom.names)
     categorical = {}
     for name in names:
@@ -69,7 +69,7 @@ class ArmSamples:
 
 
 def arm_samples(formula: MixedFormula, frame: pd.DataFrame) -> list[ArmSamples]:
-    """Samples (levels of the finest grouping factor) in each arm."""
+    """Count the samples (levels of the finest grouping factor) in each arm."""
     samples = samples_of(formula, frame)
     if not samples:
         return []
@@ -82,9 +82,9 @@ def arm_samples(formula: MixedFormula, frame: pd.DataFrame) -> list[ArmSamples]:
 
 
 def count_samples(formula: MixedFormula, frame: pd.DataFrame) -> dict[str, int]:
-    """Levels of every grouping factor, and samples in each arm, by name of their column in the table of details.
+    """Count the levels of every grouping factor and the samples in each arm, by column of the table of details.
 
-    ``n_sample`` and ``n_sample[disease: AD]``: samples with a cell in the arm.
+    Such columns are ``n_sample`` and ``n_sample[disease: AD]``, the number of samples with a cell in the arm.
     """
     samples = samples_of(formula, frame)
     counts = {f"n_{name}": int(levels.nunique()) for name, levels in samples.items()}
@@ -93,7 +93,7 @@ def count_samples(formula: MixedFormula, frame: pd.DataFrame) -> dict[str, int]:
 
 
 def samples_in_words(formula: MixedFormula, frame: pd.DataFrame) -> str:
-    """Number of samples in each arm: ``sample: 1 in disease ctl, 1 in disease AD``; empty without arms."""
+    """Describe the number of samples in each arm: ``sample: 1 in disease ctl, 1 in disease AD``; empty without arms."""
     arms = arm_samples(formula, frame)
     if not arms:
         return ""
@@ -101,12 +101,12 @@ def samples_in_words(formula: MixedFormula, frame: pd.DataFrame) -> str:
     return f"{next(iter(samples_of(formula, frame)))}: {listed}"
 
 
-# If a smaller fraction of the samples has cells in several arms, this looks like a mistake.
+# If a smaller share of the samples has cells in several arms, this is probably a mistake.
 _FEW_MIXED = 0.34
 
 
 def mixed_samples(formula: MixedFormula, frame: pd.DataFrame) -> list[str]:
-    """Sentences about factors that are constant in most samples, but not in a few."""
+    """Describe factors that are constant in most samples but vary within a few of them, one sentence each."""
     samples = samples_of(formula, frame)
     if not samples:
         return []
@@ -135,14 +135,14 @@ def details_table(
     formula: MixedFormula,
     groupby: str,
 ) -> pd.DataFrame:
-    """One row per group, tested or not.
+    """Build a table with one row per group, including groups that were skipped.
 
     Columns: the group; ``n_cells``; ``n_<group>`` levels of each grouping factor; ``n_<sample>[<factor>: <level>]``
     samples in each arm; ``n_tested`` genes with a p-value; ``n_failed``; ``n_<status>`` genes of each status;
-    ``eigen_ratio`` how correlated the genes are, after a moderated test; ``sample_factor_shift`` by how much
-    composition changes the size factors of a sample (natural log); ``dropped`` terms that are constant in the group;
-    ``columns_dropped`` columns of its design that the data cannot tell from others; ``not_tested`` contrasts that its
-    data do not have; ``skipped`` the reason if it was not fitted.
+    ``eigen_ratio`` the correlation between genes, after a moderated test; ``sample_factor_shift`` the largest change of
+    the size factors of a sample by composition (natural log); ``dropped`` terms that are constant in the group;
+    ``columns_dropped`` columns of the design that are linear combinations of others; ``not_tested`` contrasts that
+    cannot be estimated from its data; ``skipped`` the reason if the group was not fitted.
 
     Parameters
     ----------
@@ -161,17 +161,17 @@ def details_table(
     """
     tested = {group.group: group for group in tests}
     rows: list[dict[str, Any]] = []
-    words: list[str] = []
+    sample_columns: list[str] = []
     for name, mask in groups:
         counts = count_samples(formula, obs.loc[mask])
-        words += [word for word in counts if word not in words]
+        sample_columns += [column for column in counts if column not in sample_columns]
         row = {groupby: name, "n_cells": int(mask.sum()), **counts}
         if name in tested:
             row |= {"n_cells": tested[name].recipe["n_cells"], **_genes(tested[name])}
         row["skipped"] = skipped.get(name, "")
         rows.append(row)
     frame = pd.DataFrame(rows)
-    numbers = ["n_cells", *words, "n_tested", "n_failed", *(f"n_{status}" for status in STATUS)]
+    numbers = ["n_cells", *sample_columns, "n_tested", "n_failed", *(f"n_{status}" for status in STATUS)]
     texts = ["dropped", "columns_dropped", "not_tested", "skipped"]
     frame = frame.reindex(columns=[groupby, *dict.fromkeys(numbers), *_RATIOS, *texts])
     frame[numbers] = frame[numbers].fillna(0).astype(np.int64)
@@ -184,11 +184,11 @@ def details_table(
 
 def _genes(group: GeneTests) -> dict[str, Any]:
     counts = group.genes["status"].value_counts()
-    found = np.zeros(len(group.genes), dtype=bool)
+    tested = np.zeros(len(group.genes), dtype=bool)
     for contrast in group.contrasts:
-        found |= np.isfinite(contrast.table["p_value"].to_numpy(dtype=np.float64))
+        tested |= np.isfinite(contrast.table["p_value"].to_numpy(dtype=np.float64))
     return {
-        "n_tested": int(found.sum()),
+        "n_tested": int(tested.sum()),
         "n_failed": int(failed_genes(group).sum()),
         **{f"n_{word}": int(counts.get(word, 0)) for word in STATUS},
         **{name: group.recipe.get(name, np.nan) for name in _RATIOS},
@@ -199,7 +199,7 @@ def _genes(group: GeneTests) -> dict[str, Any]:
 
 
 def failed_genes(group: GeneTests) -> BoolArray:
-    """``(n_genes,)`` genes whose fit failed, or that have no p-value for a contrast although they have a fit."""
+    """Find genes whose fit failed, and genes with a fit but without a p-value for a contrast: ``(n_genes,)``."""
     failed = group.genes["status"].isin(FAILED).to_numpy()
     for contrast in group.contrasts:
         failed = failed | contrast.table["status"].isin(FAILED).to_numpy()

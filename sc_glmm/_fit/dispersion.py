@@ -1,4 +1,4 @@
-"""Dispersions for the moderated tests: the estimate of each gene, the trend over abundance, or a compromise."""
+"""Choose dispersions for the moderated tests: the estimate of each gene, the trend over abundance, or a compromise."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from .._engine.genes import GeneFits
 
 Dispersion = Literal["ml", "shrunken"]
 
-# Cells with two counts or more that a gene needs for a dispersion of its own.
+# Smallest number of cells with two counts or more for which a gene has its own dispersion.
 MIN_CELLS = 5
-# Genes on each side in the running median.
+# Number of genes on each side in the running median.
 _REACH = 75
 _DEFAULT = 0.5
 # Fewer genes are too few to estimate the scatter around the trend.
@@ -25,21 +25,21 @@ _MEDIAN_CHI2 = 0.454936
 def dispersion_or_trend(
     fits: GeneFits, n_two: FloatArray, abundance: FloatArray, kind: Dispersion = "ml"
 ) -> tuple[FloatArray, BoolArray]:
-    """Log dispersions, and which of them come from the trend.
+    """Choose log dispersions, and return which of them come from the trend.
 
-    Only cells with two counts or more carry information about overdispersion within samples.
+    Only cells with two counts or more have information on overdispersion within samples.
 
     Parameters
     ----------
     fits
-        The genes.
+        Fits of the genes.
     n_two
-        ``(n_genes,)`` cells with two counts or more.
+        ``(n_genes,)`` number of cells with two counts or more.
     abundance
         ``(n_genes,)`` log mean per unit of size factor.
     kind
-        ``"ml"``: informed genes keep their estimates. ``"shrunken"``: their estimates are shrunken by
-        :func:`shrink_to_trend`.
+        ``"ml"``: genes with enough information keep their estimates. ``"shrunken"``: :func:`shrink_to_trend` shrinks
+        these estimates.
     """
     own = np.isfinite(fits.log_dispersion)
     informed = own & (n_two >= MIN_CELLS) & (fits.status == 0)
@@ -55,21 +55,21 @@ def dispersion_or_trend(
 
 
 def shrink_to_trend(log_phi: FloatArray, se: FloatArray, trend: FloatArray) -> FloatArray:
-    """Posterior means of log dispersions that scatter normally around a trend.
+    """Compute posterior means of log dispersions that scatter normally around a trend.
 
-    The variance of the scatter is the one at which the median of the squared residuals, each over the sum of scatter
-    and squared standard error, is that of a chi-square: genes far off do not count. Those far above the trend (two
-    standard deviations) keep their estimates, as in DESeq2, and so do those without a standard error, which stand at
-    a bound.
+    Each squared residual is divided by the sum of the variance of the scatter and the squared standard error. The
+    variance is chosen so that the median of these ratios is that of a chi-square; outliers therefore have no effect.
+    Genes more than two standard deviations above the trend keep their estimates, as in DESeq2. Genes without a
+    standard error, whose estimate is at a bound, keep it too.
 
     Parameters
     ----------
     log_phi, se, trend
-        ``(n_genes,)`` natural logs.
+        ``(n_genes,)`` natural log of the dispersion, its standard error, and its trend.
     """
-    known = np.isfinite(se)
+    has_se = np.isfinite(se)
     residual = log_phi - trend
-    r2, v = residual[known] ** 2, se[known] ** 2
+    r2, v = residual[has_se] ** 2, se[has_se] ** 2
     if not len(r2):
         return log_phi
     low, high = 0.0, float(np.max(r2)) / _MEDIAN_CHI2
@@ -80,15 +80,15 @@ def shrink_to_trend(log_phi: FloatArray, se: FloatArray, trend: FloatArray) -> F
         else:
             high = middle
     scatter = 0.5 * (low + high)
-    spread = scatter + np.where(known, se, 0.0) ** 2
-    moved = known & (residual <= 2.0 * np.sqrt(spread))
+    spread = scatter + np.where(has_se, se, 0.0) ** 2
+    shrink = has_se & (residual <= 2.0 * np.sqrt(spread))
     with np.errstate(invalid="ignore", divide="ignore"):
         weight = np.where(spread > 0.0, scatter / spread, 0.0)
-    return np.where(moved, trend + weight * residual, log_phi)
+    return np.where(shrink, trend + weight * residual, log_phi)
 
 
 def _trend(fits: GeneFits, order: IntArray, abundance: FloatArray, genes: IntArray) -> FloatArray:
-    """Running medians of the informed genes in `order` of abundance, at `genes`."""
+    """Compute running medians of the informed genes, in `order` of abundance, at the abundance of `genes`."""
     if len(order) == 0:
         return np.full(len(genes), np.log(_DEFAULT))
     place = np.searchsorted(abundance[order], abundance[genes])

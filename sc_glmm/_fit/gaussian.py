@@ -1,4 +1,4 @@
-"""Degrees of freedom of Gaussian genes, and statistics that are not centred."""
+"""Compute degrees of freedom of Gaussian genes, and undo the centring of their statistics."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class GaussianParts:
     vcov_varpar
         ``(n_genes, m, m)`` covariance of the variance parameters.
     jacobian
-        ``(n_genes, m, p, p)`` derivative of `vcov` in them.
+        ``(n_genes, m, p, p)`` derivative of `vcov` with respect to each variance parameter.
     """
 
     vcov: FloatArray
@@ -38,10 +38,13 @@ class GaussianParts:
     jacobian: FloatArray
 
     def df(self, L: FloatArray, R: FloatArray) -> FloatArray:
-        """``(n_genes,)`` degrees of freedom of the contrast ``L (q, p)``, jointly if q > 1; R as for one model."""
+        """Compute ``(n_genes,)`` degrees of freedom of the contrast ``L (q, p)``; for q > 1 those of the joint test.
+
+        `R` is the one of :class:`.SatterthwaiteParts`.
+        """
         if len(L) == 1:
             variance = np.einsum("gij,i,j->g", self.vcov, L[0], L[0])
-            # relative changes have no unit
+            # a relative change has no unit
             change = np.einsum("gmij,i,j->gm", self.jacobian, L[0], L[0]) / variance[:, None]
             spread = np.einsum("gm,gmn,gn->g", change, self.vcov_varpar, change)
             with np.errstate(divide="ignore"):
@@ -54,7 +57,7 @@ class GaussianParts:
 
 
 def about_zero(model: GeneModel) -> GeneModel:
-    """The same genes with statistics that are not centred, as a model without a constant needs them."""
+    """Undo the centring of the statistics, for a model without a constant."""
     constant = constant_direction(model.design.fixed.X)
     if constant is None:
         return model
@@ -69,17 +72,17 @@ def about_zero(model: GeneModel) -> GeneModel:
 
 
 def theta_of(problem: LmmProblem, Lambda: Sequence[FloatArray], sigma: float) -> FloatArray:
-    """The engine's theta of the user's Lambda, one per block."""
+    """Convert Lambda in the user's units, one array per block, to the engine's theta."""
     arrow = problem.arrow
     theta = np.empty(problem.n_theta)
     for f, block in enumerate(problem.scaling.order):
-        mine = arrow.theta_fac == f
-        theta[mine] = Lambda[block][arrow.theta_row[mine], arrow.theta_col[mine]] / sigma
+        of_factor = arrow.theta_fac == f
+        theta[of_factor] = Lambda[block][arrow.theta_row[of_factor], arrow.theta_col[of_factor]] / sigma
     return problem.scale_theta(theta)
 
 
 def finish_gaussian(model: GeneModel, result: AllFits, *, n_jobs: int = 1) -> tuple[AllFits, GaussianParts]:
-    """Fits of values as they are from those about their centres, and what the degrees of freedom follow from."""
+    """Convert fits of centred values to fits of the values, and compute the parts of the degrees of freedom."""
     fits, structure, stats = result.fits, model.structure, model.stats
     n_genes, p = fits.beta.shape
     shared = shared_problem(structure, model.nodes.weight, int(stats.extra[:, 0].max(initial=0.0)))
@@ -100,7 +103,7 @@ def finish_gaussian(model: GeneModel, result: AllFits, *, n_jobs: int = 1) -> tu
                 continue
             try:
                 own = satterthwaite_parts(problem, theta, point, model.reml, work)
-            except FloatingPointError:  # at the limit of floating-point numbers, the gene has no degrees of freedom
+            except FloatingPointError:  # values near the limit of floating-point numbers: no degrees of freedom
                 continue
             parts.vcov[gene], parts.vcov_varpar[gene], parts.jacobian[gene] = own.vcov, own.vcov_varpar, own.jacobian
 

@@ -1,4 +1,4 @@
-"""One row per gene: status, mean, dispersion, standard deviations and coefficients."""
+"""Build a table with one row per gene: status, mean, dispersion, standard deviations and coefficients."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from .._arrays import BoolArray, FloatArray
 from .._design import estimable_alone, finest
 from .._engine.genes import GeneFits
 from .._results import sd_name
-from .genes import TRUSTED, AllFits, GeneModel, categorical_status, singular_genes, status_words
+from .genes import TRUSTED, AllFits, GeneModel, categorical_status, gene_status, singular_genes
 from .moderated import Moderation, variance_interval, variance_tests
 from .totals import GeneTotals
 
-# Columns that exist in every run, whatever its columns and groups are called.
+# Columns with fixed names; the other names depend on the columns and groups of the run.
 FACTS = (
     ("status", "message", "converged", "singular", "separated", "n_iter", "mean", "pct", "baseMean", "total", "loglik")
     + ("dispersion", "log_dispersion_se", "dispersion_at_bound", "phi_from_trend", "n_agq", "information")
@@ -28,17 +28,17 @@ FACTS = (
 
 @dataclass(frozen=True)
 class GeneTable:
-    """One row of facts per gene, and which of its columns hold the estimates.
+    """Table with one row per gene, and the names of its columns with estimates.
 
     Attributes
     ----------
     frame
         The table.
     coef
-        Columns of the fixed effects.
+        Names of the columns of the fixed effects.
     sd, corr
-        Per random term the columns of its standard deviations, and of its correlations: those of the lower triangle,
-        row by row.
+        Per random term, the names of the columns of its standard deviations and of its correlations. Correlations are
+        those of the lower triangle, row by row.
     """
 
     frame: pd.DataFrame
@@ -50,7 +50,7 @@ class GeneTable:
 def gene_table(
     model: GeneModel, totals: GeneTotals, result: AllFits, genes: pd.Index, moderation: Moderation | None = None
 ) -> GeneTable:
-    """The fit of every gene, in the order of the matrix.
+    """Describe the fit of every gene, in the order of the matrix.
 
     Columns: status, message, flags (singular, separated, converged, phi_at_bound), n_iter, mean and baseMean (mean
     response per cell), pct (share of cells with a response other than zero, in percent), total, loglik, dispersion,
@@ -59,14 +59,14 @@ def gene_table(
     deviations), `n_empty_<group>` (samples without a count), `coef_<name>` and `se_<name>` for every fixed
     effect (natural log).
     """
-    fits, words = result.fits, status_words(model, result)
+    fits, status = result.fits, gene_status(model, result)
     n_cells = float(len(model.design.fixed.X))
-    separated = np.zeros(len(words), dtype=bool)
+    separated = np.zeros(len(status), dtype=bool)
     separated[list(result.separations)] = True
-    fitted = np.isin(words, (*TRUSTED, "separated", "not_converged"))
+    fitted = np.isin(status, (*TRUSTED, "separated", "not_converged"))
     columns: dict[str, object] = {
-        "status": categorical_status(words),
-        "message": _messages(words, result),
+        "status": categorical_status(status),
+        "message": _messages(status, result),
         "converged": fits.status == 0,
         "singular": singular_genes(model, fits),
         "separated": separated,
@@ -141,23 +141,23 @@ def gene_table(
 
 
 def _extreme(model: GeneModel, fits: GeneFits) -> tuple[Any, FloatArray]:
-    """The sample (level of the finest grouping factor) farthest from the others, and its distance.
+    """Find the sample (level of the finest grouping factor) farthest from the others, and its distance.
 
-    The distance is in standard deviations; missing if the variance is zero.
+    The distance is in standard deviations. Both are missing if the variance is zero.
     """
     i = finest(model.groupings)
     effects, sd = fits.ranef[i][:, :, 0], fits.Lambda[i][:, 0, 0]
     with np.errstate(invalid="ignore", divide="ignore"):
         z = np.where((sd > 0.0)[:, None], effects / sd[:, None], np.nan)
-    known = np.isfinite(z).all(axis=1)
+    finite = np.isfinite(z).all(axis=1)
     place = np.argmax(np.abs(np.nan_to_num(z)), axis=1)
-    values = np.where(known, np.take_along_axis(z, place[:, None], axis=1)[:, 0], np.nan)
-    codes: NDArray[np.int64] = np.where(known, place, -1).astype(np.int64)
+    values = np.where(finite, np.take_along_axis(z, place[:, None], axis=1)[:, 0], np.nan)
+    codes: NDArray[np.int64] = np.where(finite, place, -1).astype(np.int64)
     return pd.Categorical.from_codes(codes, categories=pd.Index(model.groupings[i].levels)), values
 
 
 def _determined(fits: GeneFits, result: AllFits, fitted: BoolArray) -> tuple[FloatArray, FloatArray]:
-    """Coefficients and standard errors, NaN where separation makes them infinite or a gene was not fitted."""
+    """Return coefficients and standard errors, NaN where separation makes them infinite or a gene was not fitted."""
     beta = np.where(fitted[:, None], fits.beta, np.nan)
     se = np.sqrt(np.diagonal(np.where(fitted[:, None, None], fits.vcov, np.nan), axis1=1, axis2=2))
     for gene, separation in result.separations.items():
@@ -167,7 +167,7 @@ def _determined(fits: GeneFits, result: AllFits, fitted: BoolArray) -> tuple[Flo
     return beta, se
 
 
-def _messages(words: NDArray[np.object_], result: AllFits) -> NDArray[np.object_]:
+def _messages(status: NDArray[np.object_], result: AllFits) -> NDArray[np.object_]:
     texts = {
         "all_zero": "no counts in the cells used",
         "low_count": "fewer counts than min_counts",
@@ -177,14 +177,14 @@ def _messages(words: NDArray[np.object_], result: AllFits) -> NDArray[np.object_
         "singular": "a variance of the random effects is zero",
         "ok": "",
     }
-    out = np.array([texts.get(word, "") for word in words], dtype=object)
-    for gene in np.flatnonzero(words == "not_converged"):
+    out = np.array([texts.get(word, "") for word in status], dtype=object)
+    for gene in np.flatnonzero(status == "not_converged"):
         out[gene] = f"Newton decrement {result.fits.decrement[gene]:.2g} after {result.fits.n_iter[gene]} evaluations"
     return out
 
 
 def _free(columns: Mapping[str, object], name: str) -> str:
-    """A column name that AnnData can store (without a slash) and that no other column has."""
+    """Make a column name that AnnData can store (without a slash) and that is not used yet."""
     plain = name.replace("/", "|")
     free, count = plain, 1
     while free in columns:

@@ -1,4 +1,4 @@
-"""All genes of a matrix: shared structure, blocks of genes over threads, separated genes fitted in their limit."""
+"""Fit all genes of a matrix: genes share one structure, blocks of genes go to threads, separated genes have a limit."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from .centred import CellData, Centre, fit_centred, fit_on_cells
 from .model import Grouping, merge_terms
 from .rows import ModelRows
 
-# Genes of one task: fixed, so that results cannot depend on the number of threads.
+# Number of genes of one task. It is fixed, so that results cannot depend on the number of threads.
 BLOCK = 64
-# The same where each cell is a row.
+# The same if each cell is a row.
 BLOCK_ON_CELLS = 4
 
 
 @dataclass(frozen=True)
 class GeneModel:
-    """One design and the statistics of all genes on its rows.
+    """A design and the statistics of all genes on its rows.
 
     Attributes
     ----------
@@ -44,11 +44,11 @@ class GeneModel:
     groupings
         Its grouping factors, in the order of the blocks of `structure`.
     structure, nodes, stats
-        What the engine takes.
+        Input of the engine.
     family, reml, n_agq
-        How it is fitted.
+        Family, method and number of quadrature nodes.
     cells
-        The cells behind the rows, where covariates differ between cells: `nodes` and `stats` are then those around
+        Cells of the rows, if covariates differ between cells; otherwise None. `nodes` and `stats` are then those around
         slopes of zero.
     """
 
@@ -64,7 +64,7 @@ class GeneModel:
     cells: CellData | None = None
 
     def centre(self, kept: BoolArray | None = None, columns: IntArray | None = None) -> Centre | None:
-        """What puts the cells of a gene on nodes, for some rows and columns of X; None without `cells`."""
+        """Build the record that places the nodes of a gene, for some rows and columns of X; None without `cells`."""
         if self.cells is None:
             return None
         X = self.rows.X if columns is None else np.ascontiguousarray(self.rows.X[:, columns])
@@ -72,16 +72,16 @@ class GeneModel:
         return Centre(self.cells.rows, X, self.structure.blocks, rows)
 
     def lists(self, genes: IntArray) -> CountLists | None:
-        """The counts of some genes, cell by cell; None without `cells`."""
+        """Return the counts of `genes`, cell by cell; None without `cells`."""
         return None if self.cells is None else self.cells.lists.pick(genes)
 
     def row_totals(self) -> FloatArray:
-        """``(n_genes, n_rows)`` sum of the response in each row."""
+        """Sum the response in each row, ``(n_genes, n_rows)``."""
         return node_sums(self.stats.A, self.nodes.ptr)
 
 
 def node_sums(A: FloatArray, ptr: IntArray) -> FloatArray:
-    """``(n_genes, n_rows)`` sums over the nodes of each row of ``A (n_genes, n_nodes)``."""
+    """Sum ``A (n_genes, n_nodes)`` over the nodes of each row: ``(n_genes, n_rows)``."""
     return np.add.reduceat(A, ptr[:-1], axis=1) if len(ptr) > 1 else A
 
 
@@ -96,7 +96,7 @@ def prepare_genes(
     n_agq: int,
     cells: CellData | None = None,
 ) -> GeneModel:
-    """Lay out the design for the engine."""
+    """Prepare a design and the statistics of its genes for the engine."""
     blocks, groupings = merge_terms(design.random, rows.Z, rows.codes)
     structure = build_structure(rows.X, blocks, np.maximum(rows.n_cells.astype(np.float64), 1e-3))
     return GeneModel(design, rows, groupings, structure, nodes, stats, family, reml, n_agq, cells)
@@ -105,7 +105,7 @@ def prepare_genes(
 def rescale(model: GeneModel, log_factor: FloatArray) -> GeneModel:
     """Multiply the size factors of the cells of row d by ``exp(log_factor[d])``, exactly, after the pass over cells."""
     per_node = np.repeat(np.exp(log_factor), np.diff(model.nodes.ptr))
-    # row by row: the bits of a product with a vector depend on how many rows there are
+    # The sum is taken row by row: the last bits of a matrix product depend on the number of rows.
     const = model.stats.const + (model.row_totals() * log_factor).sum(axis=1)
     if model.family.one_node:
         nodes = Nodes(model.nodes.ptr, model.nodes.ec, model.nodes.weight * per_node)
@@ -117,17 +117,17 @@ def rescale(model: GeneModel, log_factor: FloatArray) -> GeneModel:
 
 @dataclass(frozen=True)
 class AllFits:
-    """Fits of all genes, with the separated ones among them.
+    """Fits of all genes, including separated ones.
 
     Attributes
     ----------
     fits
         Estimates.
     separations
-        Gene -> how it separates. Such a gene's numbers are those of its limit: contrasts that the separation does not
-        touch can be read off `beta` and `vcov` as usual.
+        Gene -> its separation. The estimates of such a gene are those of the limit. Contrasts that the separation does
+        not affect follow from `beta` and `vcov` as usual.
     left_out
-        ``(n_genes,)`` why a gene was not fitted (:func:`leave_out`).
+        ``(n_genes,)`` reason why a gene was not fitted (:func:`leave_out`).
     """
 
     fits: GeneFits
@@ -135,12 +135,15 @@ class AllFits:
     left_out: IntArray
 
 
-# Why a gene is left out.
+# Reasons for leaving out a gene.
 FITTED, LOW_COUNT, NOT_SELECTED = range(3)
 
 
 def leave_out(model: GeneModel, min_counts: int, selected: BoolArray | None) -> IntArray:
-    """``(n_genes,)`` LOW_COUNT with fewer than `min_counts` counts, NOT_SELECTED outside of `selected`, else FITTED."""
+    """Decide which genes to leave out: ``(n_genes,)``.
+
+    The value is LOW_COUNT below `min_counts` counts, NOT_SELECTED outside of `selected`, and FITTED otherwise.
+    """
     out = np.full(len(model.stats), FITTED, dtype=np.int64)
     if model.family.counts and min_counts > 0:
         total = model.stats.A.sum(axis=1)
@@ -158,11 +161,11 @@ def fit_all(
     desc: str = "fitting",
     left_out: IntArray | None = None,
 ) -> AllFits:
-    """Fit every gene of `model` that is not left out; the same bits for any `n_jobs`."""
+    """Fit every gene of `model` that is not left out; the results are identical for any `n_jobs`."""
     n_genes = len(model.stats)
     left_out = np.full(n_genes, FITTED, dtype=np.int64) if left_out is None else left_out
     separations = _find_separations(model, left_out != FITTED) if model.family.counts else {}
-    # separated genes have no maximum to search for: they are fitted in their limit
+    # the likelihood of a separated gene has no maximum, so it is fitted in its limit
     idle = left_out != FITTED
     idle[list(separations)] = True
     shared = (model.structure, model.nodes, model.centre(), model.family, model.reml, model.n_agq)
@@ -170,9 +173,9 @@ def fit_all(
     ranges = [np.arange(start, min(start + BLOCK, n_genes)) for start in range(0, n_genes, BLOCK)]
 
     def results() -> Iterator[tuple[int, GeneFits]]:
-        blocks = ((_emptied(model.stats.pick(genes), idle[genes]), model.lists(genes)) for genes in ranges)
-        for fits, lost in run_blocks(_fit_block, shared, blocks, n_jobs):
-            outside.append(lost)
+        blocks = ((_without_counts(model.stats.pick(genes), idle[genes]), model.lists(genes)) for genes in ranges)
+        for fits, needs_cells in run_blocks(_fit_block, shared, blocks, n_jobs):
+            outside.append(needs_cells)
             yield len(fits.status), fits
 
     parts = list(progress_over(results(), n_genes, desc, progress))
@@ -182,8 +185,8 @@ def fit_all(
     return AllFits(fits, separations, left_out)
 
 
-def _emptied(stats: GeneStats, genes: BoolArray) -> GeneStats:
-    """The statistics of a block, which are a copy, without the counts of some genes: they are not fitted then."""
+def _without_counts(stats: GeneStats, genes: BoolArray) -> GeneStats:
+    """Set the counts of `genes` to zero in a copy of their statistics, so that the engine does not fit them."""
     stats.A[genes] = 0.0
     stats.extra[genes, 1] = 0.0
     return stats
@@ -199,25 +202,25 @@ def _fit_block(
     stats: GeneStats,
     lists: CountLists | None,
 ) -> tuple[GeneFits, BoolArray]:
-    """Fits of a block, and ``(n_genes,)`` those that must be fitted on their cells."""
+    """Fit a block of genes; also return which genes must be fitted on their cells, ``(n_genes,)``."""
     if centre is None or lists is None:
         return fit_genes(structure, nodes, stats, family, reml=reml, n_agq=n_agq), np.zeros(len(stats), dtype=bool)
     return fit_centred(structure, centre, family, reml, n_agq, stats, lists)
 
 
 def _fit_on_cells(model: GeneModel, genes: IntArray, fits: GeneFits, n_jobs: int) -> None:
-    """Fit genes for which nodes are not exact enough on their cells, into the arrays of `fits`."""
+    """Fit the genes for which nodes are not accurate enough on their cells, and write the result into `fits`."""
     if len(genes) == 0:
         return
     parts = np.array_split(genes, -(-len(genes) // BLOCK_ON_CELLS))
     blocks = ((model.stats.pick(part), model.lists(part)) for part in parts)
     shared = (model.structure, model.centre(), model.family, model.reml, model.n_agq)
-    for part, some in zip(parts, run_blocks(fit_on_cells, shared, blocks, n_jobs), strict=True):
-        put_fits(some, part, fits)
+    for part, fit in zip(parts, run_blocks(fit_on_cells, shared, blocks, n_jobs), strict=True):
+        put_fits(fit, part, fits)
 
 
 def join_genes(parts: Sequence[GeneFits]) -> GeneFits:
-    """The fits of consecutive ranges of genes, one after the other."""
+    """Join the fits of consecutive ranges of genes."""
 
     def joined(name: str) -> object:
         values = [getattr(part, name) for part in parts]
@@ -229,30 +232,30 @@ def join_genes(parts: Sequence[GeneFits]) -> GeneFits:
 
 
 def _find_separations(model: GeneModel, left_out: BoolArray) -> dict[int, Separation]:
-    """Genes whose likelihood has no finite maximum; all-zero genes, and those left out, are another matter."""
+    """Find genes whose likelihood has no finite maximum, except all-zero genes and genes that are left out."""
     base = model.rows.base
     totals = np.zeros((len(model.stats), int(base.max(initial=-1)) + 1))
     np.add.at(totals.T, base, model.row_totals().T)
     positive = (totals > 0.5)[:, base]
     X = model.structure.arrow.XZ[:, -model.structure.n_beta :] if model.structure.n_beta else model.rows.X
     suspects = np.flatnonzero(find_deficient(X, positive) & positive.any(axis=1) & ~left_out)
-    known: dict[bytes, Separation | None] = {}
-    found: dict[int, Separation] = {}
+    by_pattern: dict[bytes, Separation | None] = {}
+    separations: dict[int, Separation] = {}
     for gene in suspects:
         key = positive[gene].tobytes()
-        if key not in known:
-            known[key] = separate(model.rows.X, positive[gene])
-        separation = known[key]
+        if key not in by_pattern:
+            by_pattern[key] = separate(model.rows.X, positive[gene])
+        separation = by_pattern[key]
         if separation is not None:
-            found[int(gene)] = separation
-    return found
+            separations[int(gene)] = separation
+    return separations
 
 
 def _fit_in_limits(model: GeneModel, separations: Mapping[int, Separation], fits: GeneFits, n_jobs: int) -> None:
-    """Fit what is left of the likelihood where coefficients are infinite, into the arrays of `fits`.
+    """Fit separated genes to the rows that remain in the likelihood, and write the result into `fits`.
 
-    The rows that drop out have mean zero and count zero; samples all of whose rows do so keep a random effect of zero.
-    Genes that lose the same rows have the same structure and go through the engine together.
+    The rows that drop out have mean zero and count zero. If all rows of a sample drop out, its random effect is zero.
+    Genes without the same rows have the same structure, and the engine fits them together.
     """
     alike: dict[tuple[bytes, tuple[int, ...]], list[int]] = {}
     for gene, separation in separations.items():
@@ -264,14 +267,14 @@ def _fit_in_limits(model: GeneModel, separations: Mapping[int, Separation], fits
             separation = separations[genes[0]]
             structure, nodes, kept = _in_limit(model, separation)
             for start in range(0, len(genes), BLOCK):
-                some = np.array(genes[start : start + BLOCK], dtype=np.int64)
-                stats = model.stats.pick(some)
+                block = np.array(genes[start : start + BLOCK], dtype=np.int64)
+                stats = model.stats.pick(block)
                 columns = np.array(separation.columns, dtype=np.int64)
-                where.append((some, columns))
+                where.append((block, columns))
                 centre = model.centre(separation.rows, columns)
                 if centre is None:
                     stats = replace(stats, A=np.ascontiguousarray(stats.A[:, kept]))
-                yield structure, nodes, centre, stats, model.lists(some)
+                yield structure, nodes, centre, stats, model.lists(block)
 
     shared = (model.family, model.reml, model.n_agq)
     for place, fit in enumerate(run_blocks(_fit_limit_block, shared, blocks(), n_jobs)):
@@ -280,7 +283,7 @@ def _fit_in_limits(model: GeneModel, separations: Mapping[int, Separation], fits
 
 
 def _in_limit(model: GeneModel, separation: Separation) -> tuple[Structure, Nodes, BoolArray]:
-    """Structure and nodes without the rows that drop out, and the nodes that are kept."""
+    """Build structure and nodes without the rows that drop out; also return which nodes remain."""
     rows = separation.rows
     blocks = tuple(
         Block(np.ascontiguousarray(b.codes[rows]), b.n_levels, np.ascontiguousarray(b.Z[rows]), b.terms)
@@ -309,7 +312,7 @@ def _fit_limit_block(
 
 
 def put_fits(fit: GeneFits, genes: IntArray, fits: GeneFits, columns: IntArray | None = None) -> None:
-    """Put fits of some genes, on some columns of X or all, into their places among all."""
+    """Write the fits of `genes` into the fits of all genes; `columns` are the columns of X in `fit`, None for all."""
     columns = np.arange(fits.beta.shape[1]) if columns is None else columns
     fits.beta[genes] = 0.0
     fits.beta[np.ix_(genes, columns)] = fit.beta
@@ -322,19 +325,19 @@ def put_fits(fit: GeneFits, genes: IntArray, fits: GeneFits, columns: IntArray |
         getattr(fits, name)[genes] = getattr(fit, name)
 
 
-# Words for what became of a gene, in the order of precedence: the first that applies is its status.
+# Statuses in the order of precedence: the first that applies is the status of a gene.
 STATUS = ("not_selected", "all_zero", "low_count", "error", "separated", "not_converged", "singular", "ok")
-# Words whose numbers are shown; "separated" only for contrasts that the separation does not touch.
+# Genes with these statuses have results. Separated genes have results only for contrasts without an infinite part.
 TRUSTED = ("ok", "singular")
 
 
-def categorical_status(words: NDArray[np.object_]) -> pd.Categorical:
-    """Words of :data:`STATUS` as a categorical."""
-    return pd.Categorical(words, categories=list(STATUS))
+def categorical_status(status: NDArray[np.object_]) -> pd.Categorical:
+    """Convert statuses to a categorical with the categories :data:`STATUS`."""
+    return pd.Categorical(status, categories=list(STATUS))
 
 
 def singular_genes(model: GeneModel, fits: GeneFits, tol: float = 1e-4) -> BoolArray:
-    """Genes with some variance (or direction of a covariance) at zero, relative to the residual scale."""
+    """Find genes with a variance (or a direction of a covariance) of zero, relative to the residual scale."""
     scale = np.ones(len(fits.status)) if model.family.counts else np.exp(0.5 * fits.log_dispersion)
     scaling = model.structure.scaling
     bases = zip(scaling.order, scaling.basis, strict=True)
@@ -344,8 +347,8 @@ def singular_genes(model: GeneModel, fits: GeneFits, tol: float = 1e-4) -> BoolA
     return flagged
 
 
-def status_words(model: GeneModel, result: AllFits) -> NDArray[np.object_]:
-    """One word per gene, see :data:`STATUS`."""
+def gene_status(model: GeneModel, result: AllFits) -> NDArray[np.object_]:
+    """Determine the status of each gene, ``(n_genes,)`` values of :data:`STATUS`."""
     fits = result.fits
     separated = np.zeros(len(fits.status), dtype=bool)
     separated[list(result.separations)] = True

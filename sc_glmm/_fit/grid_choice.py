@@ -13,15 +13,16 @@ from .._engine.genes import GeneFits, GeneStats, Structure
 from .._engine.grid_profiles import profile_genes
 from .genes import GeneModel
 
-# Variances of the random effects (columns of Z with unit root mean square) at the nodes; the first stands for zero.
+# Nodes of the variances of the random effects (for columns of Z whose root mean square is one), by the number of
+# variances on the grid. The smallest node represents zero.
 GRIDS = {
     1: np.array([1e-6, 1e-3, 3e-3, 8e-3, 0.02, 0.04, 0.07, 0.11, 0.17, 0.26, 0.4, 0.6, 1.0, 1.8, 4.0]),
     2: np.array([1e-6, 8e-3, 0.04, 0.14, 0.45, 1.8]),
     3: np.array([1e-6, 0.015, 0.07, 0.3, 1.5]),
 }
-# A variance matters if a relative change of it changes the variance of a contrast by this share of it.
+# A variance matters if the variance of a contrast has at least this elasticity with respect to it.
 MIN_ELASTICITY = 0.05
-# Larger variances are not used for averages.
+# In averages, larger variances are replaced by this one.
 WINSOR = 4.0
 _N_PROBES = 40
 _LOG_STEP = 0.5
@@ -35,21 +36,21 @@ class VarianceGrid:
     ----------
     names
         Names of these variances: ``"sample"``; ``"sample: x"`` for one of several columns; ``"sample: direction 1"``
-        where two or more columns stand beside an intercept or alone (:func:`_axes`).
+        for a term with two or more columns besides the intercept (:func:`_axes`).
     theta
-        ``(n_grid, n_theta)`` covariance parameters at each node, largest variances first, as the engine takes them.
+        ``(n_grid, n_theta)`` covariance parameters of the engine at each node, largest variances first.
     variance
-        ``(n_grid, n_chosen)`` variances at each node, for columns of unit root mean square. Within a term a column
-        has the columns before it taken off (a covariate is centred): independent effects then mean the same wherever
-        a covariate has its zero.
+        ``(n_grid, n_chosen)`` variances at each node, for columns whose root mean square is one. Each column of a term
+        is projected off the columns before it, so that a covariate is centred. The meaning of independent effects then
+        does not depend on the zero of a covariate.
     shape
-        Nodes of each variance.
+        Number of nodes of each variance.
     unit
-        ``(n_chosen,)`` factor to the variance for columns that are centred so, but not scaled.
+        ``(n_chosen,)`` factor that converts a variance to columns that are centred but not scaled.
     elasticity
-        Name of every variance -> largest elasticity of a contrast's variance in it.
+        Name of every variance -> largest elasticity of the variance of a contrast with respect to it.
     idle
-        Per contrast: whether none of these variances matters for it.
+        Per contrast, whether none of these variances matters for it.
     centre
         The node nearest to the population means.
     """
@@ -74,21 +75,21 @@ def choose_grid(
 ) -> VarianceGrid:
     """Choose variances by elasticity at the population means, and build the grid.
 
-    Those off the grid are fixed at their population means; one that matters is never profiled, because the maximum of
-    its likelihood says too little in any one gene.
+    The other variances are fixed at their population means. A variance that matters is integrated over, never
+    maximised: the likelihood of a single gene has too little information on it.
 
     Parameters
     ----------
     model
-        The model; its statistics are not looked at.
+        The model; its statistics are not used.
     fits
         Fits of all genes.
     total, log_phi
-        ``(n_genes,)`` sums of their counts, and the dispersions at which they are held.
+        ``(n_genes,)`` sums of the counts, and fixed log dispersions.
     contrasts
         Contrast matrices.
     pick
-        Gives the statistics of a few genes.
+        Function that returns the statistics of a few genes.
     """
     arrow, scaling = model.structure.arrow, model.structure.scaling
     diagonal = np.flatnonzero(arrow.theta_row == arrow.theta_col)
@@ -132,14 +133,15 @@ def choose_grid(
 
 @dataclass(frozen=True)
 class _Axes:
-    """Directions in which the effects of a block are taken to be independent.
+    """Directions along which the effects of a block count as independent.
 
     Attributes
     ----------
     matrix
-        ``(k, k)`` takes the effects of the caller's columns to those along the axes, of unit root mean square.
+        ``(k, k)`` transforms the effects of the columns to effects along the axes, whose root mean square is one.
     turned
-        ``(k,)`` 0 for an axis that is a column with those before it taken off; else 1, 2, ... in its term.
+        ``(k,)`` 0 for an axis that is a column, projected off the columns before it; otherwise the number of the axis
+        in its term: 1, 2, ...
     """
 
     matrix: FloatArray
@@ -147,15 +149,16 @@ class _Axes:
 
 
 def _axes(block: Block, weight: FloatArray, Lambda: FloatArray) -> _Axes:
-    """The centred columns; several beside an intercept are turned to the axes of their mean covariance over genes.
+    """Choose the centred columns as axes; several columns besides an intercept are rotated.
 
-    The columns of a spline have no meaning one by one, and their effects are correlated in all genes. Taken to be
-    independent, they make a joint test of them liberal.
+    The rotation is to the principal axes of their mean covariance over genes. A single column of a spline has no
+    meaning, and the effects of these columns are correlated in all genes. If they counted as independent, a joint test
+    would be liberal.
     """
     matrix = centred_basis(block, weight)
     turned = np.zeros(len(matrix), dtype=np.int64)
-    known = np.isfinite(Lambda).all(axis=(1, 2))
-    scaled = matrix @ Lambda[known]
+    fitted = np.isfinite(Lambda).all(axis=(1, 2))
+    scaled = matrix @ Lambda[fitted]
     size = np.sum(scaled**2, axis=(1, 2))
     scaled = scaled * np.sqrt(np.minimum(1.0, WINSOR / np.maximum(size, WINSOR)))[:, None, None]
     covariance = np.mean(scaled @ scaled.swapaxes(1, 2), axis=0) if len(scaled) else np.eye(len(matrix))
@@ -180,7 +183,7 @@ def _elasticities(
     pick: Callable[[IntArray], GeneStats],
     grid: FloatArray,
 ) -> FloatArray:
-    """``(n_rows of all contrasts, n_variances)`` elasticities, median over genes of all abundances."""
+    """Compute the ``(n_rows of all contrasts, n_variances)`` elasticities, medians over genes of all abundances."""
     usable = np.flatnonzero((fits.status == 0) & np.isfinite(fits.beta).all(axis=1))
     n_variances = len(grid) - 1
     if len(usable) == 0 or n_variances == 1:
@@ -205,23 +208,23 @@ def _elasticities(
 
 
 def _around(mean: FloatArray, structure: Structure, turns: Sequence[FloatArray]) -> FloatArray:
-    """``(1 + n_variances, n_theta)``: the engine's theta at `mean`, then with each variance a step larger."""
+    """Compute the engine's theta at `mean`, then with each variance one step larger: ``(1 + n_variances, n_theta)``."""
     at = np.tile(mean, (1 + len(mean), 1))
     at[1 + np.arange(len(mean)), np.arange(len(mean))] *= np.exp(_LOG_STEP)
     return _engine_theta(at, structure, turns)
 
 
 def _engine_theta(variance: FloatArray, structure: Structure, turns: Sequence[FloatArray]) -> FloatArray:
-    """``(n, n_theta)``: the engine's theta of independent effects along the axes.
+    """Convert variances of independent effects along the axes to the engine's theta, ``(n, n_theta)``.
 
-    `variance` is ``(n, n_variances)`` in the order of theta's diagonal; `turns` are orthogonal within terms and take
-    effects along the axes to those of the arrow's columns.
+    `variance` is ``(n, n_variances)`` in the order of the diagonal of theta. `turns` are orthogonal within terms, and
+    transform effects along the axes to effects of the columns of the arrow.
     """
     arrow = structure.arrow
     out = np.empty((len(variance), len(arrow.theta_fac)))
     owner = arrow.theta_fac[arrow.theta_row == arrow.theta_col]
     for f, turn in enumerate(turns):
-        mine = arrow.theta_fac == f
+        of_factor = arrow.theta_fac == f
         own = variance[:, owner == f]
         diagonal = not np.any(turn[~np.eye(len(turn), dtype=bool)])
         lam = (
@@ -229,11 +232,11 @@ def _engine_theta(variance: FloatArray, structure: Structure, turns: Sequence[Fl
             if diagonal
             else np.linalg.cholesky((turn * own[:, None, :]) @ turn.T)
         )
-        out[:, mine] = lam[:, arrow.theta_row[mine], arrow.theta_col[mine]]
+        out[:, of_factor] = lam[:, arrow.theta_row[of_factor], arrow.theta_col[of_factor]]
     return out
 
 
 def _idle(by_row: FloatArray, contrasts: Sequence[FloatArray]) -> tuple[bool, ...]:
-    """Whether the chosen variances matter for no row of a contrast."""
+    """Check for each contrast whether none of the chosen variances matters for any of its rows."""
     owner = np.repeat(np.arange(len(contrasts)), [len(L) for L in contrasts])
     return tuple(bool((by_row[owner == i] < MIN_ELASTICITY).all()) for i in range(len(contrasts)))

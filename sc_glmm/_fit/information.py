@@ -1,4 +1,4 @@
-"""Information of the counts about the effect of a sample, and correlation between genes."""
+"""Compute the information of the counts on the effects of samples, and the correlation between genes."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ from .._design import finest
 from .._engine.rowwise import rowwise
 from .genes import AllFits, GeneModel
 
-# Genes at a time: predictors of all nodes are held for so many.
+# Number of genes per block, which limits the memory for the predictors of all nodes.
 _STEP = 256
 # Fewer genes are too few to estimate a correlation.
 _MIN_GENES = 10
-# Smaller variances count as zero: there are no effects of samples to compare.
+# Smaller variances count as zero: such a gene has no effects of samples to compare.
 _MIN_VARIANCE = 1e-6
 
 
 def level_information(
     model: GeneModel, result: AllFits, log_phi: FloatArray, place: int
 ) -> Iterator[tuple[slice, FloatArray]]:
-    """Information on the effects of the levels of a factor at the fit, ``sum mu / (1 + phi mu)``, some genes at a time.
+    """Compute the information on the effects of the levels of a factor, ``sum mu / (1 + phi mu)``, in blocks of genes.
 
     Parameters
     ----------
     model
-        The model; its statistics are not looked at.
+        The model; its statistics are not used.
     result
         Fits of all genes.
     log_phi
-        ``(n_genes,)`` their dispersions.
+        ``(n_genes,)`` log dispersions.
     place
-        Which block of random effects.
+        Index of the block of random effects.
 
     Yields
     ------
-    The genes, and ``(n_of_these, n_levels)``.
+    The genes of the block, and their information ``(n_block, n_levels)``.
     """
     block = model.structure.blocks[place]
     nodes, rows = model.nodes, model.rows
@@ -56,7 +56,7 @@ def level_information(
 
 
 def median_information(model: GeneModel, result: AllFits, log_phi: FloatArray) -> FloatArray:
-    """``(n_genes,)`` median over the levels of the first factor of :func:`level_information`."""
+    """Compute the median of :func:`level_information` over the levels of the first factor, ``(n_genes,)``."""
     out = np.empty(len(log_phi))
     for part, per_level in level_information(model, result, log_phi, 0):
         out[part] = np.median(per_level, axis=1)
@@ -74,7 +74,7 @@ def eigen_ratio(model: GeneModel, result: AllFits, log_phi: FloatArray) -> float
     Parameters
     ----------
     model
-        The model; its statistics are not looked at.
+        The model; its statistics are not used.
     result
         Fits of all genes.
     log_phi
@@ -87,7 +87,7 @@ def eigen_ratio(model: GeneModel, result: AllFits, log_phi: FloatArray) -> float
     place = finest(model.groupings)
     block = model.structure.blocks[place]
     n_rows = np.bincount(block.codes, minlength=block.n_levels)[:, None]
-    # the columns of the engine, which know no unit of a covariate
+    # columns as scaled by the engine, which do not depend on the units of covariates
     columns = model.structure.arrow.XZ[:, model.structure.arrow.XZ.shape[1] - model.rows.X.shape[1] :]
     X = np.zeros((block.n_levels, columns.shape[1]))
     np.add.at(X, block.codes, columns)

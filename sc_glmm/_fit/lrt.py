@@ -1,4 +1,4 @@
-"""Likelihood-ratio statistics of all genes, by maximum likelihood with and without the null hypothesis."""
+"""Compute likelihood-ratio statistics of all genes, by maximum likelihood with and without the null hypothesis."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from .genes import AllFits, GeneModel, fit_all
 
 
 def constrain(model: GeneModel, L: FloatArray) -> GeneModel:
-    """The model under ``L beta = 0``, with X replaced by the remaining columns."""
+    """Constrain a model to ``L beta = 0``, with fewer columns in X."""
     X = np.ascontiguousarray(model.rows.X @ null_space(L))
     structure = build_structure(X, model.structure.blocks, np.maximum(model.rows.n_cells, 1e-3))
     return replace(model, structure=structure, rows=replace(model.rows, X=X))
 
 
 def likelihood_ratios(model: GeneModel, result: AllFits, L: FloatArray, *, n_jobs: int = 1) -> FloatArray:
-    """``(n_genes,)`` twice the gain in log likelihood over ``L beta = 0``, variances estimated anew under both.
+    """Compute ``(n_genes,)`` likelihood ratios, twice the gain in log likelihood over the model with ``L beta = 0``.
 
-    A REML criterion compares no fixed effects, so that a REML model is fitted again by maximum likelihood.
+    Both models have their own estimates of the variances. The REML criterion cannot compare fixed effects, so a REML
+    model is fitted again by maximum likelihood.
     """
     free = replace(model, reml=False) if model.reml else model
     out = result.left_out
@@ -37,7 +38,7 @@ def likelihood_ratios(model: GeneModel, result: AllFits, L: FloatArray, *, n_job
 
 
 def _needs_zero(model: GeneModel, L: FloatArray) -> bool:
-    """Whether ``L beta = 0`` fixes the level of the response, so that the response may not be centred."""
+    """Check whether ``L beta = 0`` fixes the level of the response, so that the response may not be centred."""
     constant = constant_direction(model.design.fixed.X)
     if constant is None:
         return False

@@ -1,4 +1,4 @@
-"""Prepare a design for the engine: merge terms of one grouping factor, and store statistics of any family."""
+"""Prepare a design for the engine: merge the terms of a grouping factor, and convert statistics of any family."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class Grouping:
     Attributes
     ----------
     name
-        ``"sample"``.
+        Its name, such as ``"sample"``.
     levels
         Names of the levels.
     columns
-        Names of the columns of its block: ``("Intercept", "x")``.
+        Names of the columns of its block, such as ``("Intercept", "x")``.
     terms
-        Columns of each of its terms.
+        Number of columns of each of its terms.
     """
 
     name: str
@@ -41,8 +41,14 @@ class Grouping:
 
 
 def get_family(name: str) -> Family:
-    """The family of that name."""
-    allowed = [known for known, family in FAMILIES.items() if not family.trials]
+    """Return the family of that name.
+
+    Raises
+    ------
+    InputError
+        If there is no such family, or if it does not support a count matrix.
+    """
+    allowed = [other for other, family in FAMILIES.items() if not family.trials]
     if name in FAMILIES and name not in allowed:
         raise InputError(f"family={name!r} needs the number of trials; a count matrix has none: use sc_glmm.glmer")
     if name not in FAMILIES:
@@ -51,7 +57,13 @@ def get_family(name: str) -> Family:
 
 
 def check_method(method: str, n_agq: int, random: Sequence[ReTerm]) -> bool:
-    """Whether `method` is REML; raises an error for what the engine does not support."""
+    """Check `method` and `n_agq`, and return whether the method is REML.
+
+    Raises
+    ------
+    InputError
+        If a value is not allowed, or if the engine does not support the combination.
+    """
     if method not in ("reml", "ml"):
         raise InputError(f"method={method!r}: allowed are 'reml' and 'ml'")
     if not isinstance(n_agq, int) or n_agq < 1 or n_agq > 101:
@@ -74,53 +86,53 @@ def check_method(method: str, n_agq: int, random: Sequence[ReTerm]) -> bool:
 def merge_terms(
     random: Sequence[ReTerm], Z: Sequence[FloatArray], codes: Sequence[IntArray]
 ) -> tuple[tuple[Block, ...], tuple[Grouping, ...]]:
-    """One block per grouping factor; `Z` and `codes` are those of the rows, term by term."""
+    """Build one block per grouping factor; `Z` and `codes` are those of the rows, term by term."""
     blocks: list[Block] = []
     groupings: list[Grouping] = []
     for name in dict.fromkeys(term.group for term in random):  # the design gives different factors different names
-        mine = [i for i, term in enumerate(random) if term.group == name]
-        first = random[mine[0]]
-        sizes = tuple(Z[i].shape[1] for i in mine)
-        columns = tuple(column for i in mine for column in random[i].names)
-        block_z = np.ascontiguousarray(np.hstack([Z[i] for i in mine]))
-        blocks.append(Block(np.ascontiguousarray(codes[mine[0]]), len(first.levels), block_z, sizes))
+        terms = [i for i, term in enumerate(random) if term.group == name]
+        first = random[terms[0]]
+        sizes = tuple(Z[i].shape[1] for i in terms)
+        columns = tuple(column for i in terms for column in random[i].names)
+        block_z = np.ascontiguousarray(np.hstack([Z[i] for i in terms]))
+        blocks.append(Block(np.ascontiguousarray(codes[terms[0]]), len(first.levels), block_z, sizes))
         groupings.append(Grouping(name, first.levels, columns, sizes))
     _refuse_equal(blocks, groupings)
     return tuple(blocks), tuple(groupings)
 
 
 def _refuse_equal(blocks: Sequence[Block], groupings: Sequence[Grouping]) -> None:
-    """Raise an error for two factors with the same groups of rows, because they share one variance."""
-    seen: dict[bytes, str] = {}
+    """Raise an error for two factors with the same groups of rows, because their variances cannot be separated."""
+    names: dict[bytes, str] = {}
     for block, grouping in zip(blocks, groupings, strict=True):
         _, first, codes = np.unique(block.codes, return_index=True, return_inverse=True)
         key = np.argsort(np.argsort(first))[codes.reshape(-1)].tobytes()
-        if key in seen:
+        if key in names:
             raise DesignError(
-                f"the grouping factors {seen[key]!r} and {grouping.name!r} divide the data in the same way, so their "
+                f"the grouping factors {names[key]!r} and {grouping.name!r} divide the data in the same way, so their "
                 "variances cannot be separated; drop one of them"
             )
-        seen[key] = grouping.name
+        names[key] = grouping.name
 
 
 def count_nodes(family: Family) -> Callable[[IntArray, int, FloatArray], NodeTable]:
-    """What makes the nodes of a family of counts, from the rows of the cells and the logs of their size factors."""
+    """Return the function that builds the nodes of a family, from rows of cells and logs of size factors."""
     return poisson_nodes if family.one_node else chebyshev_nodes
 
 
 def engine_nodes(table: NodeTable) -> Nodes:
-    """A node table in the format of the engine."""
+    """Convert a node table to the format of the engine."""
     return Nodes(table.ptr, table.ec, table.weight)
 
 
 def gaussian_nodes(n_cells: FloatArray) -> Nodes:
-    """The node table of a Gaussian response: one node per row, for all its cells."""
+    """Build the nodes of a Gaussian response: one node per row, for all its cells."""
     n_rows = len(n_cells)
     return Nodes(np.arange(n_rows + 1, dtype=np.int64), np.ones(n_rows), n_cells.astype(np.float64))
 
 
 def count_stats(stats: CountStats) -> GeneStats:
-    """Statistics of counts in the format of the engine."""
+    """Convert statistics of counts to the format of the engine."""
     return GeneStats(
         A=stats.A,
         tail=stats.tail,
@@ -133,7 +145,9 @@ def count_stats(stats: CountStats) -> GeneStats:
 
 
 def gaussian_stats(stats: GaussianStats, n_obs: int, ones: FloatArray | None) -> GeneStats:
-    """Statistics of a Gaussian response in the format of the engine: centred, and scaled by about its deviation.
+    """Convert statistics of a Gaussian response to the format of the engine: centred and scaled.
+
+    The scale is the power of two next to the standard deviation.
 
     Parameters
     ----------
@@ -142,8 +156,8 @@ def gaussian_stats(stats: GaussianStats, n_obs: int, ones: FloatArray | None) ->
     n_obs
         Number of observations.
     ones
-        ``(n_rows,)`` what `stats` would be for a response of one everywhere; None if the response may not be centred,
-        because no combination of the fixed effects is constant.
+        ``(n_rows,)`` sums for a response that equals one; None if the response may not be centred, because no
+        combination of the fixed effects is constant.
     """
     n_genes = len(stats.sum_y)
     mean = stats.total / max(n_obs, 1)

@@ -1,4 +1,4 @@
-"""The moderated tests: a prior for the variances that matter, from the profiles of all genes."""
+"""Moderate tests: estimate a prior of the variances that matter from the profiles of all genes."""
 
 from __future__ import annotations
 
@@ -35,22 +35,22 @@ class Moderation:
     Attributes
     ----------
     grid
-        The variances on the grid.
+        The grid of the variances.
     prior
-        Their distribution over genes; None if there are too few genes to estimate it.
+        Distribution of the variances over genes; None if there are too few genes to estimate it.
     weights
         ``(n_genes, n_grid)`` posterior of each gene; NaN without a profile or prior.
     profiles
         The profiles.
     log_dispersion, phi_from_trend, n_agq
-        ``(n_genes,)`` how each gene was profiled.
+        ``(n_genes,)`` fixed log dispersion, whether it comes from the trend, and number of quadrature nodes.
     information
         ``(n_genes,)`` median over samples of the information on their effects.
     variance_mean
-        ``(n_genes, n_chosen)`` posterior means of the variances, for columns of Z as they are.
+        ``(n_genes, n_chosen)`` posterior means of the variances, for columns of Z in their own units.
     surprising
-        ``(n_genes,)`` genes whose posterior lies beyond the 95 % quantile of the prior. They vary more than genes of
-        the same abundance, and their p-values tend to be too small.
+        ``(n_genes,)`` whether a posterior mean lies beyond the 95 % quantile of the prior. Such genes vary more than
+        other genes of the same abundance, and their p-values tend to be too small.
     eigen_ratio
         Largest over median eigenvalue of the covariance of residuals between samples over genes: about 1 for
         independent genes.
@@ -73,31 +73,31 @@ def moderate(
     model: GeneModel,
     result: AllFits,
     plan: ProfilePlan,
-    made: GeneProfiles,
-    known: tuple[VariancePrior | None, FloatArray] | None = None,
+    gene_profiles: GeneProfiles,
+    stored_prior: tuple[VariancePrior | None, FloatArray] | None = None,
     few: bool = False,
 ) -> Moderation:
-    """Estimate the prior (from 50 genes on) and the posterior of each gene.
+    """Estimate the prior (from at least 50 genes) and the posterior of each gene.
 
     Parameters
     ----------
     model
-        The model; its statistics are not looked at.
-    result, plan, made
+        The model; its statistics are not used.
+    result, plan, gene_profiles
         Fits, plan and profiles of all genes.
-    known
-        The prior (None if there is none) and the ``(n_genes,)`` abundance ranks of these genes, where an earlier run
-        over all genes found them: then any genes will do.
+    stored_prior
+        The prior of an earlier run over all genes (None if it has none), and the ``(n_genes,)`` abundance ranks of the
+        genes in that run. With it, any genes are enough.
     few
-        Whether fewer than 50 have a prior as well, of a given form (:mod:`.._inference.prior_of_few`).
+        Whether fewer than 50 genes also get a prior, with a parametric form (:mod:`.._inference.prior_of_few`).
     """
-    profiles, grid, n_genes = made.profiles, plan.grid, len(plan.usable)
+    profiles, grid, n_genes = gene_profiles.profiles, plan.grid, len(plan.usable)
     restricted = profiles.ell - 0.5 * profiles.log_det
     good = profiles.ok & np.isfinite(restricted).all(axis=1)
     prior, weights = None, np.full(restricted.shape, np.nan)
     surprising = np.zeros(n_genes, dtype=bool)
-    if known is not None:
-        prior, rank = known[0], known[1][good]
+    if stored_prior is not None:
+        prior, rank = stored_prior[0], stored_prior[1][good]
     elif good.sum() >= MIN_GENES:
         rank = abundance_rank(plan.abundance[good])
         prior = fit_prior(restricted[good], rank, grid.shape)
@@ -116,8 +116,8 @@ def moderate(
         profiles=profiles,
         log_dispersion=plan.log_dispersion,
         phi_from_trend=plan.phi_from_trend,
-        n_agq=made.n_agq,
-        information=made.information,
+        n_agq=gene_profiles.n_agq,
+        information=gene_profiles.information,
         variance_mean=variance_mean,
         surprising=surprising,
         eigen_ratio=eigen_ratio(model, result, plan.log_dispersion),
@@ -125,7 +125,7 @@ def moderate(
 
 
 def contrast_roots(moderation: Moderation, i: int, root: Root) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """``(n_genes, n_grid)`` estimates, variances and signed roots against zero of contrast i, which has one row.
+    """Return ``(n_genes, n_grid)`` estimates, variances and signed roots against zero of contrast i, which has one row.
 
     The root is r* (``"star"``) or Wald's statistic.
     """
@@ -136,12 +136,10 @@ def contrast_roots(moderation: Moderation, i: int, root: Root) -> tuple[FloatArr
 def quasi_tests(
     model: GeneModel, totals: GeneTotals, moderation: Moderation, i: int, df: float, moderated: bool
 ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray, FloatArray]:
-    """``(estimate, se, t, df, p)`` of Hartung and Knapp's test, or its moderated version.
+    """Compute ``(estimate, se, t, df, p)`` of Hartung and Knapp's test, or of its moderated version.
 
-    The variance only weighs the samples here, so any value is valid. The gene's posterior mean keeps the level if arms
-    differ in their numbers of cells.
-
-    NaN throughout if :func:`has_quasi` is False.
+    Here the variance only weights the samples, so any value is valid. With the gene's posterior mean, the test keeps
+    its level if arms differ in their numbers of cells. All values are NaN if :func:`has_quasi` is False.
     """
     p = moderation.profiles
     n_genes, n_rows = len(p.ok), len(model.rows.X)
@@ -149,7 +147,7 @@ def quasi_tests(
     if not has_quasi(model):
         nothing = np.full(n_genes, np.nan)
         return nothing, nothing, nothing, nothing, nothing
-    # moderation compares the scales of genes, which needs one variance for all
+    # moderation compares the scales of genes, which requires the same variance for all genes
     gene, node = np.arange(n_genes), moderation.grid.centre if moderated else _own_node(moderation)
     estimate, se = p.delta[gene, i, node], np.sqrt(p.var[gene, i, node])
     scale = p.rss[gene, node] / df_rows
@@ -165,12 +163,13 @@ def quasi_tests(
 
 
 def variance_tests(model: GeneModel, moderation: Moderation) -> list[FloatArray]:
-    """``(n_genes,)`` p-values that a variance is zero, for each of those on the grid.
+    """Compute ``(n_genes,)`` p-values of the hypothesis that a variance is zero, for each variance on the grid.
 
-    One variance whose residuals are between samples (:func:`has_quasi`) is tested by Cochran's Q, the residual sum of
-    squares without it: a chi-square, however few the samples. Else by the restricted likelihood ratio over the grid,
-    the others at their best, with half the tail of a chi-square; that is conservative with few samples, where a
-    variance of zero is estimated as zero more often than every other time.
+    If there is one variance and residuals are between samples (:func:`has_quasi`), the test is Cochran's Q. This is the
+    residual sum of squares at a variance of zero; it is chi-square for any number of samples. Otherwise the test is the
+    restricted likelihood ratio on the grid, maximised over the other variances, with half the tail of a chi-square.
+    This test is conservative with few samples, because a true variance of zero is then estimated as zero in more than
+    half of the cases.
     """
     profiles, variance = moderation.profiles, moderation.grid.variance
     if variance.shape[1] == 1 and has_quasi(model):
@@ -178,16 +177,16 @@ def variance_tests(model: GeneModel, moderation: Moderation) -> list[FloatArray]
         return [chi2.sf(profiles.rss[:, int(np.argmin(variance[:, 0]))], df)]
     restricted = profiles.ell - 0.5 * profiles.log_det
     best = restricted.max(axis=1)
-    found = []
+    p_values = []
     for of_node in variance.T:
         without = restricted[:, of_node == of_node.min()].max(axis=1)
         ratio = 2.0 * (best - without)
-        found.append(np.where(ratio > 0.0, 0.5 * chi2.sf(ratio, 1), np.where(np.isfinite(ratio), 1.0, np.nan)))
-    return found
+        p_values.append(np.where(ratio > 0.0, 0.5 * chi2.sf(ratio, 1), np.where(np.isfinite(ratio), 1.0, np.nan)))
+    return p_values
 
 
 def _own_node(moderation: Moderation) -> IntArray:
-    """``(n_genes,)`` the node nearest to each gene's posterior means, or to the population's where there is none."""
+    """Find the node nearest to each gene's posterior means, or to the population means without a posterior."""
     grid = moderation.grid
     at = np.log(grid.variance)
     mean = np.log(np.maximum(moderation.weights @ grid.variance, grid.variance.min()))
@@ -196,26 +195,26 @@ def _own_node(moderation: Moderation) -> IntArray:
 
 
 def has_quasi(model: GeneModel) -> bool:
-    """Whether each row of the design is one level of the finest factor, so that residuals are between samples."""
+    """Check whether each row of the design is one level of the finest factor, so that residuals are between samples."""
     n_samples = len(model.groupings[finest(model.groupings)].levels)
     return len(model.rows.X) == n_samples and len(model.rows.X) > model.rows.X.shape[1]
 
 
 def variance_interval(moderation: Moderation, k: int) -> tuple[FloatArray, FloatArray]:
-    """``(n_genes,)`` 5 and 95 % quantiles of each gene's posterior of variance k, at the resolution of the grid."""
+    """Compute ``(n_genes,)`` 5 and 95 % quantiles of the posterior of variance k, at the resolution of the grid."""
     of_node = moderation.grid.variance[:, k]
     values = np.unique(of_node)
     mass = np.stack([moderation.weights[:, of_node == value].sum(axis=1) for value in values], axis=1)
-    known = np.isfinite(mass).all(axis=1)
-    reached = np.cumsum(np.nan_to_num(mass), axis=1)
+    finite = np.isfinite(mass).all(axis=1)
+    cumulative = np.cumsum(np.nan_to_num(mass), axis=1)
     unit = moderation.grid.unit[k]
-    low = np.where(known, values[np.argmax(reached >= 0.05, axis=1)] * unit, np.nan)
-    high = np.where(known, values[np.argmax(reached >= 0.95 - 1e-12, axis=1)] * unit, np.nan)
+    low = np.where(finite, values[np.argmax(cumulative >= 0.05, axis=1)] * unit, np.nan)
+    high = np.where(finite, values[np.argmax(cumulative >= 0.95 - 1e-12, axis=1)] * unit, np.nan)
     return low, high
 
 
 def _surprising(weights: FloatArray, prior: FloatArray, grid: VarianceGrid) -> BoolArray:
-    """Genes whose posterior mean of some variance lies beyond the 95 % quantile of the prior."""
+    """Find genes for which the posterior mean of a variance lies beyond the 95 % quantile of the prior."""
     out = np.zeros(len(weights), dtype=bool)
     for k in range(len(grid.shape)):
         values = np.unique(grid.variance[:, k])

@@ -1,4 +1,4 @@
-"""What a run says of the samples of its study, for planning another one."""
+"""Collect facts about the samples of a run, for planning another study."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from .._arrays import BoolArray, FloatArray, IntArray
+from .._arrays import FloatArray
 from .._design import Contrast, Design, finest
 from .genes import AllFits, GeneModel
 from .grid_choice import WINSOR
+from .within import constant_within
 
 
 def pilot_facts(
     model: GeneModel, result: AllFits, log_size: FloatArray, contrasts: Sequence[Contrast], grid_names: Sequence[str]
 ) -> dict[str, Any]:
-    """Facts as plain values.
+    """Collect facts about samples and contrasts as plain values.
 
     Parameters
     ----------
@@ -25,17 +26,16 @@ def pilot_facts(
     log_size
         ``(n_obs,)`` natural logs of the size factors of the cells.
     contrasts
-        What is tested.
+        The tested contrasts.
     grid_names
-        The variances of the prior.
+        Names of the variances on the grid.
 
-    Returns
-    -------
-    ``cells_per_sample`` (of the finest grouping factor), ``log_size_sd`` (of the cells of a sample), and for each
-    contrast of one row ``kind`` (``"between"`` samples, ``"paired"`` within the levels of a coarser factor, or within
-    samples between ``"cells"``), ``adds`` (which variances of the grid are part of its variance), ``simple`` (whether
-    all of these are of intercepts) and ``pair_variance`` (mean over genes of the variance of intercepts that cancel;
-    None if there is none).
+    Returns ------- A dictionary with ``cells_per_sample`` (for the finest grouping factor), ``log_size_sd`` (standard
+    deviation of the log size factors of the cells of a sample) and ``contrasts``. For each contrast of one row, this
+    has: ``kind`` (``"between"`` samples, ``"paired"`` within the levels of a coarser factor, or between ``"cells"`` of
+    a sample); ``adds`` (for each variance of the grid, whether it is part of the variance of the contrast); ``simple``
+    (whether all of these are variances of intercepts); ``pair_variance`` (mean over genes of the variance of intercepts
+    that cancel; None if there is none).
     """
     design = model.design
     samples = design.random[finest(design.random)]
@@ -56,7 +56,7 @@ def _facts(model: GeneModel, result: AllFits, row: FloatArray, grid_names: Seque
     design = model.design
     tested = design.fixed.X[:, row != 0.0]
     tested = tested[:, np.ptp(tested, axis=0) > 0.0]
-    within = {term.group: bool(_varies(tested, term.codes, len(term.levels)).any()) for term in design.random}
+    within = {term.group: not constant_within(tested, term.codes, len(term.levels)).all() for term in design.random}
     n_levels = {term.group: len(term.levels) for term in design.random}
     constant = [group for group, varies in within.items() if not varies]
     kind = "cells"
@@ -75,24 +75,16 @@ def _facts(model: GeneModel, result: AllFits, row: FloatArray, grid_names: Seque
     return {"kind": kind, "adds": adds, "simple": simple, "pair_variance": _pair_variance(model, result, within)}
 
 
-def _varies(columns: FloatArray, codes: IntArray, n_levels: int) -> BoolArray:
-    """Whether each column varies within a level, beyond rounding."""
-    first = np.empty(n_levels, dtype=np.int64)
-    first[codes[::-1]] = np.arange(codes.size)[::-1]
-    spread = np.abs(columns - columns[first][codes]).max(axis=0, initial=0.0)
-    return np.asarray(spread > 1e-10 * np.ptp(columns, axis=0))
-
-
 def _blocked(design: Design, row: FloatArray, stratum: str, n_levels: int) -> bool:
-    """Whether other fixed effects take at least half of the levels, as those of the donors of pairs do."""
+    """Check whether other fixed effects identify at least half of the levels, as fixed effects of paired donors do."""
     term = next(term for term in design.random if term.group == stratum)
     others = design.fixed.X[:, row == 0.0]
-    others = others[:, ~_varies(others, term.codes, n_levels)]
+    others = others[:, constant_within(others, term.codes, n_levels)]
     return 2 * others.shape[1] >= n_levels
 
 
 def _grid_places(model: GeneModel) -> dict[str, tuple[int, int]]:
-    """Block and column of each variance, by its name on the grid."""
+    """Map the name of each variance on the grid to its block and column."""
     return {
         grouping.name if len(grouping.columns) == 1 else f"{grouping.name}: {column}": (block, k)
         for block, grouping in enumerate(model.groupings)
@@ -101,12 +93,12 @@ def _grid_places(model: GeneModel) -> dict[str, tuple[int, int]]:
 
 
 def _pair_variance(model: GeneModel, result: AllFits, within: dict[str, bool]) -> float | None:
-    """Mean over genes of the variances of intercepts within whose levels the contrast varies."""
-    found = []
+    """Average over genes the variances of intercepts that cancel, because the contrast varies within their levels."""
+    means = []
     for block, grouping in enumerate(model.groupings):
         Z = model.structure.blocks[block].Z
         if within[grouping.name] and Z.shape[1] == 1 and np.ptp(Z) == 0.0:
             variance = result.fits.Lambda[block][:, 0, 0] ** 2
             good = np.isfinite(variance)
-            found.append(float(np.minimum(variance[good], WINSOR).mean()) if good.any() else 0.0)
-    return sum(found) if found else None
+            means.append(float(np.minimum(variance[good], WINSOR).mean()) if good.any() else 0.0)
+    return sum(means) if means else None

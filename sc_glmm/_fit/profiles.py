@@ -1,4 +1,4 @@
-"""The profile of every gene over the variances that matter, and the quantities of all genes that it needs."""
+"""Compute the profile of every gene over the variances that matter, from a plan that is based on all genes."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ from .grid_choice import VarianceGrid, choose_grid
 from .information import median_information
 from .totals import GeneTotals
 
-# If the median information of a sample is below this, quadrature replaces Laplace, with this many nodes.
+# Below this median information of a sample, quadrature with N_AGQ nodes replaces the Laplace approximation.
 LAPLACE_INFORMATION = 10.0
 N_AGQ = 7
 
 
 @dataclass(frozen=True)
 class ProfilePlan:
-    """Quantities of all genes for the profiles, and settings for each gene.
+    """Settings of the profiles: the grid of all genes, and settings for each gene.
 
     Attributes
     ----------
     grid
-        The variances on the grid.
+        The grid of the variances.
     abundance
         ``(n_genes,)`` log mean per unit of size factor.
     log_dispersion, phi_from_trend
-        ``(n_genes,)`` the fixed dispersion of a gene, and whether it comes from the trend.
+        ``(n_genes,)`` fixed log dispersion of a gene, and whether it comes from the trend.
     usable
-        ``(n_genes,)`` genes that are profiled.
+        ``(n_genes,)`` whether a gene is profiled.
     """
 
     grid: VarianceGrid
@@ -51,7 +51,7 @@ class ProfilePlan:
     usable: BoolArray
 
     def take(self, start: int, stop: int) -> ProfilePlan:
-        """The plan of the genes ``start:stop``."""
+        """Select the genes ``start:stop``."""
         part = slice(start, stop)
         return replace(
             self,
@@ -70,27 +70,29 @@ def plan_profiles(
     pick: Callable[[IntArray], GeneStats],
     dispersion: Dispersion = "ml",
 ) -> ProfilePlan | None:
-    """Trend of the dispersions and grid of the variances, from the fits of all genes; None if none can be profiled.
+    """Estimate the trend of the dispersions and choose the grid of the variances, from the fits of all genes.
+
+    Returns None if no gene can be profiled.
 
     Parameters
     ----------
     model
-        The model; its statistics are not looked at.
+        The model; its statistics are not used.
     result, totals
         Fits and totals of all genes.
     contrasts
         Contrast matrices.
     pick
-        Gives the statistics of a few genes (those that probe what the contrasts depend on).
+        Function that returns the statistics of a few genes. These genes show which variances the contrasts depend on.
     dispersion
-        Whether informed genes keep their dispersions or shrink to the trend.
+        Whether genes with enough information keep their dispersions, or shrink them to the trend.
     """
     fits = result.fits
     usable = np.isin(fits.status, (entry.OK, entry.NOT_CONVERGED)) & (totals.total > 0.0)
     if not usable.any():
         return None
     with np.errstate(divide="ignore", invalid="ignore"):
-        # from whole numbers, so that ties are ties
+        # computed from whole numbers, so that genes with equal counts are exact ties
         abundance = np.log(totals.raw_total / np.sum(model.nodes.ec * model.nodes.weight))
     if model.family.has_dispersion:
         log_phi, from_trend = dispersion_or_trend(fits, totals.n_two, abundance, dispersion)
@@ -107,11 +109,11 @@ class GeneProfiles:
     Attributes
     ----------
     profiles
-        The profiles, NaN for genes that are not usable.
+        The profiles; NaN for genes that are not usable.
     n_agq
-        ``(n_genes,)`` quadrature nodes they were made with; 1 is Laplace.
+        ``(n_genes,)`` number of quadrature nodes; 1 is the Laplace approximation.
     information
-        ``(n_genes,)`` median over the levels of the first factor of the information on its effect.
+        ``(n_genes,)`` information on the effects of the first factor, median over its levels.
     """
 
     profiles: Profiles
@@ -138,7 +140,7 @@ def profile_all(
     contrasts
         Contrast matrices.
     every_node
-        Whether to evaluate the likelihood at all nodes, not only at those with posterior weight.
+        Whether to evaluate the likelihood at all nodes, instead of only those with posterior weight.
     n_jobs, progress
         As in :func:`sc_glmm.tl.test`.
     """
@@ -151,7 +153,8 @@ def profile_all(
     if _can_integrate(model):
         n_agq[information < LAPLACE_INFORMATION] = N_AGQ
     usable = np.flatnonzero(plan.usable)
-    # on a line a likelihood can be followed; in the plane there are few nodes of each variance
+    # On a grid of one variance, the search for nodes with weight starts at this node and goes outwards. Grids of
+    # several variances have few nodes of each, so all are evaluated.
     start_node = None if every_node or len(plan.grid.shape) > 1 else plan.grid.centre
     centre = model.centre()
     base_of_node = np.repeat(model.rows.base, np.diff(model.nodes.ptr))
@@ -178,7 +181,7 @@ def profile_all(
 
 
 def _slopes(centre: Centre, result: AllFits, genes: IntArray) -> FloatArray:
-    """Slopes of the fits of some genes: what their profiles are expanded around."""
+    """Compute the slopes of the fits of `genes`; the nodes of their profiles are around these slopes."""
     return centre.slopes(result.fits.beta[genes], [b[genes] for b in result.fits.ranef])
 
 
@@ -188,23 +191,23 @@ def _can_integrate(model: GeneModel) -> bool:
 
 @dataclass(frozen=True)
 class _Firth:
-    """Statistics in which separated genes have half an extra count per coefficient, spread by leverage (Firth).
+    """Additional counts of separated genes: half a count per coefficient, distributed by leverage (Firth).
 
-    Their coefficients are then finite, and r* has the right size (the likelihood ratio alone is too large).
+    The coefficients are then finite, and r* has the right size (the likelihood ratio alone is too large).
 
     Attributes
     ----------
     beta
-        ``(n_genes, p)`` where profiles start.
+        ``(n_genes, p)`` starting values of the profiles.
     added
-        Gene -> ``(n_base,)`` counts for each unit of weight of a node.
+        Gene -> ``(n_base,)`` added counts for each unit of weight of a node.
     """
 
     beta: FloatArray
     added: dict[int, FloatArray]
 
     def per_node(self, genes: IntArray, base_of_node: IntArray) -> FloatArray | None:
-        """``(n_genes, n_nodes)`` counts added for each unit of weight; None for none."""
+        """Return the ``(n_genes, n_nodes)`` counts to add for each unit of weight; None if no gene is separated."""
         if not any(gene in self.added for gene in genes.tolist()):
             return None
         nothing = np.zeros(int(base_of_node.max(initial=0)) + 1)
@@ -212,7 +215,7 @@ class _Firth:
 
 
 def _with_firth_counts(model: GeneModel, result: AllFits, plan: ProfilePlan) -> _Firth:
-    """Counts that separated genes get, and starting values of all genes."""
+    """Compute the additional counts of separated genes, and the starting values of all genes."""
     if not result.separations:
         return _Firth(result.fits.beta, {})
     beta = result.fits.beta.copy()
@@ -256,14 +259,14 @@ def _profile_block(
     if added is not None:
         stats = replace(stats, A=stats.A + added * sets.weight)
 
-    def profiled(on: Structure, sets: Nodes | NodeSets, stats: GeneStats, some: IntArray | slice) -> Profiles:
+    def profile(on: Structure, sets: Nodes | NodeSets, stats: GeneStats, rows: IntArray | slice) -> Profiles:
         return profile_genes(
             on,
             sets,
             stats,
             family,
-            log_dispersion=log_dispersion[some],
-            beta=beta[some],
+            log_dispersion=log_dispersion[rows],
+            beta=beta[rows],
             grid=grid.theta,
             contrasts=contrasts,
             idle=grid.idle,
@@ -271,11 +274,11 @@ def _profile_block(
             start_node=start_node,
         )
 
-    profiles = profiled(structure, sets, stats, slice(None))
-    lost = np.flatnonzero(~profiles.ok)
-    if centre is not None and lists is not None and len(lost) and added is None:
-        # a hypothesis may be far from the slopes that the nodes are around
-        again = profiled(*cells_as_rows(structure, centre, stats.pick(lost), take_lists(lists, lost)), lost)
+    profiles = profile(structure, sets, stats, slice(None))
+    failed = np.flatnonzero(~profiles.ok)
+    if centre is not None and lists is not None and len(failed) and added is None:
+        # the nodes are accurate only near the slopes of the fit, but a null hypothesis may be far from them
+        again = profile(*cells_as_rows(structure, centre, stats.pick(failed), take_lists(lists, failed)), failed)
         for field in fields(profiles):
-            getattr(profiles, field.name)[lost] = getattr(again, field.name)
+            getattr(profiles, field.name)[failed] = getattr(again, field.name)
     return genes, profiles

@@ -35,7 +35,7 @@ class RangeFit:
     parts
         Quantities for degrees of freedom; only for Gaussian genes.
     factors
-        Factors of the samples that size factors were multiplied by; None if they were given. The same for all ranges.
+        Composition factors of the samples, the same for all ranges; None if the user gave size factors.
     """
 
     result: AllFits
@@ -46,7 +46,7 @@ class RangeFit:
 
 
 def join_fits(parts: Sequence[RangeFit]) -> RangeFit:
-    """The fits of all genes from those of consecutive ranges."""
+    """Join the fits of consecutive ranges of genes."""
     if len(parts) == 1:
         return parts[0]
     starts = np.cumsum([0, *(len(part.totals.total) for part in parts)])
@@ -69,7 +69,7 @@ def join_fits(parts: Sequence[RangeFit]) -> RangeFit:
 
 
 def join_profiles(parts: Sequence[GeneProfiles]) -> GeneProfiles:
-    """The profiles of all genes from those of consecutive ranges."""
+    """Join the profiles of consecutive ranges of genes."""
     if len(parts) == 1:
         return parts[0]
     return GeneProfiles(
@@ -80,7 +80,7 @@ def join_profiles(parts: Sequence[GeneProfiles]) -> GeneProfiles:
 
 
 def _joined(kind: type[T], records: Iterable[T]) -> T:
-    """A record whose arrays are those of `records` one after the other."""
+    """Concatenate the arrays of several records into one record."""
     records = list(records)
     names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
     return kind(**{name: np.concatenate([getattr(record, name) for record in records]) for name in names})

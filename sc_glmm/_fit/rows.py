@@ -1,4 +1,4 @@
-"""The rows of a model, for every type of compression."""
+"""Choose the rows of a model, for every type of compression."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from .._compress import DesignRows, unique_rows
 from .._compress.centred import CentredRows, base_rows, centred_rows
 from .._design import Design
 
-# Rows that stand for several cells are looked for when design rows are no fewer than this share of the cells.
-_WORTH = 0.1
+# Nodes around slopes are used if there are at least this many design rows per cell.
+_MIN_ROWS_PER_CELL = 0.1
 
 
 @dataclass(frozen=True)
@@ -22,13 +22,13 @@ class ModelRows:
     Attributes
     ----------
     X
-        ``(n_rows, p)``.
+        ``(n_rows, p)`` fixed effects.
     Z, codes
-        Per random term ``(n_rows, k)`` and ``(n_rows,)``.
+        Per random term, ``(n_rows, k)`` columns and ``(n_rows,)`` levels.
     n_cells
-        ``(n_rows,)`` cells (the rows that stand for a base row share its cells among them).
+        ``(n_rows,)`` number of cells; rows that represent the same base row share its cells.
     base
-        ``(n_rows,)`` which set of cells a row belongs to: itself, or the base row that it stands for.
+        ``(n_rows,)`` index of the base row, a set of cells that the row represents; otherwise its own index.
     """
 
     X: FloatArray
@@ -39,12 +39,12 @@ class ModelRows:
 
 
 def design_rows(design: Design) -> DesignRows:
-    """Distinct rows of a design."""
+    """Find the distinct rows of a design."""
     return unique_rows(design.fixed.X, [t.Z for t in design.random], [t.codes for t in design.random])
 
 
 def plain_rows(rows: DesignRows) -> ModelRows:
-    """Design rows as they are."""
+    """Convert design rows to model rows without a change."""
     return ModelRows(
         rows.X, rows.Z, rows.codes, rows.n_cells.astype(np.float64), np.arange(rows.n_rows, dtype=np.int64)
     )
@@ -53,7 +53,7 @@ def plain_rows(rows: DesignRows) -> ModelRows:
 def find_centred(
     design: Design, offset: FloatArray, *, collapsed: bool, wide: bool
 ) -> tuple[CentredRows, ModelRows] | None:
-    """Rows that stand for the cells, where covariates of cells make the design rows many; None if there are few.
+    """Find rows that represent the cells, if covariates of cells cause many design rows; None for few design rows.
 
     Parameters
     ----------
@@ -62,11 +62,11 @@ def find_centred(
     offset
         Log size factors.
     collapsed
-        Whether one node a row will do (Poisson).
+        Whether one node per row is enough (Poisson).
     wide
         Whether hypotheses change the slopes of covariates of cells.
     """
-    if design_rows(design).n_rows < _WORTH * design.n_obs:
+    if design_rows(design).n_rows < _MIN_ROWS_PER_CELL * design.n_obs:
         return None
     codes = [term.codes for term in design.random]
     columns = np.hstack([design.fixed.X, *(term.Z for term in design.random)])

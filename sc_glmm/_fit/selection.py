@@ -15,19 +15,19 @@ _FORMS = "a boolean column of var (such as 'highly_variable'), one boolean per g
 
 
 def select_genes(var: pd.DataFrame, genes: Any) -> BoolArray | None:
-    """``(n_vars,)`` genes to test; None for all.
+    """Select the genes to test, ``(n_vars,)`` booleans; None for all.
 
     Parameters
     ----------
     var
         One row per gene, indexed by its name.
     genes
-        A boolean column of `var`; a boolean array or Series; or names of genes.
+        A boolean column of `var`, a boolean array or Series, or names of genes.
 
     Raises
     ------
     InputError
-        If it has another form, names unknown genes, or selects none.
+        If `genes` has another form, contains unknown genes, or selects no gene.
     """
     if genes is None:
         return None
@@ -46,7 +46,7 @@ def select_genes(var: pd.DataFrame, genes: Any) -> BoolArray | None:
         selected = flags
     elif isinstance(genes, str):
         raise InputError(
-            f"{what} is a column of var with {_shown(values)}; it must contain True and False: whether to test a gene"
+            f"{what} is a column of var with {_first_values(values)}; it must contain True and False, one for each gene"
         )
     else:
         selected = _named(var, values)
@@ -56,7 +56,7 @@ def select_genes(var: pd.DataFrame, genes: Any) -> BoolArray | None:
 
 
 def describe_selection(genes: Any, selected: BoolArray | None) -> str:
-    """The selection as text for the recipe: ``"all"``, the column, or the number of named genes."""
+    """Describe the selection for the recipe: ``"all"``, the column, or the number of named genes."""
     if selected is None:
         return "all"
     return genes if isinstance(genes, str) else f"{int(selected.sum())} given"
@@ -74,7 +74,7 @@ def _column(var: pd.DataFrame, name: str) -> pd.Series:
 
 
 def _aligned(var: pd.DataFrame, series: pd.Series) -> pd.Series:
-    """Flags that are indexed by gene in the order of the genes; anything else as it is."""
+    """Sort boolean values that are indexed by gene into the order of the genes; leave other values unchanged."""
     if not pd.api.types.is_bool_dtype(series.dtype):
         return series
     if not series.index.is_unique or not var.index.isin(series.index).all():
@@ -83,14 +83,14 @@ def _aligned(var: pd.DataFrame, series: pd.Series) -> pd.Series:
 
 
 def _flags(values: pd.Series, what: str) -> BoolArray | None:
-    """True and False as an array, whatever holds them; None for anything else."""
-    known = values.dropna()
-    if len(known) == 0 or not all(isinstance(value, bool | np.bool_) for value in known):
+    """Convert values to booleans, also from object and nullable columns; None if some are not booleans."""
+    present = values.dropna()
+    if len(present) == 0 or not all(isinstance(value, bool | np.bool_) for value in present):
         return None
-    if len(known) < len(values):
+    if len(present) < len(values):
         raise InputError(
-            f"{what} is missing for {len(values) - len(known)} of {len(values)} genes; state for each whether to "
-            "test it, for example with .fillna(False)"
+            f"{what} is missing for {len(values) - len(present)} of {len(values)} genes; use True or False for every "
+            "gene, for example with .fillna(False)"
         )
     return np.asarray(values, dtype=bool)
 
@@ -99,26 +99,26 @@ def _named(var: pd.DataFrame, names: pd.Series) -> BoolArray:
     numbers = [name for name in names if not isinstance(name, str)]
     if numbers:
         raise InputError(f"genes contains {numbers[0]!r} ({type(numbers[0]).__name__}); allowed are {_FORMS}")
-    known = names.isin(var.index)
-    if not known.all():
-        first = str(names[~known].iloc[0])
+    found = names.isin(var.index)
+    if not found.all():
+        first = str(names[~found].iloc[0])
         near = get_close_matches(first, list(map(str, var.index)), n=1)
         column = column_with(var, first)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         if column is not None:
             hint = f" var[{column!r}] contains it: genes=adata.var[{column!r}].isin([...]) selects by that column"
-        raise InputError(f"genes: {first!r} is not one of the gene names ({int((~known).sum())} such names).{hint}")
+        raise InputError(f"genes: {first!r} is not one of the gene names ({int((~found).sum())} such names).{hint}")
     return np.asarray(var.index.isin(names), dtype=bool)
 
 
 def column_with(var: pd.DataFrame, word: str) -> str | None:
-    """The first text column of `var` that contains a word, such as the column of gene symbols."""
+    """Find the first text column of `var` that contains a word, such as the column of gene symbols."""
     for name in var.columns:
         if not pd.api.types.is_numeric_dtype(var[name]) and (var[name].astype(object) == word).any():
             return str(name)
     return None
 
 
-def _shown(values: pd.Series) -> str:
-    shown = [repr(value) for value in dict.fromkeys(values.tolist())]
-    return ", ".join(shown[:3]) + (", ..." if len(shown) > 3 else "")
+def _first_values(values: pd.Series) -> str:
+    distinct = [repr(value) for value in dict.fromkeys(values.tolist())]
+    return ", ".join(distinct[:3]) + (", ..." if len(distinct) > 3 else "")

@@ -1,4 +1,4 @@
-"""Size factors of the cells: given by the user, or library size times a composition factor of the sample."""
+"""Compute size factors of the cells: those of the user, or library size times a composition factor of the sample."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from .compress import CellGroup, Layout
 from .genes import GeneModel, node_sums
 from .rows import design_rows
 
-# A change of a sample's size factors by composition (natural log) that is large enough to report.
+# Smallest change of the size factors of a sample by composition (natural log) that is reported.
 NOTABLE_SHIFT = 0.1
-# exp(30) is 1e13: no cell has such a size factor, so larger numbers are counts and not logs.
+# No cell has a size factor of exp(30), which is 1e13. Larger numbers are therefore not logs.
 LOG_LIMIT = 30.0
 
 
@@ -34,11 +34,11 @@ class CellSizes:
     log
         ``(n_obs,)`` natural logs; for a Gaussian response, the offset that is subtracted.
     used
-        ``(n_obs,)`` cells with a size factor; the others are left out.
+        ``(n_obs,)`` whether a cell has a size factor; other cells are left out.
     default
-        Whether they are the default, which is corrected for composition.
+        Whether these are the default size factors, which are corrected for composition.
     source
-        Their source, as text.
+        Source of the size factors, as text.
     notes
         Notes for the user.
     digest
@@ -54,26 +54,40 @@ class CellSizes:
 
 
 def library_sizes(library: FloatArray, notes: Sequence[str] = ()) -> CellSizes:
-    """Library sizes scaled to mean 1; cells without a count are left out."""
+    """Scale library sizes to mean 1; cells without a count are left out.
+
+    Raises
+    ------
+    InputError
+        If no cell has a count.
+    """
     used = library > 0.0
     if not used.any():
         raise InputError("no cell has a count; is this the right layer?")
     dropped = [] if used.all() else [f"{int((~used).sum())} cells without a count were dropped"]
     log = np.log(np.where(used, library, 1.0) / library[used].mean())
-    told = (*dropped, *notes)
-    return CellSizes(np.where(used, log, 0.0), used, True, "library size x sample factor", told, digest_of(library))
+    all_notes = (*dropped, *notes)
+    source = "library size x sample factor"
+    return CellSizes(np.where(used, log, 0.0), used, True, source, all_notes, digest_of(library))
 
 
 def digest_of(library: FloatArray) -> str:
-    """A checksum of the counts: of the sums of the cells, whatever the order of the cells and the form of the matrix.
+    """Compute a checksum of the counts from the sums of the cells.
 
-    Sums of counts are exact: they do not depend on the type of the numbers or on the order in which they are read.
+    It depends neither on the order of the cells nor on the format of the matrix. Sums of counts are exact, so they do
+    not depend on the type of the numbers or on the order in which they are read.
     """
     return hashlib.sha256(np.sort(np.asarray(library, dtype="<f8")).tobytes()).hexdigest()[:32]
 
 
 def given_sizes(values: FloatArray, source: str, *, linear: bool, counts: bool) -> CellSizes:
-    """Size factors that were given: `linear` ones, or an offset on the scale of the linear predictor."""
+    """Check size factors of the user: `linear` ones, or an offset on the scale of the linear predictor.
+
+    Raises
+    ------
+    InputError
+        If a value is not finite, not positive, or far too large for a log.
+    """
     what = "size_factors" if linear else "offset"
     bad = np.flatnonzero(~(np.isfinite(values) & (values > 0.0)) if linear else ~np.isfinite(values))
     if len(bad):
@@ -98,13 +112,13 @@ class SampleFactors:
     Attributes
     ----------
     log_factor
-        ``(n_rows,)`` natural log of the factor of each row's sample.
+        ``(n_rows,)`` natural log of the factor of the sample of each row.
     log_by_level
         ``(n_levels,)`` the same by sample.
     levels
         Names of the samples.
     dominant
-        ``(n_found,)`` genes that make up more than 5 % of some sample's counts.
+        ``(n_dominant,)`` indices of the genes with more than 5 % of the counts of a sample.
     """
 
     log_factor: FloatArray
@@ -114,17 +128,17 @@ class SampleFactors:
 
     @property
     def shift(self) -> float:
-        """The largest absolute value."""
+        """Largest absolute log factor."""
         return float(np.abs(self.log_factor).max(initial=0.0))
 
     @property
     def by_level(self) -> dict[str, float]:
-        """The factors by name of the sample."""
+        """Log factors by name of the sample."""
         return dict(zip(self.levels, self.log_by_level.tolist(), strict=True))
 
 
 def sample_totals(design: Design, layout: Layout, A: FloatArray, nodes: IntArray | None = None) -> FloatArray:
-    """``(n_levels, n_genes)`` counts of the samples from the sums ``A (n_genes, n_nodes)`` on all or some `nodes`."""
+    """Compute ``(n_levels, n_genes)`` counts of samples from sums ``A (n_genes, n_nodes)`` on all or some `nodes`."""
     place = finest(design.random)
     codes, n_levels, ptr = layout.rows.codes[place], len(design.random[place].levels), layout.nodes.ptr
     if nodes is not None:
@@ -132,24 +146,24 @@ def sample_totals(design: Design, layout: Layout, A: FloatArray, nodes: IntArray
         return np.round(membership(codes[row_of_node[nodes]], n_levels) @ A.T)
     bulk = np.zeros((n_levels, len(A)))
     np.add.at(bulk, codes, node_sums(A, ptr).T)
-    # sums over nodes are whole numbers up to rounding errors, and trimming must see exact ties
+    # Sums over nodes are whole numbers up to rounding errors. Trimming needs exact ties.
     return np.round(bulk)
 
 
 def sample_factors(design: Design, layout: Layout, bulk: FloatArray) -> SampleFactors:
-    """Composition factors of the samples from their counts in all genes, ``bulk (n_levels, n_genes)``."""
+    """Compute composition factors of the samples from their counts of all genes, ``bulk (n_levels, n_genes)``."""
     share = bulk / np.maximum(bulk.sum(axis=1, keepdims=True), 1.0)
     dominant = np.flatnonzero(share.max(axis=0, initial=0.0) > DOMINANT_SHARE)
     return factors_of_levels(design, layout, np.log(pooled_factors(bulk)), dominant)
 
 
 def reference_factors(design: Design, layout: Layout, bulk: FloatArray, log_size: FloatArray) -> SampleFactors:
-    """Factors of samples, each of which is a row, so that most types do not change along the design.
+    """Compute factors of samples such that most cell types do not change along the design; each sample is a row.
 
     Parameters
     ----------
     design, layout
-        The rows.
+        The design, and its rows.
     bulk
         ``(n_levels, n_types)`` counts.
     log_size
@@ -164,14 +178,14 @@ def reference_factors(design: Design, layout: Layout, bulk: FloatArray, log_size
 def factors_of_levels(
     design: Design, layout: Layout, log_by_level: FloatArray, dominant: IntArray | None = None
 ) -> SampleFactors:
-    """Factors that are known by sample, for the rows."""
+    """Assign the log factors of the samples to the rows."""
     place = finest(design.random)
-    found = np.zeros(0, dtype=np.int64) if dominant is None else dominant
-    return SampleFactors(log_by_level[layout.rows.codes[place]], log_by_level, design.random[place].levels, found)
+    dominant = np.zeros(0, dtype=np.int64) if dominant is None else dominant
+    return SampleFactors(log_by_level[layout.rows.codes[place]], log_by_level, design.random[place].levels, dominant)
 
 
 def cell_offsets(group: CellGroup, compressed: Layout, model: GeneModel) -> FloatArray:
-    """``(n_obs,)`` log size factors of the model: those of the cells, times the factors of their samples."""
+    """Compute ``(n_obs,)`` log size factors of the model: those of the cells, plus the log factors of their samples."""
     if model.cells is not None:
         order = model.cells.rows.table.order
         out = np.empty(len(order))

@@ -1,4 +1,4 @@
-"""Statistics larger than the memory limit: computed in several passes, kept in a temporary file."""
+"""Handle statistics larger than the memory limit: several passes over the matrix, and a temporary file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _GB = 1e9
 
 
 def gene_slabs(genes: IntArray, nodes: Sequence[int], memory_limit: int | None) -> list[IntArray]:
-    """Sets of consecutive genes whose statistics fit the memory limit; one pass each.
+    """Divide the genes into sets of consecutive genes whose statistics fit the memory limit; one pass each.
 
     Parameters
     ----------
@@ -31,15 +31,15 @@ def gene_slabs(genes: IntArray, nodes: Sequence[int], memory_limit: int | None) 
     """
     if memory_limit is None:
         return [genes]
-    # groups are copied out of the array of all; histogram (int32), tail and the list of large counts
-    of_gene = 8 * sum(nodes) * (1 if len(nodes) == 1 else 2) + len(nodes) * (12 * N_TAIL + 64)
-    n_passes = min(max(-(-of_gene * len(genes) // memory_limit), 1), max(len(genes), 1))
+    # Sums on nodes (twice if each group is copied out of a common array), histogram (int32), tail and large counts.
+    bytes_per_gene = 8 * sum(nodes) * (1 if len(nodes) == 1 else 2) + len(nodes) * (12 * N_TAIL + 64)
+    n_passes = min(max(-(-bytes_per_gene * len(genes) // memory_limit), 1), max(len(genes), 1))
     if n_passes > 1:
         logger.info(
             "the statistics of %s genes need %.2g GB, but memory_limit is %.2g GB: %d passes over the matrix are "
             "needed, and the statistics are kept in a temporary file",
             f"{len(genes):,}",
-            of_gene * len(genes) / _GB,
+            bytes_per_gene * len(genes) / _GB,
             memory_limit / _GB,
             n_passes,
         )
@@ -47,7 +47,7 @@ def gene_slabs(genes: IntArray, nodes: Sequence[int], memory_limit: int | None) 
 
 
 def scratch_array(shape: tuple[int, int]) -> FloatArray:
-    """Zeros in a temporary file, which disappears with the array or the process.
+    """Create an array of zeros in a temporary file, which is deleted with the array or the process.
 
     Raises
     ------
@@ -58,7 +58,7 @@ def scratch_array(shape: tuple[int, int]) -> FloatArray:
     folder = tempfile.gettempdir()
     with tempfile.TemporaryFile(prefix="sc-glmm-", dir=folder) as file:
         try:
-            # writing to a hole of a full disk kills the process, so the space is reserved now
+            # Without reserved space, writing to a full disk would kill the process instead of raising an error.
             if hasattr(os, "posix_fallocate"):
                 os.posix_fallocate(file.fileno(), 0, max(n_bytes, 1))
             else:
@@ -72,7 +72,7 @@ def scratch_array(shape: tuple[int, int]) -> FloatArray:
 
 
 def join_stats(parts: Sequence[GeneStats], A: FloatArray) -> GeneStats:
-    """Statistics of all genes from those of consecutive sets of them; `A` holds theirs already."""
+    """Join the statistics of consecutive sets of genes; `A` already contains the sums of all genes."""
     spans = [(int(part.over_ptr[0]), int(part.over_ptr[-1])) for part in parts]
     starts = np.cumsum([0, *(last - first for first, last in spans)]).astype(np.int64)
     ptr = [

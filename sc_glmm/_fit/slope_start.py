@@ -1,7 +1,8 @@
-"""Slopes to start from, where a gene's own are too steep for nodes around zero: those of Poisson counts.
+"""Compute starting slopes for genes whose slopes are too steep for nodes around zero, as if counts were Poisson.
 
-Given the counts of its base rows, Poisson counts are multinomial with probabilities proportional to
-``exp(offset + v' slope)``, whatever the levels of the rows. That likelihood is concave and needs no random effects.
+Given the total of a base row, the Poisson counts of its cells are multinomial with probabilities proportional to
+``exp(offset + v' slope)``, for any levels of the random effects. This likelihood is concave, and it does not contain
+the random effects.
 """
 
 from __future__ import annotations
@@ -20,26 +21,26 @@ _RIDGE = 1e-8
 
 
 def start_slopes(rows: CentredRows, X: FloatArray, lists: CountLists) -> FloatArray:
-    """``(n_genes, n_base, n_variables)`` slopes of the fixed effects ``X (n_rows, p)`` of some genes."""
+    """Estimate the ``(n_genes, n_base, n_variables)`` slopes of the fixed effects ``X (n_rows, p)``."""
     cells = rows.cells
     sizes, first = np.diff(cells.ptr), cells.ptr[:-1]
     x = rows.at_cells(X)
-    # columns without what they have in common in a base row; those that do not vary there are gone
+    # columns minus their means over a base row; columns that do not vary within base rows are dropped
     x = x - np.repeat(np.add.reduceat(x, first) / sizes[:, None], sizes, axis=0)
     scale = np.sqrt(np.mean(x**2, axis=0))
     varies = scale > 1e-9 * np.maximum(np.abs(X).max(axis=0), 1e-300)
     x = x[:, varies] / scale[varies]
     out = np.zeros((len(lists.ptr) - 1, X.shape[1]))
     for gene in range(len(out)):
-        mine = slice(*lists.ptr[gene : gene + 2])
+        entries = slice(*lists.ptr[gene : gene + 2])
         y = np.zeros(len(x))
-        y[lists.cell[mine]] = lists.value[mine]
+        y[lists.cell[entries]] = lists.value[entries]
         out[gene, varies] = _conditional(x, y, cells.offset, sizes, first) / scale[varies]
     return np.ascontiguousarray(rows.slopes_of(out @ X.T))
 
 
 def _conditional(x: FloatArray, y: FloatArray, offset: FloatArray, sizes: IntArray, first: IntArray) -> FloatArray:
-    """Newton's steps to the maximum of the multinomial likelihood of one gene."""
+    """Maximise the multinomial likelihood of one gene by Newton's method."""
     beta, total = np.zeros(x.shape[1]), np.add.reduceat(y, first)
     for _ in range(_MAX_STEPS):
         t = offset + x @ beta

@@ -1,4 +1,4 @@
-"""Small summaries of a design that split the variance of the linear predictor, for storage with a run."""
+"""Summarise a design for splitting the variance of the linear predictor; the small arrays are stored with a run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .._inference.variance_parts import FixedForms, fixed_forms
 
 @dataclass(frozen=True)
 class VarianceForms:
-    """Forms of all parts of a design but the intercept.
+    """Quadratic forms of all parts of a design except the intercept.
 
     Attributes
     ----------
@@ -24,11 +24,11 @@ class VarianceForms:
         Parts of the fixed effects, in the order of the formula: ``"disease"``, ``"a:b"``. Terms of the same variables
         are one part: ``"x + I(x ** 2)"``.
     fixed
-        Their forms.
+        Quadratic forms of these parts.
     random_labels
-        Random terms: ``"(1 | sample)"``.
+        Random terms, such as ``"(1 | sample)"``.
     random
-        Per random term the ``(k, k)`` mean over the observations of ``z z'``.
+        Per random term, the ``(k, k)`` mean of ``z z'`` over the observations.
     """
 
     fixed_labels: tuple[str, ...]
@@ -38,20 +38,20 @@ class VarianceForms:
 
 
 def variance_forms(design: Design) -> VarianceForms:
-    """The forms of a design, over its observations."""
+    """Compute the quadratic forms of a design, over its observations."""
     labels, columns, inside = _parts(design)
-    order = sorted(range(len(labels)), key=lambda i: len(inside[i]))  # what is contained comes first
+    order = sorted(range(len(labels)), key=lambda i: len(inside[i]))  # contained parts before those that contain them
     place = {i: j for j, i in enumerate(order)}
-    found = fixed_forms(
+    ordered = fixed_forms(
         design.fixed.X, [columns[i] for i in order], [sorted(place[j] for j in inside[i]) for i in order]
     )
-    forms = FixedForms(found.total, tuple(found.parts[place[i]] for i in range(len(labels))))
+    forms = FixedForms(ordered.total, tuple(ordered.parts[place[i]] for i in range(len(labels))))
     random = tuple(term.Z.T @ term.Z / len(term.Z) for term in design.random)
     return VarianceForms(tuple(labels), forms, tuple(term.label for term in design.random), random)
 
 
 def _parts(design: Design) -> tuple[list[str], list[list[int]], list[list[int]]]:
-    """Label and columns of the parts, and which other parts each contains: those of some of its variables."""
+    """List labels and columns of the parts, and for each part those with a subset of its variables."""
     parts: dict[frozenset[str], list[Term]] = {}
     for term in design.formula.fixed_terms:
         if term and design.fixed.terms.get(term_label(term)):
@@ -59,7 +59,7 @@ def _parts(design: Design) -> tuple[list[str], list[list[int]], list[list[int]]]
     labels = [" + ".join(term_label(term) for term in terms) for terms in parts.values()]
     columns = [[c for term in terms for c in design.fixed.terms[term_label(term)]] for terms in parts.values()]
     sets = list(parts)
-    return labels, columns, [[j for j, other in enumerate(sets) if other < mine] for mine in sets]
+    return labels, columns, [[j for j, other in enumerate(sets) if other < own] for own in sets]
 
 
 def _variables(term: Term) -> frozenset[str]:
@@ -67,7 +67,7 @@ def _variables(term: Term) -> frozenset[str]:
 
 
 def forms_as_arrays(forms: VarianceForms) -> dict[str, Any]:
-    """Plain arrays and lists of text, as files hold them; what is empty is left out."""
+    """Convert the forms to arrays and lists of text for storage; empty parts are left out."""
     parts = forms.fixed.parts
     out: dict[str, Any] = {"total": forms.fixed.total, "random_labels": list(forms.random_labels)}
     if parts:
@@ -80,7 +80,7 @@ def forms_as_arrays(forms: VarianceForms) -> dict[str, Any]:
 
 
 def forms_from_arrays(arrays: Mapping[str, Any]) -> VarianceForms:
-    """The forms that :func:`forms_as_arrays` took apart."""
+    """Rebuild the forms from the output of :func:`forms_as_arrays`."""
     total = np.asarray(arrays["total"], dtype=np.float64)
     labels = tuple(str(name) for name in np.atleast_1d(arrays.get("fixed_labels", [])))
     parts: tuple[FloatArray, ...] = ()

@@ -1,18 +1,19 @@
-"""Effects within samples get their own variance between samples by default.
+"""Find the random slopes that effects within samples need; they are added by default.
 
-A covariate that varies from cell to cell is estimated within samples, and its effect may differ between them. A model
-with only ``(1 | sample)`` treats cells as replicates of that effect. If the slope has a standard deviation of 0.1
-between samples and its estimates have variance 0.004, three in ten true null hypotheses are rejected at 5 %.
+A covariate that varies from cell to cell is estimated within samples, and its effect may differ between samples. A
+model with only ``(1 | sample)`` treats cells as replicates of this effect. For example, if the slope has a standard
+deviation of 0.1 between samples and its estimates have variance 0.004, three in ten true null hypotheses are rejected
+at 5 %.
 
-Whether a contrast needs such a variance is decided from the columns of the design. Let P project on all random effects
-and let ``R = (1 - P) X``. What R tells of a contrast comes from differences within the levels of the grouping factors
-that no random effect allows for. The estimate of the contrast is a weighted sum of the responses; ``w`` is the part of
-these weights that lies outside the random effects, and a term with basis Z adds ``w' Z Z' w`` to the variance of the
-estimate, for each unit of its own variance. Where that is a notable share, the term is added.
+The columns of the design decide whether a contrast needs such a variance. Let P project on all random effects, and let
+``R = (1 - P) X``. Information on a contrast from R comes from differences within the levels of the grouping factors,
+for which no random effect accounts. The estimate of the contrast is a weighted sum of the responses, and ``w`` is the
+part of these weights outside the random effects. A term with basis Z adds ``w' Z Z' w`` to the variance of the
+estimate, for each unit of its own variance. If this is a notable share, the term is added.
 
-Candidates follow from the fixed terms that vary within all grouping factors: their varying parts, with a level for each
-level of the finest grouping factor. A number gives ``(0 + center(x) | sample)``, as does a spline; a factor gives
-``(1 | sample:ct)``, an interaction of both ``(0 + center(x) | sample:ct)``.
+The candidates are the varying parts of the fixed terms that vary within all grouping factors, with one level for each
+level of the finest grouping factor. A number or a spline gives ``(0 + center(x) | sample)``, a factor gives
+``(1 | sample:ct)``, and an interaction of both gives ``(0 + center(x) | sample:ct)``.
 """
 
 from __future__ import annotations
@@ -31,30 +32,30 @@ from .._design import Contrast, Design, ReTerm, finest
 from .._design.coding import code_terms, factor_of
 from .._formula import Atom, term_label
 
-# Share of the variance of a contrast, from a term of the same variance as the others, above which the term is added.
+# A term is added if its share of the variance of a contrast is larger, with the same variance for all terms.
 NOTABLE_SHARE = 0.05
-# Residual variance of a cell for that share, in units of the variance of a random effect.
+# Residual variance of a cell for this share, in units of the variance of a random effect.
 _RESIDUAL = 100.0
-# Standard deviations that the mean of a covariate may be from zero.
+# Largest distance of the mean of a covariate from zero, in standard deviations, that counts as close.
 _FAR = 0.3
-# Length of a column outside the random effects, relative to its own, that counts as zero.
+# Relative length of a column outside the random effects that counts as zero.
 _SPANNED = 1e-6
 
 
 @dataclass(frozen=True)
 class RandomPart:
-    """Random effects of one grouping factor: ``Z[i, k]`` of the level of row i.
+    """Random effects of one grouping factor: row i has the values ``Z[i]`` for the effects of its level.
 
     Attributes
     ----------
     text
-        As a formula writes it.
+        The term, as written in a formula.
     codes
         ``(n_obs,)`` level of each row.
     n_levels
         Number of levels.
     Z
-        ``(n_obs, k)`` the basis.
+        ``(n_obs, k)`` basis.
     """
 
     text: str
@@ -63,7 +64,7 @@ class RandomPart:
     Z: FloatArray
 
     def matrix(self) -> sparse.csr_matrix:
-        """``(n_obs, n_levels * k)`` its columns, each of the basis scaled to unit root mean square."""
+        """Build its columns ``(n_obs, n_levels * k)``; each column of the basis has a root mean square of one."""
         n, k = self.Z.shape
         size = np.sqrt(np.mean(self.Z**2, axis=0))
         values = self.Z / np.where(size > 0.0, size, 1.0)
@@ -72,16 +73,16 @@ class RandomPart:
 
 
 def missing_terms(design: Design, contrasts: Sequence[Contrast], frame: pd.DataFrame) -> list[str]:
-    """Random terms that the contrasts lack, as a formula writes them.
+    """Find the random terms that the contrasts need but the design does not have, as written in a formula.
 
     Parameters
     ----------
     design
         The design.
     contrasts
-        What is tested.
+        The tested contrasts.
     frame
-        ``(n_obs, ...)`` the rows of the data that the design uses.
+        ``(n_obs, n_columns)`` rows of the data that the design uses.
     """
     if not design.random or not _varying(design.fixed.X, design.random).any():
         return []
@@ -99,10 +100,10 @@ def missing_terms(design: Design, contrasts: Sequence[Contrast], frame: pd.DataF
 
 
 def far_slopes(design: Design, contrasts: Sequence[Contrast]) -> list[tuple[str, float]]:
-    """Slopes that are independent of the intercepts at a point far from the data, with the mean of their covariate.
+    """Find slopes that are independent of the intercepts only at a point far from the data; return them with the mean.
 
-    Only those that a tested column depends on within the levels: the column is the covariate there, up to a constant
-    and a factor.
+    Such a slope matters if a tested column depends on it: within each level of the grouping factor, the column is a
+    linear function of the covariate. The mean is that of the covariate.
     """
     varying = _varying(design.fixed.X, design.random)
     tested = np.any([np.any(contrast.L != 0.0, axis=0) for contrast in contrasts], axis=0) & varying
@@ -122,7 +123,7 @@ def far_slopes(design: Design, contrasts: Sequence[Contrast]) -> list[tuple[str,
 
 
 class _Working:
-    """Least squares with random effects of equal, large variances: where the information on a contrast comes from."""
+    """Least squares with equal, large variances of the random effects; it shows where information comes from."""
 
     def __init__(self, X: FloatArray, parts: Sequence[RandomPart]) -> None:
         self.n_levels = max(part.n_levels for part in parts)
@@ -132,7 +133,7 @@ class _Working:
         self.solve = splu((gram + ridge * sparse.identity(gram.shape[0], format="csc")).tocsc()).solve
         self.size = np.linalg.norm(X, axis=0)
         self.size[self.size == 0.0] = 1.0
-        # min-norm coefficients of the random effects, and what they leave
+        # minimum-norm coefficients of the random effects, and the residuals
         self.C, self.R = self._project(X / self.size)
         self.spanned = np.linalg.norm(self.R, axis=0) < _SPANNED
         left, values, right = np.linalg.svd(self.R, full_matrices=False)
@@ -144,28 +145,28 @@ class _Working:
         self.between = np.linalg.pinv(self.C @ null)
 
     def _project(self, columns: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Coefficients of the random effects, and residuals; twice, for the ridge that the first pass needs."""
+        """Compute coefficients of the random effects, and residuals; the second pass corrects for the ridge."""
         C = self.solve(np.ascontiguousarray(self.Z.T @ columns))
         R = columns - self.Z @ C
         more = self.solve(np.ascontiguousarray(self.Z.T @ R))
         return C + more, R - self.Z @ more
 
     def share(self, candidate: sparse.csr_matrix, L: FloatArray) -> float:
-        """Largest share of the variance of a combination of the rows of `L` that comes from the candidate."""
+        """Compute the largest share of the candidate in the variance of a combination of the rows of `L`."""
         rows = L / self.size
         rows = rows / np.abs(rows).max(axis=1, keepdims=True)
-        # between: the rows on directions without a residual; within: what is left of the rows there
+        # H: part of the rows along directions without a residual (between levels); the rest is within levels
         H = rows @ self.null @ self.between
         weights = self.outside @ (self.inverse.T @ (rows - H @ self.C).T)
-        theirs = candidate.T @ weights
-        from_candidate = theirs.T @ theirs
+        projected = candidate.T @ weights
+        from_candidate = projected.T @ projected
         total = H @ H.T + _RESIDUAL * weights.T @ weights + from_candidate
         values = np.linalg.eigvals(np.linalg.pinv(total, rcond=1e-12, hermitian=True) @ from_candidate)
         return float(np.abs(values).max(initial=0.0))
 
 
 def _candidates(design: Design, frame: pd.DataFrame) -> list[RandomPart]:
-    """The varying parts of the fixed terms, those of fewer factors first."""
+    """List the varying parts of the fixed terms as random terms, those with fewer factors first."""
     samples = design.random[finest(design.random)]
     varying = _varying(design.fixed.X, design.random)
     atoms = [atom for term in design.formula.fixed_terms for atom in term]
@@ -181,7 +182,7 @@ def _candidates(design: Design, frame: pd.DataFrame) -> list[RandomPart]:
         inside = tuple(a for a in term if not constant_within(columns[a], samples.codes, len(samples.levels)).all())
         wanted.setdefault(frozenset(inside), inside)
     result = [_candidate(design, samples, inside, columns, frame) for inside in sorted(wanted.values(), key=len)]
-    # with a level for each row it would be a residual
+    # a term with one level per row is the same as the residual
     return [part for part in result if part.n_levels < design.n_obs]
 
 
@@ -212,7 +213,7 @@ def _candidate(
 
 
 def _centred(atom: Atom, mean: FloatArray, design: Design) -> str:
-    """The expression that takes the means off a number or a spline, whatever it is called."""
+    """Write an expression that subtracts the means from a number or a spline."""
     if atom.kind == "column" and keyword.iskeyword(atom.text):
         return str(atom)  # an expression cannot contain a Python keyword
     inside = atom.text if atom.kind == "python" or atom.text.isidentifier() else f"`{atom.text}`"
@@ -223,14 +224,14 @@ def _centred(atom: Atom, mean: FloatArray, design: Design) -> str:
 
 
 def _same_groups(codes: IntArray, values: pd.Series) -> bool:
-    """Whether a column divides the rows as `codes` do."""
-    theirs, levels = pd.factorize(values)
+    """Check whether a column divides the rows in the same way as `codes`."""
+    other, levels = pd.factorize(values)
     n = int(codes.max()) + 1
-    return len(levels) == n and len(np.unique(codes * n + theirs)) == n
+    return len(levels) == n and len(np.unique(codes * n + other)) == n
 
 
 def _varying(X: FloatArray, random: Iterable[ReTerm]) -> BoolArray:
-    """``(p,)`` whether each column varies within levels of every grouping factor."""
+    """Check for each column whether it varies within levels of every grouping factor, ``(p,)``."""
     varying = np.ones(X.shape[1], dtype=bool)
     for term in random:
         varying &= ~constant_within(X, term.codes, len(term.levels))
@@ -238,7 +239,7 @@ def _varying(X: FloatArray, random: Iterable[ReTerm]) -> BoolArray:
 
 
 def constant_within(columns: FloatArray, codes: IntArray, n_levels: int) -> BoolArray:
-    """For each column, whether it is constant within every level, up to rounding."""
+    """Check for each column whether it is constant within every level, up to rounding."""
     first = np.empty(n_levels, dtype=np.int64)
     first[codes[::-1]] = np.arange(codes.size)[::-1]
     spread = np.abs(columns - columns[first][codes]).max(axis=0, initial=0.0)
@@ -248,10 +249,11 @@ def constant_within(columns: FloatArray, codes: IntArray, n_levels: int) -> Bool
 
 
 def _is_far(x: FloatArray) -> bool:
-    """Whether zero lies outside the data.
+    """Check whether zero lies far from the data.
 
-    Independent slopes of standard deviation t then make the intercepts at the mean m vary by m t at least: where they
-    vary less than that, t is estimated too small. With m five standard deviations of x, eight samples and a true t of
-    0.25, 13 % of 1,200 true nulls were rejected at 5 %; with x centred 5 %.
+    Let the slopes be independent of the intercepts at zero, with standard deviation t. The intercepts at the mean m of
+    x then have a standard deviation of at least m t. If the true standard deviation is smaller, the estimate of t is
+    too small. In a simulation with m at five standard deviations of x, eight samples and a true t of 0.25, 13 % of
+    1,200 true null hypotheses were rejected at 5 %. With centred x, 5 % were rejected.
     """
     return bool(abs(x.mean()) > _FAR * x.std())

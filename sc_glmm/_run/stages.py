@@ -31,7 +31,7 @@ from .._fit.centred import CellData
 from .._fit.compress import Compressed, Layout
 from .._fit.gaussian import finish_gaussian
 from .._fit.gene_table import gene_table
-from .._fit.genes import AllFits, GeneModel, fit_all, leave_out, prepare_genes, rescale, status_words
+from .._fit.genes import AllFits, GeneModel, fit_all, gene_status, leave_out, prepare_genes, rescale
 from .._fit.lrt import likelihood_ratios
 from .._fit.moderated import MIN_GENES, Moderation, has_quasi
 from .._fit.pilot import pilot_facts
@@ -160,7 +160,7 @@ def finish(
     """
     used, notes = _used_test(model, fitted.result, moderation, task)
     result, totals = fitted.result, fitted.totals
-    words = status_words(model, result)
+    words = gene_status(model, result)
     evidence = Evidence(model, result, totals, words, moderation, fitted.ratios, bootstrap, fitted.parts)
     contrasts = contrast_tables(used, evidence, plan.contrasts, plan.dfs, genes, task.alternative, task.weight)
     notes += failure_notes(used, contrasts, result.fits)

@@ -99,7 +99,7 @@ def test_a_run_survives_the_death_of_workers(file, client, monkeypatch):
 
     def submit(client, work, *block):
         future = real(client, work, *block)
-        if work.__name__ in ("_count_some", "_fit_block") and work.__name__ not in seen:
+        if work.__name__ in ("_count_part", "_fit_block") and work.__name__ not in seen:
             seen.add(work.__name__)
             killed.append(next(iter(client.run(os.getpid).values())))
             os.kill(killed[-1], signal.SIGKILL)
@@ -158,7 +158,7 @@ def test_a_table_of_some_cells_gives_their_statistics(rng, kind):
         assert part.n_nodes == len(nodes) and part.n_obs == len(cells)
         np.testing.assert_array_equal(part.ec, table.ec[nodes])
         some = cluster.PartialStats(compress_counts(y[cells], part, offset[cells]), nodes)
-        total = some if total is None else cluster.add_some(total, some)
+        total = some if total is None else cluster.add_partial(total, some)
     assert (
         len(total.nodes) == table.n_nodes or not whole.A[:, np.setdiff1d(np.arange(table.n_nodes), total.nodes)].any()
     )

@@ -10,7 +10,7 @@ from ..._arrays import FloatArray, IntArray
 from ..._compress import CountStats, GaussianStats
 from ..._compress.slices import take_genes
 from ..._errors import InputError
-from ..._fit.cluster import PartialStats, add_some, on_nodes
+from ..._fit.cluster import PartialStats, add_partial, on_nodes
 from ..._fit.compress import Compressed, CompressionPlan
 from ..._fit.sizes import sample_totals
 from .files import Part
@@ -32,7 +32,7 @@ def compress_cells(run: Run, chunk: int) -> Arrays:
     prepared, n_counts = run.prepared, 0.0
     out: Arrays = {}
     for k, each in enumerate(prepared.passes):
-        some = each.add_up_some(run.source, (first, last), n_jobs=run.n_jobs, progress=run.progress)
+        some = each.add_up_rows(run.source, (first, last), n_jobs=run.n_jobs, progress=run.progress)
         out[f"{k}/nodes"] = some.nodes
         for j in range(run.manifest.n_chunks):
             out.update(arrays_of(take_genes(some.stats, *run.gene_range(j)), f"{k}/{j}/"))
@@ -78,7 +78,7 @@ def _all_cells(run: Run, chunk: int) -> tuple[dict[int, Compressed], list[FloatA
             ]
             for some, each in zip(mine, prepared.passes, strict=True):
                 _refuse_misshapen(run, part, some, chunk, int(each.first_node[-1]))
-            sums = mine if c == 0 else [add_some(a, b) for a, b in zip(sums, mine, strict=True)]
+            sums = mine if c == 0 else [add_partial(a, b) for a, b in zip(sums, mine, strict=True)]
             if prepared.job.task.normalise:
                 counts = [part[f"{i}/bulk"] for i in range(len(bulk))]
                 bulk = [b if a is None else a + b for a, b in zip(bulk, counts, strict=True)]
