@@ -14,7 +14,7 @@ from .markup import Markup, tag
 
 
 def figure(draw: Callable[[], Any], words: str, *, identity: str | None = None, title: object = None) -> Markup:
-    """Figure drawn by `draw`, with `words` as caption.
+    """Embed the figure that `draw` draws, with `words` as caption.
 
     Parameters
     ----------
@@ -30,31 +30,31 @@ def figure(draw: Callable[[], Any], words: str, *, identity: str | None = None, 
     return tag(
         "figure",
         tag("h3", title) if title is not None else None,
-        tag("img", src=_data_uri(drawn(draw)), alt=words),
+        tag("img", src=_data_uri(draw_svg(draw)), alt=words),
         tag("figcaption", words),
         id=identity,
     )
 
 
-def drawn(draw: Callable[[], Any]) -> bytes:
-    """The figure that `draw` makes, as SVG; figures of the caller stay as they are."""
+def draw_svg(draw: Callable[[], Any]) -> bytes:
+    """Convert the figure that `draw` draws to SVG; open figures of the caller do not change."""
     import matplotlib.pyplot as plt
 
     before = set(plt.get_fignums())
     with mpl.rc_context({"svg.fonttype": "path", "svg.hashsalt": "sc_glmm", "figure.dpi": 100}), plt.ioff():
         try:
             draw()
-            result = [plt.figure(number) for number in plt.get_fignums() if number not in before]
-            return _svg(result[-1])
+            new = [plt.figure(number) for number in plt.get_fignums() if number not in before]
+            return _svg(new[-1])
         finally:
             for number in set(plt.get_fignums()) - before:
                 plt.close(number)
 
 
-def _svg(made: Figure) -> bytes:
-    held = io.BytesIO()
-    made.savefig(held, format="svg", transparent=True, dpi=150, metadata={"Date": None})
-    return held.getvalue()
+def _svg(new: Figure) -> bytes:
+    buffer = io.BytesIO()
+    new.savefig(buffer, format="svg", transparent=True, dpi=150, metadata={"Date": None})
+    return buffer.getvalue()
 
 
 def _data_uri(svg: bytes) -> str:

@@ -17,17 +17,16 @@ from .study import Study
 
 
 def with_counts_of(study: Study, genes: Sequence[str]) -> AnnData | None:
-    """The results with the response of these genes and zeros for all others; None if there is no matrix.
+    """Copy the results with the response of these genes and zeros for all others; None if there is no matrix.
 
-    The size factors of the run are stored as well, because the sums of the cells would differ.
+    The copy also contains the size factors of the run, because the sums of its cells differ.
     """
     if study.matrix is None:
         return None
     var: pd.DataFrame = study.adata.var  # type: ignore[assignment]
     wanted = var.index.get_indexer(pd.Index(list(dict.fromkeys(genes))))
     response = _columns(study.matrix, np.sort(wanted[wanted >= 0]))[study.used]
-    held = study.adata
-    uns = {key: value for key, value in held.uns.items() if key in (study.key, f"{study.key}_results")}
+    uns = {key: value for key, value in study.adata.uns.items() if key in (study.key, f"{study.key}_results")}
     entry = dict(uns[study.key])
     library, family = study.library, get_family(str(study.params["family"]))
     if library is not None and "log_sizes" not in entry:
@@ -39,21 +38,17 @@ def with_counts_of(study: Study, genes: Sequence[str]) -> AnnData | None:
     layer = study.formula.response_name
     places: dict[str, Any] = {"layers": {layer: response}} if layer in study.opened.layers else {"X": response}
     obs: pd.DataFrame = study.opened.adata.obs.loc[study.used]  # type: ignore[assignment]
-    return AnnData(obs=obs, var=var, varm=dict(held.varm), uns=uns, **places)
+    return AnnData(obs=obs, var=var, varm=dict(study.adata.varm), uns=uns, **places)
 
 
 def _columns(matrix: Any, wanted: np.ndarray) -> sp.csc_matrix:
-    """A matrix as wide as the given one with these columns only."""
+    """Copy a matrix with zeros in all columns except these."""
     n_obs, n_vars = matrix.shape
-    if isinstance(matrix, Source):
-        taken = _from_source(matrix, wanted)
-    else:
-        part = matrix[:, wanted]
-        taken = sp.csc_matrix(part)
+    part = _from_source(matrix, wanted) if isinstance(matrix, Source) else sp.csc_matrix(matrix[:, wanted])
     counts = np.zeros(n_vars, dtype=np.int64)
-    counts[wanted] = np.diff(taken.indptr)
+    counts[wanted] = np.diff(part.indptr)
     indptr = np.concatenate([[0], np.cumsum(counts)])
-    return sp.csc_matrix((taken.data, taken.indices, indptr), shape=(n_obs, n_vars))
+    return sp.csc_matrix((part.data, part.indices, indptr), shape=(n_obs, n_vars))
 
 
 def _from_source(source: Source, wanted: np.ndarray) -> sp.csc_matrix:

@@ -1,4 +1,4 @@
-"""Figures of the top genes, sample by sample."""
+"""Draw the top genes, sample by sample."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ from .study import Study
 from .tables import number
 
 
-def chosen_genes(study: Study, genes: Sequence[str] | None, n_genes: int) -> pd.DataFrame:
-    """One row per gene and group to draw: the given genes, or those with the smallest p-values of each contrast.
+def choose_genes(study: Study, genes: Sequence[str] | None, n_genes: int) -> pd.DataFrame:
+    """Choose the genes to draw, one row per gene and group.
+
+    These are the given genes, or those with the smallest p-values of each contrast.
 
     Raises
     ------
@@ -28,36 +30,36 @@ def chosen_genes(study: Study, genes: Sequence[str] | None, n_genes: int) -> pd.
     rows = study.results[study.results["tested"].astype(bool)]
     by = ["variable", *([study.groupby] if study.groupby is not None else [])]
     if genes is not None:
-        known = set(study.results["variable"].astype(str))
-        unknown = [gene for gene in genes if gene not in known]
+        names = set(study.results["variable"].astype(str))
+        unknown = [gene for gene in genes if gene not in names]
         if unknown:
-            raise InputError(f"genes: {unknown[0]!r} is not one of the {len(known):,} genes in the results")
+            raise InputError(f"genes: {unknown[0]!r} is not one of the {len(names):,} genes in the results")
         order = {gene: i for i, gene in enumerate(genes)}
         rows = rows[rows["variable"].isin(order)]
         rows = rows.iloc[np.argsort([order[str(name)] for name in rows["variable"]], kind="stable")]
         return rows.drop_duplicates(by)
-    certain = np.lexsort((-rows["stat"].abs().to_numpy(np.float64), rows["p_value"].to_numpy(np.float64)))
-    rows = rows.iloc[certain]
+    order_of_p = np.lexsort((-rows["stat"].abs().to_numpy(np.float64), rows["p_value"].to_numpy(np.float64)))
+    rows = rows.iloc[order_of_p]
     parts = [rows[rows["contrast"].astype(str) == words].drop_duplicates(by).head(n_genes) for words in study.contrasts]
     return pd.concat(parts).drop_duplicates(by) if parts else rows.head(0)
 
 
 def gene_cards(study: Study, rows: pd.DataFrame, gene_symbols: str | None) -> list[Markup]:
-    """A figure of each gene, sample by sample."""
-    held = with_counts_of(study, [str(name) for name in rows["variable"]]) if len(rows) else None
-    if held is None:
+    """Draw a figure of each gene, sample by sample."""
+    counts = with_counts_of(study, [str(name) for name in rows["variable"]]) if len(rows) else None
+    if counts is None:
         return []
-    cards, named = [], set()
+    cards, with_anchor = [], set()
     for _, row in rows.iterrows():
         gene = str(row["variable"])
         # the tables link to the first card of a gene
-        identity = None if gene in named else f"gene-{gene}"
-        named.add(gene)
-        cards.append(_card(study, held, row, identity, gene_symbols))
+        identity = None if gene in with_anchor else f"gene-{gene}"
+        with_anchor.add(gene)
+        cards.append(_card(study, counts, row, identity, gene_symbols))
     return cards
 
 
-def _card(study: Study, held: AnnData, row: pd.Series, identity: str | None, gene_symbols: str | None) -> Markup:
+def _card(study: Study, counts: AnnData, row: pd.Series, identity: str | None, gene_symbols: str | None) -> Markup:
     from ..pl import samples
 
     gene = str(row["variable"])
@@ -68,7 +70,7 @@ def _card(study: Study, held: AnnData, row: pd.Series, identity: str | None, gen
     title = name if group is None else f"{name}, {group}"
     try:
         return figure(
-            lambda: samples(held, gene, key=study.key, group=group, title=""), words, identity=identity, title=title
+            lambda: samples(counts, gene, key=study.key, group=group, title=""), words, identity=identity, title=title
         )
     except InputError as error:
         return tag("figure", tag("h3", title), tag("p", f"No figure: {error}"), tag("figcaption", words), id=identity)
@@ -93,7 +95,7 @@ def _one(row: pd.Series, named: bool) -> str:
 
 
 def caption() -> Markup:
-    """Explanation of the figures."""
+    """Explain the figures."""
     return tag(
         "p",
         "Each dot is one sample; its area is the number of cells. Bars are the fitted means with 95 % intervals. ",

@@ -1,4 +1,4 @@
-"""Distribution of the samples over the arms, for the text and the drawing of the design."""
+"""Assign the samples to the arms, for the text and the drawing of the design."""
 
 from __future__ import annotations
 
@@ -23,9 +23,11 @@ class Layout:
     sample
         Name of the sample column.
     places
-        One row per sample and arm with cells: ``arm`` (code), ``sample``, ``pair`` (text, empty without) and ``cells``.
+        One row per sample and arm with cells: ``arm`` (code), ``sample``, ``pair`` (text, empty without pairs) and
+        ``cells``.
     pair
-        The grouping factor with levels in several arms, within which the comparison is made; otherwise empty.
+        Grouping factor whose levels have samples in several arms, so that arms are compared within its levels;
+        otherwise empty.
     """
 
     factor: str
@@ -35,12 +37,12 @@ class Layout:
     pair: str
 
     def of_arm(self, arm: int) -> pd.DataFrame:
-        """The samples of one arm."""
+        """Select the samples of one arm."""
         return self.places[self.places["arm"] == arm]
 
 
 def layout_of(study: Study) -> Layout:
-    """Samples in the arms of the factor that is tested first."""
+    """Assign the samples to the arms of the factor that is tested first."""
     factor = _main_factor(study)
     units = study.units[study.sample].astype(str).to_numpy()
     arms: IntArray = np.zeros(len(units), dtype=np.int64)
@@ -63,7 +65,7 @@ def _main_factor(study: Study) -> str:
 
 
 def _pairing(study: Study, arms: IntArray) -> str:
-    """The finest grouping factor most of whose levels have cells in several arms."""
+    """Find the finest grouping factor for which most levels have cells in several arms; empty if there is none."""
     for name, levels in study.units.items():
         n_arms = pd.Series(arms).groupby(levels.cat.codes.to_numpy()).nunique()
         if (n_arms > 1).mean() > 0.5:
@@ -72,11 +74,11 @@ def _pairing(study: Study, arms: IntArray) -> str:
 
 
 def counted(n: int, noun: str) -> str:
-    """``1 sample``, ``6 samples``."""
+    """Write a number with its noun: ``1 sample``, ``6 samples``."""
     return f"{n:,} {noun}" + ("" if n == 1 or noun.endswith("s") else "s")
 
 
 def listed(names: Sequence[str], most: int = 8) -> str:
-    """``a, b and c``."""
+    """Join names as in ``a, b and c``, with at most `most` names."""
     shown = [*names[:most], *([f"{len(names) - most:,} more"] if len(names) > most else [])]
     return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}" if shown else ""

@@ -31,17 +31,17 @@ def join(children: Iterable[object], between: str = "") -> Markup:
 
 
 def tag(name: str, /, *children: object, **attributes: object) -> Markup:
-    """An element.
+    """Build an element.
 
     Parameters
     ----------
     name
-        Its name.
+        Name of the element.
     children
         Text, which is escaped, or HTML; None is left out.
     attributes
-        Their values are escaped. ``class_`` gives ``class``, ``data_name`` gives ``data-name``. None and False omit an
-        attribute, and True adds one without a value.
+        Attributes with their values, which are escaped. ``class_`` gives ``class``, ``data_name`` gives ``data-name``.
+        None and False omit an attribute, and True adds one without a value.
     """
     written = "".join(
         f" {_attribute(key)}" + ("" if value is True else f'="{escape(value)}"')
@@ -58,7 +58,7 @@ def _attribute(key: str) -> str:
 
 
 def data_element(identity: str, value: Any) -> Markup:
-    """Data for the script of the page, as JSON in which no text can end the element."""
+    """Embed data for the script of the page, as JSON in which no text can end the element."""
     text = json.dumps(value, allow_nan=False, separators=(",", ":"))
     for char in "<>&\u2028\u2029":
         text = text.replace(char, f"\\u{ord(char):04x}")

@@ -1,4 +1,4 @@
-"""The methods paragraph for a paper, and the parameters of the run."""
+"""Write the methods paragraph for a paper, and list the parameters of the run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _MINIMA = {
 
 
 def methods_text(study: Study, alpha: float) -> tuple[str, list[str]]:
-    """A paragraph for the methods section, and the references that it cites."""
+    """Write a paragraph for the methods section, and list the references that it cites."""
     params = study.params
     versions = _plain(params.get("versions", {}))
     model = _FAMILIES.get(str(params["family"]), f"{params['family']} mixed model")
@@ -76,7 +76,7 @@ def _estimation(params: Mapping[str, Any]) -> str:
 
 
 def provenance(study: Study) -> list[tuple[str, str]]:
-    """Options of the run and versions of packages, as name and value."""
+    """List options of the run and versions of packages, as name and value."""
     params = study.params
     shown = (
         *("formula", "family", "test", "method", "response", "size_factors", "cells_grouped_by", "reference"),
@@ -88,7 +88,7 @@ def provenance(study: Study) -> list[tuple[str, str]]:
 
 
 def notes_of(study: Study) -> list[str]:
-    """Warnings of the run."""
+    """Return the warnings of the run."""
     return [str(note) for note in np.atleast_1d(np.asarray(study.params.get("notes", []), dtype=object))]
 
 

@@ -10,7 +10,7 @@ from .markup import Markup, join, tag
 
 
 def page(title: str, lead: object, sections: list[tuple[str, str, list[object]]], foot: object) -> str:
-    """One HTML page.
+    """Assemble one HTML page.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Figures of samples for the report only: library sizes and composition."""
+"""Draw figures of samples that only the report has: library sizes and composition."""
 
 from __future__ import annotations
 
@@ -47,13 +47,20 @@ def draw_composition(study: Study, layout: Layout) -> None:
     below = np.zeros(len(names))
     largest = list(shares.mean().sort_values(ascending=False).index)
     for k, group in enumerate(largest):
-        held = shares.loc[names, group].to_numpy()
+        share = shares.loc[names, group].to_numpy()
         color = PALETTE[k % len(PALETTE)]
         hatch = ("", "////", "....", "xxxx")[min(k // len(PALETTE), 3)]
         ax.bar(
-            range(len(names)), held, bottom=below, width=0.85, color=color, hatch=hatch, linewidth=0, label=plain(group)
+            range(len(names)),
+            share,
+            bottom=below,
+            width=0.85,
+            color=color,
+            hatch=hatch,
+            linewidth=0,
+            label=plain(group),
         )
-        below += held
+        below += share
     ax.set_ylim(0.0, 1.0)
     ax.set_ylabel("fraction of cells", fontsize=FONT)
     _name_samples(ax, names)
@@ -69,7 +76,7 @@ def draw_composition(study: Study, layout: Layout) -> None:
 
 
 def _order(layout: Layout) -> tuple[list[str], list[int]]:
-    """The samples, arm by arm, and the arm of each (the first, if it has several)."""
+    """List the samples arm by arm, and the arm of each (the first, if it has several)."""
     first = layout.places.sort_values("arm", kind="stable").drop_duplicates("sample")
     return first["sample"].tolist(), first["arm"].tolist()
 

@@ -1,4 +1,4 @@
-"""The bibliography, shared with the documentation, and citations in text."""
+"""Read the bibliography, which the documentation shares, and replace citations in text."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _ACCENTS = {r"{\"a}": "\u00e4", r"{\'e}": "\u00e9", r"{\'n}": "\u0144", r"\_": "
 
 @cache
 def bibliography() -> Mapping[str, Mapping[str, str]]:
-    """The entries of ``references.bib``; every field is one line."""
+    """Read the entries of ``references.bib``; every field is one line."""
     text = files(__package__).joinpath("references.bib").read_text(encoding="utf-8")
-    for written, meant in _ACCENTS.items():
-        text = text.replace(written, meant)
+    for latex, char in _ACCENTS.items():
+        text = text.replace(latex, char)
     return {
         found["key"]: {name: value.replace("{", "").replace("}", "") for name, value in _FIELD.findall(found["fields"])}
         for found in _ENTRY.finditer(text)

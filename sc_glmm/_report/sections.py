@@ -1,4 +1,4 @@
-"""The sections of the report."""
+"""Write the sections of the report."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .study import Study, composition, sample_columns
 from .tables import MOST_CHOICES, Column, table
 from .words import checks_in_words, counts_of, design_in_words
 
-# Maximum number of sets of tests (groups and contrasts) with their own figures, and of rows in the table of all genes.
+# Largest number of sets of tests (groups and contrasts) with figures, and of rows in the table of all genes.
 _MOST_SETS = 12
 _MOST_ROWS = 40_000
 
@@ -45,7 +45,7 @@ class Choices:
 
 
 def tiles(study: Study, layout: Layout, choices: Choices) -> Markup:
-    """The key numbers at the top."""
+    """Write the key numbers at the top."""
     rows = study.results
     tested, hits, up, down = counts_of(rows, choices.alpha)
     n_samples = study.units[layout.sample].nunique()
@@ -63,7 +63,7 @@ def tiles(study: Study, layout: Layout, choices: Choices) -> Markup:
 
 
 def design(study: Study, layout: Layout) -> list[object]:
-    """The design as text and drawing, and a table of the samples."""
+    """Describe the design as text and drawing, with a table of the samples."""
     return [
         tag("p", " ".join(design_in_words(study, layout))),
         tag("figure", draw_design(layout), tag("figcaption", caption(layout))),
@@ -74,23 +74,23 @@ def design(study: Study, layout: Layout) -> list[object]:
 
 
 def results(study: Study, choices: Choices) -> list[object]:
-    """Volcano and MA plots of every set of tests; with groups, also the numbers of significant genes."""
+    """Draw volcano and MA plots of every set of tests; with groups, also the numbers of significant genes."""
     result: list[object] = []
     if study.groupby is not None and study.details is not None:
         for words in study.contrasts:
-            drawn = _optional(
+            counts = _optional(
                 partial(pl.counts, study.adata, key=study.key, contrast=words, alpha=choices.alpha),
                 f"{words}: significant genes in each level of {study.groupby}. Levels with more cells and samples "
                 "have more significant genes.",
             )
-            result.append(drawn)
+            result.append(counts)
         result += [tag("h3", f"Levels of {study.groupby}"), table("groups", _detail_columns(study), "groups")]
-    pictures_ = [
-        drawn
+    figures = [
+        each
         for words, group in _sets(study, choices.alpha)[:_MOST_SETS]
-        for drawn in _effect_figures(study, choices, words, group)
+        for each in _effect_figures(study, choices, words, group)
     ]
-    result.append(tag("div", *pictures_, class_="figures"))
+    result.append(tag("div", *figures, class_="figures"))
     n_sets = len(_sets(study, choices.alpha))
     if n_sets > _MOST_SETS:
         result.append(
@@ -104,7 +104,7 @@ def results(study: Study, choices: Choices) -> list[object]:
 
 
 def _sets(study: Study, alpha: float) -> list[tuple[str, str | None]]:
-    """Contrast and group of every set of tests with an effect, sorted by number of significant genes."""
+    """List contrast and group of every set of tests with an effect, sorted by number of significant genes."""
     rows = study.results[
         np.isfinite(study.results["log_fc"].to_numpy(np.float64)) & study.results["tested"].astype(bool)
     ]
@@ -119,7 +119,7 @@ def _effect_figures(study: Study, choices: Choices, words: str, group: str | Non
     options: dict[str, Any] = {"key": study.key, "contrast": words, "group": group, "alpha": choices.alpha}
     if choices.gene_symbols is not None:
         options["gene_symbols"] = choices.gene_symbols
-    drawn = [
+    figures = [
         _optional(
             partial(pl.volcano, study.adata, **options),
             f"{where}. Each mark is one gene: fold change against the strength of the evidence. Coloured genes are "
@@ -127,20 +127,20 @@ def _effect_figures(study: Study, choices: Choices, words: str, group: str | Non
         )
     ]
     if study.groupby is None:
-        drawn.append(
+        figures.append(
             _optional(
                 partial(pl.ma, study.adata, **options),
                 f"{where}. Fold change against mean count. Most genes should lie around zero at every abundance.",
             )
         )
-    return [each for each in drawn if each is not None]
+    return [each for each in figures if each is not None]
 
 
 def all_genes(study: Study, choices: Choices) -> list[object]:
-    """The table of all tests."""
+    """Write the table of all tests."""
     rows = study.results
-    certain = np.argsort(rows["p_value"].to_numpy(np.float64), kind="stable")
-    shown = rows.iloc[certain[:_MOST_ROWS]]
+    order = np.argsort(rows["p_value"].to_numpy(np.float64), kind="stable")
+    shown = rows.iloc[order[:_MOST_ROWS]]
     result: list[object] = [
         tag(
             "p",
@@ -189,15 +189,15 @@ def _detail_columns(study: Study) -> list[Column]:
             continue
         if not is_number and name != study.groupby and not values.astype(str).str.strip().any():
             continue
-        held = values.tolist() if is_number else values.astype(str).tolist()
-        columns.append(Column(str(name).replace("n_", "", 1) if is_number else str(name), held, number=is_number))
+        entries = values.tolist() if is_number else values.astype(str).tolist()
+        columns.append(Column(str(name).replace("n_", "", 1) if is_number else str(name), entries, number=is_number))
     return columns
 
 
 def checks(
     study: Study, layout: Layout, group_params: Mapping[str, Mapping[str, Any]], null: list[pd.DataFrame] | None
 ) -> list[object]:
-    """Checks of the results."""
+    """Write the checks of the results."""
     result: list[object] = [
         tag(
             "div",
@@ -207,10 +207,10 @@ def checks(
         )
         for fine, words in checks_in_words(study, group_params)
     ]
-    drawn: list[Markup | None] = []
+    figures: list[Markup | None] = []
     sets = _sets(study, 0.05)[:_MOST_SETS]
     for words in dict.fromkeys(each[0] for each in sets):
-        drawn.append(
+        figures.append(
             _optional(
                 partial(pl.p_values, _rows(study, words, sets), key=study.key),
                 f"P-values of {words}. Without effects, the histogram is flat; effects give a peak near zero. If the "
@@ -218,9 +218,9 @@ def checks(
             )
         )
     if null is not None:
-        drawn.append(_null_figure(null))
+        figures.append(_null_figure(null))
     if study.library is not None:
-        drawn.append(
+        figures.append(
             _optional(
                 partial(pictures.draw_library_sizes, study, layout),
                 f"Counts per cell of each {layout.sample}: median, quartiles, and 5 and 95 % quantiles. The test "
@@ -228,14 +228,14 @@ def checks(
             )
         )
     if len(composition(study)):
-        drawn.append(
+        figures.append(
             _optional(
                 partial(pictures.draw_composition, study, layout),
                 f"Fraction of the cells of each {layout.sample} in each level of {study.groupby}.",
             )
         )
-    drawn += [_variation(study, what) for what in ("dispersion", study.sample)]
-    result.append(tag("div", *(each for each in drawn if each is not None), class_="figures"))
+    figures += [_variation(study, what) for what in ("dispersion", study.sample)]
+    result.append(tag("div", *(each for each in figures if each is not None), class_="figures"))
     if null is not None:
         result.insert(-1, tag("p", *_null_words(null)))
     return result
@@ -288,7 +288,7 @@ def _null_words(null: list[pd.DataFrame]) -> list[object]:
 
 
 def methods(study: Study, choices: Choices) -> list[object]:
-    """The methods paragraph for a paper, with references."""
+    """Write the methods paragraph for a paper, with references."""
     text, references = methods_text(study, choices.alpha)
     return [
         tag(
@@ -301,14 +301,14 @@ def methods(study: Study, choices: Choices) -> list[object]:
 
 
 def run(study: Study) -> list[object]:
-    """Options, versions and warnings."""
+    """List options, versions and warnings."""
     result: list[object] = [tag("p", note, class_="note") for note in notes_of(study)]
     pairs = [part for name, value in provenance(study) for part in (tag("dt", name), tag("dd", tag("code", value)))]
     return [*result, tag("details", tag("summary", "Options and versions"), tag("dl", *pairs), open=True)]
 
 
 def _optional(draw: Callable[[], Any], words: str) -> Markup | None:
-    """A figure, unless the run has no data for it."""
+    """Draw a figure, unless the run has no data for it."""
     try:
         return figure(draw, words)
     except InputError:

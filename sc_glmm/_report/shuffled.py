@@ -1,4 +1,4 @@
-"""Repeat the run with shuffled labels of the samples, to see what the test finds without effects."""
+"""Repeat the run with shuffled labels of the samples, to show the results of the test without effects."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from .._run.options import RunOptions
 from .layout import Layout
 from .study import Study
 
-# Number of random orders to try; those whose arms are least associated with the true ones are used.
+# Number of random orders to try. Those with the least association with the true arms are used.
 _CANDIDATES = 200
 
 
 def shuffled_results(study: Study, layout: Layout, n: int, seed: int) -> list[pd.DataFrame]:
-    """Results of `n` runs with randomly assigned arms of the samples (within donors, in a paired design).
+    """Repeat the run `n` times with randomly assigned arms of the samples (within donors, in a paired design).
 
     Raises
     ------
@@ -49,8 +49,8 @@ def shuffled_results(study: Study, layout: Layout, n: int, seed: int) -> list[pd
     result = []
     for arms in shuffled_arms(layout, n, seed):
         obs = _relabelled(study, layout, arms)
-        held = matrix[np.flatnonzero(study.used)]
-        places: dict[str, Any] = {"layers": {layer: held}} if layer in study.opened.layers else {"X": held}
+        counts = matrix[np.flatnonzero(study.used)]
+        places: dict[str, Any] = {"layers": {layer: counts}} if layer in study.opened.layers else {"X": counts}
         var: pd.DataFrame = study.adata.var  # type: ignore[assignment]
         result.append(_run(AnnData(obs=obs, var=var[[]], **places), options))
     return result
@@ -61,36 +61,36 @@ def _run(adata: AnnData, options: RunOptions) -> pd.DataFrame:
     from ..tl import test
 
     with warnings.catch_warnings():
-        # the same warnings as in the run itself
+        # the run itself has given the same warnings
         warnings.simplefilter("ignore", ScGlmmWarning)
-        ran = test(adata, **vars(options))
-    return results(ran, "shuffled", columns="all")
+        tested = test(adata, **vars(options))
+    return results(tested, "shuffled", columns="all")
 
 
 def shuffled_arms(layout: Layout, n: int, seed: int) -> list[np.ndarray]:
-    """Up to `n` different orders of the arms, ``(n_places,)`` each; within pairs if there are any.
+    """Draw up to `n` different orders of the arms, ``(n_places,)`` each; within pairs if there are any.
 
-    Labels that agree with the true ones by chance would bring back true effects, so the orders with the least
-    association are used.
+    Labels that agree with the true ones by chance would contain true effects, so the orders with the least association
+    are used.
     """
     rng = np.random.default_rng(seed)
     true = layout.places["arm"].to_numpy()
     blocks = pd.factorize(layout.places["pair"])[0]
-    found: dict[bytes, tuple[float, np.ndarray]] = {}
+    orders: dict[bytes, tuple[float, np.ndarray]] = {}
     for _ in range(max(_CANDIDATES, 4 * n)):
         arms = true.copy()
         for block in np.unique(blocks):
-            mine = np.flatnonzero(blocks == block)
-            arms[mine] = rng.permutation(true[mine])
+            members = np.flatnonzero(blocks == block)
+            arms[members] = rng.permutation(true[members])
         table = pd.crosstab(true, arms).to_numpy(dtype=np.float64)
         expected = table.sum(1, keepdims=True) * table.sum(0, keepdims=True) / table.sum()
-        found[arms.tobytes()] = (float(((table - expected) ** 2 / expected).sum()), arms)
-    ranked = sorted(found.values(), key=lambda each: each[0])
+        orders[arms.tobytes()] = (float(((table - expected) ** 2 / expected).sum()), arms)
+    ranked = sorted(orders.values(), key=lambda each: each[0])
     return [arms for _, arms in ranked[:n]]
 
 
 def _relabelled(study: Study, layout: Layout, arms: np.ndarray) -> pd.DataFrame:
-    """The cells with the shuffled arm of their sample."""
+    """Copy the cells with the shuffled arm of their sample."""
     before = study.arms[layout.factor]
     keys = pd.MultiIndex.from_frame(layout.places[["sample", "arm"]])
     cells = pd.MultiIndex.from_arrays(

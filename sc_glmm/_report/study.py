@@ -1,4 +1,4 @@
-"""Input of a report: the results of a run, its samples and its cells."""
+"""Read the input of a report: the results of a run, its samples and its cells."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Study:
     results
         All columns, one row per gene, contrast and group.
     groupby, details
-        Column of the groups of cells, and the table of them; None without groups.
+        Column of the groups of cells, and the table of details; None without groups.
     opened
         The data.
     matrix, no_matrix
@@ -82,23 +82,23 @@ class Study:
 
     @property
     def contrasts(self) -> list[str]:
-        """The labels of the contrasts."""
+        """Labels of the contrasts."""
         return list(dict.fromkeys(self.results["contrast"].astype(str)))
 
     @property
     def groups(self) -> list[str | None]:
-        """The groups of cells with results; one None without groups."""
+        """Groups of cells with results; without groups, a list with one None."""
         if self.groupby is None:
             return [None]
         return list(dict.fromkeys(self.results[self.groupby].astype(str)))
 
     @property
     def counts(self) -> bool:
-        """Whether the response is counts."""
+        """Whether the response consists of counts."""
         return get_family(str(self.params["family"])).counts
 
     def run_params(self, group: str | None) -> Mapping[str, Any]:
-        """Parameters of the run and of one group."""
+        """Read the parameters of the run and of one group."""
         return read_run(self.adata, self.key, group).params
 
 
@@ -110,20 +110,20 @@ def study_of(data: AnnData | str | os.PathLike[str], key: str) -> Study:
     InputError
         If there are no results under `key`, or the cells are not those of the run.
     """
-    held, inner, obs = modality_with(data, key)
-    results = read_results(held, inner)
-    params = held.uns[inner]["params"]
+    adata, inner, obs = modality_with(data, key)
+    results = read_results(adata, inner)
+    params = adata.uns[inner]["params"]
     formula = parse_formula(str(params["formula"]))
     groupby = params.get("cells_grouped_by")
     path = isinstance(data, str | os.PathLike)
-    opened = open_data(data if path else held, inner, obs, columns_of(str(params["formula"]), groupby))
+    opened = open_data(data if path else adata, inner, obs, columns_of(str(params["formula"]), groupby))
     table: pd.DataFrame = opened.adata.obs  # type: ignore[assignment]
     if len(table) != int(params["n_obs"]):
         raise InputError(
             f"there are {len(table):,} cells, but the run under key={key!r} had {int(params['n_obs']):,}; use "
             "the object that was tested"
         )
-    matrix, why = _response(opened, formula, str(params["family"]))
+    matrix, no_matrix = _response(opened, formula, str(params["family"]))
     library = library_size(matrix) if matrix is not None and get_family(str(params["family"])).counts else None
     names = [name for name in table.columns if str(name) in formula.names or name == groupby]
     used = table[names].notna().all(axis=1).to_numpy()
@@ -133,15 +133,15 @@ def study_of(data: AnnData | str | os.PathLike[str], key: str) -> Study:
     units = {name: _in_words(levels) for name, levels in samples_of(formula, cells).items()}
     return Study(
         key=inner,
-        adata=held,
+        adata=adata,
         params=params,
         formula=formula,
         results=results,
         groupby=groupby,
-        details=None if groupby is None else read_details(held, inner),
+        details=None if groupby is None else read_details(adata, inner),
         opened=opened,
         matrix=matrix,
-        no_matrix=why,
+        no_matrix=no_matrix,
         obs=cells,
         library=library,
         used=np.asarray(used, dtype=bool),
@@ -152,7 +152,7 @@ def study_of(data: AnnData | str | os.PathLike[str], key: str) -> Study:
 
 
 def _response(opened: Opened, formula: MixedFormula, family: str) -> tuple[Matrix | Source | None, str]:
-    """The matrix of the response, or the reason why it cannot be read."""
+    """Read the matrix of the response, or return None with the reason why it cannot be read."""
     try:
         return find_response(opened, formula, get_family(family).counts).matrix, ""
     except InputError as error:
@@ -160,19 +160,19 @@ def _response(opened: Opened, formula: MixedFormula, family: str) -> tuple[Matri
 
 
 def _in_words(levels: pd.Series) -> pd.Series:
-    """Levels of nested factors in lme4's notation, ``a:b``."""
+    """Write levels of nested factors in lme4's notation, ``a:b``."""
     names = [str(level).replace(SEPARATOR, ":") for level in levels.cat.categories]
     return pd.Series(pd.Categorical.from_codes(levels.cat.codes, categories=pd.Index(names)), index=levels.index)
 
 
 def sample_columns(study: Study) -> list[Column]:
-    """One row per sample: its levels of coarser factors, its arms, number of cells, and median library size."""
+    """Build a table with one row per sample: levels of coarser factors, arms, cells, and median library size."""
     levels = study.units[study.sample]
     names = levels.cat.categories[np.unique(levels.cat.codes)]
     columns = [Column(study.sample, [str(name) for name in names])]
     for label, column in [*list(study.units.items())[1:], *study.arms.items()]:
-        held = column.astype(str).groupby(levels, observed=True).agg(lambda each: ", ".join(sorted(set(each))))
-        columns.append(Column(label, held.reindex(names).tolist(), choose=held.nunique() <= MOST_CHOICES))
+        values = column.astype(str).groupby(levels, observed=True).agg(lambda each: ", ".join(sorted(set(each))))
+        columns.append(Column(label, values.reindex(names).tolist(), choose=values.nunique() <= MOST_CHOICES))
     columns.append(Column("cells", levels.value_counts().reindex(names).tolist(), number=True))
     if study.library is not None:
         library = pd.Series(study.library[study.used], index=study.obs.index)
@@ -182,7 +182,7 @@ def sample_columns(study: Study) -> list[Column]:
 
 
 def composition(study: Study) -> pd.DataFrame:
-    """Fraction of the cells of each sample (rows) in each group of cells; empty without groups."""
+    """Compute the fraction of the cells of each sample (rows) in each group of cells; empty without groups."""
     if study.groupby is None:
         return pd.DataFrame()
     table = pd.crosstab(study.units[study.sample].astype(str), study.obs[study.groupby].astype(str))

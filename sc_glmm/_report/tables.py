@@ -1,4 +1,4 @@
-"""Tables to sort, filter and download."""
+"""Build tables that readers can sort, filter and download."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ MOST_CHOICES = 40
 
 @dataclass(frozen=True)
 class Column:
-    """One column.
+    """One column of a table.
 
     Attributes
     ----------
     label
         Heading of the column.
     values
-        One per row.
+        One value per row.
     number
-        Whether they are numbers; missing ones are NaN.
+        Whether the values are numbers; missing ones are NaN.
     help
         Meaning of the column.
     choose
@@ -45,14 +45,14 @@ class Column:
 
 
 def table(identity: str, columns: Sequence[Column], name: str, *, cards: str = "") -> Markup:
-    """A table with its controls.
+    """Build a table with its controls.
 
     Parameters
     ----------
     identity
-        Unique within the page.
+        Anchor of the table, unique within the page.
     columns
-        At least one.
+        Columns of the table, at least one.
     name
         Label of the table, and name of the downloaded file.
     cards
@@ -87,7 +87,7 @@ def _cell(column: Column, value: Any) -> Markup:
 
 
 def number(value: float) -> str:
-    """Three significant digits; whole numbers unchanged."""
+    """Write a number with three significant digits; whole numbers stay unchanged."""
     if not np.isfinite(value):
         return "" if np.isnan(value) else ("\u2212\u221e" if value < 0.0 else "\u221e")
     if value == round(value) and abs(value) < 1e15:
@@ -112,7 +112,7 @@ def _data(column: Column) -> dict[str, Any]:
 
 
 def _json(value: float) -> float | str | None:
-    """Six significant digits; values without a JSON form as text."""
+    """Round to six significant digits; infinite values become text, and NaN becomes None."""
     if np.isnan(value):
         return None
     return float(f"{value:.6g}") if np.isfinite(value) else ("Infinity" if value > 0 else "-Infinity")

@@ -1,4 +1,4 @@
-"""Text about the design, the results and the checks, for readers without statistics."""
+"""Write text about the design, the results and the checks, for readers without statistics."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .study import Study
 
 
 def headline(study: Study, alpha: float) -> str:
-    """The result in one sentence per contrast (or, with groups, one sentence for all of them)."""
+    """Write the result of each contrast as one sentence; the sentence covers all groups."""
     sentences = []
     for words in study.contrasts:
         rows = study.results[study.results["contrast"].astype(str) == words]
@@ -31,7 +31,7 @@ def headline(study: Study, alpha: float) -> str:
 
 
 def counts_of(rows: pd.DataFrame, alpha: float) -> tuple[int, int, int, int]:
-    """Rows that were tested, that are significant, and of these up and down."""
+    """Count the rows that were tested and that are significant, and of the significant ones those up and down."""
     hits = (rows["adj_p_value"] < alpha).to_numpy()
     effect = rows["log_fc"].to_numpy(dtype=np.float64)
     return (
@@ -43,7 +43,7 @@ def counts_of(rows: pd.DataFrame, alpha: float) -> tuple[int, int, int, int]:
 
 
 def design_in_words(study: Study, layout: Layout) -> list[str]:
-    """Sentences on the comparison, the replicates, the adjustments and the random effects."""
+    """Describe the comparison, the replicates, the adjustments and the random effects, in sentences."""
     sentences = [f"The tested comparison is {listed(study.contrasts)}."]
     n_cells = counted(len(study.obs), "cell")
     if layout.pair:
@@ -90,7 +90,7 @@ def _random(term: Any) -> str:
 
 
 def eigen_ratio_in_words(ratio: float) -> tuple[bool, str]:
-    """Whether the ratio is acceptable, and its meaning."""
+    """Check whether the eigenvalue ratio is acceptable, and explain its meaning."""
     if ratio <= 3.0:
         return (
             True,
@@ -104,14 +104,14 @@ def eigen_ratio_in_words(ratio: float) -> tuple[bool, str]:
 
 
 def checks_in_words(study: Study, group_params: Mapping[str, Mapping[str, Any]]) -> list[tuple[bool, str]]:
-    """Checks with a numeric criterion: whether each is passed, and a sentence."""
+    """List the checks with a numeric criterion: whether each is passed, and a sentence."""
     result: list[tuple[bool, str]] = []
     ratios = {name: float(params.get("eigen_ratio", np.nan)) for name, params in group_params.items()}
-    known = {name: ratio for name, ratio in ratios.items() if np.isfinite(ratio)}
-    if known:
-        worst = max(known, key=lambda name: known[name])
-        fine, words = eigen_ratio_in_words(known[worst])
-        result.append((fine, (f"In {worst}: " if worst and len(known) > 1 else "") + words))
+    finite = {name: ratio for name, ratio in ratios.items() if np.isfinite(ratio)}
+    if finite:
+        worst = max(finite, key=lambda name: finite[name])
+        fine, words = eigen_ratio_in_words(finite[worst])
+        result.append((fine, (f"In {worst}: " if worst and len(finite) > 1 else "") + words))
     df = [value for params in group_params.values() for value in dict(params.get("df") or {}).values()]
     few = min((float(value) for value in df), default=np.inf)
     if np.isfinite(few):
@@ -136,7 +136,7 @@ def checks_in_words(study: Study, group_params: Mapping[str, Mapping[str, Any]])
 
 
 def _influence(study: Study) -> list[tuple[bool, str]]:
-    """The sample that is most often the extreme one, among genes whose effect depends on one sample."""
+    """Check whether one sample is the extreme one too often, among genes with an extreme sample."""
     column = f"extreme_{study.sample}"
     if column not in study.results or f"{column}_z" not in study.results:
         return []

@@ -12,7 +12,7 @@ from .._adata.leftovers import temporary_beside
 from .._errors import InputError
 from .._run.options import is_whole
 from . import sections
-from .genes import caption, chosen_genes, gene_cards
+from .genes import caption, choose_genes, gene_cards
 from .layout import layout_of
 from .markup import tag
 from .page import page
@@ -92,7 +92,7 @@ def report(
     if gene_symbols is not None and gene_symbols not in study.adata.var:
         columns = [str(name) for name in study.adata.var.columns][:8]
         raise InputError(f"gene_symbols={gene_symbols!r} is not a column of var, whose columns are {columns}")
-    rows = chosen_genes(study, genes, int(n_genes))
+    rows = choose_genes(study, genes, int(n_genes))
     layout = layout_of(study)
     choices = sections.Choices(float(alpha), gene_symbols)
     shuffled = None
