@@ -1,4 +1,4 @@
-"""What the user reads while something runs: messages, warnings about what changes an analysis, progress."""
+"""Show messages, warnings and progress to the user during a run."""
 
 from .messages import by_note, counted, in_notebook, logger, progress_logger, some_names, warn_notes
 from .progress import bar_of_pass, current_run, progress_of_run, progress_over, wants_progress

@@ -1,4 +1,4 @@
-"""What the user reads while something runs: the logger, warnings about what changes an analysis."""
+"""Show messages to the user: the logger, and warnings about changes of an analysis."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from typing import TextIO
 from .._errors import ScGlmmWarning
 
 logger = logging.getLogger("sc_glmm")
-# Lines on how far a run is. The command shows them, and none of the others.
+# Lines about the progress of a run. The command shows only these messages.
 progress_logger = logger.getChild("progress")
 
 
 class _Stream(logging.StreamHandler[TextIO]):
-    """Writes to what ``sys.stderr`` is at the moment; in a notebook to ``sys.stdout``, as the other is shown in red."""
+    """Write to the current ``sys.stderr``, or to ``sys.stdout`` in a notebook, which shows the other in red."""
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
 
     @property
     def stream(self) -> TextIO:  # type: ignore[override]
-        """The current stream for messages."""
+        """Current stream for messages."""
         return sys.stdout if in_notebook() else sys.stderr
 
 
 def in_notebook() -> bool:
-    """Whether this is the kernel of a notebook."""
+    """Check whether this process is the kernel of a notebook."""
     if "ipykernel" not in sys.modules:
         return False
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
@@ -36,7 +36,7 @@ def in_notebook() -> bool:
 
 
 def _attach_handler() -> None:
-    """Show messages at level INFO without touching the root logger; a logger that somebody configured is left alone."""
+    """Show messages at level INFO; neither the root logger nor a logger that is already configured is changed."""
     if logger.handlers or logger.level != logging.NOTSET:
         return
     handler = _Stream()
@@ -55,22 +55,22 @@ def warn_notes(notes: Iterable[str], stacklevel: int = 3) -> None:
 
 
 def by_note(notes: Iterable[tuple[str, str]], n_groups: int, groupby: str | None) -> list[str]:
-    """Notes of groups of cells, each once, with the groups that it is about.
+    """Merge equal notes of several groups of cells; each note begins with the names of its groups.
 
     Parameters
     ----------
     notes
-        Name of a group, or an empty string for all, and note.
+        Pairs of the name of a group, or an empty string for all groups, and a note.
     n_groups
-        How many groups there are.
+        Number of groups.
     groupby
-        The column whose levels they are.
+        The column that defines the groups.
     """
-    having: dict[str, list[str]] = {}
+    groups_of: dict[str, list[str]] = {}
     for name, note in notes:
-        having.setdefault(note, []).append(name)
+        groups_of.setdefault(note, []).append(name)
     out = []
-    for note, names in having.items():
+    for note, names in groups_of.items():
         names = list(dict.fromkeys(names))
         if "" in names:
             out.append(note)
@@ -82,13 +82,13 @@ def by_note(notes: Iterable[tuple[str, str]], n_groups: int, groupby: str | None
 
 
 def some_names(names: Sequence[str], most: int = 4) -> str:
-    """The first names, and how many there are more."""
+    """List the first names and the number of the others: ``a, b, c, d and 3 more``."""
     shown = ", ".join(names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
 def counted(n: int, groupby: str) -> str:
-    """How many levels of a column: ``5 cell types``, or ``5 levels of 'X'`` where its name is not like a noun."""
+    """Write the number of levels of a column: ``5 cell types``, or ``5 levels of 'X'`` if its name is not a noun."""
     if groupby.isascii() and groupby.islower() and groupby[-1] not in "s_0123456789" and len(groupby) > 3:
         return f"{n} {groupby.replace('_', ' ')}{'' if n == 1 else 's'}"
     return f"{n} level{'' if n == 1 else 's'} of {groupby!r}"

@@ -1,1 +1,1 @@
-"""Parallel work on threads, by joblib's backend, or on the workers of a Dask client."""
+"""Run work in parallel: on threads, with joblib's active backend, or on the workers of a Dask client."""

@@ -1,11 +1,11 @@
-"""Limit BLAS to one thread: more threads would change the last bits between machines, and gain little."""
+"""Limit BLAS to one thread: more threads save little time, and the last bits would differ between machines."""
 
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from functools import cache
 
-import scipy.linalg  # noqa: F401  (so that its BLAS is loaded when the controller looks)
+import scipy.linalg  # noqa: F401  (its BLAS must be loaded before the controller is created)
 from threadpoolctl import ThreadpoolController
 
 

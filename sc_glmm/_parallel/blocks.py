@@ -24,8 +24,8 @@ def run_blocks(
     The work runs on threads of this process, unless another joblib backend or a Dask client is active. Blocks are then
     sent to other processes, so `shared` should be small, and a block should contain its part of large arrays.
 
-    BLAS uses one thread meanwhile. More threads would change the last bits, and together with the workers use more CPUs
-    than `n_jobs`.
+    BLAS uses one thread meanwhile. More BLAS threads would change the last bits of the results, and the work would use
+    more CPUs than `n_jobs`.
     """
     client = dask_client()
     if client is not None:
@@ -39,12 +39,12 @@ def run_blocks(
         from joblib import Parallel, delayed
 
         parallel = Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")
-        here = os.getpid()
-        yield from parallel(delayed(_work_in)(here, work, *shared, *block) for block in blocks)
+        caller = os.getpid()
+        yield from parallel(delayed(_work_in)(caller, work, *shared, *block) for block in blocks)
 
 
 def _work_in(caller: int, work: Callable[..., T], *block: object) -> T:
-    """The work; a separate process has its own BLAS, while threads share the limit and must not change it."""
+    """Do the work. A separate process limits its own BLAS; threads share the limit and must not change it."""
     if os.getpid() == caller:
         return work(*block)
     with one_blas_thread():
@@ -53,9 +53,14 @@ def _work_in(caller: int, work: Callable[..., T], *block: object) -> T:
 
 @contextmanager
 def workers(n_jobs: int) -> Iterator[Run]:
-    """A function that calls ``work(0)``, ..., ``work(n - 1)`` on `n_jobs` threads and waits for all of them.
+    """Provide a function that calls ``work(0)``, ..., ``work(n - 1)`` on `n_jobs` threads and waits for all of them.
 
-    Always threads, for any joblib backend, because blocks write into shared arrays.
+    It uses threads with any joblib backend, because blocks write into shared arrays.
+
+    Raises
+    ------
+    InputError
+        If `n_jobs` is less than 1.
     """
     if n_jobs < 1:
         raise InputError(f"n_jobs is {n_jobs}; the number of threads must be at least 1.")

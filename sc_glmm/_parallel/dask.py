@@ -18,27 +18,27 @@ from .._errors import InputError
 
 T = TypeVar("T")
 
-# Packages whose version may change a number.
+# Packages whose version may change the results.
 PACKAGES = ("sc-glmm", "numpy", "scipy", "numba", "formulaic")
-# Seconds between looks at the workers, and for which all of them may wait for memory.
-_LOOK_EVERY, _PAUSED_TOO_LONG = 5.0, 60.0
-_MORE = (
+# Seconds between checks of the workers, and the longest time for which all workers may wait for memory.
+_CHECK_EVERY, _MAX_PAUSE = 5.0, 60.0
+_MEMORY_ADVICE = (
     "Give the workers more memory (memory_limit= of the cluster, memory= of jobs), fewer threads each, or run with a "
     "smaller memory_limit= of the test"
 )
-# Blocks per thread of a cluster that are submitted at a time: with three, workers waited for slow ones.
-_AHEAD = 8
+# Number of submitted blocks per thread of the cluster. With three, workers were idle while others were slow.
+_BLOCKS_PER_THREAD = 8
 
 
 @cache
 def package_versions() -> Mapping[str, str]:
-    """Versions in this process of all packages that may change a number."""
-    found = {name.replace("-", "_"): version(name) for name in PACKAGES}
-    return {**found, "Python": ".".join(platform.python_version_tuple()[:2])}
+    """Return the versions in this process of all packages that may change the results."""
+    versions = {name.replace("-", "_"): version(name) for name in PACKAGES}
+    return {**versions, "Python": ".".join(platform.python_version_tuple()[:2])}
 
 
 def dask_client() -> Any:
-    """The active Dask client, or None; None inside a Dask task."""
+    """Return the active Dask client; None without one, and inside a Dask task."""
     distributed = sys.modules.get("distributed")
     if distributed is None:
         return None
@@ -57,15 +57,15 @@ def dask_client() -> Any:
 def blocks_on_dask(
     client: Any, work: Callable[..., T], shared: tuple[object, ...], blocks: Iterable[tuple[object, ...]]
 ) -> Iterator[T]:
-    """Call ``work(*shared, *block)`` for each block; results in order.
+    """Call ``work(*shared, *block)`` for each block; results come in the order of the blocks.
 
-    A few blocks per thread of the cluster are submitted at a time; blocks of a lost worker are repeated.
+    Only a few blocks per thread of the cluster are submitted in advance. Blocks of a lost worker are repeated.
     """
     pending: deque[Any] = deque()
     try:
         for block in blocks:
             pending.append(_submit(client, work, *shared, *block))
-            if len(pending) > _AHEAD * max(sum(client.nthreads().values()), 1):
+            if len(pending) > _BLOCKS_PER_THREAD * max(sum(client.nthreads().values()), 1):
                 yield _result(client, pending.popleft())
         while pending:
             yield _result(client, pending.popleft())
@@ -76,9 +76,9 @@ def blocks_on_dask(
 def sum_on_dask(
     client: Any, work: Callable[..., T], add: Callable[[T, T], T], blocks: Sequence[tuple[object, ...]]
 ) -> T:
-    """The sum of ``work(*block)`` over blocks, computed on the workers, pair by pair.
+    """Sum ``work(*block)`` over blocks on the workers, pair by pair.
 
-    The order of the additions depends only on their number.
+    The order of the additions depends only on the number of blocks.
     """
     level = [_submit(client, work, *block) for block in blocks]
     while len(level) > 1:
@@ -89,26 +89,26 @@ def sum_on_dask(
 
 
 def _submit(client: Any, work: Callable[..., T], *block: object) -> Any:
-    # pure=False: results must not be reused for another call on a file with the same name
-    return client.submit(_on_worker, _place(), package_versions(), work, *block, pure=False)
+    # pure=False, because the content of a file may change while its name does not: results must not be reused
+    return client.submit(_on_worker, _process(), package_versions(), work, *block, pure=False)
 
 
-def _place() -> tuple[str, int]:
+def _process() -> tuple[str, int]:
     return socket.gethostname(), os.getpid()
 
 
 def _on_worker(caller: tuple[str, int], versions: Mapping[str, str], work: Callable[..., T], *block: object) -> T:
-    """The work with one BLAS thread; a worker in the caller's process shares its limit and must not change it."""
-    if _place() == caller:
+    """Do the work with one BLAS thread; a worker in the caller's process shares its limit and must not change it."""
+    if _process() == caller:
         return work(*block)
-    ours = package_versions()
-    other = [
-        f"{name} {ours.get(name)} and not {number}" for name, number in versions.items() if ours.get(name) != number
+    own = package_versions()
+    different = [
+        f"{name} {own.get(name)} instead of {number}" for name, number in versions.items() if own.get(name) != number
     ]
-    if other:
+    if different:
         raise InputError(
-            f"a Dask worker on {socket.gethostname()} has {', '.join(other)}, so its numbers might differ. Start the "
-            "workers in the environment of the process that calls them"
+            f"a Dask worker on {socket.gethostname()} has {', '.join(different)}, so its results might differ. Start "
+            "the workers in the environment of the process that calls them"
         )
     from threadpoolctl import threadpool_limits
 
@@ -118,21 +118,22 @@ def _on_worker(caller: tuple[str, int], versions: Mapping[str, str], work: Calla
 
 def _result(client: Any, future: Any) -> Any:
     try:
-        return _waited_for(client, future)
+        return _wait_for(client, future)
     except InputError:
         raise
-    # the error of a lost worker, or of one without the package, depends on Dask's version
+    # the type of the error of a lost worker, or of a worker without the package, depends on the version of Dask
     except Exception as error:
         if isinstance(error, MemoryError):
             raise InputError(
-                f"a Dask worker ran out of memory ({error or 'an array could not be made'}). {_MORE}"
+                f"a Dask worker ran out of memory ({error or 'an array could not be allocated'}). {_MEMORY_ADVICE}"
             ) from error
         if type(error).__name__ in ("KilledWorker", "FutureCancelledError", "CancelledError"):
             raise InputError(
-                f"Dask gave up a block of the work: {error}. Workers that die repeatedly usually lack memory. {_MORE}"
+                f"Dask gave up a block of the work: {error}. Workers that die repeatedly usually lack memory. "
+                f"{_MEMORY_ADVICE}"
             ) from error
-        ours = isinstance(error, ImportError | AttributeError) and "sc_glmm" in str(error)
-        if ours or "deserialization" in str(error):
+        lacks_package = isinstance(error, ImportError | AttributeError) and "sc_glmm" in str(error)
+        if lacks_package or "deserialization" in str(error):
             raise InputError(
                 f"a Dask worker cannot unpickle its task ({error}), because it lacks sc_glmm {version('sc-glmm')}. "
                 "Start the workers in the environment of the process that calls them"
@@ -140,15 +141,15 @@ def _result(client: Any, future: Any) -> Any:
         raise
 
 
-def _waited_for(client: Any, future: Any) -> Any:
-    """The result of a task; workers that wait for memory, each of them for itself, would be waited for forever."""
-    from distributed import TimeoutError as Waited
+def _wait_for(client: Any, future: Any) -> Any:
+    """Wait for the result of a task; stop if all workers are paused for lack of memory, which could last forever."""
+    from distributed import TimeoutError as NotFinished
 
-    stuck_since, told = None, False
+    stuck_since, warned = None, False
     while True:
         try:
-            return future.result(timeout=_LOOK_EVERY)
-        except Waited:
+            return future.result(timeout=_CHECK_EVERY)
+        except NotFinished:
             if future.status == "error":  # a task that timed out by itself
                 raise
         workers = client.scheduler_info(n_workers=-1)["workers"].values()
@@ -157,12 +158,12 @@ def _waited_for(client: Any, future: Any) -> Any:
             stuck_since = None
         elif stuck_since is None:
             stuck_since = now
-        elif now - stuck_since > _PAUSED_TOO_LONG:
+        elif now - stuck_since > _MAX_PAUSE:
             limit = min(int(worker["memory_limit"]) for worker in workers)
             raise InputError(
-                f"all {len(workers)} Dask workers have paused for {_PAUSED_TOO_LONG:.0f} s because their memory is "
-                f"full (limit {limit / 1e9:.2g} GB). {_MORE}"
+                f"all {len(workers)} Dask workers have paused for {_MAX_PAUSE:.0f} s because their memory is "
+                f"full (limit {limit / 1e9:.2g} GB). {_MEMORY_ADVICE}"
             )
-        if not workers and not told:
-            told = True
+        if not workers and not warned:
+            warned = True
             progress_logger.warning("waiting for Dask workers: the cluster has none at the moment")

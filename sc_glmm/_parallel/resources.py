@@ -1,4 +1,4 @@
-"""CPUs and memory available to this process."""
+"""Find the CPUs and the memory that are available to this process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .._errors import InputError
 
 
 def available_cpus() -> int:
-    """CPUs available to this process: its affinity, limited by SLURM's share and the cgroup's quota."""
+    """Count the CPUs available to this process: its affinity, limited by SLURM's share and the cgroup's quota."""
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
     for name in ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE"):
         share = os.environ.get(name, "")
@@ -23,7 +23,7 @@ def available_cpus() -> int:
 
 
 def cgroup_quota(own: str = "/proc/self/cgroup", root: str = "/sys/fs/cgroup") -> float | None:
-    """CPUs granted by the cgroup of this process or of its parents; None without a limit.
+    """Read the CPU quota of the cgroup of this process and of its parents; None without a limit.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def cgroup_quota(own: str = "/proc/self/cgroup", root: str = "/sys/fs/cgroup") -
 
 
 def _numbers(path: Path) -> list[int]:
-    """The whole numbers in a file; none if the file does not exist. ``max``, no limit, counts as -1."""
+    """Read the whole numbers in a file, an empty list if it does not exist; ``max`` (no limit) becomes -1."""
     try:
         words = path.read_text(encoding="ascii").split()
         return [-1 if word == "max" else int(word) for word in words]
@@ -60,7 +60,13 @@ def _numbers(path: Path) -> list[int]:
 
 
 def resolve_n_jobs(n_jobs: int | None) -> int:
-    """Number of threads: as requested; None or -1 for all CPUs available to this process."""
+    """Choose the number of threads: `n_jobs`, or all CPUs available to this process for None and -1.
+
+    Raises
+    ------
+    InputError
+        If `n_jobs` is not a positive whole number, -1 or None.
+    """
     if n_jobs is None or n_jobs == -1:
         return available_cpus()
     if not isinstance(n_jobs, int) or isinstance(n_jobs, bool) or n_jobs < 1:
@@ -72,12 +78,14 @@ _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "KI": 2**10, "
 
 
 def resolve_memory(limit: int | str | None, on_disk: bool) -> int | None:
-    """Memory limit of the statistics in bytes, as requested; None: half of the available memory for data on disk.
+    """Convert the memory limit of the statistics to bytes.
+
+    For None, the limit is half of the available memory if the data are on disk; otherwise there is no limit.
 
     Raises
     ------
     InputError
-        If it is neither a positive number of bytes nor a number with a unit such as ``"4 GB"``.
+        If `limit` is neither a positive number of bytes nor a number with a unit such as ``"4 GB"``.
     """
     if limit is None:
         return available_memory() // 2 if on_disk else None
@@ -92,7 +100,7 @@ def resolve_memory(limit: int | str | None, on_disk: bool) -> int | None:
 
 
 def available_memory() -> int:
-    """Bytes still available to this process: free memory of the system, limited by the cgroup."""
+    """Find the number of bytes still available to this process: free memory of the system, limited by the cgroup."""
     free = 1 << 62
     try:
         with open("/proc/meminfo", encoding="ascii") as file:

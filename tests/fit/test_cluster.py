@@ -129,7 +129,7 @@ def test_a_worker_of_another_version_is_refused(file, client):
     try:
         with (
             client.as_current(),
-            pytest.raises(sc_glmm.InputError, match=f"has sc_glmm 0.0.1 and not {ours}.*Start the workers in the"),
+            pytest.raises(sc_glmm.InputError, match=f"has sc_glmm 0.0.1 instead of {ours}.*Start the workers in the"),
         ):
             results(file)
     finally:

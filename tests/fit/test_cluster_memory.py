@@ -53,8 +53,8 @@ def test_a_worker_that_is_killed_for_its_memory():
 
 def test_workers_that_wait_for_memory_are_not_waited_for(monkeypatch):
     """A worker whose memory is full without any task pauses, and nothing ever ends that."""
-    monkeypatch.setattr(_dask, "_LOOK_EVERY", 0.5)
-    monkeypatch.setattr(_dask, "_PAUSED_TOO_LONG", 2.0)
+    monkeypatch.setattr(_dask, "_CHECK_EVERY", 0.5)
+    monkeypatch.setattr(_dask, "_MAX_PAUSE", 2.0)
     limits = {"distributed.worker.memory.terminate": False, "distributed.worker.memory.pause": 0.01}
     with dask.config.set(limits), cluster(memory_limit="1GB") as made, distributed.Client(made):
         with pytest.raises(InputError, match=r"all 1 Dask workers have paused.*limit 1 GB.*memory_limit="):
