@@ -1,4 +1,4 @@
-"""Immutable records of the results of a run, with names on the arrays."""
+"""Define immutable records of the results of a run, with named arrays."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ CONTRAST_COLUMNS = (
 
 @dataclass(frozen=True)
 class ContrastTable:
-    """The tests of one contrast.
+    """Tests of one contrast.
 
     Attributes
     ----------
     name
         Key of the contrast.
     words
-        Label of the contrast: ``"disease: AD vs ctl"``.
+        Label of the contrast, such as ``"disease: AD vs ctl"``.
     levels
         ``(factor, level, base)`` if it compares two levels of one factor, otherwise None.
     df
@@ -56,7 +56,7 @@ class ContrastTable:
 
 @dataclass(frozen=True)
 class GeneTests:
-    """One model fitted to all genes of one group of cells.
+    """Results of one model for all genes of one group of cells.
 
     Attributes
     ----------
@@ -75,7 +75,7 @@ class GeneTests:
     grid
         The variances at which genes were profiled, by name; empty without profiles.
     variances
-        What splits the variance of the linear predictor (:func:`sc_glmm.get.variance_fractions`), by name.
+        Arrays for splitting the variance of the linear predictor (:func:`sc_glmm.get.variance_fractions`), by name.
     """
 
     group: str
@@ -89,12 +89,12 @@ class GeneTests:
 
 
 def sd_name(variance: str) -> str:
-    """Name of a standard deviation in columns: ``"sample_x"`` for ``"sample: x"``, otherwise the same."""
+    """Convert the name of a variance for use in column names: ``"sample: x"`` becomes ``"sample_x"``."""
     return variance.replace(": ", "_").replace("/", "|")
 
 
 def long_frame(tests: GeneTests) -> pd.DataFrame:
-    """One row per contrast and gene: ``variable, contrast``, the test, then the fit of the gene."""
+    """Build a table with one row per contrast and gene: ``variable, contrast``, the test, then the fit of the gene."""
     parts = []
     shared = tests.genes.drop(columns=["status"])
     for contrast in tests.contrasts:
@@ -108,7 +108,7 @@ def long_frame(tests: GeneTests) -> pd.DataFrame:
 
 
 def results_by_group(tests: Sequence[GeneTests], groupby: str) -> pd.DataFrame:
-    """One long data frame over groups, with the group in the first column."""
+    """Build one long table of all groups, with the group in the first column."""
     parts = []
     for group in tests:
         frame = long_frame(group)
@@ -125,23 +125,23 @@ def results_by_group(tests: Sequence[GeneTests], groupby: str) -> pd.DataFrame:
 def stack(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Concatenate tables whose columns may differ; every column gets one type that files can store.
 
-    Categories are those of all parts. If a part lacks a column, numbers are NaN, categories missing, text empty, and
-    flags False.
+    Categories are those of all parts. For a part without a column, numbers are NaN, categories are missing, text is
+    empty and flags are False.
     """
     names = list(dict.fromkeys(name for part in parts for name in part.columns))
     return pd.DataFrame({name: _stacked([part.get(name) for part in parts], parts) for name in names})
 
 
 def _stacked(columns: Sequence[pd.Series | None], parts: Sequence[pd.DataFrame]) -> Any:
-    there = [column for column in columns if column is not None]
-    if all(isinstance(column.dtype, pd.CategoricalDtype) for column in there):
-        categories = pd.Index(list(dict.fromkeys(level for column in there for level in column.cat.categories)))
+    present = [column for column in columns if column is not None]
+    if all(isinstance(column.dtype, pd.CategoricalDtype) for column in present):
+        categories = pd.Index(list(dict.fromkeys(level for column in present for level in column.cat.categories)))
         codes = [
             np.full(len(part), -1) if column is None else categories.get_indexer(pd.Index(column.astype(object)))
             for column, part in zip(columns, parts, strict=True)
         ]
         return pd.Categorical.from_codes(np.concatenate(codes).astype(np.int64), categories=categories)
-    kinds = {column.dtype.kind for column in there}
+    kinds = {column.dtype.kind for column in present}
     absent: Any = False if kinds == {"b"} else np.nan if kinds <= set("iuf") else ""
     filled = [
         np.full(len(part), absent, dtype=None if absent != "" else object) if column is None else column.to_numpy()

@@ -1,4 +1,4 @@
-"""Simulated multi-sample data sets with a known truth, for learning and testing."""
+"""Simulate multi-sample data sets with a known truth, for learning and testing."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ __all__ = ["simulate"]
 
 # Number of values in a dense block of genes: 16 MB in double precision.
 _BLOCK_VALUES = 2_000_000
-# Spread over genes, on the log scale, around the medians that the caller gives; 15 % of the genes do not vary between
-# samples. Mean and spread of expression are those of 10x data of blood (Kang 2018).
+# Spread over genes, on the log scale, around the medians in the arguments. 15 % of the genes do not vary between
+# samples. The mean and spread of expression are those of 10x data of blood (Kang 2018).
 _SPREAD_MEAN, _SPREAD_SD, _SPREAD_DISPERSION, _FRAC_INVARIANT = 1.6, 0.5, 0.7, 0.15
 _COUNTS_PER_GENE = 0.12
-# With a few genes, a smaller depth would leave cells without any count.
-_LEAST_DEPTH = 50.0
+# With few genes, some cells would have no counts at a smaller depth.
+_MIN_DEPTH = 50.0
 
 
 class _Layout(NamedTuple):
@@ -47,8 +47,16 @@ _LAYOUTS = {
 class _Truth:
     """Parameters that generate the counts, per gene and per row (a row is one cell type of one sample).
 
-    ``eta`` is (n_genes, n_rows), natural log of the expected count of a cell with size factor one; ``coef`` is
-    (n_genes, n_types); ``slopes`` is (n_genes, n_covariates).
+    Attributes
+    ----------
+    eta
+        ``(n_genes, n_rows)`` natural log of the expected count of a cell with size factor one.
+    mean, sd_sample, sd_donor, dispersion
+        ``(n_genes,)`` expected count of such a cell without effects, standard deviations, and NB dispersion.
+    coef
+        ``(n_genes, n_types)`` tested effect, natural log.
+    slopes
+        ``(n_genes, n_covariates)`` effects of the covariates of cells.
     """
 
     eta: FloatArray
@@ -168,7 +176,7 @@ def simulate(
     )
     rng = np.random.default_rng(seed)
     layout = _LAYOUTS[design]
-    depth = max(_COUNTS_PER_GENE * n_genes, _LEAST_DEPTH) if depth is None else float(depth)
+    depth = max(_COUNTS_PER_GENE * n_genes, _MIN_DEPTH) if depth is None else float(depth)
 
     samples = _sample_table(n_samples, design, layout)
     obs, row_of = _cells(rng, samples, n_cells, n_cell_types, covariates, depth_sd, imbalance)
@@ -191,7 +199,7 @@ def simulate(
     from anndata import AnnData
 
     adata = AnnData(counts.astype(np.float32), obs=obs, var=_truth_frame(truth, design, list(covariates)))
-    # A separate copy, so that normalising X in place does not change the counts.
+    # The layer is a separate copy, so that normalising X in place does not change the counts.
     adata.layers["counts"] = counts
     if n_cell_types > 1:
         adata.varm["true_coef"] = pd.DataFrame(
@@ -252,16 +260,17 @@ def _check_ranges(
     for name, value in non_negative.items():
         if not 0.0 <= value < np.inf:
             raise InputError(f"{name}={value} must be a finite number of at least 0.")
-    taken = {"sample", "donor", "cell_type", "true_size_factor"} | {layout.column for layout in _LAYOUTS.values()}
+    other_columns = {"sample", "donor", "cell_type", "true_size_factor"}
+    other_columns |= {layout.column for layout in _LAYOUTS.values()}
     for name, value in covariates.items():
-        if name in taken:
+        if name in other_columns:
             raise InputError(f"The covariate name {name!r} is the name of another column; choose a different one.")
         if not 0.0 <= value < np.inf:
             raise InputError(f"covariates[{name!r}]={value} must be finite and at least 0: it is a standard deviation.")
 
 
 def _sample_table(n_samples: int, design: str, layout: _Layout) -> pd.DataFrame:
-    """One row per sample: its name, donor and level of the tested column."""
+    """Build a table with one row per sample: its name, donor and level of the tested column."""
     base, other = layout.levels
     width = max(2, len(str(n_samples)))
     if design == "paired":
@@ -290,7 +299,7 @@ def _cells(
     depth_sd: float,
     imbalance: float,
 ) -> tuple[pd.DataFrame, IntArray]:
-    """The obs table, and the row (sample x cell type) of each cell."""
+    """Build the obs table, and find the row (sample x cell type) of each cell."""
     n_samples = len(samples)
     weight = np.exp(imbalance * rng.standard_normal(n_samples))
     # Every sample has at least two cells; the others follow the weights.
@@ -340,7 +349,7 @@ def _draw_truth(
 
     n_de = round(frac_de * n_genes)
     effect = np.zeros(n_genes)
-    # Alternating signs: if all effects were positive, every other gene would lose its share of the library.
+    # The signs alternate. If all effects were positive, the share of all other genes in the library would decrease.
     sign = np.where(np.arange(n_de) % 2 == 0, 1.0, -1.0)
     effect[rng.permutation(n_genes)[:n_de]] = sign * rng.uniform(*log_fc, size=n_de) * np.log(2.0)
     present = rng.random((n_genes, n_types)) < 0.5
@@ -369,7 +378,7 @@ def _draw_truth(
 
 
 def _spread_sd(rng: np.random.Generator, n_genes: int, median: float) -> FloatArray:
-    """Standard deviations over genes: log-normal around the median, some exactly zero."""
+    """Draw standard deviations of the genes: log-normal around the median, some exactly zero."""
     sd = median * np.exp(_SPREAD_SD * rng.standard_normal(n_genes))
     return np.where(rng.random(n_genes) < _FRAC_INVARIANT, 0.0, sd)
 
@@ -377,7 +386,7 @@ def _spread_sd(rng: np.random.Generator, n_genes: int, median: float) -> FloatAr
 def _draw_counts(
     rng: np.random.Generator, truth: _Truth, row_of: IntArray, size_factor: FloatArray, z: FloatArray
 ) -> sparse.csr_matrix:
-    """Counts (n_cells, n_genes), drawn in blocks of genes to avoid a dense matrix of full size."""
+    """Draw counts ``(n_cells, n_genes)`` in blocks of genes, to avoid a dense matrix of full size."""
     n_cells, n_genes = len(row_of), len(truth.mean)
     width = max(1, _BLOCK_VALUES // n_cells)
     starts = range(0, n_genes, width)
@@ -389,7 +398,7 @@ def _draw_counts(
             rate *= np.exp(truth.slopes[genes] @ z.T)
         phi = truth.dispersion[genes, None]
         if np.any(phi > 0.0):
-            # NB = Poisson with a gamma rate; phi -> 0 is the Poisson itself.
+            # A negative binomial is a Poisson with a gamma rate. Its limit for phi -> 0 is the Poisson.
             shape = 1.0 / np.where(phi > 0.0, phi, 1.0)
             rate *= np.where(phi > 0.0, block_rng.standard_gamma(shape, size=rate.shape) / shape, 1.0)
         y = block_rng.poisson(rate)

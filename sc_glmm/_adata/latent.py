@@ -47,7 +47,7 @@ class GroupFactors:
 
 
 def fixed_labels(formula: MixedFormula) -> list[str]:
-    """Sorted labels of the fixed terms for which a factor was adjusted."""
+    """Sort the labels of the fixed terms for which factors are estimated."""
     return sorted(term_label(term) for term in formula.fixed_terms)
 
 
@@ -107,14 +107,14 @@ def read_factors(adata: AnnData, key: str) -> Mapping[str, Any]:
     """
     entry = adata.uns.get(key)
     if not _holds_factors(entry):
-        having = [name for name, other in adata.uns.items() if _holds_factors(other)]
-        where = f"the stored keys are {having}" if having else "run sc_glmm.pp.latent_factors first"
-        raise InputError(f"there are no hidden factors under key={key!r}; {where}")
+        stored = [name for name, other in adata.uns.items() if _holds_factors(other)]
+        advice = f"the stored keys are {stored}" if stored else "run sc_glmm.pp.latent_factors first"
+        raise InputError(f"there are no hidden factors under key={key!r}; {advice}")
     return entry
 
 
 def factor_notes(adata: AnnData, formula: MixedFormula, contrasts_given: bool) -> list[str]:
-    """Warnings for users of hidden factors in `formula`: other fixed effects, and circular tests."""
+    """Write warnings about hidden factors in `formula`: different fixed effects, and circular tests."""
     notes = []
     labels = fixed_labels(formula)
     for entry in adata.uns.values():
@@ -127,13 +127,14 @@ def factor_notes(adata: AnnData, formula: MixedFormula, contrasts_given: bool) -
         others, stored = [label for label in labels if label not in columns], list(map(str, entry["fixed"]))
         if others != stored:
             notes.append(
-                f"{', '.join(used)} were estimated for the fixed effects of {entry['formula']!r}, but this formula "
-                "has others, for which the factors are not corrected. Run sc_glmm.pp.latent_factors with this formula"
+                f"{', '.join(used)} were estimated for the fixed effects of {entry['formula']!r}, but this formula has "
+                "other fixed effects, and the factors are not corrected for them. Run sc_glmm.pp.latent_factors with "
+                "this formula"
             )
         if not contrasts_given:
             notes.append(
-                f"{', '.join(used)} were estimated from these counts, so a test of them is circular: use contrasts= "
-                f"to name what to test, such as contrasts={[label for label in others if label != '1'][:1]}"
+                f"{', '.join(used)} were estimated from these counts, so a test of them is circular. Choose the tested "
+                f"effects with contrasts=, such as contrasts={[label for label in others if label != '1'][:1]}"
             )
     return notes
 
