@@ -1,8 +1,8 @@
 // nextflow run main.nf --data in.h5ad --formula "counts ~ disease + (1|sample)" --chunks 8 --out results.csv
 //
-// --layout genes for a matrix in CSC form: its chunks are cut from the genes, and there is no stage "compress".
-// The parts lie in one folder that all tasks see (--parts); each stage waits for all chunks of the one before.
-// With -resume, and after a failure, chunks that are finished are skipped.
+// Use --layout genes for a matrix in CSC format: its chunks are ranges of genes, and there is no stage "compress".
+// The parts are in one folder that all tasks can access (--parts). Each stage waits for all chunks of the previous one.
+// With -resume, and after a failure, finished chunks are skipped.
 
 params.data = null
 params.formula = null

@@ -1,4 +1,4 @@
-"""python files_to_h5ad.py FOLDER out.h5ad: the files of seurat_to_files.R as AnnData."""
+"""Convert the files of seurat_to_files.R to an AnnData: python files_to_h5ad.py FOLDER out.h5ad."""
 
 import sys
 from pathlib import Path

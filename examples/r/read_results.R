@@ -1,8 +1,8 @@
-# Rscript read_results.R results.csv : the table of results in R. Needs no package.
+# Read the table of results in R, without any package: Rscript read_results.R results.csv
 arguments <- commandArgs(trailingOnly = TRUE)
 results <- read.csv(arguments[1], check.names = FALSE)
 
-# Python writes True and False, which read.csv takes for text
+# Python writes True and False, which read.csv reads as text
 flags <- sapply(results, function(x) is.character(x) && all(x %in% c("True", "False")))
 results[flags] <- lapply(results[flags], as.logical)
 

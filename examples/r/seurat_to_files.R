@@ -1,4 +1,4 @@
-# A Seurat object (or a SingleCellExperiment) as plain files, which files_to_h5ad.py reads. Needs no package for AnnData.
+# Write a Seurat object (or a SingleCellExperiment) as plain files for files_to_h5ad.py, without a package for AnnData.
 write_counts <- function(object, folder) {
   dir.create(folder, showWarnings = FALSE)
   if (inherits(object, "Seurat")) {

@@ -1,13 +1,13 @@
 #!/bin/bash
-# Job arrays on SLURM: one array per stage, each begun when the one before has ended well.
+# Submit job arrays to SLURM: one array per stage, which starts when the previous stage has succeeded.
 #
 #   bash submit.sh IN.h5ad "counts ~ disease + (1|sample)" 50 parts results.h5ad
 #
-# Other options of sc-glmm test go into SC_GLMM_OPTIONS, what a job gets into SC_GLMM_SBATCH:
+# Put other options of sc-glmm test into SC_GLMM_OPTIONS, and the resources of a job into SC_GLMM_SBATCH:
 #
 #   export SC_GLMM_OPTIONS="--groupby cell_type" SC_GLMM_SBATCH="--partition=long --cpus-per-task=8 --mem=32G --time=4:00:00"
 #
-# After a failure submit the same again: chunks that are finished are skipped.
+# After a failure, submit the same command again: finished chunks are skipped.
 set -euo pipefail
 in=$1 formula=$2 n=$3 parts=$4 out=$5
 read -r -a resources <<< "${SC_GLMM_SBATCH:---cpus-per-task=4 --mem=16G --time=2:00:00}"
@@ -15,7 +15,7 @@ test="sc-glmm test $(printf '%q ' "$in" "$formula") ${SC_GLMM_OPTIONS:-} --n-chu
 
 submit() { sbatch --parsable --kill-on-invalid-dep=yes "${resources[@]}" "$@"; }
 
-# The first job reads the matrix once (library sizes) and says which stages the form of the matrix and the test need.
+# The first job reads the matrix once (library sizes) and prints the stages that the matrix format and the test need.
 sbatch --wait "${resources[@]}" --job-name=prepare --output=prepare.log --wrap "$test --stage prepare" || {
     cat prepare.log
     exit 1
