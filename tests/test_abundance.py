@@ -55,7 +55,7 @@ def grown():
 # Tables
 
 
-def test_counts_are_those_of_a_cross_table():
+def test_counts_equal_a_cross_table():
     adata = cells()
     mixed = adata[np.random.default_rng(0).permutation(adata.n_obs)].copy()
     for data in (adata, mixed):
@@ -71,7 +71,7 @@ def test_counts_are_those_of_a_cross_table():
     assert list(table.obs["disease"].cat.categories) == ["ctl", "AD"]
 
 
-def test_columns_that_vary_within_samples_are_left_out_and_named(caplog):
+def test_columns_that_vary_within_samples_are_dropped_with_a_note(caplog):
     with caplog.at_level(logging.INFO, logger="sc_glmm"):
         logging.getLogger("sc_glmm").addHandler(caplog.handler)
         table = sc_glmm.pp.abundance(cells())
@@ -387,7 +387,7 @@ def test_a_type_without_cells_in_an_arm():
     assert row["p_value"] < 0.05
 
 
-def test_a_table_that_is_there_already():
+def test_existing_table():
     counts = sc_glmm.pp.abundance(cells(seed=13))
     plain = ad.AnnData(counts.X.copy(), obs=counts.obs[["disease"]].copy(), var=pd.DataFrame(index=TYPES))
     table = sc_glmm.pp.abundance(plain, groupby=None)

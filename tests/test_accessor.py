@@ -47,7 +47,7 @@ def test_methods_do_what_the_functions_do(adata: ad.AnnData) -> None:
 
 
 @pytest.mark.parametrize("order", ["sc_glmm, anndata", "anndata, sc_glmm", "sc_glmm, sc_glmm.tl, anndata"])
-def test_the_accessor_is_there_in_whatever_order_one_imports(order: str) -> None:
+def test_accessor_exists_for_any_order_of_imports(order: str) -> None:
     code = (
         f"import {order}, numpy, sys\n"
         "adata = anndata.AnnData(numpy.ones((2, 2)))\n"
@@ -76,7 +76,7 @@ def test_mudata_by_modality(adata: ad.AnnData, tmp_path) -> None:
 
 
 @of_mudata
-def test_what_is_refused(adata: ad.AnnData) -> None:
+def test_invalid_arguments_are_rejected(adata: ad.AnnData) -> None:
     mdata = mudata.MuData({"rna": adata})
     with pytest.raises(InputError, match=r"no modality was given; the MuData has \['rna'\]"):
         sc_glmm.tl.test(mdata, FORMULA)

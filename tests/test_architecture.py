@@ -26,7 +26,7 @@ def walk() -> list[tuple[str, str]]:
     return re.findall(r"^\| \d \| `([^`]+)` \| `([^`]+)` \|", section, re.MULTILINE)
 
 
-def test_the_walk_names_functions_that_are_there_and_enters_few_files():
+def test_walk_names_existing_functions_in_few_files():
     steps = walk()
     for path, name in steps:
         tree = ast.parse((PACKAGE / path).read_text())

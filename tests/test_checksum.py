@@ -25,7 +25,7 @@ def digest(data) -> str:
     return str(held.uns["glmm"]["params"]["matrix_digest"])
 
 
-def test_it_does_not_depend_on_the_form_of_the_matrix(adata, tmp_path):
+def test_checksum_does_not_depend_on_the_matrix_format(adata, tmp_path):
     counts = sp.csr_matrix(adata.layers["counts"])
     forms = [counts.astype(kind) for kind in (np.float32, np.float64, np.int32, np.uint16)]
     forms += [counts.tocsc(), counts.toarray(), counts.toarray().astype(np.int64)]
@@ -43,7 +43,7 @@ def test_it_does_not_depend_on_the_form_of_the_matrix(adata, tmp_path):
     assert len(found) == 1 and found != {""}
 
 
-def test_a_refit_refuses_other_counts_even_of_other_genes(adata):
+def test_refit_rejects_changed_counts_even_of_other_genes(adata):
     made = adata.copy()
     sc_glmm.tl.test(made, FORMULA, **OPTIONS)
     gene = made.var_names[0]
@@ -55,7 +55,7 @@ def test_a_refit_refuses_other_counts_even_of_other_genes(adata):
         sc_glmm.tl.refit(made, gene)
 
 
-def test_there_is_none_where_the_sums_of_the_cells_are_not_looked_at(adata):
+def test_no_checksum_without_sums_of_the_cells(adata):
     made = adata.copy()
     made.obs["size"] = 1.0
     sc_glmm.tl.test(made, FORMULA, size_factors="size", **OPTIONS)

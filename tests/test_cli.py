@@ -162,7 +162,7 @@ def test_options_reach_the_model(source, tmp_path):
     np.testing.assert_allclose(found["log_fc"], sc_glmm.get.results(expected, columns="all")["log_fc"])
 
 
-def test_what_changes_the_analysis_is_noted_on_stderr(adata, tmp_path):
+def test_warnings_about_the_analysis_are_on_stderr(adata, tmp_path):
     changed = adata.copy()
     # Strings have no base level of their own: one is chosen, and must be announced.
     changed.obs["disease"] = changed.obs["disease"].astype(str)
@@ -191,13 +191,13 @@ def test_a_mistake_in_the_formula_is_marked(source, tmp_path):
         ("counts ~ disease + (1|donors)", "donors.*donor"),
     ],
 )
-def test_a_wrong_name_is_answered_with_the_right_ones(source, tmp_path, formula, words):
+def test_error_about_a_wrong_name_lists_the_right_ones(source, tmp_path, formula, words):
     said = refused("test", source, formula, "-o", tmp_path / "out.csv")
     assert re.search(words, said, re.DOTALL)
     assert "Traceback" not in said
 
 
-def test_a_left_side_that_is_no_layer_is_noted(source, tmp_path):
+def test_left_side_that_is_not_a_layer_gives_a_note(source, tmp_path):
     result = run("test", source, "nothing ~ disease + (1|sample)", "-o", tmp_path / "out.csv")
     assert result.exit_code == 0, result.output
     assert re.search(r"^note: .*nothing.*X", result.stderr, re.MULTILINE)
@@ -225,13 +225,13 @@ def test_wrong_options(source, tmp_path, options, words):
     assert not (tmp_path / "out.csv").exists()
 
 
-def test_parquet_without_pyarrow_is_refused_before_the_work(source, tmp_path, monkeypatch):
+def test_parquet_without_pyarrow_is_rejected_early(source, tmp_path, monkeypatch):
     monkeypatch.setattr("sc_glmm.cli.output.find_spec", lambda name: None)
     said = refused("test", source, FORMULA, "-o", tmp_path / "out.parquet")
     assert "pip install 'sc-glmm[parquet]'" in said
 
 
-def test_inputs_that_are_no_anndata(tmp_path):
+def test_inputs_that_are_not_anndata(tmp_path):
     (tmp_path / "text.h5ad").write_text("no HDF5")
     with h5py.File(tmp_path / "other.h5ad", "w") as file:
         file["X"] = "no matrix"

@@ -46,7 +46,7 @@ def source(tmp_path_factory) -> Path:
     return path
 
 
-def test_info_says_what_is_in_a_file(source, tmp_path) -> None:
+def test_info_describes_a_file(source, tmp_path) -> None:
     result = run("info", source)
     assert result.exit_code == 0, result.output
     said = result.stdout
@@ -132,7 +132,7 @@ def test_options_from_a_file(source, tmp_path) -> None:
     assert "contains no options" in refused("test", source, "--config", config)
 
 
-def test_forms_of_contrasts(tmp_path) -> None:
+def test_formats_of_contrasts(tmp_path) -> None:
     path = tmp_path / "c.yaml"
     path.write_text(
         "contrasts:\n"

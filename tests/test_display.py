@@ -36,7 +36,7 @@ def test_a_bar_counts_genes_with_rate_and_time_left(monkeypatch) -> None:
     assert re.search(r"genes: 100%.*\| 100/100 \[\d\d:\d\d<\d\d:\d\d, .*gene/s\]", said)
 
 
-def test_no_bar_where_nobody_looks(monkeypatch) -> None:
+def test_no_bar_without_a_terminal(monkeypatch) -> None:
     assert draw(monkeypatch, io.StringIO(), None) == ""
     assert draw(monkeypatch, Terminal(), False) == ""
     assert "gene" in draw(monkeypatch, io.StringIO(), True)
@@ -50,7 +50,7 @@ def test_no_bar_where_nobody_looks(monkeypatch) -> None:
 
 @pytest.mark.filterwarnings("ignore::sc_glmm.ScGlmmWarning")
 @pytest.mark.parametrize("groupby", [None, "kind"])
-def test_one_line_says_what_became_of_the_genes(caplog, groupby: str | None) -> None:
+def test_summary_counts_genes_by_status(caplog, groupby: str | None) -> None:
     adata = sc_glmm.datasets.simulate(n_samples=8, n_cells=400, n_genes=12, seed=2)
     adata.obs["kind"] = ["a", "b"] * 200
     counts = adata.layers["counts"].tolil()
@@ -90,7 +90,7 @@ def two_groups(run) -> list[str]:
     return said
 
 
-def test_one_bar_goes_over_all_groups_and_stages_and_never_back(monkeypatch) -> None:
+def test_one_bar_covers_all_groups_and_stages_and_never_goes_back(monkeypatch) -> None:
     stream = Terminal()
     with run_on(monkeypatch, stream, None) as run:
         bar = bar_of_pass(100, "reading the matrix", "cell", None)
@@ -106,7 +106,7 @@ def test_one_bar_goes_over_all_groups_and_stages_and_never_back(monkeypatch) -> 
     assert said.count("\n") <= 1  # a bar, and no second one
 
 
-def test_without_a_terminal_there_is_a_line_now_and_then(monkeypatch, caplog) -> None:
+def test_lines_of_progress_without_a_terminal(monkeypatch, caplog) -> None:
     now = [0.0]
     monkeypatch.setattr("sc_glmm._display.progress.time.monotonic", lambda: now[0])
     stream = io.StringIO()
@@ -126,7 +126,7 @@ def test_without_a_terminal_there_is_a_line_now_and_then(monkeypatch, caplog) ->
         assert not [record for record in caplog.records if record.name == "sc_glmm.progress"]
 
 
-def test_notes_of_groups_come_once_with_the_groups_they_are_about() -> None:
+def test_equal_notes_of_groups_are_merged() -> None:
     notes = [("a", "same"), ("b", "same"), ("c", "same"), ("a", "own"), ("", "all of it"), ("b", "two"), ("c", "two")]
     assert by_note(notes, 3, "kind") == ["all 3 levels of 'kind': same", "a: own", "all of it", "b, c: two"]
     assert by_note([(str(i), "x") for i in range(6)], 9, "kind") == ["0, 1, 2, 3 and 2 more: x"]
@@ -146,7 +146,7 @@ def test_levels_of_a_column_are_counted_in_words(groupby: str, words: str) -> No
     assert counted(5, groupby) == words
 
 
-def test_the_end_of_a_run_says_what_was_compared_and_what_needs_a_look(caplog) -> None:
+def test_last_lines_name_the_comparison_and_genes_to_check(caplog) -> None:
     adata = sc_glmm.datasets.simulate(n_samples=8, n_cells=400, n_genes=12, seed=2)
     adata.obs["kind"] = ["a", "b"] * 200
     adata.obs.loc[adata.obs["disease"] == "AD", "kind"] = "a"

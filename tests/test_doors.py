@@ -39,7 +39,7 @@ ARGUMENTS = list(inspect.signature(sc_glmm.tl.test).parameters)
 
 
 @pytest.mark.parametrize("name", ARGUMENTS)
-def test_nonsense(name: str) -> None:
+def test_invalid_values_are_rejected(name: str) -> None:
     """Each value is refused in words that name it, with nothing written, or it is a value that can be used."""
     clean = sc_glmm.datasets.simulate(n_samples=6, n_cells=120, n_genes=3, seed=1)
     for junk in JUNK:
@@ -55,13 +55,13 @@ def test_nonsense(name: str) -> None:
             assert "glmm" not in adata.uns
 
 
-def test_a_reference_that_is_no_dictionary() -> None:
+def test_reference_that_is_not_a_dictionary() -> None:
     adata = sc_glmm.datasets.simulate(n_samples=6, n_cells=120, n_genes=3, seed=1)
     with pytest.raises(InputError, match=r"such as reference=\{'disease': 'ctl'\}"):
         sc_glmm.tl.test(adata, "counts ~ disease + (1|sample)", reference="ctl")  # type: ignore[arg-type]
 
 
-def test_what_lies_under_a_key_is_not_lost() -> None:
+def test_existing_content_of_a_key_is_not_lost() -> None:
     adata = sc_glmm.datasets.simulate(n_samples=6, n_cells=120, n_genes=3, seed=1)
     adata.varm["PCs"] = np.ones((3, 2))
     adata.uns["neighbors"] = {"connectivities_key": "connectivities"}

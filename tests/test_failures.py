@@ -60,7 +60,7 @@ def test_joint_contrasts_do_not_need_them(adata):
 
 
 @pytest.mark.parametrize("test", ["eb_lr", "t"])
-def test_a_run_without_results_says_so_in_a_warning_and_in_its_last_line(adata, caplog, monkeypatch, test):
+def test_run_without_results_gives_a_warning_and_a_last_line(adata, caplog, monkeypatch, test):
     """Whatever makes fits or tests fail: what they give is spoilt between the stages."""
     from sc_glmm._run import conductor, stages
 
@@ -96,7 +96,7 @@ def test_a_run_without_results_says_so_in_a_warning_and_in_its_last_line(adata, 
 
 
 @pytest.mark.filterwarnings("error")
-def test_nothing_is_said_of_runs_that_work(adata):
+def test_successful_runs_give_no_warning(adata):
     for test in ("eb_lr", "t", "wald", "lrt", "hk", "ql"):
         sc_glmm.tl.test(adata, "counts ~ disease + (1|sample)", test=test)
         assert "no result" not in str(adata.uns["glmm"]["params"]["notes"])

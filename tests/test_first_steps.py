@@ -53,7 +53,7 @@ def test_a_sample_with_cells_of_both_arms_is_named(adata):
         sc_glmm.tl.test(adata, FORMULA)
 
 
-def test_samples_that_are_paired_are_no_mistake():
+def test_paired_samples_give_no_warning():
     paired = sc_glmm.datasets.simulate(n_samples=12, n_cells=320, n_genes=20, depth=200, design="paired", seed=2)
     for random in ("(1|donor) + (1|sample)", "(1|donor) + (1|donor:stim)"):
         sc_glmm.tl.test(paired, f"counts ~ stim + {random}", reference={"stim": "ctrl"}, test="t")

@@ -105,7 +105,7 @@ from sc_glmm._formula import MixedFormula, parse_formula
         ("y ~ " + "(" * 60 + "x" + ")" * 60, "(", "nested"),
     ],
 )
-def test_errors_mark_the_culprit(source: str, culprit: str | None, message: str | None) -> None:
+def test_errors_mark_the_wrong_part(source: str, culprit: str | None, message: str | None) -> None:
     if message is None:
         assert parse_formula(source).fixed == "1 + offset"
         return
@@ -121,7 +121,7 @@ def test_errors_mark_the_culprit(source: str, culprit: str | None, message: str 
     assert len(shown) == 4 + len(source)
 
 
-def test_the_second_of_two_equal_culprits_is_marked() -> None:
+def test_second_of_two_equal_parts_is_marked() -> None:
     with pytest.raises(FormulaError) as caught:
         parse_formula("y ~ (1|g) + x + (1|g)")
     assert caught.value.span == (16, 21)

@@ -169,7 +169,7 @@ def test_nothing_outside_of_the_language_is_evaluated(tree: ast.expr, where: str
 @example("C(f, contr.treatment(\"a') + open('y\"))")
 @example("bs(x, extrapolation='\\'')")
 @settings(max_examples=300, deadline=None)
-def test_no_text_makes_anything_happen(text: str) -> None:
+def test_no_text_has_side_effects(text: str) -> None:
     _, seen = design_of(f"~ x + {text}")
     assert seen == []
 
@@ -208,7 +208,7 @@ def test_no_text_makes_anything_happen(text: str) -> None:
         ("I(`np`.load('hit'))", "`np`.load"),
     ],
 )
-def test_the_place_of_what_is_refused_is_marked(
+def test_rejected_expressions_are_marked(
     code: str, culprit: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -220,7 +220,7 @@ def test_the_place_of_what_is_refused_is_marked(
     assert not list(tmp_path.iterdir())
 
 
-def test_the_language_names_what_there_is() -> None:
+def test_error_lists_the_allowed_functions() -> None:
     for name in NUMPY:
         assert callable(getattr(np, name))
     for name in TRANSFORMS:
@@ -275,7 +275,7 @@ def test_a_factor_of_computed_values() -> None:
 HOSTILE = "counts ~ disease + I(0*len(np.f2py.subprocess.run(['touch', '{}']).args)) + (1|sample)"
 
 
-def test_a_formula_stored_in_a_file_runs_nothing(tmp_path: Path) -> None:
+def test_formula_in_a_file_does_not_run_code(tmp_path: Path) -> None:
     import anndata
     import matplotlib
 

@@ -54,7 +54,7 @@ def table_of(adata, formula, **kwargs):
     ],
 )
 @pytest.mark.parametrize("method", ["reml", "ml"])
-def test_every_gene_is_lmer_with_satterthwaite(formula, method):
+def test_every_gene_equals_lmer_with_satterthwaite(formula, method):
     adata = make()
     table = table_of(adata, formula, method=method)
     for gene in adata.var_names:
@@ -104,7 +104,7 @@ def test_sparse_and_single_precision_and_groups_and_offset():
         np.testing.assert_allclose(mine[columns], alone[columns], rtol=1e-6)
 
 
-def test_a_gene_that_does_not_vary_is_data_not_an_error():
+def test_constant_gene_is_not_an_error():
     adata = make(n_genes=5)
     adata.X[:, 0] = 0.0
     adata.X[:, 1] = 3.0
@@ -115,7 +115,7 @@ def test_a_gene_that_does_not_vary_is_data_not_an_error():
     assert table.loc[["g2", "g3", "g4"], "p_value"].notna().all()
 
 
-def test_few_rows_stand_for_many_cells():
+def test_few_rows_represent_many_cells():
     """The basis keeps every cross-product of the design, and those with any response."""
     rng = np.random.default_rng(3)
     n = 300

@@ -33,7 +33,7 @@ def adata() -> Any:
     return made
 
 
-def test_main_columns_are_those_that_people_read(adata: Any, tmp_path: Path) -> None:
+def test_default_columns(adata: Any, tmp_path: Path) -> None:
     assert list(sc_glmm.get.results(adata).columns) == MAIN
     assert list(sc_glmm.get.results(adata, key="types").columns) == ["type", *MAIN]
     every = sc_glmm.get.results(adata, columns="all")
@@ -49,7 +49,7 @@ def test_main_columns_are_those_that_people_read(adata: Any, tmp_path: Path) -> 
     pd.testing.assert_frame_equal(sc_glmm.get.results(tmp_path / "a.h5ad"), sc_glmm.get.results(adata))
 
 
-def test_tested_says_whether_there_is_a_p_value(adata: Any) -> None:
+def test_tested_column_marks_genes_with_a_p_value(adata: Any) -> None:
     table = sc_glmm.get.results(adata, columns="all")
     assert table["tested"].dtype == bool
     np.testing.assert_array_equal(table["tested"], np.isfinite(table["p_value"]))
@@ -98,7 +98,7 @@ def test_sorting(adata: Any) -> None:
         ({"min_log_fc": -1}, "min_log_fc=-1: allowed are numbers from 0 on"),
     ],
 )
-def test_names_that_are_not_there(adata: Any, options: dict[str, Any], message: str) -> None:
+def test_unknown_names(adata: Any, options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         sc_glmm.get.results(adata, **options)
 

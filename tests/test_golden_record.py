@@ -75,7 +75,7 @@ def test_a_change_is_found(golden, made, change):
     assert lines[0].startswith(RUN)
 
 
-def test_a_number_near_zero_is_seen_in_the_size_of_its_column(golden):
+def test_small_number_is_compared_on_the_scale_of_its_column(golden):
     column = [1.0, 1.0, 1e-17]
     assert golden.compare_column(column, [1.0, 1.0, -3e-17], 1e-10) == ""
     assert "worst" in golden.compare_column(column, [1.0, 1.0, 1e-8], 1e-10)

@@ -45,7 +45,7 @@ def added() -> Iterator[HypothesisTest]:
 
 
 @pytest.mark.parametrize("name", _hypotheses.names())
-def test_every_file_holds_the_test_it_is_called_after(name: str) -> None:
+def test_every_file_defines_the_test_of_its_name(name: str) -> None:
     test = get_test(name)
     assert test.name == name
     assert set(test.families) <= set(ALL) <= set(FAMILIES)
@@ -54,7 +54,7 @@ def test_every_file_holds_the_test_it_is_called_after(name: str) -> None:
     assert name in allowed_words()["test"]
 
 
-def test_families_have_the_tests_they_say() -> None:
+def test_families_support_the_listed_tests() -> None:
     gaussian = {name for name in _hypotheses.names() if "gaussian" in get_test(name).families}
     assert gaussian == {"satterthwaite", "t", "wald", "lrt"}
     with pytest.raises(InputError, match="allowed with family='gaussian' are 'lrt', 'satterthwaite', 't', 'wald'"):
@@ -78,11 +78,11 @@ def test_the_example_runs_through_the_front_door(added: HypothesisTest) -> None:
     assert added.name in allowed_words()["test"]
 
 
-def test_it_is_unknown_afterwards() -> None:
+def test_example_is_unknown_after_removal() -> None:
     adata = sc_glmm.datasets.simulate(n_samples=8, n_cells=80, n_genes=4, seed=3)
     with pytest.raises(InputError, match="test='greater': allowed are"):
         sc_glmm.tl.test(adata, FORMULA, test="greater")
 
 
-def test_a_test_gives_what_the_table_reads() -> None:
+def test_result_of_a_test_has_the_columns_of_the_table() -> None:
     assert set(MixtureTest.__dataclass_fields__) == {"coef", "se", "low", "high", "stat", "p_value", "df", "confidence"}

@@ -118,7 +118,7 @@ def test_genes_at_the_minimum_in_a_run() -> None:
     assert np.mean(run(make(0.8, n_genes=400, seed=9))["p_value"] < 0.05) > 0.7
 
 
-def test_refit_and_parts_know_it() -> None:
+def test_refit_and_chunks_use_the_minimum() -> None:
     adata = ADATA.copy()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ScGlmmWarning)
@@ -141,7 +141,7 @@ def test_refit_and_parts_know_it() -> None:
         ({"alternative": "greater"}, [], "$-$log$_{10}$ p-value, log$_2$ FC > 0"),
     ],
 )
-def test_volcano_and_table_say_it(options: dict[str, Any], lines: list[float], label: str) -> None:
+def test_volcano_and_table_show_the_minimum(options: dict[str, Any], lines: list[float], label: str) -> None:
     adata = ADATA.copy()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ScGlmmWarning)
@@ -169,7 +169,7 @@ def _dotted(line: Any) -> bool:
     return list(line._unscaled_dash_pattern[1] or ()) == [1, 2]
 
 
-def test_what_cannot_be_asked_for() -> None:
+def test_invalid_requests() -> None:
     for options, says in (
         ({"min_log_fc": -1}, "min_log_fc=-1: allowed are finite numbers from 0 on"),
         ({"min_log_fc": np.inf}, "min_log_fc=inf"),

@@ -66,7 +66,7 @@ def test_level_with_six_samples(null, test):
     assert np.mean(p < 0.001) < 0.0035
 
 
-def test_wald_does_not_hold_its_level(null):
+def test_wald_exceeds_its_level(null):
     """What the default is for: the z-test rejects far too often."""
     assert np.mean(p_values(null, "wald")["p_value"].iloc[1:] < 0.01) > 0.02
 
@@ -172,7 +172,7 @@ LIMITS = [
 
 
 @pytest.mark.parametrize(("variance", "mean", "expected"), LIMITS)
-def test_quadrature_where_laplace_fails(variance, mean, expected):
+def test_quadrature_corrects_laplace(variance, mean, expected):
     """Thousands of samples with Poisson counts in the proportions of the law: what the engine converges to.
 
     At 0.3 counts a sample and a variance of 0.05 Laplace finds seven times too much; three nodes find too little, and
@@ -275,7 +275,7 @@ def test_joint_contrast_of_three_arms():
     assert 0.01 < np.mean(table["p_value"].iloc[1:] < 0.05) < 0.10
 
 
-def test_few_genes_are_tested_one_by_one_and_that_is_said():
+def test_few_genes_are_tested_separately_with_a_note():
     adata = simulate(n_genes=20)
     with pytest.warns(ScGlmmWarning, match="at least 50 genes.*test='hk'"):
         sc_glmm.tl.test(adata, FORMULA, size_factors="size")
@@ -348,7 +348,7 @@ def test_moderated_results_do_not_depend_on_the_number_of_jobs():
     pd.testing.assert_frame_equal(p_values(one, "eb_lr", n_jobs=1), p_values(two, "eb_lr", n_jobs=2), check_exact=True)
 
 
-def test_a_profile_starts_anywhere():
+def test_profile_does_not_depend_on_its_start():
     """From the mean of all samples to an arm of half a count, the information changes a hundredfold on the way."""
     exposure = np.array([12.2, 37.5, 16.7, 11.9, 10.6, 37.9, 26.7, 17.5])
     counts = np.array([[0.088, 0.217, 0.117, 0.072, 0.077, 13.183, 2.139, 0.106]])
@@ -389,7 +389,7 @@ def test_a_covariate_of_cells_may_have_its_zero_anywhere():
 
 
 @pytest.mark.parametrize("start_node", [0, 5, 9, 11])
-def test_nodes_that_are_left_out_have_no_weight(start_node):
+def test_skipped_nodes_have_no_weight(start_node):
     """A likelihood followed from any node as far as it counts against all nodes: weights and what they average."""
     rng = np.random.default_rng(4)
     n, sd = 60, [0.05, 0.25, 0.9]

@@ -97,7 +97,7 @@ def test_the_options_of_the_command():
     assert set(made) == {"source", "out", "contrasts", "n_chunks", "chunk", "stage", "quiet", "config"}
 
 
-def test_a_manifest_holds_the_options_that_matter_for_numbers():
+def test_manifest_contains_options_that_change_results():
     aside = {"n_jobs", "memory_limit", "key_added", "modality", "copy", "progress"}
     assert {name for name, known in about().items() if not known.numbers} == aside
     stored = json.loads(json.dumps(OTHER.plain()))
@@ -135,7 +135,7 @@ def test_a_run_stores_its_options():
     assert read == RunOptions(FORMULA, test="t", min_cells=2, n_boot=7, seed=5, reference={"disease": "ctl"})
 
 
-def test_the_words_are_those_of_the_registries():
+def test_allowed_values_equal_the_registries():
     assert allowed_words()["test"] == (*_hypotheses.names(), None)
     assert set(allowed_words()["family"]) == {name for name, family in FAMILIES.items() if not family.trials}
 

@@ -101,7 +101,7 @@ def run(text: str, folder: Path) -> subprocess.CompletedProcess:
 
 
 @pytest.mark.parametrize("part", ["script", "stub"])
-def test_the_module_makes_what_it_promises(part, tmp_path):
+def test_module_creates_its_outputs(part, tmp_path):
     if not Path(sys.executable).with_name("sc-glmm").exists():
         pytest.skip("the command is not installed beside Python")
     adata = sc_glmm.datasets.simulate(n_samples=6, n_cells=240, n_genes=30, seed=0, depth=500)

@@ -33,7 +33,7 @@ def note(frame: pd.DataFrame, formula=FORMULA, **labels) -> str | None:
 
 @pytest.mark.parametrize("name", ["donor", "Größe", "x1", "my column", "batch"])
 @pytest.mark.parametrize("kind", [str, "category", int])
-def test_whatever_the_column_is_called_or_holds(name, kind) -> None:
+def test_name_and_type_of_the_column_do_not_matter(name, kind) -> None:
     frame = cells()
     who = pd.factorize(frame["who"])[0] if kind is int else frame["who"].astype(kind)
     said = note(frame, **{name: who})
@@ -49,7 +49,7 @@ def test_some_pairs_are_enough_and_few_are_not() -> None:
     assert note(cells(0), who=cells(0)["who"]) is None
 
 
-def test_other_columns_are_not_taken_for_pairs() -> None:
+def test_other_columns_are_not_reported() -> None:
     frame = cells()
     n = len(frame)
     others = {
@@ -65,7 +65,7 @@ def test_other_columns_are_not_taken_for_pairs() -> None:
         assert note(frame, **{name: values}) is None, name
 
 
-def test_nothing_is_said_where_the_formula_pairs_already() -> None:
+def test_no_note_if_the_formula_already_pairs() -> None:
     frame = cells()
     frame["same"] = frame["who"].str.upper()
     for formula in ("y ~ arm + (1|who)", "y ~ arm + (1|who/library)", "y ~ arm + who + (1|library)"):
@@ -75,7 +75,7 @@ def test_nothing_is_said_where_the_formula_pairs_already() -> None:
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3)))[:4])
-def test_the_column_with_the_most_levels_is_named_whatever_their_order(order) -> None:
+def test_column_with_the_most_levels_is_named_in_any_order(order) -> None:
     frame = cells()
     known = {"who": frame["who"], "centre": frame["who"].map(lambda w: f"centre {int(w[1]) // 2}"), "age": 50}
     said = pairing_note(FORMULA, frame, pd.DataFrame(known).iloc[:, list(order)])
@@ -83,7 +83,7 @@ def test_the_column_with_the_most_levels_is_named_whatever_their_order(order) ->
 
 
 @pytest.mark.parametrize("where", ["memory", "h5ad", "zarr"])
-def test_a_run_says_it_once_from_memory_and_from_files(where, tmp_path) -> None:
+def test_run_gives_the_note_once_from_memory_and_from_files(where, tmp_path) -> None:
     adata = sc_glmm.datasets.simulate(n_samples=12, n_cells=720, n_genes=12, seed=2)
     frame = adata.obs
     samples = {arm: list(dict.fromkeys(frame.loc[frame["disease"] == arm, "sample"])) for arm in ("ctl", "AD")}

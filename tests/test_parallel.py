@@ -132,7 +132,7 @@ if __name__ == "__main__":
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are those of POSIX")
 @pytest.mark.parametrize("n_jobs", [1, 2])
-def test_an_interrupt_stops_the_fits_and_leaves_the_object_alone(tmp_path, n_jobs: int) -> None:
+def test_interrupt_stops_the_fits_without_changing_the_object(tmp_path, n_jobs: int) -> None:
     script = tmp_path / "long.py"
     script.write_text(_LONG)
     root = Path(sc_glmm.__file__).parents[1]

@@ -83,7 +83,7 @@ def test_threshold_is_that_of_benjamini_and_hochberg() -> None:
     assert thresholds(np.full((5, 5), 0.5), 0.05, 0.1, 1000).mean() < 1e-3
 
 
-def test_power_moves_as_it_must() -> None:
+def test_power_depends_on_each_quantity() -> None:
     base = {"n_samples": 12, "cells_per_sample": 100, "log_fc": 0.8}
 
     def of(genes: pd.DataFrame = GENES, **more: Any) -> float:
@@ -106,7 +106,7 @@ def test_power_moves_as_it_must() -> None:
 @pytest.mark.parametrize(
     ("design", "n_samples", "cells"), [("unpaired", 12, 80), ("unpaired", 20, 40), ("paired", 16, 60)]
 )
-def test_the_default_test_finds_what_is_promised(design: str, n_samples: int, cells: int) -> None:
+def test_default_test_has_the_predicted_power(design: str, n_samples: int, cells: int) -> None:
     found, promised = [], []
     for seed in (1, 2, 3):
         adata = sc_glmm.datasets.simulate(
@@ -279,12 +279,12 @@ PLAN: dict[str, Any] = {"n_samples": 8, "cells_per_sample": 100}
         ({**PLAN, "budget": 10, "cost_per_sample": 1, "cost_per_cell": 1}, "cells_per_sample follows from the budget"),
     ],
 )
-def test_what_cannot_be_planned(options: dict[str, Any], says: str) -> None:
+def test_invalid_plans(options: dict[str, Any], says: str) -> None:
     with pytest.raises(InputError, match=says):
         sc_glmm.power(GENES, **options)
 
 
-def test_data_that_say_too_little(pilot: Any) -> None:
+def test_data_with_too_little_information(pilot: Any) -> None:
     for frame, says in (
         (GENES.drop(columns="sd"), "this one lacks 'sd'"),
         (GENES.iloc[:0], "has no rows"),

@@ -84,7 +84,7 @@ def kept(package: Path) -> list[Path]:
     return sorted(package.rglob("*.nb[ic]"))
 
 
-def test_without_a_folder_for_kernels_everything_runs_and_it_is_said(package):
+def test_run_without_a_folder_for_kernels_gives_a_note(package):
     assert run(package, KERNEL, user=True) == "[0, 1, 2] 0\n"
     said = run(package, EVERYTHING, user=True)
     assert "in every process" in said and "Set NUMBA_CACHE_DIR" in said and "sc-glmm compile" in said
@@ -92,7 +92,7 @@ def test_without_a_folder_for_kernels_everything_runs_and_it_is_said(package):
     assert kept(package) == []
 
 
-def test_kernels_that_root_compiled_are_used_by_others_and_damaged_ones_are_not(package):
+def test_intact_kernels_of_root_are_used_by_other_users(package):
     run(package, KERNEL, user=False)
     before = {path: path.read_bytes() for path in kept(package)}
     assert before and run(package, KERNEL, user=True) == "[0, 1, 2] 1\n"

@@ -15,14 +15,14 @@ ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_example_gives_the_output_that_stands_below(capsys):
+def test_example_gives_the_shown_output(capsys):
     code, output = re.search(r"```python\n(.*?)```\n\n```text\n(.*?)```", README, re.DOTALL).groups()
     exec(compile(code, "README.md", "exec"), {})
     plt.close("all")
     assert capsys.readouterr().out == output
 
 
-def test_files_that_are_linked_are_there():
+def test_linked_files_exist():
     if not (ROOT / "docs").is_dir():
         pytest.skip("the tests lie beside a wheel, not in the project")
     links = re.findall(r"\]\(([^)#:]+)\)", README)

@@ -158,7 +158,7 @@ def test_gaussian_genes_with_a_covariate_of_cells():
         check(adata, gene, rtol=1e-6)
 
 
-def test_the_model_does_what_models_do():
+def test_refitted_model_has_the_methods_of_models():
     adata = simulate()
     run(adata, reference=CTL)
     gene = some_genes(adata)[1]
@@ -183,7 +183,7 @@ def test_the_model_does_what_models_do():
     np.testing.assert_allclose(table.table["Chisq"].iloc[1], ml, rtol=1e-6)
 
 
-def test_data_that_changed_are_refused():
+def test_changed_data_are_rejected():
     adata = simulate(n_genes=60)
     run(adata, reference=CTL)
     gene = some_genes(adata)[1]
@@ -215,7 +215,7 @@ def test_data_that_changed_are_refused():
         sc_glmm.tl.refit(other, gene)
 
 
-def test_genes_without_a_model_are_refused_with_the_reason():
+def test_error_gives_the_reason_for_genes_without_a_model():
     adata = simulate(n_genes=60)
     counts = adata.layers["counts"].toarray()
     counts[:, 0] = 0
@@ -241,7 +241,7 @@ def test_genes_without_a_model_are_refused_with_the_reason():
         sc_glmm.tl.refit(adata, zero)
 
 
-def test_few_genes_have_no_prior_and_are_refitted_all_the_same():
+def test_genes_without_a_prior_can_be_refitted():
     adata = simulate(n_genes=10)
     run(adata, reference=CTL)
     assert adata.uns["glmm"]["params"]["test"] == "hk"

@@ -50,7 +50,7 @@ def test_the_interval_excludes_zero_if_and_only_if_p_is_small(sparse: pd.DataFra
     pd.testing.assert_series_equal(excludes, sparse["p_value"] < 0.05, check_names=False)
 
 
-def test_signs_are_as_false_as_they_are_said_to_be(sparse: pd.DataFrame) -> None:
+def test_false_sign_rates_are_calibrated(sparse: pd.DataFrame) -> None:
     wrong = np.sign(sparse["truth"]) != np.sign(sparse["log_fc_shrunk"])
     chosen = sparse["s_value"] < 0.05
     assert chosen.sum() > 50

@@ -60,7 +60,7 @@ def test_a_signal_during_an_import(data, tmp_path, module, number):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_preempted_chunk_keeps_what_is_whole_and_goes_on(data, tmp_path):
+def test_preempted_chunk_keeps_finished_parts_and_continues(data, tmp_path):
     chunk = ("test", data, FORMULA, "--test", "lrt", "--n-chunks", 2, "-o", tmp_path / "parts", "--chunk")
     assert run("", *chunk, 0).returncode == 0
     before = {path.name: path.read_bytes() for path in (tmp_path / "parts").iterdir()}
@@ -73,7 +73,7 @@ def test_a_preempted_chunk_keeps_what_is_whole_and_goes_on(data, tmp_path):
     assert "is already finished" in run("", *chunk, 0).stdout
 
 
-def test_a_file_that_is_being_changed_is_finished_first(data, tmp_path):
+def test_change_of_a_file_is_finished_before_the_exit(data, tmp_path):
     path = tmp_path / "data.h5ad"
     path.write_bytes(data.read_bytes())
     in_place = "from sc_glmm.{} import journal; journal.COPY_BYTES = 0\n".format("_adata")

@@ -47,7 +47,7 @@ def pyproject() -> dict:
     return tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
-def test_the_code_under_test_is_the_one_beside_the_tests(pyproject):
+def test_tests_import_the_package_in_this_repository(pyproject):
     # A plain `pip install .` leaves a copy in site-packages that grows old while the sources are edited. Where the
     # tests lie alone (a check of the wheel) the installed copy is the one that is meant.
     if (ROOT / "sc_glmm").is_dir():
@@ -77,7 +77,7 @@ def _imports(path: Path) -> set[str]:
     return found
 
 
-def test_no_module_imports_itself_by_way_of_others():
+def test_no_circular_imports():
     names = {path: ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts) for path in SOURCES}
     # a package names its modules, and they do not name it
     graph = {names[path]: _imports(path) & set(names.values()) for path in SOURCES if path.name != "__init__.py"}
@@ -109,7 +109,7 @@ def test_methods_of_fits_show_their_options_in_help(cls, name):
         assert re.search(r"^Returns\n-+$", text, re.MULTILINE)
 
 
-def test_importing_the_package_loads_anndata_and_nothing_heavier():
+def test_import_loads_no_package_heavier_than_anndata():
     """What anndata loads itself is compared with, since that differs between its versions."""
     loaded = []
     for code in ("import anndata", "import sc_glmm; sc_glmm.__version__; dir(sc_glmm)"):
@@ -121,7 +121,7 @@ def test_importing_the_package_loads_anndata_and_nothing_heavier():
     assert not heavy & (loaded[1] - loaded[0])
 
 
-def test_submodules_are_attributes_without_an_import_of_their_own():
+def test_submodules_are_attributes_of_the_package():
     code = (
         "import sys, sc_glmm\n"
         "assert 'sc_glmm.datasets' not in sys.modules\n"
@@ -171,7 +171,7 @@ def _documented(text: str) -> set[str]:
 
 
 @pytest.mark.parametrize(("room", "name"), PUBLIC, ids=_ids(PUBLIC))
-def test_examples_in_docstrings_are_true(room, name, capsys):
+def test_examples_in_docstrings(room, name, capsys):
     function = getattr(importlib.import_module(f"sc_glmm.{room}"), name)
     tests = doctest.DocTestFinder(recurse=False).find(function, name, globs={})
     results = [doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(test) for test in tests]
@@ -191,7 +191,7 @@ def test_the_digest_of_the_kernels_is_up_to_date():
     assert entry.KERNEL_DIGEST == digest.kernel_digest(), "run: python -m sc_glmm._engine.digest"
 
 
-def test_the_digest_covers_all_that_the_entries_are_compiled_from():
+def test_digest_covers_all_sources_of_the_kernels():
     from sc_glmm._engine import digest
 
     covered, found, ahead = set(digest.sources()), set(), list(digest.ENTRIES)
@@ -242,7 +242,7 @@ KERNELS = [
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
-def test_kernels_can_be_reviewed(kernel):
+def test_kernels_are_short_and_flat(kernel):
     text = ast.get_docstring(kernel)
     lines = kernel.end_lineno - kernel.lineno + 1 - (len(text.splitlines()) if text else 0)
     assert lines <= 80
@@ -251,7 +251,7 @@ def test_kernels_can_be_reviewed(kernel):
     assert len(kernel.args.args) <= 15
 
 
-def test_what_is_shipped():
+def test_contents_of_the_distribution():
     assert files("sc_glmm").joinpath("py.typed").is_file()
     assert metadata("sc-glmm")["License-Expression"] == "BSD-3-Clause"
     assert metadata("sc-glmm")["Requires-Python"] == ">=3.11"
@@ -266,7 +266,7 @@ def test_the_readme_holds_the_two_commands_that_ci_runs():
         assert os.access(ROOT / ".ci" / "run", os.X_OK)
 
 
-def test_what_a_listing_asks_for(pyproject):
+def test_requirements_of_the_ecosystem_list(pyproject):
     if not (ROOT / "CITATION.cff").exists():
         pytest.skip("the tests lie beside a wheel, not in the project")
     cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
@@ -282,6 +282,6 @@ def test_the_version_is_in_the_changelog(pyproject):
     assert "Unreleased" in headings[0] or headings[0].startswith(pyproject["project"]["version"])
 
 
-def test_shapes_stand_before_what_they_are_of():
+def test_shapes_are_prefixes():
     late = [path.name for path in SOURCES if re.search(r"^ .*[a-z`], shape \(", path.read_text(), re.MULTILINE)]
     assert not [name for name in late if name != "check.py"], late

@@ -67,7 +67,7 @@ def test_names_of_contrasts_are_kept(adata: Any) -> None:
     assert list(table["contrast"].cat.categories) == ["avg", "worse"]
 
 
-def test_weak_genes_are_left_out_and_said(caplog: pytest.LogCaptureFixture) -> None:
+def test_genes_with_few_counts_are_dropped_with_a_note(caplog: pytest.LogCaptureFixture) -> None:
     made = sc_glmm.datasets.simulate(n_samples=8, n_cells=200, n_genes=6, seed=2)
     counts = made.layers["counts"].toarray()
     counts[:, 0] = 0

@@ -296,7 +296,7 @@ def refuses(match, error=InputError, adata=None, formula=FORMULA, **kwargs):
             run(make(n_genes=4) if adata is None else adata, formula, **kwargs)
 
 
-def test_refuses_what_is_no_count():
+def test_values_that_are_not_counts_are_rejected():
     refuses("log-", formula="X ~ disease + (1|sample)")
     for value, match in ((0.5, "not a whole number"), (-1.0, "negative"), (np.nan, "not finite")):
         adata = make(n_genes=4)
@@ -306,7 +306,7 @@ def test_refuses_what_is_no_count():
         refuses(match, adata=adata)
 
 
-def test_a_left_side_that_is_no_layer_means_x_and_says_so():
+def test_left_side_that_is_not_a_layer_means_x_with_a_note():
     adata = make(n_genes=4)
     adata.X = adata.layers["counts"].copy()
     with pytest.warns(ScGlmmWarning, match="no layer 'raw_counts'.*X is used"):
@@ -316,7 +316,7 @@ def test_a_left_side_that_is_no_layer_means_x_and_says_so():
     refuses("left side", FormulaError, formula="log(counts) ~ disease + (1|sample)")
 
 
-def test_refuses_designs_that_cannot_be_tested():
+def test_designs_that_cannot_be_tested_are_rejected():
     refuses("no random effect", formula="counts ~ disease")
     refuses("one level", DesignError, formula="counts ~ disease + (1|constant)", adata=_with(constant="a"))
     refuses("does not group", DesignError, formula="counts ~ disease + (1|cell)", adata=_with(cell=range(200)))
@@ -334,7 +334,7 @@ def _with(**columns):
     return adata
 
 
-def test_refuses_size_factors_and_offsets_that_are_none():
+def test_invalid_size_factors_and_offsets_are_rejected():
     sizes = np.ones(200)
     sizes[7] = 0.0
     refuses("positive", size_factors=sizes)
@@ -347,7 +347,7 @@ def test_refuses_size_factors_and_offsets_that_are_none():
     refuses("cannot be used with", family="gaussian", size_factors=np.ones(200), formula="X ~ disease + (1|sample)")
 
 
-def test_refuses_objects_that_are_no_use():
+def test_unsuitable_objects_are_rejected():
     refuses("must be an AnnData", adata=pd.DataFrame())
     refuses("selection empty", adata=make(n_genes=4)[:0])
     twice = make(n_genes=4)
@@ -360,7 +360,7 @@ def test_refuses_objects_that_are_no_use():
     refuses("method='ml'", n_agq=5)
 
 
-def test_empty_cells_are_dropped_and_told():
+def test_empty_cells_are_dropped_with_a_note():
     adata = make(n_genes=10)
     counts = adata.layers["counts"].tolil()
     counts[5] = 0
@@ -397,7 +397,7 @@ def test_alphabetical_base_is_announced_and_reference_sets_it():
     np.testing.assert_allclose(sc_glmm.get.results(adata, columns="all")["coef"], -alphabetical["coef"], rtol=1e-6)
 
 
-def test_few_degrees_of_freedom_are_pointed_out():
+def test_few_degrees_of_freedom_give_a_warning():
     adata = make(n_samples=4, n_genes=4)
     with pytest.warns(ScGlmmWarning, match="only 2 degrees of freedom"):
         run(adata, FORMULA)
@@ -414,7 +414,7 @@ def test_offset_in_the_formula_replaces_size_factors():
     np.testing.assert_allclose(sc_glmm.get.results(adata, columns="all")["coef"], formula["coef"], rtol=1e-6)
 
 
-def test_results_that_are_not_there():
+def test_missing_results():
     with pytest.raises(InputError, match="no results under key='glmm'"):
         sc_glmm.get.results(make(n_genes=3), columns="all")
     adata = make(n_genes=3)

@@ -26,7 +26,7 @@ def ran(adata, **options):
 
 
 @pytest.mark.parametrize("test", ["t", "lrt"])
-def test_a_gene_alone_has_the_numbers_that_it_has_among_all(adata, test):
+def test_single_gene_has_the_same_results_as_among_all_genes(adata, test):
     _, everything = ran(adata, test=test)
     made, some = ran(adata, test=test, genes="chosen")
     chosen = adata.var["chosen"].to_numpy()
@@ -54,7 +54,7 @@ def test_the_prior_is_that_of_the_tested_genes(adata):
     np.testing.assert_array_equal(some["sd_sample"][chosen], everything["sd_sample"][chosen])
 
 
-def test_genes_by_name_in_groups_and_what_the_tables_say(adata):
+def test_named_genes_in_groups(adata):
     names = list(adata.var_names[[3, 60, 61]])
     with pytest.warns(sc_glmm.ScGlmmWarning, match="at least 50 genes"):
         made, some = ran(adata, genes=names, groupby="cell_type")
@@ -98,7 +98,7 @@ def test_from_a_file_and_with_few_counts(adata, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:The inplace keyword")  # scanpy's use of pandas
-def test_scanpy_reads_what_is_there(adata):
+def test_scanpy_reads_tested_genes(adata):
     sc = pytest.importorskip("scanpy")
     made, some = ran(adata, genes="chosen", test="t")
     frame = sc.get.rank_genes_groups_df(made, group="AD", key="glmm")

@@ -123,7 +123,7 @@ def test_the_same_as_one_model() -> None:
     assert fit.icc().loc["(1 | Tissue)", "unadjusted"] == pytest.approx(fractions["(1 | Tissue)"] / total, rel=1e-3)
 
 
-def test_slopes_count_where_cells_are() -> None:
+def test_slopes_are_averaged_over_the_cells() -> None:
     """Correlated slopes and intercepts: mean of z' Sigma z, from the estimates by hand."""
     adata = counts(n_genes=6, n_samples=12)
     adata.obs["x"] = np.random.default_rng(5).normal(2.0, 1.0, adata.n_obs)
@@ -162,7 +162,7 @@ def test_base_levels_zeros_and_order_do_not_matter() -> None:
     np.testing.assert_allclose(turned[names], first[names], rtol=1e-5, atol=1e-9)
 
 
-def test_groups_files_and_chunks_say_the_same(tmp_path: Path) -> None:
+def test_groups_files_and_chunks_give_the_same_fractions(tmp_path: Path) -> None:
     adata = counts(n_genes=60, n_samples=8, n_cells=30)
     # one group does not have both arms in this column
     adata.obs["site"] = np.where((adata.obs["kind"] == "u") & (adata.obs["age"] > 0), "far", "near")
@@ -192,7 +192,7 @@ def test_groups_files_and_chunks_say_the_same(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(sc_glmm.get.variance_fractions(tmp_path / "c.h5ad"), found, rtol=1e-9)
 
 
-def test_genes_without_a_fit_and_names_that_are_taken() -> None:
+def test_genes_without_a_fit_and_repeated_names() -> None:
     adata = counts(n_genes=5, n_samples=8, n_cells=20)
     adata.X[:, 1] = 0.0  # no counts
     adata.X[(adata.obs["arm"] == "a").to_numpy(), 2] = 0.0  # separated
@@ -205,7 +205,7 @@ def test_genes_without_a_fit_and_names_that_are_taken() -> None:
     assert found.loc[["g0", "g3"]].notna().all(axis=None)
 
 
-def test_what_cannot_be_asked_for() -> None:
+def test_invalid_requests() -> None:
     adata = run(counts(n_genes=4, n_samples=6, n_cells=10), "X ~ arm + (1|sample)", test="wald", size_factors="one")
     for options, says in (
         ({"method": "exact"}, "method='exact': allowed are 'lognormal', 'trigamma', 'delta'"),

@@ -78,7 +78,7 @@ def _wrong(text: object) -> object:
 
 
 @pytest.mark.parametrize(("element", "attribute"), TEXTS)
-def test_one_wrong_character_is_said_with_its_place(path, element, attribute):
+def test_error_names_the_place_of_one_wrong_character(path, element, attribute):
     damage(path, element, attribute)
     said = CliRunner().invoke(app, ["info", str(path)])
     assert said.exit_code == 2, said.output
@@ -86,14 +86,14 @@ def test_one_wrong_character_is_said_with_its_place(path, element, attribute):
 
 
 @pytest.mark.parametrize(("element", "attribute"), MATRICES)
-def test_a_matrix_with_wrong_metadata_is_said_with_its_place(path, element, attribute):
+def test_error_names_a_matrix_with_wrong_metadata(path, element, attribute):
     damage(path, element, attribute)
     with pytest.raises(InputError, match=rf"{path.name}: .*{element.split('/')[-1]}"):
         Store(path).matrix(None if element == "X" else "counts")
 
 
 @pytest.mark.parametrize("element", ["obs", "var", "varm", "uns", "obs/disease", "X", "layers/counts"])
-def test_an_element_of_another_kind_is_said_with_its_place(folder, tmp_path, element):
+def test_error_names_an_element_of_the_wrong_kind(folder, tmp_path, element):
     path = Path(shutil.copy(folder / "data.h5ad", tmp_path / "data.h5ad"))
     with h5py.File(path, "r+") as file:
         del file[element]

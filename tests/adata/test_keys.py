@@ -34,7 +34,7 @@ def run(place, key, **more):
     return sc_glmm.get.results(place, key=key, columns="all")
 
 
-def test_a_key_called_like_the_table_of_another_run_keeps_both(place):
+def test_key_named_like_a_table_of_another_run_keeps_both(place):
     # ".varm" holds glmm_disease for the contrast of one run, and for all genes of the other
     other = run(place, "glmm_disease")
     first = run(place, "glmm", test="t")
@@ -46,7 +46,7 @@ def test_a_key_called_like_the_table_of_another_run_keeps_both(place):
     pd.testing.assert_frame_equal(sc_glmm.get.results(place, key="glmm", columns="all"), first)
 
 
-def test_a_key_that_is_the_table_of_another_run_is_refused(place):
+def test_key_equal_to_a_table_of_another_run_is_rejected(place):
     first = run(place, "glmm", test="t")
     with pytest.raises(InputError, match="glmm_disease.*has other content"):
         run(place, "glmm_disease")
@@ -78,7 +78,7 @@ def test_tables_whose_entry_in_uns_was_lost_are_replaced(adata, how, tmp_path):
     assert set(made.varm) == {"glmm", "glmm_disease"}
 
 
-def test_something_else_under_a_key_is_not_touched(adata, tmp_path):
+def test_other_content_under_a_key_is_not_changed(adata, tmp_path):
     made = adata.copy()
     made.varm["glmm"] = pd.DataFrame({"status": 1.0}, index=made.var_names)
     path = tmp_path / "mine.h5ad"

@@ -178,7 +178,7 @@ def test_results_go_into_the_file_and_replace_older_ones(file, expected):
     assert sorted(os.listdir(file.parent)) == ["data.h5ad"]
 
 
-def test_what_is_no_anndata_is_refused(tmp_path, file):
+def test_file_that_is_not_anndata_is_rejected(tmp_path, file):
     with pytest.raises(InputError, match="there is no file"):
         sc_glmm.tl.test(tmp_path / "none.h5ad", FORMULA)
     (tmp_path / "text.h5ad").write_text("no HDF5")
@@ -195,7 +195,7 @@ def test_what_is_no_anndata_is_refused(tmp_path, file):
         sc_glmm.tl.test(file, FORMULA, memory_limit="lots")
 
 
-def test_counts_that_are_none_are_found_on_disk(file):
+def test_values_that_are_not_counts_are_found_on_disk(file):
     with h5py.File(file, "r+") as opened:
         opened["layers/counts/data"][-1] = 0.5
         opened["X/data"][0] = -1
@@ -208,7 +208,7 @@ def test_counts_that_are_none_are_found_on_disk(file):
 
 
 @pytest.mark.parametrize("name", ["plain.h5ad", "gzip.h5ad", "contiguous.h5ad"])
-def test_a_file_that_is_cut_off_is_said_to_be(folder, tmp_path, name):
+def test_truncated_file_gives_a_clear_error(folder, tmp_path, name):
     path = tmp_path / "cut.h5ad"
     path.write_bytes((folder / name).read_bytes()[:-4000])
     with pytest.raises(InputError, match=r"cut\.h5ad cannot be read as an AnnData.*truncated"):
@@ -267,7 +267,7 @@ def test_a_zarr_store_without_a_chunk_or_with_a_damaged_one(folder, tmp_path):
 
 
 @pytest.mark.parametrize("layer", ["counts", "csc"])
-def test_unsorted_indices_are_put_in_order_and_repeated_ones_refused(adata, file, expected, layer):
+def test_unsorted_indices_are_sorted_and_repeated_ones_rejected(adata, file, expected, layer):
     place, formula = f"layers/{layer}", FORMULA.replace("counts", layer)
     with h5py.File(file, "r+") as opened:
         indptr = opened[f"{place}/indptr"][:]
@@ -330,7 +330,7 @@ MOMENTS = {
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that can be forked")
 @pytest.mark.parametrize("kind", MOMENTS)
-def test_a_process_killed_while_it_writes_loses_nothing(folder, tmp_path, adata, expected, kind):
+def test_process_killed_while_writing_loses_nothing(folder, tmp_path, adata, expected, kind):
     made = sc_glmm.tl.test(adata, FORMULA, copy=True, **DISK)
     (tmp_path / "results.pickle").write_bytes(pickle.dumps(made))
     read = ad.read_zarr if kind.endswith("zarr") else ad.read_h5ad
@@ -413,7 +413,7 @@ def test_a_file_changed_by_others_is_not_touched(file, adata, monkeypatch):
         sc_glmm.recover(file)
 
 
-def test_a_file_that_others_hold_open_keeps_the_results_beside_it(file, adata, expected, in_place, monkeypatch):
+def test_results_go_beside_a_file_that_other_processes_have_open(file, adata, expected, in_place, monkeypatch):
     fcntl = pytest.importorskip("fcntl")
     monkeypatch.setattr(lock, "GATE_PATIENCE", 0.1)
     made = sc_glmm.tl.test(adata, FORMULA, copy=True, **DISK)
@@ -428,7 +428,7 @@ def test_a_file_that_others_hold_open_keeps_the_results_beside_it(file, adata, e
     assert sc_glmm.recover(file) and "glmm" in ad.read_h5ad(file).uns
 
 
-def test_a_file_that_others_read_is_replaced_and_they_keep_the_old_one(file, adata, expected):
+def test_file_with_readers_is_replaced_and_readers_keep_the_old_one(file, adata, expected):
     made = sc_glmm.tl.test(adata, FORMULA, copy=True, **DISK)
     file.chmod(0o640)
     with h5py.File(file, "r") as other:
@@ -438,7 +438,7 @@ def test_a_file_that_others_read_is_replaced_and_they_keep_the_old_one(file, ada
     assert file.stat().st_mode & 0o777 == 0o640
 
 
-def test_a_file_that_others_write_is_left_to_them(file, adata, monkeypatch):
+def test_file_with_another_writer_is_not_changed(file, adata, monkeypatch):
     monkeypatch.setattr(lock, "GATE_PATIENCE", 0.1)
     made = sc_glmm.tl.test(adata, FORMULA, copy=True, **DISK)
     with h5py.File(file, "r+"), pytest.raises(InputError, match="is open for writing in another program"):

@@ -63,7 +63,7 @@ def test_only_the_columns_of_the_run_are_read(file, read):
     pd.testing.assert_frame_equal(sc_glmm.get.details(ours), sc_glmm.get.details(whole))
 
 
-def test_a_message_about_a_column_knows_all_of_them(file, read):
+def test_error_about_a_column_lists_all_columns(file, read):
     with pytest.raises(InputError, match=r"no column 'diseas'; did you mean 'disease'.*note_3"):
         sc_glmm.tl.test(file, "counts ~ diseas + (1|sample)", progress=False)
     assert {"note_3", "score_9"} <= read

@@ -71,7 +71,7 @@ def test_threads_that_write_at_the_same_time_all_succeed(store):
     assert sorted(os.listdir(store.parent)) == [store.name]
 
 
-def test_a_writer_that_does_not_end_is_named(store, monkeypatch):
+def test_error_names_a_writer_that_does_not_end(store, monkeypatch):
     monkeypatch.setattr(lock, "WRITER_PATIENCE", 0.1)
     before = listing(store.parent)
     with lock.writing(store):
@@ -84,7 +84,7 @@ def without_locks(*_: object) -> None:
     raise OSError(errno.ENOLCK, "No locks available")
 
 
-def test_a_file_system_without_locks_admits_one_writer_and_refuses_in_words(store, monkeypatch):
+def test_file_system_without_locks_allows_one_writer(store, monkeypatch):
     fcntl = pytest.importorskip("fcntl")
     monkeypatch.setattr(fcntl, "flock", without_locks)
     Store(store).write_results(results(), "glmm")
@@ -112,7 +112,7 @@ def test_two_names_of_one_file_are_one_file(store, monkeypatch):
     assert os.listdir(link.parent) == [store.name]
 
 
-def test_genes_that_changed_meanwhile_are_refused(store):
+def test_genes_changed_by_another_process_are_rejected(store):
     opened = Store(store)
     shutil.rmtree(store) if store.is_dir() else store.unlink()
     other = ad.AnnData(sp.eye(2, 4, format="csr"), var=pd.DataFrame(index=list("xyzw")))
@@ -155,7 +155,7 @@ def test_a_forged_list_touches_nothing_outside_of_the_results(tmp_path, name, do
     assert listing(tmp_path) == before
 
 
-def test_a_stage_that_is_damaged_or_leads_elsewhere_is_refused(tmp_path):
+def test_damaged_stage_and_stage_with_other_paths_are_rejected(tmp_path):
     path = make(tmp_path / "data.zarr")
     folder = forge(path, {"varm/x": "0" * 64}, [])
     (folder / "varm" / "x").mkdir()
@@ -179,7 +179,7 @@ def test_a_stage_that_is_damaged_or_leads_elsewhere_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["../obs", "/obs", "..", "a/b", "../../X"])
-def test_names_in_a_crafted_file_remove_nothing_but_results(store, name):
+def test_names_in_a_malicious_file_remove_only_results(store, name):
     made = results()
     made.uns["glmm"] = {"params": {"varm": [name]}}
     whole = ad.read_zarr(store) if store.suffix == ".zarr" else ad.read_h5ad(store)
@@ -191,7 +191,7 @@ def test_names_in_a_crafted_file_remove_nothing_but_results(store, name):
 
 
 @pytest.mark.parametrize("key", ["..", ".", ""])
-def test_a_key_that_is_no_name_is_refused(store, key):
+def test_invalid_key_is_rejected(store, key):
     before = listing(store.parent)
     made = results()
     made.uns[key] = made.uns.pop("glmm")
@@ -214,7 +214,7 @@ def interrupted(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             Store(store).write_results(results(), "glmm")
 
 
-def test_readers_see_what_lies_beside_a_file_and_change_nothing(store, monkeypatch):
+def test_readers_use_results_beside_a_file_and_change_nothing(store, monkeypatch):
     interrupted(store, monkeypatch)
     before = listing(store.parent)
     with pytest.warns(ScGlmmWarning, match=r"results of an interrupted run are stored next to .*sc_glmm\.recover"):
@@ -226,7 +226,7 @@ def test_readers_see_what_lies_beside_a_file_and_change_nothing(store, monkeypat
     assert sorted(os.listdir(store.parent)) == [store.name] and "glmm" in Store(store).with_results().uns
 
 
-def test_the_next_writer_removes_what_killed_processes_left(store):
+def test_next_writer_removes_files_of_killed_processes(store):
     host = lock.socket.gethostname()
     ours, beside = stage.stage_path(store), store.parent
     dead, alive = 999_999_999, os.getppid()
@@ -240,7 +240,7 @@ def test_the_next_writer_removes_what_killed_processes_left(store):
     assert len([name for name in os.listdir(beside) if f"-{alive}" in name]) == 6 and (beside / "mine.tmp").exists()
 
 
-def test_an_empty_or_foreign_journal_is_told_and_left_alone(tmp_path):
+def test_empty_or_foreign_journal_gives_a_warning_and_is_not_changed(tmp_path):
     path = make(tmp_path / "data.h5ad")
     for content in (b"", b"something else", journal.Journal(10**9, 10**9, []).to_bytes()):
         journal.journal_path(path).write_bytes(content)

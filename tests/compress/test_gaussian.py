@@ -75,7 +75,7 @@ def test_threads_change_no_bit(rng, monkeypatch, form):
 
 
 @pytest.mark.parametrize("form", ["csr", "csc", "dense"])
-def test_values_that_are_not_finite_are_refused(data, form):
+def test_values_that_are_not_finite_are_rejected(data, form):
     y, rows, _ = data
     y[77, 5] = np.nan
     with pytest.raises(InputError, match="not finite in 1 of 9 genes, the first in column 5"):

@@ -51,7 +51,7 @@ def test_normalised_data_are_recognised(counts, form):
     assert "exp" not in subset
 
 
-def test_fractions_that_are_no_normalisation(counts):
+def test_fractions_that_are_not_a_normalisation(counts):
     counts[10] *= 10.5
     counts[11] *= 30
     assert count_problem(sp.csr_matrix(counts * 1.5)).endswith("which is not a whole number")

@@ -103,7 +103,7 @@ def test_subsets_of_genes(data, form, genes):
 
 @pytest.mark.parametrize("form", ["csr", "csc", "dense"])
 @pytest.mark.parametrize("value", [-1.0, 0.5, np.nan, np.inf, 1e17])
-def test_values_that_are_no_counts_are_refused_with_their_place(data, form, value):
+def test_error_names_the_place_of_a_value_that_is_not_a_count(data, form, value):
     y, row_of, offset = data
     y[213, 8] = value
     with pytest.raises(InputError, match=r"row 213, column 8, which is no count"):
@@ -138,7 +138,7 @@ def test_unusable_arguments_are_refused(change, words):
 
 
 @pytest.mark.parametrize("form", ["csr", "csc", "csr_array", "dense"])
-def test_views_of_anndata_are_read_and_left_alone(rng, data, form):
+def test_views_of_anndata_are_read_and_not_changed(rng, data, form):
     y, row_of, offset = data
     adata = ad.AnnData(FORMS[form](y))
     cells, genes = np.flatnonzero(rng.random(len(y)) < 0.5)[::-1], [7, 2, 5]

@@ -139,7 +139,7 @@ def test_rows_of_both_kinds_and_rows_without_cells(rng):
     np.testing.assert_array_equal(np.diff(table.cell_ptr)[-2:], 0)
 
 
-def test_order_of_cells_moves_no_node(rng):
+def test_order_of_cells_does_not_change_the_nodes(rng):
     row_of, offset = rng.integers(0, 5, 3000), np.where(rng.random(3000) < 0.3, 0.25, rng.normal(0, 2.5, 3000))
     perm = rng.permutation(3000)
     one, two = chebyshev_nodes(row_of, 5, offset), chebyshev_nodes(row_of[perm], 5, offset[perm])

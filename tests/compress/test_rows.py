@@ -11,7 +11,7 @@ def make_design(rng, n_obs=300):
     return X, [np.ones((n_obs, 1)), Z], [donor, sample]
 
 
-def test_rows_hold_what_their_cells_hold():
+def test_rows_equal_the_rows_of_their_cells():
     X, Zs, codes = make_design(np.random.default_rng(0))
     rows = unique_rows(X, Zs, codes)
     np.testing.assert_array_equal(rows.X[rows.row_of], X)

@@ -87,7 +87,7 @@ def test_tmm_factors_are_their_definition(rng, mean):
 
 
 @pytest.mark.parametrize("factors", [tmm_factors, pooled_factors])
-def test_a_response_of_some_genes_does_not_move_the_others(rng, factors):
+def test_changes_of_some_genes_do_not_change_the_others(rng, factors):
     """Effective library sizes are proportional to the depth of the genes that did not change."""
     depth = np.array([3, 5, 2, 8, 4, 6])
     base = rng.integers(20, 5000, 500)
@@ -182,6 +182,6 @@ def test_size_factors_are_library_size_times_sample_factor(rng, method, of_sampl
     assert total.log_shift == 0 and factors.log_shift == pytest.approx(np.abs(np.log(sample_factor)).max())
 
 
-def test_no_counts_at_all_is_refused():
+def test_matrix_without_counts_is_rejected():
     with pytest.raises(InputError, match="none of the 5 cells has a count"):
         total_size_factors(sp.csr_matrix((5, 3)))

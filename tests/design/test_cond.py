@@ -58,7 +58,7 @@ def test_the_same_numbers_as_formulaic_contrasts(source: str, plus: dict, minus:
     np.testing.assert_allclose(one(source, theirs).L, made.L, atol=1e-12)  # its vectors are contrasts as they are
 
 
-def test_variables_that_are_not_named_stand_where_a_triple_leaves_them() -> None:
+def test_unnamed_variables_have_the_same_values_as_in_a_triple() -> None:
     for source in ("~ disease*age + sex*disease", "~ 0 + sex + disease*age", "~ disease*flag"):
         made = one(source, cond(disease="AD") - cond(disease="ctl"))
         triple = one(source, ("disease", "AD", "ctl"))
@@ -115,7 +115,7 @@ def test_many_named_contrasts_and_joint_tests() -> None:
     assert [c.words for c in made.values()] == list(asked)  # the names of the user are kept
 
 
-def test_words_that_come_twice_carry_the_name() -> None:
+def test_repeated_labels_contain_the_name() -> None:
     made = build_contrasts(design_of("~ disease"), [("disease", "AD", "ctl"), "AD"])
     assert [c.words for c in made] == [f"disease: AD vs ctl [disease_AD_vs_ctl{end}]" for end in ("", "_2")]
 
@@ -128,7 +128,7 @@ def test_levels_by_their_names(text: str) -> None:
     assert one("~ 0 + disease + sex", text).levels == ("disease", "AD", "ctl") if " vs " in text else True
 
 
-def test_the_term_goes_before_a_level_of_the_same_name() -> None:
+def test_term_has_precedence_over_a_level_of_the_same_name() -> None:
     data = DATA.assign(kind=np.where(DATA["age"] > 60, "sex", "other"))
     (made,) = build_contrasts(build_design(parse_formula("~ sex + kind"), data), "sex")
     assert made.words == "sex: M vs F"
@@ -143,7 +143,7 @@ def test_a_level_of_two_factors_must_be_qualified() -> None:
     assert made.levels == ("father", "AD", "MCI")
 
 
-def test_interactions_say_which_way_is_up() -> None:
+def test_labels_of_interactions_show_the_direction() -> None:
     assert one("~ disease*sex", "disease[T.AD]:sex[T.M]").words == "disease: AD vs ctl, sex: M vs F (interaction)"
     assert one("~ sex*flag", "sex:flag").words == "sex: M vs F, flag: True vs False (interaction)"
     assert one("~ C(year)*sex", "C(year)[T.2021]:sex[T.M]").words == "year: 2021 vs 2020, sex: M vs F (interaction)"
@@ -170,12 +170,12 @@ def test_interactions_say_which_way_is_up() -> None:
         (pd.Series({"disease[T.XX]": 1.0}), r"has weights for disease\[T.XX\], but the columns of the design"),
     ],
 )
-def test_what_is_refused(contrast: Any, message: str) -> None:
+def test_invalid_conditions_are_rejected(contrast: Any, message: str) -> None:
     with pytest.raises(DesignError, match=message):
         build_contrasts(design_of("~ disease + age"), contrast)
 
 
-def test_nothing_but_conditions_is_read() -> None:
+def test_only_conditions_are_evaluated() -> None:
     for text in ("__import__('os').getcwd()", "cond(a=__import__('os'))", "cond.__class__", "cond(**cond)"):
         with pytest.raises(DesignError, match="cannot be read"):
             parse_conditions(text)
@@ -185,13 +185,13 @@ def test_names_with_spaces() -> None:
     assert parse_conditions("cond(**{'cell type': 'B'}, age=-1)").parts == ((1.0, {"cell type": "B", "age": -1}),)
 
 
-def test_python_refuses_other_arithmetic() -> None:
+def test_other_arithmetic_is_rejected() -> None:
     for wrong in (lambda: WOMEN + 1, lambda: WOMEN * "a", lambda: WOMEN * MEN, lambda: WOMEN / True):
         with pytest.raises(TypeError):
             wrong()
 
 
-def test_the_docstring_and_the_door() -> None:
+def test_docstring_and_public_function() -> None:
     assert sc_glmm.cond is cond
     module = importlib.import_module("sc_glmm._design.cond")
     assert doctest.testmod(module).failed == 0

@@ -59,7 +59,7 @@ def test_default_is_every_term_but_the_intercept() -> None:
     assert made[0].L.dtype == np.float64
 
 
-def test_two_levels_say_which_way_is_up() -> None:
+def test_label_of_two_levels_shows_the_direction() -> None:
     data = DATA[DATA["disease"] != "MCI"]
     for base, other in (("ctl", "AD"), ("AD", "ctl")):
         (made,) = build_contrasts(design_of("~ disease", data, reference={"disease": base}))
@@ -140,7 +140,7 @@ def test_three_names_in_a_tuple_are_three_contrasts() -> None:
 # --- interactions -----------------------------------------------------------------------------------------------------
 
 
-def test_words_of_main_effects_say_where_the_other_factor_stands() -> None:
+def test_labels_of_main_effects_name_the_level_of_the_other_factor() -> None:
     made = {c.name: c.words for c in build_contrasts(design_of("~ disease*sex + age"))}
     assert made == {
         "disease": "disease: any difference between ctl, AD, MCI (at sex = F)",
@@ -161,7 +161,7 @@ def test_words_of_main_effects_beside_interactions_with_expressions() -> None:
     assert made[0].words == "sex: M vs F (at log(age) = 0, n = 0)"
 
 
-def test_triples_in_interactions_stand_at_the_reference_and_at_the_mean() -> None:
+def test_triples_in_interactions_use_the_reference_level_and_the_mean() -> None:
     design = design_of("~ disease*sex + sex*age + flag*disease")
     (made,) = build_contrasts(design, ("disease", "AD", "MCI"))
     rest = {"sex": "F", "age": DATA["age"].mean(), "flag": False}
@@ -194,7 +194,7 @@ def test_triples_in_any_coding_are_differences_of_cells(source: str) -> None:
     means(design, made.L, [{"sex": "M", **rest}, {"sex": "F", **rest}])
 
 
-def test_additive_splines_leave_no_trace_in_a_triple() -> None:
+def test_triple_does_not_depend_on_additive_splines() -> None:
     (made,) = build_contrasts(
         design_of("~ sex + cs(age, df=5) + poly(n, 2)", reference={"sex": "F"}), ("sex", "M", "F")
     )
@@ -221,7 +221,7 @@ def test_a_contrast_between_donors_of_one_sex_can_be_estimated_and_others_cannot
             build_contrasts(design, triple)
 
 
-def test_aliased_columns_and_terms_say_why() -> None:
+def test_errors_about_aliased_columns_and_terms_give_the_reason() -> None:
     design = build_design(parse_formula("~ donor + sex + x"), nested())
     with pytest.raises(DesignError, match=r"'sex\[T.w\]' cannot be estimated: .* with donor .sex\[T.w\] = donor"):
         build_contrasts(design, "sex[T.w]")

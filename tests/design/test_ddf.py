@@ -111,7 +111,7 @@ def test_unbalanced_and_unpaired() -> None:
     assert df_of("~ stim + (1 | sample)", data=data) == 12
 
 
-def test_one_sample_on_one_side_is_enough_and_as_many_parameters_as_samples_is_not() -> None:
+def test_one_sample_in_an_arm_is_enough_but_saturation_is_not() -> None:
     data = cells(3, 1)
     assert df_of("~ disease + (1 | sample)", data=data) == 1
     assert df_of("~ disease + age + (1 | sample)", data=data) == 0

@@ -115,7 +115,7 @@ def test_a_few_levels_with_one_row_are_fine() -> None:
     assert len(design_of("~ x + (1 | k)", DATA.assign(k=list("abcdefgg"))).random[0].levels) == 7
 
 
-def test_nothing_of_the_caller_is_visible() -> None:
+def test_variables_of_the_caller_are_not_visible() -> None:
     hidden = np.arange(8.0)
     assert hidden.size == 8
     with pytest.raises(FormulaError, match="no column 'hidden'"):

@@ -135,7 +135,7 @@ def test_permuting_the_rows_permutes_the_design(source: str, seed: int) -> None:
         np.testing.assert_allclose(a.Z[order], b.Z, atol=1e-11)
 
 
-def test_rounding_that_depends_on_the_place_of_a_row_is_taken_back() -> None:
+def test_rounding_that_depends_on_the_row_is_removed() -> None:
     data = pd.DataFrame({"x": [0.3, 0.7, 0.3, 0.7, 0.3], "f": list("ababa")})
     formula = parse_formula("~ x + exp(x) + exp(x):f")
     frame = data.assign(f=data["f"].astype("category"))

@@ -15,7 +15,7 @@ ONE = np.ones(8)
 # --- factors, base levels, notes --------------------------------------------------------------------------------------
 
 
-def test_text_has_its_base_chosen_alphabetically_and_says_so_once() -> None:
+def test_text_gets_an_alphabetical_base_with_one_note() -> None:
     design = design_of("~ f + f:x + (1 + f | g)")
     factor = design.fixed.factors["f"]
     assert (factor.levels, factor.base, factor.chosen) == (("a", "b"), "a", "alphabetical")
@@ -24,7 +24,7 @@ def test_text_has_its_base_chosen_alphabetically_and_says_so_once() -> None:
     assert "reference={'f': 'b'}" in note
 
 
-def test_categories_keep_their_order_and_say_nothing_about_it() -> None:
+def test_categories_keep_their_order_without_a_note() -> None:
     design = design_of("~ g")
     factor = design.fixed.factors["g"]
     assert (factor.levels, factor.base, factor.chosen) == (("w", "u", "v"), "w", "categorical")
@@ -38,7 +38,7 @@ def test_categories_emptied_by_missing_values_are_dropped_with_a_note() -> None:
     assert "g: unused categories w, none were dropped" in design.notes
 
 
-def test_unused_categories_of_a_grouping_factor_are_no_news() -> None:
+def test_unused_categories_of_a_grouping_factor_give_no_note() -> None:
     design = design_of("~ x + (1 | g)")
     assert design.notes == ()
     assert design.random[0].levels == ("w", "u", "v")
@@ -62,7 +62,7 @@ def test_reference_for_text_makes_no_note_and_may_be_a_number() -> None:
     assert design_of("~ flag", reference={"flag": True}).fixed.names == ("Intercept", "flag[T.False]")
 
 
-def test_a_base_in_the_formula_is_given_and_says_nothing() -> None:
+def test_base_in_the_formula_gives_no_note() -> None:
     design = design_of('~ C(f, contr.treatment("b"))')
     factor = design.fixed.factors["f"]
     assert (factor.name, factor.levels, factor.base, factor.chosen) == ("f", ("a", "b"), "b", "given")
@@ -89,7 +89,7 @@ def test_wrong_reference(source: str, reference: dict[str, object], message: str
         design_of(source, reference=reference)
 
 
-def test_a_factor_with_one_level_is_refused_where_it_stands() -> None:
+def test_error_marks_a_factor_with_one_level() -> None:
     data = DATA.assign(f="a")
     with pytest.raises(DesignError, match=r"only one level.*\(a\)") as caught:
         design_of("~ x + f", data)
@@ -98,7 +98,7 @@ def test_a_factor_with_one_level_is_refused_where_it_stands() -> None:
         design_of("~ x + (f | g)", data)
 
 
-def test_a_factor_with_a_level_for_every_cell_is_refused_before_it_fills_the_memory() -> None:
+def test_factor_with_a_level_per_cell_is_rejected_early() -> None:
     n = 40_000
     data = pd.DataFrame({"barcode": [f"cell{i}" for i in range(n)]})
     with pytest.raises(DesignError, match="40000 levels in 40000 rows"):

@@ -78,7 +78,7 @@ def test_interaction_of_groups() -> None:
     np.testing.assert_array_equal(term.codes, [2, 3, 0, 1, 3, 2, 0, 1])
 
 
-def test_nested_groups_are_called_as_in_lme4() -> None:
+def test_nested_groups_have_the_names_of_lme4() -> None:
     outer, inner = random_of("(1 | a/b)")
     assert (outer.label, outer.group, outer.levels) == ("(1 | a)", "a", ("p", "q"))
     assert (inner.label, inner.group) == ("(1 | a:b)", "b:a")
@@ -101,7 +101,7 @@ def test_several_terms_keep_their_order_and_share_nothing() -> None:
     assert [term.group for term in terms] == ["b", "a", "b"]
 
 
-def test_categories_keep_their_order_and_lose_what_is_unused() -> None:
+def test_categories_keep_their_order_without_unused_ones() -> None:
     data = DATA.assign(a=pd.Categorical(DATA["a"], categories=["q", "none", "p"]))
     (term,) = random_of("(1 | a)", data)
     assert term.levels == ("q", "p")

@@ -56,7 +56,7 @@ def test_leaves_a_saddle(python_kernels):
     assert abs(opt.psi[0]) == pytest.approx(1.0, abs=1e-6)
 
 
-def test_sets_a_vanishing_parameter_to_zero_only_where_that_is_no_worse(python_kernels):
+def test_vanishing_parameter_becomes_zero_only_if_not_worse(python_kernels):
     def f(z):
         return (z[0] - 5e-4) ** 2 * 1e-3 + (z[1] - 5e-4) ** 2 * 1e4
 
@@ -68,7 +68,7 @@ def test_sets_a_vanishing_parameter_to_zero_only_where_that_is_no_worse(python_k
     assert opt.psi[1] == pytest.approx(5e-4, rel=1e-4)
 
 
-def test_keeps_the_bound_and_runs_to_it_where_the_objective_is_flat(python_kernels):
+def test_search_respects_the_bound_and_reaches_it_if_flat(python_kernels):
     def f(z):
         return z[0] ** 2 + np.exp(z[1])
 

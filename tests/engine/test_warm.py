@@ -38,7 +38,7 @@ def children(monkeypatch) -> list[Any]:
     return made
 
 
-def test_one_process_is_started_and_waited_for_once(children):
+def test_one_process_is_started_and_joined_once(children):
     warm.wait()
     warm.start()
     warm.start()
@@ -59,7 +59,7 @@ def test_the_other_process_compiles_the_types_that_runs_use():
     assert len(profile.profile_block.signatures) == 1
 
 
-def test_what_is_compiled_is_found():
+def test_compiled_kernels_are_found():
     compile_profiles()
     assert warm.is_compiled(profile.profile_block)
 

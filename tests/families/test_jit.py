@@ -24,7 +24,7 @@ def test_numba_has_the_hooks():
     assert is_linked_only()
 
 
-def test_a_linked_kernel_computes_what_a_plain_one_does():
+def test_linked_kernel_gives_the_result_of_a_normal_one():
     row, plain, buffer = kernel(_row), njit(_row, error_model="numpy"), allocating(_buffer)
 
     @njit

@@ -62,13 +62,13 @@ def assert_close(ours, exact, *, ses=1e-4, loglik=1e-3, p=2e-3):
         "disease + s_score + (1|sample) + (0 + center(s_score)|sample)",
     ],
 )
-def test_fits_are_those_of_the_cells(monkeypatch, family, right):
+def test_fits_equal_those_on_cells(monkeypatch, family, right):
     pair = tables(make(), f"counts ~ {right}", monkeypatch, family=family, test="t", within="homogeneous")
     assert_close(*pair)
 
 
 @pytest.mark.parametrize("test", ["lrt", "wald"])
-def test_tests_of_single_genes_are_those_of_the_cells(monkeypatch, test):
+def test_tests_of_single_genes_equal_those_on_cells(monkeypatch, test):
     pair = tables(make(), "counts ~ disease + s_score + mito + (1|sample)", monkeypatch, test=test)
     assert_close(*pair)
 
@@ -81,7 +81,7 @@ def test_bootstrap_of_a_gene(monkeypatch):
     assert ours["p_value"].notna().any()
 
 
-def test_the_default_test_is_that_of_the_cells(monkeypatch):
+def test_default_test_equals_that_on_cells(monkeypatch):
     adata = make(n_genes=60, n_samples=6, n_cells=600)
     pair = tables(adata, "counts ~ disease + s_score + (1|sample)", monkeypatch, within="homogeneous", min_counts=10)
     # averages over variances, and hypotheses about steep slopes, lie where nodes are no longer exact

@@ -123,7 +123,7 @@ def _another_version(number):
     _dask.package_versions = lambda: found
 
 
-def test_a_worker_of_another_version_is_refused(file, client):
+def test_worker_with_another_version_is_rejected(file, client):
     ours = _dask.package_versions()["sc_glmm"]
     client.run(_another_version, "0.0.1")
     try:
@@ -140,7 +140,7 @@ def _fail(x):
     raise sc_glmm.InputError(f"block {x} cannot be read")
 
 
-def test_errors_of_workers_are_ours(client):
+def test_errors_of_workers_reach_the_user(client):
     with pytest.raises(sc_glmm.InputError, match="block 3 cannot be read"):
         list(run_blocks(_fail, (), [(3,)], 1))
 

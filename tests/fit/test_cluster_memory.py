@@ -32,7 +32,7 @@ def _greedy(megabytes: int) -> int:
     return len(held)
 
 
-def test_an_array_that_a_worker_cannot_make():
+def test_array_that_a_worker_cannot_allocate():
     with (
         cluster() as made,
         distributed.Client(made),
@@ -51,7 +51,7 @@ def test_a_worker_that_is_killed_for_its_memory():
         list(run_blocks(_greedy, (), [(3000,)], 1))
 
 
-def test_workers_that_wait_for_memory_are_not_waited_for(monkeypatch):
+def test_run_stops_if_all_workers_wait_for_memory(monkeypatch):
     """A worker whose memory is full without any task pauses, and nothing ever ends that."""
     monkeypatch.setattr(_dask, "_CHECK_EVERY", 0.5)
     monkeypatch.setattr(_dask, "_MAX_PAUSE", 2.0)

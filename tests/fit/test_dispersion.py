@@ -54,7 +54,7 @@ def test_shrunken_dispersions_scatter_less_and_change_the_tests_little(both):
     assert np.corrcoef(np.log(a[known]), np.log(b[known]))[0, 1] > 0.97
 
 
-def test_unknown_choice_is_refused():
+def test_unknown_option_is_rejected():
     adata = sc_glmm.datasets.simulate(n_samples=4, n_cells=40, n_genes=3, seed=0)
     with pytest.raises(sc_glmm.InputError, match="dispersion='trend': allowed are 'ml', 'shrunken'"):
         sc_glmm.tl.test(adata, "counts ~ disease + (1|sample)", dispersion="trend")
@@ -86,7 +86,7 @@ def test_extreme_sample_empty_samples_and_posterior_limits():
 
 
 @pytest.mark.parametrize("options", [{"family": "poisson"}, {"test": "t"}, {"test": "lrt"}])
-def test_shrinkage_is_refused_where_nothing_is_shrunk(options):
+def test_shrinkage_is_rejected_without_moderation(options):
     adata = sc_glmm.datasets.simulate(n_samples=4, n_cells=40, n_genes=3, seed=0)
     with pytest.raises(sc_glmm.InputError, match="moderated tests of family='nb'"):
         sc_glmm.tl.test(adata, "counts ~ disease + (1|sample)", dispersion="shrunken", **options)

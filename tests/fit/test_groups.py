@@ -68,7 +68,7 @@ def run(formula: str, adata: ad.AnnData | None = None, **kwargs: Any) -> tuple[p
         ("~ disease + offset(age) + (1|sample)", "1 + disease", ()),
     ],
 )
-def test_what_is_constant_is_dropped(formula: str, left: str, dropped: tuple) -> None:
+def test_constant_terms_are_dropped(formula: str, left: str, dropped: tuple) -> None:
     obs = make().obs
     short, gone = drop_constant(parse_formula(formula), obs[obs["kind"] == "one batch"])
     assert gone == dropped
@@ -79,7 +79,7 @@ def test_what_is_constant_is_dropped(formula: str, left: str, dropped: tuple) ->
     assert drop_constant(parse_formula(formula), obs)[1] == ()
 
 
-def test_a_type_without_a_term_is_that_type_with_the_shorter_formula() -> None:
+def test_dropped_terms_give_the_results_of_the_shorter_formula() -> None:
     sizes = np.linspace(0.5, 2.0, 720)
     found, details, said = run(
         "X ~ disease*batch + (1|sample) + (1|site:batch)", contrasts="disease", size_factors=sizes
@@ -106,7 +106,7 @@ def test_a_type_without_a_term_is_that_type_with_the_shorter_formula() -> None:
     assert set(sc_glmm.get.results(adata, contrast="disease", columns="all")["kind"]) == {"all", "one batch", "small"}
 
 
-def test_a_gene_of_such_a_type_can_be_looked_at() -> None:
+def test_gene_of_a_type_with_dropped_terms_can_be_refitted() -> None:
     adata = make()
     run("X ~ disease + batch + (1|sample)", adata, contrasts="disease", reference={"batch": "y"})
     rows = sc_glmm.get.results(adata, columns="all")
@@ -177,7 +177,7 @@ def test_thresholds_of_cells_and_samples() -> None:
         run("X ~ disease + (1|sample)", min_samples=7)
 
 
-def test_a_type_with_nothing_to_compare_says_so() -> None:
+def test_type_without_a_comparison_gives_the_reason() -> None:
     _, details, _ = run("X ~ age + (1|sample)")
     assert details.loc["one batch", "skipped"] == "nothing can be compared, because age does not vary here"
     _, details, _ = run("X ~ batch + (1|sample)")

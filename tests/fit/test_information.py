@@ -29,7 +29,7 @@ def unequal_samples(shared: float, n_genes: int = 300) -> ad.AnnData:
 
 
 @pytest.mark.parametrize(("shared", "low", "high"), [(0.0, 1.0, 1.6), (0.6, 2.5, np.inf)])
-def test_genes_that_share_a_programme_are_told_from_samples_of_unequal_size(shared, low, high, caplog):
+def test_eigen_ratio_shows_programmes_but_not_sample_sizes(shared, low, high, caplog):
     """Small samples have noisier effects; that alone must not look like correlation."""
     adata = unequal_samples(shared)
     with caplog.at_level(logging.INFO, "sc_glmm"):

@@ -30,7 +30,7 @@ def model():
     return model_of(job.plans[0], cells, cells.stats, job.task)
 
 
-def test_leaving_genes_out_copies_no_statistics(model):
+def test_leaving_out_genes_does_not_copy_statistics(model):
     before = model.stats.A.copy()
     left_out = leave_out(model, 10**9, None)
     fit_all(model, left_out=left_out)  # whatever is loaded and compiled once

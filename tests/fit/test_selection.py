@@ -54,7 +54,7 @@ def test_every_form_selects_the_same(var, genes):
     np.testing.assert_array_equal(select_genes(var, genes), WANTED)
 
 
-def test_default_is_all_and_what_the_recipe_says(var):
+def test_default_is_all_genes_and_recipe_describes_the_selection(var):
     assert select_genes(var, None) is None
     assert describe_selection(None, None) == "all"
     assert describe_selection("highly_variable", WANTED) == "highly_variable"
@@ -78,6 +78,6 @@ def test_default_is_all_and_what_the_recipe_says(var):
         (pd.Series(WANTED[:3], index=NAMES[:3]), "does not contain every gene once"),
     ],
 )
-def test_what_cannot_be_understood_is_refused(var, genes, words):
+def test_invalid_selections_are_rejected(var, genes, words):
     with pytest.raises(InputError, match=words):
         select_genes(var, genes)

@@ -139,7 +139,7 @@ def conducted(counts, plans, task, genes, store):
     return Conductor(plans, task, counts, genes, store).run()
 
 
-def test_the_test_that_is_used_is_said_once(adata):
+def test_message_names_the_test_once(adata):
     plans, task = planned(adata), Task(RunOptions(FORMULA), FAMILIES["nb"], get_test("eb_lr"))
     counts = adata.layers["counts"][:, :20]
     tests, notes = conducted(counts, plans, task, adata.var_names[:20], MemoryStore(counts, plans, task))

@@ -88,7 +88,7 @@ def test_missing_terms(formula: str, contrasts: Any, terms: list[str]) -> None:
     assert lacking(" + ".join([formula, *terms]), contrasts) == []
 
 
-def test_names_do_not_decide() -> None:
+def test_names_do_not_matter() -> None:
     """A covariate whose name holds that of the grouping factor, and a name that holds operators."""
     for name in ("S_score", "S", "sample:x", "x/sample", "(0 + x | sample)", "center", "it's", "a.b", "log"):
         data = DATA.rename(columns={"sample": "S" if name != "S" else "sample", "x": name})
@@ -100,14 +100,14 @@ def test_names_do_not_decide() -> None:
 
 @pytest.mark.parametrize("scale", [1e-9, 1.0, 1e9])
 @pytest.mark.parametrize("shift", [0.0, -3.0, 1e4])
-def test_units_do_not_decide(scale: float, shift: float) -> None:
+def test_units_of_covariates_do_not_matter(scale: float, shift: float) -> None:
     data = DATA.assign(x=scale * (DATA["x"] + shift))
     assert lacking("~ disease*x + (1|sample)", "disease:x", data) == ["(0 + center(x) | sample)"]
     assert lacking("~ disease + x + (1|sample)", "disease", data) == []
 
 
 @pytest.mark.parametrize("base", ["G1", "S"])
-def test_the_base_level_does_not_decide(base: str) -> None:
+def test_base_level_does_not_matter(base: str) -> None:
     for contrast in (IN_S, IN_L, "disease:phase"):
         assert lacking(BOTH, contrast, reference={"phase": base}) == ["(1 | sample:phase)"]
 

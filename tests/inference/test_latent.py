@@ -36,7 +36,7 @@ def effects(counts, size, X):
 
 
 @pytest.mark.parametrize("n_samples", [12, 20, 40])
-def test_no_factor_is_found_where_there_is_none(n_samples):
+def test_no_factor_is_found_without_a_factor(n_samples):
     rng = np.random.default_rng(1)
     found = [estimate(*simulate(rng, n_samples, n_factors=0)[:3]).n_factors for _ in range(20)]
     assert np.mean(np.array(found) == 0) >= 0.9
@@ -112,5 +112,5 @@ def test_a_paired_design_leaves_the_donors_out_of_the_factors():
     assert abs(np.corrcoef(factor[:, 0], inside[:, 0])[0, 1]) > 0.9
 
 
-def test_the_most_factors_follow_from_samples_and_design():
+def test_largest_number_of_factors():
     assert [most_factors(n, 2) for n in (4, 8, 12, 20, 40, 100)] == [0, 1, 2, 3, 5, 13]

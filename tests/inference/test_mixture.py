@@ -152,7 +152,7 @@ def test_a_continuous_covariate_without_order_does_not_separate():
     assert separate(X, positive) is None
 
 
-def test_shrinkage_finds_its_prior_and_its_signs_are_as_false_as_it_says():
+def test_shrinkage_finds_its_prior_and_false_sign_rates_are_right():
     rng = np.random.default_rng(8)
     n = 6000
     effect = np.where(rng.uniform(size=n) < 0.7, 0.0, rng.normal(0, 1.0, n))
@@ -171,7 +171,7 @@ def test_shrinkage_finds_its_prior_and_its_signs_are_as_false_as_it_says():
     assert made.lfsr[chosen].mean() == pytest.approx(made.s_value[chosen].max(), rel=1e-6)
 
 
-def test_satterthwaite_knows_the_balanced_case():
+def test_satterthwaite_in_a_balanced_design():
     """Where the variance between samples is far above that within, nu is the number of samples less two."""
     wide = np.exp(np.linspace(np.log(4e3), np.log(4.0), 15))
     rng = np.random.default_rng(9)

@@ -86,7 +86,7 @@ def model(formula: str) -> Any:
 
 
 @pytest.mark.parametrize("contrasts", DISEASE, ids=[f"way{i}" for i in range(len(DISEASE))])
-def test_what_donors_hide_is_refused(contrasts: Any) -> None:
+def test_contrast_that_is_confounded_with_donors_is_rejected(contrasts: Any) -> None:
     """What was reported as "disease: B vs A" was donor d7 against donor d0."""
     with pytest.raises(DesignError, match=r"confounded with (donor|disease)"):
         run(contrasts=contrasts)
@@ -95,7 +95,7 @@ def test_what_donors_hide_is_refused(contrasts: Any) -> None:
         fit.contrast(contrasts)
 
 
-def test_what_can_be_told_is_tested_beside_it() -> None:
+def test_estimable_contrasts_are_tested_next_to_others() -> None:
     table, said = run(formula="counts ~ treated + disease + donor + (1|sample)", reference={"treated": "no"})
     assert set(table["contrast"]) == {
         "treated: yes vs no",
@@ -114,13 +114,13 @@ def test_what_can_be_told_is_tested_beside_it() -> None:
 
 
 @pytest.mark.parametrize("contrasts", [("donor", "d2", "d1"), ("donor", "d7", "d5"), "d2"])
-def test_donors_of_one_disease_are_compared_as_without_it(contrasts: Any) -> None:
+def test_donors_of_one_disease_are_compared_as_without_the_factor(contrasts: Any) -> None:
     with_disease, _ = run(contrasts=contrasts)
     without, _ = run(formula="counts ~ donor + (1|sample)", contrasts=contrasts)
     np.testing.assert_allclose(with_disease["coef"], without["coef"], atol=1e-6)
 
 
-def test_no_name_stands_for_another_comparison() -> None:
+def test_labels_never_describe_another_comparison() -> None:
     """case is mild or severe: after a column was dropped, "case vs ctl" was severe vs healthy."""
     formula = "counts ~ case + severity + (1|sample)"
     for contrasts in ("case", "severity[T.mild]", ("severity", "mild", "healthy"), None):
@@ -143,7 +143,7 @@ def test_neither_base_level_nor_order_matter(base: str, order: str) -> None:
     assert donors.L.shape[0] == 6
 
 
-def test_tables_of_a_model_leave_it_out_in_words() -> None:
+def test_tables_of_a_model_name_contrasts_that_are_left_out() -> None:
     fit = model("y ~ treated + disease + donor + (1|sample)")
     without = model("y ~ treated + donor + (1|sample)")
     for kind in ("II", "III"):
@@ -163,7 +163,7 @@ def test_tables_of_a_model_leave_it_out_in_words() -> None:
         assert list(fit.contrast().index) == ["treated", "donor"]
 
 
-def test_empty_cells_leave_an_interaction_with_what_is_there() -> None:
+def test_interaction_with_empty_cells_uses_the_existing_cells() -> None:
     """The same part can be told whichever level is the base."""
     data = ADATA.obs[~((ADATA.obs["disease"] == "B") & (ADATA.obs["treated"] == "yes"))].copy()
     data = data.assign(three=pd.Categorical(np.array(["p", "q", "r"])[np.arange(len(data)) % 3]))
@@ -176,7 +176,7 @@ def test_empty_cells_leave_an_interaction_with_what_is_there() -> None:
     assert seen == [1, 1, 1]
 
 
-def test_slopes_that_do_not_vary_within_their_group_are_refused() -> None:
+def test_slopes_that_are_constant_within_groups_are_rejected() -> None:
     for term in ("(1 + disease|donor)", "(disease|donor)", "(1 + disease||donor)", "(number|donor)"):
         with pytest.raises(ScGlmmError, match=r"does not vary within the levels of 'donor'"):
             run(formula=f"counts ~ disease + {term}")
@@ -196,7 +196,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_the_command_refuses_it_as_well(stored: Any, tmp_path: Any, door: str) -> None:
+def test_command_rejects_a_confounded_contrast(stored: Any, tmp_path: Any, door: str) -> None:
     more: dict[str, list[str]] = {
         "command": [],
         "command line": ["--contrast", "disease: B vs A"],
@@ -212,7 +212,7 @@ def test_the_command_refuses_it_as_well(stored: Any, tmp_path: Any, door: str) -
     assert "confounded with donor" in " ".join(made.stderr.split()), made.stderr
 
 
-def test_a_group_in_which_it_is_hidden_is_skipped_and_the_other_tested() -> None:
+def test_group_with_a_confounded_contrast_is_skipped() -> None:
     """In cells of type t the arm is that of the donor; in those of type u it varies within donors."""
     adata = ADATA.copy()
     number = adata.obs["sample"].cat.codes.to_numpy()
@@ -251,7 +251,7 @@ def test_a_group_in_which_it_is_hidden_is_skipped_and_the_other_tested() -> None
 HIDDEN = ["disease[T.B]", "donor[T.d4]", "donor[T.d5]", "donor[T.d6]"]
 
 
-def test_coefficients_that_mean_something_else_are_not_shown() -> None:
+def test_coefficients_with_another_meaning_are_not_shown() -> None:
     """After donor d7 was dropped, disease[T.B] is d7 against d0."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ScGlmmWarning)
@@ -282,7 +282,7 @@ def test_coefficients_that_mean_something_else_are_not_shown() -> None:
 
 
 @pytest.mark.parametrize("base", ["A", "B"])
-def test_whichever_column_is_dropped_the_same_values_are_shown(base: str) -> None:
+def test_shown_values_do_not_depend_on_the_dropped_column(base: str) -> None:
     """What can be told of a donor against d0 does not depend on how the design was made full rank."""
     fits = []
     for order in ("disease + donor", "donor + disease"):

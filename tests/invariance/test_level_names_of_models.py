@@ -83,7 +83,7 @@ def test_a_column_called_like_an_interaction_is_another_factor(frame):
         lmer("y ~ one * two + `one:two` + (1 | t)", data)
 
 
-def test_a_whole_number_and_its_text_are_refused_as_levels_of_one_column(frame):
+def test_number_and_its_text_are_rejected_as_levels_of_one_column(frame):
     data = frame.assign(one=[1 if a == "p" else "1" if a == "q" else 2 for a in frame.one])
     with pytest.raises(ValueError, match="with the same text '1': rename them"):
         lmer("y ~ t + (1 | one)", data)
@@ -105,7 +105,7 @@ def test_an_effect_that_loses_its_slope_keeps_its_backticks(frame):
     assert fit.predict(re_form="~ (`my t` | `my group`)").equals(fit.predict())
 
 
-def test_new_levels_of_counts_keep_their_pieces(frame):
+def test_new_levels_of_nested_factors_keep_their_parts(frame):
     data = frame.assign(one=_renamed(frame.one, ["x", "x:y", "z"]), two=_renamed(frame.two, ["y:z", "z", "w"]))
     data["n"] = np.random.default_rng(1).poisson(np.exp(0.5 * data.t + 1.0))
     fit = glmer("n ~ t + (1 | one:two)", data, family="poisson")

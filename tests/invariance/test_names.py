@@ -142,7 +142,7 @@ def test_names_of_groups_and_layers() -> None:
 
 
 @pytest.mark.parametrize("by", ["variable", "contrast", "p_value", "status"])
-def test_a_groupby_that_the_table_has_is_refused_before_the_fit(by: str) -> None:
+def test_groupby_with_the_name_of_a_result_column_is_rejected_early(by: str) -> None:
     adata = ADATA.copy()
     adata.obs[by] = adata.obs["kind"]
     with pytest.raises(InputError, match=f"groupby='{by}' is also a column of the results"):

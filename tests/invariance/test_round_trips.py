@@ -119,7 +119,7 @@ def test_ragged_groups_survive(made: tuple[ad.AnnData, str], formula: str) -> No
     assert_survives(adata)
 
 
-def test_a_type_that_lacks_a_sample() -> None:
+def test_type_without_one_sample() -> None:
     adata = simulated()
     adata.obs["type"] = np.where(np.arange(adata.n_obs) % 2, "B", "T")
     adata = adata[~((adata.obs["sample"] == adata.obs["sample"].iloc[0]) & (adata.obs["type"] == "B"))].copy()
@@ -130,7 +130,7 @@ def test_a_type_that_lacks_a_sample() -> None:
     assert len(extreme.cat.categories) == 6
 
 
-def test_columns_that_a_part_lacks() -> None:
+def test_columns_missing_in_one_part() -> None:
     one = pd.DataFrame({"n": [1, 2], "flag": [True, False], "c": pd.Categorical(["x", "y"]), "text": ["p", "q"]})
     two = pd.DataFrame({"c": pd.Categorical(["z", None], categories=["z", "x"]), "more": [0.5, 1.5]})
     both = stack([one, two])
@@ -147,7 +147,7 @@ def test_columns_that_a_part_lacks() -> None:
 @pytest.mark.parametrize(
     "key", ["", " ", "..", ".", "a/b", "a\0b", "back\\slash", "\ud800", "x" * 200, 3, None, "a\nb"]
 )
-def test_keys_that_no_file_can_hold_are_refused(key: Any) -> None:
+def test_keys_that_files_cannot_store_are_rejected(key: Any) -> None:
     adata = simulated()
     with pytest.raises(InputError, match="key_added="):
         run(adata, "counts ~ disease + (1|sample)", key_added=key)
@@ -161,7 +161,7 @@ def test_odd_keys_survive(key: str) -> None:
     assert_survives(adata, key)
 
 
-def test_tables_of_another_run_are_left_alone() -> None:
+def test_tables_of_another_run_are_not_changed() -> None:
     adata = simulated()
     run(adata, "counts ~ disease + (1|sample)", key_added="glmm_disease", family="poisson")
     before = sc_glmm.get.results(adata, key="glmm_disease", columns="all")

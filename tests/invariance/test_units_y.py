@@ -114,7 +114,7 @@ def test_profile_intervals(fits, frame, model, change):
 
 
 @pytest.mark.parametrize("change", [(0.0, 1e-9), (1e6, 1e6)])
-def test_other_doors_of_a_linear_model(fits, frame, change):
+def test_other_functions_of_a_linear_model(fits, frame, change):
     """Likelihood ratios, ranova, weights, offsets, refit."""
     shift, scale = change
     fit = fits["slope"]

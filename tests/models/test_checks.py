@@ -52,7 +52,7 @@ def counts(family="nb"):
     [("sleepstudy", sleepstudy, 1e-4, 1e-3), ("cbpp", cbpp, 2e-3, 0.04)],
     ids=["lmm", "glmm"],
 )
-def test_influence_is_that_of_lme4(name, fit, tolerance, close):
+def test_influence_equals_that_of_lme4(name, fit, tolerance, close):
     ref = REFERENCE[f"influence_{name}"]
     made = influence(fit())
     np.testing.assert_allclose(made.estimates.loc[ref["levels"]], ref["fixef"], rtol=tolerance, atol=tolerance)
@@ -77,7 +77,7 @@ def test_influence_by_another_column_with_offset_and_weights():
     np.testing.assert_allclose(influence(weighted, "half").estimates.loc["b"], again.beta)
 
 
-def test_a_group_without_which_there_is_no_model_has_a_reason():
+def test_influence_gives_the_reason_if_a_model_without_a_group_fails():
     frame = load.frame("sleepstudy")
     frame["arm"] = np.where(frame["Subject"] == frame["Subject"].iloc[0], "one", "other")
     fit = lmer("Reaction ~ Days + arm + (1 | Subject)", frame, reference={"arm": "other"})
@@ -118,7 +118,7 @@ def test_quantile_residuals_show_a_wrong_distribution():
         quantile_residuals(poisson, marginal=True, nsim=5)
 
 
-def test_quantile_residuals_are_in_their_steps():
+def test_quantile_residuals_are_between_the_quantiles_of_their_counts():
     """The residual of a count lies between the quantiles of less than it and of no more."""
     fit = cbpp()
     made, trials = stats.norm.cdf(quantile_residuals(fit)), fit.weights
@@ -149,7 +149,7 @@ def test_effects_in_a_frame():
         ("epil2_slope", "y ~ trt + Visit + (Visit | subject)", "poisson", 5e-4),
     ],
 )
-def test_profile_intervals_are_those_of_lme4(name, formula, family, tolerance):
+def test_profile_intervals_equal_those_of_lme4(name, formula, family, tolerance):
     fit = glmer(formula, load.frame(name.partition("_")[0]), family=family)
     made, ref = fit.confint(method="profile"), REFERENCE[f"profile_{name}"]
     np.testing.assert_allclose(made, ref["values"], atol=tolerance)
@@ -171,7 +171,7 @@ def test_profile_of_the_negative_binomial_and_of_a_lone_intercept():
     assert low < wald["low"]  # twenty groups: the profile knows that their variance is not known
 
 
-def test_the_profiled_deviance_has_the_gradient_it_says():
+def test_gradient_of_the_profiled_deviance():
     fit = glmer("y ~ trt + Visit + (Visit | subject)", load.frame("epil2"), family="nb")
     deviance = GlmmDeviance(fit)
     scaled = deviance.structure.scaling.R @ fit.beta

@@ -122,7 +122,7 @@ def test_joint_test_of_one_row_is_the_squared_t(fit):
         assert joint.p_value == pytest.approx(single["p_value"], rel=1e-8)
 
 
-def test_joint_test_does_not_depend_on_the_rows_that_say_it():
+def test_joint_test_does_not_depend_on_the_rows_of_the_contrast():
     fit = lmer("angle ~ recipe + temp + (1 | recipe:replicate)", load.frame("cake")[13:])
     L = np.eye(4)[1:3]
     other = np.array([[1.0, 2.0], [-0.5, 1.0]]) @ L

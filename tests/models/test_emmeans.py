@@ -59,7 +59,7 @@ def test_ratios_do_not_depend_on_the_base_of_the_logarithm(data):
         np.testing.assert_allclose(other.contrasts.se, made[0].contrasts.se, rtol=1e-5)
 
 
-def test_without_a_known_inverse_the_scale_is_said(data):
+def test_note_names_the_scale_if_the_inverse_is_unknown(data):
     fit = lmer("I(y**3) ~ arm + (1 | g)", data)
     assert "inverse is not known" in emmeans(fit, "arm", type="response").notes[1]
     plain = lmer("y ~ arm + (1 | g)", data)
@@ -68,7 +68,7 @@ def test_without_a_known_inverse_the_scale_is_said(data):
     assert "log scale" in emmeans(counts, "arm").notes[1]
 
 
-def test_a_number_that_is_also_a_factor_stands_at_each_of_its_values(data):
+def test_number_that_is_also_a_factor_takes_each_of_its_values(data):
     with pytest.warns(match="was dropped from the design"):
         both = lmer("y ~ arm + dose + C(dose) + (1 | g)", data)
     alone = lmer("y ~ arm + C(dose) + (1 | g)", data)

@@ -102,7 +102,7 @@ def fit():
         ),
     ],
 )
-def test_what_a_fit_refuses(fit, act, words):
+def test_methods_of_a_fit_reject_invalid_arguments(fit, act, words):
     with pytest.raises(InputError, match=words):
         act(fit)
 
@@ -115,7 +115,7 @@ def test_satterthwaite_is_not_for_counts():
     assert fit.contrast(ddf="between-within")["df"].between(1, 118).all()
 
 
-def test_dropped_rows_are_told():
+def test_dropped_rows_give_a_note():
     lacking = SLEEP.assign(Days=SLEEP.Days.astype(float).where(SLEEP.index > 4))
     with pytest.warns(ScGlmmWarning, match="5 of 180 rows were dropped"):
         fit = lmer(Y, lacking)

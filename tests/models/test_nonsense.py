@@ -68,7 +68,7 @@ def test_methods(fits, kind, method):
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_functions_refuse_what_is_not_a_fit(fits, function):
+def test_functions_reject_objects_that_are_not_fits(fits, function):
     call = getattr(models, function)
     for value in VALUES if function not in ("bootstrap_lrt", "emmeans") else ():
         with pytest.raises(ScGlmmError, match=r"fitted by lmer"):

@@ -70,7 +70,7 @@ def test_known_fractions_are_found():
     np.testing.assert_allclose(fit.icc().loc["all"], [0.5, 0.3], atol=0.03)
 
 
-def test_effects_of_single_observations_are_no_groups():
+def test_effects_of_single_observations_are_not_groups():
     data = load.frame("grouseticks").assign(row=lambda d: np.arange(len(d)))
     fit = glmer("TICKS ~ YEAR + (1 | BROOD) + (1 | row)", data, family="poisson")
     assert fit.icc().index.tolist() == ["(1 | BROOD)", "all"]
@@ -82,7 +82,7 @@ def test_a_model_without_intercept_has_the_same_null_model():
     np.testing.assert_allclose(fits[1].r2(), fits[0].r2(), rtol=1e-5)
 
 
-def test_a_separated_model_has_none():
+def test_separated_model_has_no_r_squared():
     data = load.frame("cbpp").assign(incidence=lambda d: d.incidence.where(d.period.astype(str) != "4", 0))
     with pytest.warns(match="separation"):
         fit = glmer(CBPP, data, family="binomial")
@@ -90,5 +90,5 @@ def test_a_separated_model_has_none():
         fit.r2()
 
 
-def test_the_example_is_true():
+def test_example_of_the_docstring():
     assert doctest.testmod(importlib.import_module("sc_glmm.models.r2")) == (0, 3)

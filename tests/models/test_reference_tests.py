@@ -42,7 +42,7 @@ def check(table, ref):
     np.testing.assert_allclose(table["Pr(>Chisq)"], compare.column(ref, "Pr(>Chisq)"), rtol=1e-3)
 
 
-def test_different_fixed_effects_are_compared_by_ml_and_it_is_said(fits, caplog):
+def test_different_fixed_effects_are_compared_by_ml_with_a_note(fits, caplog):
     with caplog.at_level(logging.INFO, logger="sc_glmm"):
         logging.getLogger("sc_glmm").addHandler(caplog.handler)
         table = anova(fits["m1"], fits["m0"])
@@ -60,7 +60,7 @@ def test_both_numbers_are_shown(fits):
         assert table.table["Chisq"].iloc[1] == pytest.approx(right, abs=1e-4)
 
 
-def test_restricted_likelihoods_of_different_fixed_effects_are_refused(fits):
+def test_reml_fits_with_different_fixed_effects_are_rejected(fits):
     with pytest.raises(ValueError, match="different fixed effects"):
         anova(fits["m0"], fits["m1"], refit=False)
 

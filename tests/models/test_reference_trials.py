@@ -55,7 +55,7 @@ def test_three_ways_to_write_the_same_data():
         np.testing.assert_allclose(other.cov_beta, two.cov_beta, rtol=1e-5)
 
 
-def test_an_offset_is_a_coefficient_held_at_one():
+def test_offset_is_a_coefficient_fixed_at_one():
     cbpp = load.frame("cbpp")
     shift = np.linspace(-1.0, 1.0, len(cbpp))
     formula = "cbind(incidence, size - incidence) ~ period + (1 | herd)"

@@ -38,7 +38,7 @@ def test_counts_as_well(data):
     np.testing.assert_allclose(other.update("~ . - x").fixef(), smaller.fixef(), rtol=1e-7)
 
 
-def test_an_expression_on_the_left_side_is_refused(data):
+def test_expression_on_the_left_side_is_rejected(data):
     fit = sc_glmm.lmer("I(y * 2) ~ x + (1|g)", data)
     assert len(fit.update("~ . - x").fixef()) == 1
     with pytest.raises(InputError, match="refitted to another response"):

@@ -48,7 +48,7 @@ def case(request, data):
     return formula, family, _fit(formula, data, family)
 
 
-def test_what_is_finite_is_the_fit_without_the_observations_that_drop_out(case, data):
+def test_finite_estimates_equal_the_fit_without_dropped_observations(case, data):
     formula, family, fit = case
     small = glmer(
         formula, data[data.arm != "c"].assign(arm=lambda d: d.arm.cat.remove_unused_categories()), family=family
@@ -106,7 +106,7 @@ def test_profile_intervals_are_one_sided_where_the_estimate_is_infinite(case, da
     assert 2 * (fit.loglik() - held.loglik()) == pytest.approx(stats.chi2.ppf(0.95, 1), abs=1e-4)
 
 
-def test_bootstrap_has_no_interval_for_what_is_infinite(data):
+def test_bootstrap_has_no_interval_for_infinite_coefficients(data):
     fit = _fit(*FAMILIES["poisson"][:1], data, "poisson")
     bounds = fit.confint(method="boot", nsim=20, seed=1)
     assert bounds.isna().all(axis=1)[bounds.index == "arm[T.c]"].all()
@@ -136,7 +136,7 @@ def test_the_other_end_and_a_base_level_that_is_separated(data):
     assert base.confint().loc["arm[T.a]", "low"] == pytest.approx(-mirrored.high, rel=1e-4)
 
 
-def test_two_separated_cells_leave_their_difference_open(data):
+def test_difference_of_two_separated_cells_is_undetermined(data):
     frame = data.assign(n=data.n.where(data.arm == "a", 0))
     with pytest.warns(ScGlmmWarning, match="160 of 240"):
         fit = glmer("n ~ arm + x + (1 | g)", frame, family="poisson")

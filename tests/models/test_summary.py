@@ -66,12 +66,12 @@ def _cake():
 
 
 @pytest.mark.parametrize("name", PRINTS)
-def test_ours_is_the_golden_file(name):
+def test_summary_equals_the_golden_file(name):
     assert PRINTS[name]() + "\n" == (GOLDEN / f"{name}.txt").read_text()
 
 
 @pytest.mark.parametrize("name", PRINTS)
-def test_numbers_are_those_that_r_prints(name):
+def test_numbers_equal_those_printed_by_r(name):
     ours, theirs = (table_numbers((GOLDEN / f"{name}{end}").read_text()) for end in (".txt", ".R.txt"))
     if name == "cbpp_agq":
         del theirs["head"]  # lme4 leaves constants out of the likelihood here
@@ -139,7 +139,7 @@ def test_html_has_the_same_cells():
     assert page.count("<table>") == 4
 
 
-def test_singular_fit_is_said_and_is_no_error():
+def test_singular_fit_gives_a_note_and_no_error():
     fit = MODELS["dyestuff2"]()
     assert fit.is_singular()
     assert any("singular" in note for note in fit.summary().notes)

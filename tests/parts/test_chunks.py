@@ -132,7 +132,7 @@ def test_several_variances_are_probed_with_the_statistics_of_the_parts(files, tm
     )
 
 
-def test_a_finished_chunk_is_skipped_and_a_damaged_one_is_made_again(files, parts, caplog):
+def test_finished_chunk_is_skipped_and_damaged_chunk_is_repeated(files, parts, caplog):
     path = parts / "compress-0001.npz"
     before = path.read_bytes()
     run = open_run(parts, files["csr"], RunOptions(FORMULA), N)
@@ -148,7 +148,7 @@ def test_a_finished_chunk_is_skipped_and_a_damaged_one_is_made_again(files, part
     assert not leftover.exists()
 
 
-def test_gaps_are_refused_by_name(parts):
+def test_error_names_missing_chunks(parts):
     (parts / "profile-0001.npz").unlink()
     with pytest.raises(InputError, match=r"chunk 1 of stage 'profile' is missing \(of 2\); run it with --chunk 1"):
         combine(parts)
@@ -163,7 +163,7 @@ def test_gaps_are_refused_by_name(parts):
         combine(parts)
 
 
-def test_a_stage_waits_for_the_one_before(files, tmp_path):
+def test_stage_needs_the_previous_stage(files, tmp_path):
     run = open_run(tmp_path, files["csr"], RunOptions(FORMULA), N)
     run_chunk(run, "compress", 1)
     with pytest.raises(InputError, match="chunk 0 of stage 'compress' is missing"):
@@ -174,7 +174,7 @@ def test_a_stage_waits_for_the_one_before(files, tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["truncated", "one byte", "empty", "no archive"])
-def test_damaged_parts_are_refused_by_name(parts, damage):
+def test_error_names_damaged_parts(parts, damage):
     path = parts / "fit-0001.npz"
     content = bytearray(path.read_bytes())
     if damage == "truncated":
@@ -186,7 +186,7 @@ def test_damaged_parts_are_refused_by_name(parts, damage):
         combine(parts)
 
 
-def test_parts_of_another_run_are_refused_by_name(files, parts, tmp_path):
+def test_error_names_parts_of_another_run(files, parts, tmp_path):
     other = chunks(tmp_path / "other", files["csr"], RunOptions(FORMULA, min_counts=3), ("compress",))
     shutil.copy(other / "compress-0000.npz", parts / "compress-0000.npz")
     with pytest.raises(
@@ -195,7 +195,7 @@ def test_parts_of_another_run_are_refused_by_name(files, parts, tmp_path):
         combine(parts)
 
 
-def test_a_part_under_another_name_is_refused(parts):
+def test_part_with_another_name_is_rejected(parts):
     shutil.copy(parts / "fit-0000.npz", parts / "fit-0001.npz")
     with pytest.raises(InputError, match=r"fit-0001\.npz contains chunk 0 of stage 'fit', which does not match"):
         combine(parts)
@@ -204,7 +204,7 @@ def test_a_part_under_another_name_is_refused(parts):
         combine(parts)
 
 
-def test_parts_of_another_version_are_refused(files, parts, monkeypatch):
+def test_parts_of_another_version_are_rejected(files, parts, monkeypatch):
     versions = {**manifest.current_versions(), "sc_glmm": "0.0.1"}
     with Part(parts / "fit-0001.npz", "") as part:
         header, arrays = part.header, {name[:-4]: part[name[:-4]] for name in part._archive.NameToInfo}
@@ -253,7 +253,7 @@ def test_changed_data_are_noticed(files, parts, tmp_path):
         open_run(parts, moved, RunOptions(FORMULA), N)
 
 
-def test_a_damaged_manifest_is_refused(parts, tmp_path):
+def test_damaged_manifest_is_rejected(parts, tmp_path):
     path = parts / "manifest.json"
     values = json.loads(path.read_text())
     path.write_text(json.dumps({**values, "n_chunks": 1}))
@@ -301,7 +301,7 @@ def test_the_commands(files, tmp_path):
         (("--n-chunks", 91, "--chunk", 0), "allowed are 1 to 90"),
     ],
 )
-def test_wrong_chunks_are_refused(files, tmp_path, arguments, told):
+def test_invalid_chunks_are_rejected(files, tmp_path, arguments, told):
     result = sc("test", files["csc"], FORMULA, "-o", tmp_path / "parts", *arguments)
     assert result.exit_code == 2
     assert told in result.output.replace("\n", " ")

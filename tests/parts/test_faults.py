@@ -72,7 +72,7 @@ def undisturbed(data, tmp_path_factory) -> pd.DataFrame:
     return sc_glmm.get.results(adata, columns="all")
 
 
-def test_kills_and_a_full_disk_leave_no_half_file_and_a_restart_the_same_answer(data, undisturbed, tmp_path):
+def test_restart_after_kills_and_a_full_disk_gives_the_same_results(data, undisturbed, tmp_path):
     folder = tmp_path / "parts"
     chunk = ("test", data, FORMULA, "--n-chunks", 2, "-o", folder, "--chunk")
     killed = run(KILLED + COMMAND, *chunk, 0)
@@ -123,7 +123,7 @@ def test_kills_and_a_full_disk_leave_no_half_file_and_a_restart_the_same_answer(
         )
 
 
-def test_a_damaged_input_stops_a_chunk_and_a_sound_copy_finishes_it(data, undisturbed, tmp_path):
+def test_damaged_input_stops_a_chunk_and_an_intact_copy_finishes_it(data, undisturbed, tmp_path):
     path, folder = tmp_path / "in.h5ad", tmp_path / "parts"
     ad.read_h5ad(data).write_h5ad(path, compression="gzip")
     sound = path.read_bytes()
@@ -166,7 +166,7 @@ def test_a_disk_that_is_full_when_results_are_written_into_the_file(data, undist
 
 
 @pytest.mark.parametrize("name", ["out.h5ad", "out.csv"])
-def test_what_a_killed_process_left_beside_its_output_is_removed_by_the_next_run(data, tmp_path, name):
+def test_next_run_removes_temporary_files_of_a_killed_process(data, tmp_path, name):
     test = ("test", data, FORMULA, "-o", tmp_path / name, "-q", "--test", "lrt")
     # a table is replaced in one step, an .h5ad file is synced before
     dying = KILLED if name.endswith("h5ad") else KILLED.replace("os.fsync = lambda _:", "os.replace = lambda *_:")

@@ -79,7 +79,7 @@ def forgeries(array: np.ndarray) -> dict[str, bytes | None]:
 
 
 @pytest.mark.parametrize("part", ["fit-0001.npz", "profile-0000.npz"])
-def test_every_forged_array_is_refused_by_name(done, tmp_path, part):
+def test_error_names_every_forged_array(done, tmp_path, part):
     place = tmp_path / "parts"
     shutil.copytree(done, place)
     whole, tried = (done / part).read_bytes(), 0
@@ -105,7 +105,7 @@ def test_every_forged_array_is_refused_by_name(done, tmp_path, part):
 
 
 @pytest.mark.parametrize("name", ["status", "left_out", "separated"])
-def test_numbers_that_stand_for_nothing_are_refused(done, tmp_path, name):
+def test_codes_without_a_meaning_are_rejected(done, tmp_path, name):
     place = tmp_path / "parts"
     shutil.copytree(done, place)
     path = place / "fit-0000.npz"

@@ -160,7 +160,7 @@ def test_forest_rows(results):
     _no_overlap(ax, ax.get_yticklabels())
 
 
-def test_forest_of_intervals_without_end(results):
+def test_forest_of_infinite_intervals(results):
     frame = results[results["variable"] == "GENE1"].copy()
     frame["status"], frame["log_fc"], frame["p_value"], frame["adj_p_value"] = "separated", 2.0, 0.01, 0.02
     frame["ci_low"], frame["ci_high"] = 1.0, np.inf
@@ -221,7 +221,7 @@ def test_dispersion_needs_one_group():
 
 
 @pytest.mark.parametrize("name", ["volcano", "ma", "p_values", "qq", "heatmap", "forest", "counts", "dispersion"])
-def test_given_axes_are_used_and_no_figure_is_made(results, name):
+def test_given_axes_are_used_and_no_figure_is_created(results, name):
     figure, axes = plt.subplots(1, 2, figsize=(8, 4))
     frame = _of(results, "B cells")
     arguments = {"forest": ["GENE5"], "dispersion": []}.get(name, [])

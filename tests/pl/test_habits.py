@@ -48,7 +48,7 @@ def test_title_and_file(name: str, tmp_path: Path) -> None:
     assert r"A title of \$5" in titles
 
 
-def test_show_shows_and_save_wants_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_show_displays_and_save_needs_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = []
     monkeypatch.setattr(plt, "show", lambda: shown.append(True))
     pl.counts(grouped_results(), show=True)
@@ -58,7 +58,7 @@ def test_show_shows_and_save_wants_a_name(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize("name", sorted(set(pl.__all__) - {"latent_factors"}))
-def test_every_parameter_is_documented_and_every_figure_says_what_it_raises(name: str) -> None:
+def test_every_parameter_and_every_exception_is_documented(name: str) -> None:
     function = getattr(pl, name)
     text = inspect.getdoc(function)
     assert not re.search(r"^ *\|\w+\|$", text, re.MULTILINE)
@@ -69,7 +69,7 @@ def test_every_parameter_is_documented_and_every_figure_says_what_it_raises(name
     assert {"title", "save", "show"} <= set(inspect.signature(function).parameters)
 
 
-def test_no_variance_is_said_in_words() -> None:
+def test_figure_without_a_variance_says_so() -> None:
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({"y": np.tile([0.0, 1, 2, 3], 12), "g": np.repeat([f"S{i}" for i in range(12)], 4)})
     frame["y"] += 0.1 * rng.normal(size=48)
@@ -93,7 +93,7 @@ def test_a_heatmap_of_increases_uses_the_red_half() -> None:
     assert low == -high
 
 
-def test_panels_share_an_axis_on_which_all_genes_lie() -> None:
+def test_panels_share_an_axis_that_contains_all_genes() -> None:
     frame = grouped_results()
     kept = (frame["cell_type"] != "Monocytes") | (np.arange(len(frame)) % 20 == 0)
     axes = pl.qq(frame[kept])
@@ -101,7 +101,7 @@ def test_panels_share_an_axis_on_which_all_genes_lie() -> None:
         assert all(c.get_offsets()[:, 0].max() <= ax.get_xlim()[1] for c in ax.collections if len(c.get_offsets()) > 1)
 
 
-def test_p_of_each_contrast_stands_above_its_gene() -> None:
+def test_p_value_of_each_contrast_is_above_its_gene() -> None:
     adata = sg.datasets.simulate(n_samples=9, n_cells=500, n_genes=8, seed=1)
     number = adata.obs["sample"].astype("category").cat.codes
     adata.obs["arm"] = np.array(["a", "b", "c"])[number % 3]

@@ -95,11 +95,11 @@ def test_figure_is_as_stored(name, tmp_path):
     assert compare_images(str(stored), str(path), tol=WIDER.get(name, TOLERANCE)) is None
 
 
-def test_no_picture_is_left_over():
+def test_no_stored_picture_is_unused():
     assert {path.stem for path in BASELINE.glob("*.png")} == set(FIGURES)
 
 
-def test_another_figure_is_told_apart(tmp_path):
+def test_different_figures_are_distinguished(tmp_path):
     """The tolerance is one that a lost or moved set of marks exceeds."""
     results = grouped_results()
     hits = results["adj_p_value"] < 0.05

@@ -68,7 +68,7 @@ def test_counts_and_axis_in_words(frame):
     assert ax.get_xlabel() == "log$_2$ fold change, stim: stim vs ctrl"
 
 
-def test_the_line_parts_the_significant_from_the_rest(frame):
+def test_line_separates_significant_genes(frame):
     ax = pl.volcano(frame)
     [height] = [line.get_ydata()[0] for line in ax.lines if line.get_linestyle() == "--"]
     hit = frame["adj_p_value"] < 0.05
@@ -76,7 +76,7 @@ def test_the_line_parts_the_significant_from_the_rest(frame):
     assert y[hit].min() >= height >= y[~hit].max()
 
 
-def test_trouble_has_its_own_mark_and_is_counted(frame):
+def test_failed_genes_have_their_own_mark_and_are_counted(frame):
     frame.loc[frame.index[:7], ["status", "log_fc", "p_value"]] = ["not_converged", 0.3, 0.5]
     ax = pl.volcano(frame)
     legend = [t.get_text() for t in ax.get_legend().get_texts()]
@@ -90,7 +90,7 @@ def test_trouble_has_its_own_mark_and_is_counted(frame):
     assert sum(len(c.get_offsets()) for c in hollow) == 7
 
 
-def test_no_legend_when_all_is_well(frame):
+def test_no_legend_without_failed_genes(frame):
     ax = pl.volcano(frame[frame["status"] == "ok"].drop(columns="status"))
     assert ax.get_legend() is None
 
@@ -168,7 +168,7 @@ def test_several_contrasts(frame):
         (lambda f: pd.concat([f, f]), "each gene once; 'GENE0' has 2 rows"),
     ],
 )
-def test_frames_that_cannot_be_drawn(frame, change, words):
+def test_invalid_tables(frame, change, words):
     with pytest.raises(sc_glmm.InputError, match=words):
         pl.volcano(change(frame))
 
@@ -178,7 +178,7 @@ def test_alpha_is_a_level(frame):
         pl.volcano(frame, alpha=5)
 
 
-def test_a_dollar_in_a_level_is_no_mathematics(frame, tmp_path):
+def test_dollar_in_a_level_is_not_mathematics(frame, tmp_path):
     ax = pl.volcano(frame.assign(contrast="income: $$ vs $"))
     ax.figure.savefig(tmp_path / "volcano.pdf")
     assert (tmp_path / "volcano.pdf").stat().st_size > 1_000

@@ -49,7 +49,7 @@ def test_the_factor_is_written_once_for_each_sample(one):
     assert abs(by_sample.first().corr().iloc[0, 1]) > 0.95
 
 
-def test_the_report_names_what_the_factor_goes_along_with(one):
+def test_report_names_covariates_that_correlate_with_the_factor(one):
     report = sc_glmm.get.latent_factors(one)
     assert list(report["factor"]) == ["latent_1"]
     assert abs(report["r_hidden"].iloc[0]) > 0.95
@@ -100,7 +100,7 @@ def test_the_number_of_jobs_and_the_format_do_not_matter(one):
     np.testing.assert_array_equal(sparse.obs["latent_1"], one.obs["latent_1"])
 
 
-def test_few_samples_are_refused_unless_a_number_is_given():
+def test_few_samples_are_rejected_without_a_number_of_factors():
     adata = data(n_samples=8)
     with pytest.raises(DesignError, match="8 samples are too few"):
         sc_glmm.pp.latent_factors(adata, FORMULA)
@@ -118,7 +118,7 @@ def test_few_samples_are_refused_unless_a_number_is_given():
         ({"groupby": "nothing"}, "groupby='nothing'"),
     ],
 )
-def test_what_cannot_be_done_is_refused_before_anything_is_written(options, message):
+def test_invalid_arguments_are_rejected_before_writing(options, message):
     adata = data()
     with pytest.raises((InputError, DesignError), match=message):
         sc_glmm.pp.latent_factors(adata, FORMULA, **options)
@@ -137,7 +137,7 @@ def test_a_factor_that_correlates_with_the_arms_warns():
         sc_glmm.pp.latent_factors(data(lean=2.5), FORMULA)
 
 
-def test_the_test_warns_of_factors_of_other_fixed_effects(one):
+def test_warning_about_factors_of_other_fixed_effects(one):
     adata = one.copy()
     adata.obs["age"] = adata.obs["sample"].cat.codes.to_numpy() % 5 + 0.5
     with pytest.warns(ScGlmmWarning, match="estimated for the fixed effects of"):
@@ -146,7 +146,7 @@ def test_the_test_warns_of_factors_of_other_fixed_effects(one):
         sc_glmm.tl.test(adata, "counts ~ disease + latent_1 + (1|sample)", test="t")
 
 
-def test_no_factors_are_named_where_there_are_none():
+def test_message_without_factors():
     with pytest.raises(InputError, match="pp.latent_factors first"):
         sc_glmm.get.latent_factors(data())
 

@@ -57,7 +57,7 @@ def test_sums_are_those_of_the_cells(adata, form):
     assert X.sum() == dense.sum()
 
 
-def test_what_comes_along(adata):
+def test_columns_that_are_copied(adata):
     bulk = sg.pp.pseudobulk(adata, "sample")
     # Order of the categories; columns with one value a sample, missing ones too.
     assert list(bulk.obs_names) == ["s4", "s3", "s2", "s1", "s0"]
@@ -78,7 +78,7 @@ def test_it_can_be_written_and_summed_from_a_layer(adata, tmp_path):
     np.testing.assert_array_equal(again.X.toarray(), 2 * sg.pp.pseudobulk(adata, "sample").X.toarray())
 
 
-def test_stored_zeros_are_no_expression(adata):
+def test_stored_zeros_do_not_count_as_expression(adata):
     adata.X.data[:50] = 0
     bulk = sg.pp.pseudobulk(adata, "sample")
     expected = pd.DataFrame(adata.X.toarray() > 0).groupby(adata.obs["sample"].to_numpy(), observed=True).mean()

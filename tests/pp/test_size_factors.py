@@ -31,7 +31,7 @@ def test_total_is_proportional_to_the_library_size(adata):
 
 
 @pytest.mark.parametrize("method", [None, "pooled", "tmm"])
-def test_composition_is_undone_and_said(adata, method):
+def test_composition_is_corrected_with_a_note(adata, method):
     with pytest.warns(sg.ScGlmmWarning, match=r"samples differ in composition.*5 % of the counts.*g[0-2] \(\d+%\)"):
         sg.pp.size_factors(adata, sample_key="sample", layer="counts", key_added="new", method=method)
     sg.pp.size_factors(adata, sample_key="sample", layer="counts", key_added="total", method="total")
@@ -52,7 +52,7 @@ def test_factor_of_a_sample_is_common_to_its_cells(adata, method, factors):
     np.testing.assert_allclose(factor / factor[0], expected / expected[0], rtol=1e-10)
 
 
-def test_no_warning_where_there_is_nothing_to_correct(adata, rng):
+def test_no_warning_without_a_correction(adata, rng):
     adata.layers["flat"] = sp.csc_matrix(rng.poisson(2.0, adata.shape))
     with warnings.catch_warnings():
         warnings.simplefilter("error")

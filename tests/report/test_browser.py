@@ -102,7 +102,7 @@ def test_filters_leave_the_rows_that_pass(page, run):
     assert "of 140" in page.locator("#genes .shown").inner_text()
 
 
-def test_pages_turn(page):
+def test_paging(page):
     first = column(page, "gene")
     page.locator("#genes .pager button", has_text="Next").click()
     assert column(page, "gene") != first
@@ -172,7 +172,7 @@ def test_all_pictures_are_drawn(page):
     assert min(sizes) > 100
 
 
-def test_print_has_neither_controls_nor_dark_colours(page):
+def test_print_has_no_controls_and_no_dark_colours(page):
     page.locator("#theme").click()
     page.emulate_media(media="print")
     assert not page.locator("nav").is_visible()
@@ -181,7 +181,7 @@ def test_print_has_neither_controls_nor_dark_colours(page):
     assert len(page.pdf()) > 10_000
 
 
-def test_without_javascript_the_tables_are_there(browser, path):
+def test_tables_are_visible_without_javascript(browser, path):
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
     page.goto(path.as_uri())

@@ -53,7 +53,7 @@ def test_the_samples_are_counted(run, page):
         assert median == np.median(totals[(run.obs["sample"] == name).to_numpy()])
 
 
-def test_the_words_say_design_and_result(run, page):
+def test_text_describes_design_and_result(run, page):
     assert "4 samples in ctl and 4 samples in AD" in page.text
     hits = int((sc_glmm.get.results(run)["adj_p_value"] < 0.05).sum())
     assert f"{hits} of 80 tested genes are significant" in page.text
@@ -65,7 +65,7 @@ def test_the_drawing_has_a_circle_for_every_sample(page):
     assert {circle["class"] for circle in page.named("circle")} == {"arm-0", "arm-1"}
 
 
-def test_top_genes_have_a_figure_that_the_table_leads_to(run, page):
+def test_table_links_to_figures_of_top_genes(run, page):
     top = sc_glmm.get.results(run, sort="p_value")["variable"].head(3)
     ids = {figure["id"] for figure in page.named("figure") if "id" in figure}
     assert ids == {f"gene-{gene}" for gene in top}
@@ -159,7 +159,7 @@ def test_paired_designs_are_drawn_and_shuffled_within_donors(tmp_path):
     assert "With shuffled labels (2 runs)" in page.text
 
 
-def test_shuffled_labels_have_least_to_do_with_the_true_ones(run):
+def test_shuffled_labels_have_the_least_association_with_the_true_ones(run):
     from sc_glmm._report.layout import layout_of
     from sc_glmm._report.shuffled import shuffled_arms
     from sc_glmm._report.study import study_of
@@ -200,14 +200,14 @@ def test_every_kind_of_run_has_a_report(run, tmp_path, formula, options, words):
     assert "nan" not in re.sub(r"\w*nan\w+|\w+nan\w*", "", page.text.lower()).split()
 
 
-def test_without_counts_the_rest_is_there(run, tmp_path):
+def test_report_without_counts(run, tmp_path):
     bare = ad.AnnData(obs=run.obs, var=run.var, varm=dict(run.varm), uns=dict(run.uns))
     page = read(sc_glmm.report(bare, tmp_path / "r.html"))
     assert "The counts cannot be read" in page.text
     assert len(page.columns("genes")["gene"]) == run.n_vars
 
 
-def test_what_is_refused(run, tmp_path):
+def test_invalid_arguments_are_rejected(run, tmp_path):
     refused = [
         ({"out": tmp_path / "r.pdf"}, "must end in .html"),
         ({"out": tmp_path / "none" / "r.html"}, "does not exist"),
@@ -245,7 +245,7 @@ def test_the_accessor_writes_it_too(run, tmp_path):
     assert run.glmm.report(tmp_path / "r.html", n_genes=0).is_file()
 
 
-def test_figures_of_the_caller_stay(run, tmp_path):
+def test_open_figures_of_the_caller_do_not_change(run, tmp_path):
     import matplotlib.pyplot as plt
 
     mine = plt.figure()

@@ -40,7 +40,7 @@ def test_band_covers_each_order_statistic(rng):
     np.testing.assert_allclose(((draws >= low) & (draws <= high)).mean(axis=0), 0.95, atol=0.015)
 
 
-def test_p_of_zero_stands_above_all_others():
+def test_p_value_of_zero_is_above_all_others():
     shape = p_value_quantiles(np.array([0.0, 1e-12, 0.5, 0.0]))
     assert list(shape.cut) == [True, True, False, False]
     assert shape.observed[0] > 12
@@ -49,6 +49,6 @@ def test_p_of_zero_stands_above_all_others():
 
 
 @pytest.mark.parametrize(("p", "words"), [([np.nan, np.nan], "none of the 2 rows"), ([0.5, 1.5], "from 0.5 to 1.5")])
-def test_what_are_no_p_values(p, words):
+def test_values_that_are_not_p_values(p, words):
     with pytest.raises(sg.InputError, match=words):
         finite_p_values(np.array(p), plot="qq")

@@ -40,7 +40,7 @@ def test_sets_are_groups_and_contrasts(frame):
     assert levels_of(frame["cell_type"]) == ["B", "T"]
 
 
-def test_names_that_are_not_there(frame):
+def test_unknown_names(frame):
     with pytest.raises(sg.InputError, match="contrast='a vs d'.*Did you mean"):
         results_frame(frame, key="glmm", contrast="a vs d")
     with pytest.raises(sg.InputError, match="group='t'"):
@@ -49,13 +49,13 @@ def test_names_that_are_not_there(frame):
         results_frame(frame.drop(columns="cell_type"), key="glmm", group="T")
 
 
-def test_a_variance_of_zero_is_no_trouble():
+def test_variance_of_zero_is_not_a_failure():
     frame = pd.DataFrame({"status": ["ok", "singular", "separated"]})
     assert list(status_of(frame)) == ["ok", "ok", "separated"]
     assert list(status_of(frame.drop(columns="status"))) == ["ok"] * 3
 
 
-def test_shrunken_fold_changes_must_be_there(frame):
+def test_shrunken_fold_changes_are_required(frame):
     assert effect_column(frame, False, plot="ma") == "log_fc"
     with pytest.raises(sg.InputError, match="lacks .'log_fc_shrunk'"):
         effect_column(frame, True, plot="ma")

@@ -105,7 +105,7 @@ def test_random_effects_in_order(fit):
     assert (random_intercepts(as_gene_fit(fit), group="donor", column=None, by=None).level == -1).all()
 
 
-def test_names_that_are_not_there(fit):
+def test_unknown_names(fit):
     with pytest.raises(sg.InputError, match="by='age' is not a column of the fixed effects.*'stim'"):
         sample_means(as_gene_fit(fit), by="age", sample=None)
     with pytest.raises(sg.InputError, match="'batch' is not a grouping factor.*'donor', 'sample'"):
@@ -116,6 +116,6 @@ def test_names_that_are_not_there(fit):
         random_intercepts(as_gene_fit(fit), group="donor", column=None, by="stim")
 
 
-def test_names_in_the_order_in_which_people_count():
+def test_names_are_in_natural_order():
     names = ["SAMP10", "SAMP2", "SAMP1", "b", "3", "12", "a1b10", "a1b9"]
     assert sorted(names, key=natural_key) == ["3", "12", "SAMP1", "SAMP2", "SAMP10", "a1b9", "a1b10", "b"]

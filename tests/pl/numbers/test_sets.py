@@ -42,7 +42,7 @@ def test_grid_of_named_genes(frame):
     np.testing.assert_array_equal(grid.significant, [[True, False, False], [True, True, False]])
 
 
-def test_genes_that_behave_alike_stand_together(rng):
+def test_similar_genes_are_neighbours(rng):
     up, down = np.array([2.0, 2.0, 0.0]), np.array([0.0, -2.0, -2.0])
     values = np.stack([up, down, up, down, up, down]) + 0.1 * rng.standard_normal((6, 3))
     order = alike(values)
@@ -52,7 +52,7 @@ def test_genes_that_behave_alike_stand_together(rng):
     assert sorted(alike(values)) == list(range(6))
 
 
-def test_grids_that_cannot_be_made(frame):
+def test_invalid_grids(frame):
     with pytest.raises(sg.InputError, match="'g9'.*no results"):
         fold_change_grid(frame, "log_fc", genes=["g9"], n_genes=5, alpha=0.05)
     with pytest.raises(sg.InputError, match="no gene is significant at 1e-12 in any of the 3 sets"):
@@ -63,7 +63,7 @@ def test_grids_that_cannot_be_made(frame):
         fold_change_grid(pd.concat([frame, frame]), "log_fc", genes=None, n_genes=5, alpha=0.05)
 
 
-def test_one_gene_everywhere(frame):
+def test_one_gene_in_all_cell_types(frame):
     shape = gene_across_sets(frame, "g3", 0.05)
     assert shape.sets == ("B", "T", "NK")
     np.testing.assert_array_equal(shape.estimate, [1.8, np.nan, 0.3])

@@ -34,7 +34,7 @@ def test_a_gene_is_found_by_symbol_and_by_name(adata):
         name_and_symbol("Z", adata, "glmm", "symbol")
 
 
-def test_what_has_no_symbols_is_refused(adata):
+def test_data_without_symbols_are_rejected(adata):
     with pytest.raises(InputError, match="Did you mean 'symbol'"):
         symbols_of(adata, "glmm", "symbols")
     frame = pd.DataFrame({"variable": ["e1", "e1", "e2"], "symbol": ["A", "A", "B"]})
