@@ -1,4 +1,4 @@
-"""Shared fixtures, and the home of numba's on-disk cache while the tests run."""
+"""Define shared fixtures, and choose the folder of numba's cache for the tests."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from threadpoolctl import threadpool_limits
 
 
 def _kernel_digest() -> str:
-    """Digest of every source of the package that mentions numba or kernels, from the files that this run imports.
+    """Compute a digest of every source of the imported package that mentions numba or kernels.
 
-    numba's cache looks only at the file of the kernel that it stores; an edit of a callee elsewhere would silently
-    give yesterday's numbers. A cache folder named by all kernel sources cannot be stale.
+    numba's cache checks only the file of the stored kernel. After a change of a called function in another file, it
+    would silently give old results. A cache folder named by a digest of all kernel sources cannot be stale.
     """
     spec = importlib.util.find_spec("sc_glmm")
     if spec is None or spec.origin is None:
@@ -40,20 +40,21 @@ def _use_own_numba_cache() -> None:
         raise RuntimeError("Kernels were imported before tests/conftest.py could choose numba's cache folder.")
     digest = _kernel_digest()
     base = os.environ.get("NUMBA_CACHE_DIR") or os.path.join(tempfile.gettempdir(), f"sc-glmm-numba-{os.getuid()}")
-    # Worker processes inherit the variable and must not nest a second folder.
+    # Worker processes inherit the variable and must not create a second folder inside.
     os.environ["NUMBA_CACHE_DIR"] = base if os.path.basename(base) == digest else os.path.join(base, digest)
     if "numba" in sys.modules:
-        # A pytest plugin of a dependency imports numba before any conftest is read; kernels are decorated later.
+        # A pytest plugin may import numba before this file; kernels are decorated later, so the setting still applies.
         sys.modules["numba"].config.CACHE_DIR = os.environ["NUMBA_CACHE_DIR"]
 
 
 _use_own_numba_cache()
-# The matrices of tests are small. Two threads that wait for each other take twice the time of one, and many times as
-# long where the cores are shared.
+# The matrices of tests are small. Two threads that wait for each other take twice the time of one thread, and much
+# longer if the cores are shared.
 threadpool_limits(1, user_api="blas")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 matplotlib.use("agg")
-# Random examples find new trouble at a desk; a check of a change must say the same each time. No clock decides.
+# On a developer's machine, random examples may find new faults. In CI, results must be reproducible. Time limits are
+# off.
 settings.register_profile("desk", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "desk")
@@ -61,13 +62,13 @@ settings.load_profile("ci" if os.environ.get("CI") else "desk")
 
 @pytest.fixture
 def rng() -> np.random.Generator:
-    """A generator of its own for each test, always the same."""
+    """Create a generator with the same seed for each test."""
     return np.random.default_rng(20261124)
 
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of reference data beside the repository, which not everybody has."""
+    """Find the folder of reference data beside the repository; skip the test without it."""
     path = Path(__file__).resolve().parents[2] / "shared"
     if not path.is_dir():
         pytest.skip("needs the reference data in ../shared, which are not part of the project")

@@ -1,4 +1,4 @@
-"""A model of a data frame through the user's door, with its numbers under the names that the references use."""
+"""Fit a model of a data frame through the public functions; results have the names of the references."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import sc_glmm
 
 @dataclass(frozen=True)
 class FrameFit:
-    """What the tests compare of a fit of :func:`sc_glmm.lmer` or :func:`sc_glmm.glmer`."""
+    """Results of :func:`sc_glmm.lmer` or :func:`sc_glmm.glmer` that the tests compare."""
 
     model: Any
 
@@ -29,7 +29,7 @@ class FrameFit:
 
     @property
     def vcov(self) -> np.ndarray:
-        """Given the variances."""
+        """Covariance of beta given the variances."""
         return getattr(self.model, "cov_given_variances", self.model.cov_beta)
 
     @property
@@ -65,7 +65,7 @@ class FrameFit:
 
     @property
     def loglik(self) -> float:
-        """The (restricted) log likelihood that was maximised."""
+        """Maximised (restricted) log likelihood."""
         return -0.5 * self.model.remlcrit() if self.model.reml else self.model.loglik()
 
     @property
@@ -80,7 +80,7 @@ class FrameFit:
 def fit_frame(
     formula: str, data: pd.DataFrame, *, family: str = "nb", method: str = "ml", n_agq: int = 1, offset: Any = None
 ) -> FrameFit:
-    """Fit quietly."""
+    """Fit without warnings."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", sc_glmm.ScGlmmWarning)
         if family == "gaussian":

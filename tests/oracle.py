@@ -32,11 +32,11 @@ LOG_2PI = float(np.log(2.0 * np.pi))
 
 
 class NoModeError(ArithmeticError):
-    """The integrand has no finite mode: a flat direction of the fixed effects under REML, that is, separation."""
+    """The integrand has no finite mode: under REML, separation gives a flat direction of the fixed effects."""
 
 
 class Term(NamedTuple):
-    """One random-effects term: what varies, and by what.
+    """One random-effects term.
 
     Attributes
     ----------
@@ -103,7 +103,7 @@ class Model:
 
     @cached_property
     def theta_places(self) -> list[tuple[int, int, int]]:
-        """(term, row, column) of every element of theta."""
+        """List (term, row, column) of every element of theta."""
         out = []
         for t, term in enumerate(self.terms):
             k = term.basis.shape[1]
@@ -115,7 +115,7 @@ class Model:
         return int(HAS_PHI[self.family])
 
     def z_columns(self, t: int, basis: Floats) -> Floats:
-        """(n_obs, n_levels * k) columns of term t with the given basis: level by level, then by basis column."""
+        """Build the (n_obs, n_levels * k) columns of term t with the given basis: by level, then by basis column."""
         k = basis.shape[1]
         Z = np.zeros((len(self.y), self.n_levels[t] * k))
         rows = np.arange(len(self.y))
@@ -124,14 +124,14 @@ class Model:
         return Z
 
     def cholesky_factors(self, theta: Floats) -> list[Floats]:
-        """The (k, k) lower-triangular factor of each term's covariance."""
+        """Compute the (k, k) lower-triangular factor of the covariance of each term."""
         out = [np.zeros((t.basis.shape[1],) * 2) for t in self.terms]
         for value, (t, r, c) in zip(theta, self.theta_places, strict=True):
             out[t][r, c] = value
         return out
 
     def z_lambda(self, theta: Floats) -> Floats:
-        """(n_obs, q) Z Lambda."""
+        """Compute Z Lambda, (n_obs, q)."""
         blocks = [
             self.z_columns(t, term.basis @ L)
             for t, (term, L) in enumerate(zip(self.terms, self.cholesky_factors(theta), strict=True))
@@ -139,7 +139,7 @@ class Model:
         return np.hstack([np.zeros((len(self.y), 0)), *blocks])
 
     def split(self, psi: Floats, method: Method) -> tuple[Floats, Floats, float]:
-        """Beta (empty under REML), theta and phi (1 where the family has none)."""
+        """Split psi into beta (empty under REML), theta and phi (1 if the family has none)."""
         p = self.X.shape[1] if method == "ml" else 0
         q = len(self.theta_places)
         if len(psi) != p + q + self.n_phi:
@@ -161,7 +161,7 @@ class Pointwise(NamedTuple):
 
 
 def rising_log(y: Floats, phi: float) -> tuple[Floats, Floats]:
-    """sum_{j < y} log(1 + j phi) and its derivative in log phi, by plain summation."""
+    """Compute sum_{j < y} log(1 + j phi) and its derivative in log phi, by summation."""
     j = np.arange(int(y.max(initial=0.0)), dtype=float)
     value = np.concatenate([[0.0], np.cumsum(np.log1p(j * phi))])
     slope = np.concatenate([[0.0], np.cumsum(j * phi / (1.0 + j * phi))])
@@ -211,7 +211,7 @@ def pointwise(model: Model, eta: Floats, phi: float) -> Pointwise:
 
 
 class Latent(NamedTuple):
-    """What is integrated out: eta = fixed + G v, v ~ N(0, diag(1/precision)), precision 0 for a flat prior."""
+    """Latent variables of the integral: eta = fixed + G v, v ~ N(0, diag(1/precision)); flat prior: precision 0."""
 
     fixed: Floats
     G: Floats
@@ -229,7 +229,7 @@ def latent(model: Model, psi: Floats, method: Method) -> tuple[Latent, float]:
 
 
 def find_mode(model: Model, lat: Latent, phi: float, start: Floats | None = None) -> Floats:
-    """Newton with step halving on the log integrand, which is concave for all four families."""
+    """Find the mode by Newton's method with step halving; the log integrand is concave for all four families."""
     v = np.zeros(lat.G.shape[1]) if start is None else start.copy()
     if lat.G.shape[1] == 0:
         return v
@@ -255,11 +255,11 @@ def find_mode(model: Model, lat: Latent, phi: float, start: Floats | None = None
         except linalg.LinAlgError as error:
             raise NoModeError("singular Hessian on the way to the mode") from error
         decrement = float(step @ gradient)
-        # far from the mode the curvature may vanish: no step moves a predictor by more than 5
+        # far from the mode the curvature may vanish, so a step changes a predictor by at most 5
         scale = 1.0 if decrement < 1e-2 else min(1.0, 5.0 / float(np.abs(lat.G @ step).max()))
         for _ in range(60):
             h_new = value(v + scale * step)
-            # near the mode rounding in h hides the gain: take the full Newton step there
+            # near the mode, rounding errors in h hide the gain, so take the full Newton step
             if h_new >= h or (scale == 1.0 and decrement < 1e-9 and h_new > h - 1e-9 * (1.0 + abs(h))):
                 break
             scale *= 0.5
@@ -272,8 +272,8 @@ def find_mode(model: Model, lat: Latent, phi: float, start: Floats | None = None
         if np.abs(lat.G @ v).max() > 200.0:
             raise NoModeError("the mode runs to infinity")
         settled = settled + 1 if decrement < 1e-14 * (1.0 + abs(h)) else 0
-        if settled >= 2:  # quadratic convergence: one more step after the tolerance leaves rounding only
-            if np.abs(lat.G @ step).max() > 1e-4:  # no gain, yet no small step: the mode is at infinity
+        if settled >= 2:  # convergence is quadratic: after one more step, only rounding errors remain
+            if np.abs(lat.G @ step).max() > 1e-4:  # no gain, although the step is not small: the mode is at infinity
                 raise NoModeError("the mode runs to infinity")
             return v
     raise NoModeError("no mode after 500 Newton steps")
@@ -292,7 +292,7 @@ class Evaluation(NamedTuple):
 def laplace(
     model: Model, psi: Floats, method: Method = "ml", *, start: Floats | None = None, gradient: bool = True
 ) -> Evaluation:
-    """Laplace log likelihood (ML) or the joint Laplace over (u, beta) with a flat prior on beta (REML).
+    """Compute the Laplace log likelihood (ML), or the joint Laplace over (u, beta) with a flat prior on beta (REML).
 
     With the observed Hessian, as in TMB. `mode_slope` is d mode / d psi.
     """
@@ -345,7 +345,7 @@ def laplace(
 
 
 def agq(model: Model, psi: Floats, n_nodes: int) -> float:
-    """Adaptive Gauss-Hermite log likelihood of a model with one scalar random effect."""
+    """Compute the adaptive Gauss-Hermite log likelihood of a model with one scalar random effect."""
     if len(model.terms) != 1 or model.terms[0].basis.shape[1] != 1:
         raise ValueError("adaptive Gauss-Hermite needs one scalar random effect")
     psi = np.asarray(psi, dtype=float)
@@ -365,7 +365,7 @@ def agq(model: Model, psi: Floats, n_nodes: int) -> float:
 
 
 def objective(model: Model, psi: Floats, method: Method = "ml", n_agq: int = 1) -> float:
-    """The value that a fit maximises: Laplace ML or REML, or adaptive Gauss-Hermite ML."""
+    """Compute the objective of a fit: Laplace ML or REML, or adaptive Gauss-Hermite ML."""
     if n_agq > 1:
         if method != "ml":
             raise ValueError("adaptive Gauss-Hermite is for ML")
@@ -374,7 +374,7 @@ def objective(model: Model, psi: Floats, method: Method = "ml", n_agq: int = 1) 
 
 
 def numerical_gradient(fun: Callable[[Floats], float], x: Floats, step: float = 1e-4) -> Floats:
-    """Central differences of fourth order."""
+    """Compute central differences of fourth order."""
     x = np.asarray(x, dtype=float)
     out = np.empty(len(x))
     for a in range(len(x)):
@@ -391,7 +391,7 @@ def gradient(model: Model, psi: Floats, method: Method = "ml", n_agq: int = 1) -
 
 
 def numerical_hessian(fun: Callable[[Floats], float], x: Floats, step: float = 4e-3) -> Floats:
-    """Second differences, fourth order by one Richardson step."""
+    """Compute second differences, of fourth order by one Richardson step."""
     x = np.asarray(x, dtype=float)
     n = len(x)
 
@@ -409,7 +409,7 @@ def numerical_hessian(fun: Callable[[Floats], float], x: Floats, step: float = 4
 
 
 def hessian(model: Model, psi: Floats, method: Method = "ml", n_agq: int = 1) -> Floats:
-    """Hessian of the objective by fourth-order differences: of the gradient, or of the value with quadrature."""
+    """Compute the Hessian of the objective by fourth-order differences of the gradient (with quadrature, the value)."""
     psi = np.asarray(psi, dtype=float)
     if n_agq > 1:
         return numerical_hessian(lambda x: objective(model, x, method, n_agq), psi)
@@ -425,7 +425,7 @@ def hessian(model: Model, psi: Floats, method: Method = "ml", n_agq: int = 1) ->
 def joint_vcov(
     model: Model, psi: Floats, method: Method = "ml", n_agq: int = 1, curvature: Floats | None = None
 ) -> Floats:
-    """Covariance of (beta, theta, log phi) that accounts for the estimation of the variances.
+    """Compute the covariance of (beta, theta, log phi) that accounts for the estimation of the variances.
 
     ML: inverse of the Hessian in all parameters. REML: beta is among the latent variables, so its covariance is the
     inverse joint precision plus what the uncertainty of (theta, log phi) adds through the mode (as TMB's `sdreport`).
@@ -443,7 +443,7 @@ def joint_vcov(
 
 
 def conditional_vcov(model: Model, psi: Floats, method: Method = "ml") -> Floats:
-    """Covariance of beta given theta and phi, by inverting the joint Hessian in (u, beta) at the mode.
+    """Compute the covariance of beta given theta and phi, by inverting the joint Hessian in (u, beta) at the mode.
 
     Under ML this is the joint precision at (mode of u given beta, beta): lme4's `vcov(use.hessian = FALSE)`.
     """
@@ -459,7 +459,7 @@ def conditional_vcov(model: Model, psi: Floats, method: Method = "ml") -> Floats
 
 
 def random_effects(model: Model, psi: Floats, method: Method = "ml", mode: Floats | None = None) -> list[Floats]:
-    """Conditional modes b = Lambda u of each term, (n_levels, k), from the mode if it is known."""
+    """Compute conditional modes b = Lambda u of each term, (n_levels, k); pass the mode to save time."""
     _, theta, _ = model.split(np.asarray(psi, dtype=float), method)
     if mode is None:
         mode = laplace(model, psi, method, gradient=False).mode
@@ -471,7 +471,7 @@ def random_effects(model: Model, psi: Floats, method: Method = "ml", mode: Float
 
 
 def fixed_effects(model: Model, psi: Floats, method: Method = "ml", mode: Floats | None = None) -> Floats:
-    """Beta: a parameter under ML, part of the mode under REML."""
+    """Return beta: a parameter under ML, part of the mode under REML."""
     if method == "ml":
         return model.split(np.asarray(psi, dtype=float), method)[0]
     if mode is None:
@@ -482,7 +482,7 @@ def fixed_effects(model: Model, psi: Floats, method: Method = "ml", mode: Floats
 def newton_step(
     model: Model, psi: Floats, method: Method = "ml", n_agq: int = 1, curvature: Floats | None = None
 ) -> Floats:
-    """From psi to the optimum of the objective, to second order: how far an optimiser stopped from it."""
+    """Compute the Newton step from psi to the optimum, which measures how early an optimiser stopped."""
     if curvature is None:
         curvature = hessian(model, psi, method, n_agq)
     return linalg.solve(-curvature, gradient(model, psi, method, n_agq))

@@ -1,4 +1,4 @@
-"""The arbiter's own optimiser: scipy's L-BFGS-B and BFGS on the objectives of `oracle.py`, from several starts."""
+"""Optimise the objectives of `oracle.py` with scipy's L-BFGS-B and BFGS, from several starts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.oracle import Floats, Latent, Method, Model, NoModeError, find_mode, 
 
 @dataclass(frozen=True)
 class OracleFit:
-    """The best optimum found, and how steep the objective still is there."""
+    """The best optimum, and the largest gradient of the objective there."""
 
     psi: Floats
     value: float
@@ -20,7 +20,7 @@ class OracleFit:
 
 
 def starts(model: Model, method: Method) -> list[Floats]:
-    """Starting points that differ in the size of the random effects and in the dispersion."""
+    """Choose starting points with different sizes of random effects and dispersion."""
     beta: Floats = np.zeros(0)
     if method == "ml":
         flat = Model(model.family, model.y, model.X, (), model.offset, model.trials)
@@ -47,7 +47,7 @@ def fit(
     beta_range: float = 30.0,
     maxiter: int = 500,
 ) -> OracleFit:
-    """Maximise the objective by L-BFGS-B, then BFGS, from every start; the best one wins."""
+    """Maximise the objective by L-BFGS-B, then BFGS, from every start; return the best optimum."""
     if start is None:
         start = starts(model, method)
     n_beta = model.X.shape[1] if method == "ml" else 0

@@ -1,4 +1,4 @@
-"""Tables of abundance: made from cells and neighbourhoods, tested, drawn; at known truth and with bad input."""
+"""Check tables of abundance from cells and neighbourhoods: tests, figures, known truth, invalid input."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LEVEL = np.array([0.0, 1.0, 0.6, -1.2, 0.8, -0.4])
 
 
 def cells(n_arm=5, beta=None, seed=0, size=1000, spread=0.3, types=TYPES, level=LEVEL):
-    """Cells of samples in two arms; `beta` are true changes of the absolute numbers, natural log."""
+    """Simulate cells of samples in two arms; `beta` are true changes of absolute numbers, natural log."""
     rng = np.random.default_rng(seed)
     beta = np.zeros(len(types)) if beta is None else np.asarray(beta)
     rows = []
@@ -48,7 +48,7 @@ def results_of(table, formula="X ~ disease", **more):
 
 @pytest.fixture(scope="module")
 def grown():
-    """One type grows fourfold; the others do not change."""
+    """Make data in which one type increases fourfold and the others do not change."""
     return cells(n_arm=6, beta=np.log([1, 1, 1, 1, 4, 1]), size=3000, spread=0.15, seed=1)
 
 
@@ -100,7 +100,7 @@ def test_one_growing_type_does_not_make_the_others_shrink(grown):
     assert np.abs(robust.loc[others, "log_fc"]).max() < 0.5
     assert (robust.loc[others, "adj_p_value"] > 0.05).all()
     assert robust.loc["Mono", "adj_p_value"] < 0.001
-    # relative to all cells they shrink, which is what the robust reference is for
+    # relative to all cells, the other types decrease; the robust reference corrects this
     assert (total.loc[others, "log_fc"] < -0.5).all()
 
 
@@ -126,7 +126,7 @@ def test_a_type_far_from_the_others_has_no_weight_in_the_reference():
         assert made.weight[0] == 0.0
         assert (made.weight[1:] > 0.2).all()
         shifts.append(made.log_shift)
-    # however far it is
+    # for any size of its change
     np.testing.assert_allclose(shifts[0], shifts[1], atol=1e-3)
     # in the limit of many cells it is the common change of the others
     common = np.round(y * 50 * np.where(X[:, 1:] > 0, 0.5, 1.0))
@@ -144,7 +144,7 @@ def test_the_reference_depends_on_the_column_space_of_the_design_alone():
     size = np.log(y.sum(axis=1))
     first, other = common_change(y, size, X), common_change(y, size, X @ A)
     np.testing.assert_allclose(first.log_shift, other.log_shift, atol=1e-8)
-    # and on no order
+    # and not on the order
     order = rng.permutation(12)
     again = common_change(y[order][:, ::-1], size[order], X[order])
     np.testing.assert_allclose(again.log_shift, first.log_shift[order], atol=1e-8)
@@ -193,7 +193,7 @@ def test_repeated_donors():
     assert params["formula_fitted"] == "X ~ disease + (1|donor) + (1 | sample)"
     assert found["p_value"].notna().all()
     assert set(found["df"]) == {5.0}
-    # a level for each row that is there already is not added again
+    # an existing grouping factor with one level per row is not added again
     again = sc_glmm.pp.abundance(adata)
     same = results_of(again, "X ~ disease + (1|donor/disease)")
     np.testing.assert_allclose(same["p_value"], found["p_value"], rtol=1e-6)
@@ -208,7 +208,7 @@ def test_the_log_says_which_test_was_used(caplog):
 
 
 def test_rejections_where_nothing_or_one_type_changes():
-    """A short version of benchmarks/calibration/abundance.py, with bounds that a wrong reference does not keep."""
+    """Check rejections as in benchmarks/calibration/abundance.py, but shorter; a wrong reference exceeds the bounds."""
     null, robust, total = [], [], []
     for seed in range(25):
         null.append(results_of(sc_glmm.pp.abundance(cells(n_arm=4, seed=seed, size=400, spread=0.4)))["p_value"])
@@ -234,7 +234,7 @@ def test_the_prior_of_few_is_the_hierarchical_posterior():
     for g, axes in enumerate([(1, 2), (0, 2), (0, 1)]):
         posterior = made.at(np.array([0.2, 0.5, 0.8]))[g] * L[g]
         np.testing.assert_allclose(posterior / posterior.sum(), joint.sum(axis=axes), rtol=1e-10)
-    # two variances: the same from all combinations
+    # two variances: the same as from all combinations
     grid = np.array(list(itertools.product(nodes, nodes[:3])))
     two = prior_of_few.fit_prior_of_few(rng.normal(size=(4, 18)), np.arange(4) / 4, grid, (6, 3))
     np.testing.assert_allclose(two.at(np.arange(4) / 4).sum(axis=1), 1.0)
@@ -242,7 +242,7 @@ def test_the_prior_of_few_is_the_hierarchical_posterior():
 
 @pytest.mark.parametrize("n_types", [2, 5, 12])
 def test_the_prior_of_few_is_calibrated(n_types):
-    """Gaussian estimates with variances that follow no lognormal distribution."""
+    """Check Gaussian estimates with variances that are not lognormal."""
     rng = np.random.default_rng(10)
     nodes = np.array([1e-6, 1e-3, 3e-3, 8e-3, 0.02, 0.04, 0.07, 0.11, 0.17, 0.26, 0.4, 0.6, 1.0, 1.8, 4.0])
     p = []
@@ -276,7 +276,7 @@ def test_weighted_adjustment_by_hand():
 
 
 def milo_cells(seed=11):
-    """Cells with neighbourhoods as pertpy's make_nhoods leaves them."""
+    """Make cells with neighbourhoods in the format of pertpy's make_nhoods."""
     adata = cells(n_arm=4, seed=seed, size=150)
     rng = np.random.default_rng(seed)
     place = rng.normal(size=adata.n_obs) + 2.0 * adata.obs["cell_type"].cat.codes
@@ -291,7 +291,7 @@ def milo_cells(seed=11):
 
 
 def milo_mudata(adata):
-    """As pertpy's count_nhoods makes it."""
+    """Make a MuData in the format of pertpy's count_nhoods."""
     mudata = pytest.importorskip("mudata")
     mudata.set_options(pull_on_update=False)
     dummies = pd.get_dummies(adata.obs["sample"])

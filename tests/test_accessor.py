@@ -1,4 +1,4 @@
-"""``adata.glmm`` and MuData: other doors to the same functions."""
+"""Check ``adata.glmm`` and MuData, which call the same functions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sc_glmm import InputError
 
 FORMULA = "counts ~ disease + (1|sample)"
 CTL = {"disease": "ctl"}
-# What mudata says about pandas and about its own future.
+# warnings of mudata about pandas and about future changes
 of_mudata = pytest.mark.filterwarnings("ignore:The inplace keyword", "ignore::FutureWarning", "ignore::UserWarning")
 
 

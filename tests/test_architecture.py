@@ -1,4 +1,4 @@
-"""The page on the architecture names files and functions that are there, and its drawing names rooms that are."""
+"""Check that the architecture page names existing files and functions, and its drawing existing rooms."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A checksum of the counts, the same for every form of the matrix, by which a refit knows the data of the run."""
+"""Check the checksum of the counts, by which a refit recognises the data of the run in any matrix format."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command: what it writes, what it says, and that a user's mistake ends in a sentence and not in a traceback."""
+"""Check the command: its output, its messages, and errors without a traceback."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def run(*arguments):
 
 
 def refused(*arguments):
-    """Run a command that must fail as a user's mistake does, and return what it says."""
+    """Run a command that must fail with a user error, and return its message."""
     result = run(*arguments)
     assert result.exit_code == 2, result.output
     assert isinstance(result.exception, SystemExit)
@@ -51,7 +51,7 @@ def stored(adata, tmp_path_factory):
 
 @pytest.fixture
 def source(stored, tmp_path):
-    """A file that a test may change."""
+    """Make a file that a test may change."""
     path = tmp_path / "in.h5ad"
     path.write_bytes(stored.read_bytes())
     return path
@@ -164,7 +164,7 @@ def test_options_reach_the_model(source, tmp_path):
 
 def test_warnings_about_the_analysis_are_on_stderr(adata, tmp_path):
     changed = adata.copy()
-    # Strings have no base level of their own: one is chosen, and must be announced.
+    # Strings have no base level, so one is chosen, with a note.
     changed.obs["disease"] = changed.obs["disease"].astype(str)
     changed.write_h5ad(tmp_path / "in.h5ad", convert_strings_to_categoricals=False)
     result = run("test", tmp_path / "in.h5ad", FORMULA, "-o", tmp_path / "out.csv")
@@ -275,9 +275,9 @@ def test_demo(tmp_path):
     assert re.search(r"^60 genes in \d+\.\d s", result.stdout, re.MULTILINE)
     assert re.search(r"^  disease: AD vs ctl, FDR 5 %\s+\d+$", result.stdout, re.MULTILINE)
     assert "true_log_fc" in result.stdout
-    # A clean simulation gives nothing to note but what becomes of single genes.
+    # A clean simulation gives no notes except about single genes.
     assert "warning:" not in result.stderr
-    # The command that it proposes works, and finds the same.
+    # the proposed command works, and gives the same results
     command = shlex.split(result.stdout.splitlines()[-1])
     assert command[0] == "sc-glmm"
     again = run(*command[1:])

@@ -1,4 +1,4 @@
-"""The commands that look at results, and options and contrasts from files."""
+"""Check the commands that read results, and options and contrasts from files."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def refused(*arguments: object) -> str:
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory) -> Path:
-    """Three cell types, one of which has one condition only; results under two keys."""
+    """Make three cell types, one with a single condition, with results under two keys."""
     adata = sc_glmm.datasets.simulate(n_samples=8, n_cells=600, n_genes=12, seed=3)
     rng = np.random.default_rng(0)
     kind = np.array(["B", "T", "lone"])[rng.integers(0, 3, adata.n_obs)]
@@ -121,7 +121,7 @@ def test_options_from_a_file(source, tmp_path) -> None:
     table = pd.read_csv(out)
     assert set(table["contrast"]) == {"there"}
     assert set(table["kind"]) == {"B", "T"}
-    # the command line goes before
+    # the command line overrides the file
     result = run("test", source, "--config", config, "--groupby", "disease", "--contrast", "AD")
     assert "given twice" in result.stderr
     config.write_text("groupbye: kind\n")

@@ -1,4 +1,4 @@
-"""`sc-glmm plot`: every figure from every kind of file, or one line that says why not."""
+"""Check `sc-glmm plot`: every figure from every kind of file, or one line with the reason for an error."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import sc_glmm
 from sc_glmm import cli, pl
 
 FORMULA = "counts ~ disease + (1|sample)"
-# What a figure needs besides the file; what is said of a table where that will not do: figures that fit the gene
-# again, and those of what a run keeps beside its table.
+# Arguments of a figure besides the file, and the error for a table that is not enough: for figures that refit a gene,
+# and for figures of results that are not in the table.
 TABLE, MODEL, RUN = "", "has no counts: use the .h5ad file or zarr store", "are not fractions that sum to one"
 FIGURES = {
     "caterpillar": (["--gene", "gene_01", "--group", "B"], MODEL),
@@ -44,7 +44,7 @@ def run(*arguments: object):
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """One run over two cell types, as each kind of file."""
+    """Write a run over two cell types to each kind of file."""
     adata = sc_glmm.datasets.simulate(n_samples=6, n_cells=500, n_genes=30, frac_de=0.5, log_fc=(1.0, 2.0), seed=3)
     adata.obs["kind"] = ["B" if i % 2 else "1" for i in range(adata.n_obs)]
     adata.var["symbol"] = [f"SYM{i}" for i in range(adata.n_vars)]
@@ -62,7 +62,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def test_every_figure_is_tried() -> None:
-    # those that are left out need files of their own
+    # other figures need special files
     assert set(FIGURES) >= set(pl.__all__) - {"abundance", "latent_factors", "power"}
 
 

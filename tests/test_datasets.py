@@ -1,4 +1,4 @@
-"""The simulator against its own truth: moments, effects, sample and donor effects, slopes."""
+"""Check simulated data against their truth: moments, effects, sample and donor effects, slopes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sc_glmm import datasets
 
 
 def _row_means(adata, columns):
-    """Counts per unit of size factor, one row a level of `columns`, and the rows' first obs."""
+    """Compute counts per unit of size factor, one row per level of `columns`, and the first obs of each row."""
     groups = adata.obs.groupby(columns, observed=True).indices
     y = adata.layers["counts"]
     size = adata.obs["true_size_factor"].to_numpy()
@@ -33,7 +33,7 @@ def test_form_of_the_result():
     assert (adata.X != adata.layers["counts"]).nnz == 0
     assert list(adata.obs["disease"].cat.categories) == ["ctl", "AD"]
     assert adata.obs["sample"].nunique() == 6
-    # A sample lies in one arm and belongs to one donor, and every donor gives one sample.
+    # each sample is in one arm and from one donor, and every donor has one sample
     assert (adata.obs.groupby("sample", observed=True)[["disease", "donor"]].nunique() == 1).all(axis=None)
     assert (adata.obs.groupby("donor", observed=True)["sample"].nunique() == 1).all()
     assert adata.obs_names.is_unique

@@ -1,4 +1,4 @@
-"""What the user reads while something runs."""
+"""Check the messages during a run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sc_glmm._display import bar_of_pass, by_note, counted, logger, progress_of_
 
 
 class Terminal(io.StringIO):
-    """A stream that people look at."""
+    """A stream that counts as a terminal."""
 
     def isatty(self) -> bool:
         return True
@@ -59,7 +59,7 @@ def test_summary_counts_genes_by_status(caplog, groupby: str | None) -> None:
     adata.layers["counts"] = counts.tocsr()
     with caplog.at_level(logging.INFO, "sc_glmm"):
         sc_glmm.tl.test(adata, "counts ~ disease + (1|sample)", reference={"disease": "ctl"}, test="t", groupby=groupby)
-    # a set: handlers that tests before this one left may show a record twice
+    # a set, because handlers of earlier tests may show a record twice
     (said,) = {record.getMessage() for record in caplog.records if record.getMessage().startswith("tested ")}
     assert "\n" not in said
     table = sc_glmm.get.results(adata, columns="all")
@@ -80,7 +80,7 @@ def run_on(monkeypatch, stream: io.StringIO, progress: bool | None):
 
 
 def two_groups(run) -> list[str]:
-    """A run over two groups, and what its bar said after each stage."""
+    """Run two groups, and record the bar after each stage."""
     said = []
     for i, name in enumerate(("B cells", "T cells")):
         for fits in (True, False):

@@ -1,4 +1,4 @@
-"""The build of the documentation fails when a cell that draws shows no picture."""
+"""Check that the build of the documentation fails if a cell that draws shows no picture."""
 
 from __future__ import annotations
 

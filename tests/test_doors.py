@@ -1,4 +1,4 @@
-"""Any nonsense for any argument of tl.test gives an error of ours before any work."""
+"""Check that invalid values of any argument of tl.test give a package error before any work."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ ARGUMENTS = list(inspect.signature(sc_glmm.tl.test).parameters)
 
 @pytest.mark.parametrize("name", ARGUMENTS)
 def test_invalid_values_are_rejected(name: str) -> None:
-    """Each value is refused in words that name it, with nothing written, or it is a value that can be used."""
+    """Check that each value either works, or is rejected by an error that names it, with nothing written."""
     clean = sc_glmm.datasets.simulate(n_samples=6, n_cells=120, n_genes=3, seed=1)
     for junk in JUNK:
         adata = clean.copy()

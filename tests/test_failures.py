@@ -1,4 +1,4 @@
-"""Tests without a number for most genes: refused before the run, or said with what to do."""
+"""Check tests that cannot work for most genes: they are rejected early, or give a warning with advice."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_joint_contrasts_do_not_need_them(adata):
 
 @pytest.mark.parametrize("test", ["eb_lr", "t"])
 def test_run_without_results_gives_a_warning_and_a_last_line(adata, caplog, monkeypatch, test):
-    """Whatever makes fits or tests fail: what they give is spoilt between the stages."""
+    """Check fits and tests that fail for any reason; results are set to NaN between the stages."""
     from sc_glmm._run import conductor, stages
 
     spoilt = {"fits": 0, "numbers": 0}

@@ -1,4 +1,4 @@
-"""What a first attempt on data of one's own runs into, and what is said of it."""
+"""Check messages about common problems of a first attempt with own data."""
 
 from __future__ import annotations
 

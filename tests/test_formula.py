@@ -1,4 +1,4 @@
-"""What each formula means."""
+"""Check the meaning of formulas."""
 
 from __future__ import annotations
 

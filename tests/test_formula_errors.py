@@ -1,4 +1,4 @@
-"""Where each error in a formula is marked; any text gives a formula or our error."""
+"""Check the mark of each error in a formula; any text gives a formula or a package error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Formulas are a language of their own: whatever stands in one, wherever it comes from, no code of its author runs."""
+"""Check that formulas never run code: they are a language of their own, safe from any source."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ALLOWED = (
     *(ast.Constant, ast.Name, ast.Load, ast.UnaryOp, ast.unaryop, ast.BinOp, ast.operator, ast.BoolOp, ast.boolop),
     *(ast.Compare, ast.cmpop, ast.Call, ast.keyword, ast.List, ast.Tuple, ast.Dict),
 )
-# what a program that escaped would do, as CPython reports it
+# actions of code that escaped, as reported by CPython's audit events
 EVENTS = ("exec", "open", "os.", "subprocess", "pickle", "socket", "ctypes", "shutil", "marshal", "sqlite3")
 _seen: list[str] | None = None
 
@@ -48,7 +48,7 @@ sys.addaudithook(_listen)
 
 
 def design_of(source: str) -> tuple[Exception | None, list[str]]:
-    """The error, and what the interpreter did meanwhile."""
+    """Return the error, and the events of the interpreter meanwhile."""
     global _seen
     _seen = []
     try:
@@ -62,7 +62,7 @@ def design_of(source: str) -> tuple[Exception | None, list[str]]:
         _seen = None
 
 
-design_of("~ bs(x, df=4) + C(f, contr.sum) + scale(x) + poly(x, 2) + cr(x, df=3)")  # imports what is imported late
+design_of("~ bs(x, df=4) + C(f, contr.sum) + scale(x) + poly(x, 2) + cr(x, df=3)")  # trigger late imports
 
 
 # --- the grammar of Python's expressions -----------------------------------------------------------------------------
@@ -137,7 +137,7 @@ EXPRESSIONS = st.recursive(
 
 
 def _inside(node: ast.AST) -> bool:
-    """Whether a node of the grammar may stand in a formula, by its kind alone."""
+    """Check whether a kind of node of the grammar is allowed in a formula."""
     if isinstance(node, ast.Attribute):
         name = ast.unparse(node)
         return name in CODINGS or name in ("np.pi", "np.e") or (name.startswith("np.") and name[3:] in NUMPY)
@@ -152,7 +152,7 @@ def _inside(node: ast.AST) -> bool:
 def test_nothing_outside_of_the_language_is_evaluated(tree: ast.expr, where: str) -> None:
     try:
         code = ast.unparse(ast.fix_missing_locations(tree))
-    except ValueError:  # some trees have no text, such as a backslash inside a formatted string
+    except ValueError:  # some trees cannot be written as text, such as a backslash inside a formatted string
         return
     error, seen = design_of(where.format(code))
     assert seen == []

@@ -1,4 +1,4 @@
-"""Linear mixed models of many genes from cross-products: the numbers of lmer on the expanded data, gene by gene."""
+"""Check linear mixed models of many genes from cross-products against lmer on the expanded data, gene by gene."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sc_glmm._fit.orthogonal import orthogonal_rows
 
 
 def make(n_genes=4, n_cells=400, n_samples=9, seed=0, dtype=np.float64):
-    """Values with sample effects from none to large, and slopes that differ between samples."""
+    """Make values with sample effects from none to large, and with slopes that differ between samples."""
     rng = np.random.default_rng(seed)
     sample = rng.integers(0, n_samples, n_cells)
     x = rng.normal(size=n_cells) + 0.2 * sample
@@ -58,7 +58,7 @@ def test_every_gene_equals_lmer_with_satterthwaite(formula, method):
     adata = make()
     table = table_of(adata, formula, method=method)
     for gene in adata.var_names:
-        # each term as a whole; the levels beside it are contrasts of their own
+        # the joint test of each term; tests of single levels are separate contrasts
         mine = table[(table["variable"] == gene) & ~table["contrast"].str.contains(" vs ")]
         row = mine.iloc[0]
         frame = adata.obs.assign(X=np.asarray(adata[:, gene].X, dtype=np.float64).ravel())
@@ -116,7 +116,7 @@ def test_constant_gene_is_not_an_error():
 
 
 def test_few_rows_represent_many_cells():
-    """The basis keeps every cross-product of the design, and those with any response."""
+    """Check that the basis keeps all cross-products of the design, and those with any response."""
     rng = np.random.default_rng(3)
     n = 300
     codes = rng.integers(0, 5, n)
@@ -133,5 +133,5 @@ def test_few_rows_represent_many_cells():
         own, mine = codes == level, basis.rows.codes[0] == level
         np.testing.assert_allclose(basis.rows.Z[0][mine].T @ basis.rows.X[mine], Z[own].T @ X[own], atol=1e-9)
         np.testing.assert_allclose(basis.rows.Z[0][mine].T @ sums[mine], Z[own].T @ y[own], atol=1e-9)
-    # where the rows are few already, they stay
+    # few rows are not replaced
     assert orthogonal_rows(unique_rows(X[:, :2], [np.ones((n, 1))], [codes])) is None

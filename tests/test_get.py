@@ -1,4 +1,4 @@
-"""The table of results as people read it: its columns, its filters, and what is said about names that are not there."""
+"""Check the table of results: its columns, its filters, and errors about unknown names."""
 
 from __future__ import annotations
 

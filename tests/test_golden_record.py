@@ -1,4 +1,4 @@
-"""The golden record notices what it is for: a number, a word, a column or a row that is not as it was."""
+"""Check that the golden record detects a changed number, word, column or row."""
 
 from __future__ import annotations
 

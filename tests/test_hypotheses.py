@@ -1,4 +1,4 @@
-"""The registry of tests: a test is one record in one file, and all doors follow it."""
+"""Check the registry of tests: a test is one record in one file, and all functions use it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PAGE = Path(__file__).resolve().parents[1] / "docs" / "contributing.md"
 
 
 def example() -> str:
-    """The file that the page for contributors adds."""
+    """Write the file of the example on the page for contributors."""
     if not PAGE.exists():
         pytest.skip("the tests lie beside a wheel, not in the project")
     section = PAGE.read_text().split("### A new test")[1].split("\n### ")[0]
@@ -34,7 +34,7 @@ def example() -> str:
 
 @pytest.fixture
 def added() -> Iterator[HypothesisTest]:
-    """The test of the example, registered while a test runs."""
+    """Register the test of the example during a test."""
     place = {"__package__": "sc_glmm._hypotheses.tests", "__name__": "sc_glmm._hypotheses.tests.greater"}
     exec(compile(ast.parse(example()), "greater.py", "exec"), place)
     test = place["TEST"]

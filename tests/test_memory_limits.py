@@ -1,4 +1,4 @@
-"""A tight address space ends a command with a message, in real processes: libraries in C abort or never return."""
+"""Check commands with little address space, in real processes: they end with a message instead of a crash in C."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests of effects beyond a minimum, in one direction, and of equivalence."""
+"""Check tests against a minimum effect, in one direction, and of equivalence."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FORMULA = "~ arm + (1|sample)"
 
 
 def make(effect: float, n_genes: int = 60, seed: int = 2) -> ad.AnnData:
-    """Eight samples in two arms; the fold change of every gene is `effect` in log2, up or down in turn."""
+    """Simulate eight samples in two arms; the log2 fold change of every gene is `effect`, up or down in turn."""
     rng = np.random.default_rng(seed)
     sample = np.repeat(np.arange(8), 30)
     arm = sample % 2
@@ -68,7 +68,7 @@ def test_sides_and_minimum_agree_with_one_another(test: str) -> None:
         pd.testing.assert_frame_equal(table[same], plain[same])
     equal = run(test=test, min_log_fc=2.0, alternative="abs-less")
     assert (equal["p_value"] < 0.05).mean() > 0.9
-    # an interval that excludes the minimum is a p-value below 2.5 % on that side
+    # the interval excludes the minimum if and only if the one-sided p-value is below 2.5 %
     beyond = run(test=test, min_log_fc=0.5, alternative="greater")
     if test != "hk":
         np.testing.assert_array_equal(plain["ci_low"] > 0.5, beyond["p_value"] < 0.025)
@@ -90,7 +90,7 @@ def test_words(kind: str, minimum: float, words: str) -> None:
 
 
 def test_wald_is_treat() -> None:
-    """McCarthy and Smyth's statistic, computed here from the estimates."""
+    """Check against the statistic of McCarthy and Smyth, computed from the estimates."""
     table = run(test="wald", min_log_fc=0.7)
     size, se = table["log_fc"].abs(), table["log_fc_se"]
     expected = stats.norm.sf((size - 0.7) / se) + stats.norm.sf((size + 0.7) / se)
@@ -112,7 +112,7 @@ def test_nulls_at_the_minimum_are_rejected_as_often_as_they_should(kind: str, df
 
 
 def test_genes_at_the_minimum_in_a_run() -> None:
-    """The share of genes with the smallest effect of interest that the default test finds."""
+    """Check the share of genes with exactly the minimum effect that the default test rejects."""
     p = run(make(0.8, n_genes=400, seed=9), min_log_fc=0.8)["p_value"]
     assert 0.02 < np.mean(p < 0.05) < 0.085
     assert np.mean(run(make(0.8, n_genes=400, seed=9))["p_value"] < 0.05) > 0.7

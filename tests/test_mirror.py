@@ -1,4 +1,4 @@
-"""The mirror in ``.uns``: every public function of scanpy for ranked genes takes it, in memory and after a file."""
+"""Check the copy of results for scanpy in ``.uns``: all its functions for ranked genes work, also after a file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import sc_glmm
 N_GENES = 24
 PLOTS = sorted(name for name in dir(sc.pl) if name.startswith("rank_genes_groups"))
 VALUES = ("logfoldchanges", "scores", "pvals", "pvals_adj", "log10_pvals", "log10_pvals_adj")
-# What scanpy, seaborn and anndata say about other versions of pandas, and scanpy about a plot that is as asked.
+# warnings of scanpy, seaborn and anndata about versions of pandas, and of scanpy about an intended plot
 pytestmark = pytest.mark.filterwarnings(
     "ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning", "ignore:.*inplace"
 )
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.filterwarnings(
 
 @pytest.fixture(scope="module")
 def tested() -> ad.AnnData:
-    """Three arms under ``arms``; three cell types, one of which cannot be tested, under ``types``."""
+    """Test three arms under ``arms``, and three cell types, one of which cannot be tested, under ``types``."""
     rng = np.random.default_rng(4)
     sample = np.repeat(np.arange(9), 40)
     arm = np.array(["a", "b", "c"])[sample % 3]
@@ -98,7 +98,7 @@ def test_a_gene_without_a_result_is_not_drawn_as_one(tested: ad.AnnData) -> None
     assert np.isnan(b.loc["g7", "log_fc"])
     assert drawn.values_df.loc["b", "g7"] == 0.0
     assert drawn.values_df.loc["b", "g2"] == pytest.approx(b.loc["g2", "log_fc"], rel=1e-5)
-    assert (drawn.values_df.loc["a"] == 0.0).all()  # the base against itself
+    assert (drawn.values_df.loc["a"] == 0.0).all()  # the base level compared with itself
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_the_frames_of_scanpy(anywhere: ad.AnnData, key: str, groups: list, refe
         assert one.notna().all(axis=None)
         table = sc_glmm.get.results(anywhere, key=key, columns="all")
         mine = table[table["contrast"] == f"arm: {group} vs a"] if key == "arms" else table[table["cell_type"] == group]
-        if len(mine) == 0:  # the base, and the type that was skipped
+        if len(mine) == 0:  # the base level, and the skipped type
             assert (one[["scores", "logfoldchanges"]] == 0).all(axis=None)
             assert (one[["pvals", "pvals_adj"]] == 1).all(axis=None)
             continue

@@ -1,4 +1,4 @@
-"""The moderated tests through tl.test: level, agreement with an independent profile, statuses, small sets."""
+"""Check moderated tests in tl.test: level, agreement with an independent profile, statuses, few genes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FORMULA = "counts ~ arm + (1|sample)"
 def simulate(
     n_samples=8, cells=60, n_genes=400, seed=0, variances=(0.0, 0.05, 0.3), means=(0.1, 1.0, 6.0), effects=None
 ):
-    """Negative binomial counts with known size factors; no gene answers to the arm unless `effects` says so."""
+    """Simulate negative binomial counts with known size factors; `effects` are the effects of the arm, default none."""
     rng = np.random.default_rng(seed)
     sample = np.repeat(np.arange(n_samples), cells)
     arm = sample % 2
@@ -59,7 +59,7 @@ def null():
 
 @pytest.mark.parametrize("test", ["eb_lr", "eb_wald", "hk", "ql", "satterthwaite_moderated"])
 def test_level_with_six_samples(null, test):
-    """Six samples, 2,400 null genes: within three standard errors and the bounds of the calibration benchmark."""
+    """Check the level with six samples and 2,400 null genes: within three standard errors and the benchmark bounds."""
     p = p_values(null, test)["p_value"].iloc[1:]
     assert 0.033 < np.mean(p < 0.05) < 0.063
     assert np.mean(p < 0.01) < 0.017
@@ -67,7 +67,7 @@ def test_level_with_six_samples(null, test):
 
 
 def test_wald_exceeds_its_level(null):
-    """What the default is for: the z-test rejects far too often."""
+    """Check that the z-test rejects far too often, which is why it is not the default."""
     assert np.mean(p_values(null, "wald")["p_value"].iloc[1:] < 0.01) > 0.02
 
 
@@ -89,7 +89,7 @@ def test_interval_covers_and_power_is_there():
 
 
 def independent_profile(y, size, sample, arm, phi, s2, n_quad=None):
-    """(log likelihood, information) of beta by dense one-dimensional integrals over each sample's effect."""
+    """Compute (log likelihood, information) of beta by one-dimensional integrals over the effect of each sample."""
     z, w = np.polynomial.hermite_e.hermegauss(n_quad or 1)
 
     def rows(beta):
@@ -120,7 +120,7 @@ def independent_profile(y, size, sample, arm, phi, s2, n_quad=None):
 
 @pytest.mark.parametrize("n_agq", [1, 7])
 def test_profile_agrees_with_dense_integrals(n_agq):
-    """Log likelihood differences between nodes, estimate, r and r* of one gene against a direct computation."""
+    """Check differences of log likelihood between nodes, estimate, r and r* of one gene by a direct computation."""
 
     adata = simulate(n_samples=6, cells=8, n_genes=3, means=(0.6,), variances=(0.1,), seed=3)
     y = np.asarray(adata.layers["counts"][:, 1].todense()).ravel().astype(float)
@@ -160,8 +160,8 @@ def test_profile_agrees_with_dense_integrals(n_agq):
     assert np.diff(profiles.ell[0])[0] == pytest.approx(levels[1] - levels[0], abs=1e-6)
 
 
-# Pseudo-true variance over the true one, and bias of the intercept, by nodes (1: Laplace): exact limits by enumeration
-# over the law of the counts.
+# Limit of the estimated variance divided by the true one, and bias of the intercept, by number of nodes (1: Laplace);
+# exact by enumeration over the distribution of the counts.
 LIMITS = [
     (0.05, 0.3, {1: (7.39, -0.151), 3: (0.983, None), 7: (1.0, 0.0)}),
     (0.05, 1.0, {1: (1.52, -0.013), 7: (1.0, 0.0)}),
@@ -173,10 +173,10 @@ LIMITS = [
 
 @pytest.mark.parametrize(("variance", "mean", "expected"), LIMITS)
 def test_quadrature_corrects_laplace(variance, mean, expected):
-    """Thousands of samples with Poisson counts in the proportions of the law: what the engine converges to.
+    """Check the limit of the engine's estimates, with thousands of samples whose Poisson counts have exact proportions.
 
-    At 0.3 counts a sample and a variance of 0.05 Laplace finds seven times too much; three nodes find too little, and
-    seven the truth.
+    With 0.3 counts per sample and a variance of 0.05, Laplace estimates seven times the variance; three nodes estimate
+    too little, and seven nodes the truth.
     """
     from tests.frame_fit import fit_frame
 
@@ -216,7 +216,7 @@ def test_separated_genes_get_a_penalised_estimate_and_a_one_sided_interval():
 
 
 def test_nested_design_puts_the_right_variance_on_the_grid():
-    """Arm between samples within donors: the variance of the sample matters, that of the donor does not."""
+    """Check arms between samples within donors: the variance of samples matters, that of donors does not."""
     rng = np.random.default_rng(7)
     adata = simulate(n_samples=12, n_genes=150, means=(2.0,), variances=(0.05,))
     number = adata.obs["sample"].str[1:].astype(int)
@@ -246,7 +246,7 @@ def test_shrunken_effects_and_the_test_of_the_variance():
 
 
 def test_each_of_two_variances_is_tested():
-    """Slopes on a covariate of cells: half of the genes have slopes that differ between samples."""
+    """Check slopes on a covariate of cells that differ between samples for half of the genes."""
     rng = np.random.default_rng(5)
     n_samples, cells, n_genes = 8, 25, 60
     sample = np.repeat(np.arange(n_samples), cells)
@@ -282,7 +282,7 @@ def test_few_genes_are_tested_separately_with_a_note():
     table = sc_glmm.get.results(adata, columns="all")
     assert adata.uns["glmm"]["params"]["test"] == "hk"
     np.testing.assert_allclose(table["p_value"], table["p_hk"])
-    # Satterthwaite's degrees of freedom need no other gene either
+    # Satterthwaite's degrees of freedom do not need other genes either
     table = p_values(adata, "satterthwaite")
     assert adata.uns["glmm"]["params"]["test"] == "satterthwaite"
     assert table["p_value"].notna().all()
@@ -301,7 +301,7 @@ def test_likelihood_ratio_is_that_of_two_fits():
 
 
 def test_bootstrap_of_named_genes():
-    """Two genes, one with an effect; p-values agree with the asymptotic ones within what few samples allow."""
+    """Check two genes, one with an effect: p-values are close to the asymptotic ones."""
     effects = np.zeros(8)
     effects[2] = 1.5
     adata = simulate(n_samples=8, cells=20, n_genes=8, means=(2.0,), variances=(0.05,), effects=effects)
@@ -311,7 +311,7 @@ def test_bootstrap_of_named_genes():
     asymptotic = p_values(adata, "lrt").set_index("variable").loc["g5", "p_value"]
     assert abs(table.loc["g5", "p_value"] - asymptotic) < 0.3
     again = p_values(adata, "bootstrap", genes=["g5"], n_boot=59, n_jobs=2).set_index("variable")
-    assert again.loc["g5", "p_value"] == table.loc["g5", "p_value"]  # a gene's seed knows no other genes
+    assert again.loc["g5", "p_value"] == table.loc["g5", "p_value"]  # the seed of a gene does not depend on other genes
     with pytest.raises(InputError, match="genes="):
         sc_glmm.tl.test(adata, FORMULA, test="bootstrap")
     with pytest.raises(InputError, match="'g99'"):
@@ -349,7 +349,7 @@ def test_moderated_results_do_not_depend_on_the_number_of_jobs():
 
 
 def test_profile_does_not_depend_on_its_start():
-    """From the mean of all samples to an arm of half a count, the information changes a hundredfold on the way."""
+    """Check starts at the mean of all samples and at an arm of half a count; the information differs a hundredfold."""
     exposure = np.array([12.2, 37.5, 16.7, 11.9, 10.6, 37.9, 26.7, 17.5])
     counts = np.array([[0.088, 0.217, 0.117, 0.072, 0.077, 13.183, 2.139, 0.106]])
     arm = np.array([0.0, 0.0, 0.0, 1.0, 0.0, 1.0, 1.0, 1.0])
@@ -376,7 +376,7 @@ def test_profile_does_not_depend_on_its_start():
 
 
 def test_a_covariate_of_cells_may_have_its_zero_anywhere():
-    """With correlated slopes the model is the same, and so are its tests: the grid is one of centred columns."""
+    """Check that correlated slopes give the same tests for any zero, because the grid uses centred columns."""
     adata = simulate(n_genes=60)
     adata.obs["x"] = np.random.default_rng(5).normal(size=adata.n_obs)
     adata.obs["far"] = adata.obs["x"] + 50.0
@@ -390,7 +390,7 @@ def test_a_covariate_of_cells_may_have_its_zero_anywhere():
 
 @pytest.mark.parametrize("start_node", [0, 5, 9, 11])
 def test_skipped_nodes_have_no_weight(start_node):
-    """A likelihood followed from any node as far as it counts against all nodes: weights and what they average."""
+    """Check profiles at nodes with weight against profiles at all nodes: weights and averages."""
     rng = np.random.default_rng(4)
     n, sd = 60, [0.05, 0.25, 0.9]
     arm = np.arange(n) % 2
@@ -424,6 +424,6 @@ def test_skipped_nodes_have_no_weight(start_node):
     for name in ("delta", "var", "root", "star"):
         mine, theirs = getattr(some, name)[:, 0], getattr(every, name)[:, 0]
         assert np.isfinite(mine).all()
-        # maxima are found to some 1e-5 standard errors
+        # maxima are accurate to about 1e-5 standard errors
         np.testing.assert_allclose(mine[top], theirs[top], rtol=1e-4, atol=1e-4 * np.sqrt(every.var.max()))
     np.testing.assert_allclose(some.rss[:, -1], every.rss[:, -1], rtol=1e-6)

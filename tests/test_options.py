@@ -1,4 +1,4 @@
-"""One record names every option of a run; whatever takes, keeps or shows options follows from it."""
+"""Check that one record defines all options of a run, for functions, the command, files and help."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from sc_glmm._run.parts.manifest import Manifest
 
 FORMULA = "counts ~ disease + (1|sample)"
 ROOT = Path(__file__).resolve().parents[1]
-# A value of each option that is not its default, as the command and a manifest can hold it.
+# a value of each option that is not its default and that the command and a manifest can contain
 OTHER = RunOptions(
     "counts ~ disease + (1|donor)",
     family="poisson",
@@ -93,7 +93,7 @@ def test_the_options_of_the_command():
         words = [word for word in allowed_words().get(name, ()) if word is not None]
         assert "|".join(words) in text, name
         assert parameter.required == (name == "formula")
-    # what is left is about files, chunks and the terminal
+    # the other options are about files, chunks and the terminal
     assert set(made) == {"source", "out", "contrasts", "n_chunks", "chunk", "stage", "quiet", "config"}
 
 
@@ -159,7 +159,7 @@ def test_values_that_are_not_allowed(name, value, says):
 
 
 def test_help_loads_none_of_the_numerical_packages():
-    """In the process of the command itself, which registers no accessor."""
+    """Check imports in the process of the command, which registers no accessor."""
     enter = "from sc_glmm_command import main; main()"
     assert 'scripts.sc-glmm = "sc_glmm_command:main"' in (ROOT / "pyproject.toml").read_text()
     heavy = {"numpy", "pandas", "scipy", "anndata", "numba", "matplotlib"}
@@ -173,7 +173,7 @@ def test_help_loads_none_of_the_numerical_packages():
 
 
 def test_a_new_option_is_written_in_three_places(tmp_path):
-    """The worked example of docs/contributing.md, done on a copy: the record, the signature, the place of use."""
+    """Check the worked example of docs/contributing.md on a copy: the record, the signature, the place of use."""
     page = (ROOT / "docs" / "contributing.md").read_text()
     section = page[page.index("### A new option") :]
     blocks = re.findall(r"^   ```python\n(.*?)^   ```", section, re.MULTILINE | re.DOTALL)

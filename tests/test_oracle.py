@@ -21,7 +21,7 @@ FAMILIES: list[Family] = ["poisson", "nb", "gaussian", "binomial"]
 
 
 def small_model(family: Family, structure: str) -> tuple[Model, np.ndarray]:
-    """Twenty-four observations, two fixed effects, and parameters near which nothing is special."""
+    """Make twenty-four observations, two fixed effects, and typical parameters."""
     rng = np.random.default_rng(RNG_SEED)
     n = 24
     x = rng.normal(size=n)
@@ -99,7 +99,7 @@ def test_pointwise_derivatives(family: Family) -> None:
 @pytest.mark.parametrize("structure", STRUCTURES)
 @pytest.mark.parametrize("method", ["ml", "reml"])
 def test_gaussian_laplace_is_the_exact_likelihood(structure: str, method: Method) -> None:
-    """y ~ N(offset + X beta, phi I + Z Sigma Z'); REML multiplies the integral over a flat beta in closed form."""
+    """Check y ~ N(offset + X beta, phi I + Z Sigma Z'); REML integrates over a flat beta in closed form."""
     model, psi = small_model("gaussian", structure)
     beta, theta, phi = model.split(psi, "ml")
     ZL = model.z_lambda(theta)
@@ -118,7 +118,7 @@ def test_gaussian_laplace_is_the_exact_likelihood(structure: str, method: Method
 
 
 GRADIENTS = [(family, s, method) for family in FAMILIES for s in STRUCTURES for method in ("ml", "reml")]
-# no parameter is left
+# no parameter remains
 GRADIENTS = [c for c in GRADIENTS if c not in (("poisson", "none", "reml"), ("binomial", "none", "reml"))]
 
 
@@ -147,7 +147,7 @@ def test_slope_of_the_mode(method: Method) -> None:
 
 @pytest.mark.parametrize("family", ["poisson", "nb", "binomial"])
 def test_agq_is_the_integral(family: Family) -> None:
-    """The product over levels of a one-dimensional integral, by scipy's adaptive quadrature."""
+    """Check against one-dimensional integrals for each level, by scipy's adaptive quadrature."""
     model, psi = small_model(family, "intercept")
     beta, theta, phi = model.split(psi, "ml")
     fixed = model.offset + model.X @ beta
@@ -179,7 +179,7 @@ def test_separation_under_reml_has_no_mode() -> None:
 
 
 def test_fit_finds_the_gaussian_optimum() -> None:
-    """Balanced one-way layout: the REML estimates are the mean squares (Searle, Casella and McCulloch 1992, 4.8)."""
+    """Check a balanced one-way layout, where REML gives the mean squares (Searle, Casella and McCulloch 1992, 4.8)."""
     rng = np.random.default_rng(4)
     g = np.repeat(np.arange(8), 5)
     y = 2.0 + rng.normal(size=8)[g] + 0.5 * rng.normal(size=40)
@@ -200,7 +200,7 @@ TOO_FLAT = ("glmmTMB_owls_nbinom2_slope", "glmmTMB_grouseticks_poisson_ML")
 
 @pytest.mark.parametrize("name", GLMMTMB)
 def test_glmmtmb_log_likelihood(name: str) -> None:
-    """At glmmTMB's estimates: its log likelihood, its modes, and under REML its fixed effects."""
+    """Check log likelihood, modes and, under REML, fixed effects at glmmTMB's estimates."""
     ref = load.record(name)
     model, psi = build.at_reference(ref)
     method: Method = ref["method"]
@@ -214,7 +214,7 @@ def test_glmmtmb_log_likelihood(name: str) -> None:
 
 @pytest.mark.parametrize("name", [n for n in GLMMTMB if n not in TOO_FLAT])
 def test_glmmtmb_covariance(name: str) -> None:
-    """The joint Hessian: glmmTMB's is a finite difference of its gradient, ours another."""
+    """Check the joint Hessian; glmmTMB's and ours are different finite differences."""
     ref = load.record(name)
     model, psi = build.at_reference(ref)
     vcov = oracle.joint_vcov(model, psi, ref["method"])
@@ -259,7 +259,7 @@ def test_exact_likelihood(name: str, part: str) -> None:
     "name", ["glmmTMB_owls_nbinom2_REML", "glmmTMB_epil2_nbinom2_ML", "glmmTMB_salamanders_poisson_ML"]
 )
 def test_fit_from_afar_reaches_glmmtmb(name: str) -> None:
-    """From a start that knows nothing of R: R's value or more, and R's estimates once R's last Newton step is added.
+    """Check fits from independent starts: at least R's value, and R's estimates after one more Newton step from them.
 
     glmmTMB stops up to 1.5e-4 standard errors before the optimum (Salamanders, Poisson).
     """

@@ -1,4 +1,4 @@
-"""Recipes agree with pyproject.toml, actions are pinned, and the module of the workflow runs."""
+"""Check that recipes agree with pyproject.toml, actions are pinned, and the workflow module runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if not (ROOT / "packaging").is_dir():
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 MODULE = (ROOT / "packaging" / "nf-core" / "scglmm" / "test" / "main.nf").read_text()
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
-# conda-forge has another name for it
+# conda-forge has another name for this package
 CONDA_NAMES = {"matplotlib": "matplotlib-base"}
 
 
@@ -81,7 +81,7 @@ def test_containers_compile_the_kernels():
 
 
 def script(part: str, values: dict[str, str]) -> str:
-    """The script of the module as Nextflow writes it: Groovy's values put in, its escapes removed."""
+    """Build the script of the module as Nextflow does: insert Groovy's values, and remove its escapes."""
     block = MODULE.split(f"{part}:\n", 1)[1]
     text = re.search(r'"""\n(.*?)\n    """', block, re.DOTALL)[1]
     text = re.sub(r"(?<!\\)\$\{([\w.]+)\}", lambda found: values[found[1]], text)

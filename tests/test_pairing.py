@@ -1,4 +1,4 @@
-"""A column that pairs the samples of two arms is named, by its structure and whatever it is called."""
+"""Check the note about a column that pairs the samples of two arms; its structure matters, not its name."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ N_DONORS = 6
 
 
 def cells(paired: int = N_DONORS, per_library: int = 3) -> pd.DataFrame:
-    """Donors of whom the first `paired` gave both arms, and the others one."""
+    """Make donors; the first `paired` have samples in both arms, the others in one."""
     rows = []
     for donor in range(N_DONORS):
         for arm in ("x", "y") if donor < paired else (("x", "y")[donor % 2],):
@@ -39,7 +39,7 @@ def test_name_and_type_of_the_column_do_not_matter(name, kind) -> None:
     said = note(frame, **{name: who})
     text = name if name.isidentifier() else f"`{name}`"
     assert said is not None and said.endswith(f"counts ~ arm + (1|library) + (1|{text})")
-    assert parse_formula(said.rpartition(": ")[2]).random  # what is proposed can be read
+    assert parse_formula(said.rpartition(": ")[2]).random  # the proposed formula can be parsed
     assert f"6 of 6 levels of {name!r}" in said
 
 
@@ -70,7 +70,7 @@ def test_no_note_if_the_formula_already_pairs() -> None:
     frame["same"] = frame["who"].str.upper()
     for formula in ("y ~ arm + (1|who)", "y ~ arm + (1|who/library)", "y ~ arm + who + (1|library)"):
         assert pairing_note(parse_formula(formula), frame, frame[["same", "who"]]) is None, formula
-    # nothing is compared between samples
+    # there is no comparison between samples
     assert pairing_note(parse_formula("y ~ 1 + (1|library)"), frame, frame[["who"]]) is None
 
 

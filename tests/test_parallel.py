@@ -1,4 +1,4 @@
-"""Workers: how many there are, one BLAS thread in each, the same bits, and a stop by Ctrl-C."""
+"""Check workers: their number, one BLAS thread in each, identical results, and Ctrl-C."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from sc_glmm._parallel.resources import available_cpus, cgroup_quota, resolve_n_
 
 @pytest.fixture
 def alone(monkeypatch):
-    """A machine of eight CPUs without any limits."""
+    """Simulate a machine with eight CPUs and no limits."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     monkeypatch.setattr(resources, "cgroup_quota", lambda: None)
     for name in ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE"):
@@ -37,7 +37,7 @@ def test_cpus_are_those_of_the_affinity_and_of_slurm(alone) -> None:
     assert available_cpus() == 6
     alone.setenv("SLURM_CPUS_PER_TASK", "3")
     assert available_cpus() == 3
-    alone.setenv("SLURM_CPUS_PER_TASK", "64")  # more than the affinity allows
+    alone.setenv("SLURM_CPUS_PER_TASK", "64")  # more CPUs than the affinity allows
     assert available_cpus() == 8
     alone.setattr(resources, "cgroup_quota", lambda: 1.5)
     assert available_cpus() == 2
@@ -77,7 +77,7 @@ def test_quota_of_the_cgroup(tmp_path, lines: str, files: dict, quota: float | N
 
 
 def blas_threads(_: object = None) -> list[int]:
-    np.linalg.inv(np.eye(2))  # loads BLAS in a new process
+    np.linalg.inv(np.eye(2))  # load BLAS in a new process
     return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
 
 
@@ -98,7 +98,7 @@ def test_the_same_bits_for_any_number_of_jobs_and_backend() -> None:
     formula = "counts ~ disease + (1|sample)"
     sc_glmm.tl.test(adata, formula, reference={"disease": "ctl"}, n_jobs=1)
     one = sc_glmm.get.results(adata, columns="all")
-    # workers of an earlier test may be on their way out
+    # workers of an earlier test may still be ending
     get_reusable_executor().shutdown(wait=True)
     with joblib.parallel_config("loky"):
         sc_glmm.tl.test(adata, formula, reference={"disease": "ctl"}, n_jobs=2)
@@ -145,7 +145,7 @@ def test_interrupt_stops_the_fits_without_changing_the_object(tmp_path, n_jobs: 
     )
     assert child.stderr is not None
     said = b""
-    while not re.search(rb"fits: +[1-9]", said):  # the first block of genes is done
+    while not re.search(rb"fits: +[1-9]", said):  # the first block of genes is finished
         piece = os.read(child.stderr.fileno(), 4096)
         if not piece:
             break

@@ -1,4 +1,4 @@
-"""Power: against the formulas where they are known, against the default test, and from pilots of every kind."""
+"""Check power against known formulas, against the default test, and from pilots of every kind."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def overall(*args: Any, **options: Any) -> pd.DataFrame:
 
 @pytest.mark.parametrize(("paired", "n"), [(False, 10), (True, 20)])
 def test_known_variances_give_the_normal_power(paired: bool, n: int) -> None:
-    """With one possible variance and many counts, the test is a z-test."""
+    """Check that the test is a z-test with one possible variance and many counts."""
     v, effect, half = 0.09, 0.5, n // 2
     genes = Genes(np.full(300, 500.0), np.zeros(300), np.array([v]), np.ones((300, 1)), 0.0)
     p = p_values_of_effects(comparison(half, half, paired), genes, effect, np.full(n, 1000.0))
@@ -75,7 +75,7 @@ def test_information_is_that_of_cells_with_their_size_factors() -> None:
 
 
 def test_threshold_is_that_of_benjamini_and_hochberg() -> None:
-    """Half of the genes that differ have p = 0, the others 1: a = fdr (pi0 a + pi1 / 2)."""
+    """Check the threshold if half of the genes that differ have p = 0 and the others 1: a = fdr (pi0 a + pi1 / 2)."""
     p = np.tile([0.0, 1.0], (50, 10))
     limits = thresholds(p, 0.1, 0.2, 20_000)
     assert limits.mean() == pytest.approx(0.1 * 0.1 / (1.0 - 0.1 * 0.8), rel=0.03)
@@ -98,7 +98,7 @@ def test_power_depends_on_each_quantity() -> None:
     assert of(frac_de=0.4) > here
     assert of(GENES.assign(sd=0.5)) < here - 0.1
     assert of(GENES.assign(dispersion=3.0)) < here
-    # many cells leave the variance between samples
+    # with many cells, only the variance between samples remains
     assert of(cells_per_sample=10**6) == pytest.approx(of(cells_per_sample=10**7), abs=0.01)
     assert of() == here
 
@@ -208,7 +208,7 @@ def test_a_budget_is_spent_on_samples_and_cells() -> None:
     assert rows["cells_per_sample"].is_monotonic_decreasing
     best = made.best.iloc[0]
     assert best["power"] == rows["power"].max()
-    # neither the fewest samples nor the fewest cells
+    # the best plan has neither the fewest samples nor the fewest cells
     assert rows["n_samples"].min() < best["n_samples"] < rows["n_samples"].max()
     named = sc_glmm.power(GENES, budget=10_000, cost_per_sample=300, cost_per_cell=0.5, n_samples=[10, 20])
     assert named.overall["cells_per_sample"].tolist() == [1400, 400]

@@ -1,4 +1,4 @@
-"""An installation that can only be read, and a user without a home: tried as another user, in processes."""
+"""Check a read-only installation and a user without a home, as another user in separate processes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sc_glmm._adata import journal
 from sc_glmm._adata.store import Store
 
 NOBODY = 65534
-# The rights of nobody, but for reading: Python itself may be in a folder of root.
+# Rights of the user nobody, plus read access, because Python may be in a folder of root.
 SETPRIV = [
     "setpriv",
     f"--reuid={NOBODY}",
@@ -60,7 +60,7 @@ except sc_glmm.InputError as error:
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory) -> Path:
-    """A copy of the package without compiled kernels."""
+    """Copy the package without compiled kernels."""
     if not hasattr(os, "geteuid") or os.geteuid() != 0 or shutil.which("setpriv") is None:
         pytest.skip("needs the rights to become another user, and setpriv")
     made = tmp_path_factory.mktemp("lib")
@@ -103,7 +103,7 @@ def test_intact_kernels_of_root_are_used_by_other_users(package):
 
 
 def test_a_folder_of_the_user_is_used(package, tmp_path):
-    for path in kept(package):  # kernels beside the package would be used first
+    for path in kept(package):  # kernels beside the package would have priority
         path.unlink()
     own = tmp_path / "kernels"
     own.mkdir()

@@ -1,4 +1,4 @@
-"""The README: its example gives the output that stands there, its links lead somewhere."""
+"""Check the README: its example gives the shown output, and its links work."""
 
 from __future__ import annotations
 

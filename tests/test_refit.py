@@ -1,4 +1,4 @@
-"""tl.refit: one gene of a run as a model of its own has the numbers of the table."""
+"""Check tl.refit: the model of one gene has the results of the table."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def run(adata, formula=FORMULA, **kwargs):
 
 
 def check(adata, gene, rtol=1e-7, **kwargs):
-    """The model of a gene against its rows of the table."""
+    """Compare the model of a gene with its rows of the table."""
     model = sc_glmm.tl.refit(adata, gene, **kwargs)
     table = sc_glmm.get.results(adata, key=kwargs.get("key", "glmm"), columns="all")
     table = table[table["variable"] == gene]
@@ -78,7 +78,7 @@ def check(adata, gene, rtol=1e-7, **kwargs):
 
 
 def some_genes(adata, key="glmm"):
-    """A rich gene, a poor one, and a singular one."""
+    """Choose a gene with many counts, one with few, and a singular one."""
     info = sc_glmm.get.fit_info(adata, key=key)
     good = info[info["status"].isin(["ok", "singular"])].sort_values("mean")
     singular = good.loc[good["status"] == "singular", "variable"]
@@ -113,7 +113,7 @@ def test_a_refitted_gene_has_the_numbers_of_the_table(family, options):
 
 
 def test_after_a_file_and_with_an_effect_within_samples(tmp_path):
-    """The formula as fitted, size factors that were given, and the prior come back from disk."""
+    """Check that the fitted formula, given size factors and the prior are restored from disk."""
     adata = simulate()
     adata.obs["phase"] = np.where(np.arange(adata.n_obs) % 3 == 0, "S", "G1")
     depth = np.asarray(adata.layers["counts"].sum(axis=1)).ravel() + 1.0
@@ -170,12 +170,12 @@ def test_refitted_model_has_the_methods_of_models():
     assert model.ranef(cond_var=True)["sample"].shape == (8, 2)
     at = model.predict(adata.obs.iloc[:3], re_form="NA", offset=np.zeros(3))
     assert np.isfinite(at).all()
-    # the same response on the same design is the same fit, and the public door finds it too
+    # the same response on the same design gives the same fit, also with the public function
     np.testing.assert_allclose(model.refit(model.y).beta, model.beta, rtol=1e-4, atol=1e-5)
     again = model.update()
     np.testing.assert_allclose(again.loglik(), model.loglik(), atol=1e-4)
     np.testing.assert_allclose(again.beta, model.beta, atol=1e-4)
-    # restricted likelihoods compare no fixed effects
+    # restricted likelihoods cannot compare fixed effects
     small = model.update("~ . - disease")
     table = sc_glmm.lrtest(small, model)
     assert "refitting model(s) with ML (instead of REML)" in table.notes
@@ -200,7 +200,7 @@ def test_changed_data_are_rejected():
     other.layers["counts"][first, other.var_names.get_loc(gene)] += 1
     with pytest.raises(InputError, match="the counts of some cells changed"):
         sc_glmm.tl.refit(other, gene)
-    # a count that moves to another gene of the same cell leaves the checksum of the cells as it is
+    # moving a count to another gene of the same cell does not change the checksum of the cells
     other.layers["counts"][first, 0 if other.var_names.get_loc(gene) else 1] -= 1
     assert other.layers["counts"].sum() == adata.layers["counts"].sum()
     with pytest.raises(InputError, match="add up to"):

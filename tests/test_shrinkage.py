@@ -1,4 +1,4 @@
-"""Shrunken effects, p-values and intervals come from one function: they cannot disagree, not even for sparse genes."""
+"""Check that shrunken effects, p-values and intervals agree, even for sparse genes; they come from one function."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ N_SAMPLES, N_CELLS, N_GENES = 8, 40, 900
 
 @pytest.fixture(scope="module")
 def sparse() -> pd.DataFrame:
-    """Results of genes with 2 to 100 counts in all, four in ten of which have an effect; many are separated."""
+    """Make results of genes with 2 to 100 counts in total; 40 % have an effect, and many are separated."""
     rng = np.random.default_rng(3)
     sample = np.repeat(np.arange(N_SAMPLES), N_CELLS)
     arm = np.arange(N_SAMPLES) % 2
@@ -80,7 +80,7 @@ def test_one_function_gives_p_value_and_interval(z: float, steep: float) -> None
 
 
 def test_a_false_sign_is_never_less_probable_than_half_the_p_value() -> None:
-    """Half of p is the probability under a flat prior; one around zero can only add to it."""
+    """Check that the false sign rate is at least p / 2, which is its value under a flat prior."""
     rng = np.random.default_rng(1)
     n = 2000
     truth = rng.normal(0.0, 10.0, n)

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end a command with the code of a shell, whatever it is doing, and leave whole files."""
+"""Check Ctrl-C and SIGTERM: a command ends with the exit code of a shell at any time, and leaves complete files."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import pytest
 import sc_glmm
 
 FORMULA = "counts ~ disease + (1|sample)"
-# As the script of the command does.
+# as in the script of the command
 COMMAND = "from sc_glmm_command import main; main()"
-# A process that gets a signal when it imports a module, or calls a function of the operating system.
+# a process that gets a signal when it imports a module or calls a function of the operating system
 ON_IMPORT = """
 import os, signal, sys
 class Finder:

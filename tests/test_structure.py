@@ -1,4 +1,4 @@
-"""The house itself: layers, public surface, what an import costs, what is shipped."""
+"""Check the structure of the package: layers, public functions, cost of an import, distribution."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PUBLIC = [
     for room in ("tl", "pp", "get", "pl", "datasets")
     for name in importlib.import_module(f"sc_glmm.{room}").__all__
 ]
-# The room of models also has the classes that its functions return.
+# sc_glmm.models also has the classes that its functions return
 PUBLIC += [
     ("models", name)
     for name in importlib.import_module("sc_glmm.models").__all__
@@ -48,15 +48,15 @@ def pyproject() -> dict:
 
 
 def test_tests_import_the_package_in_this_repository(pyproject):
-    # A plain `pip install .` leaves a copy in site-packages that grows old while the sources are edited. Where the
-    # tests lie alone (a check of the wheel) the installed copy is the one that is meant.
+    # A plain `pip install .` leaves a copy in site-packages that does not follow changes of the sources. If the tests
+    # are in a folder of their own (check of the wheel), the installed copy is tested on purpose.
     if (ROOT / "sc_glmm").is_dir():
         assert PACKAGE == ROOT / "sc_glmm", "install with `pip install -e '.[test]'`, so that the sources are tested"
     assert sc_glmm.__version__ == version("sc-glmm") == pyproject["project"]["version"]
 
 
 def test_imports_point_downward():
-    # The executable lies beside Python, whether or not the environment is active.
+    # the executable is beside Python, even if the environment is not active
     command = Path(sys.executable).with_name("lint-imports")
     run = subprocess.run([command, "--no-cache"], cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
@@ -64,7 +64,7 @@ def test_imports_point_downward():
 
 
 def _imports(path: Path) -> set[str]:
-    """Modules of the package that a file names in any import, also inside functions and under TYPE_CHECKING."""
+    """List modules of the package that a file imports, also inside functions and under TYPE_CHECKING."""
     package = [*path.relative_to(PACKAGE.parent).parts[:-1]]
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
@@ -79,7 +79,7 @@ def _imports(path: Path) -> set[str]:
 
 def test_no_circular_imports():
     names = {path: ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts) for path in SOURCES}
-    # a package names its modules, and they do not name it
+    # a package imports its modules, but they do not import it
     graph = {names[path]: _imports(path) & set(names.values()) for path in SOURCES if path.name != "__init__.py"}
     while graph:
         leaves = {name for name, imported in graph.items() if not imported & set(graph)}
@@ -110,7 +110,7 @@ def test_methods_of_fits_show_their_options_in_help(cls, name):
 
 
 def test_import_loads_no_package_heavier_than_anndata():
-    """What anndata loads itself is compared with, since that differs between its versions."""
+    """Compare with the modules that anndata itself loads, which differ between its versions."""
     loaded = []
     for code in ("import anndata", "import sc_glmm; sc_glmm.__version__; dir(sc_glmm)"):
         run = f"import sys; {code}; print(' '.join(sys.modules))"
@@ -163,7 +163,7 @@ def test_public_docstrings_name_every_parameter(room, name):
 
 
 def _documented(text: str) -> set[str]:
-    """Names in the Parameters section: they begin in its first column, and several may share an entry."""
+    """List names in the Parameters section: they begin in its first column, and several may share an entry."""
     sections = re.split(r"^Parameters\n-+$", text, flags=re.MULTILINE)
     assert len(sections) == 2
     section = re.split(r"^[A-Z]\w+\n-+$", sections[1], flags=re.MULTILINE)[0]
@@ -181,7 +181,7 @@ def test_examples_in_docstrings(room, name, capsys):
 
 def test_pytest_does_not_collect_the_main_job():
     assert sc_glmm.tl.test.__test__ is False
-    # The pattern of test files in pyproject.toml; the other usual one, *_test.py, would match tl/_test.py.
+    # The usual pattern *_test.py would match tl/_test.py, so pyproject.toml has another one.
     assert not list(PACKAGE.rglob("test_*.py"))
 
 
@@ -203,9 +203,9 @@ def test_digest_covers_all_sources_of_the_kernels():
                 names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
                 paths = [PACKAGE.joinpath(*name.split(".")[1:]).with_suffix(".py") for name in names]
                 ahead += [new for new in paths if new.is_file() and new not in found]
-    # entries, arrow, laplace and the families at least
+    # at least entries, arrow, laplace and the families
     assert len(found) > 15
-    # Messages and limits that the cache of compiled code asks for hold no kernels.
+    # files for the cache of compiled code, without kernels
     uncovered = [path for path in found - covered if re.search("numba|import kernel|jit", path.read_text())]
     assert not uncovered
 
@@ -214,7 +214,7 @@ def test_digest_covers_all_sources_of_the_kernels():
 def test_sources(path):
     source = path.read_text()
     assert len(source.splitlines()) <= 500
-    # An assertion vanishes under `python -O`, and with it the error that a user should have seen.
+    # `python -O` removes assertions, so the user would not see the error
     assert not [node.lineno for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Assert)]
 
 
@@ -224,7 +224,7 @@ def _is_kernel(function):
 
 
 def _nesting(node, depth=0):
-    """Levels of loops and conditions below a node; ``elif`` is no level of its own."""
+    """Count the levels of loops and conditions below a node; ``elif`` does not count as a level."""
     deepest = depth
     for child in ast.iter_child_nodes(node):
         is_elif = isinstance(node, ast.If) and isinstance(child, ast.If) and node.orelse == [child]
@@ -247,7 +247,7 @@ def test_kernels_are_short_and_flat(kernel):
     lines = kernel.end_lineno - kernel.lineno + 1 - (len(text.splitlines()) if text else 0)
     assert lines <= 80
     assert _nesting(kernel) <= 4
-    # what belongs together is a record with named fields
+    # long tuples should be records with named fields
     assert len(kernel.args.args) <= 15
 
 

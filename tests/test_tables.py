@@ -1,4 +1,4 @@
-"""Tables leave the package whole: to files and back, and out of a MuData."""
+"""Check that tables are complete after writing and reading, and from a MuData."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_csv_keeps_every_number_and_word(adata, tmp_path):
     frame = sc_glmm.get.results(adata, columns="all")
     frame.to_csv(tmp_path / "table.csv", index=False)
     back = pd.read_csv(tmp_path / "table.csv")
-    # the file has all digits; pandas 2 reads fewer of them unless it is asked to
+    # the file has all digits, but pandas 2 reads fewer of them by default
     words = pd.read_csv(tmp_path / "table.csv", dtype=str)
     assert list(back.columns) == list(frame.columns)
     for name in frame:
@@ -57,7 +57,7 @@ def of_two_modalities():
     return made
 
 
-# What mudata says about pandas and about its own future.
+# warnings of mudata about pandas and about future changes
 @pytest.mark.filterwarnings("ignore:The inplace keyword", "ignore::FutureWarning", "ignore::UserWarning")
 def test_results_of_a_mudata():
     multi = of_two_modalities()
@@ -75,7 +75,7 @@ def test_results_of_a_mudata():
     pd.testing.assert_frame_equal(sc_glmm.get.details(multi), sc_glmm.get.details(multi["rna"]))
     gene = inside[inside["status"] == "ok"].sort_values("p_value")["variable"].iloc[0]
     group = str(inside.loc[(inside["variable"] == gene) & (inside["status"] == "ok"), "cell_type"].iloc[0])
-    # a column of the MuData alone is in the formula of the gene, too
+    # the formula of the gene also uses a column of the MuData itself
     model = sc_glmm.tl.refit(multi, gene, group=group)
     row = inside[(inside["variable"] == gene) & (inside["cell_type"] == group)].iloc[0]
     assert model.fixef()["disease[T.AD]"] == pytest.approx(row["coef_disease[T.AD]"], rel=1e-9)

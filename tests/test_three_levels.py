@@ -1,4 +1,4 @@
-"""A factor with three levels: each level against the base beside the joint test, in tables and for scanpy."""
+"""Check a factor with three levels: each level against the base, and the joint test, in tables and for scanpy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""tl.test: what it writes, what it says, and what it refuses."""
+"""Check tl.test: its results, messages and errors."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ CTL = {"disease": "ctl"}
 
 
 def run(adata, formula, **kwargs):
-    """tl.test with the test that looks at each gene alone: the sets here are smaller than the default test wants."""
+    """Run tl.test with a test that uses each gene alone, because the default test needs more genes."""
     return sc_glmm.tl.test(adata, formula, **{"test": "t", **kwargs})
 
 
 def make(n_samples=8, cells=25, n_genes=30, seed=0, strings=False):
-    """Counts of two arms with sample effects; gene 0 answers to the disease."""
+    """Make counts of two arms with sample effects; the disease affects gene 0."""
     rng = np.random.default_rng(seed)
     sample = np.repeat(np.arange(n_samples), cells)
     arm = sample % 2
@@ -68,7 +68,7 @@ def test_table_is_complete_and_in_order(tested):
     first = "variable contrast coef se log_fc log_fc_se ci_low ci_high stat df p_value adj_p_value status".split()
     assert list(table.columns[: len(first)]) == first
     assert set(table["contrast"]) == {"disease: AD vs ctl"}
-    assert (table["df"] == 6).all()  # eight samples, two coefficients: nothing that grows with the cells
+    assert (table["df"] == 6).all()  # eight samples minus two coefficients, for any number of cells
     assert table["p_value"].idxmin() == "g0"
     assert list(table.index) == list(table["variable"])
     np.testing.assert_allclose(table["log_fc"], table["coef"] / np.log(2))
@@ -103,7 +103,7 @@ def test_survives_a_file(tmp_path, form, groupby):
     pd.testing.assert_frame_equal(before, after, check_dtype=False, check_categorical=False)
 
 
-@pytest.mark.filterwarnings("ignore:The inplace keyword")  # of pandas 3.1, about scanpy
+@pytest.mark.filterwarnings("ignore:The inplace keyword")  # warning of pandas 3.1 about scanpy
 def test_scanpy_reads_the_mirror(tmp_path, tested):
     path = tmp_path / "a.h5ad"
     tested.write_h5ad(path)
@@ -201,7 +201,7 @@ def test_gaussian_family_on_log_values():
 
 
 def test_covariate_of_cells_on_nodes_and_by_cells_agree():
-    """Nodes around the slopes of a gene against one row per cell."""
+    """Compare nodes around the slopes of a gene with one row per cell."""
     adata = make(n_samples=6, cells=600, n_genes=5)
     run(adata, "counts ~ disease + mito + (1|sample) + (0 + mito|sample)")
     assert adata.uns["glmm"]["params"]["compression"] == "centred"
@@ -210,7 +210,7 @@ def test_covariate_of_cells_on_nodes_and_by_cells_agree():
     total = np.asarray(adata.layers["counts"].sum(axis=1)).ravel()
     from tests.frame_fit import fit_frame
 
-    # size factors given, so that both models have the same
+    # size factors are given, so that both models use the same
     run(adata, "counts ~ disease + mito + (1|sample) + (0 + mito|sample)", size_factors=total)
     grid = sc_glmm.get.results(adata, columns="all")
     for gene in ("g0", "g2"):
@@ -240,7 +240,7 @@ def test_effects_within_samples_get_a_variance_of_their_own():
         run(adata, "counts ~ disease + mito + (1|sample)", contrasts="disease")  # mito is not tested
     with pytest.warns(ScGlmmWarning, match=r"\(1 \| donor:disease\) was added"):
         adata.obs["donor"] = "d" + (adata.obs["sample"].str[1:].astype(int) // 2).astype(str)
-        run(adata, "counts ~ disease + (1|donor)")  # the donor's cells of one condition are no replicates
+        run(adata, "counts ~ disease + (1|donor)")  # cells of one donor and condition are not replicates
     refuses("within", adata=adata, within="both")
 
 

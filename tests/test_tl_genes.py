@@ -1,4 +1,4 @@
-"""Tests of some genes only: the size factors of all, the fits of those, and a row for each."""
+"""Check tests of selected genes: size factors from all genes, fits of the selected, one row for each gene."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_single_gene_has_the_same_results_as_among_all_genes(adata, test):
     assert (some["adj_p_value"][chosen] <= everything["adj_p_value"][chosen] * (1 + 1e-12)).sum() > 0
     assert (some["status"][~chosen] == "not_selected").all()
     assert (some["status"][chosen] == everything["status"][chosen]).all()
-    # what is counted is known of all
+    # counts are available for all genes
     np.testing.assert_array_equal(some["total"], everything["total"])
     assert made.uns["glmm"]["params"]["genes"] == "chosen"
 
@@ -97,7 +97,7 @@ def test_from_a_file_and_with_few_counts(adata, tmp_path):
     assert table["p_value"].notna().to_numpy().tolist() == ((expected == "tested") & (total > 0)).tolist()
 
 
-@pytest.mark.filterwarnings("ignore:The inplace keyword")  # scanpy's use of pandas
+@pytest.mark.filterwarnings("ignore:The inplace keyword")  # warning about scanpy's use of pandas
 def test_scanpy_reads_tested_genes(adata):
     sc = pytest.importorskip("scanpy")
     made, some = ran(adata, genes="chosen", test="t")

@@ -1,4 +1,4 @@
-"""What must not change the results of `tl.test`, and what they must equal: the same model fitted in another way."""
+"""Check invariances of `tl.test`, and agreement with the same model fitted in other ways."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from tests.reference import grammar, load
 
 FORMULA = "counts ~ arm + (1 | sample)"
 N_GENES, N_SAMPLES = 10, 10
-# Batches and donors pair samples here, and the models leave them out on purpose.
+# batches and donors pair samples here, but the models omit them on purpose
 pytestmark = pytest.mark.filterwarnings("ignore:.* levels of '(batch|donor)' have samples of several levels")
 
 
 def make_adata(n_samples: int = N_SAMPLES, n_cells: int = 80) -> ad.AnnData:
-    """Samples with effects, unequal depth; one silent gene, one that is silent in an arm, one with large counts."""
+    """Make samples with effects and unequal depth; one gene has no counts, one none in an arm, one large counts."""
     rng = np.random.default_rng(7)
     sample = np.repeat(np.arange(n_samples), n_cells)
     n = len(sample)
@@ -58,7 +58,7 @@ def make_adata(n_samples: int = N_SAMPLES, n_cells: int = 80) -> ad.AnnData:
 
 
 def run(adata: ad.AnnData, formula: str = FORMULA, **options: Any) -> pd.DataFrame:
-    """The table, one row per gene (and group): size factors given, genes tested one by one, unless asked otherwise."""
+    """Compute the table with given size factors and a test of each gene alone, unless `options` differ."""
     options.setdefault("test", "t")
     if not {"size_factors", "offset"} & set(options):
         options["size_factors"] = "size"
@@ -67,7 +67,7 @@ def run(adata: ad.AnnData, formula: str = FORMULA, **options: Any) -> pd.DataFra
 
 
 def same(a: pd.DataFrame, b: pd.DataFrame, rtol: float = 1e-6, but: tuple[str, ...] = ("n_iter",)) -> None:
-    """Equal words; numbers to `rtol`, and coefficients to `rtol` standard errors."""
+    """Compare tables: equal text, numbers within `rtol`, coefficients within `rtol` standard errors."""
     assert list(a["variable"]) == list(b["variable"])
     assert list(a["status"]) == list(b["status"])
     numbers = [c for c in a.select_dtypes("number").columns if c not in but]
@@ -100,9 +100,9 @@ def test_order_of_cells(adata: ad.AnnData, table: pd.DataFrame) -> None:
     same(table, run(adata[order].copy()))
 
 
-@pytest.mark.filterwarnings("ignore:Variable names are not unique")  # of anndata, on the way to a doubled matrix
+@pytest.mark.filterwarnings("ignore:Variable names are not unique")  # warning of anndata while genes are doubled
 def test_splitting_and_adding_genes(adata: ad.AnnData, table: pd.DataFrame) -> None:
-    """A gene's fit knows nothing of its neighbours; only the adjustment of the p-values does."""
+    """Check that a fit does not depend on other genes; only the adjustment of p-values does."""
     halves = pd.concat([run(adata[:, :4].copy()), run(adata[:, 4:].copy())])
     same(table, halves, rtol=1e-12, but=("adj_p_value", "n_iter"))
     double = ad.concat([adata, adata.copy()], axis="var", join="outer", merge="first")
@@ -111,7 +111,7 @@ def test_splitting_and_adding_genes(adata: ad.AnnData, table: pd.DataFrame) -> N
 
 
 def test_scale_of_size_factors(adata: ad.AnnData, table: pd.DataFrame) -> None:
-    """Ten times larger size factors: the intercept falls by log 10 and nothing else moves."""
+    """Check ten times larger size factors: the intercept decreases by log 10, and nothing else changes."""
     scaled = run(adata, size_factors=adata.obs["size"].to_numpy() * 10.0)
     intercept = table["coef_Intercept"] - scaled["coef_Intercept"]
     np.testing.assert_allclose(intercept.dropna(), np.log(10.0), atol=1e-6)
@@ -168,7 +168,7 @@ def test_group_is_the_subset(adata: ad.AnnData) -> None:
 
 
 def test_reference_level(adata: ad.AnnData, table: pd.DataFrame) -> None:
-    """The contrast changes its sign and its direction in words, not its p-value."""
+    """Check that another reference level changes sign and label of the contrast, but not its p-value."""
     turned = run(adata, reference={"arm": "case"})
     assert set(table["contrast"]) == {"arm: case vs control"}
     assert set(turned["contrast"]) == {"arm: control vs case"}
@@ -188,11 +188,11 @@ MODELS = [
 ]
 
 
-# the table and the model of a data frame are compared, whatever would be the better design
+# the table and the model of a data frame must agree, even if another design would be better
 @pytest.mark.filterwarnings("ignore:.*as if they were independent:sc_glmm.ScGlmmWarning")
 @pytest.mark.parametrize(("right", "family", "method"), MODELS)
 def test_row_is_the_fit_of_the_cells(adata: ad.AnnData, right: str, family: Any, method: Any) -> None:
-    """Every gene of the table equals a fit of a data frame with one row per cell."""
+    """Check every gene of the table against a fit of a data frame with one row per cell."""
     options = {"family": family, "method": method, "size_factors": "size", "contrasts": "arm", "test": "t"}
     result = sc_glmm.tl.test(adata, f"counts ~ {right}", copy=True, **options)
     rows = result.varm["glmm"]
@@ -213,7 +213,7 @@ def test_row_is_the_fit_of_the_cells(adata: ad.AnnData, right: str, family: Any,
 
 @pytest.mark.parametrize("method", ["ml", "reml"])
 def test_poisson_is_the_pseudobulk_model(adata: ad.AnnData, method: Any) -> None:
-    """Counts and size factors summed over the cells of a sample are sufficient: one row a sample, by the arbiter."""
+    """Check against the arbiter's fit of sums of counts and size factors, with one row per sample."""
     rows = run(adata, family="poisson", method=method).set_index("variable")
     codes = adata.obs["sample"].cat.codes.to_numpy().astype(np.int64)
     offset = np.log(np.bincount(codes, adata.obs["size"]))
@@ -231,7 +231,7 @@ def test_poisson_is_the_pseudobulk_model(adata: ad.AnnData, method: Any) -> None
 
 
 def test_covariate_between_samples_as_factor_or_number(adata: ad.AnnData, table: pd.DataFrame) -> None:
-    """An arm coded 0/1 by hand is the same model."""
+    """Check that an arm coded 0/1 by hand gives the same model."""
     coded = adata.copy()
     coded.obs["arm"] = (coded.obs["arm"] == "case").astype(float)
     numeric = run(coded)
@@ -241,7 +241,7 @@ def test_covariate_between_samples_as_factor_or_number(adata: ad.AnnData, table:
 
 @st.composite
 def problems(draw: st.DrawFn) -> tuple[ad.AnnData, str, dict[str, Any]]:
-    """Eight genes, one for each kind of counts of the grammar, with a formula and options."""
+    """Make eight genes, one for each kind of counts of the grammar, with a formula and options."""
     seed, n_groups, per_group = draw(st.integers(0, 10_000)), draw(st.integers(2, 8)), draw(st.integers(3, 20))
     x_kind = draw(st.sampled_from(("cell", "group", "binary")))
     frames = [grammar.make_data(seed, n_groups, per_group, 2, kind, x_kind) for kind in grammar.COUNTS]
@@ -263,7 +263,7 @@ def problems(draw: st.DrawFn) -> tuple[ad.AnnData, str, dict[str, Any]]:
 @settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(problems())
 def test_random_models_give_a_table_or_an_error_of_ours(problem: tuple[ad.AnnData, str, dict[str, Any]]) -> None:
-    """Never a traceback, nor a warning, from below; and no number that a status does not excuse."""
+    """Check that there are no foreign errors or warnings, and that a status explains every missing number."""
     adata, formula, options = problem
     try:
         sc_glmm.tl.test(adata, formula, **options)
@@ -273,18 +273,18 @@ def test_random_models_give_a_table_or_an_error_of_ours(problem: tuple[ad.AnnDat
     table = sc_glmm.get.results(adata, columns="all")
     assert len(table) % adata.n_vars == 0
     assert table["p_value"].dropna().between(0.0, 1.0).all()
-    # the moderated tests and those that stand in for them look at profiles, not at the joint fit
+    # moderated tests, and tests that replace them, use profiles instead of the joint fit
     excused = ["ok", "singular", "separated", *(["not_converged"] if options["test"] is None else [])]
     assert (table["p_value"].isna() | table["status"].isin(excused)).all()
     settled = table[table["status"].isin(["ok", "singular"])]
     assert settled["p_value"].notna().all()
-    # a group has no coefficients of terms that were dropped from its formula
+    # a group has no coefficients of dropped terms
     for _, own in settled.groupby(options["groupby"], observed=True) if options["groupby"] else [("", settled)]:
         assert np.isfinite(own.filter(regex="^coef_").dropna(axis=1, how="all")).all(axis=None)
 
 
 def test_kang8_against_glmmtmb() -> None:
-    """All the way from the file: fifty genes of CD4 T cells, offset log library size, NB, REML and ML."""
+    """Check fifty genes of CD4 T cells from the file, with log library size as offset, NB, REML and ML."""
     cells = pd.read_csv(load.shared_folder("reference", "kang8_cd4", "kang_B_cells.csv"), index_col="barcode")
     theirs = pd.read_csv(load.shared_folder("reference", "kang8_cd4", "kang_B_pergene_ALLMETHODS.csv"))
     genes = theirs["gene"].unique()

@@ -1,4 +1,4 @@
-"""Variance fractions of genes: against variancePartition and lme4, known fractions, and what must not change them."""
+"""Check variance fractions of genes: against variancePartition and lme4, known fractions, invariances."""
 
 from __future__ import annotations
 
@@ -55,12 +55,12 @@ def test_the_example_of_variance_partition(formula: str, reference: str, rtol: f
 
 
 def counts(seed: int = 1, n_genes: int = 60, n_samples: int = 60, n_cells: int = 40) -> ad.AnnData:
-    """Counts whose parts of variance are known: arm, age of the sample, sample, overdispersion, Poisson noise."""
+    """Simulate counts with known parts of variance: arm, age of the sample, sample, overdispersion, Poisson noise."""
     rng = np.random.default_rng(seed)
     sample = np.repeat(np.arange(n_samples), n_cells)
     arm, age = np.arange(n_samples) % 2, rng.normal(size=n_samples)
     for side in (0, 1):
-        age[arm == side] -= age[arm == side].mean()  # terms that vary together would share their variance
+        age[arm == side] -= age[arm == side].mean()  # correlated terms would share their variance
     age /= age.std()
     sd, phi = 0.5, 0.4
     eta = np.log(4.0) + 0.8 * arm[:, None] + 0.3 * age[:, None] + sd * rng.normal(size=(n_samples, n_genes))
@@ -112,11 +112,11 @@ def test_noise_of_counts_is_that_of_the_definition(method: str) -> None:
 
 
 def test_the_same_as_one_model() -> None:
-    """Of a gene fitted again as one model: R squared and intra-class correlation are sums of the fractions."""
+    """Check a refitted gene: R squared and intra-class correlation are sums of the fractions."""
     adata = run(example(), "X ~ Age + Height + (1|Individual) + (1|Tissue)", family="gaussian", contrasts="Age")
     fractions = sc_glmm.get.variance_fractions(adata, fractions=False).loc["gene3"]
     fit = sc_glmm.tl.refit(adata, "gene3")
-    fixed = (fractions["Age"] + fractions["Height"]) * 100 / 99  # R divides by n - 1 there
+    fixed = (fractions["Age"] + fractions["Height"]) * 100 / 99  # R divides by n - 1 here
     random = fractions["(1 | Individual)"] + fractions["(1 | Tissue)"]
     total = fixed + random + fractions["residual"]
     np.testing.assert_allclose(fit.r2(), [fixed / total, (fixed + random) / total], rtol=1e-4)
@@ -124,7 +124,7 @@ def test_the_same_as_one_model() -> None:
 
 
 def test_slopes_are_averaged_over_the_cells() -> None:
-    """Correlated slopes and intercepts: mean of z' Sigma z, from the estimates by hand."""
+    """Check correlated slopes and intercepts: mean of z' Sigma z, by hand from the estimates."""
     adata = counts(n_genes=6, n_samples=12)
     adata.obs["x"] = np.random.default_rng(5).normal(2.0, 1.0, adata.n_obs)
     run(adata, "X ~ x + (x|sample)", family="gaussian")
@@ -164,7 +164,7 @@ def test_base_levels_zeros_and_order_do_not_matter() -> None:
 
 def test_groups_files_and_chunks_give_the_same_fractions(tmp_path: Path) -> None:
     adata = counts(n_genes=60, n_samples=8, n_cells=30)
-    # one group does not have both arms in this column
+    # in one group, this column does not have both arms
     adata.obs["site"] = np.where((adata.obs["kind"] == "u") & (adata.obs["age"] > 0), "far", "near")
     run(adata, "X ~ arm + site + (1|sample)", groupby="kind", contrasts="arm", size_factors="one")
     found = sc_glmm.get.variance_fractions(adata)

@@ -1,4 +1,4 @@
-"""Damaged metadata: every error names the file and the element, whatever anndata, h5py and zarr raise."""
+"""Check damaged metadata: every error names the file and the element, for any error of anndata, h5py or zarr."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def path(request, folder, tmp_path) -> Path:
 
 
 def damage(path: Path, element: str, attribute: str, value: object = None) -> None:
-    """Change one character of an attribute (in both of zarr's copies), or put another value in its place."""
+    """Change one character of an attribute (in both of zarr's copies), or replace its value."""
     if path.suffix == ".h5ad":
         with h5py.File(path, "r+") as file:
             attrs = file[element].attrs

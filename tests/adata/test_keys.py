@@ -1,4 +1,4 @@
-"""Runs under keys whose entries would have the same names: none loses what another has written."""
+"""Check runs under keys whose entries would have the same names: no run loses results of another."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def adata():
 
 @pytest.fixture(params=["memory", "h5ad", "zarr"])
 def place(request, adata, tmp_path):
-    """The data as an object, a file and a store."""
+    """Provide the data as an object, a file and a store."""
     if request.param == "memory":
         return adata.copy()
     path = tmp_path / f"data.{request.param}"
@@ -35,11 +35,11 @@ def run(place, key, **more):
 
 
 def test_key_named_like_a_table_of_another_run_keeps_both(place):
-    # ".varm" holds glmm_disease for the contrast of one run, and for all genes of the other
+    # both would write glmm_disease to .varm: one for its contrast, the other for all genes
     other = run(place, "glmm_disease")
     first = run(place, "glmm", test="t")
     pd.testing.assert_frame_equal(sc_glmm.get.results(place, key="glmm_disease", columns="all"), other)
-    for _ in range(2):  # a run replaces its own
+    for _ in range(2):  # a run replaces its own results
         pd.testing.assert_frame_equal(run(place, "glmm", test="t"), first)
         pd.testing.assert_frame_equal(sc_glmm.get.results(place, key="glmm_disease", columns="all"), other)
     pd.testing.assert_frame_equal(run(place, "glmm_disease"), other)
@@ -57,7 +57,7 @@ def test_the_long_table_of_groups_does_not_replace_a_run(place):
     other = run(place, "glmm_results", test="t")
     with pytest.raises(InputError, match="glmm_results.*has other content"):
         run(place, "glmm", test="t", groupby="half")
-    first = run(place, "glmm", test="t")  # needs no long table
+    first = run(place, "glmm", test="t")  # without groups there is no long table
     pd.testing.assert_frame_equal(sc_glmm.get.results(place, key="glmm_results", columns="all"), other)
     pd.testing.assert_frame_equal(sc_glmm.get.results(place, key="glmm", columns="all"), first)
 

@@ -1,4 +1,4 @@
-"""Matrices on disk give the numbers of those in memory; results go into the file, and damage is said."""
+"""Check data on disk: the same results as in memory, results written into the file, errors about damage."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def expected(adata):
 
 @pytest.fixture(scope="module")
 def folder(adata, tmp_path_factory):
-    """The data in every kind of file."""
+    """Write the data to every kind of file."""
     made = tmp_path_factory.mktemp("files")
     adata.write_h5ad(made / "plain.h5ad")
     adata.write_h5ad(made / "gzip.h5ad", compression="gzip")
@@ -97,7 +97,7 @@ def test_every_kind_of_file_is_read_as_it_was_written(adata, folder, name, layer
 @pytest.mark.parametrize("name", ["plain.h5ad", "store.zarr"])
 @pytest.mark.parametrize("layer", ["counts", "csc", "dense"])
 def test_a_file_gives_the_numbers_of_memory_to_the_last_bit(folder, tmp_path, expected, name, layer, monkeypatch):
-    monkeypatch.undo()  # chunks as in memory: the sums of counts and offsets are added up in the same order
+    monkeypatch.undo()  # the same chunks as in memory, so that sums of counts and offsets are added in the same order
     path = tmp_path / name
     (shutil.copytree if name.endswith("zarr") else shutil.copy)(folder / name, path)
     sc_glmm.tl.test(path, FORMULA.replace("counts", layer), **DISK)
@@ -363,7 +363,7 @@ def test_process_killed_while_writing_loses_nothing(folder, tmp_path, adata, exp
 
 @pytest.fixture
 def in_place(monkeypatch):
-    """Files are changed in place, as large ones are."""
+    """Change files in place, as for large files."""
     monkeypatch.setattr(journal, "COPY_BYTES", 0)
 
 

@@ -1,4 +1,4 @@
-"""Of the table of cells only what a run looks at is read: that of an atlas may have hundreds of columns."""
+"""Check that a run reads only the columns of the cells that it needs; an atlas may have hundreds of columns."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ USED = {"disease", "age", "sample", "kind", "depth"}
 
 @pytest.fixture(scope="module", params=["h5ad", "zarr"])
 def file(request, tmp_path_factory):
-    """Cells with far more columns than the formula has."""
+    """Make cells with many more columns than the formula uses."""
     adata = sc_glmm.datasets.simulate(n_samples=8, n_cells=400, n_genes=12, seed=4)
     rng = np.random.default_rng(0)
     adata.obs["kind"] = pd.Categorical(np.where(rng.random(400) < 0.5, "B", "T"))
@@ -37,7 +37,7 @@ def file(request, tmp_path_factory):
 
 @pytest.fixture
 def read(monkeypatch) -> set[str]:
-    """Names of the columns of cells that are read."""
+    """Record the names of the columns of cells that are read."""
     names: set[str] = set()
     real = anndata.io.read_elem
 

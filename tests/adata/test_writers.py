@@ -1,4 +1,4 @@
-"""Several processes and one file: nothing is lost, nothing is torn, and nothing but results is ever touched."""
+"""Check several processes that write one file: no result is lost or incomplete, and nothing else changes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ROUNDS = Path(__file__).with_name("rounds.py")
 
 
 def results(key: str = "glmm") -> ad.AnnData:
-    """Small results, without a run."""
+    """Make small results without a run."""
     made = ad.AnnData(obs=pd.DataFrame(index=["a", "b"]), var=pd.DataFrame(index=["x", "y", "z"]))
     made.varm[key] = pd.DataFrame({"mean": [1.0, 2.0, 3.0]}, index=made.var_names)
     made.uns[key] = {"params": {"varm": []}}
@@ -43,7 +43,7 @@ def make(path: Path) -> Path:
 
 
 def listing(folder: Path) -> dict[str, str]:
-    """Every file below a folder, with a digest."""
+    """List every file below a folder, with a digest."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
@@ -124,11 +124,11 @@ def test_genes_changed_by_another_process_are_rejected(store):
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# What lies beside a file and was not written by this program.
+# Files beside a data file that this program did not write.
 
 
 def forge(path: Path, added: dict[str, str], removed: list[str]) -> Path:
-    """A stage with a sound list."""
+    """Make a stage with a valid list."""
     folder = stage.stage_path(path)
     for group in ("varm", "uns"):
         (folder / group).mkdir(parents=True)
@@ -143,7 +143,7 @@ def test_a_forged_list_touches_nothing_outside_of_the_results(tmp_path, name, do
     victim.mkdir()
     (victim / "thesis.txt").write_text("years of work")
     folder = forge(path, {}, [str(victim) if name == "ABSOLUTE" else name])
-    (folder / "sc-glmm.txt").write_text(f"-{name}")  # as an earlier version wrote it
+    (folder / "sc-glmm.txt").write_text(f"-{name}")  # in the format of an earlier version
     before = listing(tmp_path)
     if door in ("info", "get"):
         with pytest.warns(ScGlmmWarning, match="does not contain complete results .*is read without these results"):
@@ -201,7 +201,7 @@ def test_invalid_key_is_rejected(store, key):
 
 
 def interrupted(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Results that are laid beside a file and not put in, as a killed process leaves them."""
+    """Leave results beside a file, as a process does that is killed before it puts them in."""
 
     def killed(*_: object, **__: object) -> None:
         raise SystemExit

@@ -1,4 +1,4 @@
-"""Likelihoods written out cell by cell, and the same from compressed statistics, in plain numpy."""
+"""Compute likelihoods cell by cell, and from compressed statistics, in plain numpy."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FORMS = {
 
 
 def simulate(rng, n_obs=400, n_genes=12, n_rows=6, spread=0.5, mean=0.7):
-    """Counts with a few large values, rows and offsets."""
+    """Simulate counts with a few large values, rows and offsets."""
     row_of = rng.integers(0, n_rows, n_obs)
     offset = rng.normal(0, spread, n_obs)
     mu = np.exp(offset[:, None] + np.log(mean) + rng.normal(0, 0.5, n_genes))
@@ -26,7 +26,7 @@ def simulate(rng, n_obs=400, n_genes=12, n_rows=6, spread=0.5, mean=0.7):
 
 
 def nb_pieces(t, phi):
-    """Factors of 1 and of y in the log likelihood and its derivatives at log(mu) = t, without the terms y t.
+    """Compute the factors of 1 and y in the log likelihood and its derivatives at log(mu) = t, without the terms y t.
 
     Rows: value, three derivatives in the linear predictor, derivative in log(phi).
     """
@@ -43,7 +43,7 @@ def nb_pieces(t, phi):
 
 
 def nb_histogram(counts, multiplicity, phi):
-    """Terms of the likelihood and of its derivative in log(phi) that depend on the counts alone."""
+    """Compute the terms of the likelihood, and of its derivative in log(phi), that depend on the counts only."""
     value = slope = np.longdouble(0)
     for y, n in zip(counts, multiplicity, strict=True):
         j = np.arange(int(y)) * np.longdouble(phi)
@@ -53,7 +53,7 @@ def nb_histogram(counts, multiplicity, phi):
 
 
 def nb_from_cells(y, offset, eta, phi):
-    """Value, derivatives in a common shift of eta, derivative in log(phi), and the sums of absolute terms."""
+    """Compute value, derivatives in a common shift of eta, derivative in log(phi), and sums of absolute terms."""
     ones, ys = nb_pieces(offset + eta, phi)
     terms = ones + y * ys
     values, multiplicity = np.unique(y, return_counts=True)
@@ -66,7 +66,7 @@ def nb_from_cells(y, offset, eta, phi):
 
 
 def nb_from_stats(stats, gene, table, eta_of_row, phi):
-    """The same from statistics on nodes."""
+    """Compute the same from statistics on nodes."""
     eta = np.repeat(eta_of_row, np.diff(table.ptr))
     ones, ys = nb_pieces(np.log(table.ec) + eta, phi)
     result = ones @ table.weight + ys @ stats.A[gene]
@@ -83,7 +83,7 @@ def nb_from_stats(stats, gene, table, eta_of_row, phi):
 
 
 def assert_same_stats(first, second, rtol=1e-12, atol=1e-10):
-    """Statistics agree to rounding, and what is whole exactly."""
+    """Check that statistics agree: whole numbers exactly, others up to rounding."""
     np.testing.assert_allclose(first.A, second.A, rtol=rtol, atol=atol)
     np.testing.assert_allclose(first.const, second.const, rtol=rtol, atol=atol)
     for name in ("tail", "over_ptr", "over_value", "over_count", "total", "n_nonzero"):

@@ -1,4 +1,4 @@
-"""Cells with covariates on nodes around slopes: the sums of the cells, and their derivatives in the slopes."""
+"""Check nodes around slopes: the sums over cells, and their derivatives in the slopes."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from sc_glmm._compress.recentre import recentre, recentre_collapsed
 
 
 def make_cells(rng, n_cells=(900, 700, 5), n_variables=2):
-    """Two samples with many cells and one with few; two arms, covariates that are skewed and correlated."""
+    """Make two samples with many cells and one with few; two arms, and covariates that are skewed and correlated."""
     sample = np.repeat(np.arange(len(n_cells)), n_cells)
     x = rng.normal(0, 1, (len(sample), n_variables))
     x[:, 0] = rng.gamma(1.5, 1.0, len(sample))
@@ -27,7 +27,7 @@ def laid_out(rng, **options):
 
 
 def around(rows, slope, y=None):
-    """Node table at these slopes of all base rows, with the counts of the cells in their own order."""
+    """Build the node table at these slopes of all base rows, with the counts of the cells in their own order."""
     cells, order = rows.cells, rows.table.order
     rank = np.empty(len(order), dtype=np.int64)
     rank[order] = np.arange(len(order))
@@ -61,7 +61,7 @@ def test_columns_at_the_cells_are_those_of_the_rows(rng):
     rows, columns, _ = laid_out(rng)
     np.testing.assert_allclose(rows.at_cells(rows.columns), columns[rows.table.order], rtol=1e-9, atol=1e-7)
     assert rows.table.kind == "centred" and len(rows.columns) < 0.1 * len(columns)
-    assert (rows.cells.on_lattice == [1, 1, 0]).all()  # five cells stay as they are
+    assert (rows.cells.on_lattice == [1, 1, 0]).all()  # five cells are their own nodes
     np.testing.assert_allclose(np.bincount(rows.base_row, rows.n_cells), [900, 700, 5])
 
 
@@ -78,7 +78,7 @@ def test_the_pass_over_the_matrix_gives_the_nodes_around_zero(rng):
 @pytest.mark.parametrize("phi", [1e-6, 0.4, 20.0])
 @pytest.mark.parametrize("size", [0.0, 0.2, -0.7])
 def test_likelihood_and_derivatives_in_the_slopes_are_those_of_the_cells(rng, phi, size):
-    """At the slopes of the nodes: value, first, second and third derivative in a direction, for any level."""
+    """Check value and three derivatives in a direction at the slopes of the nodes, for any level."""
     rows, columns, offset = laid_out(rng)
     cells, y = rows.cells, rng.poisson(0.8, len(columns)).astype(float)
     slope = size * np.array([[1.0, -0.5], [0.3, 1.0], [1.0, 1.0]])
@@ -92,7 +92,7 @@ def test_likelihood_and_derivatives_in_the_slopes_are_those_of_the_cells(rng, ph
     node_t = np.log(ec) + row_t[row_of_node]
 
     def derivatives(at, a, n, along):
-        """Of ``-(a + n / phi) log(1 + phi exp(at))`` along a direction: powers of it times derivatives in `at`."""
+        """Derive ``-(a + n / phi) log(1 + phi exp(at))`` along a direction: its powers times derivatives in `at`."""
         p = 1 / (1 + np.exp(-at - np.log(phi)))
         w = -(a + n / phi)
         parts = (np.logaddexp(0, at + np.log(phi)), p, p * (1 - p), p * (1 - p) * (1 - 2 * p))

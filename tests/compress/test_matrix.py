@@ -1,4 +1,4 @@
-"""The forms of a matrix, and the choice of its rows and columns."""
+"""Check the formats of a matrix, and the selection of rows and columns."""
 
 import anndata as ad
 import numpy as np
@@ -50,7 +50,7 @@ def test_unusual_storage(data):
         shuffled.indices[part], shuffled.data[part] = csr.indices[part][::-1], csr.data[part][::-1]
     shuffled.has_sorted_indices = False
     shuffled.has_canonical_format = False
-    # Every count in two parts: y - 1 and 1, twice in the same place.
+    # Every count is stored as two entries of the same cell: y - 1 and 1.
     parts = np.column_stack([csr.data - 1, np.ones(csr.nnz)]).ravel()
     doubled = sp.csr_matrix((parts, np.repeat(csr.indices, 2), 2 * csr.indptr), shape=y.shape)
     wide = sp.csr_matrix((csr.data, csr.indices.astype(np.int64), csr.indptr.astype(np.int64)), shape=y.shape)
@@ -82,7 +82,7 @@ def test_matrix_is_not_changed(data):
 
 @pytest.mark.parametrize("form", ["csr", "csc", "dense"])
 def test_rows_of_a_larger_matrix(rng, data, form):
-    """Cells may be some rows of a matrix, in any order."""
+    """Check cells that are a part of the rows of a matrix, in any order."""
     y, row_of, offset = data
     index = rng.permutation(len(y) + 70)[: len(y)]
     larger = rng.poisson(5.0, (len(y) + 70, y.shape[1])).astype(float)

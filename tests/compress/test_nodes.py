@@ -11,7 +11,7 @@ ETAS = (-9.0, -4.0, -1.0, 2.0, 5.0)
 
 
 def offsets(shape, rng, n_obs):
-    """Offsets of different shapes: narrow, usual, two humps, heavy tails, so wide that panels are needed."""
+    """Draw offsets with different distributions: narrow, usual, bimodal, heavy-tailed, and wide enough for panels."""
     match shape:
         case "narrow":
             return rng.normal(0, 0.01, n_obs)
@@ -27,7 +27,7 @@ def offsets(shape, rng, n_obs):
 
 
 def largest_errors(rng, table, row_of, offset, centre):
-    """Errors of the negative-binomial likelihood and its derivatives relative to the sum of absolute terms."""
+    """Compute errors of the negative binomial likelihood and its derivatives relative to the sum of absolute terms."""
     worst = np.zeros(5)
     for eta in ETAS:
         eta_of_row = eta - centre + rng.normal(0, 0.3, table.n_rows)
@@ -74,7 +74,7 @@ def test_doubling_the_nodes_changes_nothing(rng, shape):
 
 
 def test_rule_for_the_number_of_nodes():
-    """The table of the method: ranges of 2, 4, 6 take 16, 22, 29 nodes; from 7 on, panels no wider than 4."""
+    """Check the table of the method: ranges of 2, 4, 6 need 16, 22, 29 nodes; from 7 on, panels are at most 4 wide."""
     for width, n_nodes in ((2, 16), (4, 22), (6, 29)):
         assert chebyshev_nodes(np.zeros(500, int), 1, np.linspace(-1, width - 1, 500)).n_nodes == n_nodes
     wide = chebyshev_nodes(np.zeros(900, int), 1, np.linspace(0, 11, 900))
@@ -82,7 +82,7 @@ def test_rule_for_the_number_of_nodes():
 
 
 def test_weights_of_a_cell_reproduce_polynomials(rng):
-    """Lagrange weights sum to one and are exact for powers below the number of nodes."""
+    """Check Lagrange weights: they sum to one and are exact for powers below the number of nodes."""
     row_of, offset = rng.integers(0, 2, 500), rng.normal(0, 1, 500)
     table = chebyshev_nodes(row_of, 2, offset)
     node = np.log(table.ec)

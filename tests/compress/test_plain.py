@@ -1,4 +1,4 @@
-"""The yardstick itself: against scipy's negative binomial and against numerical derivatives."""
+"""Check the cell-by-cell likelihood itself against scipy's negative binomial and numerical derivatives."""
 
 import numpy as np
 import pytest

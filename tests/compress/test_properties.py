@@ -1,4 +1,4 @@
-"""Random problems: whatever the offsets and rows look like, compressed equals uncompressed."""
+"""Check that compressed equals uncompressed for random offsets and rows."""
 
 import numpy as np
 import scipy.sparse as sp
@@ -35,7 +35,7 @@ def test_likelihood_survives_compression(seed, n_obs, n_rows, scale, centre, dec
     phi = np.exp(log_phi)
     exact, size = nb_from_cells(y[used], offset[used], eta_of_row[row_of[used]], phi)
     error = np.abs(nb_from_stats(stats, 0, table, eta_of_row, phi) - exact)
-    # The offsets themselves are known to their last digit only.
+    # the offsets themselves are exact only to their last digit
     floor = np.array([1e-11, 1e-11, 1e-10, 1e-9, 1e-11]) * (size + np.abs(exact)).astype(float) + 1e-280
     assert (error.astype(float) <= floor).all(), error / floor
     assert node_error(table, row_of, offset) < 1e-11

@@ -36,7 +36,7 @@ EDGER = {
 
 
 def whole_numbers(n_genes, n_samples, modulus, zero_below):
-    """The counts of make_tmm.R."""
+    """Read the counts of make_tmm.R."""
     g, s = np.arange(n_genes), np.arange(n_samples)[:, None]
     noise = (g * 104729 + s * 7919 + g * s * 31 + (g * g) % 97 * 13) % modulus
     return np.where(noise < zero_below, 0, ((g * 7907) % 509 + 1) * (s + 2) + noise)
@@ -48,7 +48,7 @@ def test_tmm_factors_are_those_of_edger(case):
 
 
 def slow_tmm(counts):
-    """The definition in loops; every place among equal values counts as taken by each of them in turn."""
+    """Compute TMM factors by their definition in loops; tied values get their average rank."""
     totals = [sum(sample) for sample in counts]
     upper = [np.quantile([y for y, seen in zip(s, counts.any(axis=0), strict=True) if seen], 0.75) for s in counts]
     quartile = [u / n for u, n in zip(upper, totals, strict=True)]
@@ -88,7 +88,7 @@ def test_tmm_factors_are_their_definition(rng, mean):
 
 @pytest.mark.parametrize("factors", [tmm_factors, pooled_factors])
 def test_changes_of_some_genes_do_not_change_the_others(rng, factors):
-    """Effective library sizes are proportional to the depth of the genes that did not change."""
+    """Check that effective library sizes are proportional to the depth of the unchanged genes."""
     depth = np.array([3, 5, 2, 8, 4, 6])
     base = rng.integers(20, 5000, 500)
     counts = depth[:, None] * base
@@ -106,7 +106,7 @@ def test_order_of_samples_and_genes(rng, factors):
 
 
 def test_pooled_factors_hold_in_shallow_samples(rng):
-    """Ten of 3,000 genes go up tenfold in half of the samples; depths go down to 1,000 counts."""
+    """Check samples with 1,000 counts: ten of 3,000 genes increase tenfold in half of the samples."""
     share = rng.gamma(0.3, 1, 3000)
     share /= share.sum()
     depth = np.exp(rng.uniform(np.log(1e3), np.log(2e5), 16))

@@ -1,4 +1,4 @@
-"""The small frame of the design tests, and the way from a formula to a design."""
+"""Define the small data frame of the design tests, and build designs from formulas."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ DATA = pd.DataFrame(
 
 
 def design_of(source: str, data: pd.DataFrame = DATA, **options: Any) -> Design:
-    """The design of a formula, by default on `DATA`."""
+    """Build the design of a formula, by default on `DATA`."""
     return build_design(parse_formula(source), data, **options)
 
 
 def is_(values: np.ndarray, level: object) -> np.ndarray:
-    """The indicator of a level."""
+    """Compute the indicator of a level."""
     return (values == level).astype(float)

@@ -1,4 +1,4 @@
-"""Types of columns: whatever a data frame can hold becomes the same design, or an error of ours."""
+"""Check types of columns: every type gives the same design, or an error of this package."""
 
 from __future__ import annotations
 

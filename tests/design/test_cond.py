@@ -1,4 +1,4 @@
-"""Differences of conditions: the numbers, against formulaic-contrasts and by hand; words, names and errors."""
+"""Check differences of conditions: values against formulaic-contrasts and by hand; labels, names and errors."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_the_same_numbers_as_formulaic_contrasts(source: str, plus: dict, minus:
     theirs = model.cond(**plus) - model.cond(**minus)
     made = one(source, cond(**plus) - cond(**minus))
     np.testing.assert_allclose(made.L, [theirs], atol=1e-12)
-    np.testing.assert_allclose(one(source, theirs).L, made.L, atol=1e-12)  # its vectors are contrasts as they are
+    np.testing.assert_allclose(one(source, theirs).L, made.L, atol=1e-12)  # its vectors are contrasts
 
 
 def test_unnamed_variables_have_the_same_values_as_in_a_triple() -> None:
@@ -112,7 +112,7 @@ def test_many_named_contrasts_and_joint_tests() -> None:
     made = {c.name: c for c in build_contrasts(design_of("~ disease*sex"), asked)}
     assert list(made) == list(asked)
     np.testing.assert_allclose(made["any"].L, np.vstack([made["women"].L, made["men"].L]))
-    assert [c.words for c in made.values()] == list(asked)  # the names of the user are kept
+    assert [c.words for c in made.values()] == list(asked)  # names given by the user do not change
 
 
 def test_repeated_labels_contain_the_name() -> None:

@@ -1,4 +1,4 @@
-"""Contrasts: the matrix, the name and the words of each way to ask for one."""
+"""Check the matrix, name and label of each form of contrast."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def one(source: str, contrast: Any, **options: Any) -> Contrast:
 
 
 def means(design: Design, L: np.ndarray, rows: list[dict[str, Any]]) -> None:
-    """Assert that `L` is the difference of the X rows of two cells of the design."""
+    """Check that `L` is the difference of the rows of X of two cells of the design."""
     X, _ = design.at(pd.DataFrame(rows))
     np.testing.assert_allclose(L, X[:1] - X[1:], atol=1e-12)
 
@@ -231,7 +231,7 @@ def test_errors_about_aliased_columns_and_terms_give_the_reason() -> None:
 
 
 def test_an_estimable_triple_through_aliased_columns() -> None:
-    # x is donor's number: aliased, but comparisons of donors at the mean of x are in the row space of the rest
+    # x is aliased with donor, but comparisons of donors at the mean of x can be estimated from the other columns
     data = pd.DataFrame({"g": list("aabbcc") * 2, "k": list("uv") * 6})
     data["copy"] = (data["k"] == "v").astype(float)
     design = build_design(parse_formula("~ k + copy + g"), data)
@@ -296,5 +296,5 @@ def test_each_level_beside_the_joint_test() -> None:
     assert [contrast.levels for contrast in made[1:3]] == [("disease", "AD", "ctl"), ("disease", "MCI", "ctl")]
     assert len(words) == 5
     assert len(build_contrasts(design)) == 3
-    # three terms by name stay three contrasts
+    # three names of terms are still three contrasts
     assert len(build_contrasts(design, ["disease", "sex", "age"])) == 3

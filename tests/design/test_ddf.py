@@ -1,4 +1,4 @@
-"""Degrees of freedom that come from samples: known designs and invariances."""
+"""Check degrees of freedom between samples: known designs and invariances."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sc_glmm._formula import parse_formula
 
 
 def cells(n_donors: int = 8, per_donor: int = 2, n_cells: int = 6) -> pd.DataFrame:
-    """Donors with a disease, each with samples of different treatments, each with cells."""
+    """Make donors with a disease, samples of different treatments for each donor, and cells for each sample."""
     rng = np.random.default_rng(0)
     donor = np.repeat(np.arange(n_donors), per_donor * n_cells)
     visit = np.tile(np.repeat(np.arange(per_donor), n_cells), n_donors)
@@ -45,16 +45,16 @@ def df_of(source: str, contrast: object = None, data: pd.DataFrame | None = None
 @pytest.mark.parametrize(
     ("source", "contrast", "df"),
     [
-        # a factor of donors: donors minus groups
+        # factor that is constant within donors: donors minus groups
         ("~ disease + (1 | donor)", "disease", 8 - 2),
         ("~ disease + (1 | donor) + (1 | sample)", "disease", 8 - 2),
         ("~ disease + (1 | donor/sample)", "disease", 8 - 2),
         ("~ disease + age + (1 | donor) + (1 | sample)", "disease", 8 - 3),
         ("~ disease + stim + (1 | donor) + (1 | sample)", "disease", 8 - 2),
-        # the same with samples alone: the model says that samples are independent
+        # the same with samples only: the model assumes independent samples
         ("~ disease + (1 | sample)", "disease", 16 - 2),
         ("~ disease + stim + (1 | sample)", "disease", 16 - 3),
-        # a treatment within donors: the paired t-test
+        # treatment within donors: the paired t-test
         ("~ stim + (1 | donor) + (1 | sample)", "stim", 16 - 8 - 1),
         ("~ donor + stim + (1 | sample)", "stim", 16 - 9),
         ("~ stim + (1 | donor/sample)", "stim", 7),
@@ -68,12 +68,12 @@ def df_of(source: str, contrast: object = None, data: pd.DataFrame | None = None
         ("~ disease + x + (1 | donor) + (1 | sample)", "x", 15),
         ("~ kind + (1 | sample)", "kind", 15),
         ("~ kind*disease + (1 | sample)", "kind:disease", 15),
-        # slopes do not change the counting
+        # slopes do not change the degrees of freedom
         ("~ stim + (1 + stim | donor) + (1 | sample)", "stim", 7),
         ("~ disease + x + (x || donor)", "disease", 6),
-        # batches around donors
+        # donors nested in batches
         ("~ disease + (1 | batch) + (1 | donor)", "disease", 8 - (1 + 4)),
-        # a crossed factor that contains nothing
+        # a crossed factor without nested levels
         ("~ disease + (1 | plate) + (1 | sample)", "disease", 14),
         ("~ stim + (1 | plate) + (1 | donor) + (1 | sample)", "stim", 7),
         # two names for one partition
@@ -84,7 +84,7 @@ def df_of(source: str, contrast: object = None, data: pd.DataFrame | None = None
         # several columns: the smallest counts
         ("~ disease + stim + (1 | donor) + (1 | sample)", {"k": ["disease", "stim"]}, 6),
         ("~ disease*x + (1 | donor)", ("disease", "sick", "a_ctl"), 6),
-        # the intercept counts only alone
+        # the intercept counts only on its own
         ("~ 1 + (1 | donor)", "Intercept", 7),
         ("~ 1 + (1 | donor) + (1 | sample)", "Intercept", 7),
         ("~ stim + (1 | batch) + (1 | donor) + (1 | sample)", {"k": [1, 1]}, 16 - 8 - 1),

@@ -1,4 +1,4 @@
-"""What can go wrong between a formula and the data: always an error of ours, with the place marked."""
+"""Check errors between a formula and the data: always an error of this package that marks the place."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_formula_errors(source: str, culprit: str | None, message: str | None) -
         design_of(source)
     if culprit is not None:
         assert source[slice(*caught.value.span)] == culprit
-    assert "\x1b" not in str(caught.value)  # formulaic colours its messages
+    assert "\x1b" not in str(caught.value)  # formulaic adds colour codes to its messages
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The matrix of the fixed part against ones made by hand; columns that depend on others."""
+"""Check the matrix of the fixed part against matrices by hand, and columns that depend on others."""
 
 from __future__ import annotations
 
@@ -159,5 +159,5 @@ def test_aliased_columns_of_random_matrices(n_free: int, n_more: int, seed: int)
     assert len(keep) == n_free
     size = np.abs(X).max()
     np.testing.assert_allclose(X[:, keep] @ weights, X[:, aliased], atol=1e-7 * size)
-    for j, column in enumerate(aliased):  # only earlier columns explain a later one
+    for j, column in enumerate(aliased):  # a column is explained by earlier columns only
         assert all(k < column for k, weight in zip(keep, weights[:, j], strict=True) if weight != 0.0)

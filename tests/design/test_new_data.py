@@ -1,4 +1,4 @@
-"""Offsets, responses and new data; nothing depends on the order of rows."""
+"""Check offsets, responses and new data, and invariance to the order of rows."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def test_rounding_that_depends_on_the_row_is_removed() -> None:
     noisy = matrix.copy()
     noisy[2:, 2:] = np.nextafter(noisy[2:, 2:], 10.0)
     np.testing.assert_array_equal(_snap(noisy.copy(), spec, formula.fixed_terms, frame), matrix)
-    noisy[4, 2] += 1e-6  # that is no rounding: an expression that depends on the place of the row
+    noisy[4, 2] += 1e-6  # this is not rounding: an expression that depends on the position of the row
     np.testing.assert_array_equal(_snap(noisy.copy(), spec, formula.fixed_terms, frame)[:, 2], noisy[:, 2])
 
 

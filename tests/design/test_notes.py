@@ -1,4 +1,4 @@
-"""Base levels, unused categories, missing values: what is chosen or dropped, and what is said about it."""
+"""Check base levels, unused categories and missing values, and the notes about them."""
 
 from __future__ import annotations
 

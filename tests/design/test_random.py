@@ -1,4 +1,4 @@
-"""The random part: codes, levels and Z against tables made by hand."""
+"""Check the random part: codes, levels and Z against tables by hand."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_no_correlation_is_one_term_for_each_effect() -> None:
     assert [term.names for term in terms] == [
         ("Intercept",),
         ("x",),
-        ("f[u]", "f[v]", "f[w]"),  # as lme4: a factor keeps the correlations among its levels
+        ("f[u]", "f[v]", "f[w]"),  # as in lme4, a factor keeps the correlations among its levels
         ("x:f[u]", "x:f[v]", "x:f[w]"),
     ]
 

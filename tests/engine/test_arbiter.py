@@ -1,4 +1,4 @@
-"""Random models on random data: an optimum that the arbiter cannot improve, or an error of ours, and nothing else."""
+"""Fit random models to random data: the result is an optimum that the arbiter cannot improve, or a package error."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.frame_fit import fit_frame
 from tests.oracle import Family, Method
 from tests.reference.grammar import COUNTS, FIXED, RANDOM, Problem, arbiter, make_data, separated
 
-# What the arbiter may gain, with log phi in the range that the package gives it.
+# Largest gain of the arbiter, with log phi in the range of the package.
 LOCAL_GAIN = 1e-6
 LOG_PHI = FAMILIES["nb"].log_dispersion_bounds
 
@@ -42,7 +42,7 @@ def problems(draw: st.DrawFn) -> Problem:
 
 
 def check(problem: Problem) -> str:
-    """Fit and judge; the word says what happened."""
+    """Fit and compare with the arbiter; return the outcome as a word."""
     try:
         fit = fit_frame(
             problem.formula, problem.data, family=problem.family, method=problem.method, n_agq=problem.n_agq
@@ -53,7 +53,7 @@ def check(problem: Problem) -> str:
     assert np.isfinite(fit.loglik)
     assert np.isfinite(fit.beta).all()
     if separated(problem):
-        # the likelihood rises for ever (ML), or the integral over beta has no mode (REML): there is no optimum to judge
+        # the likelihood increases without limit (ML), or the integral over beta has no mode (REML): there is no optimum
         return "separated"
     if not fit.converged:
         assert ", not converged" in repr(fit.model)
@@ -71,14 +71,14 @@ def check(problem: Problem) -> str:
 @settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(problems())
 def test_no_optimiser_improves_the_fit(problem: Problem) -> None:
-    """A fit, singular or not, or an error of ours; one that says that it did not converge is allowed, see below."""
+    """Check that the outcome is a fit or a package error; fits with a note about convergence are allowed, see below."""
     event(check(problem))
 
 
 @pytest.mark.parametrize("random", RANDOM)
 @pytest.mark.parametrize("method", ["ml", "reml"])
 def test_ordinary_problems_converge(random: str, method: Method) -> None:
-    """Eight groups of eight, values of the usual size: every fit converges, to the best optimum the arbiter finds."""
+    """Check eight groups of eight with usual values: every fit converges to the best optimum of the arbiter."""
     cases: tuple[tuple[int, Family], ...] = ((1, "poisson"), (2, "nb"), (3, "gaussian"))
     for seed, family in cases:
         data = make_data(seed, 8, 8, 2, "usual", "cell")

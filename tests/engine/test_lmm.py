@@ -1,4 +1,4 @@
-"""The Gaussian engine against dense algebra, numerical derivatives, and other arrangements of the same model."""
+"""Check the Gaussian engine against dense algebra, numerical derivatives, and other forms of the same model."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def design(kind):
 
 
 def lambdas(problem, theta):
-    """Lambda of each block of the caller from the user's theta."""
+    """Compute Lambda of each block from theta in the user's units."""
     out = [None] * len(problem.scaling.order)
     for f, block in enumerate(problem.scaling.order):
         k, mine = int(problem.arrow.fac_k[f]), problem.arrow.theta_fac == f
@@ -206,7 +206,7 @@ def test_no_summary_without_a_finite_value():
 
 
 def test_a_covariate_far_from_zero_does_not_trap_the_variances_at_zero():
-    """Independent intercepts and slopes of a year: large variances that cancel, beside a local optimum without any."""
+    """Check independent intercepts and slopes of a year: large variances cancel; a local optimum has zero variances."""
     rng = np.random.default_rng(0)
     group = np.repeat(np.arange(10), 14).astype(np.int64)
     x = rng.normal(size=140) + 100.0

@@ -1,4 +1,4 @@
-"""The arrow, the Laplace objective and quadrature: against dense algebra and numerical derivatives."""
+"""Check the arrow, the Laplace objective and quadrature against dense algebra and numerical derivatives."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ N_ROWS = 60
 
 
 def structure(kind):
-    """Nested, crossed, and both with slopes: (X, blocks)."""
+    """Make nested, crossed and combined designs with slopes: (X, blocks)."""
     rng = np.random.default_rng(3)
     sample = np.r_[np.arange(12), rng.integers(0, 12, N_ROWS - 12)].astype(np.int64)
     donor = sample // 3
@@ -37,7 +37,7 @@ def structure(kind):
 
 
 class Problem:
-    """One gene with two nodes a row, and its objective as a function of the parameters alone."""
+    """One gene with two nodes per row, and its objective as a function of the parameters only."""
 
     def __init__(self, family, kind, reml, n_agq=1):
         rng = np.random.default_rng(5)
@@ -73,7 +73,7 @@ class Problem:
         return value, grad, v
 
     def dense(self, psi, v):
-        """Objective from dense matrices at the mode `v` that the engine found, and the gradient of h there."""
+        """Compute the objective from dense matrices at the engine's mode `v`, and the gradient of h there."""
         ar, theta = self.arrow, psi[self.n_beta : self.n_beta + self.n_theta]
         J = np.zeros((N_ROWS, self.q + self.p))
         for f in range(len(ar.fac_k)):
@@ -160,7 +160,7 @@ def test_value_depends_on_the_parameters_only():
 
 
 def test_scaling_of_columns_changes_nothing():
-    """Likelihood and estimates do not see the units of X and Z."""
+    """Check that likelihood and estimates do not depend on the units of X and Z."""
     from sc_glmm._engine.fit import fit_genes
     from sc_glmm._engine.genes import GeneStats, build_structure
 
@@ -183,5 +183,5 @@ def test_scaling_of_columns_changes_nothing():
         plain, scaled = fit(1.0, 1.0, reml), fit(units, z_units, reml)
         np.testing.assert_allclose(scaled.beta * units, plain.beta, rtol=1e-6)
         np.testing.assert_allclose(scaled.Lambda[0] * z_units[:, None], plain.Lambda[0], rtol=1e-4, atol=1e-6)
-        change = np.log(units).sum() if reml else 0.0  # the flat prior of REML is flat in beta, whose units changed
+        change = np.log(units).sum() if reml else 0.0  # REML has a flat prior of beta, whose units changed
         assert scaled.loglik[0] + 0.0 == pytest.approx(plain.loglik[0] - change, abs=1e-8)

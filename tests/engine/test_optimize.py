@@ -1,4 +1,4 @@
-"""The outer optimiser on its own, and as the engine uses it: boundaries, saddles, the Poisson limit."""
+"""Check the outer optimiser alone and in the engine: boundaries, saddle points, the Poisson limit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sc_glmm._engine.entry import KERNEL_DIGEST
 
 @pytest.fixture
 def python_kernels(monkeypatch):
-    """The optimiser as plain Python: its kernels cannot be called from here as they are compiled."""
+    """Replace the kernels of the optimiser by Python functions, because Python cannot call compiled kernels."""
     for name, thing in (*vars(o).items(),):
         if hasattr(thing, "py_func"):
             monkeypatch.setattr(o, name, thing.py_func)
@@ -44,7 +44,7 @@ def test_finds_the_end_of_a_curved_valley(python_kernels):
 
 
 def test_leaves_a_saddle(python_kernels):
-    """f = (x^2 - 1)^2 + y^2 has a saddle at zero, where the gradient of x is all but zero."""
+    """Check that the search leaves the saddle point of (x^2 - 1)^2 + y^2 at zero, where the gradient is nearly zero."""
 
     def f(z):
         return (z[0] ** 2 - 1) ** 2 + z[1] ** 2

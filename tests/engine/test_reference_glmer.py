@@ -54,7 +54,7 @@ def test_estimates(name: str) -> None:
 
 @pytest.mark.parametrize("name", [n for n in NAMES if "nAGQ" not in n])
 def test_standard_errors(name: str) -> None:
-    """Given the variances (glmer's `use.hessian = FALSE`); the joint ones are checked against glmmTMB."""
+    """Check standard errors given the variances (glmer's `use.hessian = FALSE`); glmmTMB checks the joint ones."""
     fit, ref = compare.fitted(name), compare.record(name)
     order = compare.in_reference_order(fit, ref["fixef"]["names"])
     expected = np.sqrt(np.diag(ref["vcov_given_variances"]))
@@ -63,7 +63,7 @@ def test_standard_errors(name: str) -> None:
 
 @pytest.mark.parametrize("name", load.names("exact"))
 def test_exact_likelihood(name: str) -> None:
-    """Laplace with the observed Hessian, and quadrature with many nodes, both maximised in plain R."""
+    """Check against Laplace with the observed Hessian and quadrature with many nodes, both maximised in plain R."""
     ref = compare.record(name)
     for part, n_agq in (("laplace", 1), ("agq61", 41)):
         est = ref[part]

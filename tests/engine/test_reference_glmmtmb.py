@@ -32,7 +32,7 @@ def test_log_likelihood(name: str) -> None:
 
 @pytest.mark.parametrize("name", REGULAR)
 def test_coefficients(name: str) -> None:
-    """Within 1e-4 standard errors, once glmmTMB's own last Newton step is made for it; ours has no step left."""
+    """Check within 1e-4 standard errors, after a last Newton step from glmmTMB's estimates; ours need no such step."""
     fit, ref = compare.fitted(name), compare.record(name)
     model, theirs = compare.model(name)
     method = ref["method"]
@@ -60,7 +60,7 @@ def test_coefficients_of_three_random_effects() -> None:
 
 @pytest.mark.parametrize("name", [n for n in NAMES if n != SINGULAR])
 def test_covariance_of_all_parameters(name: str) -> None:
-    """The joint Hessian, in units of glmmTMB's standard errors."""
+    """Check the joint Hessian, in units of glmmTMB's standard errors."""
     fit, ref = compare.fitted(name), compare.record(name)
     order = compare.in_reference_order(fit, ref["fixef"]["names"])
     se = np.array(ref["fixef"]["se"])
@@ -81,7 +81,7 @@ def test_standard_errors_given_the_variances(name: str) -> None:
 def test_variances_and_modes(name: str) -> None:
     fit, ref = compare.fitted(name), compare.record(name)
     if ref["log_dispersion"] is not None:
-        # in units of its standard error: glmmTMB's stopping shows here too
+        # in units of its standard error, because glmmTMB stops early here too
         z = (np.log(fit.dispersion) - ref["log_dispersion"]) / ref["log_dispersion_se"]
         assert abs(z) < 2e-4
     for block in ref["re"]:
@@ -92,7 +92,7 @@ def test_variances_and_modes(name: str) -> None:
 
 
 def test_singular_slope() -> None:
-    """A correlation of one: glmmTMB reports "singular convergence"; we say singular, and are not lower."""
+    """Check a correlation of one: glmmTMB reports "singular convergence"; this package reports a singular fit."""
     fit, ref = compare.fitted(SINGULAR), compare.record(SINGULAR)
     assert fit.singular
     assert abs(fit.re_corr["Nest"][0, 1]) > 1 - 1e-4

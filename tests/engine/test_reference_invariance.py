@@ -1,4 +1,4 @@
-"""What must not change a fit: compression, the order and the names of cells, the coding of factors, units."""
+"""Check invariances of a fit: compression, order and names of cells, coding of factors, units."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.reference.grammar import codes, make_data
 
 
 def same(a: FrameFit, b: FrameFit, tolerance: float = 1e-6) -> None:
-    """Equal to `tolerance` standard errors."""
+    """Check that fits are equal within `tolerance` standard errors."""
     assert a.loglik == pytest.approx(b.loglik, abs=1e-8)
     assert np.abs((a.beta - b.beta) / a.se).max() < tolerance
     for group in a.re_sd:
@@ -22,7 +22,7 @@ def same(a: FrameFit, b: FrameFit, tolerance: float = 1e-6) -> None:
 
 @pytest.fixture(scope="module")
 def big() -> pd.DataFrame:
-    """Six samples of 150 cells with offsets spread over a factor of eight: rows collapse onto Chebyshev nodes."""
+    """Make six samples of 150 cells with offsets over a factor of eight, so that rows get Chebyshev nodes."""
     rng = np.random.default_rng(11)
     sample = np.repeat(np.arange(6), 150)
     o = rng.normal(7.0, 0.45, size=900)
@@ -36,7 +36,7 @@ FORMULA = "y ~ arm + offset(o) + (1 | sample)"
 
 @pytest.mark.parametrize("method", ["ml", "reml"])
 def test_compressed_equals_uncompressed(big: pd.DataFrame, method: Method) -> None:
-    """900 cells, 6 rows: the log likelihood, its optimum and the covariance are those of the arbiter on all cells."""
+    """Check 900 cells in 6 rows: log likelihood, optimum and covariance equal those of the arbiter on all cells."""
     fit = fit_frame(FORMULA, big, family="nb", method=method)
     X = np.column_stack([np.ones(900), big["arm"] == "case"])
     model = Model("nb", big["y"].to_numpy(float), X, (Term(np.ones(900), codes(big["sample"])),), big["o"].to_numpy())
@@ -50,7 +50,7 @@ def test_compressed_equals_uncompressed(big: pd.DataFrame, method: Method) -> No
 
 
 def test_poisson_is_pseudobulk(big: pd.DataFrame) -> None:
-    """Sums over the cells of a sample, offset by the log of the summed size factors, are sufficient."""
+    """Check that sums over the cells of a sample, with the log of the summed size factors as offset, are sufficient."""
     bulk = (
         big.assign(size=np.exp(big["o"]))
         .groupby("sample", as_index=False)
@@ -82,7 +82,7 @@ def test_offset_moves_the_intercept_only(big: pd.DataFrame) -> None:
 
 
 def test_coding_of_the_factor(big: pd.DataFrame) -> None:
-    """The other reference level, and no intercept: the same model under ML."""
+    """Check that another reference level, and no intercept, give the same model under ML."""
     turned = big.assign(arm=big["arm"].cat.reorder_categories(["case", "control"]))
     a, b = fit_frame(FORMULA, big, family="nb"), fit_frame(FORMULA, turned, family="nb")
     np.testing.assert_allclose([b.beta[0], b.beta[1]], [a.beta.sum(), -a.beta[1]], atol=1e-6)
@@ -95,7 +95,7 @@ def test_coding_of_the_factor(big: pd.DataFrame) -> None:
 
 @pytest.mark.parametrize("random", ["(1 | sample) + (1 | batch)", "(1 | batch) + (1 | sample)", "(1 | batch / sample)"])
 def test_writing_of_the_random_effects(big: pd.DataFrame, random: str) -> None:
-    """Nested samples: the order of the terms and the slash say the same."""
+    """Check nested samples: both orders of the terms, and the slash, give the same model."""
     fit = fit_frame(f"y ~ arm + offset(o) + {random}", big, family="nb")
     first = fit_frame("y ~ arm + offset(o) + (1 | sample) + (1 | batch)", big, family="nb")
     assert fit.loglik == pytest.approx(first.loglik, abs=1e-8)
@@ -103,7 +103,7 @@ def test_writing_of_the_random_effects(big: pd.DataFrame, random: str) -> None:
 
 
 def test_scale_of_a_covariate() -> None:
-    """x in other units, or from another zero: coefficients and random effects follow, the likelihood stays."""
+    """Change the unit and zero of x: coefficients and random effects change accordingly, the likelihood does not."""
     data = make_data(2, 8, 12, 2, "usual", "cell")
     a = fit_frame("y ~ x + (x | g)", data, family="nb")
     b = fit_frame("y ~ x + (x | g)", data.assign(x=100.0 * data["x"]), family="nb")

@@ -1,4 +1,4 @@
-"""The engine's objective away from its optimum: the arbiter's value, and a gradient that differences confirm."""
+"""Check the engine's objective away from its optimum: value against the arbiter, gradient against differences."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.reference.grammar import RANDOM, Problem, fixed_matrix, make_data, ra
 
 @dataclass(frozen=True)
 class Compiled:
-    """The engine's objective of a problem as a function of its own parameters, and the way to the arbiter's."""
+    """The engine's objective as a function of its own parameters, with the conversion to those of the arbiter."""
 
     structure: genes.Structure
     nodes: Nodes
@@ -30,7 +30,7 @@ class Compiled:
     problem: Problem
 
     def evaluate(self, psi: Floats) -> tuple[float, Floats]:
-        """Minus log likelihood and gradient at the engine's (scaled) parameters."""
+        """Compute minus log likelihood and gradient at the engine's (scaled) parameters."""
         family, arrow = FAMILIES[self.problem.family], self.structure.arrow
         gradient, v = np.empty(len(psi)), np.zeros(arrow.q + self.structure.n_beta)
         value, ok = entry.evaluate(
@@ -93,7 +93,7 @@ OBJECTIVES += [("(1 | g)", "ml", 5), ("(0 + x | g)", "ml", 9)]
 @pytest.mark.parametrize("family", ["poisson", "nb"])
 @pytest.mark.parametrize(("random", "method", "n_agq"), OBJECTIVES)
 def test_objective_and_its_gradient(family: Family, random: str, method: Method, n_agq: int) -> None:
-    """At parameters far from the optimum: the arbiter's value, and a gradient that numerical differences confirm."""
+    """Check parameters far from the optimum: value against the arbiter, gradient against numerical differences."""
     data = make_data(3, 4, 6, 2, "usual", "binary")
     problem = Problem(f"y ~ x + f + offset(o) + {random}", data, "x + f", random, family, method, n_agq)
     compiled = compile_problem(problem)

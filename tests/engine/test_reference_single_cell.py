@@ -73,7 +73,7 @@ def test_estimates_of_a_gene(name: str) -> None:
 
 
 def test_singular_gene() -> None:
-    """SLC3A2 has no variance between samples: the estimate is zero, and that is said."""
+    """Check SLC3A2, which has no variance between samples: the estimate is zero, and the fit counts as singular."""
     for name in ("sc_SLC3A2_glmmTMB_nbinom2_ML", "sc_SLC3A2_glmmTMB_nbinom2_REML", "sc_SLC3A2_glmmTMB_poisson_ML"):
         assert fitted(name).singular
         assert fitted(name).re_sd["sample"][0] < 1e-3
@@ -82,14 +82,14 @@ def test_singular_gene() -> None:
 
 @cache
 def kang_genes() -> pd.DataFrame:
-    """Per gene and method: estimate, standard error, sample variance, NB size, log likelihood."""
+    """Read estimate, standard error, sample variance, NB size and log likelihood by gene and method."""
     table = pd.read_csv(load.shared_folder("reference", "kang8_cd4", "kang_B_pergene_ALLMETHODS.csv"))
     return table.set_index(["method", "gene"])
 
 
 @cache
 def kang_cells() -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The cells with their offsets, and their counts of the fifty genes."""
+    """Read the cells with their offsets, and the counts of the fifty genes."""
     import anndata as ad
 
     path = load.shared_folder("data", "kang8.h5ad")
@@ -122,7 +122,7 @@ def kang_fits(method: str) -> pd.DataFrame:
 
 @pytest.mark.parametrize("method", ["ml", "reml"])
 def test_fifty_genes(method: str) -> None:
-    """Log likelihood of every gene at least glmmTMB's, and within 1e-6 of it unless glmmTMB stopped early."""
+    """Check every gene: the log likelihood is at least glmmTMB's, and within 1e-6 unless glmmTMB stopped early."""
     ours = kang_fits(method)
     theirs = kang_genes().loc[f"glmmTMB_nbinom2_{method.upper()}"].loc[ours.index]
     assert ours["converged"].all()
@@ -136,7 +136,7 @@ def test_fifty_genes(method: str) -> None:
 
 
 def test_fifty_genes_exact() -> None:
-    """The same under Laplace by an independent program in plain R, and quadrature with 25 nodes on top."""
+    """Check against an independent program in plain R, for Laplace and for quadrature with 25 nodes."""
     ours = kang_fits("ml")
     exact = kang_genes().loc["exact_laplace_obs"].loc[ours.index]
     gain = (ours["logLik"] - exact["logLik"]).astype(float)

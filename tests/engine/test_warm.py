@@ -1,4 +1,4 @@
-"""The profiles are compiled by a process of their own: once, with the types of runs, and without it all the same."""
+"""Check the separate process that compiles the profiles: it runs once, with the types of runs, and is optional."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sc_glmm._engine.grid_profiles import compile_profiles
 
 
 class Child:
-    """A process that has not ended."""
+    """A process that is still running."""
 
     returncode: int | None = None
     waited = 0

@@ -26,7 +26,7 @@ def tell(job: int, **facts: object) -> None:
 
 
 def next_number() -> int:
-    """The first that is free; several may ask at once."""
+    """Reserve the first free number; several processes may do so at the same time."""
     for number in itertools.count(1):
         try:
             (STATE / f"{number}.json").touch(exist_ok=False)

@@ -1,4 +1,4 @@
-"""The scripts for users of R run, with the R packages that are there."""
+"""Run the scripts for users of R with the installed R packages."""
 
 from __future__ import annotations
 

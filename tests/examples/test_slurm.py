@@ -1,4 +1,4 @@
-"""The examples for SLURM do what they say, on a SLURM that runs jobs on this machine."""
+"""Run the examples for SLURM with a fake SLURM that runs jobs on this machine."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def adata() -> ad.AnnData:
 
 @pytest.fixture
 def slurm(tmp_path, adata) -> dict[str, str]:
-    """An environment with ``sbatch``, ``scancel`` and ``sc-glmm``; a file to run on."""
+    """Prepare an environment with ``sbatch``, ``scancel`` and ``sc-glmm``, and a data file."""
     place, state = tmp_path / "bin", tmp_path / "state"
     place.mkdir()
     state.mkdir()

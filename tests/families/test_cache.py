@@ -1,4 +1,4 @@
-"""Compiled kernels are kept although the folder holds an index that cannot be read."""
+"""Check that kernels are stored even if the folder contains an index that cannot be read."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def kernel(path: Path):
 
 @pytest.mark.parametrize("damage", ["module", "cut", "empty"])
 def test_an_index_that_cannot_be_read_is_replaced(tmp_path, monkeypatch, damage):
-    # numba reads the environment again when it has changed
+    # numba reads the environment again after a change
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "cache"))
     path = tmp_path / "kernels.py"
@@ -32,7 +32,7 @@ def test_an_index_that_cannot_be_read_is_replaced(tmp_path, monkeypatch, damage)
     index = next((tmp_path / "cache").rglob("*.nbi"))
     content = index.read_bytes()
     if damage == "module":
-        # as an older version of the package leaves it, one of whose modules is gone
+        # an index of an older version of the package, with a module that no longer exists
         gone = b"csc_glmm._engine.a_module_that_is_gone\nthing\n."
         index.write_bytes(pickle.dumps(pickle.loads(content), protocol=-1) + gone)
     else:

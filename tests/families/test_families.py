@@ -1,4 +1,4 @@
-"""Every family: derivatives against numerical ones, values against independent formulas, limits."""
+"""Check every family: derivatives against numerical ones, values against independent formulas, limits."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ A = np.array([3.0, 8.0, 0.0])
 
 @pytest.fixture(autouse=True)
 def python_kernels(monkeypatch):
-    """The kernels as plain Python: compiled without wrappers, they must not be called from here."""
+    """Replace the kernels by Python functions, because Python cannot call compiled kernels without wrappers."""
     for module in MODULES.values():
         for name, thing in vars(module).items():
             if hasattr(thing, "py_func"):
@@ -38,7 +38,7 @@ def full(family, eta, log_phi):
 
 
 def slope(function, at, h=1e-4):
-    """Fourth-order central difference."""
+    """Compute a fourth-order central difference."""
     near, far = function(at + h) - function(at - h), function(at + 2 * h) - function(at - 2 * h)
     return (8 * near - far) / (12 * h)
 
@@ -84,7 +84,7 @@ def test_nb_is_scipys_negative_binomial(phi):
     )
     term, _ = nb.gene_term(phi, tail, over_value, over_count)
     const = np.sum(y * offset - gammaln(y + 1))
-    # scipy's pmf loses digits where 1 / phi is large: the sum over j says the same without differences of gammas
+    # scipy's pmf loses digits for large 1 / phi; the sum over j is the same without differences of gamma functions
     exact = np.sum(
         [np.sum(np.log1p(np.arange(n) * phi)) for n in y]
         + y * np.log(mu)

@@ -1,4 +1,4 @@
-"""Models with covariates of cells: the same tables as from one row a cell, by every test."""
+"""Check models with covariates of cells: every test gives the same table as with one row per cell."""
 
 import warnings
 
@@ -11,7 +11,7 @@ from sc_glmm._fit import compress
 
 
 def make(n_genes=6, n_samples=8, n_cells=1600, seed=3):
-    """Genes with slopes of all sizes in two covariates of cells, one of them skewed."""
+    """Make genes with small and large slopes on two covariates of cells, one of them skewed."""
     adata = sc_glmm.datasets.simulate(n_samples=n_samples, n_cells=n_cells, n_genes=n_genes, seed=seed)
     rng = np.random.default_rng(seed)
     x = np.column_stack([rng.normal(0, 1, adata.n_obs), rng.gamma(2.0, 1.0, adata.n_obs)])
@@ -27,7 +27,7 @@ def make(n_genes=6, n_samples=8, n_cells=1600, seed=3):
 
 
 def tables(adata, formula, monkeypatch, **options):
-    """The table with nodes around the slopes of each gene, and the one with a row for each cell."""
+    """Compute the table with nodes around the slopes of each gene, and the table with one row per cell."""
     known = {"size_factors": "size", "min_counts": 0, "progress": False, **options}
     out = []
     for kind in ("centred", "cells"):
@@ -84,7 +84,7 @@ def test_bootstrap_of_a_gene(monkeypatch):
 def test_default_test_equals_that_on_cells(monkeypatch):
     adata = make(n_genes=60, n_samples=6, n_cells=600)
     pair = tables(adata, "counts ~ disease + s_score + (1|sample)", monkeypatch, within="homogeneous", min_counts=10)
-    # averages over variances, and hypotheses about steep slopes, lie where nodes are no longer exact
+    # nodes are less exact far from the fit: at other variances, and under hypotheses about steep slopes
     assert_close(*pair, ses=2e-3)
     ours, exact = (np.log(np.maximum(table["p_value"], 1e-200)) for table in pair)
     np.testing.assert_allclose(ours, exact, atol=0.01, rtol=0.02)
@@ -96,7 +96,7 @@ def test_polynomials_of_a_covariate(monkeypatch):
 
 
 def test_refit_in_little_memory_and_from_a_file(monkeypatch, tmp_path):
-    """Counts are read a few genes at a time; the table is the same."""
+    """Check that the table is the same if counts are read in blocks of a few genes."""
     adata = make()
     formula = "counts ~ disease + s_score + mito + (1|sample)"
     known = {"test": "t", "contrasts": "disease", "size_factors": "size", "progress": False, "min_counts": 0}
@@ -111,7 +111,7 @@ def test_refit_in_little_memory_and_from_a_file(monkeypatch, tmp_path):
 
 
 def test_genes_beyond_the_nodes_are_fitted_on_their_cells(monkeypatch):
-    """Whatever the slopes: where interpolation is not exact enough, each cell is a row."""
+    """Check that each cell is a row if interpolation is not accurate enough."""
     from sc_glmm._fit import centred
 
     monkeypatch.setattr(centred, "MAX_ERROR", 0.0)

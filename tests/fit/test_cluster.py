@@ -1,4 +1,4 @@
-"""On a Dask cluster of two processes: the numbers of one process."""
+"""Check that a Dask cluster of two processes gives the results of one process."""
 
 from __future__ import annotations
 
@@ -66,12 +66,12 @@ def test_a_cluster_gives_the_numbers_of_one_process(file, client, formula, optio
     with client.as_current():
         assert dask_client() is client
         ours = results(file, formula, **options)
-    # the client of the fixture is around here as well
+    # the client of the fixture is also active here
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sc_glmm._parallel.blocks.dask_client", lambda: None)
         patch.setattr("sc_glmm._fit.cluster.dask_client", lambda: None)
         alone = results(file, formula, **options)
-    # from differences of the likelihood, which enlarge the rounding of sums
+    # computed from differences of the likelihood, which enlarge rounding errors
     enlarged = [column for column in alone if column.startswith("log_dispersion_se")]
     pd.testing.assert_frame_equal(ours[enlarged], alone[enlarged], rtol=1e-5)
     pd.testing.assert_frame_equal(ours.drop(columns=enlarged), alone.drop(columns=enlarged), rtol=1e-8, atol=1e-12)
@@ -94,7 +94,7 @@ def test_blocks_come_in_order_and_survive_the_death_of_a_worker(client):
 
 
 def test_a_run_survives_the_death_of_workers(file, client, monkeypatch):
-    """One dies while cells are added up, one while genes are fitted."""
+    """Kill one worker while cells are added up, and one while genes are fitted."""
     real, seen, killed = _dask._submit, set(), []
 
     def submit(client, work, *block):

@@ -1,4 +1,4 @@
-"""Dask workers without memory, in real processes: the run ends with a message, and never waits forever."""
+"""Check Dask workers without memory, in real processes: the run ends with a message and does not hang."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _greedy(megabytes: int) -> int:
     for _ in range(megabytes):
         held.append(np.ones(1 << 17))
         time.sleep(0.001)
-    time.sleep(2.0)  # the nanny looks now and then
+    time.sleep(2.0)  # the nanny checks the memory at intervals
     return len(held)
 
 
@@ -52,7 +52,7 @@ def test_a_worker_that_is_killed_for_its_memory():
 
 
 def test_run_stops_if_all_workers_wait_for_memory(monkeypatch):
-    """A worker whose memory is full without any task pauses, and nothing ever ends that."""
+    """Check a worker whose memory is full without a task: it pauses and never continues."""
     monkeypatch.setattr(_dask, "_CHECK_EVERY", 0.5)
     monkeypatch.setattr(_dask, "_MAX_PAUSE", 2.0)
     limits = {"distributed.worker.memory.terminate": False, "distributed.worker.memory.pause": 0.01}

@@ -1,4 +1,4 @@
-"""How samples are counted."""
+"""Check the counts of samples."""
 
 from __future__ import annotations
 

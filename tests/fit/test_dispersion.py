@@ -1,4 +1,4 @@
-"""Dispersions drawn to their trend, and the facts of a gene that go with them."""
+"""Check dispersions shrunken to their trend, and the related columns of the gene table."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ def test_shrinkage_finds_the_scatter_and_beats_the_estimates():
     estimate = true + rng.normal(0.0, se)
     shrunken = shrink_to_trend(estimate, se, trend)
     moved = estimate - trend <= 2.0 * np.sqrt(0.25 + se**2)
-    # the posterior mean at a scatter of 0.25
+    # the posterior mean if the variance of the scatter is 0.25
     expected = trend + (estimate - trend) * 0.25 / (0.25 + se**2)
     inside = moved & (estimate - trend <= 1.8 * np.sqrt(0.25 + se**2))
     np.testing.assert_allclose(shrunken[inside], expected[inside], atol=0.12)

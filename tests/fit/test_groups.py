@@ -1,4 +1,4 @@
-"""Groups of cells: what is dropped, what is skipped, what the details say, over what p-values are adjusted."""
+"""Check groups of cells: dropped terms, skipped groups, the table of details, adjustment of p-values."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ N_GENES = 12
 
 
 def make() -> ad.AnnData:
-    """Twelve samples; the type ``one batch`` is from a single batch and site, ``small`` has few samples of AD."""
+    """Make twelve samples; the type ``one batch`` is from a single batch and site, ``small`` has few samples of AD."""
     rng = np.random.default_rng(2)
     sample = np.repeat(np.arange(12), 60)
     kind = np.array(["all", "one batch", "small"])[rng.integers(0, 3, len(sample))]
@@ -44,7 +44,7 @@ def make() -> ad.AnnData:
 
 
 def run(formula: str, adata: ad.AnnData | None = None, **kwargs: Any) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
-    """Results, details and what was said."""
+    """Return results, details and messages."""
     adata = make() if adata is None else adata
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always", ScGlmmWarning)
@@ -168,7 +168,7 @@ def test_thresholds_of_cells_and_samples() -> None:
     assert details.loc[fewest, "skipped"] == f"{least - 1} cells, fewer than min_cells={least}"
     assert f"kind {fewest!r} was skipped: {least - 1} cells, fewer than min_cells={least}" in said
     assert (details.drop(fewest)["skipped"] == "").all()
-    # an arm that is not tested may be small; a number asks for samples in all
+    # an arm that is not tested may be small; for a numeric covariate, the total number of samples counts
     _, details, _ = run("X ~ disease + age + (1|sample)", contrasts="age", min_samples=7)
     assert (details["skipped"] == "").tolist() == [True, False, True]
     with pytest.raises(

@@ -1,4 +1,4 @@
-"""Whether genes err together: the eigenvalue ratio of their residuals between samples."""
+"""Check the eigenvalue ratio, which measures correlation between the errors of genes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CELLS = (6, 10, 20, 40, 60, 90, 150, 200, 250, 300)
 
 
 def unequal_samples(shared: float, n_genes: int = 300) -> ad.AnnData:
-    """Ten samples of 6 to 300 cells; a share of the variance between samples is one programme of all genes."""
+    """Make ten samples of 6 to 300 cells; all genes share a part of the variance between samples."""
     rng = np.random.default_rng(11)
     sample = np.repeat(np.arange(len(CELLS)), CELLS)
     effects = rng.normal(size=(len(CELLS), n_genes)) * np.sqrt(1.0 - shared)
@@ -30,7 +30,7 @@ def unequal_samples(shared: float, n_genes: int = 300) -> ad.AnnData:
 
 @pytest.mark.parametrize(("shared", "low", "high"), [(0.0, 1.0, 1.6), (0.6, 2.5, np.inf)])
 def test_eigen_ratio_shows_programmes_but_not_sample_sizes(shared, low, high, caplog):
-    """Small samples have noisier effects; that alone must not look like correlation."""
+    """Check that the noisier effects of small samples do not look like correlation."""
     adata = unequal_samples(shared)
     with caplog.at_level(logging.INFO, "sc_glmm"):
         sc_glmm.tl.test(adata, "X ~ arm + (1|sample)", family="poisson", size_factors="size")

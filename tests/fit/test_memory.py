@@ -1,4 +1,4 @@
-"""What a stage holds beside its statistics, which may be as large as memory allows."""
+"""Check the memory of a stage besides its statistics, which may already fill the memory."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FORMULA = "counts ~ disease + (1|sample)"
 
 @pytest.fixture(scope="module")
 def model():
-    """Statistics of many genes on many nodes: 20 MB."""
+    """Make statistics of many genes on many nodes: 20 MB."""
     adata = sc_glmm.datasets.simulate(n_samples=80, n_cells=4000, n_genes=3000, seed=2)
     opened = open_data(adata, "glmm")
     request = validate_request(opened, RunOptions(FORMULA))
@@ -33,7 +33,7 @@ def model():
 def test_leaving_out_genes_does_not_copy_statistics(model):
     before = model.stats.A.copy()
     left_out = leave_out(model, 10**9, None)
-    fit_all(model, left_out=left_out)  # whatever is loaded and compiled once
+    fit_all(model, left_out=left_out)  # a first call loads and compiles everything
     tracemalloc.start()
     try:
         result = fit_all(model, left_out=left_out)

@@ -1,4 +1,4 @@
-"""Genes of many counts and no dispersion: the fit ends at the bound of the dispersion, and there it has converged."""
+"""Check genes with many counts and no dispersion: fits converge at the bound of the dispersion."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sc_glmm import ScGlmmWarning
 
 
 def make(seed: int, n_samples: int, n_cells: int) -> ad.AnnData:
-    """Means from 100 to a million, dispersions from 0 to 1e-6, samples that differ and samples that do not."""
+    """Make genes with means from 100 to a million and dispersions from 0 to 1e-6, with and without sample effects."""
     rng = np.random.default_rng(seed)
     sample = np.repeat(np.arange(n_samples), n_cells)
     mean = np.repeat(np.logspace(2, 6, 9), 4)
@@ -50,12 +50,12 @@ def facts(adata: ad.AnnData, formula: str, **options) -> pd.DataFrame:
 @pytest.mark.parametrize("seed", [0, 1])
 def test_genes_without_dispersion_converge_to_poisson(formula: str, method: str, seed: int) -> None:
     adata = make(seed, 6 + 2 * seed, 20 - 10 * seed)
-    if "(x|" in formula:  # slopes of a deviation of 1e-4 are beyond what the rounding of 1e9 lets one see
+    if "(x|" in formula:  # rounding errors of 1e9 hide slopes with a standard deviation of 1e-4
         adata = adata[:, :28].copy()
     nb = facts(adata, formula, test="t", method=method)
     assert nb["converged"].all()
     poisson = facts(adata, formula, test="t", method=method, family="poisson")
-    # at the bound of 1e-8 the variance exceeds that of a Poisson response by a share of 1e-8 times the mean
+    # at the bound of 1e-8, the variance is larger than that of a Poisson by a factor 1 + 1e-8 times the mean
     at_bound = (nb["dispersion_at_bound"] & (nb["mean"] < 1e5)).to_numpy()
     assert at_bound.sum() > 5
     for name in ("coef_arm[T.B]", "se_arm[T.B]"):

@@ -1,4 +1,4 @@
-"""Which genes are tested, from every form in which they can be named."""
+"""Check the selection of genes in every form of the argument."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The stages of the main job on parts of the cells and ranges of the genes: the numbers of one run."""
+"""Check that the stages give the same results on parts of the cells and ranges of genes as in one run."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_statistics_of_two_kinds_are_not_added(adata):
 
 
 class Ranges(Store):
-    """A store whose chunks know only their own genes, and what the stages before handed over."""
+    """A store whose chunks have only their own genes and the results of earlier stages."""
 
     def __init__(self, counts, plan, task, ranges):
         super().__init__(ranges)

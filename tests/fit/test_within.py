@@ -1,4 +1,4 @@
-"""Which random terms tested effects within samples lack: decided by the columns of the design."""
+"""Check the random terms that are added for effects within samples; the columns of the design decide."""
 
 from __future__ import annotations
 
@@ -63,19 +63,19 @@ def lacking(formula: str, contrasts: Any, data: pd.DataFrame = DATA, **options: 
             None,
             ["(1 | sample:phase)", "(0 + center(x) | sample)", "(0 + center(x) | sample:phase)"],
         ),
-        # several grouping factors: the slope of a coarser one spans what is compared between its levels only
+        # several grouping factors: a slope of the coarser factor covers only comparisons between its levels
         ("~ arm*x + (1|donor) + (1|sample) + (0 + x|donor)", "arm:x", ["(0 + center(x) | sample)"]),
         ("~ arm + x + (1|donor) + (1|sample) + (0 + x|donor)", "x", []),
         ("~ arm + (1|donor)", "arm", ["(1 | donor:arm)"]),
         ("~ arm + (1|donor) + (1|sample)", "arm", []),
-        # there already, in whatever way
+        # the term exists already, in different notations
         ("~ disease*x + (1|sample) + (0 + x|sample)", None, []),
         ("~ disease*x + (x|sample)", "disease:x", []),
         ("~ far + (1|sample) + (0 + center(far)|sample)", "far", []),
         ("~ disease*phase + (phase|sample)", None, []),
         ("~ disease*phase + (1|sample) + (1|sample:phase)", None, []),
         ("~ type + x + (1|sample) + (1|sample:type) + (0 + x|sample)", None, []),
-        # not needed: compared between samples; a level that few cells have
+        # not needed: a comparison between samples, and a level with few cells
         ("~ disease + x + (1|sample)", "disease", []),
         ("~ disease*x + (1|sample)", cond(disease="AD") - cond(disease="ctl"), []),
         ("~ disease*rare + (1|sample)", "disease", []),
@@ -84,12 +84,12 @@ def lacking(formula: str, contrasts: Any, data: pd.DataFrame = DATA, **options: 
 )
 def test_missing_terms(formula: str, contrasts: Any, terms: list[str]) -> None:
     assert lacking(formula, contrasts) == terms
-    # what was added is enough
+    # the added term is enough
     assert lacking(" + ".join([formula, *terms]), contrasts) == []
 
 
 def test_names_do_not_matter() -> None:
-    """A covariate whose name holds that of the grouping factor, and a name that holds operators."""
+    """Check a covariate whose name contains that of the grouping factor, and a name with operators."""
     for name in ("S_score", "S", "sample:x", "x/sample", "(0 + x | sample)", "center", "it's", "a.b", "log"):
         data = DATA.rename(columns={"sample": "S" if name != "S" else "sample", "x": name})
         group = "S" if name != "S" else "sample"

@@ -1,4 +1,4 @@
-"""Hidden factors from summed counts: known answers, what must not matter, and the number of factors."""
+"""Check hidden factors from summed counts: known factors, invariances, and the number of factors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ S, GENES = 20, 800
 
 
 def simulate(rng, n_samples=S, n_factors=1, r=0.0, share=0.35, depth=60.0):
-    """Counts of samples in two arms with hidden factors that correlate with the arms by exactly `r`."""
+    """Simulate samples in two arms with hidden factors whose correlation with the arms is exactly `r`."""
     arm = np.repeat([0.0, 1.0], n_samples // 2)
     standard = (arm - arm.mean()) / arm.std()
     noise = rng.normal(size=(n_samples, n_factors))
@@ -31,7 +31,7 @@ def estimate(counts, size, arm, n_factors=None, known=None) -> LatentFactors:
 
 
 def effects(counts, size, X):
-    """Estimate of the second column of X for each gene, by least squares on log rates."""
+    """Estimate the coefficient of the second column of X for each gene, by least squares on log rates."""
     return np.linalg.lstsq(X, np.log((counts + 0.5) / size[:, None]), rcond=None)[0][1]
 
 
@@ -59,7 +59,7 @@ def test_factors_are_found_with_their_part_along_the_arms(n_samples, n_factors, 
 
 
 def test_effects_are_centred_with_the_factor_and_not_without():
-    """A factor that leans to one arm gives every gene that follows it an effect; with the factor, it is gone."""
+    """Check that a factor that correlates with the arms causes false effects, which adjustment removes."""
     rng = np.random.default_rng(3)
     counts, size, arm, hidden = simulate(rng, 40, 1, r=0.5)
     found = estimate(counts, size, arm)
@@ -68,7 +68,7 @@ def test_effects_are_centred_with_the_factor_and_not_without():
     without = effects(counts, size, plain)[found.used] * sign
     adjusted = effects(counts, size, np.column_stack([plain, found.factors]))[found.used] * sign
     oracle = effects(counts, size, np.column_stack([plain, hidden]))[found.used] * sign
-    # all three are signed by the loadings, which share the noise of the genes: compare with the true factor, not zero
+    # the sign of all three depends on the loadings with the same noise: compare with the true factor, not with zero
     assert without.mean() - oracle.mean() > 0.1
     assert abs(adjusted.mean() - oracle.mean()) < 0.01
     assert adjusted.std() < 1.05 * oracle.std()

@@ -1,4 +1,4 @@
-"""Prior, mixture tests, quasi-likelihood and multiple testing, on arrays with known answers."""
+"""Check prior, mixture tests, quasi-likelihood and multiple testing on arrays with known results."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ GRID = np.array([4.0, 1.0, 0.4, 0.15, 0.06, 0.02, 1e-6])
 
 
 def meta_regression(n_genes, variances, v=0.05, S=8, seed=0, effect=0.0):
-    """Balanced Gaussian meta-regressions: estimate, REML log likelihood and variance over the grid, exactly."""
+    """Simulate balanced Gaussian meta-regressions: exact estimate, REML log likelihood and variance over the grid."""
     rng = np.random.default_rng(seed)
     arm = np.arange(S) % 2
     y = rng.normal(size=(n_genes, S)) * np.sqrt(variances[:, None] + v) + effect * arm
@@ -58,7 +58,7 @@ def test_prior_follows_abundance():
 
 
 def test_product_grid_with_an_idle_variance_is_the_single_grid():
-    """A second variance that the likelihood does not see changes no posterior of the first."""
+    """Check that a second variance without effect on the likelihood does not change the posterior of the first."""
     rng = np.random.default_rng(3)
     log_likelihood, *_ = meta_regression(600, rng.choice(GRID, 600))
     rank = abundance_rank(rng.normal(size=600))
@@ -133,7 +133,7 @@ def test_separation_of_two_arms(zero_rows, separates):
 
 
 def test_separation_of_two_levels_leaves_the_third_contrast_alone():
-    """Levels c and d of four have no counts: b against a is estimable, c against d is not."""
+    """Check four levels of which c and d have no counts: b vs a can be estimated, c vs d cannot."""
     level = np.repeat(np.arange(4), 3)
     X = np.column_stack([np.ones(12), *(level == k for k in (1, 2, 3))]).astype(float)
     found = separate(X, level < 2)
@@ -145,7 +145,7 @@ def test_separation_of_two_levels_leaves_the_third_contrast_alone():
 
 
 def test_a_continuous_covariate_without_order_does_not_separate():
-    """Counts at one value of x only, zeros on both sides: rank is lost, but no direction goes down everywhere."""
+    """Check counts at one value of x and zeros on both sides: the rank decreases, but there is no separation."""
     X = np.column_stack([np.ones(6), [-2.0, -1.0, 0.0, 0.0, 1.0, 2.0]])
     positive = np.array([False, False, True, True, False, False])
     assert find_deficient(X, positive[None])[0]
@@ -172,7 +172,7 @@ def test_shrinkage_finds_its_prior_and_false_sign_rates_are_right():
 
 
 def test_satterthwaite_in_a_balanced_design():
-    """Where the variance between samples is far above that within, nu is the number of samples less two."""
+    """Check that nu is the number of samples minus two if the variance between samples is much larger than within."""
     wide = np.exp(np.linspace(np.log(4e3), np.log(4.0), 15))
     rng = np.random.default_rng(9)
     S = 8

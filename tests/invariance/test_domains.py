@@ -1,4 +1,4 @@
-"""A function of a covariate is evaluated where the data are, and nowhere else."""
+"""Check that a function of a covariate is evaluated only at values in the data."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_an_expression_of_two_columns_has_values_at_their_pairs_only() -> None:
 
 
 def test_cells_that_differ_in_their_slope_only_stay_apart() -> None:
-    """With a mean of exactly zero, all rows are equal there."""
+    """Check a covariate with a mean of exactly zero, where all rows are equal."""
     rng = np.random.default_rng(0)
     half = rng.normal(size=150)
     adata = simulated(np.concatenate([half, -half]) / 8)

@@ -1,4 +1,4 @@
-"""A hypothesis is tested only if the data can tell it, whichever way it is asked for."""
+"""Check that a hypothesis is tested only if it can be estimated, for every form of the contrast."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NESTED = "counts ~ disease + donor + (1|sample)"
 
 
 def make() -> ad.AnnData:
-    """Eight donors, four in each disease group, with two or three samples each; a treatment within donors."""
+    """Make eight donors, four per disease group, with two or three samples each and a treatment within donors."""
     rng = np.random.default_rng(5)
     donor = np.repeat(np.arange(8), [3, 2, 3, 2, 3, 2, 3, 2])
     sample = np.repeat(np.arange(len(donor)), 15)
@@ -87,7 +87,7 @@ def model(formula: str) -> Any:
 
 @pytest.mark.parametrize("contrasts", DISEASE, ids=[f"way{i}" for i in range(len(DISEASE))])
 def test_contrast_that_is_confounded_with_donors_is_rejected(contrasts: Any) -> None:
-    """What was reported as "disease: B vs A" was donor d7 against donor d0."""
+    """Check the case in which "disease: B vs A" was really donor d7 against donor d0."""
     with pytest.raises(DesignError, match=r"confounded with (donor|disease)"):
         run(contrasts=contrasts)
     fit = model("y ~ disease + donor + (1|sample)")
@@ -100,7 +100,7 @@ def test_estimable_contrasts_are_tested_next_to_others() -> None:
     assert set(table["contrast"]) == {
         "treated: yes vs no",
         "donor: 6 of 7 differences; the others are confounded with other terms",
-        # within the arm of the base; donors of the other arm cannot be told from the disease
+        # within the arm of the base; donors of the other arm are confounded with the disease
         "donor: d1 vs d0",
         "donor: d2 vs d0",
         "donor: d3 vs d0",
@@ -121,7 +121,7 @@ def test_donors_of_one_disease_are_compared_as_without_the_factor(contrasts: Any
 
 
 def test_labels_never_describe_another_comparison() -> None:
-    """case is mild or severe: after a column was dropped, "case vs ctl" was severe vs healthy."""
+    """Check the case in which, after a column was dropped, "case vs ctl" was really severe vs healthy."""
     formula = "counts ~ case + severity + (1|sample)"
     for contrasts in ("case", "severity[T.mild]", ("severity", "mild", "healthy"), None):
         with pytest.raises(DesignError, match="confounded with"):
@@ -164,7 +164,7 @@ def test_tables_of_a_model_name_contrasts_that_are_left_out() -> None:
 
 
 def test_interaction_with_empty_cells_uses_the_existing_cells() -> None:
-    """The same part can be told whichever level is the base."""
+    """Check that the same part can be estimated for any base level."""
     data = ADATA.obs[~((ADATA.obs["disease"] == "B") & (ADATA.obs["treated"] == "yes"))].copy()
     data = data.assign(three=pd.Categorical(np.array(["p", "q", "r"])[np.arange(len(data)) % 3]))
     data = data[~((data["disease"] == "B") & (data["three"] == "r"))]
@@ -213,7 +213,7 @@ def test_command_rejects_a_confounded_contrast(stored: Any, tmp_path: Any, door:
 
 
 def test_group_with_a_confounded_contrast_is_skipped() -> None:
-    """In cells of type t the arm is that of the donor; in those of type u it varies within donors."""
+    """Check type t, with one arm per donor, and type u, with arms that vary within donors."""
     adata = ADATA.copy()
     number = adata.obs["sample"].cat.codes.to_numpy()
     adata.obs["type"] = pd.Categorical(np.where(np.arange(adata.n_obs) % 2, "t", "u"))
@@ -237,7 +237,7 @@ def test_group_with_a_confounded_contrast_is_skipped() -> None:
         assert set(sc_glmm.get.results(adata)["type"]) == {"u"}
         details = sc_glmm.get.details(adata).set_index("type")
         assert "confounded with donor" in details.loc["t", "skipped"] and details.loc["u", "skipped"] == ""
-    # with something else to test, the group is there and says what was dropped
+    # if another contrast can be tested, the group is kept, and its note names the dropped contrast
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ScGlmmWarning)
         sc_glmm.tl.test(adata, "counts ~ treated + arm + donor + (1|sample)", groupby="type", test="t")
@@ -252,7 +252,7 @@ HIDDEN = ["disease[T.B]", "donor[T.d4]", "donor[T.d5]", "donor[T.d6]"]
 
 
 def test_coefficients_with_another_meaning_are_not_shown() -> None:
-    """After donor d7 was dropped, disease[T.B] is d7 against d0."""
+    """Check that disease[T.B], which is d7 against d0 after d7 was dropped, is not shown."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ScGlmmWarning)
         made = sc_glmm.tl.test(
@@ -275,7 +275,7 @@ def test_coefficients_with_another_meaning_are_not_shown() -> None:
     for method in ("wald", "profile"):
         bounds = fit.confint(method=method)
         assert bounds.loc[HIDDEN].isna().all(axis=None) and bounds.loc[shown].notna().all(axis=None)
-    # the numbers of the fit are there for those who predict by hand
+    # the coefficients of the fit are available for predictions by hand
     np.testing.assert_allclose(
         fit.model_matrix().to_numpy() @ fit.fixef().to_numpy(), fit.predict(re_form="NA"), rtol=1e-8
     )
@@ -283,7 +283,7 @@ def test_coefficients_with_another_meaning_are_not_shown() -> None:
 
 @pytest.mark.parametrize("base", ["A", "B"])
 def test_shown_values_do_not_depend_on_the_dropped_column(base: str) -> None:
-    """What can be told of a donor against d0 does not depend on how the design was made full rank."""
+    """Check that comparisons of donors with d0 do not depend on the column that was dropped."""
     fits = []
     for order in ("disease + donor", "donor + disease"):
         with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""How a matrix is stored, and how its genes are shared out, changes no bit of the results."""
+"""Check that the format of a matrix and the division of its genes do not change any bit of the results."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ BIG_ENDIAN = [">f8", ">i4"]
 
 
 def shuffled(matrix: sp.csr_matrix) -> sp.csr_matrix:
-    """The same matrix with the entries of each row in reverse."""
+    """Reverse the order of the entries in each row of a matrix."""
     places = np.concatenate([np.arange(a, b)[::-1] for a, b in zip(matrix.indptr[:-1], matrix.indptr[1:], strict=True)])
     return sp.csr_matrix((matrix.data[places], matrix.indices[places], matrix.indptr), matrix.shape)
 
@@ -53,7 +53,7 @@ def adata() -> ad.AnnData:
     made.obs["kind"] = np.where(np.arange(made.n_obs) % 3 == 0, "a", "b")
     made.obs["depth"] = np.log(np.asarray(counts.sum(axis=1)).ravel())
     del made.uns["truth"]
-    # cells of a sample do not stand together, so that orders of summation differ
+    # the cells of a sample are not adjacent, so that the order of summation differs
     return made[np.random.default_rng(0).permutation(made.n_obs)].copy()
 
 
@@ -78,7 +78,7 @@ def same_bits(one: pd.DataFrame, two: pd.DataFrame) -> None:
 @pytest.mark.parametrize("run", ["default", "gaussian", "groups", "cells", "poisson"])
 def test_forms(adata, tables, run, form):
     other = adata.copy()
-    # AnnData itself converts or refuses some forms of a layer
+    # AnnData itself converts or rejects some formats of a layer
     layer = "logs" if run == "gaussian" else "counts"
     stored = FORMS[form](adata.layers[layer])
     if sp.issparse(stored) and stored.format == "coo":
@@ -92,7 +92,7 @@ def test_forms(adata, tables, run, form):
     [*((form, dtype) for form in ("csr", "csc", "dense") for dtype in TYPES), *(("dense", d) for d in BIG_ENDIAN)],
 )
 def test_types(adata, tables, form, dtype):
-    """Big-endian numbers too, which scipy itself refuses in sparse matrices."""
+    """Check types of numbers, including big-endian, which scipy does not support in sparse matrices."""
     other = adata.copy()
     counts = adata.layers["counts"]
     other.layers["counts"] = (counts.toarray() if form == "dense" else counts.asformat(form)).astype(dtype)
@@ -103,7 +103,7 @@ def test_types(adata, tables, form, dtype):
 @pytest.mark.parametrize("dtype", BIG_ENDIAN)
 @pytest.mark.parametrize("indices", [False, True])
 def test_big_endian_numbers(adata, tables, tmp_path, form, dtype, indices):
-    """scipy refuses to make such a sparse matrix, but files hold them, and arrays can be put into a matrix."""
+    """Check big-endian sparse matrices: scipy cannot create them, but files and changed matrices may contain them."""
     other = adata.copy()
     matrix = adata.layers["counts"].toarray() if form == "dense" else adata.layers["counts"].asformat(form, copy=True)
     if form == "dense":
@@ -128,7 +128,7 @@ def test_jobs(adata, tables, run):
 @pytest.mark.parametrize("n_chunks", [3, 7])
 @pytest.mark.parametrize("run", RUNS)
 def test_chunks_of_genes(adata, tables, tmp_path, run, n_chunks):
-    """A CSC file is divided by genes: every process reads its own."""
+    """Check a CSC file, which is divided by genes: every process reads its own genes."""
     data = tmp_path / "in.h5ad"
     other = adata.copy()
     for layer in ("counts", "logs"):

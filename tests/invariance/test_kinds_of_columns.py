@@ -1,4 +1,4 @@
-"""Columns of tables are found by their place or by what made them, never by what a user calls a column."""
+"""Check that columns of results are found by position or origin, not by names that a user can choose."""
 
 from __future__ import annotations
 

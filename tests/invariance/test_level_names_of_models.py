@@ -1,4 +1,4 @@
-"""No number of a fitted model depends on what columns and levels are called."""
+"""Check that results of a fitted model do not depend on the names of columns and levels."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from sc_glmm.models import glmer, influence, lmer, ranova
 
-# Pieces whose joins collide: "x:y" with "z" and "x" with "y:z" are both "x:y:z".
+# Names that collide when joined: "x:y" with "z", and "x" with "y:z", both give "x:y:z".
 PIECES = st.lists(
     st.sampled_from(["x", "y", ":", "/", "'", '"', "`", " ", "__", "a", "1", ".0"]), min_size=1, max_size=4
 )
 NAMES = PIECES.map("".join)
 COLUMNS = st.lists(st.sampled_from(["x", ":", " ", "_", "/", "a", "b"]), min_size=1, max_size=4)
-COLUMNS = COLUMNS.map("".join).filter(str.strip)  # a blank name is refused
+COLUMNS = COLUMNS.map("".join).filter(str.strip)  # a blank name is rejected
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""What columns and levels are called changes no number: for every family, test and door."""
+"""Check that names of columns and levels do not change results, for every family, test and function."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import sc_glmm
 from sc_glmm._errors import InputError, ScGlmmWarning
 
 PLAIN = {"sample": "sample", "arm": "arm", "kind": "kind", "x": "x"}
-# operators, quotes, brackets, names inside each other, functions, words of Python, our own columns
+# operators, quotes, brackets, nested names, functions, keywords of Python, names of result columns
 NAMES = (
     ["S", "S_x", "S:x", "x/S", "a b", "it's", 'say "x"', "x__y", "S.x", "(1 | S)", "1x", "é", "A vs B", "~ x", "x + S"]
     + ["center", "log", "np", "C", "cond", "scale", "coef", "coef_x", "p_value", "status", "variable", "contrast"]
@@ -26,7 +26,7 @@ NAMES = (
 
 
 def make(seed: int = 3) -> ad.AnnData:
-    """Eight samples in two arms, cells of two kinds with a covariate whose slope differs between samples."""
+    """Make eight samples in two arms, with two kinds of cells and a covariate whose slope differs between samples."""
     rng = np.random.default_rng(seed)
     n_genes, sample = 60, np.repeat(np.arange(8), 25)
     n = len(sample)
@@ -57,7 +57,7 @@ RUNS: list[dict[str, Any]] = [
 
 
 def renamed(adata: ad.AnnData, names: dict[str, str], levels: list[str]) -> ad.AnnData:
-    """The same data, columns by other names, each factor's levels by others in the same order."""
+    """Rename the columns, and the levels of each factor, in the same order."""
     obs = adata.obs.rename(columns=names)
     for name in (names["sample"], names["arm"], names["kind"]):
         known = obs[name].cat.categories
@@ -66,7 +66,7 @@ def renamed(adata: ad.AnnData, names: dict[str, str], levels: list[str]) -> ad.A
 
 
 def numbers(adata: ad.AnnData, names: dict[str, str], options: dict[str, Any]) -> np.ndarray:
-    """All numbers of the table, and the words of the contrasts' statuses as codes."""
+    """Return all numbers of the table, with statuses as codes."""
     options = {key: value.format(**names) if key == "contrasts" else value for key, value in options.items()}
     sizes = {} if options["family"] == "gaussian" else {"size_factors": np.ones(adata.n_obs)}
     with warnings.catch_warnings():
@@ -93,7 +93,7 @@ def test_names_of_columns_and_levels(run: int, names: list[str], levels: list[st
 
 
 def of_model(names: dict[str, str], levels: list[str] | None) -> list[np.ndarray]:
-    """What a linear mixed model gives: coefficients, deviations, tests, tables of the terms, predictions."""
+    """Return results of a linear mixed model: coefficients, deviations, tests, tables of terms, predictions."""
     data = (ADATA if levels is None else renamed(ADATA, names, levels)).obs.copy()
     y = np.asarray(ADATA.X[:, 0].todense()).ravel()
     data["the response"] = y
@@ -119,7 +119,7 @@ def test_names_in_a_linear_mixed_model(names: list[str], levels: list[str]) -> N
 
 
 def grouped(names: dict[str, str], by: str, layer: str, levels: list[str] | None) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers of a run by groups of cells, and the coefficients of one gene that is fitted again."""
+    """Return results of a run with groups of cells, and the coefficients of one refitted gene."""
     adata = ADATA.copy() if levels is None else renamed(ADATA, names, levels)
     groups = ["first", "second"] if levels is None else levels[-2:]
     adata.obs[by] = pd.Categorical.from_codes(np.arange(adata.n_obs) // 2 % 2, groups)

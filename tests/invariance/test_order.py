@@ -1,4 +1,4 @@
-"""The order of rows, columns and levels, and the base level, change no number where the hypothesis is the same."""
+"""Check that the order of rows, columns and levels, and the base level, do not change the test of a hypothesis."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HYPOTHESES = {
     "interaction": "arm:kind",
     "kind in a": cond(arm="a", kind="l") - cond(arm="a", kind="k"),
 }
-# the third level is there for joint tests
+# the third level is needed for joint tests
 THREE = ADATA.copy()
 THREE.obs["kind"] = pd.Categorical(np.array(["k", "l", "m"])[np.arange(ADATA.n_obs) % 3])
 RUNS: list[dict[str, Any]] = [{"family": "nb"}, {"family": "nb", "test": "t"}, {"family": "gaussian"}]
@@ -52,7 +52,7 @@ def test_order_of_rows_and_columns(options: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("options", RUNS, ids=["default", "t", "gaussian"])
 def test_order_of_levels_and_base(options: dict[str, Any]) -> None:
-    """Comparisons of named levels are the same whichever level is first, also for a joint test of three."""
+    """Check that comparisons of named levels, and a joint test of three, do not depend on the first level."""
     expected = run(THREE, {"arm in l": IN_L, "joint": "arm:kind"}, **options)
     for base, levels in (("l", ["k", "l", "m"]), ("m", ["m", "l", "k"])):
         other = THREE.copy()

@@ -1,4 +1,4 @@
-"""Whatever a run has put into an AnnData can be written, to both formats, and comes back as it was."""
+"""Check that all results in an AnnData can be written to both formats and read without a change."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def run(adata: ad.AnnData, formula: str, **options: Any) -> None:
 
 
 def assert_survives(adata: ad.AnnData, key: str = "glmm") -> None:
-    """Written and read again, tables and records are the same."""
+    """Check that tables and records are the same after writing and reading."""
     with TemporaryDirectory() as folder:
         for suffix in ("h5ad", "zarr"):
             path = Path(folder) / f"out.{suffix}"
@@ -76,7 +76,7 @@ def assert_survives(adata: ad.AnnData, key: str = "glmm") -> None:
 
 @st.composite
 def ragged(draw: st.DrawFn) -> tuple[ad.AnnData, str]:
-    """Groups of cells that lack samples, levels of a factor, genes; names of every kind."""
+    """Make groups of cells with missing samples, levels and genes, and with unusual names."""
     adata = simulated()
     obs: pd.DataFrame = adata.obs
     samples = np.unique(obs["sample"].astype(str))

@@ -1,4 +1,4 @@
-"""Whether a fit is singular depends on the model, not on how the columns of a random term are coded."""
+"""Check that singular fits do not depend on the coding of the columns of a random term."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TOLERANCES = (1e-4, 1e-3, 1e-2, 0.03, 0.1, 0.3)
 
 
 def frame_of(seed: int, slope: float) -> pd.DataFrame:
-    """Ten groups of eight rows; the smaller the slopes' deviation, the nearer to the boundary."""
+    """Make ten groups of eight rows; fits are closer to the boundary for a smaller deviation of the slopes."""
     rng = np.random.default_rng(seed)
     group = np.repeat(np.arange(10), 8)
     x = rng.normal(size=80)
@@ -79,7 +79,7 @@ def test_glmer(seed):
 
 @pytest.mark.parametrize("family", ["nb", "poisson", "gaussian"])
 def test_genes(family):
-    """The flag and the status of each gene, with slopes that vary from nothing to much."""
+    """Check the flag and the status of genes whose slopes vary little or much."""
     rng = np.random.default_rng(1)
     n_samples, n_cells, n_genes = 8, 25, 40
     sample = np.repeat(np.arange(n_samples), n_cells)

@@ -1,4 +1,4 @@
-"""A smooth function of a covariate is tested as the space that its columns span, however they are coded."""
+"""Check that the test of a spline depends only on the space of its columns, not on their coding."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sc_glmm._formula import parse_formula
 
 
 def make(n_genes: int = 60, n_samples: int = 8, n_cells: int = 25) -> ad.AnnData:
-    """Every sample has its own curve."""
+    """Make samples with their own curves."""
     rng = np.random.default_rng(2)
     sample = np.repeat(np.arange(n_samples), n_cells)
     x = rng.uniform(size=len(sample))
@@ -54,7 +54,7 @@ def test_two_codings_of_cubic_curves(test: str) -> None:
 
 
 def test_ten_variances_and_correlations() -> None:
-    """Four columns of a spline have ten parameters; most fits are singular with eight samples, and all converge."""
+    """Check a spline of four columns with ten parameters: with eight samples, most fits are singular; all converge."""
     table, fits = table_of("X ~ bs(x, df=4) + (1|sample)", "bs(x, df=4)", test="t")
     assert fits["status"].isin(["ok", "singular"]).all() and fits["converged"].all()
     assert fits["singular"].mean() > 0.5 and table["p_value"].notna().all()

@@ -1,4 +1,4 @@
-"""The unit and the zero of a covariate, and the level that others are compared with, change no test."""
+"""Check that the unit and zero of a covariate, and the base level, do not change tests."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CHANGES = [(0.0, 1e6), (0.0, 1e-9), (1e3, 1.0), (-2e3, 1e6)]
 
 
 def make_adata(n_genes: int = 60, n_samples: int = 12, n_cells: int = 30) -> ad.AnnData:
-    """Counts of samples in two arms and three sites, with a covariate of samples (`umi`) and one of cells (`x`)."""
+    """Make samples in two arms and three sites, with a covariate of samples (`umi`) and one of cells (`x`)."""
     rng = np.random.default_rng(3)
     sample = np.repeat(np.arange(n_samples), n_cells)
     n = len(sample)
@@ -62,7 +62,7 @@ def same_tests(one: pd.DataFrame, two: pd.DataFrame, rtol: float = 1e-5) -> None
 
 @pytest.mark.parametrize("test", ["eb_lr", "eb_wald", "hk", "ql", "satterthwaite", "lrt", "t"])
 def test_counts_with_a_covariate_of_samples(adata, test):
-    """Both the covariate and what is adjusted for it; library sizes in UMIs are the case that failed."""
+    """Check the covariate itself and a contrast adjusted for it; library sizes in UMIs once failed."""
     contrasts = ["arm", "umi"]
     first = table_of(adata, "X ~ arm + umi + (1 | sample)", contrasts, test=test, size_factors="size")
     assert first["status"].isin(["ok", "singular"]).all()
@@ -91,7 +91,7 @@ def test_an_interaction_with_a_covariate(adata, family):
 
 
 def test_a_covariate_of_cells(adata):
-    """Its random slope is that of a centred covariate, whatever its zero."""
+    """Check that the random slope is that of a centred covariate, for any zero."""
     few = adata[:, :12].copy()
     for options in ({"size_factors": "size", "test": "t"}, {"family": "gaussian"}):
         first = table_of(few, "X ~ arm + x + (1 | sample)", ["arm", "x"], **options)
@@ -103,7 +103,7 @@ def test_a_covariate_of_cells(adata):
 
 @pytest.mark.parametrize("family", ["nb", "gaussian"])
 def test_base_levels(adata, family):
-    """A hypothesis of several rows is the same with any base; so is its reference distribution."""
+    """Check that a joint hypothesis and its reference distribution do not depend on the base level."""
     options = {"size_factors": "size", "test": "eb_lr"} if family == "nb" else {"family": "gaussian"}
     tables = [
         table_of(adata, "X ~ site + umi + (1 | sample)", "site", reference={"site": base}, **options) for base in "abc"
@@ -113,7 +113,7 @@ def test_base_levels(adata, family):
 
 
 def frame_of(seed: int = 5) -> pd.DataFrame:
-    """Unbalanced: treatments within and between blocks, and a covariate of blocks."""
+    """Make unbalanced data: treatments within and between blocks, and a covariate of blocks."""
     rng = np.random.default_rng(seed)
     block = np.repeat(np.arange(14), rng.integers(3, 9, 14))
     n = len(block)
@@ -136,20 +136,20 @@ def frame_of(seed: int = 5) -> pd.DataFrame:
 @pytest.mark.parametrize("ddf", ["satterthwaite", "kenward-roger"])
 @pytest.mark.parametrize("random", ["(1 | block)", "(1 + x | block)"])
 def test_lmer_joint_tests(ddf, random):
-    """Terms of two and three degrees of freedom; types II and III agree where there is no interaction."""
+    """Check terms with two and three degrees of freedom; types II and III agree without an interaction."""
     frame = frame_of()
     formula = f"y ~ arm + site + age + x + {random}"
     fit = sc_glmm.lmer(formula, frame)
     expected = fit.anova(type="III", ddf=ddf).table
     np.testing.assert_allclose(fit.anova(type="II", ddf=ddf).table["DenDF"], expected["DenDF"], rtol=1e-5)
     others = [sc_glmm.lmer(formula, frame, reference={"arm": a, "site": s}) for a, s in ("bu", "cv", "dw")]
-    # a random slope is that of the same model wherever its covariate has its zero, as it is correlated
+    # the slope is correlated with the intercept, so the model does not depend on the zero of the covariate
     for shift, scale in CHANGES[:3]:
         changed = frame.assign(age=scale * (frame["age"] + 10 * shift), x=scale * (frame["x"] + 0.01 * shift))
         others.append(sc_glmm.lmer(formula, changed))
     for other in others:
         table = other.anova(type="III", ddf=ddf).table
-        # a search ends where the criterion is flat to 1e-9
+        # a search ends when the criterion changes by less than 1e-9
         rtol = 1e-5 if random == "(1 | block)" else 3e-4
         np.testing.assert_allclose(table["F value"], expected["F value"], rtol=rtol)
         np.testing.assert_allclose(table["DenDF"], expected["DenDF"], rtol=10 * rtol)
@@ -159,7 +159,7 @@ def test_lmer_joint_tests(ddf, random):
 
 @pytest.mark.parametrize("change", CHANGES[:3])
 def test_lmer_profiles(change):
-    """Intervals of standard deviations and slopes in other units."""
+    """Check profile intervals of standard deviations and slopes in other units."""
     shift, scale = change
     frame = frame_of()
     formula = "y ~ age + x + (1 | block) + (0 + x | block)"
@@ -174,7 +174,7 @@ def test_lmer_profiles(change):
 @pytest.mark.parametrize("family", ["poisson", "nb"])
 @pytest.mark.parametrize("change", CHANGES[:3])
 def test_glmer(family, change):
-    """Estimates, Wald and likelihood-ratio tests, profile intervals."""
+    """Check estimates, Wald and likelihood-ratio tests, and profile intervals."""
     shift, scale = change
     frame = frame_of()
     formula = "count ~ arm + age + (1 | block)"

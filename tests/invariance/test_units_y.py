@@ -1,4 +1,4 @@
-"""The unit and the zero of a Gaussian response change estimates as they must, and no test."""
+"""Check that the unit and zero of a Gaussian response change estimates accordingly, and do not change tests."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MODELS = {
 
 
 def make_frame(seed: int = 4) -> pd.DataFrame:
-    """Twelve samples on four plates, with effects of each, unequal in size."""
+    """Make twelve samples of unequal size on four plates, with effects of samples and plates."""
     rng = np.random.default_rng(seed)
     sample = np.repeat(np.arange(12), rng.integers(8, 20, 12))
     n = len(sample)
@@ -54,7 +54,7 @@ def moved(y: np.ndarray, shift: float, scale: float) -> np.ndarray:
 
 
 def tolerance(shift: float) -> float:
-    """What rounding of the shifted values themselves does."""
+    """Compute the effect of rounding errors of the shifted values."""
     return 1e-6 + 100.0 * abs(shift) * np.finfo(float).eps
 
 
@@ -71,7 +71,7 @@ def fits(frame) -> dict[str, sc_glmm.models.LmmFit]:
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("model", MODELS)
 def test_lmer(fits, frame, model, change):
-    """Satterthwaite, Kenward-Roger, anova of all types, status."""
+    """Check Satterthwaite, Kenward-Roger, anova of all types, and status."""
     shift, scale = change
     fit = fits[model]
     response = MODELS[model].split(" ~ ")[0]
@@ -115,7 +115,7 @@ def test_profile_intervals(fits, frame, model, change):
 
 @pytest.mark.parametrize("change", [(0.0, 1e-9), (1e6, 1e6)])
 def test_other_functions_of_a_linear_model(fits, frame, change):
-    """Likelihood ratios, ranova, weights, offsets, refit."""
+    """Check likelihood ratios, ranova, weights, offsets and refit."""
     shift, scale = change
     fit = fits["slope"]
     y = moved(fit.y, shift, scale)
@@ -138,7 +138,7 @@ def test_other_functions_of_a_linear_model(fits, frame, change):
 
 
 def genes_of(frame: pd.DataFrame, form=np.asarray) -> ad.AnnData:
-    """A gene for every change of unit, of the same values, and the values themselves first."""
+    """Make one gene for each change of unit; the first has the original values."""
     y = frame["y"].to_numpy()
     X = np.column_stack([y, *(moved(y, *change) for change in CHANGES)])
     obs = frame.drop(columns=["y", "noise"]).set_axis([f"c{i}" for i in range(len(y))])
@@ -165,7 +165,7 @@ def test_gaussian_genes(frame, formula, form):
 
 
 def test_a_gene_of_tiny_values_among_others(frame):
-    """Values whose squares vanish are as good as any."""
+    """Check values whose squares underflow."""
     y = frame["y"].to_numpy()
     X = np.column_stack([y, 1e-83 * y, 1e-150 * y, 1e120 * y])
     adata = ad.AnnData(X, obs=frame.drop(columns=["y", "noise"]).set_axis([f"c{i}" for i in range(len(y))]))
@@ -180,7 +180,7 @@ def test_a_gene_of_tiny_values_among_others(frame):
 
 @pytest.mark.parametrize("scale", [1e-9, 1.0])
 def test_a_response_on_the_right_side(frame, scale):
-    """Random slopes of the response explain it: that is said, instead of an error from below."""
+    """Check the response as a random slope: the package gives a clear error."""
     some = frame.iloc[:60].assign(y=scale * frame["y"].iloc[:60])
     with pytest.raises(sc_glmm.InputError, match="the random effects of .* explain the response completely"):
         sc_glmm.lmer("y ~ (x + y || sample)", some)

@@ -1,4 +1,4 @@
-"""Our fits of the models of the stored records; each is made once."""
+"""Fit the models of the stored records; each is fitted once."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def lmm(name: str) -> LmmFit:
     offset = 0.5 * data(ref)["Days"] if weighted else None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ScGlmmWarning)
-        # R's power is Python's exclusive or
+        # ^ is the power in R, but exclusive or in Python
         return lmer(
             ref["formula"].replace("^", "**"),
             data(ref),
@@ -60,12 +60,12 @@ def mer(name: str) -> GlmmFit:
 
 
 def order(fit: LmmFit | GlmmFit, names: list[str]) -> list[int]:
-    """Where each of R's coefficients stands among ours."""
+    """Find the position of each of R's coefficients in our fit."""
     ours = [load.plain_name(n.replace(" ** ", "^")) for n in fit.names]
     return [ours.index(load.plain_name(n)) for n in names]
 
 
 def column(table: dict[str, Any], name: str) -> np.ndarray:
-    """A column of one of R's tables; missing numbers are NaN."""
+    """Read a column of one of R's tables; missing numbers are NaN."""
     j = table["cols"].index(name)
     return np.array([np.nan if row[j] is None else float(row[j]) for row in table["values"]])

@@ -1,4 +1,4 @@
-"""Influence, quantile residuals and profile intervals: against lme4 (make_checks.R) and against what must hold."""
+"""Check influence, quantile residuals and profile intervals against lme4 (make_checks.R) and known properties."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def cbpp():
 
 @cache
 def counts(family="nb"):
-    """Counts from the model itself."""
+    """Simulate counts from the model itself."""
     rng = np.random.default_rng(8)
     group = np.repeat(np.arange(20), 30)
     x = rng.normal(size=600)
@@ -56,7 +56,7 @@ def test_influence_equals_that_of_lme4(name, fit, tolerance, close):
     ref = REFERENCE[f"influence_{name}"]
     made = influence(fit())
     np.testing.assert_allclose(made.estimates.loc[ref["levels"]], ref["fixef"], rtol=tolerance, atol=tolerance)
-    # lme4 has one factor more, and for GLMMs a covariance of its own
+    # lme4 has an additional factor, and another covariance for GLMMs
     n, p = made.estimates.shape
     np.testing.assert_allclose(made.cooks_distance.loc[ref["levels"]] * (n - p) / n, ref["cooks"], rtol=close)
 
@@ -104,7 +104,7 @@ def test_quantile_residuals_of_the_true_model_are_standard_normal(family, margin
     assert made.shape == (600,)
     assert np.isfinite(made).all()
     np.testing.assert_allclose([made.mean(), made.std()], [0.0, 1.0], atol=0.12)
-    if not marginal:  # marginal ones of a group belong together
+    if not marginal:  # marginal residuals of a group are correlated
         assert stats.kstest(made, "norm").pvalue > 0.01
     np.testing.assert_array_equal(made, quantile_residuals(counts(family), marginal=marginal))
 
@@ -119,7 +119,7 @@ def test_quantile_residuals_show_a_wrong_distribution():
 
 
 def test_quantile_residuals_are_between_the_quantiles_of_their_counts():
-    """The residual of a count lies between the quantiles of less than it and of no more."""
+    """Check that a residual lies between the quantiles of P(Y < y) and P(Y <= y)."""
     fit = cbpp()
     made, trials = stats.norm.cdf(quantile_residuals(fit)), fit.weights
     law = stats.binom(trials, fit.fitted())
@@ -144,7 +144,7 @@ def test_effects_in_a_frame():
     ("name", "formula", "family", "tolerance"),
     [
         ("cbpp", BINOMIAL, "binomial", 1e-4),
-        # lme4's Laplace deviance is off by up to 1e-3 (tests/reference/README.md), and with it the crossing
+        # lme4's Laplace deviance has errors up to 1e-3 (tests/reference/README.md), and so have the limits
         ("grouseticks", "TICKS ~ YEAR + (1 | BROOD) + (1 | LOCATION)", "poisson", 2e-3),
         ("epil2_slope", "y ~ trt + Visit + (Visit | subject)", "poisson", 5e-4),
     ],
@@ -160,7 +160,7 @@ def test_profile_of_the_negative_binomial_and_of_a_lone_intercept():
     made = fit.confint(method="profile")
     inside = np.concatenate([[np.sqrt(fit.varcorr()["vcov"][0])], fit.beta])
     assert ((made["low"] < inside) & (inside < made["high"])).all()
-    # the bounds of x are where holding it costs 3.84: held by moving it to the offset
+    # at the limits of x, fixing the coefficient (by an offset) increases the deviance by 3.84
     for bound in made.loc["x"]:
         held = glmer("y ~ 1 + (1 | group)", fit.data, family="nb", offset=bound * fit.data["x"])
         np.testing.assert_allclose(2.0 * (fit.loglik() - held.loglik()), stats.chi2.ppf(0.95, 1), atol=1e-3)
@@ -168,7 +168,7 @@ def test_profile_of_the_negative_binomial_and_of_a_lone_intercept():
     low, high = alone.confint(method="profile").loc["Intercept"]
     wald = alone.confint(method="wald").loc["Intercept"]
     np.testing.assert_allclose([low, high], wald, atol=0.05)
-    assert low < wald["low"]  # twenty groups: the profile knows that their variance is not known
+    assert low < wald["low"]  # with twenty groups, the profile accounts for the uncertainty of their variance
 
 
 def test_gradient_of_the_profiled_deviance():
@@ -187,7 +187,7 @@ def test_gradient_of_the_profiled_deviance():
 
 
 def test_a_singular_variance_has_the_bound_zero():
-    y = np.tile([1, 2, 3, 4, 5], 12)  # less spread between groups than within them
+    y = np.tile([1, 2, 3, 4, 5], 12)  # less variation between groups than within them
     data = pd.DataFrame({"y": y, "g": np.repeat([f"g{i}" for i in range(12)], 5)})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ScGlmmWarning)

@@ -1,4 +1,4 @@
-"""Degrees of freedom against definitions: n x n matrices and numerical derivatives, with nothing shared but the fit."""
+"""Check degrees of freedom against their definitions: n x n matrices and numerical derivatives, from the same fit."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def fit(request):
 
 
 def covariance_parts(fit):
-    """Derivatives of Sigma in each (co)variance, and Sigma, as n x n matrices."""
+    """Compute Sigma and its derivatives with respect to each (co)variance, as n x n matrices."""
     design = fit.prepared.design
     G, gamma = [], []
     for place in sorted(fit.prepared.places, key=lambda place: (place.block, place.columns.start)):
@@ -61,7 +61,7 @@ def test_kenward_roger_by_its_definition(fit):
     inner = sum(W[i, j] * (Q[i][j] - P[i] @ phi @ P[j]) for i in range(m) for j in range(m))
     parts = fit.kenward_roger_parts
     np.testing.assert_allclose(parts.vcov, phi, rtol=1e-6)
-    # the engine has other parameters; what the covariance of the parameters makes of the derivatives is the same
+    # the engine has other parameters, but the delta method gives the same result
     spread = np.einsum("iab,ij,jcd->abcd", phi @ np.array(P) @ phi, W, phi @ np.array(P) @ phi)
     mine = np.einsum("iab,ij,jcd->abcd", parts.change, parts.W, parts.change)
     np.testing.assert_allclose(mine, spread, rtol=1e-5, atol=1e-6 * np.abs(spread).max())
@@ -69,7 +69,7 @@ def test_kenward_roger_by_its_definition(fit):
 
 
 def test_satterthwaite_by_numerical_derivatives(fit):
-    """In (co)variances rather than theta and sigma: the delta method does not mind."""
+    """Check by (co)variances instead of theta and sigma, which the delta method does not depend on."""
     G, gamma, _ = covariance_parts(fit)
     X, y, p = fit.prepared.design.fixed.X, fit.y, len(fit.beta)
     gamma = np.array(gamma)
@@ -79,7 +79,7 @@ def test_satterthwaite_by_numerical_derivatives(fit):
         return A, np.linalg.inv(X.T @ A @ X)
 
     def gradient(values):
-        """Exact first derivatives of the REML criterion."""
+        """Compute exact first derivatives of the REML criterion."""
         A, phi = pieces(values)
         R = A - A @ X @ phi @ X.T @ A
         Ry = R @ y
@@ -101,7 +101,7 @@ def test_satterthwaite_by_numerical_derivatives(fit):
 
 
 def test_balanced_split_plot_has_the_classical_degrees_of_freedom():
-    """Recipes are compared between 45 batches, temperatures within them."""
+    """Check a design with recipes between 45 batches and temperatures within batches."""
     fit = lmer("angle ~ recipe * temperature + (1 | recipe:replicate)", load.frame("cake"))
     for ddf in ("satterthwaite", "kenward-roger"):
         table = fit.anova(ddf=ddf).table

@@ -1,4 +1,4 @@
-"""Marginal means of transformed responses, and of numbers that are factors as well."""
+"""Check marginal means of transformed responses, and of numbers that are also factors."""
 
 from __future__ import annotations
 

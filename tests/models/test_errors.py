@@ -1,4 +1,4 @@
-"""What cannot be fitted is refused with what was seen, what is allowed, and what to do."""
+"""Check errors about models that cannot be fitted: the value found, allowed values, and what to do."""
 
 from __future__ import annotations
 

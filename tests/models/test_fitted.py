@@ -1,4 +1,4 @@
-"""The fitted objects: frozen, picklable, and consistent with themselves."""
+"""Check the fitted objects: frozen, picklable, and consistent."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_theta_gives_the_covariance(fit):
 
 
 def test_simulated_responses_have_the_mean_and_the_spread_of_the_model(fit):
-    """Conditional on the random effects the mean is the fitted value."""
+    """Check that the mean of simulated responses, given the random effects, is the fitted value."""
     draws = fit.simulate(400, seed=1, re_form=None).to_numpy()
     mu = fit.fitted()
     error = draws.std(axis=1) / np.sqrt(400)
@@ -129,13 +129,13 @@ def test_tidy_glance_augment(fit):
 
 
 def test_weights_are_replications():
-    """Weight 2 is a row twice, up to the residual degrees of freedom that the copies add."""
+    """Check that weight 2 equals a repeated row, except for the residual degrees of freedom."""
     frame = load.frame("Penicillin")
     w = np.where(np.arange(len(frame)) % 3 == 0, 2.0, 1.0)
     weighted = lmer("diameter ~ 1 + (1 | plate) + (1 | sample)", frame, weights=w, reml=False)
     twice = lmer("diameter ~ 1 + (1 | plate) + (1 | sample)", frame.loc[frame.index.repeat(w.astype(int))], reml=False)
     theta = weighted.solution.theta
-    # the penalised sums of squares are the same functions of theta
+    # the penalised sums of squares do not change as functions of theta
     one, two = weighted.point_at(theta, False), twice.point_at(twice.problem.scale_theta(weighted.theta), False)
     assert one.r2 == pytest.approx(two.r2, rel=1e-9)
     assert one.log_det == pytest.approx(two.log_det, rel=1e-9)
@@ -147,7 +147,7 @@ def test_order_and_units_do_not_matter(sleep):
     shuffled = lmer("Reaction ~ Days + (Days | Subject)", frame)
     assert shuffled.remlcrit() == pytest.approx(sleep.remlcrit(), abs=1e-8)
     hours = lmer("Reaction ~ h + (h | Subject)", frame.assign(h=24.0 * frame["Days"] + 1e4))
-    # REML shifts by the log of the unit; the ML criterion, slopes and predictions do not know it
+    # REML changes by the log of the unit; the ML criterion, slopes and predictions do not change
     assert hours.refit_ml().deviance() == pytest.approx(sleep.refit_ml().deviance(), abs=1e-6)
     assert 24.0 * hours.beta[1] == pytest.approx(sleep.beta[1], rel=1e-6)
     np.testing.assert_allclose(hours.predict().sort_index(), sleep.predict().sort_index(), rtol=1e-6)
@@ -155,7 +155,7 @@ def test_order_and_units_do_not_matter(sleep):
 
 @pytest.mark.parametrize(("family", "correlation"), [("poisson", 0.3), ("nb", -0.6), ("binomial", 1.0)])
 def test_a_covariate_far_from_zero_changes_nothing(family, correlation):
-    """Intercepts at x = 0 then are slopes in disguise, with correlations near -1; the optimiser does not see it."""
+    """Check a covariate far from zero, for which intercepts at x = 0 and slopes have correlations near -1."""
     rng = np.random.default_rng(11)
     g, x = np.repeat(np.arange(25), 24), rng.normal(size=600)
     b = rng.multivariate_normal(np.zeros(2), [[0.25, 0.15 * correlation], [0.15 * correlation, 0.09]], 25)
@@ -186,7 +186,7 @@ def test_update(sleep):
 
 
 def test_boundary_mixture():
-    """Half a chi-square of the smaller model: one variance has half the p-value, a slope less than the upper one."""
+    """Check the boundary mixture: half the p-value for one variance, less than that of two parameters for a slope."""
     assert mixture_p(2.7055, 1) == pytest.approx(0.05, abs=1e-5)
     assert mixture_p(0.0, 1) == 1.0
     from scipy import stats
@@ -196,7 +196,7 @@ def test_boundary_mixture():
 
 
 def test_bootstrap_of_a_variance_is_near_the_mixture():
-    """Under a true variance of zero about half of the ratios vanish."""
+    """Check that about half of the ratios are zero if the true variance is zero."""
     rng = np.random.default_rng(5)
     frame = pd.DataFrame({"g": np.repeat(np.arange(12), 6), "h": np.tile(np.arange(6), 12)}).astype("category")
     frame["y"] = rng.normal(size=72) + rng.normal(size=12)[frame["g"].cat.codes]

@@ -1,4 +1,4 @@
-"""Whatever a user passes, the answer is a result or an error of ours that names what is allowed."""
+"""Check that any argument gives a result, or a package error that names the allowed values."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _arguments(function, skip: int):
     return [p.name for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
 
 
-# What the other functions call, and what is no door for users.
+# Functions that other functions call, and functions that are not for users.
 INNER = {"term_lambda", "term_names", "term_modes", "random_part", "infinite", "estimate", "point_at"}
 INNER |= {"optimise", "build_fit", "fitter"}
 METHODS = [name for name, _ in inspect.getmembers(LmmFit, callable) if not name.startswith("_") and name not in INNER]

@@ -1,4 +1,4 @@
-"""R squared and intra-class correlation against their definition computed in R, and against published values."""
+"""Check R squared and intra-class correlation against their definition, computed in R, and published values."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_measurements():
     iris = pd.DataFrame(REFERENCE["iris_data"])
     fit = lmer("Sepal_Length ~ Petal_Length + (1 | Species)", iris)
     _check(fit, REFERENCE["iris"], 1e-4)
-    # in the documentation of R's package performance
+    # from the documentation of the R package performance
     assert fit.r2().round(3).tolist() == [0.658, 0.969]
     assert fit.icc().loc["(1 | Species)"].equals(fit.icc().loc["all"])
 

@@ -1,4 +1,4 @@
-"""glmer on counts against glmmTMB: Poisson and negative binomial, by maximum and restricted maximum likelihood."""
+"""Check glmer on counts against glmmTMB: Poisson and negative binomial, ML and REML."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def test_fit(name):
 
 
 def test_glmer_of_lme4_on_epil2():
-    """lme4's Laplace value is up to 8e-4 low, its optimiser stops 8e-4 standard errors early, and its standard errors
-    are finite differences of that value.
+    """Check against lme4's glmer. Its Laplace value is up to 8e-4 too low, it stops 8e-4 standard errors early, and its
+    standard errors are finite differences of that value.
     """
     for name in ("glmer_epil2_poisson", "glmer_epil2_poisson_nAGQ9"):
         ref = load.record(name)

@@ -110,10 +110,10 @@ def test_varcorr(name):
 
 @pytest.mark.parametrize("name", [n for n in NAMES if "slopeonly" not in n])
 def test_ranova(name):
-    """lmerTest puts an intercept in place of a lone slope, which is no smaller model: left out."""
+    """Check all terms except lone slopes, which lmerTest replaces by an intercept; this is not a smaller model."""
     fit, ref = compare.lmm(name), compare.record(f"lmer_{name}")["ranova"]
     table = fit.ranova().table
-    # lme4 writes batch/cask as cask:batch + batch, the other way round
+    # lme4 writes batch/cask as cask:batch + batch, in reverse order
     ours, theirs = np.argsort(table["logLik"]), np.argsort(compare.column(ref, "logLik"))
     np.testing.assert_array_equal(table["npar"].iloc[ours], compare.column(ref, "npar")[theirs])
     np.testing.assert_allclose(table["logLik"].iloc[ours], compare.column(ref, "logLik")[theirs], atol=1e-6)
@@ -123,7 +123,7 @@ def test_ranova(name):
 
 
 def test_insteval():
-    """73,421 rows, 2,972 students crossed with 1,128 lecturers in 14 departments."""
+    """Check a large crossed design: 73,421 rows, 2,972 students, 1,128 lecturers, 14 departments."""
     fit, ref = compare.lmm("insteval"), compare.record("lmer_insteval")
     assert fit.converged
     assert fit.remlcrit() == pytest.approx(ref["criterion"], abs=1e-6)
@@ -131,7 +131,7 @@ def test_insteval():
     np.testing.assert_allclose(fit.beta, ref["estimate"], rtol=1e-5)
     np.testing.assert_allclose(np.sqrt(np.diag(fit.cov_beta)), np.sqrt(np.diag(ref["vcov"])), rtol=1e-5)
     df = satterthwaite(np.eye(2), fit.satterthwaite_parts)[0]
-    # of 37,614 degrees of freedom lmerTest's differences of a criterion of 237,734 leave the eighth digit open
+    # lmerTest differences a criterion of 237,734, so the eighth digit of its 37,614 degrees of freedom is uncertain
     np.testing.assert_allclose(df, ref["df"], rtol=1e-6, atol=1e-3)
 
 

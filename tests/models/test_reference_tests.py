@@ -1,4 +1,4 @@
-"""Comparisons of models, intervals, marginal means and predictions against lme4 and lmerTest."""
+"""Check comparisons of models, intervals, marginal means and predictions against lme4 and lmerTest."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_different_fixed_effects_are_compared_by_ml_with_a_note(fits, caplog):
 
 
 def test_both_numbers_are_shown(fits):
-    """The restricted likelihoods give another number, which the note names as no test."""
+    """Check that the note warns that the ratio of restricted likelihoods is not a test."""
     wrong = compare.column(REF["fixed_norefit"], "Chisq")[1]
     for table in (anova(fits["m0"], fits["m1"]), lrtest(fits["m0"], fits["m1"])):
         assert any(f"{wrong:.4f}" in note and "not a valid test" in note for note in table.notes)
@@ -82,7 +82,7 @@ def test_drop1():
 
 
 def test_profile_intervals(fits):
-    """lme4 interpolates its profile with a spline: equal to 1e-4 of the width."""
+    """Check profile intervals within 1e-4 of their width, because lme4 interpolates its profile with a spline."""
     ours = fits["m1"].confint().to_numpy()
     theirs = np.array(REF["profile_sleepstudy"])
     width = theirs[:, 1] - theirs[:, 0]
@@ -106,7 +106,7 @@ def test_predictions(fits):
 
 
 def test_marginal_means():
-    """As lmerTest's least-squares means on an unbalanced table."""
+    """Check marginal means against lmerTest's least-squares means for unbalanced data."""
     cake = load.frame("cake")
     cake = cake[(np.arange(len(cake)) + 1) % 7 != 0]
     fit = lmer("angle ~ recipe + temp + (1 | recipe:replicate)", cake)

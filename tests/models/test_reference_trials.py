@@ -61,7 +61,7 @@ def test_offset_is_a_coefficient_fixed_at_one():
     formula = "cbind(incidence, size - incidence) ~ period + (1 | herd)"
     fit = glmer(formula, cbpp, family="binomial", offset=shift)
     x = glmer(formula.replace("period", "period + x"), cbpp.assign(x=shift), family="binomial")
-    # at x's own estimate as an offset the likelihood is x's
+    # with an offset at the estimate of x, the likelihood equals that of the model with x
     again = glmer(formula, cbpp, family="binomial", offset=shift * x.fixef()["x"])
     assert again.loglik() == pytest.approx(x.loglik(), abs=1e-8)
     assert fit.loglik() < x.loglik()

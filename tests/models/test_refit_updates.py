@@ -1,4 +1,4 @@
-"""Models made from a refitted model are models of its response."""
+"""Check that models derived from a refitted model use its response."""
 
 from __future__ import annotations
 

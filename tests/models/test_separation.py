@@ -1,4 +1,4 @@
-"""Separated GLMMs: the limit is found, said, and every method answers in it."""
+"""Check separated GLMMs: the limit is found and reported, and every method works."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FAMILIES = {
 
 @pytest.fixture(scope="module")
 def data() -> pd.DataFrame:
-    """Three arms of which the last, c, has no success and no count; twelve groups that have all of them."""
+    """Make three arms, of which c has no success and no count, in twelve groups that contain all arms."""
     rng = np.random.default_rng(0)
     n = 240
     frame = pd.DataFrame({"g": np.repeat(np.arange(12), 20), "x": rng.normal(size=n)})
@@ -101,7 +101,7 @@ def test_profile_intervals_are_one_sided_where_the_estimate_is_infinite(case, da
     assert bounds.drop(index="arm[T.c]").notna().all(axis=None)
     high = bounds.loc["arm[T.c]", "high"]
     assert -20 < high < 0
-    # the likelihood has fallen there by half the quantile of chi-square
+    # at the limit, the log likelihood is lower by half the quantile of chi-square
     held = glmer(formula.replace("arm", "b"), data, family=family, offset=high * data.c)
     assert 2 * (fit.loglik() - held.loglik()) == pytest.approx(stats.chi2.ppf(0.95, 1), abs=1e-4)
 

@@ -46,10 +46,10 @@ PRINTS = {
     "drop1_cake": lambda: str(lmer("angle ~ recipe + temp + (1 | recipe:replicate)", load.frame("cake")).drop1()),
     "ranova_sleepstudy": lambda: str(MODELS["sleepstudy_slope"]().ranova()),
 }
-# Where lme4's optimum or its standard errors are not those of the model (see test_reference_*.py): in the unit of the
+# Allowed differences where lme4's optimum or standard errors are inexact (see test_reference_*.py), in units of the
 # last digit that R prints.
 LOOSE = {
-    "cbpp": 150.0,  # glmer's Laplace standard errors are 1 % large, and so p = 0.001068 is 0.001212
+    "cbpp": 150.0,  # glmer's Laplace standard errors are 1 % too large, so p = 0.001068 becomes 0.001212
     "grouseticks": 25.0,
     "cake_kr": 20.0,  # 254.015763 degrees of freedom
     "sleepstudy_slope_ml": 5.0,
@@ -74,7 +74,7 @@ def test_summary_equals_the_golden_file(name):
 def test_numbers_equal_those_printed_by_r(name):
     ours, theirs = (table_numbers((GOLDEN / f"{name}{end}").read_text()) for end in (".txt", ".R.txt"))
     if name == "cbpp_agq":
-        del theirs["head"]  # lme4 leaves constants out of the likelihood here
+        del theirs["head"]  # lme4 omits constants of the likelihood here
     if name.endswith("_reml"):
         theirs["head"] = theirs["head"][3:4]  # glmmTMB calls the criterion a deviance, between AIC, BIC, logLik and df
     assert set(theirs) <= set(ours)
@@ -90,7 +90,7 @@ NUMBER = re.compile(r"(?<![\w.])-?\d+\.?\d*(?:e[-+]\d+)?(?![\w.])")
 
 
 def table_numbers(text: str) -> dict[str, list[tuple[float, int]]]:
-    """Numbers (with their decimals) by section; stars, names and R's extra lines do not count."""
+    """Extract numbers (with their decimals) by section, without stars, names and R's additional lines."""
     section, out = "head", {}
     for line in text.splitlines():
         start = line.strip()
@@ -116,7 +116,7 @@ def table_numbers(text: str) -> dict[str, list[tuple[float, int]]]:
             continue
         if section == "rest" or "~" in line or "boundary" in line or re.search(r"\| \w+\)$", line):
             continue
-        # names of levels and columns hold digits of their own
+        # names of levels and columns also contain digits
         line = re.sub(r"\S*\[T\.\S*|\bp[a-z]*d\d\b|YEAR\d+|\bt[a-z]*\d+\b", "", line)
         numbers = [(float(m), _decimals(m)) for m in NUMBER.findall(line)]
         if numbers:

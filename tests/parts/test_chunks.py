@@ -1,4 +1,4 @@
-"""Runs in chunks: the numbers of one process, and the refusal of whatever does not belong together."""
+"""Check runs in chunks: the same results as in one process, and errors about parts of different runs."""
 
 from __future__ import annotations
 
@@ -66,14 +66,14 @@ def chunks(folder: Path, data: Path, options: RunOptions, stages=(None,), n_chun
 
 @pytest.fixture(scope="module")
 def done(files, tmp_path_factory) -> Path:
-    """A folder in which every chunk of every stage is done."""
+    """Make a folder in which every chunk of every stage is finished."""
     folder = tmp_path_factory.mktemp("done")
     return chunks(folder, files["csr"], RunOptions(FORMULA), ("compress", "fit", "profile"))
 
 
 @pytest.fixture
 def parts(done, tmp_path) -> Path:
-    """A copy of it to be damaged."""
+    """Copy the folder, for tests that damage it."""
     return Path(shutil.copytree(done, tmp_path / "parts"))
 
 
@@ -83,7 +83,7 @@ def assert_same(mine: pd.DataFrame, theirs: pd.DataFrame, exact: bool) -> None:
         if mine[name].dtype.kind != "f" or exact:
             pd.testing.assert_series_equal(mine[name], theirs[name], check_exact=True)
         else:
-            # relative to the size of what is added up, not to what is left of it; Hessians by differences lose digits
+            # relative to the size of the summands, because they cancel; Hessians by differences lose digits
             rtol = 1e-6 if name == "log_dispersion_se" else 1e-8
             np.testing.assert_allclose(mine[name], theirs[name], rtol=rtol, atol=1e-9, err_msg=name)
 
@@ -138,7 +138,7 @@ def test_finished_chunk_is_skipped_and_damaged_chunk_is_repeated(files, parts, c
     run = open_run(parts, files["csr"], RunOptions(FORMULA), N)
     assert run_chunk(run, "compress", 1).skipped
     path.write_bytes(before[: len(before) // 2])
-    # what a process of this machine that is gone has left
+    # file of a process of this machine that no longer exists
     leftover = parts / f".compress-0001.npz.new.{socket.gethostname()}-99999999.tmp"
     leftover.write_bytes(b"half")
     with caplog.at_level("WARNING", logger="sc_glmm"):
@@ -236,7 +236,7 @@ def test_a_folder_belongs_to_one_run(files, parts, changed, told):
 
 def test_changed_data_are_noticed(files, parts, tmp_path):
     adata = ad.read_h5ad(files["csr"])
-    # one count more, in a line that the fingerprint does not look at, with as many stored values as before
+    # one more count, in a line outside the fingerprint, with the same number of stored values
     adata.layers["counts"].data[adata.layers["counts"].indptr[1]] += 1
     moved = tmp_path / "moved.h5ad"
     adata.write_h5ad(moved)
@@ -318,7 +318,7 @@ def test_other_genes_are_another_run(files, tmp_path):
         open_run(tmp_path / "named", files["csr"], RunOptions(FORMULA, genes=names[1:], test="t"), N)
     combined = sc_glmm.get.results(combine(tmp_path / "named").opened.adata, columns="all")
     assert set(combined.loc[combined["status"] != "not_selected", "variable"]) <= set(names)
-    # the column has the same name and another content
+    # the column has the same name but different content
     other = tmp_path / "other.h5ad"
     shutil.copy(files["csr"], other)
     folder = chunks(tmp_path / "column", other, RunOptions(FORMULA, genes="chosen", test="t"))
@@ -330,7 +330,7 @@ def test_other_genes_are_another_run(files, tmp_path):
 
 
 def rewritten(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
-    """A part with other arrays, whole and with sound checksums."""
+    """Write a complete part with other arrays and valid checksums."""
     with np.load(path) as old:
         arrays = {name: old[name] for name in old.files if name != "header"}
         header = json.loads(old["header"].tobytes())

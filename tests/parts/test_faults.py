@@ -1,4 +1,4 @@
-"""Faults of real processes: killed while they write, out of disk space; and the same answer after a restart."""
+"""Check faults of real processes, killed while writing or out of disk space: a restart gives the same results."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from sc_glmm._run.parts.folder import open_run
 
 FORMULA = "counts ~ disease + (1|sample)"
 COMMAND = "from sc_glmm_command import main; main()"
-# The process is killed by the operating system at the moment when all is written and nothing is synced or renamed.
+# The process is killed when all data are written, but nothing is synced or renamed.
 KILLED = "import os, signal; os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)\n"
-# ... and in the middle of a write
+# The process is killed during a write.
 HALF = """
 import os, signal, zipfile
 write, calls = zipfile._ZipWriteFile.write, []
@@ -38,7 +38,7 @@ def half(self, data):
 zipfile._ZipWriteFile.write = half
 """
 
-# A process with another version of the package.
+# a process with another version of the package
 OTHER = """
 import importlib.metadata as metadata
 version = metadata.version
@@ -77,7 +77,7 @@ def test_restart_after_kills_and_a_full_disk_gives_the_same_results(data, undist
     chunk = ("test", data, FORMULA, "--n-chunks", 2, "-o", folder, "--chunk")
     killed = run(KILLED + COMMAND, *chunk, 0)
     assert killed.returncode == -signal.SIGKILL
-    # not even the manifest got its name
+    # not even the manifest was renamed
     assert [path.name for path in folder.iterdir() if not path.name.endswith(".tmp")] == []
 
     first = run(COMMAND, *chunk, 0)
@@ -110,7 +110,7 @@ def test_restart_after_kills_and_a_full_disk_gives_the_same_results(data, undist
     assert again.returncode == 0, again.stderr
     assert (folder / "fit-0000.npz").read_bytes() == before
 
-    # combine is killed in the middle of a stage that it does itself, and goes on with it
+    # combine is killed during a stage that it does itself, and continues it after a restart
     interrupted = run(KILLED + COMMAND, "combine", folder, "-o", tmp_path / "out.csv")
     assert interrupted.returncode == -signal.SIGKILL
     finished = run(COMMAND, "combine", folder, "-o", tmp_path / "out.csv")
@@ -150,13 +150,13 @@ def test_damaged_input_stops_a_chunk_and_an_intact_copy_finishes_it(data, undist
 def test_a_disk_that_is_full_when_results_are_written_into_the_file(data, undisturbed, tmp_path):
     path = Path(shutil.copy(data, tmp_path / "in.h5ad"))
     with h5py.File(path, "a") as file:
-        file["other"] = np.arange(100_000.0)  # the file is larger than the results, whatever versions write them
+        file["other"] = np.arange(100_000.0)  # the file is larger than the results, for any version of the libraries
     test, before = ("test", path, FORMULA, "-o", path, "-q"), path.read_bytes()
     nothing = run(COMMAND, *test, limit=1000)
     assert nothing.returncode == 2
     assert "could not be written into" in nothing.stderr and "the file was not changed" in nothing.stderr
     assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["in.h5ad"]
-    # what lies beside the file has room, what makes it longer has not
+    # there is space for the files beside it, but not for a longer file
     beside = run(COMMAND, *test, limit=len(before) + 100)
     assert beside.returncode == 2
     assert "the results are stored next to it" in beside.stderr

@@ -1,4 +1,4 @@
-"""A folder of parts by a stranger: arrays that do not fit the run are refused with file and array, and never used."""
+"""Check a folder of parts from an unknown source: errors name the file and the array that does not fit the run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OPTIONS = RunOptions("counts ~ disease + (1|sample)", reference={"disease": "ctl
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory) -> Path:
-    """A whole run of 60 genes in two chunks."""
+    """Make a complete run of 60 genes in two chunks."""
     folder = tmp_path_factory.mktemp("forged")
     data = folder / "in.h5ad"
     sc_glmm.datasets.simulate(n_samples=8, n_cells=300, n_genes=60, seed=4).write_h5ad(data)
@@ -41,7 +41,7 @@ def names(path: Path) -> list[str]:
 
 
 def forge(path: Path, name: str, content: bytes | None) -> None:
-    """Another content of one array (None: no such array), and checksums that fit."""
+    """Replace the content of one array (None: remove it), with valid checksums."""
     with zipfile.ZipFile(path) as archive:
         held = {each: archive.read(each) for each in archive.namelist()}
     held.pop(name)
@@ -65,7 +65,7 @@ def _header(kind: str, shape: tuple[int, ...]) -> bytes:
 
 
 def forgeries(array: np.ndarray) -> dict[str, bytes | None]:
-    """Ways to forge an array."""
+    """List forgeries of an array."""
     made = {
         "missing": None,
         "one dimension more": as_npy(array[None]),
@@ -85,14 +85,14 @@ def test_error_names_every_forged_array(done, tmp_path, part):
     whole, tried = (done / part).read_bytes(), 0
     for name in names(done / part):
         if "/stats/" in name:
-            continue  # of this chunk they are not read
+            continue  # these arrays are not read from this chunk
         with zipfile.ZipFile(done / part) as archive:
             array = npy.read_array(io.BytesIO(archive.read(name)))
         for how, content in forgeries(array).items():
             (place / part).write_bytes(whole)
             free = name.removesuffix(".npy").rpartition("/")[2] in ("separated", "dominant", "over_value", "over_count")
             if free and how in ("too long", "missing"):
-                continue  # of any length
+                continue  # these arrays may have any length
             forge(place / part, name, content)
             try:
                 combine(place)

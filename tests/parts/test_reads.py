@@ -1,4 +1,4 @@
-"""What the chunks of a run read: cells are cut first where a matrix lies by cells, genes where it lies by genes."""
+"""Check the values that chunks read: matrices by cells are divided by cells first, matrices by genes by genes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def files(adata, tmp_path_factory):
 
 @pytest.fixture
 def read(monkeypatch):
-    """Values, indices or elements that have been read, by name of the array."""
+    """Count the values, indices or elements that are read, by name of the array."""
     count: Counter[str] = Counter()
     for reader in (H5Reader, ZarrReader):
         real = reader.read
@@ -73,7 +73,7 @@ def test_every_value_is_read_by_one_chunk(files, adata, tmp_path, read, store, l
         read.clear()
         return done
 
-    # the library sizes, once; and by genes the counts of the samples, which composition is estimated from
+    # library sizes once; by genes also the counts of the samples, for the estimate of composition
     assert run("prepare", None)[values] == pytest.approx((2 if layer == "csc" else 1) * everything, rel=0.05)
     stages = ["fit", "profile"] if layer == "csc" else ["compress", "fit", "profile"]
     for stage in stages:
@@ -82,7 +82,7 @@ def test_every_value_is_read_by_one_chunk(files, adata, tmp_path, read, store, l
             if stage == stages[0]:
                 assert done[values] == pytest.approx(everything / N, rel=0.6)
             else:
-                # fingerprint and a look whether these are counts: one line, one chunk
+                # fingerprint, and the check that values are counts: one line, one chunk
                 assert done[values] < 0.05 * everything
         if stage == stages[0]:
             assert sum(done[values] for done in chunks) == pytest.approx(everything, rel=0.2)

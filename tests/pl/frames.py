@@ -1,4 +1,4 @@
-"""Results as get.results returns them, with every kind of trouble, made without fitting."""
+"""Make results in the format of get.results, with every kind of failure, without fitting."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TYPES = ("B cells", "CD4 T cells", "NK cells", "Monocytes")
 
 
 def grouped_results(n_genes: int = 600, seed: int = 5) -> pd.DataFrame:
-    """Four cell types; genes share effects between them; some are untested, separated or not converged."""
+    """Make four cell types with shared effects; some genes are untested, separated or not converged."""
     rng = np.random.default_rng(seed)
     shared = np.where(rng.random(n_genes) < 0.1, rng.normal(0.6, 1.6, n_genes), 0.0)
     mean = np.exp(rng.normal(-2.0, 1.5, n_genes))
@@ -50,7 +50,7 @@ def grouped_results(n_genes: int = 600, seed: int = 5) -> pd.DataFrame:
 
 
 def facts(n_genes: int = 600, seed: int = 6) -> pd.DataFrame:
-    """Facts of genes as get.fit_info returns them."""
+    """Make gene information in the format of get.fit_info."""
     rng = np.random.default_rng(seed)
     mean = np.exp(rng.normal(-1.0, 1.5, n_genes))
     return pd.DataFrame(
@@ -69,7 +69,7 @@ def facts(n_genes: int = 600, seed: int = 6) -> pd.DataFrame:
 
 @cache
 def one_model() -> sg.models.LmmFit:
-    """Ten samples of two arms; one stands apart."""
+    """Make ten samples of two arms, with one outlier."""
     rng = np.random.default_rng(2)
     sample = np.repeat(np.arange(10), rng.integers(5, 60, 10))
     effect = 0.4 * rng.standard_normal(10)
@@ -86,7 +86,7 @@ def one_model() -> sg.models.LmmFit:
 
 @cache
 def slope_model() -> sg.models.LmmFit:
-    """Twelve groups with intercepts and slopes of their own."""
+    """Make twelve groups with their own intercepts and slopes."""
     rng = np.random.default_rng(3)
     group, x = np.repeat(np.arange(12), 10), np.tile(np.arange(10.0), 12)
     intercept, slope = 2.0 * rng.standard_normal(12), 0.3 * rng.standard_normal(12)
@@ -96,7 +96,7 @@ def slope_model() -> sg.models.LmmFit:
 
 @cache
 def count_model() -> sg.models.GlmmFit:
-    """Counts in eight samples of two arms."""
+    """Make counts in eight samples of two arms."""
     rng = np.random.default_rng(4)
     sample = np.repeat(np.arange(8), 40)
     mean = np.exp(0.5 + 0.5 * (sample >= 4) + 0.4 * rng.standard_normal(8)[sample])

@@ -1,4 +1,4 @@
-"""From an AnnData after the test to every figure, with and without groups, and after a file."""
+"""Check every figure of an AnnData after the test, with and without groups, and after reading a file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _close_figures():
 
 @pytest.fixture(scope="module")
 def grouped(tmp_path_factory):
-    """Two cell types, tested, written and read again."""
+    """Test two cell types, write the results and read them again."""
     adata = sg.datasets.simulate(n_samples=8, n_cells=1000, n_genes=60, n_cell_types=2, frac_de=0.3, seed=4)
     sg.tl.test(adata, "counts ~ disease + (1|sample)", reference={"disease": "ctl"}, groupby="cell_type")
     path = tmp_path_factory.mktemp("written") / "grouped.h5ad"

@@ -1,4 +1,4 @@
-"""What the artists of each figure hold: the numbers of the table, words that can be read, nothing lost."""
+"""Check the artists of each figure: numbers of the table, readable text, no missing marks."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _of(results, group):
 
 
 def _no_overlap(ax, texts):
-    """No two of these texts cover each other, and all lie on the canvas."""
+    """Check that texts do not overlap and are inside the canvas."""
     figure = ax.get_figure(root=True)
     figure.draw_without_rendering()
     boxes = [t.get_window_extent() for t in texts if t.get_visible() and t.get_text()]
@@ -60,7 +60,7 @@ def test_ma_draws_every_tested_gene(results):
     log_fc = drawn["log_fc"].to_numpy()
     bound = effect_bound(log_fc, well & (drawn["adj_p_value"] < 0.05).to_numpy(), well)
     np.testing.assert_allclose(np.sort(marks[:, 1]), np.sort(np.clip(log_fc, -bound, bound)))
-    # No finding is pulled onto the border.
+    # significant genes are not moved to the border
     hits = drawn[(drawn["adj_p_value"] < 0.05) & (drawn["status"] == "ok")]
     assert ax.get_ylim()[0] < hits["log_fc"].min()
     assert hits["log_fc"].max() < ax.get_ylim()[1]
@@ -264,7 +264,7 @@ def test_samples_shows_the_outlier_and_the_sample_without_counts(model):
     drawn = np.array([c.get_offsets()[0, 1] for c in dots if c not in hollow])
     np.testing.assert_allclose(np.sort(drawn), np.sort(means[means > 0]))
     assert hollow[0].get_offsets()[0, 1] > ax.get_ylim()[0]
-    # The larger sample has the larger dot.
+    # the larger sample has the larger dot
     sizes = {round(float(c.get_offsets()[0, 1]), 9): c.get_sizes()[0] for c in dots}
     cells = frame.groupby("sample").size()[means > 0]
     by_cells = [sizes[round(float(means[name]), 9)] for name in cells.sort_values().index]

@@ -1,4 +1,4 @@
-"""What users of scanpy and R type: save=, show=, title=; and what the figures say with several contrasts."""
+"""Check arguments that users of scanpy and R know (save=, show=, title=), and figures of several contrasts."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from tests.pl.frames import count_model, facts, grouped_results, one_model, slop
 BASELINE = Path(__file__).parent / "baseline"
 # Root mean square of the differences of the colours, of 255. Antialiasing differs between versions by less than 1.
 TOLERANCE = 4.0
-# Borders between fields of an image fall on one pixel or the next.
+# borders between fields of an image may differ by one pixel
 WIDER = {"heatmap": 8.0}
 DPI = 80
 
@@ -56,7 +56,7 @@ FIGURES = {
 
 
 def wordless(figure: plt.Figure) -> None:
-    """Take out what depends on the font, and put the axes where they are without it."""
+    """Remove everything that depends on the font, and put the axes in a fixed place."""
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     for word in figure.findobj(Text):
@@ -91,7 +91,7 @@ def test_figure_is_as_stored(name, tmp_path):
         path = tmp_path / f"{name}.png"
         figure.savefig(path, dpi=DPI)
         plt.close("all")
-    # compare_images leaves a picture of the difference beside the new one: in tmp_path, to be looked at.
+    # compare_images writes a picture of the difference beside the new one, in tmp_path
     assert compare_images(str(stored), str(path), tol=WIDER.get(name, TOLERANCE)) is None
 
 
@@ -100,7 +100,7 @@ def test_no_stored_picture_is_unused():
 
 
 def test_different_figures_are_distinguished(tmp_path):
-    """The tolerance is one that a lost or moved set of marks exceeds."""
+    """Check that a missing or moved set of marks exceeds the tolerance."""
     results = grouped_results()
     hits = results["adj_p_value"] < 0.05
     figure = pl.volcano(results[~hits], group="B cells", n_labels=0).get_figure(root=True)

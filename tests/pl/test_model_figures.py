@@ -1,4 +1,4 @@
-"""Figures of one fitted model: what is drawn is what the numbers say."""
+"""Check figures of one fitted model against its numbers."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_residuals_against_fitted_values():
     np.testing.assert_array_equal(dots(ax)[:, 1], quantile_residuals(counts()))
     marginal = pl.residuals(counts(), kind="marginal")
     np.testing.assert_array_equal(dots(marginal)[:, 1], quantile_residuals(counts(), marginal=True))
-    # the line of medians: the middle of as many observations in each slice
+    # the line of medians: slices with equal numbers of observations
     x, y = pl.residuals(fit).lines[-1].get_data()
     assert len(x) == 15
     order = np.argsort(fit.fitted())

@@ -1,4 +1,4 @@
-"""The worked example of docs/contributing.md: one file and one name make a figure of the package and of the command."""
+"""Check the worked example of docs/contributing.md: one file and one name add a figure to package and command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures in a notebook: every cell that draws shows its picture, with no ``%matplotlib`` before it."""
+"""Check figures in a notebook: every cell that draws shows its picture, without ``%matplotlib``."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def kernel() -> Iterator[Any]:
 
 
 def images(client: Any, code: str) -> int:
-    """How many pictures a cell shows; an error in it is one of the test."""
+    """Count the pictures of a cell; an error in the cell fails the test."""
     shown = 0
 
     def look(message: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Figures of a gene that has no count in one arm: nothing is drawn that the data do not say."""
+"""Check figures of a gene without counts in one arm: they show no estimate for this arm."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _close_figures():
 
 @pytest.fixture(scope="module")
 def tested():
-    """Gene 0 has counts in patients only, gene 1 in controls only, gene 2 in both but in one sex of neither."""
+    """Make genes with counts in patients only (0), in controls only (1), and in both arms but only one sex (2)."""
     adata = sc_glmm.datasets.simulate(n_samples=10, n_cells=900, n_genes=70, frac_de=0, seed=8)
     counts = adata.layers["counts"].toarray()
     sick = (adata.obs["disease"] == "AD").to_numpy()
@@ -40,7 +40,7 @@ def test_the_limit_of_a_gene(tested):
     control = (tested.obs["disease"] == "ctl").to_numpy()
     assert gene.separated
     np.testing.assert_array_equal(gene.zero, control)
-    # what is left of the likelihood is that of the patients alone, with the same size factors
+    # the remaining likelihood is that of the patients alone, with the same size factors
     row = sc_glmm.get.fit_info(tested).iloc[0]
     assert gene.fit.loglik() == pytest.approx(row["loglik"], rel=1e-9)
     frame = tested.obs[~control].assign(y=tested.layers["counts"][~control, 0], size=gene.offset[~control])
@@ -62,7 +62,7 @@ def test_samples_of_a_separated_gene(tested, place, empty, sign):
     levels = [text.get_text() for text in ax.get_xticklabels()]
     broken = [line for line in ax.lines if line.get_linestyle() != "-"]
     assert [round(float(np.mean(line.get_xdata()))) for line in broken] == [levels.index(empty)]
-    # one interval, of the arm with counts
+    # only the arm with counts has an interval
     assert len(ax.patches) + len([c for c in ax.collections if c.get_alpha() == 0.15]) == 1
 
 

@@ -1,4 +1,4 @@
-"""The figures: what is drawn, where, and that labels can be read."""
+"""Check volcano plots: marks, positions and readable labels."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _close_figures():
 
 @pytest.fixture
 def frame(rng):
-    """2,000 genes with effects in both directions, and some of every trouble."""
+    """Make 2,000 genes with effects in both directions, and some failures of every kind."""
     n = 2_000
     log_fc = np.where(rng.random(n) < 0.1, rng.normal(0.5, 1.5, n), 0) + 0.3 * rng.standard_normal(n)
     p = np.exp(-5 * log_fc**2) * rng.uniform(0.2, 1, n)
@@ -40,7 +40,7 @@ def frame(rng):
 
 
 def _marks(ax):
-    """All marks as (x, y), and the facecolours of the filled ones."""
+    """Return all marks as (x, y), and the face colours of the filled ones."""
     return np.vstack([c.get_offsets() for c in ax.collections if isinstance(c, PathCollection)])
 
 
@@ -82,10 +82,10 @@ def test_failed_genes_have_their_own_mark_and_are_counted(frame):
     legend = [t.get_text() for t in ax.get_legend().get_texts()]
     separated = int((frame["status"] == "separated").sum())
     assert legend == ["not converged (7)", f"separated ({separated})", f"beyond the axis ({separated})"]
-    # An absurd estimate stays on the border and does not squeeze the others.
+    # an extreme estimate is drawn on the border and does not compress the others
     assert ax.get_xlim()[1] < 15
     assert _marks(ax)[:, 0].max() < ax.get_xlim()[1]
-    # A variance of zero is an answer: its genes are drawn like all others.
+    # a variance of zero is a valid estimate, so its genes are drawn like all others
     hollow = [c for c in ax.collections if len(c.get_facecolors()) == 0 and len(c.get_offsets())]
     assert sum(len(c.get_offsets()) for c in hollow) == 7
 
@@ -108,12 +108,12 @@ def test_p_of_zero_is_drawn_on_top(frame):
 def test_labels_are_the_top_genes_and_do_not_overlap(frame):
     ax = pl.volcano(frame, n_labels=25)
     names = _names(ax)
-    # The best of all, and a third of them on either side.
+    # the best genes, with at least a third on each side
     hits = frame[frame["adj_p_value"] < 0.05].sort_values("p_value")
     sides = [hits[hits["log_fc"] > 0], hits[hits["log_fc"] < 0]]
     top = [*hits["variable"][:25], *sides[0]["variable"][:8], *sides[1]["variable"][:8]]
     assert all(set(names) & set(side["variable"][:8]) for side in sides)
-    # A label without a free place is left out; most must find one.
+    # a label without a free place is left out, but most must have one
     assert set(names) <= set(top)
     assert len(names) >= 15
     ax.figure.canvas.draw()

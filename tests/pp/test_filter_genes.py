@@ -1,4 +1,4 @@
-"""Filtering genes: cells and samples per arm, counted by hand."""
+"""Check the filter of genes against cells and samples per arm, counted by hand."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import sc_glmm as sg
 
 @pytest.fixture
 def adata():
-    """Two arms of two samples with five cells each; each gene is expressed where its name says."""
+    """Make two arms of two samples with five cells each; the name of each gene tells where it is expressed."""
     where = {
         "everywhere": range(20),
         "nowhere": [],
@@ -59,7 +59,7 @@ def test_without_arms_all_cells_are_one(adata):
 def test_combinations_of_columns(adata):
     adata.obs["kind"] = np.tile(["B", "T", "T", "T", "T"], 4)
     sg.pp.filter_genes(adata, "sample", groupby=["kind", "arm"], min_cells=8, min_samples=2)
-    # Eight T cells in each arm: only what is expressed in all of them passes.
+    # eight T cells in each arm: only genes that are expressed in all of them pass
     assert _kept(adata) == ["everywhere", "treated"]
 
 

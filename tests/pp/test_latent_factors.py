@@ -1,4 +1,4 @@
-"""``pp.latent_factors`` and what reads it, through AnnData."""
+"""Check ``pp.latent_factors`` and the functions that read its results, with AnnData."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FORMULA = "counts ~ disease + (1|sample)"
 
 
 def data(n_samples=16, lean=0.0, seed=0, strength=0.5) -> ad.AnnData:
-    """Cells of samples in two arms, with a programme of a third of the genes in some of the samples."""
+    """Make samples in two arms; a third of the genes share a programme in some of the samples."""
     adata = sc_glmm.datasets.simulate(n_samples=n_samples, n_cells=60 * n_samples, n_genes=120, seed=seed)
     rng = np.random.default_rng(seed)
     samples = adata.obs["sample"].cat.categories

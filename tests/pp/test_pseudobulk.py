@@ -1,4 +1,4 @@
-"""Sums by sample: the same numbers as a table of all cells gives, and nothing lost without a word."""
+"""Check sums by sample: equal to a table of all cells, with a warning about omitted cells."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FORMS = {
 
 @pytest.fixture
 def adata(rng):
-    """300 cells of five samples and two cell types; one sample lacks a type, three cells lack their sample."""
+    """Make 300 cells of five samples and two cell types; one sample has only one type, three cells have no sample."""
     counts = sp.csr_matrix(rng.poisson(0.7, (300, 20)).astype(np.float32))
     sample = rng.integers(0, 5, 300)
     kind = np.where(sample == 4, "T", rng.choice(["B", "T"], 300))
@@ -59,7 +59,7 @@ def test_sums_are_those_of_the_cells(adata, form):
 
 def test_columns_that_are_copied(adata):
     bulk = sg.pp.pseudobulk(adata, "sample")
-    # Order of the categories; columns with one value a sample, missing ones too.
+    # order of the categories; columns with one value per sample, also missing values
     assert list(bulk.obs_names) == ["s4", "s3", "s2", "s1", "s0"]
     assert list(bulk.obs.columns) == ["sample", "arm", "age", "psbulk_cells", "psbulk_counts"]
     np.testing.assert_array_equal(bulk.obs["age"], [70, 60, np.nan, 50, 40])

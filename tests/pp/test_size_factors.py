@@ -12,7 +12,7 @@ from sc_glmm._compress import pooled_factors, pseudobulk, tmm_factors
 
 @pytest.fixture
 def adata(rng):
-    """Six samples; in three of them three genes are up so much that the others look down."""
+    """Make six samples; in three of them, three genes increase so much that the shares of the others decrease."""
     sample = rng.integers(0, 6, 600)
     depth = rng.lognormal(0, 0.4, 600)
     mu = rng.gamma(0.6, 1.0, 100) * np.ones((600, 1))

@@ -15,12 +15,12 @@ from tests.reference import load
 
 
 def dummy(data: pd.DataFrame, column: str) -> dict[str, Floats]:
-    """R's treatment contrasts: one indicator per level but the first."""
+    """Code R's treatment contrasts: one indicator per level except the first."""
     return {f"{column}{level}": (data[column] == level).to_numpy(float) for level in data[column].cat.categories[1:]}
 
 
 def fixed_columns(name: str, data: pd.DataFrame) -> dict[str, Floats]:
-    """Columns of X by R's names, in R's order."""
+    """Build the columns of X by R's names, in R's order."""
     out = {"(Intercept)": np.ones(len(data))}
     if name == "grouseticks":
         out |= dummy(data, "YEAR") | {"cHEIGHT": data["cHEIGHT"].to_numpy(float)}
@@ -55,7 +55,7 @@ def random_columns(data: pd.DataFrame, names: list[str], fixed: dict[str, Floats
 
 
 def theta_of(sd: list[float] | Floats, corr: list[list[float]] | Floats) -> list[float]:
-    """Lower triangle of the Cholesky factor, column by column, of a covariance that may be singular."""
+    """Compute the lower triangle of the Cholesky factor, by columns, of a covariance that may be singular."""
     k = len(sd)
     cov = np.array(corr).reshape(k, k) * np.outer(sd, sd)
     L = np.zeros((k, k))
@@ -67,7 +67,7 @@ def theta_of(sd: list[float] | Floats, corr: list[list[float]] | Floats) -> list
 
 
 def model_of(ref: dict[str, Any]) -> Model:
-    """The model of a glmer or glmmTMB record, terms in the record's order."""
+    """Build the model of a glmer or glmmTMB record, with terms in the order of the record."""
     data = load.frame(ref["data"])
     fixed = fixed_columns(ref["data"], data)
     if list(fixed) != ref["fixef"]["names"]:
@@ -82,7 +82,7 @@ def model_of(ref: dict[str, Any]) -> Model:
 
 
 def at_reference(ref: dict[str, Any]) -> tuple[Model, Floats]:
-    """Model and psi = (beta under ML, theta, log phi) at R's estimates."""
+    """Build the model and psi = (beta under ML, theta, log phi) at R's estimates."""
     psi = list(ref["fixef"]["estimate"]) if ref["method"] == "ml" else []
     for block in ref["re"]:
         psi += theta_of(block["sd"], block["corr"])
@@ -92,7 +92,7 @@ def at_reference(ref: dict[str, Any]) -> tuple[Model, Floats]:
 
 
 def at_exact(ref: dict[str, Any], part: str) -> tuple[Model, Floats]:
-    """The same for a record of `exact_*.json`."""
+    """Do the same for a record of `exact_*.json`."""
     data = load.frame(ref["data"])
     group = {"Owls": "Nest", "epil2": "subject"}[ref["data"]]
     levels = [str(v) for v in dict.fromkeys(data[group])]

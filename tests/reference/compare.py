@@ -1,4 +1,4 @@
-"""From a fit of the package to the arbiter's parameters, and the fits of the reference models (each made once)."""
+"""Convert a fit to the arbiter's parameters, and fit the reference models (each once)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def record(name: str) -> dict[str, Any]:
 
 @cache
 def fitted(name: str) -> FrameFit:
-    """Our fit of the model of a stored record; the formula is R's, character for character."""
+    """Fit the model of a stored record with exactly the formula of R."""
     ref = record(name)
     return fit_frame(
         ref["formula"], load.frame(ref["data"]), family=ref["family"], method=ref["method"], n_agq=ref["n_agq"]
@@ -28,16 +28,16 @@ def fitted(name: str) -> FrameFit:
 
 
 def in_reference_order(fit: FrameFit, names: list[str]) -> list[int]:
-    """Where each of R's coefficients stands among ours."""
+    """Find the position of each of R's coefficients in our fit."""
     ours = [load.plain_name(n) for n in fit.names]
     return [ours.index(load.plain_name(n)) for n in names]
 
 
 def psi_of(fit: FrameFit, ref: dict[str, Any]) -> Floats:
-    """Our estimates as the arbiter's parameters, in the order of the stored record."""
+    """Convert our estimates to the arbiter's parameters, in the order of the stored record."""
     psi = list(fit.beta[in_reference_order(fit, ref["fixef"]["names"])]) if ref["method"] == "ml" else []
     for block in ref["re"]:
-        corr = np.nan_to_num(fit.re_corr[block["group"]])  # NaN beside a variance of zero
+        corr = np.nan_to_num(fit.re_corr[block["group"]])  # the correlation is NaN if a variance is zero
         psi += build.theta_of(fit.re_sd[block["group"]], corr)
     if ref["log_dispersion"] is not None:
         psi.append(float(np.log(fit.dispersion)))
@@ -46,12 +46,12 @@ def psi_of(fit: FrameFit, ref: dict[str, Any]) -> Floats:
 
 @cache
 def model(name: str) -> tuple[Model, Floats]:
-    """The arbiter's model and R's parameters."""
+    """Build the arbiter's model with R's parameters."""
     return build.at_reference(record(name))
 
 
 @cache
 def value_at_reference(name: str) -> float:
-    """The arbiter's log likelihood at R's estimates."""
+    """Compute the arbiter's log likelihood at R's estimates."""
     m, psi = model(name)
     return oracle.objective(m, psi, record(name)["method"], record(name)["n_agq"])

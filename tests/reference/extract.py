@@ -36,7 +36,7 @@ DATA = (
     "cake",
     "cbpp",
 )
-# 73,421 rows: the columns that the tests use, compressed
+# 73,421 rows: only the columns that the tests use, compressed
 LARGE = {"InstEval": ("s", "d", "service", "dept", "y")}
 GLMER = (
     "grouseticks",
@@ -166,7 +166,7 @@ def from_exact(name: str, full: Record) -> Record:
 
 
 def write(path: Path, record: Record) -> None:
-    """One line per key: small, and a diff still says which number changed."""
+    """Write one line per key, so that files are small and a diff shows which number changed."""
     lines = ",\n".join(f" {json.dumps(k)}: {json.dumps(v, separators=(',', ':'))}" for k, v in record.items())
     path.write_text("{\n" + lines + "\n}\n")
 
@@ -178,7 +178,7 @@ def extract(reference: Path) -> None:
     for name, columns in LARGE.items():
         rows = csv.DictReader((reference / "csv" / f"{name}.csv").read_text().splitlines())
         table = [",".join(columns), *(",".join(row[c] for c in columns) for row in rows)]
-        # no time in the header: the same bytes every time
+        # without a time in the header, the bytes are always the same
         (HERE / f"{name}.csv.gz").write_bytes(gzip.compress("\n".join(table).encode() + b"\n", mtime=0))
     responses = {}
     for name in DATA:
@@ -209,7 +209,7 @@ def extract(reference: Path) -> None:
 
 
 def differences(path: str, a: Any, b: Any) -> list[tuple[str, float]]:
-    """Every pair of numbers that differ, as (place, |a - b| / max(1, |a|))."""
+    """List every pair of different numbers, as (place, |a - b| / max(1, |a|))."""
     if isinstance(a, dict):
         if set(a) != set(b):
             raise SystemExit(f"{path}: keys {sorted(set(a) ^ set(b))} on one side only")

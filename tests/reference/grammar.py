@@ -32,7 +32,7 @@ COUNTS = ("usual", "sparse", "large", "one positive", "constant", "all zero", "z
 
 @dataclass(frozen=True)
 class Problem:
-    """A data frame, a formula for it, and what to fit."""
+    """A data frame, a formula for it, and the settings of the fit."""
 
     formula: str
     data: pd.DataFrame
@@ -48,7 +48,7 @@ class Problem:
 
 
 def make_data(seed: int, n_groups: int, per_group: int, n_f: int, counts: str, x_kind: str) -> pd.DataFrame:
-    """Groups g (with sub-groups k), h crossing them, covariates x and z, factor f, offset o, counts y."""
+    """Make groups g (with sub-groups k) crossed with h, covariates x and z, factor f, offset o, counts y."""
     rng = np.random.default_rng(seed)
     n = n_groups * per_group
     g = np.repeat(np.arange(n_groups), per_group)
@@ -89,7 +89,7 @@ def make_data(seed: int, n_groups: int, per_group: int, n_f: int, counts: str, x
 
 
 def fixed_matrix(fixed: str, data: pd.DataFrame) -> Floats:
-    """The column space of the fixed effects; empty and dependent columns are left out, as the package does."""
+    """Build the columns of the fixed effects without empty and dependent columns, as in the package."""
     one = np.ones(len(data))
     x, z = data["x"].to_numpy(), data["z"].to_numpy()
     levels = [(data["f"] == level).to_numpy(float) for level in data["f"].cat.categories]
@@ -121,7 +121,7 @@ def codes(*columns: pd.Series) -> np.ndarray:
 
 
 def random_terms(random: str, data: pd.DataFrame) -> list[tuple[str, list[int], Term]]:
-    """(the package's name of the grouping factor, columns in its block, term)."""
+    """List (name of the grouping factor in the package, columns in its block, term)."""
     one, x = np.ones(len(data)), data["x"].to_numpy()
     both = np.column_stack([one, x])
     g, h, gk = codes(data["g"]), codes(data["h"]), codes(data["g"], data["k"])
@@ -140,7 +140,7 @@ def random_terms(random: str, data: pd.DataFrame) -> list[tuple[str, list[int], 
 
 
 def arbiter(problem: Problem, fit: Any) -> tuple[Model, Floats]:
-    """The arbiter's model, and our estimates as its parameters (beta by way of the predictor: bases may differ)."""
+    """Build the arbiter's model, and convert our estimates (beta from the predictor, because bases may differ)."""
     data = problem.data
     terms = random_terms(problem.random, data)
     X = fixed_matrix(problem.fixed, data)
@@ -157,7 +157,7 @@ def arbiter(problem: Problem, fit: Any) -> tuple[Model, Floats]:
 
 
 def design_at(problem: Problem, fit: Any) -> Floats:
-    """Our columns by their names, so that beta can be read without the package's matrix."""
+    """Build our columns from their names, so that beta can be used without the matrix of the package."""
     data = problem.data
     out = []
     for name in fit.names:
@@ -172,9 +172,9 @@ def design_at(problem: Problem, fit: Any) -> Floats:
 
 
 def separated(problem: Problem) -> bool:
-    """Whether some combination of the fixed effects can fall without end on zero counts and touches no positive one.
+    """Check whether a combination of the fixed effects can go to minus infinity on zero counts only.
 
-    Linear programming: is there d with X d = 0 where y > 0, X d <= 0 where y = 0, and not all of it zero?
+    Linear programming: find d with X d = 0 where y > 0 and X d <= 0 where y = 0, but not zero everywhere.
     """
     X, positive = fixed_matrix(problem.fixed, problem.data), (problem.data["y"] > 0).to_numpy()
     X = X / np.abs(X).max(axis=0)

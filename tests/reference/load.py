@@ -1,4 +1,4 @@
-"""Read the reference tables and numbers: data frames with R's factor levels, records with R's estimates."""
+"""Read the reference data: data frames with R's factor levels, and records with R's estimates."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _schema() -> dict[str, Any]:
 
 
 def frame(name: str) -> pd.DataFrame:
-    """A data set; R factors are categoricals with the levels in R's order. The single-cell tables stay in `shared`."""
+    """Read a data set, with R's factors as categoricals in R's order. The single-cell tables stay in `shared`."""
     if name.startswith("sc_"):
         data = pd.read_csv(shared_folder("reference", "csv", f"{name}_table.csv"), dtype={"donor": str})
         return data.astype({"stim": pd.CategoricalDtype(["ctrl", "stim"]), "donor": "category", "sample": "category"})
@@ -35,7 +35,7 @@ def frame(name: str) -> pd.DataFrame:
 
 
 def record(name: str) -> dict[str, Any]:
-    """The stored numbers of one fit; see extract.py for the fields."""
+    """Read the stored numbers of one fit; see extract.py for the fields."""
     out: dict[str, Any] = json.loads((HERE / f"{name}.json").read_text())
     return out
 
@@ -45,7 +45,7 @@ def names(prefix: str) -> list[str]:
 
 
 def shared_folder(*parts: str) -> Path:
-    """A path in the folder `shared` beside the repository, for what is too large for it; skips without."""
+    """Find a path in the folder `shared` beside the repository, which has large files; skip the test without it."""
     path = Path(__file__).resolve().parents[3].joinpath("shared", *parts)
     if not path.exists():
         pytest.skip(f"{'/'.join(parts)} is not in the shared folder")
@@ -53,6 +53,6 @@ def shared_folder(*parts: str) -> Path:
 
 
 def plain_name(name: str) -> frozenset[str]:
-    """A coefficient's name without the dialect: R writes FoodTreatmentSatiated, formulaic FoodTreatment[T.Satiated]."""
+    """Normalise a coefficient's name: R writes FoodTreatmentSatiated, formulaic FoodTreatment[T.Satiated]."""
     name = name.replace("(Intercept)", "Intercept").replace("[T.", "").replace("]", "")
     return frozenset(name.split(":"))

@@ -1,4 +1,4 @@
-"""Small runs to report on, and a reader of the page."""
+"""Make small runs for reports, and read the page."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ HOSTILE = [
 
 
 def hostile_run() -> AnnData:
-    """Names of genes, levels, samples and columns are what an attacker would choose."""
+    """Make a run with malicious names of genes, levels, samples and columns."""
     adata = sc_glmm.datasets.simulate(n_samples=8, n_cells=500, n_genes=60, seed=3, depth=900)
     names = list(adata.var_names)
     order = np.argsort(-np.asarray(adata.layers["counts"].sum(0)).ravel())
@@ -78,15 +78,15 @@ class Reader(HTMLParser):
 
     @property
     def text(self) -> str:
-        """All that a reader sees, with single spaces."""
+        """Visible text of the page, with single spaces."""
         return " ".join(" ".join(self.texts).split())
 
     def named(self, tag: str) -> list[dict[str, str | None]]:
-        """Attributes of the elements of one kind."""
+        """Return the attributes of all elements with this name."""
         return [attributes for name, attributes in self.elements if name == tag]
 
     def columns(self, table: str) -> dict[str, list[Any]]:
-        """The columns of a table by label."""
+        """Return the columns of a table by label."""
         return {
             column["label"]: (
                 column["values"] if column["number"] else [column["levels"][code] for code in column["codes"]]

@@ -1,4 +1,4 @@
-"""The page in a real browser: every control, names that attack, phone width, dark mode, print."""
+"""Check the page in a real browser: every control, malicious names, phone width, dark mode, print."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def page(browser, path):
 
 
 def column(page, name, table="genes"):
-    """Texts of the rows that are shown."""
+    """Return the texts of a column in the visible rows."""
     heads = page.locator(f"#{table} th").all_inner_texts()
     place = [head.strip() for head in heads].index(name) + 1
     return page.locator(f"#{table} tbody td:nth-child({place})").all_inner_texts()
@@ -150,7 +150,7 @@ def test_light_and_dark(page):
     assert background() == "rgb(20, 24, 28)"
     page.locator("#theme").click()
     page.emulate_media(color_scheme="dark")
-    assert background() == "rgb(255, 255, 255)"  # the reader's choice goes before that of the system
+    assert background() == "rgb(255, 255, 255)"  # the reader's choice overrides that of the system
 
 
 def test_the_system_theme_is_followed(browser, path):
@@ -213,7 +213,7 @@ def test_names_that_attack_stay_text(browser, tmp_path):
         page.locator("#genes button", has_text="Download").click()
     with open(waiting.value.path(), encoding="utf-8-sig", newline="") as file:
         cells = [row[0] for row in csv.reader(file)]
-    # a spreadsheet would run them
+    # a spreadsheet would execute them
     assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@"))]
     assert "'=HYPERLINK(1)" in cells and 'comma, "quote"' in cells
     context.close()

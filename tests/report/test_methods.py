@@ -1,4 +1,4 @@
-"""The methods paragraph: every test has its sentences, and every citation its reference."""
+"""Check the methods paragraph: every test has sentences, and every citation has a reference."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report: what it holds, from every kind of run, and that names of a file stay text."""
+"""Check the report: its content, every kind of run, and that names in a file stay text."""
 
 from __future__ import annotations
 

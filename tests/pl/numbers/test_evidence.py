@@ -1,4 +1,4 @@
-"""Numbers behind the figures of p-values, against simulation and against closed forms."""
+"""Check the numbers in figures of p-values against simulations and closed forms."""
 
 from __future__ import annotations
 

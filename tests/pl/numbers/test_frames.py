@@ -1,4 +1,4 @@
-"""Which rows of the results a figure draws."""
+"""Check the selection of rows for a figure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One gene sample by sample: sums over the cells, the model's means, what is joined."""
+"""Check the numbers of one gene by sample: sums over cells, fitted means, joined samples."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sc_glmm.pl._numbers.samples import natural_key, random_intercepts, sample_m
 
 @pytest.fixture(scope="module")
 def cells():
-    """Six donors, each with a sample in both arms; age differs between donors."""
+    """Make six donors, each with a sample in both arms; age differs between donors."""
     rng = np.random.default_rng(3)
     donor = rng.integers(0, 6, 420)
     stim = rng.integers(0, 2, 420)
@@ -46,7 +46,7 @@ def test_sums_over_the_cells(cells, fit):
     expected = expected.loc[list(shape.samples)]
     np.testing.assert_array_equal(shape.n_cells, expected["y"]["size"])
     np.testing.assert_allclose(shape.observed, expected["y"]["sum"] / expected["size"]["sum"])
-    # Without covariates of cells, all cells of a sample have one mean but for their size factors.
+    # Without covariates of cells, all cells of a sample have the same mean except for their size factors.
     b = fit.ranef()
     donor = np.array([b["donor"].loc[name[:2], "Intercept"] for name in shape.samples])
     sample = b["sample"].loc[list(shape.samples), "Intercept"].to_numpy()
@@ -66,7 +66,7 @@ def test_samples_of_a_donor_are_joined(cells, fit):
     shape = sample_means(as_gene_fit(fit), by=None, sample=None)
     donors = pd.Series(shape.pair).groupby([name[:2] for name in shape.samples])
     assert (donors.nunique() == 1).all() and len(set(shape.pair)) == 6
-    # A grouping factor whose levels have cells of both arms is joined with itself.
+    # Lines join the arms of a level if the grouping factor varies within its levels.
     alone = sg.glmer("y ~ stim + offset(log_size) + (1|donor)", cells, family="poisson")
     shape = sample_means(as_gene_fit(alone), by=None, sample=None)
     assert len(shape.samples) == 12 and len(set(shape.samples)) == 6
@@ -85,7 +85,7 @@ def test_along_a_number(cells):
     means = cells.groupby("sample")[["age", "z"]].mean().loc[list(shape.samples)]
     np.testing.assert_allclose(shape.at, means["age"])
     np.testing.assert_allclose(shape.observed, means["z"])
-    # The line is that of the mean over the levels of the other factor.
+    # The line is the mean over the levels of the other factor.
     np.testing.assert_allclose(shape.mean, fit.beta[0] + 0.5 * fit.beta[1] + fit.beta[2] * shape.line_at)
     assert shape.line_at[0] == 40 and shape.line_at[-1] == 65
     assert (shape.low < shape.mean).all() and (shape.mean < shape.high).all()
@@ -94,14 +94,14 @@ def test_along_a_number(cells):
 def test_random_effects_in_order(fit):
     shape = random_intercepts(as_gene_fit(fit), group=None, column=None, by=None)
     frame = fit.ranef(cond_var=True)["sample"]
-    # Ties, if any, with S10 below S2, so that S2 stands above it in the figure.
+    # In the case of ties, S10 comes before S2, so that S2 is above it in the figure.
     frame = frame.loc[sorted(frame.index, key=natural_key, reverse=True)].sort_values("Intercept", kind="stable")
     assert shape.group == "sample" and shape.column == "Intercept"
     assert list(shape.names) == list(frame.index)
     np.testing.assert_array_equal(shape.mode, frame["Intercept"])
     np.testing.assert_array_equal(shape.sd, frame["sd(Intercept)"])
     assert [shape.levels[i] for i in shape.level] == ["stim" if n.endswith("1") else "ctrl" for n in shape.names]
-    # Both arms of a donor are in the data: nothing tells donors apart.
+    # Both arms of each donor are in the data, so the lines of donors are equal.
     assert (random_intercepts(as_gene_fit(fit), group="donor", column=None, by=None).level == -1).all()
 
 

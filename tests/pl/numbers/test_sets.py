@@ -1,4 +1,4 @@
-"""Genes across cell types: choice and order, what was not tested, counts."""
+"""Check genes across cell types: selection, order, missing tests, counts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sc_glmm.pl._numbers.sets import alike, count_significant, fold_change_grid,
 
 @pytest.fixture
 def frame():
-    """Three types, four genes; g3 is untested in T, g4 nowhere significant."""
+    """Make three types and four genes; g3 is untested in T, and g4 is never significant."""
     table = {
         "B": {"g1": (2.0, 1e-6), "g2": (-1.0, 1e-3), "g3": (1.8, 1e-4), "g4": (0.1, 0.9)},
         "T": {"g1": (1.9, 1e-5), "g2": (-3.0, 1e-9), "g3": (np.nan, np.nan), "g4": (0.2, 0.5)},
@@ -70,7 +70,7 @@ def test_one_gene_in_all_cell_types(frame):
     np.testing.assert_allclose(shape.low, [1.3, np.nan, -0.2])
     assert list(shape.significant) == [True, False, False]
     assert shape.note == ("", "low count", "")
-    # A type in which the gene has no row at all was not tested either.
+    # a type without a row for the gene was not tested either
     shape = gene_across_sets(frame.drop(index=frame.index[2]), "g3", 0.05)
     assert shape.note == ("not tested", "low count", "")
     with pytest.raises(sg.InputError, match="gene='G3' has no row"):
@@ -83,6 +83,6 @@ def test_counts(frame):
     assert list(table["up"]) == [2, 1, 0]
     assert list(table["down"]) == [1, 1, 0]
     assert list(table["tested"]) == [4, 3, 4]
-    # A joint test has no direction.
+    # a joint test has no direction
     joint = count_significant(frame.assign(log_fc=np.nan), 0.05)
     assert list(joint["either"]) == [3, 2, 0] and not joint[["up", "down"]].to_numpy().any()

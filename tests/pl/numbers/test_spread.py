@@ -1,4 +1,4 @@
-"""Dispersions and variances along abundance, and the stored prior as lines."""
+"""Check dispersions and variances along abundance, and the lines of the stored prior."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_dispersions_along_the_mean(info):
     assert len(shape.mean) == 399
     middle = slice(10, -10)
     np.testing.assert_allclose(shape.trend[middle], 0.5 / shape.at[middle], rtol=0.5)
-    # The trend is that of genes with a dispersion of their own.
+    # the trend uses genes with their own dispersion
     assert shape.at.min() >= 0.05
     with pytest.raises(sg.InputError, match="Poisson or Gaussian family"):
         dispersion_trend(info.drop(columns="dispersion"))
@@ -54,7 +54,7 @@ def test_prior_as_lines(info):
     }
     at, centre, limit = prior_line(info["mean"].to_numpy(), prior, 0)
     assert (np.diff(at) >= 0).all()
-    # Mean of the standard deviations at both anchors, and what lies beyond them.
+    # mean of the standard deviations at both anchors, and values beyond them
     assert centre[0] == pytest.approx(0.75) and centre[-1] == pytest.approx(0.1)
     assert limit[0] == 1.0 and limit[-1] == 0.5
     shape = variance_spread(info, prior, ["sample"], None)

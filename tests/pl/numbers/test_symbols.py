@@ -1,4 +1,4 @@
-"""Genes by symbol: what a figure calls them, and whom it finds by that name."""
+"""Check gene symbols: labels in figures, and the search for genes by symbol."""
 
 from __future__ import annotations
 
