@@ -80,7 +80,7 @@ from sc_glmm._formula import MixedFormula, parse_formula
         ("y ~ `x", "`", "not closed"),
         ("y ~ ``", "``", "no name"),
         ("y ~ ` `", "` `", "no name"),
-        ("y ~ `1`", "`1`", "its name is a number"),
+        ("y ~ `a\nb`", "`a\nb`", "line break"),
         ("y ~ log(x", "(", "not closed"),
         ("y ~ log(x]", "]", "closes"),
         ("y ~ log('x)", "'", "not closed"),

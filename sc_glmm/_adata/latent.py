@@ -11,7 +11,7 @@ import pandas as pd
 
 from .._arrays import FloatArray, IntArray
 from .._errors import InputError
-from .._formula import MixedFormula, term_label
+from .._formula import MixedFormula, Term
 from .._inference.latent import LatentFactors
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class GroupFactors:
 
 def fixed_labels(formula: MixedFormula) -> list[str]:
     """Sort the labels of the fixed terms for which factors are estimated."""
-    return sorted(term_label(term) for term in formula.fixed_terms)
+    return sorted(formula.labels.values())
 
 
 def write_factors(
@@ -121,10 +121,11 @@ def factor_notes(adata: AnnData, formula: MixedFormula, contrasts_given: bool) -
         if not _holds_factors(entry):
             continue
         columns = set(map(str, entry["columns"]))
-        used = [label for label in labels if label in columns]
+        plain = {label: term[0].text for term, label in formula.labels.items() if _is_column(term)}
+        used = [label for label in labels if plain.get(label) in columns]
         if not used:
             continue
-        others, stored = [label for label in labels if label not in columns], list(map(str, entry["fixed"]))
+        others, stored = [label for label in labels if label not in used], list(map(str, entry["fixed"]))
         if others != stored:
             notes.append(
                 f"{', '.join(used)} were estimated for the fixed effects of {entry['formula']!r}, but this formula has "
@@ -137,6 +138,10 @@ def factor_notes(adata: AnnData, formula: MixedFormula, contrasts_given: bool) -
                 f"effects with contrasts=, such as contrasts={[label for label in others if label != '1'][:1]}"
             )
     return notes
+
+
+def _is_column(term: Term) -> bool:
+    return len(term) == 1 and term[0].kind == "column"
 
 
 def _holds_factors(entry: Any) -> bool:

@@ -42,7 +42,8 @@ def write_results(
             table.insert(0, "variable", table.index.astype(str))
             table.insert(1, "contrast", contrast.words)
             name = f"{key}_{contrast.name}"
-            while name in adata.varm:  # the slot of another run, such as one with key_added="glmm_disease"
+            # the slot of another run, such as one with key_added="glmm_disease"
+            while name in adata.varm and not _is_left(adata, name, contrast.words):
                 name += "_"
             adata.varm[name] = table
             varm.append(name)
@@ -80,8 +81,9 @@ def _levels(adata: AnnData, tests: Sequence[GeneTests], groupby: str | None) -> 
 
 
 def remove_results(adata: AnnData, key: str) -> None:
-    """Remove the results of an earlier run under `key`, even if only its tables remain."""
-    gone = {key, *_tables_of(adata, key)}
+    """Remove the results of an earlier run under `key`: its table of genes, and what its entry in ``uns`` lists."""
+    entry = adata.uns.get(key)
+    gone = {key, *(tables_of_run(entry) if is_run(entry) else ())}
     for name in [name for name in map(str, adata.varm.keys()) if name in gone]:
         del adata.varm[name]
     if not is_run(adata.uns.get(f"{key}_results")):
@@ -89,14 +91,12 @@ def remove_results(adata: AnnData, key: str) -> None:
     adata.uns.pop(key, None)
 
 
-def _tables_of(adata: AnnData, key: str) -> list[str]:
-    """Entries of ``varm`` with the contrasts of a run; if its entry in ``uns`` was lost, those of no other run."""
-    if is_run(adata.uns.get(key)):
-        return tables_of_run(adata.uns[key])
-    others = {name for entry in adata.uns.values() if is_run(entry) for name in tables_of_run(entry)}
-    varm: Mapping[str, Any] = adata.varm
-    left = [str(name) for name in varm if str(name).startswith(f"{key}_") and str(name) not in others]
-    return [name for name in left if set(_OF_CONTRAST) <= set(getattr(varm[name], "columns", ()))]
+def _is_left(adata: AnnData, name: str, words: str) -> bool:
+    """Whether an entry of ``varm`` is a table of this contrast from a run whose entry in ``uns`` was lost."""
+    if any(name in tables_of_run(entry) for entry in adata.uns.values() if is_run(entry)):
+        return False
+    table: Any = adata.varm[name]
+    return set(_OF_CONTRAST) <= set(getattr(table, "columns", ())) and set(table["contrast"].astype(str)) == {words}
 
 
 def is_run(entry: Any) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,7 @@ import pandas as pd
 
 from .._errors import DesignError, mark
 from .._formula import Atom, MixedFormula
-from .coding import FloatArray, code_again, code_terms
+from .coding import FloatArray, Recipe, code_again, code_terms
 from .columns import Column, native, read_column
 from .fixed import FixedDesign, build_fixed
 from .names import Use, find_columns, list_some
@@ -56,7 +56,7 @@ class Design:
     response: FloatArray | None = None
     columns: dict[str, Column] = field(default_factory=dict, repr=False)
     means: dict[str, float] = field(default_factory=dict, repr=False)
-    offset_specs: tuple[Any, ...] = field(default=(), repr=False)
+    offset_recipes: tuple[Recipe, ...] = field(default=(), repr=False)
 
     @property
     def n_obs(self) -> int:
@@ -85,13 +85,10 @@ class Design:
 
     def offset_at(self, data: pd.DataFrame) -> FloatArray | None:
         """Compute the offset for new rows; None if the formula has none."""
-        if not self.offset_specs:
+        if not self.offset_recipes:
             return None
         frame = self.convert(data, list(self.formula.offset_atoms))
-        parts = [
-            code_again(spec, ((atom,),), frame, self.formula)[:, 0]
-            for spec, atom in zip(self.offset_specs, self.formula.offset_atoms, strict=True)
-        ]
+        parts = [code_again(recipe, frame, self.formula)[:, 0] for recipe in self.offset_recipes]
         return np.sum(parts, axis=0)
 
     def convert(self, data: pd.DataFrame, atoms: list[Atom]) -> pd.DataFrame:
@@ -177,7 +174,7 @@ def build_design(
     fixed, more = build_fixed(formula, frame, columns)
     groups = {name: used[name] for name, use in uses.items() if use.group}
     random = build_random(formula, frame, groups, columns, check_replication=check_replication)
-    offset, specs = _offset(formula, frame)
+    offset, recipes = _offset(formula, frame)
     return Design(
         formula=formula,
         fixed=fixed,
@@ -188,7 +185,7 @@ def build_design(
         response=_response(formula, frame) if response else None,
         columns=columns,
         means={name: float(frame[name].mean()) for name, column in columns.items() if column.kind == "number"},
-        offset_specs=specs,
+        offset_recipes=recipes,
     )
 
 
@@ -226,16 +223,16 @@ def _complete_rows(
     return rows_used, [f"{n_dropped} of {len(data)} rows were dropped because of missing values ({listed})"]
 
 
-def _offset(formula: MixedFormula, frame: pd.DataFrame) -> tuple[FloatArray | None, tuple[Any, ...]]:
+def _offset(formula: MixedFormula, frame: pd.DataFrame) -> tuple[FloatArray | None, tuple[Recipe, ...]]:
     if not formula.offset_atoms:
         return None, ()
     total = np.zeros(len(frame))
-    specs = []
+    recipes = []
     for atom in formula.offset_atoms:
-        values, spec = _one_column(atom, frame, formula, "an offset")
+        values, recipe = _one_column(atom, frame, formula, "an offset")
         total += values[:, 0]
-        specs.append(spec)
-    return total, tuple(specs)
+        recipes.append(recipe)
+    return total, tuple(recipes)
 
 
 def _response(formula: MixedFormula, frame: pd.DataFrame) -> FloatArray:
@@ -247,10 +244,10 @@ def _response(formula: MixedFormula, frame: pd.DataFrame) -> FloatArray:
     return _one_column(atom, frame, formula, "the response")[0][:, 0]
 
 
-def _one_column(atom: Atom, frame: pd.DataFrame, formula: MixedFormula, role: str) -> tuple[FloatArray, Any]:
+def _one_column(atom: Atom, frame: pd.DataFrame, formula: MixedFormula, role: str) -> tuple[FloatArray, Recipe]:
     """Evaluate an expression that must give one number for each row."""
-    values, spec = code_terms(((atom,),), frame, formula)
-    if values.shape[1] != 1 or spec.factor_contrasts:
-        kind = "text or categories" if spec.factor_contrasts else f"{values.shape[1]} columns"
+    values, recipe = code_terms(((atom,),), frame, formula)
+    if values.shape[1] != 1 or recipe.factors:
+        kind = "text or categories" if recipe.factors else f"{values.shape[1]} columns"
         raise DesignError(f"{role} must have one number per row, but gives {kind}\n{mark(formula.source, atom.span)}")
-    return values, spec
+    return values, recipe

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import warnings
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,56 +22,140 @@ from .names import list_some
 if TYPE_CHECKING:
     from formulaic import ModelSpec
 
+# Names of atoms for formulaic, which decides by names: their numbers between two characters of private use.
+_PRIVATE = re.compile("\ue000([0-9]+)\ue001")
 
-def code_terms(terms: tuple[Term, ...], frame: pd.DataFrame, formula: MixedFormula) -> tuple[FloatArray, ModelSpec]:
+
+@dataclass(frozen=True)
+class Recipe:
+    """Recipe to code terms for new rows.
+
+    Attributes
+    ----------
+    spec
+        formulaic's recipe. Its atoms are numbered, so that no result depends on what columns are called.
+    terms
+        The terms.
+    names
+        Names of all columns, for display and unique: ``"Intercept"``, ``"disease[T.AD]"``. Names of columns that would
+        be ambiguous have backticks.
+    """
+
+    spec: ModelSpec
+    terms: tuple[Term, ...]
+    names: tuple[str, ...]
+
+    @property
+    def columns(self) -> dict[Term, slice]:
+        """Return the columns of each term, in formulaic's order (by degree)."""
+        ours = dict(zip(_to_formulaic(self.terms), self.terms, strict=True))
+        columns: dict[Term, slice] = {}
+        start = 0
+        for row in self.spec.structure or ():
+            stop = start + len(row.columns)
+            columns[ours[row.term]] = slice(start, stop)
+            start = stop
+        return columns
+
+    def coding(self, atom: Atom) -> Any:
+        """Return formulaic's levels and contrasts of a factor; None for numbers."""
+        return self.spec.factor_contrasts.get(_factor(_numbers(self.terms)[atom]))
+
+    @property
+    def factors(self) -> frozenset[Atom]:
+        """Return the atoms that are factors."""
+        return frozenset(atom for atom in _atoms(self.terms) if self.coding(atom) is not None)
+
+
+def code_terms(terms: tuple[Term, ...], frame: pd.DataFrame, formula: MixedFormula) -> tuple[FloatArray, Recipe]:
     """Code `terms` as columns for the rows of `frame`, and return the recipe for new rows.
 
     Returns
     -------
     matrix
         (n_obs, p), C-contiguous, finite.
-    spec
-        formulaic's recipe; its column names are those of `matrix`.
+    recipe
+        How to compute them again.
     """
     from formulaic import Formula
 
-    parsed = Formula([_to_formulaic(term) for term in terms])
+    parsed = Formula(_to_formulaic(terms))
     state: State = {}
 
     def build() -> Any:
-        values = _values(_atoms(terms), frame, state)
+        values = _values(terms, frame, state)
         return parsed.get_model_matrix(frame, context=values, na_action="raise", output="numpy")
 
     _check_texts(terms, frame, formula)
     coded = _run(build, terms, frame, formula)
     spec = coded.model_spec
     spec.transform_state.update(state)  # formulaic only looks values up, so this state can hold ours
-    matrix = _as_matrix(coded, len(frame), spec)
-    check_finite(matrix, spec, terms, formula)
+    recipe = Recipe(spec, terms, _unique_names(spec, terms))
+    matrix = _as_matrix(coded, len(frame), recipe)
+    check_finite(matrix, recipe, formula)
     if any(atom.kind == "python" for term in terms for atom in term):
-        _check_rowwise(matrix, spec, terms, frame, formula)
-    return _snap(matrix, spec, terms, frame), spec
+        _check_rowwise(matrix, recipe, frame, formula)
+    return _snap(matrix, recipe, frame), recipe
 
 
-def code_again(spec: ModelSpec, terms: tuple[Term, ...], frame: pd.DataFrame, formula: MixedFormula) -> FloatArray:
-    """Code `terms` for new rows by a stored recipe."""
+def code_again(recipe: Recipe, frame: pd.DataFrame, formula: MixedFormula) -> FloatArray:
+    """Code terms for new rows by a stored recipe."""
 
     def build() -> Any:
-        return spec.get_model_matrix(frame, context=_values(_atoms(terms), frame, spec.transform_state))
+        values = _values(recipe.terms, frame, recipe.spec.transform_state)
+        return recipe.spec.get_model_matrix(frame, context=values)
 
-    coded = _run(build, terms, frame, formula, spec=spec)
-    matrix = _as_matrix(coded, len(frame), spec)
-    check_finite(matrix, spec, terms, formula)
-    return _snap(matrix, spec, terms, frame)
+    coded = _run(build, recipe.terms, frame, formula, spec=recipe.spec)
+    matrix = _as_matrix(coded, len(frame), recipe)
+    check_finite(matrix, recipe, formula)
+    return _snap(matrix, recipe, frame)
 
 
 def _atoms(terms: tuple[Term, ...]) -> list[Atom]:
     return list(dict.fromkeys(atom for term in terms for atom in term))
 
 
-def _values(atoms: list[Atom], frame: pd.DataFrame, state: State) -> dict[str, Any]:
-    """Evaluate the expressions in `atoms`; formulaic looks up the values by the text of the expression."""
-    return {atom.text: evaluate(atom, frame, state) for atom in atoms if atom.kind == "python"}
+def _numbers(terms: tuple[Term, ...]) -> dict[Atom, int]:
+    return {atom: i for i, atom in enumerate(_atoms(terms))}
+
+
+def _private(number: int) -> str:
+    return f"\ue000{number:06d}\ue001"  # formulaic sorts names
+
+
+def _values(terms: tuple[Term, ...], frame: pd.DataFrame, state: State) -> dict[str, Any]:
+    """Evaluate all atoms; formulaic looks the values up by the private names."""
+    return {_private(number): _value(atom, frame, state) for atom, number in _numbers(terms).items()}
+
+
+def _value(atom: Atom, frame: pd.DataFrame, state: State) -> Any:
+    return evaluate(atom, frame, state) if atom.kind == "python" else frame[atom.text]
+
+
+def _unique_names(spec: ModelSpec, terms: tuple[Term, ...]) -> tuple[str, ...]:
+    """Name the columns for display; columns of the data have backticks where names would be the same."""
+    atoms = _atoms(terms)
+
+    def shown(name: str, write: Callable[[Atom], str]) -> str:
+        return _PRIVATE.sub(lambda found: write(atoms[int(found[1])]), name)
+
+    private = list(spec.column_names)
+    # the intercept has this name whether there is one or not
+    names = [shown(name, lambda atom: atom.text) for name in private]
+    for write in (str, lambda atom: f"`{atom.text}`" if atom.kind == "column" else atom.text):
+        count = Counter([*names, *(["Intercept"] if "Intercept" not in private else [])])
+        names = [
+            shown(old, write) if count[new] > 1 and _PRIVATE.search(old) else new
+            for old, new in zip(private, names, strict=True)
+        ]
+    unique: dict[str, None] = {}
+    for name in names:  # levels such as "b]:g[T.c"
+        number = 1
+        while name in unique:
+            number += 1
+            name = f"{name} ({number})"
+        unique[name] = None
+    return tuple(unique)
 
 
 def _check_texts(terms: tuple[Term, ...], frame: pd.DataFrame, formula: MixedFormula) -> None:
@@ -80,19 +168,17 @@ def _check_texts(terms: tuple[Term, ...], frame: pd.DataFrame, formula: MixedFor
             )
 
 
-def _check_rowwise(
-    matrix: FloatArray, spec: ModelSpec, terms: tuple[Term, ...], frame: pd.DataFrame, formula: MixedFormula
-) -> None:
+def _check_rowwise(matrix: FloatArray, recipe: Recipe, frame: pd.DataFrame, formula: MixedFormula) -> None:
     """Raise an error for expressions whose value in a row depends on other rows.
 
     Such a column could not be computed for new data, and results would depend on the order of the cells.
     """
     n_rows = len(frame)
     subset = np.arange(n_rows)[:: -max(n_rows // 200, 2)]
-    again = code_again(spec, terms, frame.iloc[subset].reset_index(drop=True), formula)
+    again = code_again(recipe, frame.iloc[subset].reset_index(drop=True), formula)
     scale = np.abs(matrix).max(axis=0, initial=0.0)
     differs = (np.abs(again - matrix[subset]) > 1e-8 * scale).any(axis=0)
-    for term, columns in term_columns(spec, terms).items():
+    for term, columns in recipe.columns.items():
         if differs[columns].any():
             raise FormulaError(
                 f"the value of {term_text(term)!r} in a row depends on other rows: use center(), scale(), "
@@ -103,36 +189,25 @@ def _check_rowwise(
             )
 
 
-def factor_of(atom: Atom) -> Any:
-    """Convert an atom to a factor of formulaic."""
+def _factor(number: int) -> Any:
+    """Convert the number of an atom to a factor of formulaic."""
     from formulaic.parser.types import Factor
 
-    return Factor(atom.text, eval_method="lookup")
+    return Factor(_private(number), eval_method="lookup")
 
 
-def _to_formulaic(term: Term) -> Any:
+def _to_formulaic(terms: tuple[Term, ...]) -> list[Any]:
     from formulaic.parser.types import Factor
     from formulaic.parser.types import Term as FormulaicTerm
 
-    return FormulaicTerm([factor_of(atom) for atom in term] or [Factor("1", eval_method="literal")])
+    numbers, one = _numbers(terms), Factor("1", eval_method="literal")
+    return [FormulaicTerm([_factor(numbers[atom]) for atom in term] or [one]) for term in terms]
 
 
-def term_columns(spec: ModelSpec, terms: tuple[Term, ...]) -> dict[Term, slice]:
-    """Return the columns of each term, in formulaic's order (by degree)."""
-    ours = {_to_formulaic(term): term for term in terms}
-    columns: dict[Term, slice] = {}
-    start = 0
-    for row in spec.structure or ():
-        stop = start + len(row.columns)
-        columns[ours[row.term]] = slice(start, stop)
-        start = stop
-    return columns
-
-
-def _as_matrix(coded: Any, n_rows: int, spec: ModelSpec) -> FloatArray:
+def _as_matrix(coded: Any, n_rows: int, recipe: Recipe) -> FloatArray:
     matrix = np.asarray(coded)
     if matrix.size == 0:
-        return np.empty((n_rows, len(spec.column_names)))
+        return np.empty((n_rows, len(recipe.names)))
     if matrix.dtype.kind not in "biuf":
         raise DesignError(f"the formula gives values of type {matrix.dtype}, but numbers are needed")
     return np.ascontiguousarray(matrix, dtype=np.float64)
@@ -155,7 +230,7 @@ def _run(
         raise
     except Exception as error:
         for atom in _atoms(terms):
-            _explain(atom, frame, formula, spec)
+            _explain(atom, terms, frame, formula, spec)
         raise DesignError(f"the design matrix cannot be built: {_plain_message(error)}") from error
 
 
@@ -168,15 +243,18 @@ def _quietly(build: Any) -> Any:
         return build()
 
 
-def _explain(atom: Atom, frame: pd.DataFrame, formula: MixedFormula, spec: ModelSpec | None) -> None:
+def _explain(
+    atom: Atom, terms: tuple[Term, ...], frame: pd.DataFrame, formula: MixedFormula, spec: ModelSpec | None
+) -> None:
     """Raise a specific error if `atom` alone causes the error."""
     from formulaic import Formula, ModelSpec
     from formulaic.parser.types import Term as FormulaicTerm
 
-    one = Formula([FormulaicTerm([factor_of(atom)])])
+    name = _private(_numbers(terms)[atom])
+    one = Formula([FormulaicTerm([_factor(_numbers(terms)[atom])])])
     state = {} if spec is None else {"encoder_state": spec.encoder_state}
     try:
-        values = _values([atom], frame, {} if spec is None else spec.transform_state)
+        values = {name: _value(atom, frame, {} if spec is None else spec.transform_state)}
     except Exception as error:
         message = f"{atom.text!r} cannot be evaluated: {_plain_message(error)}{_levels(atom, frame)}"
         raise FormulaError(message, formula.source, atom.span) from error
@@ -208,7 +286,7 @@ def _levels(atom: Atom, frame: pd.DataFrame) -> str:
     return "".join(f"; levels of {name!r}: {list_some(frame[name].cat.categories, 20)}" for name in factors)
 
 
-def check_finite(matrix: FloatArray, spec: ModelSpec, terms: tuple[Term, ...], formula: MixedFormula) -> None:
+def check_finite(matrix: FloatArray, recipe: Recipe, formula: MixedFormula) -> None:
     """Raise an error for infinite or missing values, and name the term that produces them."""
     with np.errstate(all="ignore"):
         if np.isfinite(matrix.sum()):  # a quick test without a temporary array
@@ -216,7 +294,7 @@ def check_finite(matrix: FloatArray, spec: ModelSpec, terms: tuple[Term, ...], f
     bad = ~np.isfinite(matrix)
     if not bad.any():
         return
-    for term, columns in term_columns(spec, terms).items():
+    for term, columns in recipe.columns.items():
         rows = np.asarray(bad[:, columns].any(axis=1))
         if rows.any():
             raise DesignError(_not_finite(term_text(term), rows, formula, term_span(term)))
@@ -243,13 +321,13 @@ def _plain_message(error: Exception) -> str:
     return text if isinstance(cause, ValueError | Warning) and text else f"{type(cause).__name__}: {text}"
 
 
-def _snap(matrix: FloatArray, spec: ModelSpec, terms: tuple[Term, ...], frame: pd.DataFrame) -> FloatArray:
+def _snap(matrix: FloatArray, recipe: Recipe, frame: pd.DataFrame) -> FloatArray:
     """Make rows with equal inputs equal to the last bit.
 
     Vectorised functions may round differently at different positions of an array. Rows that differ only by rounding
     would then become different design rows. Columns of the data and their products do not need this.
     """
-    for term, columns in term_columns(spec, terms).items():
+    for term, columns in recipe.columns.items():
         if all(atom.kind == "column" for atom in term) or columns.start == columns.stop:
             continue
         first, row_of = _equal_rows(frame, {name.name for atom in term for name in atom.names})

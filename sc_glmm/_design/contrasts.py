@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .._errors import DesignError
-from .._formula import term_label
+from .._errors import DesignError, FormulaError
+from .._formula import parse_formula, term_label
 from .build import Design
 from .coding import FloatArray
 from .cond import Condition, cond, condition_contrast, parse_conditions
@@ -145,7 +145,7 @@ def _from_any(design: Design, value: Any) -> Contrast:
         raise DesignError(
             f"the contrast {value!r} cannot be read: pass a name, a triple (factor, level, base) or an array of numbers"
         ) from None
-    names = design.fixed.spec.column_names if np.shape(L)[-1] != len(design.fixed.names) else design.fixed.names
+    names = design.fixed.recipe.names if np.shape(L)[-1] != len(design.fixed.names) else design.fixed.names
     if L.ndim != 2 or L.shape[1] != len(names):
         raise DesignError(
             f"a contrast has shape {np.shape(value)}, but X has {len(design.fixed.names)} columns: "
@@ -205,12 +205,12 @@ def _is_plain_factor(design: Design, name: str) -> bool:
 
 def _from_text(design: Design, text: str) -> Contrast:
     fixed = design.fixed
-    label = text if text in fixed.terms else _label_of(design, _plain(text))
+    label = text if text in fixed.terms else _label_of(design, text)
     if label is not None:
         return _from_term(design, label)
-    if text in fixed.spec.column_names:
-        place = list(fixed.spec.column_names).index(text)
-        L = check_estimable(fixed, np.eye(len(fixed.spec.column_names))[[place]], text)
+    if text in fixed.recipe.names:
+        place = list(fixed.recipe.names).index(text)
+        L = check_estimable(fixed, np.eye(len(fixed.recipe.names))[[place]], text)
         if place not in fixed.keep:  # an alias of a single column, or of several
             return _checked(design, text, L, text)
         j = fixed.keep.index(place)
@@ -228,11 +228,20 @@ def _from_text(design: Design, text: str) -> Contrast:
 
 
 def _label_of(design: Design, text: str) -> str | None:
-    """Find the label of a term, whatever its backticks and the order of its factors; None if there is none."""
-    for term in design.formula.fixed_terms:
-        if any(_plain(term_label(order)) == text for order in permutations(term)):
-            return term_label(term)
-    return None
+    """Find the label of a term that is written as in a formula; None if there is none.
+
+    If no term is, a single term with the same text apart from white space and backticks is found.
+    """
+    labels = design.formula.labels
+    try:
+        asked = [frozenset(term) for term in parse_formula(f"~ 0 + {text}").fixed_terms]
+    except FormulaError:
+        asked = []
+    found = [label for term, label in labels.items() if asked == [frozenset(term)]]
+    if not found:
+        plain = _plain(text)
+        found = [label for term, label in labels.items() if plain in map(_plain, map(term_label, permutations(term)))]
+    return found[0] if len(found) == 1 else None
 
 
 def _hypothesis(design: Design, label: str) -> TermHypothesis:
@@ -242,7 +251,7 @@ def _hypothesis(design: Design, label: str) -> TermHypothesis:
     """
     fixed = design.fixed
     columns = list(all_terms(fixed)[label])
-    full = np.eye(len(fixed.spec.column_names))[columns]
+    full = np.eye(len(fixed.recipe.names))[columns]
     if codes_every_level(design, label):
         full = full[1:] - full[:1]  # the columns are means, and only their differences can be tested
     return term_hypothesis(fixed, label, full)
@@ -253,7 +262,7 @@ def _from_term(design: Design, label: str) -> Contrast:
     words = term_words(design, label)
     if not len(part.L):
         columns = all_terms(design.fixed)[label]
-        hit = depends_on_aliased(design.fixed, np.eye(len(design.fixed.spec.column_names))[list(columns)]).any(axis=0)
+        hit = depends_on_aliased(design.fixed, np.eye(len(design.fixed.recipe.names))[list(columns)]).any(axis=0)
         if not np.any(hit):
             raise DesignError(
                 f"the contrast {label!r} cannot be tested, because the term has fewer than two columns to compare"
@@ -264,7 +273,7 @@ def _from_term(design: Design, label: str) -> Contrast:
         result = _checked(design, label, part.L, words)
         return replace(result, levels=compared_levels(design, label) if len(part.L) == 1 else None)
     if len(part.L) == 1:
-        note = combination_words(part.full, design.fixed.spec.column_names)
+        note = combination_words(part.full, design.fixed.recipe.names)
     else:
         note = f"{label}: {len(part.L)} of {part.n_rows} differences; the others are confounded with other terms"
     return _checked(design, label, part.L, note)
@@ -298,7 +307,7 @@ def _from_condition(design: Design, condition: Condition) -> Contrast:
 def _from_labelled(design: Design, value: pd.Series | pd.DataFrame) -> Contrast:
     """Read weights by column name, such as vectors of formulaic-contrasts; other columns have weight 0."""
     rows = value.to_frame().T if isinstance(value, pd.Series) else value
-    names = list(design.fixed.spec.column_names)
+    names = list(design.fixed.recipe.names)
     unknown = [str(name) for name in rows.columns if name not in names and rows[name].astype(bool).any()]
     if unknown:
         raise DesignError(

@@ -15,8 +15,7 @@ import numpy.typing as npt
 
 from .._arrays import BoolArray
 from .._errors import DesignError
-from .._formula import term_label
-from .coding import FloatArray, term_columns
+from .coding import FloatArray
 from .fixed import FixedDesign
 from .names import list_some
 
@@ -52,8 +51,8 @@ class TermHypothesis:
 
 def all_terms(fixed: FixedDesign) -> dict[str, tuple[int, ...]]:
     """Return label -> columns of the recipe for each term, in the order of the formula."""
-    found = term_columns(fixed.spec, fixed.source.fixed_terms)
-    return {term_label(term): tuple(range(at.start, at.stop)) for term, at in found.items()}
+    labels = fixed.source.labels
+    return {labels[term]: tuple(range(at.start, at.stop)) for term, at in fixed.recipe.columns.items()}
 
 
 def depends_on_aliased(fixed: FixedDesign, full: FloatArray) -> BoolArray:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
+import ast
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import scipy.linalg
 
 from .._errors import DesignError, mark
-from .._formula import MixedFormula, Term, term_label
-from .coding import FloatArray, code_again, code_terms, factor_of, term_columns
+from .._formula import Atom, MixedFormula, Term
+from .coding import FloatArray, Recipe, code_again, code_terms
 from .columns import Column
 from .names import list_some
-
-if TYPE_CHECKING:
-    from formulaic import ModelSpec
 
 # a column is dependent if less than this fraction of its length is orthogonal to earlier columns (as in R's lm)
 ALIAS_TOLERANCE = 1e-7
@@ -60,8 +57,8 @@ class FixedDesign:
         Label of each term (``"1"`` for the intercept) -> its columns in `X`, in formula order.
     factors
         The categorical columns.
-    spec
-        formulaic's recipe, which still contains the aliased columns.
+    recipe
+        How to compute the columns again, including the aliased ones.
     aliased
         Names of the columns that were removed because they depend linearly on earlier ones.
     keep
@@ -76,7 +73,7 @@ class FixedDesign:
     names: tuple[str, ...]
     terms: dict[str, tuple[int, ...]]
     factors: dict[str, Factor]
-    spec: ModelSpec
+    recipe: Recipe
     aliased: tuple[str, ...]
     keep: tuple[int, ...] = field(repr=False)
     alias_weights: FloatArray = field(repr=False)
@@ -88,7 +85,7 @@ class FixedDesign:
 
     def all_columns(self, frame: pd.DataFrame) -> FloatArray:
         """Compute the columns of the recipe for new rows, including the aliased ones."""
-        return code_again(self.spec, self.source.fixed_terms, frame, self.source)
+        return code_again(self.recipe, frame, self.source)
 
 
 def build_fixed(
@@ -105,10 +102,8 @@ def build_fixed(
         spot = (formula.source.index("~"), len(formula.source))
         raise DesignError(f"the fixed effects have no column: add an intercept or a term\n{mark(formula.source, spot)}")
     check_levels(formula.fixed_terms, columns, len(frame), formula)
-    full, spec = code_terms(formula.fixed_terms, frame, formula)
-    names = tuple(spec.column_names)
-    check_names(names, formula)
-    check_names(tuple(term_label(term) for term in formula.fixed_terms), formula, "terms")
+    full, recipe = code_terms(formula.fixed_terms, frame, formula)
+    names = recipe.names
     keep, aliased, weights = find_aliased(full)
     if not keep:
         raise DesignError(
@@ -117,16 +112,16 @@ def build_fixed(
         )
     position = {column: i for i, column in enumerate(keep)}
     terms = {
-        term_label(term): tuple(position[j] for j in range(names_of.start, names_of.stop) if j in position)
-        for term, names_of in term_columns(spec, formula.fixed_terms).items()
+        formula.labels[term]: tuple(position[j] for j in range(at.start, at.stop) if j in position)
+        for term, at in recipe.columns.items()
     }
-    factors = _factors(formula, spec, columns)
+    factors = _factors(formula, recipe, columns)
     design = FixedDesign(
         X=np.ascontiguousarray(full[:, keep]),
         names=tuple(names[j] for j in keep),
         terms=terms,
         factors=factors,
-        spec=spec,
+        recipe=recipe,
         aliased=tuple(names[j] for j in aliased),
         keep=tuple(keep),
         alias_weights=weights,
@@ -151,13 +146,6 @@ def check_levels(terms: tuple[Term, ...], columns: dict[str, Column], n_rows: in
                     f"memory. Check whether numbers are stored as text, or the column contains names of cells\n"
                     f"{mark(formula.source, name.span)}"
                 )
-
-
-def check_names(names: tuple[str, ...], formula: MixedFormula, what: str = "columns") -> None:
-    """Raise an error for two columns with the same name, such as a data column ``g[T.b]`` and a factor g."""
-    twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
-    if twice is not None:
-        raise DesignError(f"{formula.source!r} gives two {what} with the name {twice!r}: rename a column of the data")
 
 
 def find_aliased(X: FloatArray) -> tuple[list[int], list[int], FloatArray]:
@@ -201,13 +189,13 @@ def find_aliased(X: FloatArray) -> tuple[list[int], list[int], FloatArray]:
     return keep, aliased, weights
 
 
-def _factors(formula: MixedFormula, spec: ModelSpec, columns: dict[str, Column]) -> dict[str, Factor]:
+def _factors(formula: MixedFormula, recipe: Recipe, columns: dict[str, Column]) -> dict[str, Factor]:
     """Find the factors of the fixed effects, in the order of the formula."""
     from formulaic.transforms.contrasts import TreatmentContrasts
 
     factors: dict[str, Factor] = {}
     for atom in dict.fromkeys(atom for term in formula.fixed_terms for atom in term):
-        state = spec.factor_contrasts.get(factor_of(atom))
+        state = recipe.coding(atom)
         if state is None:
             continue
         levels = tuple(str(level) for level in state.levels)
@@ -227,10 +215,15 @@ def _factors(formula: MixedFormula, spec: ModelSpec, columns: dict[str, Column])
                     f"reference= sets the base level {first!r} of {name!r}, but the formula sets {base!r}: remove one\n"
                     f"{mark(formula.source, atom.span)}"
                 )
-            if base != first or "levels=" in atom.text:
+            if base != first or _names_levels(atom):
                 chosen = "given"
         factors[name] = Factor(name, levels, base, chosen)
     return factors
+
+
+def _names_levels(atom: Atom) -> bool:
+    """Whether a call of C lists the levels."""
+    return isinstance(atom.tree, ast.Call) and any(keyword.arg == "levels" for keyword in atom.tree.keywords)
 
 
 def base_notes(design: FixedDesign) -> dict[str, str]:

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
 
 from .._arrays import IntArray
 from .._errors import DesignError, mark
-from .._formula import MixedFormula, RandomTerm
-from .coding import FloatArray, code_again, code_terms
+from .._formula import MixedFormula, RandomTerm, term_label
+from .coding import FloatArray, Recipe, code_again, code_terms
 from .columns import Column
 from .fixed import check_levels
 from .names import list_some
-
-if TYPE_CHECKING:
-    from formulaic import ModelSpec
 
 
 @dataclass(frozen=True)
@@ -45,8 +42,8 @@ class ReTerm:
         Names of the k effects: ``("Intercept", "x")``.
     term
         The term of the formula.
-    spec
-        formulaic's recipe for `Z`; None for an intercept only.
+    recipe
+        How to compute `Z` again; None for an intercept only.
     """
 
     label: str
@@ -57,7 +54,7 @@ class ReTerm:
     Z: FloatArray
     names: tuple[str, ...]
     term: RandomTerm = field(repr=False)
-    spec: ModelSpec | None = field(default=None, repr=False)
+    recipe: Recipe | None = field(default=None, repr=False)
 
     def codes_at(self, data: pd.DataFrame) -> IntArray:
         """Find the level of each row of new data, which have the grouping columns; -1 for an unknown level."""
@@ -67,9 +64,9 @@ class ReTerm:
 
     def at(self, frame: pd.DataFrame, formula: MixedFormula) -> FloatArray:
         """Compute `Z` for new rows; the columns of `frame` are converted."""
-        if self.spec is None:
+        if self.recipe is None:
             return np.ones((len(frame), 1))
-        return code_again(self.spec, self.term.terms, frame, formula)
+        return code_again(self.recipe, frame, formula)
 
 
 class HasLevels(Protocol):
@@ -120,21 +117,22 @@ def build_random(
         levels = display_names(keys)
         _check_group(term, codes, levels, formula, check_replication)
         if term.terms == ((),):
-            Z, names, spec = np.ones((len(frame), 1)), ("Intercept",), None
+            Z, recipe = np.ones((len(frame), 1)), None
+            names: tuple[str, ...] = ("Intercept",)
         else:
             check_levels(term.terms, columns, len(frame), formula)
-            Z, spec = code_terms(term.terms, frame, formula)
-            names = tuple(spec.column_names)
+            Z, recipe = code_terms(term.terms, frame, formula)
+            names = recipe.names
         if not names:
             raise DesignError(
                 f"{term.label} has no column on the left of its bar: write (1 | {term.group_text}) for an intercept\n"
                 f"{mark(formula.source, term.span)}"
             )
-        _check_overlap(term, names, terms, formula)
+        _check_overlap(term, terms, formula)
         group = term.group_name
         if any(other.group == group and other.term.columns != term.columns for other in terms):
             group = ":".join(f"`{name}`" for name in term.columns)
-        terms.append(ReTerm(term.label, group, codes, levels, keys, Z, names, term, spec))
+        terms.append(ReTerm(term.label, group, codes, levels, keys, Z, names, term, recipe))
     _check_slopes(terms, formula)
     return tuple(terms)
 
@@ -236,12 +234,13 @@ def _check_group(
         )
 
 
-def _check_overlap(term: RandomTerm, names: tuple[str, ...], before: list[ReTerm], formula: MixedFormula) -> None:
+def _check_overlap(term: RandomTerm, before: list[ReTerm], formula: MixedFormula) -> None:
     for other in before:
-        shared = [name for name in names if name in other.names]
+        shared = [place for place, each in enumerate(term.terms) if each in other.term.terms]
         if shared and set(other.term.group) == set(term.group):
+            effect = "Intercept" if not term.terms[shared[0]] else term_label(term.terms[shared[0]])
             raise DesignError(
-                f"{other.label} and {term.label} both have the effect {shared[0]!r} for the same grouping factor, so "
+                f"{other.label} and {term.label} both have the effect {effect!r} for the same grouping factor, so "
                 "the data determine only the sum of their variances: write (0 + x | g) to omit an intercept\n"
                 f"{mark(formula.source, term.span)}"
             )

@@ -7,7 +7,7 @@ from itertools import product
 
 import numpy as np
 
-from .._formula import Term, term_label
+from .._formula import Term
 from .build import Design
 from .coding import FloatArray
 from .estimability import all_terms
@@ -38,7 +38,7 @@ def column_words(design: Design, j: int) -> str:
     label = term_of(design, j)
     factor = main_effect(design, label)
     if factor is not None:
-        level = _coded_level(factor, label, name)
+        level = _coded_level(design, factor, label, j)
         return (
             f"{factor.name}: {level} vs {factor.base}{interaction_setting(design, factor.name)}"
             if level is not None
@@ -53,9 +53,12 @@ def column_words(design: Design, j: int) -> str:
     return name
 
 
-def _coded_level(factor: Factor, text: str, name: str) -> str | None:
-    """Return the level that the column `name` of the term `text` compares with the base; None for other columns."""
-    return next((level for level in factor.levels if level != factor.base and name == f"{text}[T.{level}]"), None)
+def _coded_level(design: Design, factor: Factor, label: str, j: int) -> str | None:
+    """Return the level that column j of the term compares with the base; None for other codings."""
+    columns = all_terms(design.fixed)[label]
+    levels = [level for level in factor.levels if level != factor.base]
+    coded = factor.base is not None and len(columns) == len(levels)
+    return levels[columns.index(design.fixed.keep[j])] if coded else None
 
 
 def _interaction_words(design: Design, label: str, name: str) -> str | None:
@@ -87,7 +90,7 @@ def compared_levels(design: Design, label: str, j: int | None = None) -> tuple[s
         return None
     if codes_every_level(design, label):
         return (factor.name, factor.levels[1], factor.levels[0]) if j is None else None
-    level = _coded_level(factor, label, design.fixed.names[design.fixed.terms[label][0] if j is None else j])
+    level = _coded_level(design, factor, label, design.fixed.terms[label][0] if j is None else j)
     return None if level is None else (factor.name, level, factor.base)
 
 
@@ -120,7 +123,7 @@ def codes_every_level(design: Design, label: str) -> bool:
 
 
 def _term(design: Design, label: str) -> Term:
-    return next(term for term in design.formula.fixed_terms if term_label(term) == label)
+    return next(term for term, own in design.formula.labels.items() if own == label)
 
 
 def interaction_setting(design: Design, name: str, typical: Mapping[str, object] | None = None) -> str:
@@ -128,7 +131,7 @@ def interaction_setting(design: Design, name: str, typical: Mapping[str, object]
     partners: dict[str, object] = {}
     for term in design.formula.fixed_terms:
         inside = {n.name for atom in term for n in atom.names}
-        if len(term) < 2 or name not in inside or not design.fixed.terms[term_label(term)]:
+        if len(term) < 2 or name not in inside or not design.fixed.terms[design.formula.labels[term]]:
             continue
         for atom in term:
             if typical is None and atom.kind == "python" and not atom.makes_factor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from .._formula import Atom, MixedFormula, Term, parse_formula, term_label, term_text
+from .._formula import Atom, MixedFormula, Term, parse_formula, term_text
 
 
 def drop_constant(formula: MixedFormula, frame: pd.DataFrame) -> tuple[MixedFormula, tuple[str, ...]]:
@@ -40,7 +40,7 @@ def drop_constant(formula: MixedFormula, frame: pd.DataFrame) -> tuple[MixedForm
         return tuple(dict.fromkeys(tuple(atom for atom in term if not is_constant(atom)) for term in terms))
 
     fixed = varying(formula.fixed_terms)
-    dropped = [term_label(term) for term in formula.fixed_terms if term not in fixed]
+    dropped = [formula.labels[term] for term in formula.fixed_terms if term not in fixed]
     random: list[str] = []
     for term in formula.random:
         basis = varying(term.terms)

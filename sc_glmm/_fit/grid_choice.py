@@ -37,6 +37,8 @@ class VarianceGrid:
     names
         Names of these variances: ``"sample"``; ``"sample: x"`` for one of several columns; ``"sample: direction 1"``
         for a term with two or more columns besides the intercept (:func:`_axes`).
+    place
+        Block and column of Z of each of them. A direction has the place of one of the columns that it turns.
     theta
         ``(n_grid, n_theta)`` covariance parameters of the engine at each node, largest variances first.
     variance
@@ -56,6 +58,7 @@ class VarianceGrid:
     """
 
     names: tuple[str, ...]
+    place: tuple[tuple[int, int], ...]
     theta: FloatArray
     variance: FloatArray
     shape: tuple[int, ...]
@@ -95,7 +98,7 @@ def choose_grid(
     diagonal = np.flatnonzero(arrow.theta_row == arrow.theta_col)
     weight = np.maximum(np.asarray(model.rows.n_cells, dtype=np.float64), 1e-3)
     axes = [_axes(model.structure.blocks[block], weight, fits.Lambda[block]) for block in scaling.order]
-    names, means, units = [], [], []
+    names, places, means, units = [], [], [], []
     for t in diagonal:
         f, r = int(arrow.theta_fac[t]), int(arrow.theta_row[t])
         block = scaling.order[f]
@@ -106,6 +109,7 @@ def choose_grid(
         group = model.groupings[block].name
         own = columns[r] if axes[f].turned[r] == 0 else f"direction {axes[f].turned[r]}"
         names.append(group if len(columns) == 1 else f"{group}: {own}")
+        places.append((block, r))
         units.append(1.0 if axes[f].turned[r] else float(axes[f].matrix[r, r]) ** -2)
     mean = np.maximum(np.array(means), 1e-3)
     turns = [scaling.basis[f] @ np.linalg.inv(one.matrix) for f, one in enumerate(axes)]
@@ -121,6 +125,7 @@ def choose_grid(
     nearest = np.argmin(np.sum((np.log(mesh) - np.log(np.maximum(mean[chosen], nodes[-1]))) ** 2, axis=1))
     return VarianceGrid(
         names=tuple(names[k] for k in chosen),
+        place=tuple(places[k] for k in chosen),
         theta=_engine_theta(at, model.structure, turns),
         variance=mesh,
         shape=(len(nodes),) * len(chosen),

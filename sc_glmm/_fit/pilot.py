@@ -15,7 +15,11 @@ from .within import constant_within
 
 
 def pilot_facts(
-    model: GeneModel, result: AllFits, log_size: FloatArray, contrasts: Sequence[Contrast], grid_names: Sequence[str]
+    model: GeneModel,
+    result: AllFits,
+    log_size: FloatArray,
+    contrasts: Sequence[Contrast],
+    grid: Sequence[tuple[int, int]],
 ) -> dict[str, Any]:
     """Collect facts about samples and contrasts as plain values.
 
@@ -27,15 +31,17 @@ def pilot_facts(
         ``(n_obs,)`` natural logs of the size factors of the cells.
     contrasts
         The tested contrasts.
-    grid_names
-        Names of the variances on the grid.
+    grid
+        Block and column of Z of each variance on the grid.
 
-    Returns ------- A dictionary with ``cells_per_sample`` (for the finest grouping factor), ``log_size_sd`` (standard
-    deviation of the log size factors of the cells of a sample) and ``contrasts``. For each contrast of one row, this
-    has: ``kind`` (``"between"`` samples, ``"paired"`` within the levels of a coarser factor, or between ``"cells"`` of
-    a sample); ``adds`` (for each variance of the grid, whether it is part of the variance of the contrast); ``simple``
-    (whether all of these are variances of intercepts); ``pair_variance`` (mean over genes of the variance of intercepts
-    that cancel; None if there is none).
+    Returns
+    -------
+    A dictionary with ``cells_per_sample`` (for the finest grouping factor), ``log_size_sd`` (standard deviation of the
+    log size factors of the cells of a sample) and ``contrasts``. For each contrast of one row, this has: ``kind``
+    (``"between"`` samples, ``"paired"`` within the levels of a coarser factor, or between ``"cells"`` of a sample);
+    ``adds`` (for each variance of the grid, whether it is part of the variance of the contrast); ``simple`` (whether
+    all of these are variances of intercepts); ``pair_variance`` (mean over genes of the variance of intercepts that
+    cancel; None if there is none).
     """
     design = model.design
     samples = design.random[finest(design.random)]
@@ -45,14 +51,12 @@ def pilot_facts(
         "cells_per_sample": [int(n) for n in sizes],
         "log_size_sd": float(np.sqrt(np.mean(centred**2))),
         "contrasts": {
-            contrast.name: _facts(model, result, contrast.L[0], grid_names)
-            for contrast in contrasts
-            if len(contrast.L) == 1
+            contrast.name: _facts(model, result, contrast.L[0], grid) for contrast in contrasts if len(contrast.L) == 1
         },
     }
 
 
-def _facts(model: GeneModel, result: AllFits, row: FloatArray, grid_names: Sequence[str]) -> dict[str, Any]:
+def _facts(model: GeneModel, result: AllFits, row: FloatArray, grid: Sequence[tuple[int, int]]) -> dict[str, Any]:
     design = model.design
     tested = design.fixed.X[:, row != 0.0]
     tested = tested[:, np.ptp(tested, axis=0) > 0.0]
@@ -64,9 +68,8 @@ def _facts(model: GeneModel, result: AllFits, row: FloatArray, grid_names: Seque
         stratum = min(constant, key=lambda group: n_levels[group])
         coarser = any(varies and n_levels[group] < n_levels[stratum] for group, varies in within.items())
         kind = "paired" if coarser or _blocked(design, row, stratum, n_levels[stratum]) else "between"
-    adds, simple, places = [], True, _grid_places(model)
-    for name in grid_names:
-        block, column = places[name]
+    adds, simple = [], True
+    for block, column in grid:
         grouping = model.groupings[block]
         Z = model.structure.blocks[block].Z[:, column]
         intercept = bool(np.ptp(Z) == 0.0)
@@ -81,15 +84,6 @@ def _blocked(design: Design, row: FloatArray, stratum: str, n_levels: int) -> bo
     others = design.fixed.X[:, row == 0.0]
     others = others[:, constant_within(others, term.codes, n_levels)]
     return 2 * others.shape[1] >= n_levels
-
-
-def _grid_places(model: GeneModel) -> dict[str, tuple[int, int]]:
-    """Map the name of each variance on the grid to its block and column."""
-    return {
-        grouping.name if len(grouping.columns) == 1 else f"{grouping.name}: {column}": (block, k)
-        for block, grouping in enumerate(model.groupings)
-        for k, column in enumerate(grouping.columns)
-    }
 
 
 def _pair_variance(model: GeneModel, result: AllFits, within: dict[str, bool]) -> float | None:

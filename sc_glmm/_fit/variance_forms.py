@@ -10,7 +10,7 @@ import numpy as np
 
 from .._arrays import FloatArray
 from .._design import Design
-from .._formula import Term, term_label
+from .._formula import Term
 from .._inference.variance_parts import FixedForms, fixed_forms
 
 
@@ -53,11 +53,12 @@ def variance_forms(design: Design) -> VarianceForms:
 def _parts(design: Design) -> tuple[list[str], list[list[int]], list[list[int]]]:
     """List labels and columns of the parts, and for each part those with a subset of its variables."""
     parts: dict[frozenset[str], list[Term]] = {}
+    names = design.formula.labels
     for term in design.formula.fixed_terms:
-        if term and design.fixed.terms.get(term_label(term)):
+        if term and design.fixed.terms.get(names[term]):
             parts.setdefault(_variables(term), []).append(term)
-    labels = [" + ".join(term_label(term) for term in terms) for terms in parts.values()]
-    columns = [[c for term in terms for c in design.fixed.terms[term_label(term)]] for terms in parts.values()]
+    labels = [" + ".join(names[term] for term in terms) for terms in parts.values()]
+    columns = [[c for term in terms for c in design.fixed.terms[names[term]]] for terms in parts.values()]
     sets = list(parts)
     return labels, columns, [[j for j, other in enumerate(sets) if other < own] for own in sets]
 

@@ -29,8 +29,8 @@ from scipy.sparse.linalg import splu
 
 from .._arrays import BoolArray, FloatArray, IntArray
 from .._design import Contrast, Design, ReTerm, finest
-from .._design.coding import code_terms, factor_of
-from .._formula import Atom, term_label
+from .._design.coding import code_terms
+from .._formula import Atom
 
 # A term is added if its share of the variance of a contrast is larger, with the same variance for all terms.
 NOTABLE_SHARE = 0.05
@@ -174,7 +174,7 @@ def _candidates(design: Design, frame: pd.DataFrame) -> list[RandomPart]:
     columns: dict[Atom, FloatArray] = {}
     wanted: dict[frozenset[Atom], tuple[Atom, ...]] = {}
     for term in design.formula.fixed_terms:
-        if not varying[list(design.fixed.terms[term_label(term)])].any():
+        if not varying[list(design.fixed.terms[design.formula.labels[term]])].any():
             continue
         for atom in term:
             if atom not in columns:
@@ -194,7 +194,7 @@ def _candidate(
     for atom in atoms:
         values = columns[atom]
         name = None
-        if factor_of(atom) in design.fixed.spec.factor_contrasts:
+        if atom in design.fixed.recipe.factors:
             own = np.unique(values, axis=0, return_inverse=True)[1].reshape(-1)
             name = next((n.name for n in atom.names if n.name in frame and _same_groups(own, frame[n.name])), None)
         if name is not None:

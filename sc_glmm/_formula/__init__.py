@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .language import NUMPY, dotted_name, quoted_column
 from .parse import parse_formula
-from .records import Atom, MixedFormula, Name, RandomTerm, Term, is_word, term_label, term_text
+from .records import Atom, MixedFormula, Name, RandomTerm, Term, is_word, term_label, term_text, unique_labels
 
 __all__ = [
     "NUMPY",
@@ -19,4 +19,5 @@ __all__ = [
     "quoted_column",
     "term_label",
     "term_text",
+    "unique_labels",
 ]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from .language import column_of_factor, dotted_name
@@ -89,6 +91,16 @@ def term_text(term: Term) -> str:
 def term_label(term: Term) -> str:
     """Return the label of a term without backticks: ``a:b`` for an interaction, ``1`` for the intercept."""
     return ":".join(atom.text for atom in term) or "1"
+
+
+def unique_labels(terms: Iterable[Term]) -> dict[Term, str]:
+    """A different label for each term: ``1`` for the intercept, ``a:b`` for an interaction.
+
+    A column with the name ``a:b`` or ``1`` has backticks if this is also the label of another term.
+    """
+    terms = dict.fromkeys(terms)
+    count = Counter(map(term_label, {(): None} | terms))  # "1" is the intercept even if there is none
+    return {term: term_text(term) if count[term_label(term)] > 1 else term_label(term) for term in terms}
 
 
 @dataclass(frozen=True)
@@ -179,6 +191,11 @@ class MixedFormula:
         # a response in backticks may contain ~
         stop = 0 if self.response_span is None else self.response_span[1]
         return self.source[stop:].partition("~")[2]
+
+    @property
+    def labels(self) -> dict[Term, str]:
+        """A different label for each fixed term, see :func:`unique_labels`."""
+        return unique_labels(self.fixed_terms)
 
     @property
     def response_name(self) -> str | None:

@@ -77,10 +77,10 @@ def skip_backticks(source: str, start: int) -> int:
     name = source[start + 1 : stop]
     if not name.strip():
         raise FormulaError("there is no name between these backticks", source, (start, stop + 1))
-    if "\\" in name or "\n" in name or name.replace(".", "").isdigit():
+    if "\n" in name:
         raise FormulaError(
-            f"a column called {name!r} cannot be used in a formula, because its name is a number or contains a "
-            "backslash or a line break: rename the column",
+            f"a column called {name!r} cannot be used in a formula, because its name contains a line break: rename the "
+            "column",
             source,
             (start, stop + 1),
         )

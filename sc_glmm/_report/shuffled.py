@@ -12,7 +12,6 @@ from anndata import AnnData
 
 from .._compress.source import Source, read_chunks
 from .._errors import InputError, ScGlmmWarning
-from .._formula.records import term_label
 from .._run.options import RunOptions
 from .layout import Layout
 from .study import Study
@@ -37,7 +36,7 @@ def shuffled_results(study: Study, layout: Layout, n: int, seed: int) -> list[pd
     options = replace(
         RunOptions.read(study.run_params(study.groups[0])), copy=True, progress=False, key_added="shuffled", n_jobs=None
     )
-    labels = [term_label(term) for term in study.formula.fixed_terms]
+    labels = study.formula.labels.values()
     options = replace(options, contrasts=[layout.factor] if layout.factor in labels else None)
     if str(study.params.get("genes", "all")) != "all":
         tested = study.results.loc[study.results["tested"].astype(bool), "variable"]

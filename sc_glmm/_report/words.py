@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .._formula.records import term_label
+from .._formula.records import unique_labels
 from .layout import Layout, counted, listed
 from .study import Study
 
@@ -76,13 +76,13 @@ def _adjustments(study: Study, layout: Layout) -> list[str]:
     tested = {layout.factor}
     for words in study.contrasts:
         tested |= {words, words.partition(":")[0]}
-    labels = [term_label(term) for term in study.formula.fixed_terms if term]
+    labels = [label for term, label in study.formula.labels.items() if term]
     return [label for label in labels if label not in tested]
 
 
 def _random(term: Any) -> str:
     name = term.group_name
-    effects = [term_label(each) for each in term.terms if each]
+    effects = [label for each, label in unique_labels(term.terms).items() if each]
     if not effects:
         return f"Every {name} has its own level of each gene."
     own = f"its own level of each gene and its own effect of {listed(effects)}"

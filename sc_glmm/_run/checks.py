@@ -12,7 +12,6 @@ from .._errors import DesignError
 from .._fit.details import arm_samples, samples_of
 from .._fit.rows import design_rows
 from .._fit.within import constant_within
-from .._formula import term_label
 from .._hypotheses.records import HypothesisTest
 
 
@@ -45,7 +44,7 @@ def check_samples(design: Design, contrasts: Sequence[Contrast], frame: pd.DataF
     factors = {
         name.name
         for term in design.formula.fixed_terms
-        if tested & set(design.fixed.terms.get(term_label(term), ()))
+        if tested & set(design.fixed.terms[design.formula.labels[term]])
         for atom in term
         for name in atom.names
     }

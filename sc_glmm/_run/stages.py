@@ -243,6 +243,6 @@ def _recipe_of(
             "elasticities": moderation.grid.elasticity,
             "eigen_ratio": moderation.eigen_ratio,
             "n_genes_by_quadrature": int(np.sum(moderation.n_agq[moderation.profiles.ok] > 1)),
-            "pilot": pilot_facts(model, result, plan.cells.offset, plan.contrasts, moderation.grid.names),
+            "pilot": pilot_facts(model, result, plan.cells.offset, plan.contrasts, moderation.grid.place),
         }
     return recipe

@@ -18,6 +18,7 @@ def grid_arrays(grid: VarianceGrid) -> dict[str, Any]:
     """The grid as plain arrays, for storage and for profiling a single gene."""
     return {
         "names": list(grid.names),
+        "place": np.array(grid.place, dtype=np.int64),
         "theta": grid.theta,
         "variance": grid.variance,
         "shape": np.array(grid.shape, dtype=np.int64),
@@ -31,6 +32,7 @@ def grid_of(arrays: Mapping[str, Any]) -> VarianceGrid:
     """The grid from its arrays."""
     return VarianceGrid(
         names=tuple(str(name) for name in np.atleast_1d(arrays["names"])),
+        place=tuple((int(block), int(column)) for block, column in np.asarray(arrays.get("place", ())).reshape(-1, 2)),
         theta=np.asarray(arrays["theta"], dtype=np.float64),
         variance=np.asarray(arrays["variance"], dtype=np.float64),
         shape=tuple(int(n) for n in np.atleast_1d(arrays["shape"])),

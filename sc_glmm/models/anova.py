@@ -10,10 +10,9 @@ from scipy import stats
 
 from .._arrays import FloatArray
 from .._design import Design, all_terms, build_design, term_hypothesis, untestable_terms
-from .._design.coding import factor_of
 from .._design.fixed import find_aliased
 from .._errors import DesignError, InputError
-from .._formula import Atom, parse_formula, term_label
+from .._formula import Atom, parse_formula
 from .checks import check_flag
 from .fitted import MixedFit, check_fit
 from .lmm import LmmModel
@@ -118,12 +117,12 @@ def drop1(fit: MixedFit, *, ddf: str | None = None) -> Table:
     """
     check_fit(fit, "drop1")
     formula = fit.prepared.design.formula
-    terms = [term for term in formula.fixed_terms if term and fit.prepared.design.fixed.terms[term_label(term)]]
+    terms = [term for term in formula.fixed_terms if term and fit.prepared.design.fixed.terms[formula.labels[term]]]
     droppable = [term for term in terms if not any(set(term) < set(other) for other in terms)]
     title = f"Single term deletions\n\nModel:\n{fit.formula}"
     if ddf is not None:
         table = anova(fit, type="II", ddf=ddf)
-        return Table(table.table.loc[[term_label(term) for term in droppable]], f"{title}\n{table.title}")
+        return Table(table.table.loc[[formula.labels[term] for term in droppable]], f"{title}\n{table.title}")
     base = fit.refit_ml()
     rows: dict[str, dict[str, float]] = {
         "<none>": {"npar": np.nan, "AIC": base.aic(), "LRT": np.nan, "Pr(Chi)": np.nan}
@@ -132,7 +131,7 @@ def drop1(fit: MixedFit, *, ddf: str | None = None) -> Table:
         small = reduced(base, [term_key(term)])
         lrt, df = max(2.0 * (base.loglik() - small.loglik()), 0.0), base.n_par - small.n_par
         p = float(stats.chi2.sf(lrt, df)) if df > 0 else np.nan
-        rows[term_label(term)] = {"npar": df, "AIC": small.aic(), "LRT": lrt if df > 0 else np.nan, "Pr(Chi)": p}
+        rows[formula.labels[term]] = {"npar": df, "AIC": small.aic(), "LRT": lrt if df > 0 else np.nan, "Pr(Chi)": p}
     refused = untestable_terms(fit.prepared.design)
     notes = (*((REFIT_NOTE,) if fit.reml else ()), *(why for label, why in refused.items() if label in rows))
     return Table(pd.DataFrame.from_dict(rows, orient="index"), title, notes)
@@ -207,7 +206,7 @@ def _type_three(fit: MixedFit, labels: list[str]) -> dict[str, FloatArray]:
     C[np.abs(C) < 1e-12] = 0.0
     # the terms have the same order in both formulas
     found = {
-        term_label(old): summed.terms[term_label(new)]
+        design.formula.labels[old]: summed.terms[summed.source.labels[new]]
         for old, new in zip(terms, summed.source.fixed_terms, strict=True)
     }
     return {label: np.asarray(C[list(found[label])], dtype=np.float64) for label in labels}
@@ -215,8 +214,8 @@ def _type_three(fit: MixedFit, labels: list[str]) -> dict[str, FloatArray]:
 
 def _contains(design: Design, large: str, small: str) -> bool:
     """SAS's rule: the same numeric variables, and more factors."""
-    atoms = {term_label(term): set(term) for term in design.formula.fixed_terms}
-    factors = {a for term in atoms.values() for a in term if factor_of(a) in design.fixed.spec.factor_contrasts}
+    atoms = {label: set(term) for term, label in design.formula.labels.items()}
+    factors = design.fixed.recipe.factors
     one, two = atoms[small], atoms[large]
     return one - factors == two - factors and (one & factors) < (two & factors)
 

@@ -14,7 +14,7 @@ from scipy import stats
 from .._arrays import BoolArray, FloatArray
 from .._design import FixedDesign, all_terms, confounding, depends_on_aliased, display_names
 from .._errors import InputError
-from .._formula import parse_formula, term_label
+from .._formula import parse_formula
 from .checks import check_choice, check_level
 from .fitted import MixedFit, check_fit
 from .scales import Scale, scale_of
@@ -149,7 +149,7 @@ def _variables(fit: MixedFit, j: int) -> set[str]:
     """Columns of the data behind column j of the recipe."""
     design = fit.prepared.design
     owner = next(label for label, columns in all_terms(design.fixed).items() if j in columns)
-    term = next(term for term in design.formula.fixed_terms if term_label(term) == owner)
+    term = next(term for term, label in design.formula.labels.items() if label == owner)
     return {name.name for atom in term for name in atom.names}
 
 

@@ -15,7 +15,7 @@ from scipy import stats
 from .._arrays import FloatArray
 from .._display import logger
 from .._errors import InputError
-from .._formula import RandomTerm, term_label, term_text
+from .._formula import RandomTerm, term_text, unique_labels
 from .fitted import MixedFit, check_fit
 from .glmm import GlmmModel
 from .lmm import LmmModel
@@ -231,11 +231,11 @@ def _reductions(term: RandomTerm) -> list[tuple[str | None, str | None]]:
     if not slopes or len(term.terms) == 1:
         return [(None, None)]
     out: list[tuple[str | None, str | None]] = []
-    for gone in slopes:
+    for gone, label in unique_labels(slopes).items():
         kept = [term_text(t) for t in term.terms if t != gone]
         if () not in term.terms:
             kept = ["0", *kept]
-        out.append((term_label(gone), f"({' + '.join(kept)} | {term.group_text})"))
+        out.append((label, f"({' + '.join(kept)} | {term.group_text})"))
     return out
 
 

@@ -218,8 +218,28 @@ def test_columns_must_be_unique() -> None:
     assert build_design(parse_formula("~ x"), data).fixed.names == ("Intercept", "x")
 
 
-def test_two_columns_of_the_design_cannot_share_a_name() -> None:
-    with pytest.raises(DesignError, match=r"two columns with the name 'x\[T.b\]'"):
-        design_of("~ x + `x[T.b]`", x=TEXT, **{"x[T.b]": REAL})
-    with pytest.raises(DesignError, match="two columns with the name 'Intercept'"):
-        design_of("~ Intercept", Intercept=REAL)
+def test_columns_of_the_design_have_different_names() -> None:
+    """Terms whose names would be the same differ by backticks; levels that look like names of columns by a number."""
+    rng = np.random.default_rng(0)
+    a, b, c, g, h, one, two = (rng.normal(size=30) for _ in range(7))
+    data = pd.DataFrame({"a": a, "b": b, "a:b": c, "b:c": g, "c": h, "1": one, "Intercept": two})
+    fixed = build_design(parse_formula("~ a*b + `a:b` + `1` + Intercept"), data).fixed
+    assert fixed.names == ("Intercept", "a", "b", "`a:b`", "1", "`Intercept`", "a:b")
+    assert list(fixed.terms) == ["1", "a", "b", "`a:b`", "`1`", "Intercept", "a:b"]
+    np.testing.assert_array_equal(fixed.X, np.column_stack([np.ones(30), a, b, c, one, two, a * b]))
+    fixed = build_design(parse_formula("~ 0 + `1` + Intercept"), data).fixed
+    assert fixed.names == ("1", "`Intercept`") and list(fixed.terms) == ["`1`", "Intercept"]
+    fixed = build_design(parse_formula("~ 0 + a:`b:c` + `a:b`:c"), data).fixed
+    assert fixed.names == ("a:`b:c`", "`a:b`:c")
+    np.testing.assert_array_equal(fixed.X, np.column_stack([a * g, c * h]))
+    one = design_of("~ x + `x[T.b]`", x=TEXT, **{"x[T.b]": REAL}).fixed
+    assert {"x[T.b]", "`x[T.b]`"} <= set(one.names)
+
+
+def test_levels_that_look_like_columns_lose_none() -> None:
+    """Two products of levels have the text "g[T.x]:h[T.y]:h[T.z]"."""
+    data = pd.DataFrame([(s, t) for s in ("a", "x", "x]:h[T.y") for t in ("a", "z", "y]:h[T.z")], columns=["g", "h"])
+    odd = build_design(parse_formula("~ g*h"), pd.concat([data] * 2)).fixed
+    plain = data.replace({"x]:h[T.y": "y", "y]:h[T.z": "y"})
+    expected = build_design(parse_formula("~ g*h"), pd.concat([plain] * 2), reference={"g": "a", "h": "a"}).fixed
+    assert len(set(odd.names)) == 9 and np.linalg.matrix_rank(odd.X) == expected.X.shape[1] == 9

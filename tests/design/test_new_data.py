@@ -139,12 +139,12 @@ def test_rounding_that_depends_on_the_row_is_removed() -> None:
     data = pd.DataFrame({"x": [0.3, 0.7, 0.3, 0.7, 0.3], "f": list("ababa")})
     formula = parse_formula("~ x + exp(x) + exp(x):f")
     frame = data.assign(f=data["f"].astype("category"))
-    matrix, spec = code_terms(formula.fixed_terms, frame, formula)
+    matrix, recipe = code_terms(formula.fixed_terms, frame, formula)
     noisy = matrix.copy()
     noisy[2:, 2:] = np.nextafter(noisy[2:, 2:], 10.0)
-    np.testing.assert_array_equal(_snap(noisy.copy(), spec, formula.fixed_terms, frame), matrix)
+    np.testing.assert_array_equal(_snap(noisy.copy(), recipe, frame), matrix)
     noisy[4, 2] += 1e-6  # this is not rounding: an expression that depends on the position of the row
-    np.testing.assert_array_equal(_snap(noisy.copy(), spec, formula.fixed_terms, frame)[:, 2], noisy[:, 2])
+    np.testing.assert_array_equal(_snap(noisy.copy(), recipe, frame)[:, 2], noisy[:, 2])
 
 
 def test_equal_rows_are_equal_to_the_last_bit() -> None:

@@ -79,8 +79,18 @@ def test_a_column_called_like_an_interaction_is_another_factor(frame):
     data = frame.assign(**{"one:two": np.arange(len(frame)) % 7})
     fit = lmer("y ~ t + (1 | one:two) + (1 | `one:two`)", data)
     assert fit.ngrps().tolist() == [9, 7]
-    with pytest.raises(ValueError, match=r"two terms with the name 'one:two'.*rename a column"):
-        lmer("y ~ one * two + `one:two` + (1 | t)", data)
+    data["group"] = np.arange(len(frame)) % 5
+    base = {"one": "p", "two": "u"}
+    fit = lmer("y ~ one * two + `one:two` + (1 | group)", data, reference=base)
+    plain = lmer("y ~ one * two + z7 + (1 | group)", data.assign(z7=data["one:two"]), reference=base)
+    np.testing.assert_array_equal(fit.beta, plain.beta)
+    names = {"one:two": "one:two", "`one:two`": "z7", "one": "one"}
+    for kind in ("I", "II", "III"):
+        table = fit.anova(type=kind).table
+        np.testing.assert_array_equal(table.loc[[*names]], plain.anova(type=kind).table.loc[[*names.values()]])
+    tables = [f.contrast(list(asked)) for f, asked in ((fit, names), (plain, names.values()))]
+    np.testing.assert_array_equal(*[table["p_value"] for table in tables])
+    assert fit.drop1().table.index.tolist() == ["<none>", "one:two", "`one:two`"]
 
 
 def test_number_and_its_text_are_rejected_as_levels_of_one_column(frame):

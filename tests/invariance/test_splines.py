@@ -69,3 +69,18 @@ def test_splines_can_be_centred_and_are_again_on_new_data(basis: str, function: 
     few = ADATA.obs.iloc[:7]
     atoms = [atom for term in design.formula.fixed_terms for atom in term]
     np.testing.assert_allclose(design.fixed.at(design.convert(few, atoms))[:, 1:], columns[:7], atol=1e-12)
+
+
+def test_a_comparison_of_samples_beside_a_tested_spline() -> None:
+    """Its single row is described for the planning of studies, where the prior is about directions of a spline."""
+    made = ADATA.copy()
+    made.obs["arm"] = pd.Categorical(np.where(made.obs["sample"].isin(["s0", "s2", "s4", "s6"]), "a", "b"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ScGlmmWarning)
+        sc_glmm.tl.test(made, "X ~ arm + bs(x, df=3) + (1|sample)", size_factors=np.ones(made.n_obs))
+        table = sc_glmm.get.results(made)
+    assert set(table["contrast"]) == {"arm: b vs a", "bs(x, df=3): all 3 columns"} and table["p_value"].notna().all()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ScGlmmWarning)
+        fit = sc_glmm.tl.refit(made, made.var_names[2])
+    assert np.isfinite(fit.beta).all()
