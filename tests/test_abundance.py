@@ -122,16 +122,16 @@ def test_a_type_far_from_the_others_has_no_weight_in_the_reference():
     for factor in (20.0, 60.0):
         changed = y.copy()
         changed[5:, 0] = np.round(factor * y[5:, 0])
-        made = common_change(changed, np.log(y[:, 1:].sum(axis=1)), X)
-        assert made.weight[0] == 0.0
-        assert (made.weight[1:] > 0.2).all()
-        shifts.append(made.log_shift)
+        result = common_change(changed, np.log(y[:, 1:].sum(axis=1)), X)
+        assert result.weight[0] == 0.0
+        assert (result.weight[1:] > 0.2).all()
+        shifts.append(result.log_shift)
     # for any size of its change
     np.testing.assert_allclose(shifts[0], shifts[1], atol=1e-3)
     # in the limit of many cells it is the common change of the others
     common = np.round(y * 50 * np.where(X[:, 1:] > 0, 0.5, 1.0))
-    made = common_change(common, np.log(50 * y.sum(axis=1)), X)
-    step = made.log_shift[5:].mean() - made.log_shift[:5].mean()
+    result = common_change(common, np.log(50 * y.sum(axis=1)), X)
+    step = result.log_shift[5:].mean() - result.log_shift[:5].mean()
     assert step == pytest.approx(np.log(0.5), abs=0.05)
 
 
@@ -213,8 +213,8 @@ def test_rejections_where_nothing_or_one_type_changes():
     for seed in range(25):
         null.append(results_of(sc_glmm.pp.abundance(cells(n_arm=4, seed=seed, size=400, spread=0.4)))["p_value"])
         adata = cells(n_arm=4, beta=np.log([1, 1, 1, 1, 5, 1]), seed=100 + seed, size=400, spread=0.3)
-        for reference, held in (("robust", robust), ("total", total)):
-            held.append(results_of(sc_glmm.pp.abundance(adata, reference=reference))["p_value"].drop("Mono"))
+        for reference, values in (("robust", robust), ("total", total)):
+            values.append(results_of(sc_glmm.pp.abundance(adata, reference=reference))["p_value"].drop("Mono"))
     assert 0.01 < (np.concatenate(null) < 0.05).mean() < 0.11
     assert (np.concatenate(robust) < 0.05).mean() < 0.12
     assert (np.concatenate(total) < 0.05).mean() > 0.3
@@ -224,7 +224,7 @@ def test_the_prior_of_few_is_the_hierarchical_posterior():
     rng = np.random.default_rng(9)
     nodes = np.array([4.0, 1.0, 0.26, 0.07, 0.02, 1e-6])
     log_likelihood = rng.normal(size=(3, 6))
-    made = prior_of_few.fit_prior_of_few(log_likelihood, np.array([0.2, 0.5, 0.8]), nodes[:, None], (6,))
+    result = prior_of_few.fit_prior_of_few(log_likelihood, np.array([0.2, 0.5, 0.8]), nodes[:, None], (6,))
     pairs = [prior_of_few._lognormal(nodes, m, t) for m in prior_of_few.MEDIANS for t in prior_of_few.SPREADS]
     L = np.exp(log_likelihood)
     joint = np.zeros((6, 6, 6))
@@ -232,7 +232,7 @@ def test_the_prior_of_few_is_the_hierarchical_posterior():
         joint += np.einsum("i,j,k->ijk", *(pi * L[g] for g in range(3)))
     joint /= joint.sum()
     for g, axes in enumerate([(1, 2), (0, 2), (0, 1)]):
-        posterior = made.at(np.array([0.2, 0.5, 0.8]))[g] * L[g]
+        posterior = result.at(np.array([0.2, 0.5, 0.8]))[g] * L[g]
         np.testing.assert_allclose(posterior / posterior.sum(), joint.sum(axis=axes), rtol=1e-10)
     # two variances: the same as from all combinations
     grid = np.array(list(itertools.product(nodes, nodes[:3])))
@@ -405,8 +405,8 @@ def test_a_table_on_disk_and_the_command(tmp_path):
     source, out = tmp_path / "cells.h5ad", tmp_path / "table.h5ad"
     adata.write_h5ad(source)
     run = CliRunner()
-    made = run.invoke(app, ["abundance", str(source), "-o", str(out)])
-    assert made.exit_code == 0, made.output
+    process = run.invoke(app, ["abundance", str(source), "-o", str(out)])
+    assert process.exit_code == 0, process.output
     expected = results_of(sc_glmm.pp.abundance(adata))
     sc_glmm.tl.test(out, "X ~ disease", n_jobs=1, progress=False)
     found = sc_glmm.get.results(out, columns="all")

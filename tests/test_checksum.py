@@ -21,8 +21,8 @@ def adata():
 
 def digest(data) -> str:
     sc_glmm.tl.test(data, FORMULA, **OPTIONS)
-    held = data if isinstance(data, ad.AnnData) else ad.read_zarr(data) if data.is_dir() else ad.read_h5ad(data)
-    return str(held.uns["glmm"]["params"]["matrix_digest"])
+    stored = data if isinstance(data, ad.AnnData) else ad.read_zarr(data) if data.is_dir() else ad.read_h5ad(data)
+    return str(stored.uns["glmm"]["params"]["matrix_digest"])
 
 
 def test_checksum_does_not_depend_on_the_matrix_format(adata, tmp_path):
@@ -31,33 +31,33 @@ def test_checksum_does_not_depend_on_the_matrix_format(adata, tmp_path):
     forms += [counts.tocsc(), counts.toarray(), counts.toarray().astype(np.int64)]
     found = set()
     for form in forms:
-        made = adata.copy()
-        made.layers["counts"] = form
-        found.add(digest(made))
+        changed = adata.copy()
+        changed.layers["counts"] = form
+        found.add(digest(changed))
     for name in ("csr.h5ad", "store.zarr"):
         path = tmp_path / name
         (adata.write_zarr if name.endswith("zarr") else adata.write_h5ad)(path)
         found.add(digest(path))
-    made = adata[np.random.default_rng(0).permutation(adata.n_obs)].copy()
-    found.add(digest(made))
+    changed = adata[np.random.default_rng(0).permutation(adata.n_obs)].copy()
+    found.add(digest(changed))
     assert len(found) == 1 and found != {""}
 
 
 def test_refit_rejects_changed_counts_even_of_other_genes(adata):
-    made = adata.copy()
-    sc_glmm.tl.test(made, FORMULA, **OPTIONS)
-    gene = made.var_names[0]
-    sc_glmm.tl.refit(made, gene)
-    counts = made.layers["counts"].tolil()
+    tested = adata.copy()
+    sc_glmm.tl.test(tested, FORMULA, **OPTIONS)
+    gene = tested.var_names[0]
+    sc_glmm.tl.refit(tested, gene)
+    counts = tested.layers["counts"].tolil()
     counts[5, 7] += 1
-    made.layers["counts"] = counts.tocsr()
+    tested.layers["counts"] = counts.tocsr()
     with pytest.raises(InputError, match="not those of the run.*counts of some cells changed.*checksum"):
-        sc_glmm.tl.refit(made, gene)
+        sc_glmm.tl.refit(tested, gene)
 
 
 def test_no_checksum_without_sums_of_the_cells(adata):
-    made = adata.copy()
-    made.obs["size"] = 1.0
-    sc_glmm.tl.test(made, FORMULA, size_factors="size", **OPTIONS)
-    assert made.uns["glmm"]["params"]["matrix_digest"] == ""
-    sc_glmm.tl.refit(made, made.var_names[0])
+    changed = adata.copy()
+    changed.obs["size"] = 1.0
+    sc_glmm.tl.test(changed, FORMULA, size_factors="size", **OPTIONS)
+    assert changed.uns["glmm"]["params"]["matrix_digest"] == ""
+    sc_glmm.tl.refit(changed, changed.var_names[0])

@@ -176,10 +176,10 @@ def test_warnings_about_the_analysis_are_on_stderr(adata, tmp_path):
 
 
 def test_a_mistake_in_the_formula_is_marked(source, tmp_path):
-    said = refused("test", source, "counts ~ disease + (1|sample", "-o", tmp_path / "out.csv")
-    assert said.startswith("error: ")
-    assert "    counts ~ disease + (1|sample\n" in said
-    assert "^" in said
+    message = refused("test", source, "counts ~ disease + (1|sample", "-o", tmp_path / "out.csv")
+    assert message.startswith("error: ")
+    assert "    counts ~ disease + (1|sample\n" in message
+    assert "^" in message
     assert not (tmp_path / "out.csv").exists()
 
 
@@ -192,9 +192,9 @@ def test_a_mistake_in_the_formula_is_marked(source, tmp_path):
     ],
 )
 def test_error_about_a_wrong_name_lists_the_right_ones(source, tmp_path, formula, words):
-    said = refused("test", source, formula, "-o", tmp_path / "out.csv")
-    assert re.search(words, said, re.DOTALL)
-    assert "Traceback" not in said
+    message = refused("test", source, formula, "-o", tmp_path / "out.csv")
+    assert re.search(words, message, re.DOTALL)
+    assert "Traceback" not in message
 
 
 def test_left_side_that_is_not_a_layer_gives_a_note(source, tmp_path):
@@ -220,15 +220,15 @@ def test_left_side_that_is_not_a_layer_gives_a_note(source, tmp_path):
 )
 def test_wrong_options(source, tmp_path, options, words):
     (tmp_path / "folder.csv").mkdir()
-    said = refused("test", source, FORMULA, *(o.format(tmp=tmp_path) for o in options))
-    assert re.search(words, said, re.DOTALL)
+    message = refused("test", source, FORMULA, *(o.format(tmp=tmp_path) for o in options))
+    assert re.search(words, message, re.DOTALL)
     assert not (tmp_path / "out.csv").exists()
 
 
 def test_parquet_without_pyarrow_is_rejected_early(source, tmp_path, monkeypatch):
     monkeypatch.setattr("sc_glmm.cli.output.find_spec", lambda name: None)
-    said = refused("test", source, FORMULA, "-o", tmp_path / "out.parquet")
-    assert "pip install 'sc-glmm[parquet]'" in said
+    message = refused("test", source, FORMULA, "-o", tmp_path / "out.parquet")
+    assert "pip install 'sc-glmm[parquet]'" in message
 
 
 def test_inputs_that_are_not_anndata(tmp_path):
@@ -236,8 +236,8 @@ def test_inputs_that_are_not_anndata(tmp_path):
     with h5py.File(tmp_path / "other.h5ad", "w") as file:
         file["X"] = "no matrix"
     for name in ("text", "other"):
-        said = refused("test", tmp_path / f"{name}.h5ad", FORMULA, "-o", tmp_path / "out.csv")
-        assert re.search(f"^error: .*{name}.h5ad cannot be read as an AnnData", said)
+        message = refused("test", tmp_path / f"{name}.h5ad", FORMULA, "-o", tmp_path / "out.csv")
+        assert re.search(f"^error: .*{name}.h5ad cannot be read as an AnnData", message)
     assert "none.h5ad" in refused("test", tmp_path / "none.h5ad", FORMULA, "-o", tmp_path / "out.csv")
 
 
@@ -295,8 +295,8 @@ def test_options_of_the_model_reach_it(source, tmp_path):
     assert "moderated tests" in refused(
         "test", source, FORMULA, "-o", out, "-q", "--dispersion", "shrunken", "--test", "t"
     )
-    said = refused("test", source, FORMULA, "-o", tmp_path, "--n-chunks", 2, "--chunk", 0, "--memory-limit", "1 GB")
-    assert "cannot be used with chunks" in said
+    message = refused("test", source, FORMULA, "-o", tmp_path, "--n-chunks", 2, "--chunk", 0, "--memory-limit", "1 GB")
+    assert "cannot be used with chunks" in message
 
 
 def test_genes_from_a_file_a_column_and_a_config(adata, source, tmp_path):

@@ -49,14 +49,14 @@ def source(tmp_path_factory) -> Path:
 def test_info_describes_a_file(source, tmp_path) -> None:
     result = run("info", source)
     assert result.exit_code == 0, result.output
-    said = result.stdout
-    assert said.startswith("600 cells, 12 genes\n")
-    assert "  disease: 2 levels (AD, ctl)\n" in said
-    assert re.search(r"^  true_size_factor: numbers from 0\.\d+ to \d", said, re.MULTILINE)
-    assert f"results 'glmm': {FORMULA}  (family nb, test t)\n" in said
-    assert f"results 'kinds': {FORMULA}  (family nb, test t, by kind)\n" in said
-    assert re.search(r"^  T, disease: AD vs ctl: \d+ at FDR 5 %$", said, re.MULTILINE)
-    assert re.search(r"^  lone: skipped, 'disease' has only one level", said, re.MULTILINE)
+    message = result.stdout
+    assert message.startswith("600 cells, 12 genes\n")
+    assert "  disease: 2 levels (AD, ctl)\n" in message
+    assert re.search(r"^  true_size_factor: numbers from 0\.\d+ to \d", message, re.MULTILINE)
+    assert f"results 'glmm': {FORMULA}  (family nb, test t)\n" in message
+    assert f"results 'kinds': {FORMULA}  (family nb, test t, by kind)\n" in message
+    assert re.search(r"^  T, disease: AD vs ctl: \d+ at FDR 5 %$", message, re.MULTILINE)
+    assert re.search(r"^  lone: skipped, 'disease' has only one level", message, re.MULTILINE)
     bare = tmp_path / "bare.h5ad"
     sc_glmm.datasets.simulate(n_samples=4, n_cells=40, n_genes=5).write_h5ad(bare)
     assert run("info", bare).stdout.endswith("no results of sc-glmm test\n")
@@ -169,8 +169,8 @@ def test_scanpy_finds_the_command() -> None:
     executable = Path(sys.executable).with_name("scanpy-glmm")
     if not executable.exists():
         pytest.skip("the package was installed before it had this command")
-    said = subprocess.run([executable, "--version"], capture_output=True, text=True, check=True).stdout
-    assert said == f"sc-glmm {sc_glmm.__version__}\n"
+    version = subprocess.run([executable, "--version"], capture_output=True, text=True, check=True).stdout
+    assert version == f"sc-glmm {sc_glmm.__version__}\n"
 
 
 def test_the_commands_are_typer_commands() -> None:

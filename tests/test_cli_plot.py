@@ -50,15 +50,15 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     adata.var["symbol"] = [f"SYM{i}" for i in range(adata.n_vars)]
     sc_glmm.tl.test(adata, FORMULA, reference={"disease": "ctl"}, test="t", groupby="kind", progress=False)
     folder = tmp_path_factory.mktemp("plot")
-    made = {form: folder / f"results.{form}" for form in FORMATS}
-    adata.write_h5ad(made["h5ad"])
-    adata.write_zarr(made["zarr"])
+    result = {form: folder / f"results.{form}" for form in FORMATS}
+    adata.write_h5ad(result["h5ad"])
+    adata.write_zarr(result["zarr"])
     table = sc_glmm.get.results(adata, columns="all")
-    table.to_csv(made["csv"], index=False)
-    table.to_csv(made["csv.gz"], index=False)
-    table.to_csv(made["tsv"], index=False, sep="\t")
-    table.to_parquet(made["parquet"], index=False)
-    return made
+    table.to_csv(result["csv"], index=False)
+    table.to_csv(result["csv.gz"], index=False)
+    table.to_csv(result["tsv"], index=False, sep="\t")
+    table.to_parquet(result["parquet"], index=False)
+    return result
 
 
 def test_every_figure_is_tried() -> None:

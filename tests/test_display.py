@@ -32,8 +32,8 @@ def draw(monkeypatch, stream: io.StringIO, progress: bool | None) -> str:
 
 
 def test_a_bar_counts_genes_with_rate_and_time_left(monkeypatch) -> None:
-    said = draw(monkeypatch, Terminal(), None)
-    assert re.search(r"genes: 100%.*\| 100/100 \[\d\d:\d\d<\d\d:\d\d, .*gene/s\]", said)
+    message = draw(monkeypatch, Terminal(), None)
+    assert re.search(r"genes: 100%.*\| 100/100 \[\d\d:\d\d<\d\d:\d\d, .*gene/s\]", message)
 
 
 def test_no_bar_without_a_terminal(monkeypatch) -> None:
@@ -60,15 +60,15 @@ def test_summary_counts_genes_by_status(caplog, groupby: str | None) -> None:
     with caplog.at_level(logging.INFO, "sc_glmm"):
         sc_glmm.tl.test(adata, "counts ~ disease + (1|sample)", reference={"disease": "ctl"}, test="t", groupby=groupby)
     # a set, because handlers of earlier tests may show a record twice
-    (said,) = {record.getMessage() for record in caplog.records if record.getMessage().startswith("tested ")}
-    assert "\n" not in said
+    (message,) = {record.getMessage() for record in caplog.records if record.getMessage().startswith("tested ")}
+    assert "\n" not in message
     table = sc_glmm.get.results(adata, columns="all")
     n_all = 12 if groupby is None else 24
     where = "" if groupby is None else " in 2 levels of 'kind'"
-    assert re.match(rf"tested {table['p_value'].notna().sum()} of {n_all} genes{where} in \d+\.\d s \(", said)
+    assert re.match(rf"tested {table['p_value'].notna().sum()} of {n_all} genes{where} in \d+\.\d s \(", message)
     for word in ("singular", "separated", "all_zero"):
-        assert f"{(table['status'] == word).sum()} {word.replace('_', ' ')}" in said
-    assert said.endswith("0 failed): sc_glmm.get.results(adata)")
+        assert f"{(table['status'] == word).sum()} {word.replace('_', ' ')}" in message
+    assert message.endswith("0 failed): sc_glmm.get.results(adata)")
 
 
 @contextmanager
@@ -81,13 +81,13 @@ def run_on(monkeypatch, stream: io.StringIO, progress: bool | None):
 
 def two_groups(run) -> list[str]:
     """Run two groups, and record the bar after each stage."""
-    said = []
+    messages = []
     for i, name in enumerate(("B cells", "T cells")):
         for fits in (True, False):
             run.stage(f"{name}, {i + 1} of 2 cell types", i, 2, fits=fits, only=False)
             assert list(progress_over([(60, 1), (40, 2)], 100, "genes", None)) == [1, 2]
-            said.append(sys.stderr.getvalue())
-    return said
+            messages.append(sys.stderr.getvalue())
+    return messages
 
 
 def test_one_bar_covers_all_groups_and_stages_and_never_goes_back(monkeypatch) -> None:
@@ -99,11 +99,11 @@ def test_one_bar_covers_all_groups_and_stages_and_never_goes_back(monkeypatch) -
         two_groups(run)
         run.at(1.0)
         run.close()
-    said = stream.getvalue()
-    shares = [int(share) for share in re.findall(r"(\d+)%\|", said)]
+    message = stream.getvalue()
+    shares = [int(share) for share in re.findall(r"(\d+)%\|", message)]
     assert shares == sorted(shares) and shares[0] == 0 and shares[-1] >= 60
-    assert "reading the matrix" in said and "T cells, 2 of 2 cell types" in said
-    assert said.count("\n") <= 1  # a bar, and no second one
+    assert "reading the matrix" in message and "T cells, 2 of 2 cell types" in message
+    assert message.count("\n") <= 1  # a bar, and no second one
 
 
 def test_lines_of_progress_without_a_terminal(monkeypatch, caplog) -> None:
@@ -115,9 +115,9 @@ def test_lines_of_progress_without_a_terminal(monkeypatch, caplog) -> None:
             now[0] += 1.0
             run.stage("T cells, 1 of 2 cell types, fits", 0, 2, fits=True, only=True)
             run.at(now[0] / 100)
-    said = [record.getMessage() for record in caplog.records if record.name == "sc_glmm.progress"]
-    assert len(set(said)) == 3
-    assert said[0] == "32 % after 30 s: T cells, 1 of 2 cell types, fits"
+    messages = [record.getMessage() for record in caplog.records if record.name == "sc_glmm.progress"]
+    assert len(set(messages)) == 3
+    assert messages[0] == "32 % after 30 s: T cells, 1 of 2 cell types, fits"
     for progress in (False, True):
         caplog.clear()
         with caplog.at_level(logging.INFO, "sc_glmm"), run_on(monkeypatch, io.StringIO(), progress) as run:
@@ -159,12 +159,12 @@ def test_last_lines_name_the_comparison_and_genes_to_check(caplog) -> None:
             groupby="kind",
             progress=False,
         )
-    said = next(record.getMessage() for record in caplog.records if record.getMessage().startswith("  compared"))
-    assert said.splitlines()[0] == "  compared: disease: AD vs ctl"
-    assert "1 of 2 levels of 'kind' could not be tested (b); sc_glmm.get.details lists the reasons" in said
-    assert "size factors were computed from only 12 genes" in said and "size_factors=" in said
+    message = next(record.getMessage() for record in caplog.records if record.getMessage().startswith("  compared"))
+    assert message.splitlines()[0] == "  compared: disease: AD vs ctl"
+    assert "1 of 2 levels of 'kind' could not be tested (b); sc_glmm.get.details lists the reasons" in message
+    assert "size factors were computed from only 12 genes" in message and "size_factors=" in message
     assert [str(each.message) for each in warned if "skipped" in str(each.message)]
-    assert list(adata.uns["glmm"]["params"]["attention"]) == [line.strip() for line in said.splitlines()]
+    assert list(adata.uns["glmm"]["params"]["attention"]) == [line.strip() for line in message.splitlines()]
     details = sc_glmm.get.details(adata)
     assert list(details["kind"]) == ["a", "b"] and details["skipped"][1]
 

@@ -52,6 +52,6 @@ def test_a_cell_without_its_picture_fails_the_build(tmp_path: Path) -> None:
     for extra, code in (("", 0), (EMPTY, 1)):
         (tmp_path / "index.md").write_text(PAGE + extra)
         build = [sys.executable, "-m", "sphinx", "-W", "-q", "-E", str(tmp_path), str(tmp_path / "html")]
-        made = subprocess.run(build, capture_output=True, text=True, timeout=300)
-        assert made.returncode == code, made.stderr
-        assert ("shows no picture" in made.stderr) == bool(code)
+        process = subprocess.run(build, capture_output=True, text=True, timeout=300)
+        assert process.returncode == code, process.stderr
+        assert ("shows no picture" in process.stderr) == bool(code)

@@ -73,7 +73,7 @@ def test_existing_content_of_a_key_is_not_lost() -> None:
 
 @pytest.mark.parametrize("dtype", [">f8", ">i4", ">u2", "<f4", "int8", "uint8", "uint32"])
 def test_byte_orders_and_widths_of_columns(dtype: str) -> None:
-    made = []
+    results = []
     for kind in ("float64", dtype):
         adata = sc_glmm.datasets.simulate(n_samples=6, n_cells=120, n_genes=3, seed=1)
         codes = adata.obs["sample"].astype("category").cat.codes.to_numpy()
@@ -86,8 +86,8 @@ def test_byte_orders_and_widths_of_columns(dtype: str) -> None:
             sc_glmm.tl.test(
                 adata, "counts ~ age + (1|donor)", groupby="type", size_factors="depth", test="t", progress=False
             )
-        made.append(sc_glmm.get.results(adata, columns=["coef", "p_value"])[["coef", "p_value"]])
-    pd.testing.assert_frame_equal(made[0], made[1])
+        results.append(sc_glmm.get.results(adata, columns=["coef", "p_value"])[["coef", "p_value"]])
+    pd.testing.assert_frame_equal(results[0], results[1])
 
 
 @pytest.mark.parametrize(

@@ -15,14 +15,14 @@ FORMULA = "counts ~ disease + x + (1|sample)"
 
 @pytest.fixture(scope="module")
 def adata():
-    made = sc_glmm.datasets.simulate(n_samples=8, n_cells=240, n_genes=60, seed=0)
+    adata = sc_glmm.datasets.simulate(n_samples=8, n_cells=240, n_genes=60, seed=0)
     rng = np.random.default_rng(0)
-    made.obs["x"] = rng.normal(size=made.n_obs)
-    made.obs["phase"] = pd.Categorical(np.array(["g1", "s"])[rng.integers(2, size=made.n_obs)])
+    adata.obs["x"] = rng.normal(size=adata.n_obs)
+    adata.obs["phase"] = pd.Categorical(np.array(["g1", "s"])[rng.integers(2, size=adata.n_obs)])
     # varies within samples in one cell type only
-    made.obs["type"] = pd.Categorical(np.array(["t", "b"])[np.arange(made.n_obs) % 2])
-    made.obs["z"] = np.where(made.obs["type"] == "t", made.obs["x"], 0.0)
-    return made
+    adata.obs["type"] = pd.Categorical(np.array(["t", "b"])[np.arange(adata.n_obs) % 2])
+    adata.obs["z"] = np.where(adata.obs["type"] == "t", adata.obs["x"], 0.0)
+    return adata
 
 
 @pytest.mark.parametrize("test", ["hk", "ql"])
@@ -75,16 +75,16 @@ def test_run_without_results_gives_a_warning_and_a_last_line(adata, caplog, monk
         return whole(used, evidence, *rest)
 
     def without_fits(*args, **kwargs):
-        made = fitted(*args, **kwargs)
-        made.result.fits.status[made.result.fits.status == entry.OK] = entry.NOT_CONVERGED
+        result = fitted(*args, **kwargs)
+        result.result.fits.status[result.result.fits.status == entry.OK] = entry.NOT_CONVERGED
         spoilt["fits"] += 1
-        return made
+        return result
 
     words = "disease: AD vs ctl: .* genes have no result"
-    with monkeypatch.context() as patch, pytest.warns(ScGlmmWarning, match=words) as said:
+    with monkeypatch.context() as patch, pytest.warns(ScGlmmWarning, match=words) as caught:
         patch.setattr(stages, "contrast_tables", without_numbers)
         sc_glmm.tl.test(adata, "counts ~ disease + (1|sample)", test=test, reference={"disease": "ctl"})
-    assert "could be fitted" in str(said[-1].message) and "Try test=" in str(said[-1].message)
+    assert "could be fitted" in str(caught[-1].message) and "Try test=" in str(caught[-1].message)
     assert any("genes have no result" in note for note in adata.uns["glmm"]["params"]["notes"])
     table = sc_glmm.get.results(adata)
     assert f"{(table['status'] == 'not_converged').sum()} failed" in "\n".join(caplog.messages)

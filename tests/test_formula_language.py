@@ -228,8 +228,8 @@ def test_error_lists_the_allowed_functions() -> None:
     for name, signature in {**TRANSFORMS, **CODINGS}.items():
         if name in ("pow", "exp10"):
             continue
-        known = inspect.signature(_codings()[name]).parameters
-        assert signature.keywords <= set(known), name
+        parameters = inspect.signature(_codings()[name]).parameters
+        assert signature.keywords <= set(parameters), name
 
 
 @pytest.mark.parametrize(

@@ -18,19 +18,19 @@ MAIN = "variable contrast log_fc ci_low ci_high p_value adj_p_value mean pct sta
 
 @pytest.fixture(scope="module")
 def adata() -> Any:
-    made = sc_glmm.datasets.simulate(n_samples=10, n_cells=400, n_genes=12, seed=1)
-    made.obs["type"] = np.where(np.arange(made.n_obs) % 2, "B", "T")
-    made.obs["sex"] = pd.Categorical(np.where(made.obs["sample"].astype(str).str[-1].isin(list("024")), "F", "M"))
-    counts = made.layers["counts"].toarray()
+    adata = sc_glmm.datasets.simulate(n_samples=10, n_cells=400, n_genes=12, seed=1)
+    adata.obs["type"] = np.where(np.arange(adata.n_obs) % 2, "B", "T")
+    adata.obs["sex"] = pd.Categorical(np.where(adata.obs["sample"].astype(str).str[-1].isin(list("024")), "F", "M"))
+    counts = adata.layers["counts"].toarray()
     counts[:, 3] = 0
-    made.layers["counts"] = type(made.layers["counts"])(counts)
+    adata.layers["counts"] = type(adata.layers["counts"])(counts)
     options: Any = {"reference": {"disease": "ctl", "sex": "F"}, "test": "t", "progress": False}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", sc_glmm.ScGlmmWarning)
-        sc_glmm.tl.test(made, "counts ~ disease + sex + (1|sample)", **options)
+        sc_glmm.tl.test(adata, "counts ~ disease + sex + (1|sample)", **options)
         del options["reference"]["sex"]
-        sc_glmm.tl.test(made, "counts ~ disease + (1|sample)", groupby="type", key_added="types", **options)
-    return made
+        sc_glmm.tl.test(adata, "counts ~ disease + (1|sample)", groupby="type", key_added="types", **options)
+    return adata
 
 
 def test_default_columns(adata: Any, tmp_path: Path) -> None:
@@ -105,11 +105,11 @@ def test_unknown_names(adata: Any, options: dict[str, Any], message: str) -> Non
 
 @pytest.mark.parametrize("key", ["glmm", "types"])
 def test_every_column_is_described(adata: Any, key: str) -> None:
-    told = sc_glmm.get.describe(adata, key=key)
-    assert set(told.index) == set(sc_glmm.get.results(adata, key=key, columns="all").columns)
-    assert told.index.is_unique
-    assert (told["meaning"] != "").all()
-    assert list(told.index[told["main"]]) == list(sc_glmm.get.results(adata, key=key).columns)
+    description = sc_glmm.get.describe(adata, key=key)
+    assert set(description.index) == set(sc_glmm.get.results(adata, key=key, columns="all").columns)
+    assert description.index.is_unique
+    assert (description["meaning"] != "").all()
+    assert list(description.index[description["main"]]) == list(sc_glmm.get.results(adata, key=key).columns)
 
 
 def test_every_column_of_the_default_test_is_described() -> None:

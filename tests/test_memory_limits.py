@@ -45,22 +45,22 @@ def source(tmp_path_factory) -> Path:
 
 @pytest.mark.parametrize("megabytes", [200, 400, 600])
 def test_too_little_memory_for_the_packages_gives_a_message(source, tmp_path, megabytes):
-    made = run(megabytes, "test", source, FORMULA, "-o", tmp_path / "out.csv")
-    assert made.returncode == 2
-    assert made.stderr.startswith("error: loading the numerical packages ")
-    assert f"of {megabytes} MB" in made.stderr and "allow at least" in made.stderr
-    assert "Traceback" not in made.stderr and not list(tmp_path.iterdir())
+    result = run(megabytes, "test", source, FORMULA, "-o", tmp_path / "out.csv")
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: loading the numerical packages ")
+    assert f"of {megabytes} MB" in result.stderr and "allow at least" in result.stderr
+    assert "Traceback" not in result.stderr and not list(tmp_path.iterdir())
 
 
 def test_too_little_memory_for_the_kernels_gives_a_message(source, tmp_path):
-    made = run(1000, "test", source, FORMULA, "-o", tmp_path / "out.csv", NUMBA_CACHE_DIR=str(tmp_path / "kernels"))
-    assert made.returncode == 2, made.stderr
-    assert "error: compiling the kernels " in made.stderr and "sc-glmm compile" in made.stderr
-    assert "Traceback" not in made.stderr and not (tmp_path / "out.csv").exists()
+    result = run(1000, "test", source, FORMULA, "-o", tmp_path / "out.csv", NUMBA_CACHE_DIR=str(tmp_path / "kernels"))
+    assert result.returncode == 2, result.stderr
+    assert "error: compiling the kernels " in result.stderr and "sc-glmm compile" in result.stderr
+    assert "Traceback" not in result.stderr and not (tmp_path / "out.csv").exists()
 
 
 def test_sufficient_memory_gives_no_message(source, tmp_path):
     sc_glmm.tl.test(source, FORMULA, copy=True, progress=False)  # compiles
-    made = run(3000, "test", source, FORMULA, "-o", tmp_path / "out.csv", "-q", "--n-jobs", 1)
-    assert (made.returncode, made.stdout, made.stderr) == (0, "", "")
+    result = run(3000, "test", source, FORMULA, "-o", tmp_path / "out.csv", "-q", "--n-jobs", 1)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
     assert (tmp_path / "out.csv").exists()

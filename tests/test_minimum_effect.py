@@ -157,10 +157,10 @@ def test_volcano_and_table_show_the_minimum(options: dict[str, Any], lines: list
     assert drawn() == pytest.approx(lines)
     assert drawn(min_log_fc=1) == [-1.0, 1.0]
     assert drawn(min_log_fc=0) == []
-    told = sc_glmm.get.describe(adata).loc["p_value", "meaning"]
+    description = sc_glmm.get.describe(adata).loc["p_value", "meaning"]
     words = Alternative(options.get("alternative", "two-sided"), np.log(2.0) * options.get("min_log_fc", 0.0)).words
-    assert told == (f"p-value{words}; NaN where the gene could not be tested" if words else told)
-    assert (words in told) and (bool(words) or told.startswith("two-sided"))
+    assert description == (f"p-value{words}; NaN where the gene could not be tested" if words else description)
+    assert (words in description) and (bool(words) or description.startswith("two-sided"))
     with pytest.raises(InputError, match="min_log_fc=-1: allowed are finite numbers from 0 on, in log2"):
         sc_glmm.pl.volcano(adata, min_log_fc=-1)
 

@@ -132,11 +132,13 @@ def test_profile_agrees_with_dense_integrals(n_agq):
 
     design = build_design(parse_formula(FORMULA), adata.obs)
     group = CellGroup("", np.arange(len(y)), design, np.log(size))
-    made = compress_groups(adata.layers["counts"], [group], FAMILIES["nb"], genes=np.array([1]))[0]
-    structure = build_structure(made.rows.X, [Block(made.rows.codes[0], 6, made.rows.Z[0], (1,))], made.rows.n_cells)
+    result = compress_groups(adata.layers["counts"], [group], FAMILIES["nb"], genes=np.array([1]))[0]
+    structure = build_structure(
+        result.rows.X, [Block(result.rows.codes[0], 6, result.rows.Z[0], (1,))], result.rows.n_cells
+    )
     phi, grid = 0.5, np.array([1.0, 0.2])
     profiles = profile_genes(
-        structure, made.nodes, made.stats, FAMILIES["nb"], log_dispersion=np.log([phi]), beta=np.zeros((1, 2)),
+        structure, result.nodes, result.stats, FAMILIES["nb"], log_dispersion=np.log([phi]), beta=np.zeros((1, 2)),
         grid=np.sqrt(grid)[:, None], contrasts=[np.array([[0.0, 1.0]])], n_agq=n_agq,
     )  # fmt: skip
     assert profiles.ok[0]
@@ -360,11 +362,11 @@ def test_profile_does_not_depend_on_its_start():
         counts, np.zeros((1, 64)), np.zeros(2, int), np.zeros(0), np.zeros(0), np.zeros((1, 2)), np.zeros(1)
     )
     mean = np.log(counts.sum() / exposure.sum())
-    made = profile_genes(
+    result = profile_genes(
         structure, Nodes(np.arange(9), np.ones(8), exposure), stats_, FAMILIES["nb"], log_dispersion=np.log([2.02]),
         beta=np.array([[mean, 0.0]]), grid=np.array([[1e-3]]), contrasts=[np.array([[0.0, 1.0]])],
     )  # fmt: skip
-    assert made.ok[0]
+    assert result.ok[0]
     phi = 2.02
 
     def minus(beta):
@@ -372,7 +374,7 @@ def test_profile_does_not_depend_on_its_start():
         return -np.sum(counts[0] * np.log(mu) - (counts[0] + exposure / phi) * np.log1p(phi * mu))
 
     best = minimize(minus, [mean, 0.0], method="Nelder-Mead", options={"xatol": 1e-9, "fatol": 1e-12, "maxiter": 4000})
-    np.testing.assert_allclose(made.beta[0, 0], best.x, atol=1e-4)
+    np.testing.assert_allclose(result.beta[0, 0], best.x, atol=1e-4)
 
 
 def test_a_covariate_of_cells_may_have_its_zero_anywhere():
@@ -414,7 +416,7 @@ def test_skipped_nodes_have_no_weight(start_node):
     every, some = profile(None), profile(start_node)
     assert every.ok.all()
     assert some.ok.all()
-    restricted, followed = (made.ell - 0.5 * made.log_det for made in (every, some))
+    restricted, followed = (result.ell - 0.5 * result.log_det for result in (every, some))
     below = restricted - restricted.max(axis=1, keepdims=True)
     top = below > -14.0
     left_out = followed < followed.max(axis=1, keepdims=True) - 900.0

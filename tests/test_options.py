@@ -81,20 +81,20 @@ def test_the_signature_of_the_call():
 
 def test_the_options_of_the_command():
     command = typer.main.get_command(cli.app).commands["test"]
-    made = {parameter.name: parameter for parameter in command.params}
+    parameters = {parameter.name: parameter for parameter in command.params}
     text = CliRunner().invoke(cli.app, ["test", "--help"], terminal_width=200).stdout
-    for name, known in about().items():
-        if known.flag == "":
+    for name, option in about().items():
+        if option.flag == "":
             continue
-        parameter = made.pop((known.flag or name).lstrip("-").replace("-", "_"))
+        parameter = parameters.pop((option.flag or name).lstrip("-").replace("-", "_"))
         default = getattr(RunOptions, name, None)
         assert parameter.default == default or parameter.default is None, name
-        assert parameter.help == known.help
+        assert parameter.help == option.help
         words = [word for word in allowed_words().get(name, ()) if word is not None]
         assert "|".join(words) in text, name
         assert parameter.required == (name == "formula")
     # the other options are about files, chunks and the terminal
-    assert set(made) == {"source", "out", "contrasts", "n_chunks", "chunk", "stage", "quiet", "config"}
+    assert set(parameters) == {"source", "out", "contrasts", "n_chunks", "chunk", "stage", "quiet", "config"}
 
 
 def test_manifest_contains_options_that_change_results():
@@ -111,7 +111,7 @@ def test_manifest_contains_options_that_change_results():
 
 def test_a_recipe_gives_the_options_back():
     back = RunOptions.read(OTHER.recorded(size_factors="in words", genes="in words"))
-    gone = {name for name, known in about().items() if known.stored is None or not known.given}
+    gone = {name for name, option in about().items() if option.stored is None or not option.given}
     plain = RunOptions(FORMULA)
     assert back == replace(OTHER, **{name: getattr(plain, name) for name in gone})
     assert gone == {
@@ -165,9 +165,9 @@ def test_help_loads_none_of_the_numerical_packages():
     heavy = {"numpy", "pandas", "scipy", "anndata", "numba", "matplotlib"}
     for options in (["--help"], ["test", "--help"], ["plot", "--help"]):
         run = [sys.executable, "-X", "importtime", "-c", enter, *options]
-        made = subprocess.run(run, capture_output=True, text=True)
-        assert made.returncode == 0, made.stderr
-        loaded = {line.rpartition("|")[2].strip() for line in made.stderr.splitlines() if "|" in line}
+        process = subprocess.run(run, capture_output=True, text=True)
+        assert process.returncode == 0, process.stderr
+        loaded = {line.rpartition("|")[2].strip() for line in process.stderr.splitlines() if "|" in line}
         assert "sc_glmm" in loaded
         assert not heavy & loaded
 

@@ -32,16 +32,16 @@ def recipe() -> dict:
 
 
 def test_the_conda_recipe_has_the_dependencies_of_the_project():
-    made = recipe()
+    result = recipe()
     needed = {}
     for text in PROJECT["dependencies"]:
         name, least = re.match(r"([\w-]+)>=([\d.]+)", text).groups()
         needed[CONDA_NAMES.get(name, name)] = f">={least}"
-    found = dict(text.split(" ", 1) for text in made["requirements"]["run"])
+    found = dict(text.split(" ", 1) for text in result["requirements"]["run"])
     assert found.pop("python") == PROJECT["requires-python"]
     assert found == needed
-    assert made["package"]["version"] == PROJECT["version"]
-    assert made["build"]["entry_points"] == [f"{name} = {where}" for name, where in PROJECT["scripts"].items()]
+    assert result["package"]["version"] == PROJECT["version"]
+    assert result["build"]["entry_points"] == [f"{name} = {where}" for name, where in PROJECT["scripts"].items()]
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)

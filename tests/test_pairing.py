@@ -36,11 +36,11 @@ def note(frame: pd.DataFrame, formula=FORMULA, **labels) -> str | None:
 def test_name_and_type_of_the_column_do_not_matter(name, kind) -> None:
     frame = cells()
     who = pd.factorize(frame["who"])[0] if kind is int else frame["who"].astype(kind)
-    said = note(frame, **{name: who})
+    message = note(frame, **{name: who})
     text = name if name.isidentifier() else f"`{name}`"
-    assert said is not None and said.endswith(f"counts ~ arm + (1|library) + (1|{text})")
-    assert parse_formula(said.rpartition(": ")[2]).random  # the proposed formula can be parsed
-    assert f"6 of 6 levels of {name!r}" in said
+    assert message is not None and message.endswith(f"counts ~ arm + (1|library) + (1|{text})")
+    assert parse_formula(message.rpartition(": ")[2]).random  # the proposed formula can be parsed
+    assert f"6 of 6 levels of {name!r}" in message
 
 
 def test_some_pairs_are_enough_and_few_are_not() -> None:
@@ -77,9 +77,9 @@ def test_no_note_if_the_formula_already_pairs() -> None:
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3)))[:4])
 def test_column_with_the_most_levels_is_named_in_any_order(order) -> None:
     frame = cells()
-    known = {"who": frame["who"], "centre": frame["who"].map(lambda w: f"centre {int(w[1]) // 2}"), "age": 50}
-    said = pairing_note(FORMULA, frame, pd.DataFrame(known).iloc[:, list(order)])
-    assert said is not None and "'who'" in said
+    options = {"who": frame["who"], "centre": frame["who"].map(lambda w: f"centre {int(w[1]) // 2}"), "age": 50}
+    note = pairing_note(FORMULA, frame, pd.DataFrame(options).iloc[:, list(order)])
+    assert note is not None and "'who'" in note
 
 
 @pytest.mark.parametrize("where", ["memory", "h5ad", "zarr"])

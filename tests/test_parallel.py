@@ -144,13 +144,13 @@ def test_interrupt_stops_the_fits_without_changing_the_object(tmp_path, n_jobs: 
         env={**os.environ, "PYTHONPATH": path},
     )
     assert child.stderr is not None
-    said = b""
-    while not re.search(rb"fits: +[1-9]", said):  # the first block of genes is finished
+    message = b""
+    while not re.search(rb"fits: +[1-9]", message):  # the first block of genes is finished
         piece = os.read(child.stderr.fileno(), 4096)
         if not piece:
             break
-        said += piece
+        message += piece
     child.send_signal(signal.SIGINT)
     out, err = child.communicate(timeout=300)
-    assert child.returncode == 7, (said + err).decode()
+    assert child.returncode == 7, (message + err).decode()
     assert out.decode().splitlines() == ["stopped [] []", "and again 4"]

@@ -121,12 +121,12 @@ def test_default_test_has_the_predicted_power(design: str, n_samples: int, cells
         truth["mean"] = adata.var["true_mean"] * adata.obs["true_size_factor"].mean()
         if design == "paired":
             truth["donor_sd"] = adata.var["true_sd_donor"]
-        made = sc_glmm.power(
+        result = sc_glmm.power(
             truth, n_samples=n_samples, cells_per_sample=cells, log_fc=1.2, frac_de=0.25, design=design,
             n_tests=int(table["tested"].sum()), method="analytic",
         )  # fmt: skip
         which = adata.var["is_de"].to_numpy()
-        rows = made.genes[which & made.genes["tested"].to_numpy()]
+        rows = result.genes[which & result.genes["tested"].to_numpy()]
         promised.append(float(rows["power"].mean()))
     assert np.mean(found) > 0.2
     assert np.mean(promised) == pytest.approx(np.mean(found), abs=0.08)
@@ -152,15 +152,15 @@ def test_genes_with_few_counts_are_simulated_where_they_matter() -> None:
 
 def test_a_pilot_of_several_types(pilot: Any, tmp_path: Path) -> None:
     plan: dict[str, Any] = {"cells_per_sample": 200, "log_fc": 1.5, "method": "analytic"}
-    made = sc_glmm.power(pilot, n_samples=[8, 24], **plan)
-    assert made.overall["group"].tolist() == ["type_1", "type_2", "all groups"] * 2
-    rows = made.overall.set_index(["n_samples", "group"])
+    result = sc_glmm.power(pilot, n_samples=[8, 24], **plan)
+    assert result.overall["group"].tolist() == ["type_1", "type_2", "all groups"] * 2
+    rows = result.overall.set_index(["n_samples", "group"])
     assert (rows.loc[24, "power"] > rows.loc[8, "power"]).all()
     n, p = (rows.loc[24, name].iloc[:2].to_numpy(float) for name in ("n_tested", "power"))
     assert rows.loc[(24, "all groups"), "power"] == pytest.approx((n * p).sum() / n.sum())
     assert rows.loc[(24, "all groups"), "discoveries"] == pytest.approx(0.1 * (n * p).sum())
-    assert made.best["n_samples"].tolist() == [24]
-    genes = made.genes[(made.genes["group"] == "type_1") & (made.genes["n_samples"] == 24)]
+    assert result.best["n_samples"].tolist() == [24]
+    genes = result.genes[(result.genes["group"] == "type_1") & (result.genes["n_samples"] == 24)]
     strong = genes["mean"] > genes["mean"].quantile(0.8)
     assert genes.loc[strong, "power"].mean() > genes.loc[~strong, "power"].mean() + 0.1
     one = sc_glmm.power(pilot, group="type_1", n_samples=24, **plan)
@@ -169,18 +169,18 @@ def test_a_pilot_of_several_types(pilot: Any, tmp_path: Path) -> None:
     assert one.overall["power"].iloc[0] > rows.loc[(24, "type_1"), "power"]
     pilot.write_h5ad(tmp_path / "pilot.h5ad")
     again = sc_glmm.power(tmp_path / "pilot.h5ad", n_samples=[8, 24], **plan)
-    pd.testing.assert_frame_equal(again.overall, made.overall)
+    pd.testing.assert_frame_equal(again.overall, result.overall)
 
 
 @pytest.mark.parametrize("formula", ["counts ~ stim + (1|donor) + (1|sample)", "counts ~ donor + stim + (1|sample)"])
 def test_a_paired_pilot_is_recognised(formula: str) -> None:
     adata = sc_glmm.datasets.simulate(n_samples=12, n_cells=720, n_genes=120, design="paired", donor_sd=0.8, seed=2)
     run(adata, formula, contrasts="stim")
-    made = sc_glmm.power(adata, n_samples=16, cells_per_sample=100, log_fc=1.5)
-    assert made.settings["design"] == "paired"
+    result = sc_glmm.power(adata, n_samples=16, cells_per_sample=100, log_fc=1.5)
+    assert result.settings["design"] == "paired"
     other = sc_glmm.power(adata, n_samples=16, cells_per_sample=100, log_fc=1.5, design="unpaired")
     assert other.settings["design"] == "unpaired"
-    assert made.overall["power"].iloc[0] > 0.1
+    assert result.overall["power"].iloc[0] > 0.1
     with pytest.raises(InputError, match="n_samples=15: allowed are even numbers from 4 on"):
         sc_glmm.power(adata, n_samples=15, cells_per_sample=100)
 
@@ -192,21 +192,21 @@ def test_nothing_depends_on_names() -> None:
         {c: f"x/{c}:" for c in adata.obs["sample"].cat.categories}
     )
     other.obs["sd sample"] = other.obs["disease"].cat.rename_categories({"ctl": "vs", "AD": "T.: 1"})
-    made = overall(run(adata, "counts ~ disease + (1|sample)"), n_samples=16, cells_per_sample=100)
+    result = overall(run(adata, "counts ~ disease + (1|sample)"), n_samples=16, cells_per_sample=100)
     renamed = overall(run(other, "counts ~ `sd sample` + (1|`b: c`)"), n_samples=16, cells_per_sample=100)
-    pd.testing.assert_frame_equal(made, renamed)
+    pd.testing.assert_frame_equal(result, renamed)
 
 
 # --- budgets, doors, bad input -----------------------------------------------------------------------------------
 
 
 def test_a_budget_is_spent_on_samples_and_cells() -> None:
-    made = sc_glmm.power(GENES, budget=10_000, cost_per_sample=300, cost_per_cell=0.5, log_fc=0.6)
-    rows = made.overall
+    result = sc_glmm.power(GENES, budget=10_000, cost_per_sample=300, cost_per_cell=0.5, log_fc=0.6)
+    rows = result.overall
     assert (rows["cost"] <= 10_000).all()
     assert (rows["cost"] > 0.97 * 10_000).all()
     assert rows["cells_per_sample"].is_monotonic_decreasing
-    best = made.best.iloc[0]
+    best = result.best.iloc[0]
     assert best["power"] == rows["power"].max()
     # the best plan has neither the fewest samples nor the fewest cells
     assert rows["n_samples"].min() < best["n_samples"] < rows["n_samples"].max()
@@ -219,11 +219,11 @@ def test_a_budget_is_spent_on_samples_and_cells() -> None:
 def test_the_figure_and_the_command(tmp_path: Path) -> None:
     import matplotlib.pyplot as plt
 
-    made = sc_glmm.power(GENES, n_samples=[8, 12, 20], cells_per_sample=[50, 200])
-    ax = sc_glmm.pl.power(made)
+    result = sc_glmm.power(GENES, n_samples=[8, 12, 20], cells_per_sample=[50, 200])
+    ax = sc_glmm.pl.power(result)
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["50 cells", "200 cells"]
     for line, cells in zip(ax.lines, (50, 200), strict=True):
-        rows = made.overall[made.overall["cells_per_sample"] == cells]
+        rows = result.overall[result.overall["cells_per_sample"] == cells]
         np.testing.assert_allclose(line.get_ydata(), rows["power"])
     spent = sc_glmm.power(GENES, budget=10_000, cost_per_sample=300, cost_per_cell=0.5, log_fc=[0.5, 1])
     ax = sc_glmm.pl.power(spent)
@@ -231,12 +231,12 @@ def test_the_figure_and_the_command(tmp_path: Path) -> None:
     assert [float(ring.get_xdata()[0]) for ring in rings] == spent.best["n_samples"].tolist()
     plt.close("all")
     with pytest.raises(InputError, match="draws what sc_glmm.power .* returns, and this is a DataFrame"):
-        sc_glmm.pl.power(made.overall)
+        sc_glmm.pl.power(result.overall)
     GENES.to_csv(tmp_path / "genes.csv", index=False)
     common = ["power", str(tmp_path / "genes.csv"), "-n", "8", "-n", "12", "-n", "20", "-c", "50", "-c", "200"]
     done = CliRunner().invoke(cli.app, [*common, "-o", str(tmp_path / "a.csv")])
     assert done.exit_code == 0, done.output
-    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "a.csv"), made.overall, check_dtype=False)
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "a.csv"), result.overall, check_dtype=False)
     done = CliRunner().invoke(cli.app, [*common, "-o", str(tmp_path / "a.png")])
     assert done.exit_code == 0, done.output
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
@@ -309,7 +309,7 @@ def test_data_with_too_little_information(pilot: Any) -> None:
 
 
 def test_the_result_is_shown() -> None:
-    made = sc_glmm.power(GENES, **PLAN)
-    assert isinstance(made, PowerResult)
-    assert "PowerResult at FDR 5 %" in repr(made)
-    assert "n_samples" in repr(made)
+    result = sc_glmm.power(GENES, **PLAN)
+    assert isinstance(result, PowerResult)
+    assert "PowerResult at FDR 5 %" in repr(result)
+    assert "n_samples" in repr(result)

@@ -63,21 +63,21 @@ def package(tmp_path_factory) -> Path:
     """Copy the package without compiled kernels."""
     if not hasattr(os, "geteuid") or os.geteuid() != 0 or shutil.which("setpriv") is None:
         pytest.skip("needs the rights to become another user, and setpriv")
-    made = tmp_path_factory.mktemp("lib")
+    folder = tmp_path_factory.mktemp("lib")
     leave = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(Path(sc_glmm.__file__).parent, made / "sc_glmm", ignore=leave)
-    return made
+    shutil.copytree(Path(sc_glmm.__file__).parent, folder / "sc_glmm", ignore=leave)
+    return folder
 
 
 def run(package: Path, code: str, *, user: bool, folder: Path | str = "/", **more: str) -> str:
     env = {name: value for name, value in os.environ.items() if name not in ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME")}
     env |= {"PYTHONPATH": str(package), "HOME": "/nonexistent", "PYTHONDONTWRITEBYTECODE": "1", **more}
     command = [*(SETPRIV if user else []), sys.executable, "-W", "error", "-c", code]
-    made = subprocess.run(command, env=env, cwd=folder, capture_output=True, text=True)
-    if "setpriv:" in made.stderr:
-        pytest.skip(f"setpriv cannot be used here: {made.stderr}")
-    assert made.returncode == 0, made.stderr
-    return made.stdout
+    process = subprocess.run(command, env=env, cwd=folder, capture_output=True, text=True)
+    if "setpriv:" in process.stderr:
+        pytest.skip(f"setpriv cannot be used here: {process.stderr}")
+    assert process.returncode == 0, process.stderr
+    return process.stdout
 
 
 def kept(package: Path) -> list[Path]:
@@ -86,9 +86,9 @@ def kept(package: Path) -> list[Path]:
 
 def test_run_without_a_folder_for_kernels_gives_a_note(package):
     assert run(package, KERNEL, user=True) == "[0, 1, 2] 0\n"
-    said = run(package, EVERYTHING, user=True)
-    assert "in every process" in said and "Set NUMBA_CACHE_DIR" in said and "sc-glmm compile" in said
-    assert "compiled kernels cannot be stored" in said
+    notes = run(package, EVERYTHING, user=True)
+    assert "in every process" in notes and "Set NUMBA_CACHE_DIR" in notes and "sc-glmm compile" in notes
+    assert "compiled kernels cannot be stored" in notes
     assert kept(package) == []
 
 
@@ -117,12 +117,12 @@ def test_a_folder_of_others_with_results_beside_a_file(package, tmp_path, monkey
     path = tmp_path / "data.h5ad"
     genes = pd.Index(["x", "y", "z"])
     ad.AnnData(sp.eye(2, 3, format="csr"), var=pd.DataFrame(index=genes)).write_h5ad(path)
-    made = ad.AnnData(obs=pd.DataFrame(index=["a", "b"]), var=pd.DataFrame(index=genes))
-    made.varm["glmm"] = pd.DataFrame({"mean": [1.0, 2.0, 3.0]}, index=genes)
-    made.uns["glmm"] = {"params": {"varm": []}}
+    adata = ad.AnnData(obs=pd.DataFrame(index=["a", "b"]), var=pd.DataFrame(index=genes))
+    adata.varm["glmm"] = pd.DataFrame({"mean": [1.0, 2.0, 3.0]}, index=genes)
+    adata.uns["glmm"] = {"params": {"varm": []}}
     monkeypatch.setattr(journal, "COPY_BYTES", 0)
     monkeypatch.setattr(journal, "_finish", lambda *_: None)
-    Store(path).write_results(made, "glmm")
+    Store(path).write_results(adata, "glmm")
     tmp_path.chmod(0o755)
     before = {each.name: each.read_bytes() for each in tmp_path.iterdir()}
     assert len(before) == 2

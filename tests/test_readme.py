@@ -32,14 +32,14 @@ def test_linked_files_exist():
 
 def test_addresses_are_those_of_the_project():
     urls = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]
-    known = (
+    addresses = (
         *urls.values(),
         "https://pypi.org/project/sc-glmm",
         "https://img.shields.io/",
         "https://readthedocs.org/projects/sc-glmm/",
     )
     for address in re.findall(r"https?://[^\s)\]]+", README):
-        assert address.startswith(known), address
+        assert address.startswith(addresses), address
 
 
 def test_the_gallery_shows_every_figure():

@@ -225,11 +225,11 @@ def test_error_gives_the_reason_for_genes_without_a_model():
     zero, separated = adata.var_names[:2]
     with pytest.raises(InputError, match="'all_zero'.*no counts"):
         sc_glmm.tl.refit(adata, zero)
-    made = sc_glmm.tl.refit(adata, separated)
-    assert np.isinf(made.fixef()["disease[T.AD]"]) and made.limit is not None
-    text = str(made.summary())
+    result = sc_glmm.tl.refit(adata, separated)
+    assert np.isinf(result.fixef()["disease[T.AD]"]) and result.limit is not None
+    text = str(result.summary())
     assert "separation" in text and "Tests of the run" in text
-    assert f"{made.test.p_value.iloc[0]:.4f}" in text or f"{made.test.p_value.iloc[0]:.3g}" in text
+    assert f"{result.test.p_value.iloc[0]:.4f}" in text or f"{result.test.p_value.iloc[0]:.3g}" in text
     with pytest.raises(InputError, match="is not one of the 60 gene names"):
         sc_glmm.tl.refit(adata, "no such gene")
     with pytest.raises(InputError, match="there are no results under key='other'"):

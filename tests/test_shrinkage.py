@@ -68,14 +68,14 @@ def test_one_function_gives_p_value_and_interval(z: float, steep: float) -> None
     sd = np.array([[0.3, 0.5, 0.9]])
     delta = z * 0.5 + np.array([[-0.02, 0.0, 0.02]])
     root = np.sign(delta / sd) * np.abs(delta / sd) * steep
-    made = mixture_test(weights, delta, sd**2, root)
+    result = mixture_test(weights, delta, sd**2, root)
     roots = SignedRoots.through(weights, delta, sd**2, root)
     b = np.linspace(-40.0, 40.0, 4001)[None]
     F = roots.tail(b, np.array([-1.0]))
     assert (np.diff(F) <= 1e-15).all()
     at_zero = roots.tail(np.zeros((1, 1)), np.array([-1.0]))[0, 0]
-    assert 2.0 * min(at_zero, 1.0 - at_zero) == pytest.approx(min(made.p_value[0], 2.0), abs=1e-12)
-    for limit, target in ((made.low, 0.975), (made.high, 0.025)):
+    assert 2.0 * min(at_zero, 1.0 - at_zero) == pytest.approx(min(result.p_value[0], 2.0), abs=1e-12)
+    for limit, target in ((result.low, 0.975), (result.high, 0.025)):
         assert roots.tail(limit[:, None], np.array([-1.0]))[0, 0] == pytest.approx(target, abs=1e-8)
 
 
@@ -86,10 +86,10 @@ def test_a_false_sign_is_never_less_probable_than_half_the_p_value() -> None:
     truth = rng.normal(0.0, 10.0, n)
     delta = truth[:, None] + rng.normal(size=(n, 1))
     var, weights = np.ones((n, 1)), np.ones((n, 1))
-    made = shrink(weights, delta, var, delta)
+    result = shrink(weights, delta, var, delta)
     p = mixture_test(weights, delta, var, delta).p_value
     some = (p > 1e-8) & (p < 0.5)
-    assert (made.lfsr[some] >= 0.499 * p[some]).all()
-    assert (made.lfsr[some] <= 10.0 * p[some]).all()
+    assert (result.lfsr[some] >= 0.499 * p[some]).all()
+    assert (result.lfsr[some] <= 10.0 * p[some]).all()
     large = p < 1e-8
-    np.testing.assert_allclose(made.mean[large], delta[large, 0], atol=0.5)
+    np.testing.assert_allclose(result.mean[large], delta[large, 0], atol=0.5)

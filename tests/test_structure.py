@@ -114,8 +114,8 @@ def test_import_loads_no_package_heavier_than_anndata():
     loaded = []
     for code in ("import anndata", "import sc_glmm; sc_glmm.__version__; dir(sc_glmm)"):
         run = f"import sys; {code}; print(' '.join(sys.modules))"
-        made = subprocess.run([sys.executable, "-c", run], capture_output=True, text=True, check=True)
-        loaded.append(set(made.stdout.split()))
+        process = subprocess.run([sys.executable, "-c", run], capture_output=True, text=True, check=True)
+        loaded.append(set(process.stdout.split()))
     heavy = {"numba", "formulaic", "matplotlib", "joblib", "tqdm", "typer", "dask", "zarr", "yaml"}
     assert "anndata" in loaded[1]
     assert not heavy & (loaded[1] - loaded[0])

@@ -14,9 +14,9 @@ FORMULA = "counts ~ disease + (1|sample)"
 
 @pytest.fixture(scope="module")
 def adata():
-    made = sc_glmm.datasets.simulate(n_samples=8, n_cells=500, n_genes=80, n_cell_types=2, seed=12)
-    sc_glmm.tl.test(made, FORMULA, reference={"disease": "ctl"}, groupby="cell_type")
-    return made
+    adata = sc_glmm.datasets.simulate(n_samples=8, n_cells=500, n_genes=80, n_cell_types=2, seed=12)
+    sc_glmm.tl.test(adata, FORMULA, reference={"disease": "ctl"}, groupby="cell_type")
+    return adata
 
 
 @pytest.mark.parametrize("table", ["results", "fit_info", "details"])
@@ -52,9 +52,9 @@ def of_two_modalities():
     other.var_names = [f"p{i}" for i in range(5)]
     disease = rna.obs.pop("disease")
     del other.obs["disease"]
-    made = mudata.MuData({"rna": rna, "prot": other})
-    made.obs["disease"] = disease.reindex(made.obs_names)
-    return made
+    result = mudata.MuData({"rna": rna, "prot": other})
+    result.obs["disease"] = disease.reindex(result.obs_names)
+    return result
 
 
 # warnings of mudata about pandas and about future changes

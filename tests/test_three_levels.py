@@ -15,20 +15,20 @@ import sc_glmm
 
 @pytest.fixture(scope="module")
 def adata() -> Any:
-    made = sc_glmm.datasets.simulate(n_samples=12, n_cells=360, n_genes=8, seed=2)
-    samples = made.obs["sample"].astype("category").cat.codes.to_numpy()
-    made.obs["disease"] = pd.Categorical(
+    adata = sc_glmm.datasets.simulate(n_samples=12, n_cells=360, n_genes=8, seed=2)
+    samples = adata.obs["sample"].astype("category").cat.codes.to_numpy()
+    adata.obs["disease"] = pd.Categorical(
         np.array(["healthy", "mild", "severe"])[samples % 3], categories=["healthy", "mild", "severe"]
     )
-    sc_glmm.tl.test(made, "counts ~ disease + (1|sample)", test="t", min_counts=0, progress=False)
-    return made
+    sc_glmm.tl.test(adata, "counts ~ disease + (1|sample)", test="t", min_counts=0, progress=False)
+    return adata
 
 
 def run(adata: Any, **options: Any) -> pd.DataFrame:
-    made = sc_glmm.tl.test(
+    tested = sc_glmm.tl.test(
         adata, "counts ~ disease + (1|sample)", test="t", min_counts=0, copy=True, progress=False, **options
     )
-    return sc_glmm.get.results(made, columns="all")
+    return sc_glmm.get.results(tested, columns="all")
 
 
 def test_each_level_and_the_joint_test(adata: Any) -> None:
@@ -39,9 +39,9 @@ def test_each_level_and_the_joint_test(adata: Any) -> None:
         "disease: severe vs healthy",
     ]
     assert len(sc_glmm.get.results(adata, contrast="severe")) == adata.n_vars
-    asked = run(adata, contrasts=[("disease", "severe", "healthy")])
+    contrasts = run(adata, contrasts=[("disease", "severe", "healthy")])
     default = sc_glmm.get.results(adata, contrast="severe vs healthy", columns="all")
-    np.testing.assert_allclose(default["p_value"], asked["p_value"], rtol=1e-9)
+    np.testing.assert_allclose(default["p_value"], contrasts["p_value"], rtol=1e-9)
 
 
 def test_scanpy_finds_each_level(adata: Any) -> None:
@@ -68,18 +68,18 @@ def test_names_of_contrasts_are_kept(adata: Any) -> None:
 
 
 def test_genes_with_few_counts_are_dropped_with_a_note(caplog: pytest.LogCaptureFixture) -> None:
-    made = sc_glmm.datasets.simulate(n_samples=8, n_cells=200, n_genes=6, seed=2)
-    counts = made.layers["counts"].toarray()
+    adata = sc_glmm.datasets.simulate(n_samples=8, n_cells=200, n_genes=6, seed=2)
+    counts = adata.layers["counts"].toarray()
     counts[:, 0] = 0
     counts[:9, 0] = 1
     counts[:, 1] = 0
     counts[:10, 1] = 1
-    made.layers["counts"] = type(made.layers["counts"])(counts)
+    adata.layers["counts"] = type(adata.layers["counts"])(counts)
     options: Any = {"reference": {"disease": "ctl"}, "test": "t", "progress": False}
     with caplog.at_level("INFO"):
-        sc_glmm.tl.test(made, "counts ~ disease + (1|sample)", **options)
-    assert list(sc_glmm.get.results(made)["status"].astype(str)[:2] == "low_count") == [True, False]
+        sc_glmm.tl.test(adata, "counts ~ disease + (1|sample)", **options)
+    assert list(sc_glmm.get.results(adata)["status"].astype(str)[:2] == "low_count") == [True, False]
     assert "1 low count" in caplog.text
     assert "fewer than 10 counts, not tested (min_counts=0 tests them)" in caplog.text
-    sc_glmm.tl.test(made, "counts ~ disease + (1|sample)", min_counts=0, **options)
-    assert not (sc_glmm.get.results(made)["status"] == "low_count").any()
+    sc_glmm.tl.test(adata, "counts ~ disease + (1|sample)", min_counts=0, **options)
+    assert not (sc_glmm.get.results(adata)["status"] == "low_count").any()

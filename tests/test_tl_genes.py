@@ -15,20 +15,20 @@ ESTIMATES = ["coef", "se", "log_fc", "log_fc_se", "ci_low", "ci_high", "stat", "
 
 @pytest.fixture(scope="module")
 def adata():
-    made = sc_glmm.datasets.simulate(n_samples=8, n_cells=700, n_genes=140, n_cell_types=2, frac_de=0.3, seed=11)
-    made.var["chosen"] = np.arange(140) % 2 == 0
-    return made
+    adata = sc_glmm.datasets.simulate(n_samples=8, n_cells=700, n_genes=140, n_cell_types=2, frac_de=0.3, seed=11)
+    adata.var["chosen"] = np.arange(140) % 2 == 0
+    return adata
 
 
 def ran(adata, **options):
-    made = sc_glmm.tl.test(adata, FORMULA, reference={"disease": "ctl"}, copy=True, **options)
-    return made, sc_glmm.get.results(made, columns="all")
+    tested = sc_glmm.tl.test(adata, FORMULA, reference={"disease": "ctl"}, copy=True, **options)
+    return tested, sc_glmm.get.results(tested, columns="all")
 
 
 @pytest.mark.parametrize("test", ["t", "lrt"])
 def test_single_gene_has_the_same_results_as_among_all_genes(adata, test):
     _, everything = ran(adata, test=test)
-    made, some = ran(adata, test=test, genes="chosen")
+    result, some = ran(adata, test=test, genes="chosen")
     chosen = adata.var["chosen"].to_numpy()
     assert list(some["variable"]) == list(adata.var_names)
     for name in ("coef", "se", "p_value", "dispersion", "sd_sample", "loglik"):
@@ -40,7 +40,7 @@ def test_single_gene_has_the_same_results_as_among_all_genes(adata, test):
     assert (some["status"][chosen] == everything["status"][chosen]).all()
     # counts are available for all genes
     np.testing.assert_array_equal(some["total"], everything["total"])
-    assert made.uns["glmm"]["params"]["genes"] == "chosen"
+    assert result.uns["glmm"]["params"]["genes"] == "chosen"
 
 
 def test_the_prior_is_that_of_the_tested_genes(adata):
@@ -57,15 +57,15 @@ def test_the_prior_is_that_of_the_tested_genes(adata):
 def test_named_genes_in_groups(adata):
     names = list(adata.var_names[[3, 60, 61]])
     with pytest.warns(sc_glmm.ScGlmmWarning, match="at least 50 genes"):
-        made, some = ran(adata, genes=names, groupby="cell_type")
+        result, some = ran(adata, genes=names, groupby="cell_type")
     assert set(some.loc[some["p_value"].notna(), "variable"]) == set(names)
-    details = sc_glmm.get.details(made)
+    details = sc_glmm.get.details(result)
     assert (details["n_tested"] == 3).all()
     assert (details["n_not_selected"] == 137).all()
-    assert made.uns["glmm"]["params"]["genes"] == "3 given"
+    assert result.uns["glmm"]["params"]["genes"] == "3 given"
     with pytest.raises(InputError, match="not one of the tested genes="):
-        sc_glmm.tl.refit(made, adata.var_names[0], group="type_1")
-    model = sc_glmm.tl.refit(made, names[0], group="type_1")
+        sc_glmm.tl.refit(result, adata.var_names[0], group="type_1")
+    model = sc_glmm.tl.refit(result, names[0], group="type_1")
     row = some[(some["variable"] == names[0]) & (some["cell_type"] == "type_1")].iloc[0]
     assert model.test["coef"].iloc[0] == pytest.approx(row["coef"], rel=1e-9)
 
@@ -92,17 +92,17 @@ def test_from_a_file_and_with_few_counts(adata, tmp_path):
         ~adata.var["chosen"], "not_selected", np.where((total > 0) & (total < 60), "low_count", "tested")
     )
     assert "low_count" in expected
-    said = table["status"].astype(str).where(table["status"].isin(["not_selected", "low_count"]), "tested")
-    assert list(said) == list(expected)
+    message = table["status"].astype(str).where(table["status"].isin(["not_selected", "low_count"]), "tested")
+    assert list(message) == list(expected)
     assert table["p_value"].notna().to_numpy().tolist() == ((expected == "tested") & (total > 0)).tolist()
 
 
 @pytest.mark.filterwarnings("ignore:The inplace keyword")  # warning about scanpy's use of pandas
 def test_scanpy_reads_tested_genes(adata):
     sc = pytest.importorskip("scanpy")
-    made, some = ran(adata, genes="chosen", test="t")
-    frame = sc.get.rank_genes_groups_df(made, group="AD", key="glmm")
-    assert len(frame) == made.n_vars
+    result, some = ran(adata, genes="chosen", test="t")
+    frame = sc.get.rank_genes_groups_df(result, group="AD", key="glmm")
+    assert len(frame) == result.n_vars
     assert set(frame["names"].iloc[: int(some["p_value"].notna().sum())]) == set(
         some.loc[some["p_value"].notna(), "variable"]
     )

@@ -84,18 +84,18 @@ def test_known_fractions_of_counts_are_found() -> None:
     adata = run(counts(), "X ~ arm + age + (1|sample)", size_factors="one", contrasts="arm")
     variances = sc_glmm.get.variance_fractions(adata, fractions=False).drop(columns="variable")
     mean = float(adata.X.mean())
-    known = {
+    options = {
         "arm": 0.16,
         "age": 0.09,
         "(1 | sample)": 0.25,
         "dispersion": np.log(1.4),
         "poisson": np.log(1.0 + 1.0 / mean + 0.4) - np.log(1.4),
     }
-    assert list(variances.columns) == list(known)
-    np.testing.assert_allclose(variances.mean(), list(known.values()), rtol=0.12)
+    assert list(variances.columns) == list(options)
+    np.testing.assert_allclose(variances.mean(), list(options.values()), rtol=0.12)
     fractions = sc_glmm.get.variance_fractions(adata).drop(columns="variable")
     np.testing.assert_allclose(fractions.sum(axis=1), 1.0, rtol=1e-12)
-    np.testing.assert_allclose(fractions.mean(), np.array(list(known.values())) / sum(known.values()), rtol=0.12)
+    np.testing.assert_allclose(fractions.mean(), np.array(list(options.values())) / sum(options.values()), rtol=0.12)
 
 
 @pytest.mark.parametrize("method", ["lognormal", "trigamma", "delta"])
@@ -185,10 +185,10 @@ def test_groups_files_and_chunks_give_the_same_fractions(tmp_path: Path) -> None
     common += ["--size-factors", "one", "-o", str(tmp_path / "parts"), "--n-chunks", "2", "-q"]
     for stage in ([], ["--stage", "fit"], ["--stage", "profile"]):
         for chunk in ("0", "1"):
-            made = CliRunner().invoke(cli.app, [*common, "--chunk", chunk, *stage])
-            assert made.exit_code == 0, made.output
-    made = CliRunner().invoke(cli.app, ["combine", str(tmp_path / "parts"), "-o", str(tmp_path / "c.h5ad"), "-q"])
-    assert made.exit_code == 0, made.output
+            result = CliRunner().invoke(cli.app, [*common, "--chunk", chunk, *stage])
+            assert result.exit_code == 0, result.output
+    result = CliRunner().invoke(cli.app, ["combine", str(tmp_path / "parts"), "-o", str(tmp_path / "c.h5ad"), "-q"])
+    assert result.exit_code == 0, result.output
     pd.testing.assert_frame_equal(sc_glmm.get.variance_fractions(tmp_path / "c.h5ad"), found, rtol=1e-9)
 
 

@@ -134,8 +134,8 @@ def ours(tables: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
             sc_glmm.tl.test(counts, formula, groupby="table", n_jobs=1, progress=False)
         found = sc_glmm.get.results(counts, columns="all").reset_index(drop=True)
         part = pd.DataFrame({"table": found["table"].astype(int), "type": found["variable"].astype(int)})
-        held = found[["p_value", "ci_low", "ci_high"]]
-        parts.append(pd.concat([part.assign(method=f"sc_glmm-{reference}"), held], axis=1))
+        values = found[["p_value", "ci_low", "ci_high"]]
+        parts.append(pd.concat([part.assign(method=f"sc_glmm-{reference}"), values], axis=1))
         if reference == "robust":
             parts.append(part.assign(method="sc_glmm-p_hk", p_value=found["p_hk"]))
     return pd.concat(parts, ignore_index=True)
@@ -164,7 +164,7 @@ def real_tables(path: Path, n_splits: int, planted: bool, first: int) -> list[tu
     types = list(pd.Categorical(obs["cell_type"]).categories)
     cells = {d: part["cell_type"].astype(str).to_numpy() for d, part in obs.groupby(donor, observed=True)}
     donors = np.array(sorted(cells))
-    made = []
+    results = []
     for n in sizes:
         rng = np.random.default_rng([n, first])
         tables, samples = [], []
@@ -185,8 +185,8 @@ def real_tables(path: Path, n_splits: int, planted: bool, first: int) -> list[tu
                 samples.append(pd.DataFrame({"table": [i], "sample": [s], "arm": [arm], "donor": [s]}))
         word = "planted" if planted else "null"
         name = f"real-{path.stem}-{n}+{n}-{word}"
-        made.append((name, pd.concat(tables, ignore_index=True), pd.concat(samples, ignore_index=True)))
-    return made
+        results.append((name, pd.concat(tables, ignore_index=True), pd.concat(samples, ignore_index=True)))
+    return results
 
 
 def summary(folder: Path) -> pd.DataFrame:
@@ -257,9 +257,9 @@ def main() -> None:
                     if fnmatch(name, given.only):
                         run_all(given.folder, name, tables, samples)
     else:
-        made = summary(given.folder)
-        made.to_csv(HERE / "results" / "abundance.csv", index=False, float_format="%.3f")
-        print(made.round(2).to_string())
+        result = summary(given.folder)
+        result.to_csv(HERE / "results" / "abundance.csv", index=False, float_format="%.3f")
+        print(result.round(2).to_string())
 
 
 if __name__ == "__main__":

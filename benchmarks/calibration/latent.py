@@ -75,18 +75,18 @@ def tested(adata: ad.AnnData, factors: list[str]) -> pd.DataFrame:
 
 def measures(adata: ad.AnnData, table: pd.DataFrame) -> dict[str, float]:
     """Rejections of nulls at 5 % and .1 %, false discoveries, and power at FDR 5 %."""
-    known = table["p_value"].notna().to_numpy()
+    finite = table["p_value"].notna().to_numpy()
     differs = adata.var["differs"].to_numpy() if "differs" in adata.var else np.zeros(adata.n_vars, dtype=bool)
     differs = differs[adata.var_names.get_indexer(table["variable"])]
     p, found = table["p_value"].to_numpy(), (table["adj_p_value"] < 0.05).to_numpy()
-    null = known & ~differs
+    null = finite & ~differs
     return {
         "n_null": int(null.sum()),
         "at_05": float((p[null] < 0.05).mean()),
         "at_001": float((p[null] < 0.001).mean()),
         "found": int(found.sum()),
         "false": int((found & ~differs).sum()),
-        "power": float(found[known & differs].mean()) if differs.any() else float("nan"),
+        "power": float(found[finite & differs].mean()) if differs.any() else float("nan"),
     }
 
 

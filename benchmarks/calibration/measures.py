@@ -37,14 +37,14 @@ def power_spread(p: np.ndarray, null: np.ndarray, n_draws: int = 100) -> float:
 
 def count_rejections(p: np.ndarray) -> dict[str, int]:
     """Of p-values: how many there are, and how many lie below each level."""
-    known = p[~np.isnan(p)]
-    return {"n": len(known), **{f"{level:g}": int((known < level).sum()) for level in LEVELS}}
+    finite = p[~np.isnan(p)]
+    return {"n": len(finite), **{f"{level:g}": int((finite < level).sum()) for level in LEVELS}}
 
 
 def tail_counts(p: np.ndarray) -> list[int]:
     """Of p-values: how many have -log10 p in each of `BINS` (the last is open); zeros at the end are left out."""
-    known = np.maximum(p[~np.isnan(p)], 1e-300)
-    where = np.minimum((-np.log10(known) / 0.05).astype(int), len(BINS) - 1)
+    finite = np.maximum(p[~np.isnan(p)], 1e-300)
+    where = np.minimum((-np.log10(finite) / 0.05).astype(int), len(BINS) - 1)
     return np.bincount(np.maximum(where, 0)).tolist()
 
 
@@ -89,9 +89,9 @@ def measure(
         }
     if interval is not None:
         covered = (interval[:, 0] <= effect) & (effect <= interval[:, 1])
-        known = ~np.isnan(interval).any(axis=1)
+        finite = ~np.isnan(interval).any(axis=1)
         found["coverage"] = {
-            name: {"n": int((known & which).sum()), "covered": int((covered & known & which).sum())}
+            name: {"n": int((finite & which).sum()), "covered": int((covered & finite & which).sum())}
             for name, which in (("null", null), ("differential", ~null))
         }
     return found

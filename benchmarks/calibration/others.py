@@ -61,9 +61,9 @@ def run_others(
         ("pydeseq2", lambda: run_pydeseq2(bulk)),
         ("nebula", lambda: run_nebula(adata, unit, fixed, tested)),
     ):
-        made = run() if name in methods else None
-        if made is not None:
-            results[name], found[name] = made
+        result = run() if name in methods else None
+        if result is not None:
+            results[name], found[name] = result
     return results, found
 
 
@@ -122,10 +122,10 @@ def run_r(methods: list[str], bulk: Pseudobulk) -> tuple[dict[str, Tested], dict
         pd.DataFrame(bulk.counts[some].astype(int)).to_csv(folder / "counts.csv", index=False)
         bulk.design.to_csv(folder / "design.csv", index=False)
         pd.DataFrame({"size": bulk.size}).to_csv(folder / "library.csv", index=False)
-        made = run_script("comparators.R", folder, ",".join(methods), bulk.tested)
-    if made is None:
+        result = run_script("comparators.R", folder, ",".join(methods), bulk.tested)
+    if result is None:
         return {}, {}
-    values, seconds, found = made
+    values, seconds, found = result
     results = {}
     for method in values.columns:
         p = np.full(len(some), np.nan)
@@ -149,10 +149,10 @@ def run_nebula(adata: ad.AnnData, unit: str, fixed: str, tested: str) -> tuple[T
         design.to_csv(folder / "design.csv", index=False)
         pd.DataFrame({"size": obs["size_factor"].to_numpy()}).to_csv(folder / "size.csv", index=False)
         pd.DataFrame({"sample": pd.factorize(obs[unit])[0]}).to_csv(folder / "sample.csv", index=False)
-        made = run_script("nebula.R", folder, column)
-    if made is None:
+        result = run_script("nebula.R", folder, column)
+    if result is None:
         return None
-    values, seconds, found = made
+    values, seconds, found = result
     return Tested(values["nebula"].to_numpy(float), float(seconds["nebula"])), found["nebula"]
 
 

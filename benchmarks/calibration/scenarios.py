@@ -105,9 +105,9 @@ def _power() -> list[Scenario]:
         ),
         ("confounded", "8 controls of 300 cells, 4 cases of 20", _two_groups([300] * 8, [20] * 4), noisy),
     ]
-    made = [Scenario(f"power-{name}", "power", words, table, law) for name, words, table, law in rows]
+    result = [Scenario(f"power-{name}", "power", words, table, law) for name, words, table, law in rows]
     for name, words, cells in (("paired", "of 100 cells", 100), ("paired-unequal", "of 10 to 400 cells", None)):
-        made.append(
+        result.append(
             Scenario(
                 name=f"power-{name}",
                 family="power",
@@ -119,12 +119,12 @@ def _power() -> list[Scenario]:
                 also={"donor random": "counts ~ cond + (1|donor) + (1|sample)"},
             )
         )
-    return made
+    return result
 
 
 def _robust() -> list[Scenario]:
     eight = _balanced(8)
-    made = [
+    result = [
         Scenario("robust-t4", "robust", "8 samples, their effects are t with 4 df", eight, ROBUST, effects="t4"),
         Scenario("robust-offset", "robust", "8 samples, size factors off by sd 0.1", eight, ROBUST, offset_sd=0.1),
         Scenario(
@@ -139,7 +139,7 @@ def _robust() -> list[Scenario]:
     ]
     for n in (1, 3, 5):
         columns = " + ".join(f"z{k + 1}" for k in range(n))
-        made.append(
+        result.append(
             Scenario(
                 name=f"robust-covariates{n}",
                 family="robust",
@@ -150,7 +150,7 @@ def _robust() -> list[Scenario]:
                 fixed=f"1 + {columns} + cond",
             )
         )
-    return made
+    return result
 
 
 def _sparse() -> list[Scenario]:

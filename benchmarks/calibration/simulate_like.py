@@ -67,15 +67,15 @@ def fit_null(adata: ad.AnnData, donor: str, donors: list[str]) -> FittedNull:
     rank = (rankdata(info["total"]) - 0.5) / len(info)
     nodes, marginal = np.asarray(prior["variance"])[:, 0], np.asarray(prior["marginal_0"])
     mass = np.stack([np.interp(rank, prior["anchors"], column) for column in marginal.T], axis=1)
-    known = np.isfinite(info["dispersion"].to_numpy(float))
+    finite = np.isfinite(info["dispersion"].to_numpy(float))
     mean = info["total"].to_numpy(float) / data.obs["size_factor"].sum()
     return FittedNull(
         obs=data.obs,
-        var_names=data.var_names[known],
-        mean=mean[known],
-        dispersion=info["dispersion"].to_numpy(float)[known],
+        var_names=data.var_names[finite],
+        mean=mean[finite],
+        dispersion=info["dispersion"].to_numpy(float)[finite],
         variances=nodes,
-        cumulated=np.cumsum(mass, axis=1)[known],
+        cumulated=np.cumsum(mass, axis=1)[finite],
     )
 
 

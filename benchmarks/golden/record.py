@@ -55,7 +55,7 @@ def _plain(frame: pd.DataFrame) -> Record:
 
 def record(path: Path, only: list[str]) -> None:
     """Make the runs and write the record."""
-    made: Record = {"python": platform.python_version(), "numpy": np.__version__, "only": only, "runs": {}}
+    result: Record = {"python": platform.python_version(), "numpy": np.__version__, "only": only, "runs": {}}
     for name, run in (*genes.runs(), *frames.runs()):
         if only and not any(fnmatch.fnmatch(name, pattern) for pattern in only):
             continue
@@ -63,21 +63,21 @@ def record(path: Path, only: list[str]) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
-                made["runs"][name] = {key: _plain(frame) for key, frame in run().items()}
-                told = ""
+                result["runs"][name] = {key: _plain(frame) for key, frame in run().items()}
+                error_text = ""
             except Exception as error:  # noqa: BLE001 (a run that fails is part of the record)
-                told = f"{type(error).__name__}: {error}"
-                made["runs"][name] = {"error": {"index": [""], "columns": [["message", [told]]]}}
-        print(f"{time.process_time() - start:7.1f} s  {name}  {told}", flush=True)
-    text = json.dumps(made, separators=(",", ":")).encode()
+                error_text = f"{type(error).__name__}: {error}"
+                result["runs"][name] = {"error": {"index": [""], "columns": [["message", [error_text]]]}}
+        print(f"{time.process_time() - start:7.1f} s  {name}  {error_text}", flush=True)
+    text = json.dumps(result, separators=(",", ":")).encode()
     path.write_bytes(gzip.compress(text, mtime=0) if path.suffix == ".gz" else text)
 
 
 def read(path: Path) -> Record:
     """A record from a file."""
     data = path.read_bytes()
-    made: Record = json.loads(gzip.decompress(data) if path.suffix == ".gz" else data)
-    return made
+    result: Record = json.loads(gzip.decompress(data) if path.suffix == ".gz" else data)
+    return result
 
 
 def _numbers(values: list[Any]) -> np.ndarray | None:
@@ -97,10 +97,10 @@ def compare_column(old: list[Any], new: list[Any], rtol: float) -> str:
     missing = np.isnan(a) != np.isnan(b)
     if missing.any():
         return f"{missing.sum()} of {len(a)} numbers are missing in one of the two"
-    known = ~np.isnan(a) & (a != b)
-    if not known.any():
+    differ = ~np.isnan(a) & (a != b)
+    if not differ.any():
         return ""
-    a, b = a[known], b[known]
+    a, b = a[differ], b[differ]
     size = np.array([x for x in old if x is not None and np.isfinite(x)])
     floor = 1e-3 * np.median(np.abs(size)) if len(size) else 0.0
     with np.errstate(invalid="ignore"):
@@ -139,8 +139,8 @@ def differences(old: Record, new: Record, rtol: float) -> tuple[list[str], int, 
                 if name in columns:
                     n_columns += 1
                     n_same += values == columns[name]
-                    told = compare_column(values, columns[name], rtol)
-                    lines += [f"{run}/{key}/{name}: {told}"] if told else []
+                    difference = compare_column(values, columns[name], rtol)
+                    lines += [f"{run}/{key}/{name}: {difference}"] if difference else []
     return sorted(lines), n_columns, n_same
 
 
@@ -163,11 +163,11 @@ def main() -> int:
     comparing.add_argument("first", type=Path)
     comparing.add_argument("second", type=Path)
     comparing.add_argument("--rtol", type=float, default=1e-10)
-    asked = parser.parse_args()
-    if asked.command == "record":
-        record(asked.path, asked.only)
+    args = parser.parse_args()
+    if args.command == "record":
+        record(args.path, args.only)
         return 0
-    return 0 if compare(asked.first, asked.second, asked.rtol) else 1
+    return 0 if compare(args.first, args.second, args.rtol) else 1
 
 
 if __name__ == "__main__":

@@ -40,9 +40,9 @@ def main(
 
 
 def _with_counts(counts: sparse.csr_matrix, data: ad.AnnData) -> ad.AnnData:
-    made = ad.AnnData(obs=data.obs.copy(), layers={"counts": counts})
-    made.var_names = [f"g{i}" for i in range(counts.shape[1])]
-    return made
+    adata = ad.AnnData(obs=data.obs.copy(), layers={"counts": counts})
+    adata.var_names = [f"g{i}" for i in range(counts.shape[1])]
+    return adata
 
 
 if __name__ == "__main__":

@@ -103,8 +103,8 @@ def truth(reps: Annotated[int, typer.Option()] = 6, genes: Annotated[int, typer.
             analytic.append(float(sc_glmm.power(assumed(adata), method="analytic", **options).overall["power"].iloc[0]))
             seconds.append(time.process_time() - start)
             if seed < 3:
-                made = sc_glmm.power(assumed(adata), method="simulation", **options)
-                by_simulation.append(float(made.overall["power"].iloc[0]))
+                result = sc_glmm.power(assumed(adata), method="simulation", **options)
+                by_simulation.append(float(result.overall["power"].iloc[0]))
             found.append(share)
         keep(name, {"found": found, "analytic": analytic, "simulation": by_simulation, "seconds": seconds})
         print(name, np.round([np.mean(found), np.mean(analytic), np.mean(by_simulation)], 3), flush=True)
@@ -121,8 +121,8 @@ def pilot(reps: Annotated[int, typer.Option()] = 4, genes: Annotated[int, typer.
         for seed in range(reps):
             small = simulated(design, 16 if design == "paired" else 8, 100, 0.5, 2000 + seed, genes)
             tested(small)
-            made = sc_glmm.power(small, n_samples=n, cells_per_sample=cells, log_fc=log_fc, frac_de=FRAC_DE)
-            planned.append(float(made.overall["power"].iloc[0]))
+            result = sc_glmm.power(small, n_samples=n, cells_per_sample=cells, log_fc=log_fc, frac_de=FRAC_DE)
+            planned.append(float(result.overall["power"].iloc[0]))
             found.append(tested(simulated(design, n, cells, log_fc, 3000 + seed, genes))[0])
         keep(name, {"found": found, "planned": planned})
         print(name, np.round([np.mean(found), np.mean(planned)], 3), flush=True)
@@ -136,13 +136,13 @@ def report() -> None:
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for design, n, cells, log_fc in GRID:
         where = f"{design} {n} {cells} {log_fc:g}"
-        known, planned = stored.get(f"truth {where}"), stored.get(f"pilot {where}")
-        if known is None:
+        true_power, planned = stored.get(f"truth {where}"), stored.get(f"pilot {where}")
+        if true_power is None:
             continue
         # not everything may have been run
-        se = np.std(known["found"], ddof=1) / np.sqrt(len(known["found"]))
-        row = [design, str(n), str(cells), f"{log_fc:g}", f"{100 * np.mean(known['found']):.0f} ± {100 * se:.0f}"]
-        row += [f"{100 * np.mean(known[which]):.0f}" for which in ("analytic", "simulation")]
+        se = np.std(true_power["found"], ddof=1) / np.sqrt(len(true_power["found"]))
+        row = [design, str(n), str(cells), f"{log_fc:g}", f"{100 * np.mean(true_power['found']):.0f} ± {100 * se:.0f}"]
+        row += [f"{100 * np.mean(true_power[which]):.0f}" for which in ("analytic", "simulation")]
         values = [] if planned is None else planned["planned"]
         row.append(
             f"{100 * np.mean(values):.0f} ({100 * min(values):.0f} to {100 * max(values):.0f})" if values else ""

@@ -37,10 +37,10 @@ def timed(module, name: str, label: str) -> None:
 
     def call(*args, **kwargs):
         wall, cpu = time.perf_counter(), time.process_time()
-        made = function(*args, **kwargs)
+        result = function(*args, **kwargs)
         before = REPORT.get(label, [0.0, 0.0])
         REPORT[label] = [before[0] + time.perf_counter() - wall, before[1] + time.process_time() - cpu, memory()]
-        return made
+        return result
 
     setattr(module, name, call)
 
@@ -74,7 +74,7 @@ def main() -> None:
     timed(stages, "profile_all", "profiles")
     timed(stages, "finish", "prior and tests")
     wall, cpu = time.perf_counter(), time.process_time()
-    made = test.test(
+    result = test.test(
         args.file,
         args.formula,
         reference={"disease": "ctl"},
@@ -87,7 +87,7 @@ def main() -> None:
         progress=False,
     )
     REPORT["all"] = [time.perf_counter() - wall, time.process_time() - cpu, memory()]
-    print(f"{args.file}: {made.n_obs:,} cells x {made.n_vars:,} genes, {args.jobs} threads")
+    print(f"{args.file}: {result.n_obs:,} cells x {result.n_vars:,} genes, {args.jobs} threads")
     print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} CPUs\n")
     print("| stage | wall time, s | CPU time, s | memory, GB |\n|---|---|---|---|")
     for label, (wall, cpu, peak) in REPORT.items():

@@ -51,9 +51,12 @@ def measure(
         if not file.exists():
             # As many counts a gene whatever the number of genes.
             run("make.py", file, "--cells", cells, "--genes", genes, "--samples", samples, "--depth", 0.175 * genes)
-        told = json.loads(run("run.py", file, "--jobs", THREADS).splitlines()[-1])
+        report = json.loads(run("run.py", file, "--jobs", THREADS).splitlines()[-1])
         line = {"axis": axis, **dict(zip(AXES.values(), point, strict=True)), "file_gb": file.stat().st_size / 1e9}
-        line |= {stage: told[stage][0] for stage in STAGES} | {"seconds": told["all"][0], "memory_gb": told["all"][2]}
+        line |= {stage: report[stage][0] for stage in STAGES} | {
+            "seconds": report["all"][0],
+            "memory_gb": report["all"][2],
+        }
         done = pd.concat([done, pd.DataFrame([line])], ignore_index=True)
         done.to_csv(results, index=False, float_format="%.3f")
         print(f"{axis}: {cells:,} cells, {genes:,} genes, {samples:,} samples: {line['seconds']:.1f} s")

@@ -42,10 +42,10 @@ def once(file: str, formula: str, n_workers: int) -> dict[str, float]:
     def timed(name: str):
         def call(*args, **kwargs):
             wall, cpu = time.perf_counter(), time.process_time()
-            made = kept[name](*args, **kwargs)
+            result = kept[name](*args, **kwargs)
             seconds[PARTS[name]] = time.perf_counter() - wall
             seconds["here"] = seconds.get("here", 0.0) + time.process_time() - cpu
-            return made
+            return result
 
         return call
 
@@ -81,17 +81,17 @@ def main() -> None:
     best: dict[int, dict[str, float]] = {}
     for _ in range(args.rounds):
         for n in args.workers:
-            made = once(args.file, args.formula, n)
-            print(json.dumps({"workers": n, **made}), flush=True)
-            if n not in best or made["compute"] < best[n]["compute"]:
-                best[n] = made
+            result = once(args.file, args.formula, n)
+            print(json.dumps({"workers": n, **result}), flush=True)
+            if n not in best or result["compute"] < best[n]["compute"]:
+                best[n] = result
     first = best[args.workers[0]]
     print(f"\nload average {os.getloadavg()[0]:.1f} on {os.cpu_count()} CPUs\n")
     print("| workers | " + " | ".join(first) + f" | times {args.workers[0]} |")
     print("|---" * (len(first) + 2) + "|")
-    for n, made in best.items():
-        cells = " | ".join(f"{value:.1f}" for value in made.values())
-        print(f"| {n} | {cells} | {first['compute'] / made['compute']:.2f} |")
+    for n, result in best.items():
+        cells = " | ".join(f"{value:.1f}" for value in result.values())
+        print(f"| {n} | {cells} | {first['compute'] / result['compute']:.2f} |")
 
 
 if __name__ == "__main__":

@@ -42,13 +42,13 @@ N_GENES = 300
 def results(key: str, token: int) -> ad.AnnData:
     """Results under a key as a run leaves them, with a number that tells them from others of the same key."""
     genes = pd.Index([f"g{i}" for i in range(N_GENES)])
-    made = ad.AnnData(obs=pd.DataFrame(index=["a", "b", "c"]), var=pd.DataFrame(index=genes))
+    adata = ad.AnnData(obs=pd.DataFrame(index=["a", "b", "c"]), var=pd.DataFrame(index=genes))
     values = np.full(N_GENES, float(token))
     table = {"variable": list(genes), "contrast": ["b vs a"] * N_GENES, "p_value": values, "log_fc": values}
-    made.varm[key] = pd.DataFrame({"status": ["ok"] * N_GENES, "mean": values}, index=genes)
-    made.varm[f"{key}_x"] = pd.DataFrame(table, index=genes)
-    made.uns[key] = {"params": {"varm": [f"{key}_x"], "token": token}, "log_sizes": values.copy()}
-    return made
+    adata.varm[key] = pd.DataFrame({"status": ["ok"] * N_GENES, "mean": values}, index=genes)
+    adata.varm[f"{key}_x"] = pd.DataFrame(table, index=genes)
+    adata.uns[key] = {"params": {"varm": [f"{key}_x"], "token": token}, "log_sizes": values.copy()}
+    return adata
 
 
 def data(path: Path) -> None:
@@ -76,10 +76,10 @@ def child(work: object, report: Path) -> int:
     if pid == 0:
         try:
             try:
-                said = {"ok": work()}
+                message = {"ok": work()}
             except (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError, AssertionError) as error:
-                said = {"error": f"{type(error).__name__}: {error}", "where": traceback.format_exc()[-900:]}
-            report.with_suffix(".tmp").write_text(json.dumps(said))
+                message = {"error": f"{type(error).__name__}: {error}", "where": traceback.format_exc()[-900:]}
+            report.with_suffix(".tmp").write_text(json.dumps(message))
             report.with_suffix(".tmp").rename(report)
             os._exit(0)
         finally:
@@ -130,10 +130,10 @@ def one_round(kind: str, source: Path, folder: Path, rng: random.Random, n_write
     killed = [code != 0 for code in codes]
     stop.touch()
     os.waitpid(reader, 0)
-    said = json.loads((folder / "reader.json").read_text())
-    if "ok" not in said:
-        raise AssertionError(f"the reader: {said}")
-    count.update(said["ok"])
+    message = json.loads((folder / "reader.json").read_text())
+    if "ok" not in message:
+        raise AssertionError(f"the reader: {message}")
+    count.update(message["ok"])
     reports = [folder / f"writer{i}.json" for i in range(n_writers)]
     said_ok = []
     for i, report in enumerate(reports):

@@ -35,15 +35,15 @@ MATRICES = [("X", "encoding-type"), ("X", "shape"), ("layers/counts", "encoding-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    made, genes = tmp_path_factory.mktemp("damage"), pd.Index([f"g{i}" for i in range(7)])
+    folder, genes = tmp_path_factory.mktemp("damage"), pd.Index([f"g{i}" for i in range(7)])
     counts = sp.random(12, 7, 0.6, format="csr", random_state=0, dtype=np.float32)
     obs = pd.DataFrame({"disease": pd.Categorical(["a", "b"] * 6)}, index=[f"c{i}" for i in range(12)])
     adata = ad.AnnData(counts, obs=obs, var=pd.DataFrame(index=genes), layers={"counts": counts.tocsc()})
     adata.varm["glmm"] = pd.DataFrame({"status": pd.Categorical(["ok"] * 7)}, index=genes)
     adata.uns["glmm"] = {"params": {"varm": ["glmm"]}}
-    adata.write_h5ad(made / "data.h5ad")
-    adata.write_zarr(made / "data.zarr")
-    return made
+    adata.write_h5ad(folder / "data.h5ad")
+    adata.write_zarr(folder / "data.zarr")
+    return folder
 
 
 @pytest.fixture(params=["data.h5ad", "data.zarr"])
@@ -80,9 +80,9 @@ def _wrong(text: object) -> object:
 @pytest.mark.parametrize(("element", "attribute"), TEXTS)
 def test_error_names_the_place_of_one_wrong_character(path, element, attribute):
     damage(path, element, attribute)
-    said = CliRunner().invoke(app, ["info", str(path)])
-    assert said.exit_code == 2, said.output
-    assert path.name in said.stderr and element.split("/")[0] in said.stderr and "intact copy" in said.stderr
+    result = CliRunner().invoke(app, ["info", str(path)])
+    assert result.exit_code == 2, result.output
+    assert path.name in result.stderr and element.split("/")[0] in result.stderr and "intact copy" in result.stderr
 
 
 @pytest.mark.parametrize(("element", "attribute"), MATRICES)

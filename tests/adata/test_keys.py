@@ -14,9 +14,9 @@ OPTIONS = {"reference": {"disease": "ctl"}, "progress": False}
 
 @pytest.fixture(scope="module")
 def adata():
-    made = sc_glmm.datasets.simulate(n_samples=8, n_cells=600, n_genes=60, seed=3)
-    made.obs["half"] = [("a", "b")[i % 2] for i in range(made.n_obs)]
-    return made
+    adata = sc_glmm.datasets.simulate(n_samples=8, n_cells=600, n_genes=60, seed=3)
+    adata.obs["half"] = [("a", "b")[i % 2] for i in range(adata.n_obs)]
+    return adata
 
 
 @pytest.fixture(params=["memory", "h5ad", "zarr"])
@@ -65,17 +65,17 @@ def test_the_long_table_of_groups_does_not_replace_a_run(place):
 @pytest.mark.parametrize("how", ["del", "empty"])
 def test_tables_whose_entry_in_uns_was_lost_are_replaced(adata, how, tmp_path):
     # ad.concat and adata.uns = {} leave the tables of genes without the entry that describes them
-    made = adata.copy()
-    first = run(made, "glmm", test="t")
+    changed = adata.copy()
+    first = run(changed, "glmm", test="t")
     if how == "del":
-        del made.uns["glmm"]
+        del changed.uns["glmm"]
     else:
-        made.uns = {}
+        changed.uns = {}
     path = tmp_path / "left.h5ad"
-    made.write_h5ad(path)
-    for place in (made, path):
+    changed.write_h5ad(path)
+    for place in (changed, path):
         pd.testing.assert_frame_equal(run(place, "glmm", test="t"), first)
-    assert set(made.varm) == {"glmm", "glmm_disease"}
+    assert set(changed.varm) == {"glmm", "glmm_disease"}
 
 
 def test_tables_of_a_longer_key_are_never_taken_for_those_of_a_shorter_one(adata):
@@ -97,11 +97,11 @@ def test_tables_of_a_longer_key_are_never_taken_for_those_of_a_shorter_one(adata
 
 
 def test_other_content_under_a_key_is_not_changed(adata, tmp_path):
-    made = adata.copy()
-    made.varm["glmm"] = pd.DataFrame({"status": 1.0}, index=made.var_names)
+    changed = adata.copy()
+    changed.varm["glmm"] = pd.DataFrame({"status": 1.0}, index=changed.var_names)
     path = tmp_path / "mine.h5ad"
-    made.write_h5ad(path)
-    for place in (made, path):
+    changed.write_h5ad(path)
+    for place in (changed, path):
         with pytest.raises(InputError, match="has other content"):
             run(place, "glmm")
 

@@ -29,14 +29,14 @@ DISK = {"reference": {"disease": "ctl"}, "progress": False}
 
 @pytest.fixture(scope="module")
 def adata():
-    made = sc_glmm.datasets.simulate(n_samples=8, n_cells=600, n_genes=80, seed=3)
-    counts = made.layers["counts"].tolil()
+    adata = sc_glmm.datasets.simulate(n_samples=8, n_cells=600, n_genes=80, seed=3)
+    counts = adata.layers["counts"].tolil()
     counts[5, 7] = 700
     counts = counts.tocsr().astype(np.float32)
-    made.layers["counts"], made.layers["csc"], made.layers["dense"] = counts, counts.tocsc(), counts.toarray()
-    made.obs["half"] = np.where(np.arange(600) % 3 == 0, "a", "b")
-    made.X = counts.copy()
-    return made
+    adata.layers["counts"], adata.layers["csc"], adata.layers["dense"] = counts, counts.tocsc(), counts.toarray()
+    adata.obs["half"] = np.where(np.arange(600) % 3 == 0, "a", "b")
+    adata.X = counts.copy()
+    return adata
 
 
 @pytest.fixture(scope="module")
@@ -47,12 +47,12 @@ def expected(adata):
 @pytest.fixture(scope="module")
 def folder(adata, tmp_path_factory):
     """Write the data to every kind of file."""
-    made = tmp_path_factory.mktemp("files")
-    adata.write_h5ad(made / "plain.h5ad")
-    adata.write_h5ad(made / "gzip.h5ad", compression="gzip")
-    adata.write_h5ad(made / "lzf.h5ad", compression="lzf")
-    adata.write_zarr(made / "store.zarr")
-    with h5py.File(made / "plain.h5ad", "r") as old, h5py.File(made / "contiguous.h5ad", "w") as new:
+    folder = tmp_path_factory.mktemp("files")
+    adata.write_h5ad(folder / "plain.h5ad")
+    adata.write_h5ad(folder / "gzip.h5ad", compression="gzip")
+    adata.write_h5ad(folder / "lzf.h5ad", compression="lzf")
+    adata.write_zarr(folder / "store.zarr")
+    with h5py.File(folder / "plain.h5ad", "r") as old, h5py.File(folder / "contiguous.h5ad", "w") as new:
         for key in old:
             old.copy(key, new)
         new.attrs.update(old.attrs)
@@ -63,7 +63,7 @@ def folder(adata, tmp_path_factory):
             del new[f"layers/csc/{name}"]
             values = old[f"layers/csc/{name}"][:]
             new["layers/csc"].create_dataset(name, data=values, chunks=(1000,), compression="gzip", shuffle=True)
-    return made
+    return folder
 
 
 @pytest.fixture
@@ -153,10 +153,10 @@ def test_backed_and_lazy_objects(file, expected):
 @pytest.mark.parametrize("kind", ["csr", "csc", "dense"])
 def test_dask_arrays(adata, expected, kind):
     da = pytest.importorskip("dask.array")
-    held = da.from_array(adata.layers["dense"], chunks=(600, 30) if kind == "csc" else (170, 50))
+    values = da.from_array(adata.layers["dense"], chunks=(600, 30) if kind == "csc" else (170, 50))
     if kind != "dense":
-        held = held.map_blocks(sp.csr_matrix if kind == "csr" else sp.csc_matrix)
-    lazy = ad.AnnData(obs=adata.obs, var=adata.var, layers={"counts": held})
+        values = values.map_blocks(sp.csr_matrix if kind == "csr" else sp.csc_matrix)
+    lazy = ad.AnnData(obs=adata.obs, var=adata.var, layers={"counts": values})
     sc_glmm.tl.test(lazy, FORMULA, **DISK)
     pd.testing.assert_frame_equal(sc_glmm.get.results(lazy, columns="all"), expected, rtol=1e-9)
     assert hasattr(lazy.layers["counts"], "dask"), "the layer was read"
@@ -276,8 +276,8 @@ def test_unsorted_indices_are_sorted_and_repeated_ones_rejected(adata, file, exp
             for lo, hi in zip(indptr[:-1], indptr[1:], strict=True):
                 values[lo:hi] = values[lo:hi][::-1]
             opened[f"{place}/{name}"][:] = values
-    made = sc_glmm.tl.test(file, formula, copy=True, **DISK)
-    pd.testing.assert_frame_equal(sc_glmm.get.results(made, columns="all"), expected, rtol=1e-9)
+    tested = sc_glmm.tl.test(file, formula, copy=True, **DISK)
+    pd.testing.assert_frame_equal(sc_glmm.get.results(tested, columns="all"), expected, rtol=1e-9)
     with h5py.File(file, "r+") as opened:
         line = int(np.flatnonzero(np.diff(indptr) > 1)[-1])
         opened[f"{place}/indices"][indptr[line]] = opened[f"{place}/indices"][indptr[line] + 1]
@@ -331,8 +331,8 @@ MOMENTS = {
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that can be forked")
 @pytest.mark.parametrize("kind", MOMENTS)
 def test_process_killed_while_writing_loses_nothing(folder, tmp_path, adata, expected, kind):
-    made = sc_glmm.tl.test(adata, FORMULA, copy=True, **DISK)
-    (tmp_path / "results.pickle").write_bytes(pickle.dumps(made))
+    tested = sc_glmm.tl.test(adata, FORMULA, copy=True, **DISK)
+    (tmp_path / "results.pickle").write_bytes(pickle.dumps(tested))
     read = ad.read_zarr if kind.endswith("zarr") else ad.read_h5ad
     copy = shutil.copytree if kind.endswith("zarr") else shutil.copy
     cases = [(moment, state) for state, moments in MOMENTS[kind].items() for moment in moments] + [(":0", "done")]
@@ -368,7 +368,7 @@ def in_place(monkeypatch):
 
 
 def test_a_full_disk_leaves_the_file_as_it_was(file, adata, monkeypatch):
-    made = sc_glmm.tl.test(adata, FORMULA, copy=True, **DISK)
+    tested = sc_glmm.tl.test(adata, FORMULA, copy=True, **DISK)
     before = file.read_bytes()
     real = os.fsync
 
@@ -377,13 +377,13 @@ def test_a_full_disk_leaves_the_file_as_it_was(file, adata, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(InputError, match=r"No space left on device.*the file was not changed"):
-        Store(file).write_results(made, "glmm")
+        Store(file).write_results(tested, "glmm")
     monkeypatch.setattr(os, "fsync", real)
     monkeypatch.setattr(journal, "COPY_BYTES", 0)
     assert file.read_bytes() == before and sorted(os.listdir(file.parent)) == [file.name]
     monkeypatch.setattr(os, "posix_fallocate", full_at_second_step)
     with pytest.raises(InputError, match=r"No space left on device.*the results are stored next to it"):
-        Store(file).write_results(made, "glmm")
+        Store(file).write_results(tested, "glmm")
     assert file.read_bytes() == before
     monkeypatch.undo()
     assert sc_glmm.recover(file) and "glmm" in ad.read_h5ad(file).uns
@@ -394,11 +394,11 @@ def full_at_second_step(*_):
 
 
 def test_a_file_changed_by_others_is_not_touched(file, adata, monkeypatch):
-    made = sc_glmm.tl.test(adata, FORMULA, copy=True, **DISK)
+    tested = sc_glmm.tl.test(adata, FORMULA, copy=True, **DISK)
     monkeypatch.setattr(journal, "COPY_BYTES", 0)
     monkeypatch.setattr(os, "posix_fallocate", full_at_second_step)
     with pytest.raises(InputError, match="the results are stored next to it"):
-        Store(file).write_results(made, "glmm")
+        Store(file).write_results(tested, "glmm")
     monkeypatch.undo()
     kept = journal.journal_path(file).read_bytes()
     with h5py.File(file, "r+") as opened:
@@ -416,11 +416,11 @@ def test_a_file_changed_by_others_is_not_touched(file, adata, monkeypatch):
 def test_results_go_beside_a_file_that_other_processes_have_open(file, adata, expected, in_place, monkeypatch):
     fcntl = pytest.importorskip("fcntl")
     monkeypatch.setattr(lock, "GATE_PATIENCE", 0.1)
-    made = sc_glmm.tl.test(adata, FORMULA, copy=True, **DISK)
+    tested = sc_glmm.tl.test(adata, FORMULA, copy=True, **DISK)
     with file.open("rb") as other:
         fcntl.flock(other, fcntl.LOCK_SH)
         with pytest.raises(InputError, match="is open in another program"):
-            Store(file).write_results(made, "glmm")
+            Store(file).write_results(tested, "glmm")
         before = file.read_bytes()
         with pytest.warns(sc_glmm.ScGlmmWarning, match="results of an interrupted run are stored next to"):
             pd.testing.assert_frame_equal(sc_glmm.get.results(file, columns="all"), expected)
@@ -429,10 +429,10 @@ def test_results_go_beside_a_file_that_other_processes_have_open(file, adata, ex
 
 
 def test_file_with_readers_is_replaced_and_readers_keep_the_old_one(file, adata, expected):
-    made = sc_glmm.tl.test(adata, FORMULA, copy=True, **DISK)
+    tested = sc_glmm.tl.test(adata, FORMULA, copy=True, **DISK)
     file.chmod(0o640)
     with h5py.File(file, "r") as other:
-        Store(file).write_results(made, "glmm")
+        Store(file).write_results(tested, "glmm")
         assert "glmm" not in other["uns"] and other["layers/counts/data"][-1] > 0
     pd.testing.assert_frame_equal(sc_glmm.get.results(ad.read_h5ad(file), columns="all"), expected)
     assert file.stat().st_mode & 0o777 == 0o640
@@ -440,9 +440,9 @@ def test_file_with_readers_is_replaced_and_readers_keep_the_old_one(file, adata,
 
 def test_file_with_another_writer_is_not_changed(file, adata, monkeypatch):
     monkeypatch.setattr(lock, "GATE_PATIENCE", 0.1)
-    made = sc_glmm.tl.test(adata, FORMULA, copy=True, **DISK)
+    tested = sc_glmm.tl.test(adata, FORMULA, copy=True, **DISK)
     with h5py.File(file, "r+"), pytest.raises(InputError, match="is open for writing in another program"):
-        Store(file).write_results(made, "glmm")
+        Store(file).write_results(tested, "glmm")
     opened, real = h5py.File, journal.commit
 
     def changed_meanwhile(path, overlay):
@@ -452,6 +452,6 @@ def test_file_with_another_writer_is_not_changed(file, adata, monkeypatch):
 
     monkeypatch.setattr(journal, "commit", changed_meanwhile)
     with pytest.raises(InputError, match="was changed by another program while the results"):
-        Store(file).write_results(made, "glmm")
+        Store(file).write_results(tested, "glmm")
     assert "mine" in opened(file)["uns"] and "glmm" not in opened(file)["uns"]
     assert sorted(os.listdir(file.parent)) == [file.name]

@@ -30,15 +30,15 @@ ROUNDS = Path(__file__).with_name("rounds.py")
 
 def results(key: str = "glmm") -> ad.AnnData:
     """Make small results without a run."""
-    made = ad.AnnData(obs=pd.DataFrame(index=["a", "b"]), var=pd.DataFrame(index=["x", "y", "z"]))
-    made.varm[key] = pd.DataFrame({"mean": [1.0, 2.0, 3.0]}, index=made.var_names)
-    made.uns[key] = {"params": {"varm": []}}
-    return made
+    adata = ad.AnnData(obs=pd.DataFrame(index=["a", "b"]), var=pd.DataFrame(index=["x", "y", "z"]))
+    adata.varm[key] = pd.DataFrame({"mean": [1.0, 2.0, 3.0]}, index=adata.var_names)
+    adata.uns[key] = {"params": {"varm": []}}
+    return adata
 
 
 def make(path: Path) -> Path:
-    made = ad.AnnData(sp.eye(2, 3, format="csr"), obs=pd.DataFrame(index=["a", "b"]), var=results().var)
-    (made.write_zarr if path.suffix == ".zarr" else made.write_h5ad)(path)
+    adata = ad.AnnData(sp.eye(2, 3, format="csr"), obs=pd.DataFrame(index=["a", "b"]), var=results().var)
+    (adata.write_zarr if path.suffix == ".zarr" else adata.write_h5ad)(path)
     return path
 
 
@@ -180,10 +180,10 @@ def test_damaged_stage_and_stage_with_other_paths_are_rejected(tmp_path):
 
 @pytest.mark.parametrize("name", ["../obs", "/obs", "..", "a/b", "../../X"])
 def test_names_in_a_malicious_file_remove_only_results(store, name):
-    made = results()
-    made.uns["glmm"] = {"params": {"varm": [name]}}
+    result = results()
+    result.uns["glmm"] = {"params": {"varm": [name]}}
     whole = ad.read_zarr(store) if store.suffix == ".zarr" else ad.read_h5ad(store)
-    whole.uns["glmm"] = made.uns["glmm"]
+    whole.uns["glmm"] = result.uns["glmm"]
     (whole.write_zarr if store.suffix == ".zarr" else whole.write_h5ad)(store)
     Store(store).write_results(results(), "glmm")
     after = ad.read_zarr(store) if store.suffix == ".zarr" else ad.read_h5ad(store)
@@ -193,10 +193,10 @@ def test_names_in_a_malicious_file_remove_only_results(store, name):
 @pytest.mark.parametrize("key", ["..", ".", ""])
 def test_invalid_key_is_rejected(store, key):
     before = listing(store.parent)
-    made = results()
-    made.uns[key] = made.uns.pop("glmm")
+    result = results()
+    result.uns[key] = result.uns.pop("glmm")
     with pytest.raises(InputError, match="cannot be the name of an entry"):
-        Store(store).write_results(made, key)
+        Store(store).write_results(result, key)
     assert listing(store.parent) == before
 
 

@@ -41,11 +41,11 @@ def around(rows, slope, y=None):
 def test_lattices_hold_polynomials_of_their_degree(rng):
     place = rng.normal(0, 2, (50, 3))
     for n_variables in (0, 1, 2, 3):
-        known = lattice(n_variables, 3)
-        at, points = place[:, :n_variables], known.points
-        for power in known.exponents:
-            exact, held = np.prod(at**power, axis=1), known.weights(at) @ np.prod(points**power, axis=1)
-            np.testing.assert_allclose(held, exact, atol=1e-9 * (1 + np.abs(exact).max()))
+        nodes = lattice(n_variables, 3)
+        at, points = place[:, :n_variables], nodes.points
+        for power in nodes.exponents:
+            exact, values = np.prod(at**power, axis=1), nodes.weights(at) @ np.prod(points**power, axis=1)
+            np.testing.assert_allclose(values, exact, atol=1e-9 * (1 + np.abs(exact).max()))
 
 
 def test_base_rows_are_split_by_columns_of_few_values(rng):

@@ -38,8 +38,8 @@ def design_of(source: str) -> Design:
 
 
 def one(source: str, contrast: Any) -> Contrast:
-    (made,) = build_contrasts(design_of(source), contrast)
-    return made
+    (result,) = build_contrasts(design_of(source), contrast)
+    return result
 
 
 @pytest.mark.parametrize("source", ["~ disease*sex", "~ disease + sex", "~ 0 + disease*sex", "~ disease*sex + age"])
@@ -53,17 +53,17 @@ def one(source: str, contrast: Any) -> Contrast:
 def test_the_same_numbers_as_formulaic_contrasts(source: str, plus: dict, minus: dict) -> None:
     model = FormulaicContrasts(DATA, source)
     theirs = model.cond(**plus) - model.cond(**minus)
-    made = one(source, cond(**plus) - cond(**minus))
-    np.testing.assert_allclose(made.L, [theirs], atol=1e-12)
-    np.testing.assert_allclose(one(source, theirs).L, made.L, atol=1e-12)  # its vectors are contrasts
+    contrast = one(source, cond(**plus) - cond(**minus))
+    np.testing.assert_allclose(contrast.L, [theirs], atol=1e-12)
+    np.testing.assert_allclose(one(source, theirs).L, contrast.L, atol=1e-12)  # its vectors are contrasts
 
 
 def test_unnamed_variables_have_the_same_values_as_in_a_triple() -> None:
     for source in ("~ disease*age + sex*disease", "~ 0 + sex + disease*age", "~ disease*flag"):
-        made = one(source, cond(disease="AD") - cond(disease="ctl"))
+        contrast = one(source, cond(disease="AD") - cond(disease="ctl"))
         triple = one(source, ("disease", "AD", "ctl"))
-        np.testing.assert_allclose(made.L, triple.L, atol=1e-12)
-        assert (made.name, made.words, made.levels) == (triple.name, triple.words, triple.levels)
+        np.testing.assert_allclose(contrast.L, triple.L, atol=1e-12)
+        assert (contrast.name, contrast.words, contrast.levels) == (triple.name, triple.words, triple.levels)
 
 
 @pytest.mark.parametrize(
@@ -92,13 +92,13 @@ def test_unnamed_variables_have_the_same_values_as_in_a_triple() -> None:
     ],
 )
 def test_words_and_weights(source: str, contrast: Any, words: str, L: list) -> None:
-    made = one(source, contrast)
-    assert made.words == words
-    np.testing.assert_allclose(made.L, [L], atol=1e-12)
+    result = one(source, contrast)
+    assert result.words == words
+    np.testing.assert_allclose(result.L, [L], atol=1e-12)
     # the same as text, as on a command line
     again = one(source, repr(contrast))
     assert again.words == words
-    np.testing.assert_array_equal(again.L, made.L)
+    np.testing.assert_array_equal(again.L, result.L)
 
 
 def test_which_levels_are_compared() -> None:
@@ -108,30 +108,30 @@ def test_which_levels_are_compared() -> None:
 
 
 def test_many_named_contrasts_and_joint_tests() -> None:
-    asked = {"women": WOMEN, "men": MEN, "any": [WOMEN, MEN], "sexes": MEN - WOMEN}
-    made = {c.name: c for c in build_contrasts(design_of("~ disease*sex"), asked)}
-    assert list(made) == list(asked)
-    np.testing.assert_allclose(made["any"].L, np.vstack([made["women"].L, made["men"].L]))
-    assert [c.words for c in made.values()] == list(asked)  # names given by the user do not change
+    requested = {"women": WOMEN, "men": MEN, "any": [WOMEN, MEN], "sexes": MEN - WOMEN}
+    contrasts = {c.name: c for c in build_contrasts(design_of("~ disease*sex"), requested)}
+    assert list(contrasts) == list(requested)
+    np.testing.assert_allclose(contrasts["any"].L, np.vstack([contrasts["women"].L, contrasts["men"].L]))
+    assert [c.words for c in contrasts.values()] == list(requested)  # names given by the user do not change
 
 
 def test_repeated_labels_contain_the_name() -> None:
-    made = build_contrasts(design_of("~ disease"), [("disease", "AD", "ctl"), "AD"])
-    assert [c.words for c in made] == [f"disease: AD vs ctl [disease_AD_vs_ctl{end}]" for end in ("", "_2")]
+    contrasts = build_contrasts(design_of("~ disease"), [("disease", "AD", "ctl"), "AD"])
+    assert [c.words for c in contrasts] == [f"disease: AD vs ctl [disease_AD_vs_ctl{end}]" for end in ("", "_2")]
 
 
 @pytest.mark.parametrize("text", ["AD", "AD vs ctl", "disease: AD vs ctl", " disease :  AD  vs  ctl "])
 def test_levels_by_their_names(text: str) -> None:
-    made = one("~ disease + sex", text)
-    assert made.levels == ("disease", "AD", "ctl")
-    assert made.words == "disease: AD vs ctl"
+    contrast = one("~ disease + sex", text)
+    assert contrast.levels == ("disease", "AD", "ctl")
+    assert contrast.words == "disease: AD vs ctl"
     assert one("~ 0 + disease + sex", text).levels == ("disease", "AD", "ctl") if " vs " in text else True
 
 
 def test_term_has_precedence_over_a_level_of_the_same_name() -> None:
     data = DATA.assign(kind=np.where(DATA["age"] > 60, "sex", "other"))
-    (made,) = build_contrasts(build_design(parse_formula("~ sex + kind"), data), "sex")
-    assert made.words == "sex: M vs F"
+    (result,) = build_contrasts(build_design(parse_formula("~ sex + kind"), data), "sex")
+    assert result.words == "sex: M vs F"
 
 
 def test_a_level_of_two_factors_must_be_qualified() -> None:
@@ -139,8 +139,8 @@ def test_a_level_of_two_factors_must_be_qualified() -> None:
     design = build_design(parse_formula("~ disease + father"), data)
     with pytest.raises(DesignError, match=r"matches several factors: disease, father; .*\('disease', 'AD', 'ctl'\)"):
         build_contrasts(design, "AD")
-    (made,) = build_contrasts(design, "father: AD vs MCI")
-    assert made.levels == ("father", "AD", "MCI")
+    (result,) = build_contrasts(design, "father: AD vs MCI")
+    assert result.levels == ("father", "AD", "MCI")
 
 
 def test_labels_of_interactions_show_the_direction() -> None:

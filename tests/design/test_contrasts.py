@@ -33,9 +33,9 @@ def design_of(source: str, data: pd.DataFrame = DATA, **options: Any) -> Design:
 
 
 def one(source: str, contrast: Any, **options: Any) -> Contrast:
-    made = build_contrasts(design_of(source, **options), contrast)
-    assert len(made) == 1
-    return made[0]
+    contrasts = build_contrasts(design_of(source, **options), contrast)
+    assert len(contrasts) == 1
+    return contrasts[0]
 
 
 def means(design: Design, L: np.ndarray, rows: list[dict[str, Any]]) -> None:
@@ -48,23 +48,23 @@ BASIC = "~ disease + age + (1 | sample)"
 
 
 def test_default_is_every_term_but_the_intercept() -> None:
-    made = build_contrasts(design_of(BASIC, reference=CTL))
-    assert [(c.name, c.words) for c in made] == [
+    contrasts = build_contrasts(design_of(BASIC, reference=CTL))
+    assert [(c.name, c.words) for c in contrasts] == [
         ("disease", "disease: any difference between ctl, AD, MCI"),
         ("age", "age: per unit"),
     ]
-    np.testing.assert_array_equal(made[0].L, [[0, 1, 0, 0], [0, 0, 1, 0]])
-    np.testing.assert_array_equal(made[1].L, [[0, 0, 0, 1]])
-    assert made[0].columns == ("disease[T.AD]", "disease[T.MCI]")
-    assert made[0].L.dtype == np.float64
+    np.testing.assert_array_equal(contrasts[0].L, [[0, 1, 0, 0], [0, 0, 1, 0]])
+    np.testing.assert_array_equal(contrasts[1].L, [[0, 0, 0, 1]])
+    assert contrasts[0].columns == ("disease[T.AD]", "disease[T.MCI]")
+    assert contrasts[0].L.dtype == np.float64
 
 
 def test_label_of_two_levels_shows_the_direction() -> None:
     data = DATA[DATA["disease"] != "MCI"]
     for base, other in (("ctl", "AD"), ("AD", "ctl")):
-        (made,) = build_contrasts(design_of("~ disease", data, reference={"disease": base}))
-        assert made.words == f"disease: {other} vs {base}"
-        assert made.columns == (f"disease[T.{other}]",)
+        (result,) = build_contrasts(design_of("~ disease", data, reference={"disease": base}))
+        assert result.words == f"disease: {other} vs {base}"
+        assert result.columns == (f"disease[T.{other}]",)
 
 
 @pytest.mark.parametrize(
@@ -113,22 +113,22 @@ def test_label_of_two_levels_shows_the_direction() -> None:
 )
 def test_contrast(source: str, contrast: Any, name: str, words: str, L: list | None) -> None:
     reference = {key: value for key, value in {"disease": "ctl", "sex": "F"}.items() if key in source}
-    made = one(source, contrast, reference=reference)
-    assert made.name == name
-    assert made.words == words
+    result = one(source, contrast, reference=reference)
+    assert result.name == name
+    assert result.words == words
     if L is not None:
-        np.testing.assert_allclose(made.L, L, atol=1e-14)
+        np.testing.assert_allclose(result.L, L, atol=1e-14)
 
 
 def test_a_slash_in_a_term_does_not_reach_the_name() -> None:
-    (made,) = build_contrasts(design_of("~ I(age / 10)", reference={}))
-    assert made.name == "I(age _ 10)"
+    (result,) = build_contrasts(design_of("~ I(age / 10)", reference={}))
+    assert result.name == "I(age _ 10)"
     assert one("~ age", {"a/b": "age"}, reference={}).name == "a_b"
 
 
 def test_names_are_different() -> None:
-    made = build_contrasts(design_of(BASIC, reference=CTL), ["age", "age", "disease", "age"])
-    assert [c.name for c in made] == ["age", "age_2", "disease", "age_3"]
+    contrasts = build_contrasts(design_of(BASIC, reference=CTL), ["age", "age", "disease", "age"])
+    assert [c.name for c in contrasts] == ["age", "age_2", "disease", "age_3"]
 
 
 def test_three_names_in_a_tuple_are_three_contrasts() -> None:
@@ -141,15 +141,15 @@ def test_three_names_in_a_tuple_are_three_contrasts() -> None:
 
 
 def test_labels_of_main_effects_name_the_level_of_the_other_factor() -> None:
-    made = {c.name: c.words for c in build_contrasts(design_of("~ disease*sex + age"))}
-    assert made == {
+    contrasts = {c.name: c.words for c in build_contrasts(design_of("~ disease*sex + age"))}
+    assert contrasts == {
         "disease": "disease: any difference between ctl, AD, MCI (at sex = F)",
         "sex": "sex: M vs F (at disease = ctl)",
         "age": "age: per unit",
         "disease:sex": "disease:sex: all 2 columns",
     }
-    made = {c.name: c.words for c in build_contrasts(design_of("~ sex*age", reference={"sex": "F"}))}
-    assert made == {
+    contrasts = {c.name: c.words for c in build_contrasts(design_of("~ sex*age", reference={"sex": "F"}))}
+    assert contrasts == {
         "sex": "sex: M vs F (at age = 0)",
         "age": "age: per unit (at sex = F)",
         "sex:age": "sex: M vs F, per unit of age (interaction)",
@@ -157,20 +157,20 @@ def test_labels_of_main_effects_name_the_level_of_the_other_factor() -> None:
 
 
 def test_words_of_main_effects_beside_interactions_with_expressions() -> None:
-    made = build_contrasts(design_of("~ sex*log(age) + C(n):sex", reference={"sex": "F"}))
-    assert made[0].words == "sex: M vs F (at log(age) = 0, n = 0)"
+    contrasts = build_contrasts(design_of("~ sex*log(age) + C(n):sex", reference={"sex": "F"}))
+    assert contrasts[0].words == "sex: M vs F (at log(age) = 0, n = 0)"
 
 
 def test_triples_in_interactions_use_the_reference_level_and_the_mean() -> None:
     design = design_of("~ disease*sex + sex*age + flag*disease")
-    (made,) = build_contrasts(design, ("disease", "AD", "MCI"))
+    (result,) = build_contrasts(design, ("disease", "AD", "MCI"))
     rest = {"sex": "F", "age": DATA["age"].mean(), "flag": False}
-    means(design, made.L, [{"disease": "AD", **rest}, {"disease": "MCI", **rest}])
-    assert made.words == "disease: AD vs MCI (at sex = F, flag = False)"
-    (made,) = build_contrasts(design, ("sex", "M", "F"))
+    means(design, result.L, [{"disease": "AD", **rest}, {"disease": "MCI", **rest}])
+    assert result.words == "disease: AD vs MCI (at sex = F, flag = False)"
+    (result,) = build_contrasts(design, ("sex", "M", "F"))
     rest = {"disease": "ctl", "age": DATA["age"].mean(), "flag": False}
-    means(design, made.L, [{"sex": "M", **rest}, {"sex": "F", **rest}])
-    assert made.words == f"sex: M vs F (at disease = ctl, age = {DATA['age'].mean():.4g})"
+    means(design, result.L, [{"sex": "M", **rest}, {"sex": "F", **rest}])
+    assert result.words == f"sex: M vs F (at disease = ctl, age = {DATA['age'].mean():.4g})"
 
 
 @pytest.mark.parametrize(
@@ -189,17 +189,17 @@ def test_triples_in_interactions_use_the_reference_level_and_the_mean() -> None:
 def test_triples_in_any_coding_are_differences_of_cells(source: str) -> None:
     reference = {"disease": "ctl"} if "disease" in source else {}
     design = design_of(source, reference=reference)
-    (made,) = build_contrasts(design, ("sex", "M", "F"))
+    (result,) = build_contrasts(design, ("sex", "M", "F"))
     rest = {"age": DATA["age"].mean(), "flag": False, "disease": "ctl"}
-    means(design, made.L, [{"sex": "M", **rest}, {"sex": "F", **rest}])
+    means(design, result.L, [{"sex": "M", **rest}, {"sex": "F", **rest}])
 
 
 def test_triple_does_not_depend_on_additive_splines() -> None:
-    (made,) = build_contrasts(
+    (result,) = build_contrasts(
         design_of("~ sex + cs(age, df=5) + poly(n, 2)", reference={"sex": "F"}), ("sex", "M", "F")
     )
-    assert made.columns == ("sex[T.M]",)
-    assert np.count_nonzero(made.L) == 1
+    assert result.columns == ("sex[T.M]",)
+    assert np.count_nonzero(result.L) == 1
 
 
 # --- estimability -----------------------------------------------------------------------------------------------------
@@ -212,10 +212,10 @@ def nested() -> pd.DataFrame:
 def test_a_contrast_between_donors_of_one_sex_can_be_estimated_and_others_cannot() -> None:
     design = build_design(parse_formula("~ sex + donor"), nested())
     assert design.fixed.aliased == ("donor[T.s]",)
-    (made,) = build_contrasts(design, ("donor", "q", "p"))
-    np.testing.assert_allclose(made.L, [[0, 0, 1, 0]], atol=1e-12)
-    (made,) = build_contrasts(design, ("donor", "s", "r"))
-    np.testing.assert_allclose(made.L, [[0, 0, 0, -1]], atol=1e-12)
+    (result,) = build_contrasts(design, ("donor", "q", "p"))
+    np.testing.assert_allclose(result.L, [[0, 0, 1, 0]], atol=1e-12)
+    (result,) = build_contrasts(design, ("donor", "s", "r"))
+    np.testing.assert_allclose(result.L, [[0, 0, 0, -1]], atol=1e-12)
     for triple in (("donor", "r", "p"), ("donor", "q", "s"), ("sex", "w", "m")):
         with pytest.raises(DesignError, match=r"estimated: it is confounded with (sex|donor) .donor\[T.s\] = "):
             build_contrasts(design, triple)
@@ -236,8 +236,8 @@ def test_an_estimable_triple_through_aliased_columns() -> None:
     data["copy"] = (data["k"] == "v").astype(float)
     design = build_design(parse_formula("~ k + copy + g"), data)
     assert design.fixed.aliased == ("copy",)
-    (made,) = build_contrasts(design, ("g", "c", "b"))
-    np.testing.assert_allclose(made.L, [[0, 0, -1, 1]], atol=1e-12)
+    (result,) = build_contrasts(design, ("g", "c", "b"))
+    np.testing.assert_allclose(result.L, [[0, 0, -1, 1]], atol=1e-12)
     with pytest.raises(DesignError, match="confounded with copy"):
         build_contrasts(design, ("k", "v", "u"))
 
@@ -290,10 +290,10 @@ def test_computed_factors_have_no_triples(source: str, triple: tuple) -> None:
 
 def test_each_level_beside_the_joint_test() -> None:
     design = design_of("~ disease + sex + age + (1 | sample)", reference={"disease": "ctl", "sex": "F"})
-    made = build_contrasts(design, each_level=True)
-    words = [contrast.words for contrast in made]
+    contrasts = build_contrasts(design, each_level=True)
+    words = [contrast.words for contrast in contrasts]
     assert words[:3] == ["disease: any difference between ctl, AD, MCI", "disease: AD vs ctl", "disease: MCI vs ctl"]
-    assert [contrast.levels for contrast in made[1:3]] == [("disease", "AD", "ctl"), ("disease", "MCI", "ctl")]
+    assert [contrast.levels for contrast in contrasts[1:3]] == [("disease", "AD", "ctl"), ("disease", "MCI", "ctl")]
     assert len(words) == 5
     assert len(build_contrasts(design)) == 3
     # three names of terms are still three contrasts

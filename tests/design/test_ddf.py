@@ -38,8 +38,8 @@ def cells(n_donors: int = 8, per_donor: int = 2, n_cells: int = 6) -> pd.DataFra
 def df_of(source: str, contrast: object = None, data: pd.DataFrame | None = None) -> float:
     data = cells() if data is None else data
     design = build_design(parse_formula(source), data, check_replication=False)
-    made = build_contrasts(design, contrast)
-    return residual_df(made[0].L, design.fixed.X, design.random)
+    contrasts = build_contrasts(design, contrast)
+    return residual_df(contrasts[0].L, design.fixed.X, design.random)
 
 
 @pytest.mark.parametrize(

@@ -175,8 +175,8 @@ def test_scaling_of_columns_changes_nothing():
 
     def fit(x_unit, z_unit, reml):
         scaled = [Block(b.codes, b.n_levels, b.Z * z_unit, b.terms) for b in blocks]
-        made = build_structure(X * x_unit, scaled, np.ones(N_ROWS))
-        return fit_genes(made, nodes, stats, FAMILIES["nb"], reml=reml, full=True)
+        result = build_structure(X * x_unit, scaled, np.ones(N_ROWS))
+        return fit_genes(result, nodes, stats, FAMILIES["nb"], reml=reml, full=True)
 
     units, z_units = np.array([1.0, 1e3, 1e-2]), np.array([1.0, 50.0])
     for reml in (False, True):

@@ -26,16 +26,16 @@ class Child:
 
 @pytest.fixture
 def children(monkeypatch) -> list[Any]:
-    made: list[Any] = []
+    results: list[Any] = []
 
     def popen(command, **options):
         child = Child()
-        made.append((child, command, options))
+        results.append((child, command, options))
         return child
 
     monkeypatch.setattr(warm, "_child", None)
     monkeypatch.setattr(subprocess, "Popen", popen)
-    return made
+    return results
 
 
 def test_one_process_is_started_and_joined_once(children):

@@ -47,8 +47,8 @@ def run_tasks(job: int, args: argparse.Namespace) -> int:
         out = (args.output or "slurm-%j-%a.out").replace("%a", str(task)).replace("%j", str(job))
         env = {**os.environ, "SLURM_JOB_ID": str(job), "SLURM_ARRAY_TASK_ID": str(task), "SLURM_CPUS_PER_TASK": "1"}
         with open(out, "wb") as log:
-            made = subprocess.run(["bash", "-c", args.wrap], env=env, stdout=log, stderr=subprocess.STDOUT)
-        code = code or made.returncode
+            process = subprocess.run(["bash", "-c", args.wrap], env=env, stdout=log, stderr=subprocess.STDOUT)
+        code = code or process.returncode
     tell(job, name=args.job_name, code=code, tasks=int(last or first) - int(first) + 1)
     return code
 
@@ -67,8 +67,8 @@ def sbatch() -> int:
         return code if args.wait else 0
     script = shutil.copy(rest[-1], STATE / f"{job}.sh")
     with (STATE / f"{job}.log").open("wb") as log:
-        made = subprocess.Popen(["bash", script], stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
-    tell(job, pid=made.pid)
+        process = subprocess.Popen(["bash", script], stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+    tell(job, pid=process.pid)
     return 0
 
 

@@ -55,7 +55,7 @@ def test_objects_of_r_become_anndata(adata, tmp_path, kind):
         pytest.skip(f"needs the R package of {kind}")
     mmwrite(tmp_path / "in.mtx", adata.layers["counts"].T.astype(float))
     adata.obs[["sample", "disease"]].to_csv(tmp_path / "obs.csv")
-    made = {
+    result = {
         "Seurat": "suppressWarnings(SeuratObject::CreateSeuratObject(m, meta.data = obs))",
         "SingleCellExperiment": "SingleCellExperiment::SingleCellExperiment(list(counts = m), colData = obs)",
     }[kind]
@@ -63,7 +63,7 @@ def test_objects_of_r_become_anndata(adata, tmp_path, kind):
         f'setwd("{tmp_path}"); m <- as(Matrix::readMM("in.mtx"), "CsparseMatrix"); '
         'obs <- read.csv("obs.csv", row.names = 1); '
         'dimnames(m) <- list(paste0("gene-", seq_len(nrow(m))), rownames(obs)); '
-        f'source("{FOLDER / "seurat_to_files.R"}"); write_counts({made}, "files")'
+        f'source("{FOLDER / "seurat_to_files.R"}"); write_counts({result}, "files")'
     )
     subprocess.run([sys.executable, FOLDER / "files_to_h5ad.py", tmp_path / "files", tmp_path / "out.h5ad"], check=True)
     back = ad.read_h5ad(tmp_path / "out.h5ad")

@@ -26,10 +26,10 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def adata() -> ad.AnnData:
-    made = sc_glmm.datasets.simulate(n_samples=6, n_cells=240, n_genes=70, seed=8)
-    made.layers["counts"] = made.layers["counts"].tocsc()
-    del made.uns["truth"]
-    return made
+    adata = sc_glmm.datasets.simulate(n_samples=6, n_cells=240, n_genes=70, seed=8)
+    adata.layers["counts"] = adata.layers["counts"].tocsc()
+    del adata.uns["truth"]
+    return adata
 
 
 @pytest.fixture

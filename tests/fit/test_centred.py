@@ -28,14 +28,14 @@ def make(n_genes=6, n_samples=8, n_cells=1600, seed=3):
 
 def tables(adata, formula, monkeypatch, **options):
     """Compute the table with nodes around the slopes of each gene, and the table with one row per cell."""
-    known = {"size_factors": "size", "min_counts": 0, "progress": False, **options}
+    settings = {"size_factors": "size", "min_counts": 0, "progress": False, **options}
     out = []
     for kind in ("centred", "cells"):
         with monkeypatch.context() as patch, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             if kind == "cells":
                 patch.setattr(compress, "find_centred", lambda *args, **kwargs: None)
-            sc_glmm.tl.test(adata, formula, **known)
+            sc_glmm.tl.test(adata, formula, **settings)
         found = adata.uns["glmm"]["params"]["compression"]
         assert found == kind or (kind == "cells" and found == "collapsed")
         out.append(sc_glmm.get.results(adata, columns="all"))
@@ -44,11 +44,11 @@ def tables(adata, formula, monkeypatch, **options):
 
 def assert_close(ours, exact, *, ses=1e-4, loglik=1e-3, p=2e-3):
     assert (ours["status"] == exact["status"]).all() and (ours["status"] != "error").all()
-    known = exact["se"].notna()
-    assert known.any()
-    change = (ours["coef"] - exact["coef"])[known] / exact["se"][known]
+    finite = exact["se"].notna()
+    assert finite.any()
+    change = (ours["coef"] - exact["coef"])[finite] / exact["se"][finite]
     assert change.abs().max() < ses
-    np.testing.assert_allclose(ours["se"][known], exact["se"][known], rtol=1e-3)
+    np.testing.assert_allclose(ours["se"][finite], exact["se"][finite], rtol=1e-3)
     np.testing.assert_allclose(ours["loglik"], exact["loglik"], atol=loglik)
     np.testing.assert_allclose(ours["p_value"], exact["p_value"], atol=p)
 
@@ -99,13 +99,13 @@ def test_refit_in_little_memory_and_from_a_file(monkeypatch, tmp_path):
     """Check that the table is the same if counts are read in blocks of a few genes."""
     adata = make()
     formula = "counts ~ disease + s_score + mito + (1|sample)"
-    known = {"test": "t", "contrasts": "disease", "size_factors": "size", "progress": False, "min_counts": 0}
-    sc_glmm.tl.test(adata, formula, **known)
+    options = {"test": "t", "contrasts": "disease", "size_factors": "size", "progress": False, "min_counts": 0}
+    sc_glmm.tl.test(adata, formula, **options)
     whole = sc_glmm.get.results(adata, columns="all")
     adata.write_h5ad(tmp_path / "a.h5ad")
-    sc_glmm.tl.test(adata, formula, **known, memory_limit=400_000)
+    sc_glmm.tl.test(adata, formula, **options, memory_limit=400_000)
     np.testing.assert_allclose(sc_glmm.get.results(adata, columns="all")["coef"], whole["coef"], rtol=1e-9)
-    sc_glmm.tl.test(tmp_path / "a.h5ad", formula, **known)
+    sc_glmm.tl.test(tmp_path / "a.h5ad", formula, **options)
     from_file = sc_glmm.get.results(anndata.read_h5ad(tmp_path / "a.h5ad"), columns="all")
     np.testing.assert_allclose(from_file["coef"], whole["coef"], rtol=1e-9)
 

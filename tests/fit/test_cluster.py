@@ -37,8 +37,8 @@ def file(tmp_path_factory):
 def client():
     distributed = pytest.importorskip("distributed")
     with (
-        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as made,
-        distributed.Client(made) as ours,
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
+        distributed.Client(cluster) as ours,
     ):
         yield ours
 
@@ -50,8 +50,8 @@ def small_tasks(monkeypatch):
 
 
 def results(path, formula=FORMULA, **options):
-    made = sc_glmm.tl.test(path, formula, copy=True, progress=False, **options)
-    return sc_glmm.get.results(made, columns="all")
+    tested = sc_glmm.tl.test(path, formula, copy=True, progress=False, **options)
+    return sc_glmm.get.results(tested, columns="all")
 
 
 @pytest.mark.parametrize(
@@ -87,10 +87,10 @@ def test_blocks_come_in_order_and_survive_the_death_of_a_worker(client):
     pid = next(iter(victim.values()))
     timer = threading.Timer(0.3, os.kill, (pid, signal.SIGKILL))
     timer.start()
-    made = list(run_blocks(_square, (10,), ((x,) for x in range(40)), 1))
+    result = list(run_blocks(_square, (10,), ((x,) for x in range(40)), 1))
     timer.join()
-    assert [value for value, _ in made] == [10 + x**2 for x in range(40)]
-    assert os.getpid() not in {worker for _, worker in made}
+    assert [value for value, _ in result] == [10 + x**2 for x in range(40)]
+    assert os.getpid() not in {worker for _, worker in result}
 
 
 def test_a_run_survives_the_death_of_workers(file, client, monkeypatch):

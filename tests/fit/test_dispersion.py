@@ -48,10 +48,10 @@ def test_shrunken_dispersions_scatter_less_and_change_the_tests_little(both):
     assert free.sum() > 40
     assert np.std(np.log(drawn["dispersion"][free])) < np.std(np.log(own["dispersion"][free]))
     a, b = (sc_glmm.get.results(both, key, columns="all")["p_value"].to_numpy() for key in ("ml", "shrunken"))
-    known = np.isfinite(a)
-    assert np.array_equal(known, np.isfinite(b))
-    assert not np.array_equal(a[known], b[known])
-    assert np.corrcoef(np.log(a[known]), np.log(b[known]))[0, 1] > 0.97
+    finite = np.isfinite(a)
+    assert np.array_equal(finite, np.isfinite(b))
+    assert not np.array_equal(a[finite], b[finite])
+    assert np.corrcoef(np.log(a[finite]), np.log(b[finite]))[0, 1] > 0.97
 
 
 def test_unknown_option_is_rejected():
@@ -79,10 +79,10 @@ def test_extreme_sample_empty_samples_and_posterior_limits():
     assert list(info["n_empty_sample"]) == empty
     assert info["n_empty_sample"].iloc[rare] >= 1
     low, mean, high = (info[f"sd_sample_eb{end}"].to_numpy() for end in ("_low", "", "_high"))
-    known = np.isfinite(mean)
-    assert np.all(low[known] <= high[known])
-    assert np.mean((low[known] <= mean[known]) & (mean[known] <= high[known])) > 0.95
-    assert info["information"][known].gt(0.0).all()
+    finite = np.isfinite(mean)
+    assert np.all(low[finite] <= high[finite])
+    assert np.mean((low[finite] <= mean[finite]) & (mean[finite] <= high[finite])) > 0.95
+    assert info["information"][finite].gt(0.0).all()
 
 
 @pytest.mark.parametrize("options", [{"family": "poisson"}, {"test": "t"}, {"test": "lrt"}])

@@ -46,11 +46,11 @@ def make() -> ad.AnnData:
 def run(formula: str, adata: ad.AnnData | None = None, **kwargs: Any) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
     """Return results, details and messages."""
     adata = make() if adata is None else adata
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ScGlmmWarning)
         sc_glmm.tl.test(adata, formula, groupby="kind", test="t", n_jobs=1, **kwargs)
-    said = [str(w.message) for w in told if issubclass(w.category, ScGlmmWarning)]
-    return sc_glmm.get.results(adata, columns="all"), sc_glmm.get.details(adata).set_index("kind"), said
+    messages = [str(w.message) for w in caught if issubclass(w.category, ScGlmmWarning)]
+    return sc_glmm.get.results(adata, columns="all"), sc_glmm.get.details(adata).set_index("kind"), messages
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_constant_terms_are_dropped(formula: str, left: str, dropped: tuple) -> 
 
 def test_dropped_terms_give_the_results_of_the_shorter_formula() -> None:
     sizes = np.linspace(0.5, 2.0, 720)
-    found, details, said = run(
+    found, details, notes = run(
         "X ~ disease*batch + (1|sample) + (1|site:batch)", contrasts="disease", size_factors=sizes
     )
     adata = make()
@@ -96,7 +96,7 @@ def test_dropped_terms_give_the_results_of_the_shorter_formula() -> None:
         np.testing.assert_allclose(own[column], theirs[column], rtol=1e-6)
     assert details.loc["one batch", "dropped"] == "batch; disease:batch"
     assert details.loc["all", "dropped"] == ""
-    assert "one batch: batch, disease:batch does not vary here and was dropped from the formula" in said
+    assert "one batch: batch, disease:batch does not vary here and was dropped from the formula" in notes
     assert set(found.loc[found["kind"] == "all", "contrast"]) == {"disease: AD vs ctl (at batch = x)"}
     # both are the contrast "disease"
     adata = make()
@@ -118,13 +118,13 @@ def test_gene_of_a_type_with_dropped_terms_can_be_refitted() -> None:
 
 
 def test_contrasts_that_a_type_does_not_have() -> None:
-    asked = {"ill": "disease", "batch": ("batch", "y", "x")}
-    found, details, said = run("X ~ disease + batch + (1|sample)", contrasts=asked)
+    contrasts = {"ill": "disease", "batch": ("batch", "y", "x")}
+    found, details, notes = run("X ~ disease + batch + (1|sample)", contrasts=contrasts)
     assert set(found.loc[found["kind"] == "one batch", "contrast"]) == {"ill"}
     assert len(set(found.loc[found["kind"] == "all", "contrast"])) == 2
     assert details.loc["one batch", "not_tested"].startswith("'batch': ")
     assert details.loc["all", "not_tested"] == ""
-    assert any(text.startswith("one batch: the contrast 'batch' is not tested: ") for text in said)
+    assert any(text.startswith("one batch: the contrast 'batch' is not tested: ") for text in notes)
     adata = make()
     with pytest.raises(DesignError, match="no level of 'kind' can test the contrast 'wrong': there is no term"):
         run("X ~ disease + batch + (1|sample)", adata, contrasts={"ill": "disease", "wrong": "diseas"})
@@ -164,9 +164,9 @@ def test_details_count_cells_samples_and_genes() -> None:
 def test_thresholds_of_cells_and_samples() -> None:
     cells = make().obs["kind"].value_counts()
     least, fewest = int(cells.min()) + 1, str(cells.idxmin())
-    _, details, said = run("X ~ disease + (1|sample)", min_cells=least)
+    _, details, notes = run("X ~ disease + (1|sample)", min_cells=least)
     assert details.loc[fewest, "skipped"] == f"{least - 1} cells, fewer than min_cells={least}"
-    assert f"kind {fewest!r} was skipped: {least - 1} cells, fewer than min_cells={least}" in said
+    assert f"kind {fewest!r} was skipped: {least - 1} cells, fewer than min_cells={least}" in notes
     assert (details.drop(fewest)["skipped"] == "").all()
     # an arm that is not tested may be small; for a numeric covariate, the total number of samples counts
     _, details, _ = run("X ~ disease + age + (1|sample)", contrasts="age", min_samples=7)

@@ -36,8 +36,8 @@ def test_eigen_ratio_shows_programmes_but_not_sample_sizes(shared, low, high, ca
         sc_glmm.tl.test(adata, "X ~ arm + (1|sample)", family="poisson", size_factors="size")
     ratio = adata.uns["glmm"]["params"]["eigen_ratio"]
     assert low <= ratio < high
-    (said,) = {record.getMessage() for record in caplog.records if record.getMessage().startswith("tested ")}
-    assert f"; eigenvalue ratio {ratio:.1f}): " in said
+    (message,) = {record.getMessage() for record in caplog.records if record.getMessage().startswith("tested ")}
+    assert f"; eigenvalue ratio {ratio:.1f}): " in message
 
 
 def test_the_ratio_of_each_group_is_among_its_details():

@@ -27,15 +27,15 @@ FORMULA = "counts ~ disease + (1|sample)"
 
 @pytest.fixture(scope="module")
 def adata():
-    made = sc_glmm.datasets.simulate(n_samples=8, n_cells=640, n_genes=140, seed=4)
-    counts = made.layers["counts"].toarray()
+    adata = sc_glmm.datasets.simulate(n_samples=8, n_cells=640, n_genes=140, seed=4)
+    counts = adata.layers["counts"].toarray()
     counts[:, 3] = 0
-    counts[(made.obs["disease"] == made.obs["disease"].iloc[0]).to_numpy(), 130] = 0
+    counts[(adata.obs["disease"] == adata.obs["disease"].iloc[0]).to_numpy(), 130] = 0
     counts[0, 131] = 900
-    made.layers["counts"] = type(made.layers["counts"])(counts)
-    made.obs["depth"] = np.log(counts.sum(axis=1))
-    made.obs["half"] = np.where(np.arange(made.n_obs) % 3 == 0, "a", "b")
-    return made
+    adata.layers["counts"] = type(adata.layers["counts"])(counts)
+    adata.obs["depth"] = np.log(counts.sum(axis=1))
+    adata.obs["half"] = np.where(np.arange(adata.n_obs) % 3 == 0, "a", "b")
+    return adata
 
 
 def planned(adata, formula=FORMULA, groupby=None, family="nb", **options):
@@ -71,13 +71,13 @@ def test_statistics_of_parts_of_the_cells_add_up(adata, formula, groupby, family
     passes = plan_passes([plan.cells for plan in plans], FAMILIES[family], adata.n_obs)
     for each in passes:
         whole = each.add_up(counts)
-        made = None
+        result = None
         for first, last in ((0, 200), (200, 201), (201, 640)):
             part = each.add_up(counts[first:last], first_row=first)
-            made = part if made is None else add_stats(made, part)
+            result = part if result is None else add_stats(result, part)
         for name, values in arrays_of(whole).items():
-            np.testing.assert_allclose(getattr(made, name), values, rtol=1e-12, atol=1e-10, err_msg=name)
-        assert [len(c.stats) for c in each.by_group(made)] == [adata.n_vars] * len(each.groups)
+            np.testing.assert_allclose(getattr(result, name), values, rtol=1e-12, atol=1e-10, err_msg=name)
+        assert [len(c.stats) for c in each.by_group(result)] == [adata.n_vars] * len(each.groups)
     assert sorted(place for each in passes for place in each.groups) == list(range(len(plans)))
 
 

@@ -126,6 +126,6 @@ def test_base_level_does_not_matter(base: str) -> None:
 )
 def test_slopes_that_are_independent_far_from_the_data(formula: str, found: list[str]) -> None:
     design = build_design(parse_formula(formula), DATA)
-    made = far_slopes(design, build_contrasts(design))
-    assert [label for label, _ in made] == found
-    assert all(mean == pytest.approx(DATA["far"].mean()) for _, mean in made)
+    slopes = far_slopes(design, build_contrasts(design))
+    assert [label for label, _ in slopes] == found
+    assert all(mean == pytest.approx(DATA["far"].mean()) for _, mean in slopes)

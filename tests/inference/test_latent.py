@@ -25,9 +25,9 @@ def simulate(rng, n_samples=S, n_factors=1, r=0.0, share=0.35, depth=60.0):
     return rng.poisson(np.exp(eta) * size[:, None]).astype(float), size, arm, hidden
 
 
-def estimate(counts, size, arm, n_factors=None, known=None) -> LatentFactors:
-    known = np.ones((len(size), 1)) if known is None else known
-    return estimate_factors(counts, size, known, arm[:, None] if arm.ndim == 1 else arm, n_factors)
+def estimate(counts, size, arm, n_factors=None, nuisance=None) -> LatentFactors:
+    nuisance = np.ones((len(size), 1)) if nuisance is None else nuisance
+    return estimate_factors(counts, size, nuisance, arm[:, None] if arm.ndim == 1 else arm, n_factors)
 
 
 def effects(counts, size, X):
@@ -78,15 +78,15 @@ def test_units_base_levels_and_orders_do_not_matter():
     rng = np.random.default_rng(4)
     counts, size, arm, _ = simulate(rng, 20, 2, r=0.3)
     age = rng.uniform(20, 80, 20)
-    known = np.column_stack([np.ones(20), age])
-    plain = estimate(counts, size, arm, known=known)
+    nuisance = np.column_stack([np.ones(20), age])
+    plain = estimate(counts, size, arm, nuisance=nuisance)
     genes, samples = rng.permutation(GENES), rng.permutation(20)
     for other, back in [
-        (estimate(counts, size, 5.0 - 2.0 * arm, known=known), slice(None)),
-        (estimate(counts, size, arm, known=np.column_stack([np.ones(20), 2e6 + 1e5 * age])), slice(None)),
-        (estimate(counts, 1e4 * size, arm, known=known), slice(None)),
-        (estimate(counts[:, genes], size, arm, known=known), slice(None)),
-        (estimate(counts[samples], size[samples], arm[samples], known=known[samples]), np.argsort(samples)),
+        (estimate(counts, size, 5.0 - 2.0 * arm, nuisance=nuisance), slice(None)),
+        (estimate(counts, size, arm, nuisance=np.column_stack([np.ones(20), 2e6 + 1e5 * age])), slice(None)),
+        (estimate(counts, 1e4 * size, arm, nuisance=nuisance), slice(None)),
+        (estimate(counts[:, genes], size, arm, nuisance=nuisance), slice(None)),
+        (estimate(counts[samples], size[samples], arm[samples], nuisance=nuisance[samples]), np.argsort(samples)),
     ]:
         assert other.n_factors == plain.n_factors == 2
         np.testing.assert_allclose(other.factors[back], plain.factors, rtol=0, atol=1e-6)
@@ -106,7 +106,7 @@ def test_a_paired_design_leaves_the_donors_out_of_the_factors():
     counts, size, _, hidden = simulate(rng, 24, 1)
     donor = np.eye(12)[np.repeat(np.arange(12), 2)]
     arm = np.tile([0.0, 1.0], 12)
-    found = estimate(counts, size, arm, n_factors=1, known=donor)
+    found = estimate(counts, size, arm, n_factors=1, nuisance=donor)
     inside = hidden - donor @ np.linalg.lstsq(donor, hidden, rcond=None)[0]
     factor = found.factors - donor @ np.linalg.lstsq(donor, found.factors, rcond=None)[0]
     assert abs(np.corrcoef(factor[:, 0], inside[:, 0])[0, 1]) > 0.9

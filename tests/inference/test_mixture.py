@@ -161,14 +161,14 @@ def test_shrinkage_finds_its_prior_and_false_sign_rates_are_right():
     delta = delta + effect[:, None]
     prior = fit_prior(log_likelihood, abundance_rank(rng.normal(size=n)), (len(GRID),))
     weights = posterior_weights(log_likelihood, prior.at(np.full(n, 0.5)))
-    made = shrink(weights, delta, var, delta / np.sqrt(var))
-    assert np.mean(made.mean**2) < np.mean(delta[:, 0] ** 2)
-    assert np.mean((made.mean - effect) ** 2) < 0.6 * np.mean((delta[:, 0] - effect) ** 2)
-    chosen = made.s_value < 0.05
-    false_sign = np.sign(made.mean[chosen]) != np.sign(effect[chosen])
+    result = shrink(weights, delta, var, delta / np.sqrt(var))
+    assert np.mean(result.mean**2) < np.mean(delta[:, 0] ** 2)
+    assert np.mean((result.mean - effect) ** 2) < 0.6 * np.mean((delta[:, 0] - effect) ** 2)
+    chosen = result.s_value < 0.05
+    false_sign = np.sign(result.mean[chosen]) != np.sign(effect[chosen])
     assert chosen.sum() > 200
     assert false_sign.mean() < 0.08
-    assert made.lfsr[chosen].mean() == pytest.approx(made.s_value[chosen].max(), rel=1e-6)
+    assert result.lfsr[chosen].mean() == pytest.approx(result.s_value[chosen].max(), rel=1e-6)
 
 
 def test_satterthwaite_in_a_balanced_design():

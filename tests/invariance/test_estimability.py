@@ -75,8 +75,8 @@ DISEASE = [
 def run(adata: ad.AnnData = ADATA, formula: str = NESTED, **options: Any) -> tuple[pd.DataFrame, list[str]]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ScGlmmWarning)
-        made = sc_glmm.tl.test(adata, formula, copy=True, test="t", **options)
-    return sc_glmm.get.results(made, columns="all"), [str(w.message) for w in caught]
+        tested = sc_glmm.tl.test(adata, formula, copy=True, test="t", **options)
+    return sc_glmm.get.results(tested, columns="all"), [str(w.message) for w in caught]
 
 
 def model(formula: str) -> Any:
@@ -96,7 +96,7 @@ def test_contrast_that_is_confounded_with_donors_is_rejected(contrasts: Any) -> 
 
 
 def test_estimable_contrasts_are_tested_next_to_others() -> None:
-    table, said = run(formula="counts ~ treated + disease + donor + (1|sample)", reference={"treated": "no"})
+    table, notes = run(formula="counts ~ treated + disease + donor + (1|sample)", reference={"treated": "no"})
     assert set(table["contrast"]) == {
         "treated: yes vs no",
         "donor: 6 of 7 differences; the others are confounded with other terms",
@@ -105,7 +105,7 @@ def test_estimable_contrasts_are_tested_next_to_others() -> None:
         "donor: d2 vs d0",
         "donor: d3 vs d0",
     }
-    assert any("'disease'" in text and "not tested" in text and "confounded with donor" in text for text in said)
+    assert any("'disease'" in text and "not tested" in text and "confounded with donor" in text for text in notes)
     alone, _ = run(formula="counts ~ treated + donor + (1|sample)", reference={"treated": "no"}, contrasts="treated")
     both, _ = run(
         formula="counts ~ treated + disease + donor + (1|sample)", reference={"treated": "no"}, contrasts="treated"
@@ -171,8 +171,8 @@ def test_interaction_with_empty_cells_uses_the_existing_cells() -> None:
     seen = []
     for base in ("p", "q", "r"):
         design = build_design(parse_formula("~ disease*three + (1|sample)"), data, reference={"three": base})
-        (made,) = build_contrasts(design, "disease:three")
-        seen.append(len(made.L))
+        (result,) = build_contrasts(design, "disease:three")
+        seen.append(len(result.L))
     assert seen == [1, 1, 1]
 
 
@@ -207,9 +207,9 @@ def test_command_rejects_a_confounded_contrast(stored: Any, tmp_path: Any, door:
     (tmp_path / "c.yaml").write_text("effect: [disease, B, A]\n")
     (tmp_path / "run.yaml").write_text("contrasts:\n  effect: disease\n")
     out = ["-o", str(tmp_path / ("parts" if door == "chunks" else "out.csv"))]
-    made = CliRunner().invoke(cli.app, ["test", str(stored), NESTED, "--test", "t", *out, *more[door]])
-    assert made.exit_code == 2, made.output
-    assert "confounded with donor" in " ".join(made.stderr.split()), made.stderr
+    result = CliRunner().invoke(cli.app, ["test", str(stored), NESTED, "--test", "t", *out, *more[door]])
+    assert result.exit_code == 2, result.output
+    assert "confounded with donor" in " ".join(result.stderr.split()), result.stderr
 
 
 def test_group_with_a_confounded_contrast_is_skipped() -> None:
@@ -255,14 +255,14 @@ def test_coefficients_with_another_meaning_are_not_shown() -> None:
     """Check that disease[T.B], which is d7 against d0 after d7 was dropped, is not shown."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ScGlmmWarning)
-        made = sc_glmm.tl.test(
+        tested = sc_glmm.tl.test(
             ADATA, "counts ~ treated + disease + donor + (1|sample)", contrasts="treated", copy=True, test="t"
         )
-    facts = made.varm["glmm"]
+    facts = tested.varm["glmm"]
     assert facts[[f"{kind}_{name}" for name in HIDDEN for kind in ("coef", "se")]].isna().all(axis=None)
     shown = ["Intercept", "treated[T.yes]", "donor[T.d1]", "donor[T.d3]"]
     assert facts[[f"{kind}_{name}" for name in shown for kind in ("coef", "se")]].notna().all(axis=None)
-    assert made.uns["glmm"]["params"]["columns_dropped"] == ["donor[T.d7]"]
+    assert tested.uns["glmm"]["params"]["columns_dropped"] == ["donor[T.d7]"]
 
     fit = model("y ~ treated + disease + donor + (1|sample)")
     table, text = fit.summary().fixed, str(fit.summary())

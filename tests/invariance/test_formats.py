@@ -47,22 +47,22 @@ def shuffled(matrix: sp.csr_matrix) -> sp.csr_matrix:
 
 @pytest.fixture(scope="module")
 def adata() -> ad.AnnData:
-    made = sc_glmm.datasets.simulate(n_samples=8, n_cells=400, n_genes=90, seed=6)
-    counts = sp.csr_matrix(made.layers["counts"]).astype(np.float64)
-    made.layers["counts"], made.layers["logs"] = counts, counts.log1p()
-    made.obs["kind"] = np.where(np.arange(made.n_obs) % 3 == 0, "a", "b")
-    made.obs["depth"] = np.log(np.asarray(counts.sum(axis=1)).ravel())
-    del made.uns["truth"]
+    adata = sc_glmm.datasets.simulate(n_samples=8, n_cells=400, n_genes=90, seed=6)
+    counts = sp.csr_matrix(adata.layers["counts"]).astype(np.float64)
+    adata.layers["counts"], adata.layers["logs"] = counts, counts.log1p()
+    adata.obs["kind"] = np.where(np.arange(adata.n_obs) % 3 == 0, "a", "b")
+    adata.obs["depth"] = np.log(np.asarray(counts.sum(axis=1)).ravel())
+    del adata.uns["truth"]
     # the cells of a sample are not adjacent, so that the order of summation differs
-    return made[np.random.default_rng(0).permutation(made.n_obs)].copy()
+    return adata[np.random.default_rng(0).permutation(adata.n_obs)].copy()
 
 
 def table_of(adata: ad.AnnData, run: str, **more: object) -> pd.DataFrame:
     options = {**RUNS[run], **more}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ScGlmmWarning)
-        made = sc_glmm.tl.test(adata, options.pop("formula"), copy=True, **options)
-    return sc_glmm.get.results(made, columns="all")
+        tested = sc_glmm.tl.test(adata, options.pop("formula"), copy=True, **options)
+    return sc_glmm.get.results(tested, columns="all")
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +140,6 @@ def test_chunks_of_genes(adata, tables, tmp_path, run, n_chunks):
         for chunk in range(n_chunks):
             opened = open_run(Path(tmp_path / "parts"), data, options, n_chunks)
             run_chunk(opened, opened.stages[0], chunk)
-        made = combine(Path(tmp_path / "parts")).opened.adata
-    table, expected = sc_glmm.get.results(made, columns="all"), tables[run]
+        result = combine(Path(tmp_path / "parts")).opened.adata
+    table, expected = sc_glmm.get.results(result, columns="all"), tables[run]
     same_bits(table, expected)

@@ -60,8 +60,8 @@ def renamed(adata: ad.AnnData, names: dict[str, str], levels: list[str]) -> ad.A
     """Rename the columns, and the levels of each factor, in the same order."""
     obs = adata.obs.rename(columns=names)
     for name in (names["sample"], names["arm"], names["kind"]):
-        known = obs[name].cat.categories
-        obs[name] = obs[name].cat.rename_categories(dict(zip(known, levels, strict=False)))
+        old_levels = obs[name].cat.categories
+        obs[name] = obs[name].cat.rename_categories(dict(zip(old_levels, levels, strict=False)))
     return ad.AnnData(adata.X, obs, adata.var)
 
 
@@ -87,9 +87,9 @@ def test_names_of_columns_and_levels(run: int, names: list[str], levels: list[st
     if run not in EXPECTED:
         EXPECTED[run] = numbers(ADATA, PLAIN, RUNS[run])
     other = dict(zip(PLAIN, names, strict=False))
-    made = numbers(renamed(ADATA, other, levels), other, RUNS[run])
-    assert made.shape == EXPECTED[run].shape
-    np.testing.assert_allclose(made, EXPECTED[run], rtol=1e-9, atol=1e-12)
+    result = numbers(renamed(ADATA, other, levels), other, RUNS[run])
+    assert result.shape == EXPECTED[run].shape
+    np.testing.assert_allclose(result, EXPECTED[run], rtol=1e-9, atol=1e-12)
 
 
 def of_model(names: dict[str, str], levels: list[str] | None) -> list[np.ndarray]:
@@ -113,8 +113,8 @@ def of_model(names: dict[str, str], levels: list[str] | None) -> list[np.ndarray
 def test_names_in_a_linear_mixed_model(names: list[str], levels: list[str]) -> None:
     if "lmer" not in EXPECTED:
         EXPECTED["lmer"] = of_model(PLAIN, None)
-    made = of_model(dict(zip(PLAIN, names, strict=False)), levels)
-    for one, other in zip(made, EXPECTED["lmer"], strict=True):
+    result = of_model(dict(zip(PLAIN, names, strict=False)), levels)
+    for one, other in zip(result, EXPECTED["lmer"], strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-7, atol=1e-9)
 
 

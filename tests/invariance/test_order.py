@@ -32,8 +32,8 @@ def run(adata: ad.AnnData, contrasts: Any, formula: str = FORMULA, **options: An
     sizes = {} if options.get("family") == "gaussian" else {"size_factors": np.ones(adata.n_obs)}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ScGlmmWarning)
-        made = sc_glmm.tl.test(adata, formula, contrasts=contrasts, copy=True, **sizes, **options)
-    return sc_glmm.get.results(made, columns="all")
+        tested = sc_glmm.tl.test(adata, formula, contrasts=contrasts, copy=True, **sizes, **options)
+    return sc_glmm.get.results(tested, columns="all")
 
 
 def same(one: pd.DataFrame, other: pd.DataFrame, rtol: float, atol: float = 1e-9) -> None:
@@ -58,8 +58,8 @@ def test_order_of_levels_and_base(options: dict[str, Any]) -> None:
         other = THREE.copy()
         other.obs["kind"] = other.obs["kind"].cat.reorder_categories(levels)
         other.obs["sample"] = other.obs["sample"].cat.reorder_categories(other.obs["sample"].cat.categories[::-1])
-        made = run(other, {"arm in l": IN_L, "joint": "arm:kind"}, reference={"kind": base}, **options)
-        same(expected, made, rtol=2e-4, atol=1e-6)
+        result = run(other, {"arm in l": IN_L, "joint": "arm:kind"}, reference={"kind": base}, **options)
+        same(expected, result, rtol=2e-4, atol=1e-6)
 
 
 def test_order_of_terms() -> None:
@@ -77,7 +77,7 @@ def test_order_in_a_linear_mixed_model() -> None:
     for kind in ("II", "III"):
         one, two = expected.anova(type=kind).table, fit.anova(type=kind).table
         np.testing.assert_allclose(two, one, rtol=1e-4)
-    asked = {"arm in l": IN_L, "kinds": ["kind", "arm:kind"]}
-    one, two = expected.contrast(asked), fit.contrast(asked)
+    contrasts = {"arm in l": IN_L, "kinds": ["kind", "arm:kind"]}
+    one, two = expected.contrast(contrasts), fit.contrast(contrasts)
     for column in ("estimate", "se", "df", "stat", "p_value"):
         np.testing.assert_allclose(two[column], one[column], rtol=1e-4, err_msg=column)

@@ -35,10 +35,10 @@ ADATA = make()
 def table_of(formula: str, contrasts: str, **options) -> tuple[pd.DataFrame, pd.DataFrame]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ScGlmmWarning)
-        made = sc_glmm.tl.test(
+        tested = sc_glmm.tl.test(
             ADATA, formula, contrasts=contrasts, size_factors=np.ones(ADATA.n_obs), copy=True, **options
         )
-    return sc_glmm.get.results(made, columns="all"), made.varm["glmm"]
+    return sc_glmm.get.results(tested, columns="all"), tested.varm["glmm"]
 
 
 @pytest.mark.parametrize("test", ["eb_lr", "t"])

@@ -50,8 +50,8 @@ def adata() -> ad.AnnData:
 def table_of(adata, formula, contrasts, **options) -> pd.DataFrame:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ScGlmmWarning)
-        made = sc_glmm.tl.test(adata, formula, contrasts=contrasts, copy=True, **options)
-    return sc_glmm.get.results(made, columns="all")
+        tested = sc_glmm.tl.test(adata, formula, contrasts=contrasts, copy=True, **options)
+    return sc_glmm.get.results(tested, columns="all")
 
 
 def same_tests(one: pd.DataFrame, two: pd.DataFrame, rtol: float = 1e-5) -> None:

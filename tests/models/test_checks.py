@@ -54,24 +54,24 @@ def counts(family="nb"):
 )
 def test_influence_equals_that_of_lme4(name, fit, tolerance, close):
     ref = REFERENCE[f"influence_{name}"]
-    made = influence(fit())
-    np.testing.assert_allclose(made.estimates.loc[ref["levels"]], ref["fixef"], rtol=tolerance, atol=tolerance)
+    result = influence(fit())
+    np.testing.assert_allclose(result.estimates.loc[ref["levels"]], ref["fixef"], rtol=tolerance, atol=tolerance)
     # lme4 has an additional factor, and another covariance for GLMMs
-    n, p = made.estimates.shape
-    np.testing.assert_allclose(made.cooks_distance.loc[ref["levels"]] * (n - p) / n, ref["cooks"], rtol=close)
+    n, p = result.estimates.shape
+    np.testing.assert_allclose(result.cooks_distance.loc[ref["levels"]] * (n - p) / n, ref["cooks"], rtol=close)
 
 
 def test_influence_by_another_column_with_offset_and_weights():
     fit = counts()
     frame = fit.data.assign(half=np.where(np.arange(600) % 3 == 0, "a", "b"))
     fit = glmer("y ~ x + (1 | group)", frame, family="nb", offset=np.linspace(-0.5, 0.5, 600))
-    made = fit.influence("half")
-    assert list(made.n_obs) == [200, 400]
+    result = fit.influence("half")
+    assert list(result.n_obs) == [200, 400]
     rows = frame["half"] == "a"
     alone = glmer("y ~ x + (1 | group)", frame[rows], family="nb", offset=np.linspace(-0.5, 0.5, 600)[rows])
-    np.testing.assert_allclose(made.estimates.loc["b"], alone.beta)
-    np.testing.assert_allclose(made.dfbetas.loc["b"], (fit.beta - alone.beta) / alone.bse)
-    np.testing.assert_allclose(made.sd.loc["b"], [np.sqrt(alone.varcorr()["vcov"][0])])
+    np.testing.assert_allclose(result.estimates.loc["b"], alone.beta)
+    np.testing.assert_allclose(result.dfbetas.loc["b"], (fit.beta - alone.beta) / alone.bse)
+    np.testing.assert_allclose(result.sd.loc["b"], [np.sqrt(alone.varcorr()["vcov"][0])])
     weighted = lmer("y ~ x + (1 | group)", frame, weights=np.linspace(1.0, 2.0, 600))
     again = lmer("y ~ x + (1 | group)", frame[rows], weights=np.linspace(1.0, 2.0, 600)[rows])
     np.testing.assert_allclose(influence(weighted, "half").estimates.loc["b"], again.beta)
@@ -81,13 +81,13 @@ def test_influence_gives_the_reason_if_a_model_without_a_group_fails():
     frame = load.frame("sleepstudy")
     frame["arm"] = np.where(frame["Subject"] == frame["Subject"].iloc[0], "one", "other")
     fit = lmer("Reaction ~ Days + arm + (1 | Subject)", frame, reference={"arm": "other"})
-    made = influence(fit)
+    result = influence(fit)
     first = str(frame["Subject"].iloc[0])
-    assert made.message[first]
-    assert np.isnan(made.cooks_distance[first])
-    assert (made.message.drop(first) == "").all()
-    assert np.isfinite(made.cooks_distance.drop(first)).all()
-    assert "largest Cook" in repr(made)
+    assert result.message[first]
+    assert np.isnan(result.cooks_distance[first])
+    assert (result.message.drop(first) == "").all()
+    assert np.isfinite(result.cooks_distance.drop(first)).all()
+    assert "largest Cook" in repr(result)
     with pytest.raises(InputError, match="neither a grouping factor"):
         influence(fit, "nonsense")
     with pytest.raises(InputError, match="only one level"):
@@ -100,13 +100,13 @@ def test_influence_gives_the_reason_if_a_model_without_a_group_fails():
 @pytest.mark.parametrize("family", ["poisson", "nb"])
 @pytest.mark.parametrize("marginal", [False, True])
 def test_quantile_residuals_of_the_true_model_are_standard_normal(family, marginal):
-    made = quantile_residuals(counts(family), marginal=marginal)
-    assert made.shape == (600,)
-    assert np.isfinite(made).all()
-    np.testing.assert_allclose([made.mean(), made.std()], [0.0, 1.0], atol=0.12)
+    result = quantile_residuals(counts(family), marginal=marginal)
+    assert result.shape == (600,)
+    assert np.isfinite(result).all()
+    np.testing.assert_allclose([result.mean(), result.std()], [0.0, 1.0], atol=0.12)
     if not marginal:  # marginal residuals of a group are correlated
-        assert stats.kstest(made, "norm").pvalue > 0.01
-    np.testing.assert_array_equal(made, quantile_residuals(counts(family), marginal=marginal))
+        assert stats.kstest(result, "norm").pvalue > 0.01
+    np.testing.assert_array_equal(result, quantile_residuals(counts(family), marginal=marginal))
 
 
 def test_quantile_residuals_show_a_wrong_distribution():
@@ -121,10 +121,10 @@ def test_quantile_residuals_show_a_wrong_distribution():
 def test_quantile_residuals_are_between_the_quantiles_of_their_counts():
     """Check that a residual lies between the quantiles of P(Y < y) and P(Y <= y)."""
     fit = cbpp()
-    made, trials = stats.norm.cdf(quantile_residuals(fit)), fit.weights
+    result, trials = stats.norm.cdf(quantile_residuals(fit)), fit.weights
     law = stats.binom(trials, fit.fitted())
     y = np.round(fit.y * trials)
-    assert ((made >= law.cdf(y - 1) - 1e-12) & (made <= law.cdf(y) + 1e-12)).all()
+    assert ((result >= law.cdf(y - 1) - 1e-12) & (result <= law.cdf(y) + 1e-12)).all()
     gaussian = sleepstudy()
     np.testing.assert_array_equal(gaussian.quantile_residuals(), gaussian.residuals("pearson", scaled=True))
 
@@ -151,19 +151,19 @@ def test_effects_in_a_frame():
 )
 def test_profile_intervals_equal_those_of_lme4(name, formula, family, tolerance):
     fit = glmer(formula, load.frame(name.partition("_")[0]), family=family)
-    made, ref = fit.confint(method="profile"), REFERENCE[f"profile_{name}"]
-    np.testing.assert_allclose(made, ref["values"], atol=tolerance)
+    result, ref = fit.confint(method="profile"), REFERENCE[f"profile_{name}"]
+    np.testing.assert_allclose(result, ref["values"], atol=tolerance)
 
 
 def test_profile_of_the_negative_binomial_and_of_a_lone_intercept():
     fit = counts()
-    made = fit.confint(method="profile")
+    result = fit.confint(method="profile")
     inside = np.concatenate([[np.sqrt(fit.varcorr()["vcov"][0])], fit.beta])
-    assert ((made["low"] < inside) & (inside < made["high"])).all()
+    assert ((result["low"] < inside) & (inside < result["high"])).all()
     # at the limits of x, fixing the coefficient (by an offset) increases the deviance by 3.84
-    for bound in made.loc["x"]:
-        held = glmer("y ~ 1 + (1 | group)", fit.data, family="nb", offset=bound * fit.data["x"])
-        np.testing.assert_allclose(2.0 * (fit.loglik() - held.loglik()), stats.chi2.ppf(0.95, 1), atol=1e-3)
+    for bound in result.loc["x"]:
+        fixed = glmer("y ~ 1 + (1 | group)", fit.data, family="nb", offset=bound * fit.data["x"])
+        np.testing.assert_allclose(2.0 * (fit.loglik() - fixed.loglik()), stats.chi2.ppf(0.95, 1), atol=1e-3)
     alone = glmer("y ~ 1 + (1 | group)", fit.data, family="nb")
     low, high = alone.confint(method="profile").loc["Intercept"]
     wald = alone.confint(method="wald").loc["Intercept"]

@@ -52,11 +52,11 @@ def test_a_transformed_response_is_transformed_back(data, response):
 
 
 def test_ratios_do_not_depend_on_the_base_of_the_logarithm(data):
-    made = [emmeans(lmer(f"{f}(y) ~ arm + (1 | g)", data), "arm", type="response") for f in ("log", "log2", "log10")]
-    for other in made[1:]:
-        np.testing.assert_allclose(other.means.response, made[0].means.response, rtol=1e-6)
-        np.testing.assert_allclose(other.contrasts.ratio, made[0].contrasts.ratio, rtol=1e-6)
-        np.testing.assert_allclose(other.contrasts.se, made[0].contrasts.se, rtol=1e-5)
+    result = [emmeans(lmer(f"{f}(y) ~ arm + (1 | g)", data), "arm", type="response") for f in ("log", "log2", "log10")]
+    for other in result[1:]:
+        np.testing.assert_allclose(other.means.response, result[0].means.response, rtol=1e-6)
+        np.testing.assert_allclose(other.contrasts.ratio, result[0].contrasts.ratio, rtol=1e-6)
+        np.testing.assert_allclose(other.contrasts.se, result[0].contrasts.se, rtol=1e-5)
 
 
 def test_note_names_the_scale_if_the_inverse_is_unknown(data):

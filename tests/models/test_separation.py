@@ -102,8 +102,8 @@ def test_profile_intervals_are_one_sided_where_the_estimate_is_infinite(case, da
     high = bounds.loc["arm[T.c]", "high"]
     assert -20 < high < 0
     # at the limit, the log likelihood is lower by half the quantile of chi-square
-    held = glmer(formula.replace("arm", "b"), data, family=family, offset=high * data.c)
-    assert 2 * (fit.loglik() - held.loglik()) == pytest.approx(stats.chi2.ppf(0.95, 1), abs=1e-4)
+    fixed = glmer(formula.replace("arm", "b"), data, family=family, offset=high * data.c)
+    assert 2 * (fit.loglik() - fixed.loglik()) == pytest.approx(stats.chi2.ppf(0.95, 1), abs=1e-4)
 
 
 def test_bootstrap_has_no_interval_for_infinite_coefficients(data):

@@ -133,18 +133,21 @@ def test_damaged_input_stops_a_chunk_and_an_intact_copy_finishes_it(data, undist
         info = file["layers/counts/data"].id.get_chunk_info(0)
     unreadable = bytearray(sound)
     unreadable[info.byte_offset : info.byte_offset + info.size] = b"\0" * info.size
-    for content, told in ((unreadable, "chunk 0 cannot be decompressed"), (sound[: len(sound) // 2], "truncated file")):
+    for content, message in (
+        (unreadable, "chunk 0 cannot be decompressed"),
+        (sound[: len(sound) // 2], "truncated file"),
+    ):
         path.write_bytes(content)
         failed = run(COMMAND, "test", path, FORMULA, "--n-chunks", 2, "-o", folder, "--chunk", 1)
         assert failed.returncode == 2
-        assert told in failed.stderr and "intact copy" in failed.stderr
+        assert message in failed.stderr and "intact copy" in failed.stderr
         assert "Traceback" not in failed.stderr
         assert not list(folder.glob("*fit-0001*"))
 
     path.write_bytes(sound)
     run_chunk(open_run(folder, path, RunOptions(FORMULA), 2), "fit", 1)
-    made = sc_glmm.get.results(combine(folder).opened.adata, columns="all")
-    pd.testing.assert_series_equal(made["p_value"], undisturbed["p_value"], rtol=1e-12)
+    result = sc_glmm.get.results(combine(folder).opened.adata, columns="all")
+    pd.testing.assert_series_equal(result["p_value"], undisturbed["p_value"], rtol=1e-12)
 
 
 def test_a_disk_that_is_full_when_results_are_written_into_the_file(data, undisturbed, tmp_path):

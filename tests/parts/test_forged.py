@@ -43,12 +43,12 @@ def names(path: Path) -> list[str]:
 def forge(path: Path, name: str, content: bytes | None) -> None:
     """Replace the content of one array (None: remove it), with valid checksums."""
     with zipfile.ZipFile(path) as archive:
-        held = {each: archive.read(each) for each in archive.namelist()}
-    held.pop(name)
+        values = {each: archive.read(each) for each in archive.namelist()}
+    values.pop(name)
     if content is not None:
-        held[name] = content
+        values[name] = content
     with zipfile.ZipFile(path, "w") as archive:
-        for each, data in held.items():
+        for each, data in values.items():
             archive.writestr(each, data)
 
 
@@ -66,16 +66,16 @@ def _header(kind: str, shape: tuple[int, ...]) -> bytes:
 
 def forgeries(array: np.ndarray) -> dict[str, bytes | None]:
     """List forgeries of an array."""
-    made = {
+    result = {
         "missing": None,
         "one dimension more": as_npy(array[None]),
         "text": as_npy(np.full(array.shape, "x")),
         "a pickle": _header("|O", (1,)),
     }
     if array.ndim:
-        made["too long"] = as_npy(np.concatenate([array, array[:1] if len(array) else np.zeros(1, array.dtype)]))
-        made["a shape that fills the memory"] = _header(array.dtype.str, (10**13, *array.shape[1:]))
-    return made
+        result["too long"] = as_npy(np.concatenate([array, array[:1] if len(array) else np.zeros(1, array.dtype)]))
+        result["a shape that fills the memory"] = _header(array.dtype.str, (10**13, *array.shape[1:]))
+    return result
 
 
 @pytest.mark.parametrize("part", ["fit-0001.npz", "profile-0000.npz"])

@@ -22,12 +22,12 @@ N = 4
 
 @pytest.fixture(scope="module")
 def adata():
-    made = sc_glmm.datasets.simulate(n_samples=8, n_cells=800, n_genes=256, seed=6)
-    made.layers["csr"] = sp.csr_matrix(made.layers["counts"])
-    made.layers["csc"] = made.layers["csr"].tocsc()
-    made.layers["dense"] = made.layers["csr"].toarray()
-    del made.uns["truth"], made.layers["counts"]
-    return made
+    adata = sc_glmm.datasets.simulate(n_samples=8, n_cells=800, n_genes=256, seed=6)
+    adata.layers["csr"] = sp.csr_matrix(adata.layers["counts"])
+    adata.layers["csc"] = adata.layers["csr"].tocsc()
+    adata.layers["dense"] = adata.layers["csr"].toarray()
+    del adata.uns["truth"], adata.layers["counts"]
+    return adata
 
 
 @pytest.fixture(scope="module")
@@ -64,11 +64,11 @@ def test_every_value_is_read_by_one_chunk(files, adata, tmp_path, read, store, l
     values = "data" if layer != "dense" else "dense"
 
     def run(stage, chunk):
-        made = open_run(tmp_path, files / store, options, N)
+        result = open_run(tmp_path, files / store, options, N)
         if chunk is None:
-            assert made.prepared.job.plans
+            assert result.prepared.job.plans
         else:
-            run_chunk(made, stage, chunk)
+            run_chunk(result, stage, chunk)
         done = dict(read)
         read.clear()
         return done

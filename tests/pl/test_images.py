@@ -80,8 +80,8 @@ def wordless(figure: plt.Figure) -> None:
 @pytest.mark.parametrize("name", FIGURES)
 def test_figure_is_as_stored(name, tmp_path):
     with plt.rc_context(), plt.style.context("default"):
-        made = FIGURES[name](grouped_results())
-        first = made.ravel()[0] if isinstance(made, np.ndarray) else made
+        result = FIGURES[name](grouped_results())
+        first = result.ravel()[0] if isinstance(result, np.ndarray) else result
         figure = first.get_figure(root=True)
         wordless(figure)
         stored = BASELINE / f"{name}.png"

@@ -26,6 +26,6 @@ def test_a_new_figure_is_one_file_and_one_name(tmp_path):
     here = f"assert sc_glmm.__file__.startswith({str(tmp_path)!r})"
     enter = f"import sc_glmm; {here}; from sc_glmm.cli import app; app()"
     command = [sys.executable, "-c", enter, "plot", "table.csv", "detection", "-o", "out.svg", "--title", "Detected"]
-    made = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert made.returncode == 0, made.stderr
+    process = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
     assert "cells with counts" in (tmp_path / "out.svg").read_text()

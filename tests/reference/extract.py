@@ -231,10 +231,10 @@ def check(folder: Path) -> None:
         if path.name == "SCHEMA.json":
             continue
         stored = json.loads(path.read_text())
-        made = json.loads((folder / path.name).read_text())
-        for record in (stored, made):
+        result = json.loads((folder / path.name).read_text())
+        for record in (stored, result):
             record.pop("warnings", None)
-        place, worst = max(differences(path.stem, stored, made), key=lambda d: d[1])
+        place, worst = max(differences(path.stem, stored, result), key=lambda d: d[1])
         print(f"{path.stem:40s} {worst:.1e}  {place if worst > 0 else ''}")
 
 

@@ -40,8 +40,8 @@ def test_the_table_holds_the_results(run, page):
     table = page.columns("genes")
     assert table["gene"] == results["variable"].tolist()
     for name in ("log_fc", "ci_low", "ci_high", "p_value", "adj_p_value", "mean", "pct"):
-        held = np.array([np.nan if value is None else float(value) for value in table[name]])
-        np.testing.assert_allclose(held, results[name].to_numpy(), rtol=1e-5)
+        values = np.array([np.nan if value is None else float(value) for value in table[name]])
+        np.testing.assert_allclose(values, results[name].to_numpy(), rtol=1e-5)
 
 
 def test_the_samples_are_counted(run, page):
