@@ -1,11 +1,11 @@
-"""Differential abundance at known truth: this package beside edgeR (as in Milo) and propeller.
+"""Compare methods of differential abundance at known truth: this package, edgeR (as in Milo) and propeller.
 
     python abundance.py simulate FOLDER [--tables 200] [--first 0] [--only PATTERN]
     python abundance.py real FOLDER kang8.h5ad onek1k_40.h5ad
     python abundance.py report FOLDER
 
-Absolute numbers are simulated, of which a sample of cells is seen: a type "does not change" if its absolute number does
-not, whatever its share does. A run that is cut takes up where it stopped.
+Absolute numbers are simulated, and a sample of cells is drawn from them. A type "does not change" if its absolute
+number does not change, even if its share does. An interrupted run continues where it stopped.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Scenario:
     n_types, n_arm
         Types; samples of each arm.
     change
-        Which types change.
+        Types that change.
     paired
         Whether each donor has a sample in both arms.
     noise
@@ -66,7 +66,7 @@ SCENARIOS = [
 
 
 def simulate(scenario: Scenario, n_tables: int, first: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Counts in long form, with the true changes (natural log), and the samples."""
+    """Simulate counts in long form, with the true changes (natural log), and the samples."""
     rng = np.random.default_rng([hash_of(scenario.name), first])
     k, n = scenario.n_types, scenario.n_arm
     arm = np.repeat([0, 1], n)
@@ -102,14 +102,14 @@ def simulate(scenario: Scenario, n_tables: int, first: int = 0) -> tuple[pd.Data
 
 
 def hash_of(text: str) -> int:
-    """A number that is the same in every process."""
+    """Compute a number that is the same in every process."""
     return sum((i + 1) * ord(c) for i, c in enumerate(text))
 
 
 def ours(tables: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
-    """p-values and intervals of this package, with the robust reference and with all cells as reference.
+    """Compute p-values and intervals of this package, with the robust reference and with all cells as reference.
 
-    All tables are tested in one call, each as a group of its own: the numbers are those of a call for each.
+    All tables are tested in one call, each as a separate group. The results equal those of separate calls.
     """
     logging.getLogger("sc_glmm").setLevel(logging.WARNING)
     wide = tables.pivot(index=["table", "sample"], columns="type", values="count")
@@ -142,7 +142,7 @@ def ours(tables: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
 
 
 def run_all(folder: Path, name: str, tables: pd.DataFrame, samples: pd.DataFrame) -> None:
-    """All methods on the tables of one scenario, which are kept by the number of their first one."""
+    """Run all methods on the tables of one scenario; results are stored by the number of the first table."""
     place = folder / name / f"{tables['table'].min():05d}"
     if (place / "ours.csv").exists() and (place / "others.csv").exists():
         return
@@ -155,7 +155,7 @@ def run_all(folder: Path, name: str, tables: pd.DataFrame, samples: pd.DataFrame
 
 
 def real_tables(path: Path, n_splits: int, planted: bool, first: int) -> list[tuple[str, pd.DataFrame, pd.DataFrame]]:
-    """Random arms of real donors, as they are or with one type drawn more often in one arm."""
+    """Draw random arms of real donors, unchanged or with one type drawn more often in one arm."""
     obs = ad.read_h5ad(path, backed="r").obs
     if "stim" in obs:
         obs, donor, sizes = obs[obs["stim"].astype(str) == "ctrl"], "donor", (4,)
@@ -190,7 +190,7 @@ def real_tables(path: Path, n_splits: int, planted: bool, first: int) -> list[tu
 
 
 def summary(folder: Path) -> pd.DataFrame:
-    """Rates of all methods in all scenarios."""
+    """Compute the rates of all methods in all scenarios."""
     rows = []
     for place in sorted(folder.iterdir()):
         parts = [part for part in sorted(place.iterdir()) if (part / "others.csv").exists()]

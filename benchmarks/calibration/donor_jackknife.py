@@ -1,12 +1,12 @@
-"""How far the mean rate over all splits of a few donors depends on who these donors are: each is left out in turn.
+"""Estimate how much the mean rate over all splits depends on the choice of donors, by leaving out each donor in turn.
 
-All splits of the same 8 donors share the donors, so that the spread between splits says little about the error of their
-mean. Here a split is run again without each of the donors. With r_i the mean rate over all K splits without donor i,
+All splits use the same 8 donors, so the spread between splits has little information on the error of their mean. Here a
+split is run again without each of the donors. With r_i the mean rate over all K splits without donor i,
 
     SE^2 = (n - 1) / n  sum_i (r_i - mean r)^2,        interval: rate +- t(0.975, n - 1) SE.
 
-The jackknife's variance is too large rather than too small on average (Efron and Stein 1981). Where only some of the
-splits were run, r_i is the mean over these, which makes the sum larger still: the interval is too wide then, not too
+On average, the variance of the jackknife is too large rather than too small (Efron and Stein 1981). If only some of the
+splits were run, r_i is the mean over these, which makes the sum even larger. The interval is then too wide, not too
 narrow.
 """
 
@@ -27,14 +27,14 @@ METHODS = ("eb_lr", "p_hk")
 
 
 def read_table(path: Path) -> pd.DataFrame | None:
-    """One row per split, donor left out and method, with counts of rejections; None if nothing was run."""
+    """Read one row per split, left-out donor and method, with counts of rejections; None if nothing was run."""
     return pd.read_csv(path, dtype={"left_out": str, "cell_type": str}) if path.exists() else None
 
 
 def run_without_each(
     adata: ad.AnnData, donor: str, kind: str, donors: list[str], second: set[str], split: int, target: Path
 ) -> None:
-    """Test one split of one cell type without each of the donors; what is stored already is not run again."""
+    """Test one split of one cell type without each of the donors; stored results are not computed again."""
     stored = read_table(target)
     for left_out in donors:
         key = dict(zip(KEY, (kind, len(donors), split, left_out), strict=True))
@@ -53,16 +53,16 @@ def run_without_each(
 
 
 def donor_error(table: pd.DataFrame, method: str, column: str = "0.05") -> tuple[float, int, int]:
-    """Standard error of the mean rate over splits, degrees of freedom, and the number of splits it is from.
+    """Compute the standard error of the mean rate over splits, its degrees of freedom, and the number of splits.
 
-    Only splits that were run without each of the donors count; genes of all cell types of `table` are pooled.
+    Only splits that were run without each of the donors are used. Genes of all cell types of `table` are pooled.
 
     Parameters
     ----------
     table
-        From :func:`read_table`, of one number of donors.
+        Output of :func:`read_table`, for one number of donors.
     method, column
-        Of whose rejections, and at which level.
+        Method, and column with its rejections at one level.
     """
     table = table[table["method"] == method]
     n = int(table["samples"].iloc[0])
@@ -76,5 +76,5 @@ def donor_error(table: pd.DataFrame, method: str, column: str = "0.05") -> tuple
 
 
 def half_width(error: float, df: int) -> float:
-    """Of the 95 % interval."""
+    """Half the width of the 95 % interval."""
     return float(stats.t.ppf(0.975, df) * error)

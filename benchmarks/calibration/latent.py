@@ -1,4 +1,4 @@
-"""Hidden factors: the default test without them, with estimated ones, and with the true ones.
+"""Compare the default test without hidden factors, with estimated factors, and with the true factors.
 
     python latent.py simulated --reps 10
     python latent.py real onek1k_40.h5ad --sample indiv --splits 25
@@ -7,10 +7,10 @@
     python latent.py programme
     python latent.py report
 
-Simulated: a third of the genes follow one or two factors of the samples, which correlate with the arms by exactly r.
-Real: random arms of real donors, so that every discovery is false. Thinned: the same with fold changes put in by
-binomial thinning. Stimulation: an effect that
-is a programme. Results are kept in results/latent_*.json, data set by data set, and are not run again.
+Simulated: a third of the genes depend on one or two factors of the samples, whose correlation with the arms is exactly
+r. Real: random arms of real donors, so that every discovery is false. Thinned: the same with fold changes put in by
+binomial thinning. Stimulation: an effect that is a programme. Results are stored in results/latent_*.json, data set by
+data set, and are not run again.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ N_CELLS = 15
 
 
 def simulate(seed: int, n_samples: int, n_factors: int, r: float, n_genes: int = 1000) -> ad.AnnData:
-    """Cells of samples in two arms; a third of the genes follow each factor, a tenth differ between the arms."""
+    """Simulate samples in two arms; a third of the genes depend on each factor, a tenth differ between the arms."""
     rng = np.random.default_rng([seed, n_samples, n_factors, int(100 * r)])
     arm = np.repeat([0.0, 1.0], n_samples // 2)
     side = (arm - arm.mean()) / arm.std()
@@ -67,14 +67,14 @@ def simulate(seed: int, n_samples: int, n_factors: int, r: float, n_genes: int =
 
 
 def tested(adata: ad.AnnData, factors: list[str]) -> pd.DataFrame:
-    """The default test of the arms with some columns of obs in the formula."""
+    """Run the default test of the arms with some columns of obs in the formula."""
     formula = " + ".join(["X ~ arm", *factors, "(1|sample)"])
     sc_glmm.tl.test(adata, formula, contrasts="arm", min_counts=10, n_jobs=1, progress=False, key_added="run")
     return sc_glmm.get.results(adata, "run", columns="all").reset_index(drop=True)
 
 
 def measures(adata: ad.AnnData, table: pd.DataFrame) -> dict[str, float]:
-    """Rejections of nulls at 5 % and .1 %, false discoveries, and power at FDR 5 %."""
+    """Compute rejections of nulls at 5 % and .1 %, false discoveries, and power at FDR 5 %."""
     finite = table["p_value"].notna().to_numpy()
     differs = adata.var["differs"].to_numpy() if "differs" in adata.var else np.zeros(adata.n_vars, dtype=bool)
     differs = differs[adata.var_names.get_indexer(table["variable"])]
@@ -91,7 +91,7 @@ def measures(adata: ad.AnnData, table: pd.DataFrame) -> dict[str, float]:
 
 
 def run(adata: ad.AnnData, oracle: list[str] | None = None) -> dict[str, object]:
-    """Without factors, with estimated ones, and with the true ones."""
+    """Run the test without factors, with estimated factors, and with the true factors."""
     sc_glmm.pp.latent_factors(adata, "X ~ arm + (1|sample)", n_jobs=1)
     columns = list(adata.uns["latent"]["columns"])
     out: dict[str, object] = {"n_factors": len(columns), "without": measures(adata, tested(adata, []))}
@@ -101,19 +101,19 @@ def run(adata: ad.AnnData, oracle: list[str] | None = None) -> dict[str, object]
     return out
 
 
-def kept(name: str) -> dict[str, dict[str, object]]:
+def read_results(name: str) -> dict[str, dict[str, object]]:
     path = RESULTS / f"latent_{name}.json"
     return json.loads(path.read_text()) if path.exists() else {}
 
 
-def keep(name: str, results: dict[str, dict[str, object]]) -> None:
+def store_result(name: str, results: dict[str, dict[str, object]]) -> None:
     (RESULTS / f"latent_{name}.json").write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
 
 
 @app.command()
 def simulated(reps: Annotated[int, typer.Option(help="Data sets of each design.")] = 10) -> None:
-    """Simulated factors, none, one and two."""
-    results = kept("simulated")
+    """Run simulated data with no, one and two factors."""
+    results = read_results("simulated")
     for rep in range(reps):
         for n_samples in (12, 20, 40):
             for n_factors, r in ((0, 0.0), (1, 0.0), (1, 0.5), (2, 0.0), (2, 0.5)):
@@ -122,11 +122,11 @@ def simulated(reps: Annotated[int, typer.Option(help="Data sets of each design."
                     continue
                 adata = simulate(rep, n_samples, n_factors, r)
                 results[name] = run(adata, [f"hidden_{j + 1}" for j in range(n_factors)])
-                keep("simulated", results)
+                store_result("simulated", results)
 
 
 def split(data: ad.AnnData, sample: str, n_samples: int, seed: int) -> ad.AnnData:
-    """Some of the donors in two random arms."""
+    """Draw some of the donors in two random arms."""
     rng = np.random.default_rng(1000 + seed)
     donors = np.sort(data.obs[sample].astype(str).unique())
     chosen = donors[rng.permutation(len(donors))[:n_samples]]
@@ -151,7 +151,7 @@ def thin(adata: ad.AnnData, seed: int) -> None:
 
 
 def over_splits(name: str, path: Path, sample: str, splits: int, thinned: bool) -> None:
-    results, data = kept(name), ad.read_h5ad(path)
+    results, data = read_results(name), ad.read_h5ad(path)
     data.X = data.layers["counts"]
     types = {"all types": data, "cd4nc": data[data.obs["cell_type"] == "cd4nc"]}
     for seed in range(splits):
@@ -164,24 +164,24 @@ def over_splits(name: str, path: Path, sample: str, splits: int, thinned: bool) 
                 if thinned:
                     thin(adata, seed)
                 results[entry] = run(adata)
-                keep(name, results)
+                store_result(name, results)
 
 
 @app.command()
 def real(path: Path, sample: str = "indiv", splits: int = 25) -> None:
-    """Random arms of real donors."""
+    """Run random arms of real donors."""
     over_splits("real", path, sample, splits, False)
 
 
 @app.command()
 def thinned(path: Path, sample: str = "indiv", splits: int = 10) -> None:
-    """Random arms of real donors, with fold changes put in."""
+    """Run random arms of real donors, with inserted fold changes."""
     over_splits("thinned", path, sample, splits, True)
 
 
 @app.command()
 def stimulation(path: Path) -> None:
-    """Interferon in every second sample of kang8: the programme of the genes is the effect."""
+    """Run interferon in every second sample of kang8, where the programme of the genes is the effect."""
     data = ad.read_h5ad(path)
     data.X = data.layers["counts"]
     cells = data[data.obs["cell_type"] == data.obs["cell_type"].value_counts().index[0]].copy()
@@ -200,13 +200,13 @@ def stimulation(path: Path) -> None:
             "ISG15": float(table.set_index("variable")["p_value"].get("ISG15", float("nan"))),
         }
     print(json.dumps(out, indent=1))
-    keep("stimulation", out)
+    store_result("stimulation", out)
 
 
 @app.command()
 def programme(reps: int = 5) -> None:
-    """A programme that is the effect: the arms differ by it (r = 0.8), and its genes are to be found."""
-    results = kept("programme")
+    """Run a programme that is the effect: it differs between the arms (r = 0.8), and its genes should be found."""
+    results = read_results("programme")
     for rep in range(reps):
         for n_samples in (20, 40):
             name = f"S={n_samples} rep={rep}"
@@ -214,11 +214,11 @@ def programme(reps: int = 5) -> None:
                 adata = simulate(rep, n_samples, 1, 0.8)
                 adata.var["differs"] = adata.var["follows"]
                 results[name] = run(adata)
-                keep("programme", results)
+                store_result("programme", results)
 
 
 def shown(sets: list[dict[str, dict[str, float]]]) -> dict[str, str]:
-    """One row of a table: a number for each way, in the order without, with, oracle."""
+    """Format one row of a table: the numbers without, with estimated and with true factors."""
     frames = {way: pd.DataFrame([s[way] for s in sets]) for way in ("without", "with", "oracle") if way in sets[0]}
     fdr = {way: (f["false"] / f["found"].clip(lower=1)).mean() for way, f in frames.items()}
     return {
@@ -237,7 +237,7 @@ def report() -> None:
     """Print the tables of the documentation."""
     for name in ("simulated", "real", "thinned", "programme"):
         table: dict[str, list[dict[str, dict[str, float]]]] = {}
-        for entry, result in kept(name).items():
+        for entry, result in read_results(name).items():
             table.setdefault(entry.rsplit(" ", 1)[0], []).append(result)
         rows = {design: shown(sets) for design, sets in sorted(table.items())}
         print(f"\n{name}\n| design | {' | '.join(next(iter(rows.values())))} |")

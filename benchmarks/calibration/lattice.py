@@ -1,4 +1,4 @@
-"""What discreteness alone does to a test of weak genes: enumerated, for genes known not to vary between samples.
+"""Enumerate the effect of discrete counts on tests of weak genes, for genes without variation between samples.
 
     python lattice.py
 
@@ -19,7 +19,7 @@ LEVEL = 0.05
 
 
 def p_values(total: int) -> dict[str, np.ndarray]:
-    """Two-sided p-values of all ``total + 1`` outcomes, by test."""
+    """Compute two-sided p-values of all ``total + 1`` outcomes, by test."""
     first = np.arange(total + 1)
     law = stats.binom.pmf(first, total, 0.5)
     below = np.cumsum(law)
@@ -29,7 +29,7 @@ def p_values(total: int) -> dict[str, np.ndarray]:
 
 
 def modified_root(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """``r + log(q / r) / r`` of the log ratio of two Poisson counts of equal exposure."""
+    """Compute ``r + log(q / r) / r`` for the log ratio of two Poisson counts of equal exposure."""
     empty = (one == 0) | (other == 0)
     a, b = one + 0.5 * empty, other + 0.5 * empty
     log_ratio = np.log(b / a)
@@ -42,7 +42,7 @@ def modified_root(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def rates(n_samples: int, counts: float) -> dict[str, float]:
-    """Share of null genes that each test rejects, over the law of the total."""
+    """Compute the share of null genes that each test rejects, over the distribution of the total."""
     totals = np.arange(MIN_TOTAL, int(3 * n_samples * counts + 30))
     weight = stats.poisson.pmf(totals, n_samples * counts)
     found: dict[str, float] = {}

@@ -1,16 +1,16 @@
-"""What a set of p-values is worth when the truth is known, as numbers that add up over data sets."""
+"""Measure the quality of p-values at known truth, by numbers that can be added over data sets."""
 
 from __future__ import annotations
 
 import numpy as np
 
 LEVELS = (0.05, 0.01, 0.001, 0.0001)
-# Of -log10 p: enough for a QQ figure from counts alone.
+# Bins of -log10 p, fine enough for a QQ figure from counts alone.
 BINS = np.arange(0.0, 8.05, 0.05)
 
 
 def adjust(p: np.ndarray) -> np.ndarray:
-    """Benjamini and Hochberg; a gene without p-value is no hit."""
+    """Adjust by Benjamini and Hochberg; a gene without a p-value is not a discovery."""
     p = np.where(np.isnan(p), 1.0, p)
     order = np.argsort(p, kind="stable")
     ranked = p[order] * len(p) / np.arange(1, len(p) + 1)
@@ -20,7 +20,7 @@ def adjust(p: np.ndarray) -> np.ndarray:
 
 
 def power_at_true_fdr(p: np.ndarray, null: np.ndarray, level: float = 0.05) -> float:
-    """Share of the differential genes found at the largest cut whose false discoveries are truly `level`."""
+    """Compute the share of differential genes found at the largest threshold with a true FDR of at most `level`."""
     order = np.argsort(np.where(np.isnan(p), 1.0, p), kind="stable")
     false = np.cumsum(null[order])
     fine = np.flatnonzero(false <= level * np.arange(1, len(p) + 1))
@@ -29,27 +29,27 @@ def power_at_true_fdr(p: np.ndarray, null: np.ndarray, level: float = 0.05) -> f
 
 
 def power_spread(p: np.ndarray, null: np.ndarray, n_draws: int = 100) -> float:
-    """Standard error of :func:`power_at_true_fdr`, by drawing genes with replacement: the cut varies, too."""
+    """Compute the standard error of :func:`power_at_true_fdr` by drawing genes, and a threshold for each draw."""
     rng = np.random.default_rng(0)
     draws = [rng.integers(0, len(p), len(p)) for _ in range(n_draws)]
     return float(np.std([power_at_true_fdr(p[i], null[i]) for i in draws], ddof=1))
 
 
 def count_rejections(p: np.ndarray) -> dict[str, int]:
-    """Of p-values: how many there are, and how many lie below each level."""
+    """Count the p-values, and those below each level."""
     finite = p[~np.isnan(p)]
     return {"n": len(finite), **{f"{level:g}": int((finite < level).sum()) for level in LEVELS}}
 
 
 def tail_counts(p: np.ndarray) -> list[int]:
-    """Of p-values: how many have -log10 p in each of `BINS` (the last is open); zeros at the end are left out."""
+    """Count the p-values with -log10 p in each of `BINS` (the last is open), without zeros at the end."""
     finite = np.maximum(p[~np.isnan(p)], 1e-300)
     where = np.minimum((-np.log10(finite) / 0.05).astype(int), len(BINS) - 1)
     return np.bincount(np.maximum(where, 0)).tolist()
 
 
 def hypotheses(effect: np.ndarray, minimum: float, alternative: str) -> tuple[np.ndarray, np.ndarray]:
-    """Which genes have nothing to be found, and which of them lie at the edge, where the level must be met.
+    """Find the genes for which the null hypothesis holds, and those of them at its edge, where the level is tested.
 
     `effect` and `minimum` are natural logs. Without a minimum both are the genes whose effect is zero.
     """
@@ -67,9 +67,9 @@ def measure(
     minimum: float = 0.0,
     alternative: str = "two-sided",
 ) -> dict[str, object]:
-    """All measures of one method on one data set; `strata` are labels of the genes.
+    """Compute all measures of one method on one data set; `strata` are labels of the genes.
 
-    Type-I errors are those of the genes at the edge of the null hypothesis, discoveries are false in all of it.
+    Type-I errors are counted for genes at the edge of the null hypothesis, false discoveries for all genes in it.
     """
     null, edge = hypotheses(effect, minimum, alternative)
     found: dict[str, object] = {

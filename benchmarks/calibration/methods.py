@@ -1,4 +1,4 @@
-"""The methods that are compared, and ours; those of others are in ``others.py``.
+"""Run our methods of the comparison; those of other packages are in ``others.py``.
 
 Each takes an AnnData with ``layers["counts"]`` and ``obs["size_factor"]`` and returns p-values of all genes of it.
 """
@@ -19,12 +19,12 @@ import numpy as np
 
 import sc_glmm
 
-# The summary lines of thousands of runs tell nothing here.
+# no summary lines of thousands of runs
 logging.getLogger("sc_glmm").setLevel(logging.WARNING)
-# On sums of the cells of each sample, in R; and those that others.py runs besides.
+# methods on sums of the cells of each sample, in R, and other methods that others.py runs
 R_METHODS = ("edger_ql", "limma_voom", "deseq2")
 OTHERS = (*R_METHODS, "pydeseq2", "nebula")
-# "ml_wald" is what most mixed-model tools report: maximum likelihood and a normal reference.
+# most mixed-model tools report "ml_wald": maximum likelihood and a normal reference
 OUR_METHODS = ("eb_lr", "eb_wald", "hk", "ql", "t", "wald", "lrt", "ml_wald")
 METHODS = (*OUR_METHODS, *OTHERS)
 LABELS = {
@@ -47,7 +47,7 @@ LABELS = {
 
 @dataclass(frozen=True)
 class Tested:
-    """What one method says about every gene; natural logs; ``interval`` is of 95 %."""
+    """Results of one method for every gene, in natural logs, with 95 % intervals."""
 
     p: np.ndarray
     seconds: float
@@ -58,7 +58,7 @@ class Tested:
 
 
 def versions() -> dict[str, str]:
-    """Of the packages that made the numbers."""
+    """Return the versions of the packages."""
     found = {name: version(name) for name in ("sc_glmm", "numpy", "scipy", "anndata")}
     here = Path(sc_glmm.__file__).parent
     git = shutil.which("git")
@@ -77,7 +77,7 @@ def run_ours(
     min_log_fc: float = 0.0,
     alternative: str = "two-sided",
 ) -> Tested:
-    """Our tests, one thread; `tested` is the term of the formula. Processor seconds, from AnnData to table."""
+    """Run our tests on one thread; `tested` is a term of the formula. Times are processor seconds, AnnData to table."""
     options = {"method": "ml", "test": "wald"} if method == "ml_wald" else {"test": method}
     plain = min_log_fc == 0.0 and alternative == "two-sided"
     if not plain:

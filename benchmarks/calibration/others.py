@@ -1,6 +1,6 @@
-"""The methods of others: on pseudobulk sums of the cells of each sample, or (nebula) on the cells themselves.
+"""Run methods of other packages on pseudobulk sums of the cells of each sample, or (nebula) on the cells themselves.
 
-What is not installed is left out.
+Packages that are not installed are skipped.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Pseudobulk:
 def run_others(
     methods: Sequence[str], adata: ad.AnnData, unit: str, fixed: str, tested: str
 ) -> tuple[dict[str, Tested], dict[str, str]]:
-    """Results and versions of those of `methods` that are others' and installed.
+    """Run those of `methods` that belong to other installed packages; return results and versions.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def run_others(
     adata
         Cells.
     unit
-        What pseudobulk sums over, and the grouping factor of mixed models.
+        Column of the pseudobulk units, and grouping factor of mixed models.
     fixed, tested
         Right side of the model, and a term of it with one column.
     """
@@ -80,7 +80,7 @@ def pseudobulk(adata: ad.AnnData, unit: str, fixed: str, tested: str) -> Pseudob
 
 
 def design_of(table: pd.DataFrame, fixed: str, tested: str) -> tuple[pd.DataFrame, str]:
-    """Columns of the model, and which of them is tested."""
+    """Build the columns of the model, and find the tested one."""
     for name in table.columns:
         if isinstance(table[name].dtype, pd.CategoricalDtype):
             table = table.assign(**{name: table[name].cat.remove_unused_categories()})
@@ -92,7 +92,7 @@ def design_of(table: pd.DataFrame, fixed: str, tested: str) -> tuple[pd.DataFram
 
 
 def run_script(script: str, folder: Path, *arguments: str) -> tuple[pd.DataFrame, pd.Series, dict[str, str]] | None:
-    """p-values, seconds and versions by method as an R script leaves them in the folder; None if it left nothing."""
+    """Run an R script and read p-values, seconds and versions by method from its folder; None without results."""
     program = shutil.which("Rscript")
     if program is None:
         return None
@@ -113,7 +113,7 @@ def run_script(script: str, folder: Path, *arguments: str) -> tuple[pd.DataFrame
 
 
 def run_r(methods: list[str], bulk: Pseudobulk) -> tuple[dict[str, Tested], dict[str, str]]:
-    """Methods of R on genes with a count; those whose package is missing are left out."""
+    """Run methods of R on genes with a count; methods of missing packages are skipped."""
     if not methods:
         return {}, {}
     some = bulk.counts.sum(axis=1) > 0
@@ -135,8 +135,8 @@ def run_r(methods: list[str], bulk: Pseudobulk) -> tuple[dict[str, Tested], dict
 
 
 def run_nebula(adata: ad.AnnData, unit: str, fixed: str, tested: str) -> tuple[Tested, str] | None:
-    """nebula on the cells, its own defaults; None if it is not installed."""
-    order = np.argsort(adata.obs[unit].to_numpy(str), kind="stable")  # it wants the cells of a sample together
+    """Run nebula on the cells with its defaults; None if it is not installed."""
+    order = np.argsort(adata.obs[unit].to_numpy(str), kind="stable")  # nebula needs the cells of a sample together
     obs = adata.obs.iloc[order]
     design, column = design_of(obs, fixed, tested)
     counts = sparse.csc_matrix(sparse.csr_matrix(adata.layers["counts"])[order].T)
@@ -157,7 +157,7 @@ def run_nebula(adata: ad.AnnData, unit: str, fixed: str, tested: str) -> tuple[T
 
 
 def run_pydeseq2(bulk: Pseudobulk) -> tuple[Tested, str] | None:
-    """PyDESeq2 as DESeq2 above: our size factors, Wald, no filtering, outliers kept; None if it is not installed."""
+    """Run PyDESeq2 like DESeq2: our size factors, Wald, no filtering, outliers kept; None if it is not installed."""
     try:
         import pydeseq2
         from pydeseq2.dds import DeseqDataSet
@@ -180,7 +180,7 @@ def run_pydeseq2(bulk: Pseudobulk) -> tuple[Tested, str] | None:
             quiet=True,
         )
         data.fit_size_factors()
-        # Ours in their place; the later steps read these.
+        # our size factors replace those of PyDESeq2; the later steps use them
         data.obs["size_factors"] = bulk.size / np.exp(np.log(bulk.size).mean())
         data.layers["normed_counts"] = data.X / data.obs["size_factors"].to_numpy()[:, None]
         data.var["_normed_means"] = data.layers["normed_counts"].mean(axis=0)

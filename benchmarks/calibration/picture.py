@@ -1,4 +1,4 @@
-"""The figure at the top of the page on calibration, from results/summary.csv: ``python picture.py``."""
+"""Draw the figure at the top of the page on calibration, from results/summary.csv: ``python picture.py``."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ PANELS = [
 
 
 def main() -> None:
-    """Draw three panels with one bar a method; the line is what was promised."""
+    """Draw three panels with one bar per method; the line is the nominal value."""
     summary = pd.read_csv(HERE / "results" / "summary.csv").set_index(["scenario", "method"])
     with plt.rc_context({"font.size": 9}):
         figure, axes = plt.subplots(1, 3, figsize=(9.2, 2.9), layout="constrained", sharey=True)

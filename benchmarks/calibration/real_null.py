@@ -39,7 +39,7 @@ from simulate_like import draw, fit_null
 
 @dataclass(frozen=True)
 class Plan:
-    """What is asked of every split."""
+    """Options of the run for every split."""
 
     donor: str
     cells: int
@@ -64,7 +64,7 @@ def main(
     without_each_donor: Annotated[bool, typer.Option(help="Leave out each donor in turn.")] = False,
     simulated: Annotated[bool, typer.Option(help="Draw new counts from what was fitted.")] = False,
 ) -> None:
-    """Test splits of real data; what is stored already is not run again."""
+    """Test splits of real data; stored results are not computed again."""
     adata = ad.read_h5ad(path)
     adata.X = sparse.csr_matrix(adata.layers["counts"] if "counts" in adata.layers else adata.X)
     if where:
@@ -90,7 +90,7 @@ def main(
 
 
 def run_split(adata: ad.AnnData, kind: str, size: int | None, split: int, plan: Plan, without_each: bool) -> None:
-    """Test one split of one cell type, with those methods that have not been run on it."""
+    """Test one split of one cell type by the methods without a stored result."""
     donors = donors_with(adata, plan.donor, plan.cells)
     if len(donors) < (size or 6):
         return

@@ -1,4 +1,4 @@
-"""Splits of real donors in two groups: which there are, and the data set that each makes."""
+"""Split real donors in two groups, and build the data set of each split."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ import pandas as pd
 
 import sc_glmm
 
-# Genes with fewer counts in all are not tested.
+# genes with fewer counts in total are not tested
 MIN_TOTAL = 10
 FORMULA = "counts ~ cond + (1|donor)"
-# Upper limits of the counts of a gene in a sample, on average, by which rates are told apart.
+# upper limits of the average counts of a gene in a sample, which define the strata
 COUNTS_A_SAMPLE = (1.0, 2.0, 5.0, 20.0, 100.0)
 
 
 def splits_in_halves(donors: Sequence[str]) -> list[tuple[str, ...]]:
-    """Every way to split them in halves (or nearly), each once."""
+    """List all splits in halves (or nearly), each once."""
     half = len(donors) // 2
-    # Of two equal halves, the one without the first donor.
+    # of two equal halves, use the one without the first donor
     return list(itertools.combinations(donors if len(donors) % 2 else donors[1:], half))
 
 
 def draw_split(
     donors: Sequence[str], size: int | None, split: int, rng: np.random.Generator
 ) -> tuple[list[str], set[str]]:
-    """Donors of the data set, and those of group b; none of these if there is no such split.
+    """Draw the donors of the data set, and those of group b; the latter are empty if there is no such split.
 
-    Without `size` all donors are used, in the order of a fixed permutation of all splits.
+    Without `size`, all donors are used, in the order of a fixed permutation of all splits.
     """
     if size is None:
         every = splits_in_halves(donors)
@@ -42,13 +42,13 @@ def draw_split(
 
 
 def donors_with(adata: ad.AnnData, donor: str, cells: int) -> list[str]:
-    """Donors with so many cells."""
+    """Find donors with at least this number of cells."""
     n_cells = adata.obs[donor].astype(str).value_counts()
     return sorted(n_cells.index[n_cells >= cells])
 
 
 def prepare(adata: ad.AnnData, donor: str, drawn: Collection[str], second: Collection[str]) -> ad.AnnData:
-    """Cells of these donors as a data set with ``donor``, ``cond`` and ``size_factor``, and the genes that are tested.
+    """Select cells of these donors, with ``donor``, ``cond`` and ``size_factor``; also return the tested genes.
 
     Size factors are those of the package unless `adata` has its own.
     """
@@ -63,19 +63,19 @@ def prepare(adata: ad.AnnData, donor: str, drawn: Collection[str], second: Colle
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", sc_glmm.ScGlmmWarning)
             sc_glmm.pp.size_factors(data, sample_key="donor", layer="counts", key_added="size_factor")
-    # A cell without a count tells nothing and has no size factor.
+    # a cell without a count has no size factor
     return data[data.obs["size_factor"] > 0, np.asarray(data.X.sum(axis=0)).ravel() >= MIN_TOTAL].copy()
 
 
 def abundance_strata(data: ad.AnnData) -> np.ndarray:
-    """Label of every gene: counts a sample, on average over the donors."""
+    """Label every gene by its counts per sample, on average over the donors."""
     counts = np.asarray(data.X.sum(axis=0)).ravel() / data.obs["donor"].nunique()
     names = strata_names()
     return np.array([names[k] for k in np.digitize(counts, COUNTS_A_SAMPLE)])
 
 
 def strata_names() -> list[str]:
-    """Of :func:`abundance_strata`, from few counts to many."""
+    """List the labels of :func:`abundance_strata`, from few counts to many."""
     limits = [f"{limit:g}" for limit in COUNTS_A_SAMPLE]
     between = [f"{low} to {high}" for low, high in itertools.pairwise(limits)]
     return [f"below {limits[0]}", *between, f"above {limits[-1]}"]

@@ -1,4 +1,4 @@
-"""Tables of splits of real donors."""
+"""Write tables of splits of real donors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SIMULATED = "-simulated"
 
 
 def real_table(stored: Stored, folder: Path) -> str:
-    """Splits of real data: mean rates, their error over donors, spread between splits, splits with a discovery."""
+    """Build a table of splits: mean rates, their error over donors, spread between splits, splits with a discovery."""
     rows = []
     for name in real_names(stored):
         jackknife = read_table(folder / f"jackknife-{name}.csv")
@@ -24,7 +24,7 @@ def real_table(stored: Stored, folder: Path) -> str:
         for size, kind in [*parts, *[(size, None) for size in sorted(whole) if sum(p[0] == size for p in parts) > 1]]:
             entries = [e for e in stored[f"real-{name}"] if e["samples"] == size and kind in (None, e["cell_type"])]
             found = totals(entries)
-            # By cell type, the two that are compared; all of them over all types.
+            # by cell type, only the two compared methods; over all types, all methods
             several = sum(part[0] == size for part in parts) > 1
             brief = ("eb_lr", "edger_ql") if kind is not None and several else tuple(found)
             for k, method in enumerate([m for m in ordered(found) if m in brief]):
@@ -51,12 +51,12 @@ def real_table(stored: Stored, folder: Path) -> str:
 
 
 def real_names(stored: Stored) -> list[str]:
-    """Data sets of real counts."""
+    """List the data sets of real counts."""
     return [n.removeprefix("real-") for n in stored if n.startswith("real-") and not n.endswith(SIMULATED)]
 
 
 def over_donors(table: pd.DataFrame, method: str) -> float:
-    """Half of the interval by leaving out each donor; NaN if that was not run."""
+    """Compute half the width of the interval by leaving out each donor; NaN if this was not run."""
     if not (table["method"] == method).any():
         return np.nan
     error, df, _ = donor_error(table, method)
@@ -64,7 +64,7 @@ def over_donors(table: pd.DataFrame, method: str) -> float:
 
 
 def over_draws(entries: list[dict], method: str) -> float:
-    """Half of the interval where every split has donors drawn anew, from the spread of the draws' rates; else NaN."""
+    """Compute half the width of the interval from the spread of rates if each split draws new donors; otherwise NaN."""
     if len({tuple(sorted(entry["donors"])) for entry in entries}) <= len({e["cell_type"] for e in entries}):
         return np.nan
     sums: dict[int, np.ndarray] = {}
@@ -79,7 +79,7 @@ def over_draws(entries: list[dict], method: str) -> float:
 
 
 def abundance_table(stored: Stored) -> str:
-    """Rejections at 5 % by counts a sample, in real data and in draws from what was fitted to them."""
+    """Build a table of rejections at 5 % by counts per sample, in real data and in draws from the fitted model."""
     names = strata_names()
     rows = []
     for name in sorted(n for n in stored if n.startswith("real-")):

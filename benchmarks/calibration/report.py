@@ -1,9 +1,9 @@
-"""Tables and figures of the documentation's page on calibration, from the results of run.py and real_null.py.
+"""Write the tables and figures of the page on calibration from the results of run.py and real_null.py.
 
     python report.py
 
 Writes results/summary.csv, the figures, and the tables between the marks ``<!-- calibration: NAME -->`` and
-``<!-- end -->`` of docs/calibration.md; the words around them are written by hand.
+``<!-- end -->`` of docs/calibration.md; the text around them is written by hand.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def main(
 
 
 def grid_table(stored: Stored) -> str:
-    """Type-I error over the whole grid, by number of samples and dispersion."""
+    """Build a table of type-I errors over the whole grid, by number of samples and dispersion."""
     names = [name for name, s in SCENARIOS.items() if s.family == "grid" and name in stored]
     sums = {name: totals(stored[name]) for name in names}
     if not names:
@@ -78,7 +78,7 @@ def grid_table(stored: Stored) -> str:
     for n in sorted({int(re.findall(r"S(\d+)", name)[0]) for name in names}):
         parts = [name for name in names if f"-S{n}-" in name]
         both = totals([entry for name in parts for entry in stored[name]])
-        # what was run at one dispersion only is no mean over both
+        # a method that was run at one dispersion only has no mean over both
         both = {m: total for m, total in both.items() if all(m in sums[name] for name in parts)}
         rows.append(_grid_row(f"grid-S{n}-phiboth", both, methods))
     return markdown(head, rows)
@@ -93,7 +93,7 @@ def _grid_row(name: str, found: dict[str, Total], methods: list[str]) -> list[st
 
 
 def conditional_table(stored: Stored) -> str:
-    """Type-I error at 5 % where the mean and the variance are known."""
+    """Build a table of type-I errors at 5 % for known mean and variance."""
     rows = []
     for n in (6, 12, 20):
         sets = [e for phi in ("0.5", "2") for e in stored.get(f"grid-S{n}-phi{phi}", [])]
@@ -110,10 +110,10 @@ def conditional_table(stored: Stored) -> str:
 
 
 def power_table(stored: Stored, family: str) -> str:
-    """Type-I error, realised FDR and power, by design and method."""
+    """Build a table of type-I error, realised FDR and power, by design and method."""
     rows = []
     for name in [n for n, s in SCENARIOS.items() if s.family == family and n in stored]:
-        # On the data sets that the default was run on, so that all methods are compared on the same.
+        # only data sets of the default test, so that all methods are compared on the same data
         found = totals(stored[name], lambda entry: "eb_lr" in entry["methods"])
         found = {m: total for m, total in found.items() if total.null.get("n")}
         for k, method in enumerate(ordered(found)):
@@ -134,7 +134,7 @@ def power_table(stored: Stored, family: str) -> str:
 
 
 def null_table(stored: Stored, family: str) -> str:
-    """Type-I error only."""
+    """Build a table of type-I errors only."""
     rows = []
     for name in [n for n, s in SCENARIOS.items() if s.family == family and n in stored]:
         found = totals(stored[name])
@@ -149,7 +149,7 @@ _SIDES = {"two-sided": "beyond ±{:g}", "greater": "above {:g}", "abs-less": "wi
 
 
 def minimum_table(stored: Stored) -> str:
-    """Tests of effects beyond a minimum: type-I error of the genes exactly at it, realised FDR, power."""
+    """Build a table of tests against a minimum effect: type-I error of genes exactly at it, realised FDR, power."""
     rows = []
     for name in [n for n, s in SCENARIOS.items() if s.family == "minimum" and n in stored]:
         scenario = SCENARIOS[name]
@@ -178,7 +178,7 @@ def minimum_table(stored: Stored) -> str:
 
 
 def coverage_table(stored: Stored) -> str:
-    """Share of the 95 % intervals of the default that hold the truth."""
+    """Build a table of the share of 95 % intervals of the default test that contain the truth."""
     rows = []
     for name, scenario in SCENARIOS.items():
         total = totals(stored.get(name, [])).get("eb_lr")
@@ -199,7 +199,7 @@ def coverage_table(stored: Stored) -> str:
 
 
 def cost_table(stored: Stored) -> str:
-    """Processor milliseconds per gene."""
+    """Build a table of processor milliseconds per gene."""
     chosen = [n for n in ("power-S6", "power-S8", "power-S12", "power-S20", "power-paired") if n in stored]
     found = {name: totals(stored[name]) for name in chosen}
     methods = ordered({m: t for sums in found.values() for m, t in sums.items() if m != "p_hk"})
@@ -211,7 +211,7 @@ def cost_table(stored: Stored) -> str:
 
 
 def versions_line(stored: Stored) -> str:
-    """Versions that made the numbers."""
+    """Write the versions of the packages."""
     found: dict[str, set[str]] = {}
     for sets in stored.values():
         for entry in sets:
@@ -221,7 +221,7 @@ def versions_line(stored: Stored) -> str:
 
 
 def draw_qq(axis: plt.Axes, found: dict[str, Total], title: str) -> None:
-    """Observed against expected -log10 p, from counts; the band is the Monte Carlo error (95 %) of a perfect test."""
+    """Draw observed against expected -log10 p; the band is the Monte Carlo error (95 %) of a perfect test."""
     top = 1.0
     for method in [m for m in ORDER if m in found]:
         tail = found[method].tail
@@ -252,7 +252,7 @@ def draw_qq(axis: plt.Axes, found: dict[str, Total], title: str) -> None:
 
 
 def draw_grid(stored: Stored, path: Path) -> None:
-    """One panel per number of samples, both dispersions together."""
+    """Draw one panel per number of samples, both dispersions together."""
     panels = []
     for n in (6, 8, 12, 20):
         found = totals([e for phi in ("0.5", "2") for e in stored.get(f"grid-S{n}-phi{phi}", [])])
@@ -262,7 +262,7 @@ def draw_grid(stored: Stored, path: Path) -> None:
 
 
 def draw_real(stored: Stored, path: Path) -> None:
-    """One panel per real data set."""
+    """Draw one panel per real data set."""
     panels = []
     for name in [f"real-{n}" for n in real_names(stored)]:
         for size in sorted({e["samples"] for e in stored[name]}):
@@ -272,7 +272,7 @@ def draw_real(stored: Stored, path: Path) -> None:
 
 
 def save(panels: list[tuple[dict[str, Total], str]], path: Path) -> None:
-    """Panels side by side, one legend."""
+    """Save panels side by side with one legend."""
     if not panels:
         return
     columns = min(4, len(panels))

@@ -1,9 +1,9 @@
-"""Simulate, test with every method, keep the counts of rejections: one JSON file per scenario, data set by data set.
+"""Simulate data, test them with every method, and store counts of rejections: one JSON file per scenario.
 
     python run.py 'grid-*' --genes 22500 --reps 4 --methods eb_lr,edger_ql,limma_voom,deseq2
     python run.py power-S8 --genes 20000 --reps 2
 
-Data sets and methods that a file already holds are not run again, so that a run can be cut and taken up.
+Data sets and methods in the file are not run again, so an interrupted run can be continued.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def main(
 
 
 def warm_up(wanted: list[str]) -> None:
-    """Compile our kernels, so that no method is charged for it."""
+    """Compile our kernels first, so that the time of no method includes it."""
     scenario = SCENARIOS["power-S6"]
     data = simulate(scenario, 300, seed=0)
     for method in [m for m in wanted if m not in OTHERS]:
@@ -67,7 +67,7 @@ def warm_up(wanted: list[str]) -> None:
 def run_data_set(
     scenario: Scenario, genes: int, seed: int, rep: int, wanted: list[str], out: Path, keep_p: Path | None
 ) -> None:
-    """Test one data set with those methods that have not been run on it."""
+    """Test one data set by the methods without a stored result."""
     path = out / f"{scenario.name}.json"
     done = entry_of(read(path, scenario, seed), rep, genes)["methods"]
     todo = [m for m in wanted if m not in done]
@@ -80,7 +80,7 @@ def run_data_set(
     tested = data.adata[:, total >= (5 if scenario.family == "sparse" else 10)].copy()
     effect, strata = tested.var["effect"].to_numpy(), strata_of(scenario, tested)
     results, found = run_methods(scenario, tested, todo)
-    # Read again: another run may have added its methods meanwhile.
+    # read again, because another run may have added its methods meanwhile
     stored = read(path, scenario, seed)
     entry = entry_of(stored, rep, genes)
     entry["tested"] = tested.n_vars
@@ -107,14 +107,14 @@ def run_data_set(
 
 
 def read(path: Path, scenario: Scenario, seed: int) -> dict:
-    """What is stored of a scenario."""
+    """Read the stored results of a scenario."""
     if path.exists():
         return json.loads(path.read_text())
     return {"scenario": scenario.name, "words": scenario.words, "seed": seed, "sets": []}
 
 
 def entry_of(stored: dict, rep: int, genes: int) -> dict:
-    """The data set among those stored, new if it is not there."""
+    """Find the entry of a data set, or create it."""
     for entry in stored["sets"]:
         if (entry["rep"], entry["genes"]) == (rep, genes):
             return entry
@@ -124,7 +124,7 @@ def entry_of(stored: dict, rep: int, genes: int) -> dict:
 
 
 def run_methods(scenario: Scenario, adata: ad.AnnData, todo: list[str]) -> tuple[dict[str, Tested], dict[str, str]]:
-    """Results by name; the default test's companion is ``p_hk``, further formulas are named after the method."""
+    """Run the methods; return results by name, with ``p_hk`` of the default test and further formulas."""
     results: dict[str, Tested] = {}
     found: dict[str, str] = {}
     for method in [m for m in todo if m not in OTHERS]:
@@ -151,7 +151,7 @@ def run_methods(scenario: Scenario, adata: ad.AnnData, todo: list[str]) -> tuple
 
 
 def strata_of(scenario: Scenario, adata: ad.AnnData) -> np.ndarray:
-    """Labels: the point of the grid, else the fifth of abundance."""
+    """Label the genes by their point of the grid, or else by their fifth of abundance."""
     var = adata.var
     if scenario.law.grid is not None:
         return (var["mean"].map("{:g}".format) + " | " + var["variance"].map("{:g}".format)).to_numpy(str)
@@ -163,7 +163,7 @@ def strata_of(scenario: Scenario, adata: ad.AnnData) -> np.ndarray:
 
 
 def line(scenario: str, rep: int, method: str, values: dict) -> str:
-    """One line of progress."""
+    """Format one line of progress."""
     null, hits = values["null"], values["discoveries"]
     rates = " ".join(f"{null[k] / max(null['n'], 1):.4f}" for k in ("0.05", "0.01", "0.001"))
     false = hits["false"] / max(hits["hits"], 1)
@@ -178,7 +178,7 @@ def line(scenario: str, rep: int, method: str, values: dict) -> str:
 
 
 def write(path: Path, stored: dict) -> None:
-    """In one move, so that a run that is cut leaves a whole file; what adds up in one line."""
+    """Replace the file in one step, so that an interrupted run leaves a complete file; each measure is one line."""
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(stored, indent=None, separators=(",", ":")).replace('{"rep"', '\n{"rep"') + "\n")
     partial.replace(path)

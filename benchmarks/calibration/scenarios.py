@@ -1,4 +1,4 @@
-"""The designs of the benchmark, by name."""
+"""Define the designs of the benchmark, by name."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from simulate import GeneLaw, Scenario
 
 Table = Callable[[np.random.Generator], pd.DataFrame]
 GRID = tuple((mean, variance) for mean in (0.05, 0.5, 5.0) for variance in (0.0, 0.05, 0.3))
-# Between the limits of what data of blood show; medians as in power, but fewer genes of very low abundance.
+# values within the range of blood data; medians as in power, but fewer genes of very low abundance
 ROBUST = GeneLaw(mean=(0.4, 1.4), mean_range=(0.03, 20.0))
 WITHIN = GeneLaw(mean=(0.4, 1.3), mean_range=(0.03, 20.0), variance=(0.03, 1.0), frac_invariant=0.3, effect=(0.3, 1.0))
 
 
 def _two_groups(cells: Sequence[int] | int, second: Sequence[int] | int, n_covariates: int = 0) -> Table:
-    """Samples of group a with these numbers of cells, and of group b; ``z1``, ``z2``...: noise covariates."""
+    """Make samples of groups a and b with these numbers of cells; ``z1``, ``z2``... are noise covariates."""
 
     def make(rng: np.random.Generator) -> pd.DataFrame:
         first_cells, second_cells = np.atleast_1d(cells), np.atleast_1d(second)
@@ -36,7 +36,7 @@ def _balanced(n_samples: int, n_cells: int = 100, n_covariates: int = 0) -> Tabl
 
 
 def _paired(n_donors: int, n_cells: int | None) -> Table:
-    """Two samples a donor, one of each condition; None: numbers of cells vary, mean 100."""
+    """Make two samples per donor, one of each condition; with None, numbers of cells vary around 100."""
 
     def make(rng: np.random.Generator) -> pd.DataFrame:
         frame = pd.DataFrame({"donor": np.repeat([f"d{i}" for i in range(n_donors)], 2)})
@@ -50,7 +50,7 @@ def _paired(n_donors: int, n_cells: int | None) -> Table:
 
 
 def _nested(n_donors: int, n_samples: int) -> Table:
-    """Donors of two conditions, with several samples each (biopsies, time points)."""
+    """Make donors of two conditions, with several samples each (biopsies, time points)."""
 
     def make(rng: np.random.Generator) -> pd.DataFrame:
         frame = pd.DataFrame({"donor": np.repeat([f"d{i}" for i in range(n_donors)], n_samples)})
@@ -63,7 +63,7 @@ def _nested(n_donors: int, n_samples: int) -> Table:
 
 
 def _batches(n_batches: int, n_samples: int) -> Table:
-    """Samples of both conditions in every batch."""
+    """Make samples of both conditions in every batch."""
 
     def make(rng: np.random.Generator) -> pd.DataFrame:
         frame = pd.DataFrame({"batch": np.tile([f"b{i}" for i in range(n_batches)], n_samples // n_batches)})
@@ -199,7 +199,7 @@ def _designs() -> list[Scenario]:
 
 
 def _minimum() -> list[Scenario]:
-    """A third of the genes lie exactly at the smallest effect of interest, a tenth beyond it, the others at zero."""
+    """Make a third of the genes exactly at the minimum effect, a tenth beyond it, and the others at zero."""
 
     def law(minimum: float, **more: object) -> GeneLaw:
         edge = float(np.log(2.0) * minimum)
@@ -209,7 +209,7 @@ def _minimum() -> list[Scenario]:
         (f"S{n}", f"{n} samples of 100 cells", _balanced(n), law(0.5), {"min_log_fc": 0.5}) for n in (6, 8, 12, 20)
     ]
     one = {"min_log_fc": 1.0}
-    # of equivalence: genes at zero are to be found, those at the minimum and beyond are not
+    # equivalence: genes at zero should be found, those at the minimum and beyond should not
     rows += [
         ("S12-one", "12 samples of 100 cells", _balanced(12), law(1.0), one),
         ("S12-greater", "12 samples of 100 cells", _balanced(12), law(0.5),

@@ -1,7 +1,8 @@
-"""Counts of cells whose truth is known: negative binomial given effects of samples, donors and batches.
+"""Simulate counts of cells at known truth: negative binomial given effects of samples, donors and batches.
 
-A scenario (``scenarios.py``) is a table of samples, a law of the genes, and what departs from the model. The counts are
-drawn in blocks of genes and kept sparse. The true size factors are stored, so that every method can be given the same.
+A scenario (``scenarios.py``) has a table of samples, distributions of the genes, and departures from the model. The
+counts are drawn in blocks of genes and stored sparse. The true size factors are stored, so that every method can use
+the same.
 
     python simulate.py --list
     python simulate.py power-S8 power-S8.h5ad --genes 2000
@@ -21,14 +22,14 @@ import pandas as pd
 import typer
 from scipy import sparse
 
-# Counts of one block of genes held dense at a time.
+# largest number of dense counts of a block of genes
 BLOCK_VALUES = 4_000_000
 GridPoint = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class GeneLaw:
-    """Distributions of the genes' parameters; log-normals are (median, sd of the log)."""
+    """Distributions of the parameters of genes; a log-normal is (median, sd of the log)."""
 
     mean: tuple[float, float] = (0.3, 1.5)
     """Counts of a cell of size factor one."""
@@ -57,7 +58,7 @@ class GeneLaw:
 
 @dataclass(frozen=True)
 class Scenario:
-    """One design of the benchmark: samples, law of the genes, departures from the model, and what is fitted."""
+    """One design of the benchmark: samples, distributions of genes, departures from the model, and formula."""
 
     name: str
     family: Literal["grid", "power", "robust", "sparse", "design", "minimum"]
@@ -87,7 +88,7 @@ class Scenario:
 
 @dataclass(frozen=True)
 class Simulated:
-    """Counts and their truth; ``adata.var`` holds the genes' parameters and ``effect`` (natural log)."""
+    """Counts and their truth; ``adata.var`` contains the parameters of the genes and ``effect`` (natural log)."""
 
     adata: ad.AnnData
     scenario: Scenario
@@ -127,7 +128,7 @@ def _lognormal(law: tuple[float, float], n: int, rng: np.random.Generator) -> np
 
 
 def _draw_genes(law: GeneLaw, n: int, rng: np.random.Generator) -> pd.DataFrame:
-    """Parameters of the genes."""
+    """Draw the parameters of the genes."""
     if law.grid is not None:
         points = np.array(law.grid)[np.arange(n) % len(law.grid)]
         mean, variance, dispersion = points[:, 0], points[:, 1], np.full(n, law.dispersion[0])
@@ -149,12 +150,12 @@ def _draw_genes(law: GeneLaw, n: int, rng: np.random.Generator) -> pd.DataFrame:
 
 
 def _sample_effects(scenario: Scenario, n: int, table: pd.DataFrame, rng: np.random.Generator) -> np.ndarray:
-    """Effects of the samples, of variance one, (n genes, samples)."""
+    """Draw effects of the samples with variance one, ``(n_genes, n_samples)``."""
     shape = (n, len(table))
     if scenario.effects == "t4":
         return rng.standard_t(4, shape) / np.sqrt(2.0)
     if scenario.effects == "factors":
-        # Half of the variance is shared through five programmes.
+        # five programmes explain half of the variance
         shared = rng.normal(0.0, np.sqrt(0.5 / 5), (n, 5)) @ rng.normal(size=(5, len(table)))
         return shared + rng.normal(0.0, np.sqrt(0.5), shape)
     return rng.normal(size=shape)
@@ -163,13 +164,13 @@ def _sample_effects(scenario: Scenario, n: int, table: pd.DataFrame, rng: np.ran
 def _predictor(
     scenario: Scenario, table: pd.DataFrame, genes: pd.DataFrame, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Log mean of a cell of size factor one, (genes, samples), and the samples' slopes on x, or None."""
+    """Compute the log mean of a cell with size factor one, ``(n_genes, n_samples)``, and slopes on x, or None."""
     n = len(genes)
     spread = genes[["variance", "donor_variance", "batch_variance"]].sum(axis=1).to_numpy()
     eta = (np.log(genes["mean"].to_numpy()) - spread / 2)[:, None] + np.zeros(len(table))
     eta += np.sqrt(genes["variance"].to_numpy())[:, None] * _sample_effects(scenario, n, table, rng)
     if scenario.effects == "outlier":
-        # One sample of bad quality: every gene of it is off by sd 0.5 more.
+        # one sample of bad quality: an additional sd of 0.5 for every gene
         eta[:, 0] += rng.normal(0.0, 0.5, n)
     for column in ("donor", "batch"):
         variance = genes[f"{column}_variance"].to_numpy()
@@ -182,7 +183,7 @@ def _predictor(
         slope_sd = np.sqrt(genes["slope_variance"].to_numpy())[:, None]
         return eta, genes["effect"].to_numpy()[:, None] + slope_sd * rng.normal(size=eta.shape)
     second = (table[scenario.tested] == "b").to_numpy()
-    # Centred, so that differential genes are as abundant as the others.
+    # centred, so that differential genes have the same abundance as the others
     eta += genes["effect"].to_numpy()[:, None] * (second - second.mean())
     return eta, None
 
@@ -197,7 +198,7 @@ def _draw_counts(
     dispersion: np.ndarray,
     rng: np.random.Generator,
 ) -> sparse.csc_matrix:
-    """Counts, (cells, genes)."""
+    """Draw counts ``(n_cells, n_genes)``."""
     n_genes, n_cells = len(eta), len(sample)
     step = max(1, BLOCK_VALUES // n_cells)
     lost = rng.uniform(0.0, scenario.zero_inflation, n_genes)

@@ -1,4 +1,4 @@
-"""Null data like real ones: cells, donors and size factors of a cell type, counts from what was fitted to its genes.
+"""Simulate null data like real data: cells, donors and size factors of a cell type, counts from fits of its genes.
 
 Every gene keeps its mean and its dispersion as fitted; its variance between donors is drawn from the distribution
 over genes that the default test estimates for its abundance. No gene differs between groups of donors, and all that the
@@ -18,14 +18,14 @@ from scipy.stats import rankdata
 
 import sc_glmm
 
-# Genes with fewer counts are left out: hardly any of them would have enough counts for a test in a new draw.
+# Genes with fewer counts are left out: in a new draw, few of them would have enough counts for a test.
 MIN_FITTED = 5
 _KEY = "null"
 
 
 @dataclass(frozen=True)
 class FittedNull:
-    """What counts are drawn from.
+    """Fitted distributions for drawing counts.
 
     Attributes
     ----------
@@ -50,7 +50,7 @@ class FittedNull:
 
 
 def fit_null(adata: ad.AnnData, donor: str, donors: list[str]) -> FittedNull:
-    """Fit every gene of the cells of these donors without any difference between groups."""
+    """Fit every gene of the cells of these donors without a difference between groups."""
     data = adata[adata.obs[donor].astype(str).isin(donors)].copy()
     data.obs = pd.DataFrame({donor: pd.Categorical(data.obs[donor].astype(str))}, index=data.obs_names)
     data.layers["counts"] = data.X
@@ -80,7 +80,7 @@ def fit_null(adata: ad.AnnData, donor: str, donors: list[str]) -> FittedNull:
 
 
 def draw(fitted: FittedNull, donor: str, rng: np.random.Generator) -> ad.AnnData:
-    """New counts; ``var["variance"]`` holds each gene's variance."""
+    """Draw new counts; ``var["variance"]`` is the variance of each gene."""
     n_genes = len(fitted.mean)
     node = (fitted.cumulated < fitted.cumulated[:, -1:] * rng.random((n_genes, 1))).sum(axis=1)
     variance = fitted.variances[node]

@@ -1,4 +1,4 @@
-"""Results of all data sets of a scenario added up: rates with their Monte Carlo errors, one row per method."""
+"""Add up the results of all data sets of a scenario: rates with their Monte Carlo errors, one row per method."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import numpy as np
 import pandas as pd
 from measures import LEVELS
 
-# Bounds on the type-I error, relative to nominal, of the level.
+# bounds on the type-I error, relative to the nominal level
 TOLERANCE = {0.05: 0.10, 0.01: 0.15, 0.001: 0.30}
 FDR_BOUNDS, COVERAGE_BOUNDS = (0.03, 0.06), (0.93, 0.97)
 
 
 @dataclass
 class Total:
-    """Sums over data sets of what one method did in one scenario (or in one part of it)."""
+    """Sums over data sets of the measures of one method in one scenario (or in one part of it)."""
 
     sets: int = 0
     null: dict[str, int] = field(default_factory=dict)
@@ -64,11 +64,11 @@ class Total:
         self.ms.append(values["ms_per_gene"])
 
     def rate(self, level: float) -> float:
-        """Share of the null genes below the level."""
+        """Compute the share of null genes below the level."""
         return self.null[f"{level:g}"] / self.null["n"] if self.null.get("n") else np.nan
 
     def rate_se(self, level: float) -> float:
-        """Monte Carlo error: binomial, or from the spread between data sets where that is larger."""
+        """Compute the Monte Carlo error: binomial, or from the spread between data sets if this is larger."""
         p, n = self.rate(level), self.null.get("n", 0)
         binomial = np.sqrt(p * (1 - p) / n) if n else np.nan
         if self.sets < 4:
@@ -78,7 +78,7 @@ class Total:
 
     @property
     def fdr(self) -> float:
-        """False among the discoveries of all data sets."""
+        """Compute the share of false discoveries over all data sets."""
         return self.false / self.hits if self.hits else 0.0
 
     @property
@@ -95,17 +95,17 @@ class Total:
 
     @property
     def power_se(self) -> float:
-        """Of the power at true FDR, from draws of genes."""
+        """Compute the standard error of the power at true FDR, from draws of genes."""
         return float(np.sqrt(np.sum(np.square(self.at_true_fdr_se))) / self.sets) if self.at_true_fdr else np.nan
 
     def covered(self, which: str = "") -> float:
-        """Share of the intervals that hold the truth; of all genes, or of ``null`` or ``differential`` ones."""
+        """Compute the share of intervals that contain the truth, for all, ``null`` or ``differential`` genes."""
         chosen = [self.coverage[which]] if which in self.coverage else list(self.coverage.values())
         covered, n = np.sum(chosen, axis=0) if chosen else (0.0, 0.0)
         return float(covered / n) if n else np.nan
 
     def calibrated(self) -> bool:
-        """Whether the type-I error is within the bounds at every level."""
+        """Check whether the type-I error is within the bounds at every level."""
         return all(abs(self.rate(level) / level - 1.0) <= share for level, share in TOLERANCE.items())
 
 
@@ -115,17 +115,17 @@ def _add(total: dict[str, int], counts: dict[str, int]) -> None:
 
 
 def load(folder: Path) -> dict[str, list[dict]]:
-    """Data sets of every scenario with results."""
+    """Load the data sets of every scenario with results."""
     stored = {}
     for path in sorted(folder.glob("*.json")):
         content = json.loads(path.read_text())
-        if "sets" in content:  # other benchmarks keep theirs in this folder, too
+        if "sets" in content:  # other benchmarks also store results in this folder
             stored[content["scenario"]] = content["sets"]
     return stored
 
 
 def totals(sets: Iterable[dict], keep: Callable[[dict], bool] = lambda _: True) -> dict[str, Total]:
-    """Sums by method over the data sets that are kept."""
+    """Sum by method over the data sets in `keep`."""
     found: dict[str, Total] = {}
     for entry in sets:
         if keep(entry):
@@ -135,7 +135,7 @@ def totals(sets: Iterable[dict], keep: Callable[[dict], bool] = lambda _: True) 
 
 
 def flat(stored: dict[str, list[dict]]) -> pd.DataFrame:
-    """One row per scenario and method, for the reader's own tables."""
+    """Build a table with one row per scenario and method."""
     rows = []
     for scenario, sets in stored.items():
         for method, total in totals(sets).items():

@@ -1,4 +1,4 @@
-"""Words, numbers and colours that all tables and figures share."""
+"""Define labels, formats and colours that all tables and figures share."""
 
 from __future__ import annotations
 
@@ -22,33 +22,33 @@ Stored = dict[str, list[dict]]
 
 
 def label(method: str) -> str:
-    """How a method is called on the page."""
+    """Return the name of a method on the page."""
     name, _, formula = method.partition(": ")
     return LABELS.get(name, name) + (f", {formula}" if formula else "")
 
 
 def ordered(methods: dict[str, Total]) -> list[str]:
-    """Methods in the order of the page."""
+    """Sort methods in the order of the page."""
     return sorted(methods, key=lambda m: (ORDER.index(m.split(":")[0]) if m.split(":")[0] in ORDER else 99, m))
 
 
 def percent(value: float, digits: int = 1) -> str:
-    """Without the sign."""
+    """Format a rate in percent, without the sign."""
     return "" if np.isnan(value) else f"{100 * value:.{digits}f}"
 
 
 def rates(total: Total) -> str:
-    """At 5, 1 and 0.1 %, in percent."""
+    """Format rates at 5, 1 and 0.1 %, in percent."""
     return f"{percent(total.rate(0.05), 2)} / {percent(total.rate(0.01), 2)} / {percent(total.rate(0.001), 3)}"
 
 
 def errors(total: Total) -> str:
-    """Monte Carlo errors of the same."""
+    """Format the Monte Carlo errors of these rates."""
     se = [total.rate_se(level) for level in (0.05, 0.01, 0.001)]
     return f"{percent(se[0], 2)} / {percent(se[1], 2)} / {percent(se[2], 3)}"
 
 
 def markdown(head: list[str], rows: list[list[str]]) -> str:
-    """A table."""
+    """Format a table."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)

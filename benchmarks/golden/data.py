@@ -1,4 +1,4 @@
-"""Simulated data for the golden record, made without the package so that they stay the same when it changes."""
+"""Simulate data for the golden record, without the package, so that the data do not change with it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CELLS_PER_SAMPLE = 24
 
 
 def _samples(n: int) -> pd.DataFrame:
-    """One row a sample: disease and dose between donors, two samples a donor, stimulation and batch within donors."""
+    """Make one row per sample, disease and dose between donors, two samples each; stimulation and batch in donors."""
     i = np.arange(n)
     return pd.DataFrame(
         {
@@ -34,7 +34,7 @@ def _samples(n: int) -> pd.DataFrame:
 
 @cache
 def simulated(n_samples: int = 12, seed: int = 12) -> ad.AnnData:
-    """Counts of 56 genes: some without counts, nearly without, separated, Poisson, or with a very large count."""
+    """Simulate 56 genes: some with no or few counts, separated, Poisson, or with a very large count."""
     rng = np.random.default_rng(seed)
     table = _samples(n_samples)
     size = CELLS_PER_SAMPLE + rng.integers(-8, 9, size=n_samples)
@@ -84,7 +84,7 @@ def simulated(n_samples: int = 12, seed: int = 12) -> ad.AnnData:
 
 @cache
 def frame(name: str) -> pd.DataFrame:
-    """A reference table with R's factor levels."""
+    """Read a reference table with R's factor levels."""
     schema = json.loads((REFERENCE / "SCHEMA.json").read_text())[name]
     factors = [column for column, kind in schema.items() if "levels" in kind]
     plain = REFERENCE / f"{name}.csv"

@@ -1,4 +1,4 @@
-"""Runs of the golden record on data frames: lmer and glmer on the reference tables, and what can be asked of a fit."""
+"""Define runs of the golden record on data frames: lmer and glmer on the reference tables, and methods of fits."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ COUNTS: dict[str, tuple[str, str, dict[str, Any]]] = {
 
 
 def _described(fit: Any) -> Frames:
-    """What every model can be asked."""
+    """Call the methods that every model has."""
     frames = {
         "tidy": fit.tidy(),
         "glance": fit.glance(),
@@ -103,7 +103,7 @@ def _weighted() -> Frames:
 
 
 def _questions() -> Frames:
-    """Doors that some models have: marginal means, profiles, likelihood ratios, deletion, prediction."""
+    """Call methods that some models have: marginal means, profiles, likelihood ratios, deletion, prediction."""
     cake = sc_glmm.lmer("angle ~ recipe + temperature + (1 | replicate) + (1 | recipe:replicate)", frame("cake"))
     dyestuff = sc_glmm.lmer("Yield ~ 1 + (1 | Batch)", frame("Dyestuff"))
     slope = sc_glmm.lmer("Reaction ~ Days + (Days | Subject)", frame("sleepstudy"), reml=False)
@@ -131,7 +131,7 @@ def _questions() -> Frames:
 
 
 def runs() -> Iterator[tuple[str, Callable[[], Frames]]]:
-    """Every run by name."""
+    """Return every run by name."""
     for name, spec in LINEAR.items():
         yield f"lmer_{name}", lambda spec=spec: _linear(*spec)
     for name, spec in COUNTS.items():

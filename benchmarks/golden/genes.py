@@ -1,4 +1,4 @@
-"""Runs of the golden record that test genes: families, designs, tests, contrasts, formats and ways to run."""
+"""Define runs of the golden record that test genes: families, designs, tests, contrasts, formats and ways to run."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def _command(*arguments: object) -> None:
 
 
 def _chunks(form: str, stages: tuple[str, ...]) -> Frames:
-    """The command in two chunks, and their combination."""
+    """Run the command in two chunks, and combine them."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         path = _written(form, folder)
@@ -168,7 +168,7 @@ def _refits(formula: str, genes: list[str], options: dict[str, Any], group: str 
 
 
 def runs() -> Iterator[tuple[str, Callable[[], Frames]]]:
-    """Every run by name."""
+    """Return every run by name."""
     for name, (formula, options) in TESTS.items():
         yield name, lambda formula=formula, options=options: _run(formula, options)
     for form in ("csr", "csc", "zarr"):

@@ -1,7 +1,7 @@
-"""The golden record: every number that a rebuild must leave as it was, from one tree, to compare with another's.
+"""Record all results that a change of the code must not change, and compare the records of two trees.
 
-About eighty runs through public doors only: ``tl.test`` over families, designs, tests, contrasts, formats and ways to
-run; ``tl.refit``; ``lmer`` and ``glmer`` on the reference tables. It takes a few minutes, mostly compilation.
+The record has about eighty runs of public functions: ``tl.test`` over families, designs, tests, contrasts, formats and
+ways to run; ``tl.refit``; ``lmer`` and ``glmer`` on the reference tables. It takes a few minutes, mostly compilation.
 
 Record the tree whose environment runs the script, then compare two records::
 
@@ -9,9 +9,9 @@ Record the tree whose environment runs the script, then compare two records::
     python benchmarks/golden/record.py record some.json.gz --only 'lmer_*' 'paired*'
     python benchmarks/golden/record.py compare before.json.gz after.json.gz
 
-``compare`` asks for 1e-10 relative for numbers (``--rtol``) and for equality of words, column names and row labels. It
-lists what differs by run, frame and column, says in how many columns all bits agree, and exits with 1 if anything
-differs. A run that only one of the records has is named, and does not count if the other was made with ``--only``.
+``compare`` requires relative differences of at most 1e-10 (``--rtol``), and equal text, column names and row labels. It
+lists differences by run, frame and column, counts the columns in which all bits agree, and exits with 1 if anything
+differs. It names runs that only one record has; they do not count if the other was made with ``--only``.
 A number close to zero is compared at a thousandth of the median size of its column.
 """
 
@@ -38,14 +38,14 @@ Record = dict[str, Any]
 
 
 def _column(values: pd.Series) -> list[Any]:
-    """Numbers as they are (JSON keeps every bit), all else as text; None where there is nothing."""
+    """Convert numbers without a change (JSON keeps every bit), other values to text, missing values to None."""
     if values.dtype.kind in "fiub" or isinstance(values.dtype, pd.BooleanDtype):
         return [None if pd.isna(x) else float(x) for x in values]
     return [None if pd.isna(x) else x if isinstance(x, float | int) else str(x) for x in values]
 
 
 def _plain(frame: pd.DataFrame) -> Record:
-    """A frame as lists. Columns are a list of pairs, since names may repeat."""
+    """Convert a frame to lists. Columns are a list of pairs, because names may repeat."""
     index = [str(i) for i in frame.index]
     return {
         "index": index,
@@ -54,7 +54,7 @@ def _plain(frame: pd.DataFrame) -> Record:
 
 
 def record(path: Path, only: list[str]) -> None:
-    """Make the runs and write the record."""
+    """Execute the runs and write the record."""
     result: Record = {"python": platform.python_version(), "numpy": np.__version__, "only": only, "runs": {}}
     for name, run in (*genes.runs(), *frames.runs()):
         if only and not any(fnmatch.fnmatch(name, pattern) for pattern in only):
@@ -74,7 +74,7 @@ def record(path: Path, only: list[str]) -> None:
 
 
 def read(path: Path) -> Record:
-    """A record from a file."""
+    """Read a record from a file."""
     data = path.read_bytes()
     result: Record = json.loads(gzip.decompress(data) if path.suffix == ".gz" else data)
     return result
@@ -87,7 +87,7 @@ def _numbers(values: list[Any]) -> np.ndarray | None:
 
 
 def compare_column(old: list[Any], new: list[Any], rtol: float) -> str:
-    """What differs in a column, in words; empty if nothing does."""
+    """Describe the difference in a column; empty if there is none."""
     if len(old) != len(new):
         return f"{len(old)} rows, now {len(new)}"
     a, b = _numbers(old), _numbers(new)
@@ -114,7 +114,7 @@ def compare_column(old: list[Any], new: list[Any], rtol: float) -> str:
 
 
 def differences(old: Record, new: Record, rtol: float) -> tuple[list[str], int, int]:
-    """Lines that say what differs; how many columns were compared, and how many agree to the last bit."""
+    """List differences; also count the compared columns, and those that agree to the last bit."""
     lines: list[str] = []
     n_columns = n_same = 0
     for run in old["runs"].keys() | new["runs"].keys():
@@ -145,7 +145,7 @@ def differences(old: Record, new: Record, rtol: float) -> tuple[list[str], int, 
 
 
 def compare(first: Path, second: Path, rtol: float) -> bool:
-    """Print what differs; returns whether nothing does."""
+    """Print the differences; return whether there are none."""
     lines, n_columns, n_same = differences(read(first), read(second), rtol)
     print("\n".join(lines))
     print(f"{n_columns} columns, {n_same} equal to the last bit; {len(lines)} differences beyond {rtol:g}")
@@ -153,7 +153,7 @@ def compare(first: Path, second: Path, rtol: float) -> bool:
 
 
 def main() -> int:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     making = commands.add_parser("record")

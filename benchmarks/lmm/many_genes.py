@@ -1,4 +1,4 @@
-"""A linear mixed model for every gene of a large object: time and memory of the whole call.
+"""Measure time and memory of a linear mixed model for every gene of a large object.
 
     python many_genes.py [--genes 20000] [--cells 50000] [--samples 20] [--formula ...] [--jobs 2]
 

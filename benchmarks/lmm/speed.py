@@ -1,11 +1,11 @@
-"""Linear mixed models: time of one call from formula and data frame to the fit, beside lme4 and the Python packages.
+"""Measure the time of linear mixed models from formula and data frame to fit, compared with lme4 and Python packages.
 
     python speed.py [--limit SECONDS] [--repeat N]
 
-Each package runs in a process of its own, after one call that is not counted (imports, compilation), one after the
-other on the same machine; what is not installed is left out, what takes longer than the limit is called slow. Printed
-are CPU and wall-clock seconds (the smallest of the repeats), the ratio to lme4, and the REML criterion, which shows
-whether the same model was fitted.
+Each package runs in its own process, after one call that is not counted (imports, compilation), one after the other on
+the same machine. Packages that are not installed are skipped; those above the time limit are called slow. Printed are
+CPU and wall-clock seconds (the smallest of the repeats), the ratio to lme4, and the REML criterion, which shows whether
+the same model was fitted.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def sc_glmm(formula: str, data: pd.DataFrame) -> Callable[[], float]:
 
 
 def sc_glmm_engine(formula: str, data: pd.DataFrame) -> Callable[[], float]:
-    """Cross-products and optimisation, without formula and data frame."""
+    """Time cross-products and optimisation, without formula and data frame."""
     from sc_glmm import lmer
 
     fit = lmer(formula, data)
@@ -67,7 +67,7 @@ def mixedlm(formula: str, data: pd.DataFrame) -> Callable[[], float]:
 
 
 def statsmodels(formula: str, data: pd.DataFrame) -> Callable[[], float]:
-    """One grouping factor only: crossed factors would need one dense block of all of them."""
+    """Fit models with one grouping factor only: crossed factors would need one dense block of all of them."""
     import statsmodels.formula.api as smf
 
     if "Subject" not in data:
@@ -77,7 +77,7 @@ def statsmodels(formula: str, data: pd.DataFrame) -> Callable[[], float]:
 
 
 def measure(package: str, model: str, repeat: int) -> dict[str, Any]:
-    """Times of one package in this process."""
+    """Measure the times of one package in this process."""
     warnings.simplefilter("ignore")
     run = globals()[package.replace(" ", "_")](MODELS[model], read(model))
     run()
@@ -91,7 +91,7 @@ def measure(package: str, model: str, repeat: int) -> dict[str, Any]:
 
 
 def run_one(package: str, model: str, repeat: int, limit: float) -> dict[str, Any]:
-    """One package in a process of its own."""
+    """Run one package in its own process."""
     if package == "lme4":
         if shutil.which("Rscript") is None:
             return {"why": "R is not installed"}

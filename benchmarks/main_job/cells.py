@@ -1,9 +1,10 @@
-"""Cost per gene against the number of cells, at 20 samples: compression grows with the counts, fitting does not.
+"""Measure the cost per gene by number of cells, with 20 samples: compression grows with the counts, fitting does not.
 
     python benchmarks/main_job/cells.py [--genes 200] [--repeats 3]
 
 The number of samples and the depth of the cells stay the same. CPU milliseconds per gene on one core, the best of some
-runs; the pass over the matrix (which also finds the range of the size factors and checks the nodes) is shown apart.
+runs. The pass over the matrix (which also finds the range of the size factors and checks the nodes) is shown
+separately.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def main() -> None:
     print(f"| cells | nodes a sample | fit | profiles | fit + profiles | compression | {'rest':4s} |")
     print("|---|---|---|---|---|---|---|")
     for n_cells in CELLS:
-        # few genes, each at the abundance that it has among 2,000
+        # few genes, with the same abundance as among 2,000
         adata = sc_glmm.datasets.simulate(20, n_cells, args.genes, depth=0.12 * args.genes, depth_sd=0.4, seed=2)
         if n_cells == CELLS[0]:
             ours(adata, FORMULA, "nb", "eb_lr", 1)

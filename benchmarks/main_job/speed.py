@@ -1,4 +1,4 @@
-"""Milliseconds per gene of the main job on one core, and how many times as long other programs take.
+"""Measure milliseconds per gene of tl.test on one core, and the ratio to the time of other programs.
 
     python benchmarks/main_job/speed.py [sim50k.h5ad] [--peer-genes 2] [--repeats 3]
 
@@ -48,7 +48,7 @@ def simulated() -> anndata.AnnData:
 
 @contextlib.contextmanager
 def staged() -> Iterator[dict[str, float]]:
-    """Processor time that the main job spends in each stage."""
+    """Measure the processor time of each stage."""
     spent = dict.fromkeys(STAGES, 0.0)
     kept = {stage: getattr(*where) for stage, where in STAGES.items()}
 
@@ -74,7 +74,7 @@ def staged() -> Iterator[dict[str, float]]:
 def ours(
     adata: anndata.AnnData, formula: str, family: str, test: str, repeats: int, within: str = "homogeneous"
 ) -> dict[str, float]:
-    """Best CPU milliseconds per gene, its stages, and the best wall time."""
+    """Measure the best CPU milliseconds per gene, their stages, and the best wall time."""
     best = {"cpu": np.inf, "wall": np.inf}
     for _ in range(repeats):
         wall, cpu = time.perf_counter(), time.process_time()
@@ -88,7 +88,7 @@ def ours(
 
 
 def peers(adata: anndata.AnnData, formula: str, n_genes: int) -> dict[str, float]:
-    """CPU milliseconds per gene of the R packages that are installed, on genes of middling abundance."""
+    """Measure CPU milliseconds per gene of the installed R packages, on genes of medium abundance."""
     if shutil.which("Rscript") is None or n_genes < 1:
         return {}
     total = np.asarray(adata.layers["counts"].sum(axis=1), dtype=float).reshape(-1)

@@ -1,7 +1,7 @@
-"""Time of the first steps: importing the package, the first test after an installation, the first of a later process.
+"""Measure the time of first steps: import, first test after an installation, first test of a later process.
 
-Every figure is taken in a process of its own. Processor time is that of one process with one thread; on a busy machine
-it is the number to read, wall time beside it depends on what else runs.
+Every number is measured in a separate process. Processor time is that of one process with one thread. On a busy
+machine, use the processor time, because wall time depends on other jobs.
 
     python benchmarks/main_job/startup.py
 """
@@ -39,7 +39,7 @@ print(time.perf_counter() - wall, time.process_time() - cpu)
 
 
 def run(code: str, *args: str, cache: str) -> list[list[float]]:
-    """Lines of numbers that a fresh Python prints."""
+    """Return the lines of numbers that a new Python process prints."""
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code, *args],
         env={**os.environ, "NUMBA_CACHE_DIR": cache},

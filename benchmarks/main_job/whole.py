@@ -1,4 +1,4 @@
-"""A whole data set, from AnnData to table: the genes of a file repeated to 20,000, the default test, all CPUs.
+"""Measure a whole data set, from AnnData to table: genes of a file repeated to 20,000, default test, all CPUs.
 
 python whole.py sim50k.h5ad "counts ~ cond + (1|sample)" --size-factors size_factor
 """
@@ -29,7 +29,7 @@ def main(
     data = ad.read_h5ad(path)
     counts = sparse.csr_matrix(data.layers["counts"] if "counts" in data.layers else data.X)
     few = _with_counts(counts, data)
-    # kernels are compiled or loaded here
+    # this call compiles or loads the kernels
     sc_glmm.tl.test(few, formula, size_factors=size_factors, progress=False)
     many = _with_counts(sparse.hstack([counts] * -(-genes // counts.shape[1]), format="csr"), data)
     start, cpu = time.perf_counter(), time.process_time()

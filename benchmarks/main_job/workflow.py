@@ -1,11 +1,11 @@
-"""Seconds of what a notebook does, from reading a file to figures on disk, stage by stage.
+"""Measure the seconds of each stage of a notebook, from reading a file to figures on disk.
 
 python workflow.py kang8.h5ad "counts ~ stim + (1|donor) + (1|sample)" --groupby cell_type --reference stim=ctrl
 python workflow.py onek1k_40.h5ad "counts ~ sex + (1|indiv)" --groupby cell_type
 python workflow.py onek1k_40.h5ad "counts ~ sex + (1|indiv)"
 
-The file must have raw counts in ``layers["counts"]`` (or X). All that a new kernel of a notebook would wait for is
-counted: imports, loading the compiled kernels, and with ``--cold``, which points numba at an empty cache, compiling
+The file must have raw counts in ``layers["counts"]`` (or X). All waiting times of a new notebook kernel are
+included: imports, loading of compiled kernels, and with ``--cold``, which uses an empty cache of numba, compilation of
 them, as happens once after an installation.
 """
 
@@ -24,7 +24,7 @@ import typer
 
 
 class Clock:
-    """Wall and processor seconds of named stages."""
+    """Clock of wall and processor seconds of named stages."""
 
     def __init__(self) -> None:
         self.rows: list[tuple[str, float, float]] = []

@@ -1,10 +1,10 @@
-"""Power as it is computed, as it is simulated, and as the default test has it on data sets of a known truth.
+"""Compare power as computed, as simulated, and as observed for the default test at known truth.
 
     python agreement.py truth --reps 6     the genes of datasets.simulate as assumptions
     python agreement.py pilot --reps 4     a pilot of datasets.simulate as data
     python agreement.py report
 
-Results are kept in results.json, design by design; what is there is not run again.
+Results are stored in results.json by design; stored results are not computed again.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ FRAC_DE = 0.15
 
 
 def simulated(design: str, n: int, cells: int, log_fc: float, seed: int, n_genes: int) -> ad.AnnData:
-    """A data set of a known truth."""
+    """Simulate a data set with known truth."""
     return sc_glmm.datasets.simulate(
         n_samples=n, n_cells=n * cells, n_genes=n_genes, design=design, log_fc=(log_fc, log_fc), frac_de=FRAC_DE,
         imbalance=0.0, seed=seed,
@@ -54,7 +54,7 @@ def simulated(design: str, n: int, cells: int, log_fc: float, seed: int, n_genes
 
 
 def tested(adata: ad.AnnData) -> tuple[float, int]:
-    """Share of the tested genes with an effect that the default test finds at FDR 5 %, and how many are tested."""
+    """Compute the share of genes with an effect that the default test finds at FDR 5 %, and the number of tests."""
     sc_glmm.tl.test(adata, adata.uns["truth"]["formula"], size_factors="true_size_factor", progress=False, n_jobs=1)
     table = sc_glmm.get.results(adata)
     which = adata.var["is_de"].to_numpy() & table["tested"].to_numpy()
@@ -62,7 +62,7 @@ def tested(adata: ad.AnnData) -> tuple[float, int]:
 
 
 def assumed(adata: ad.AnnData) -> pd.DataFrame:
-    """The truth as assumptions."""
+    """Convert the truth to assumptions of the power calculation."""
     var = adata.var
     frame = pd.DataFrame({"dispersion": var["true_dispersion"], "sd": var["true_sd_sample"]})
     frame["mean"] = var["true_mean"] * float(adata.obs["true_size_factor"].mean())
@@ -71,25 +71,25 @@ def assumed(adata: ad.AnnData) -> pd.DataFrame:
     return frame
 
 
-def keep(name: str, value: dict) -> None:
-    """Add a result."""
-    stored = kept()
+def store_result(name: str, value: dict) -> None:
+    """Store a result."""
+    stored = read_results()
     stored[name] = value
     (HERE / "results.json").write_text(json.dumps(stored, indent=1, sort_keys=True) + "\n")
 
 
-def kept() -> dict:
-    """All results."""
+def read_results() -> dict:
+    """Read all results."""
     path = HERE / "results.json"
     return json.loads(path.read_text()) if path.exists() else {}
 
 
 @app.command()
 def truth(reps: Annotated[int, typer.Option()] = 6, genes: Annotated[int, typer.Option()] = 1200) -> None:
-    """Genes as they are known."""
+    """Compute power from the true parameters of genes."""
     for design, n, cells, log_fc in GRID:
         name = f"truth {design} {n} {cells} {log_fc:g}"
-        if name in kept():
+        if name in read_results():
             continue
         found, analytic, by_simulation, seconds = [], [], [], []
         for seed in range(reps):
@@ -106,16 +106,16 @@ def truth(reps: Annotated[int, typer.Option()] = 6, genes: Annotated[int, typer.
                 result = sc_glmm.power(assumed(adata), method="simulation", **options)
                 by_simulation.append(float(result.overall["power"].iloc[0]))
             found.append(share)
-        keep(name, {"found": found, "analytic": analytic, "simulation": by_simulation, "seconds": seconds})
+        store_result(name, {"found": found, "analytic": analytic, "simulation": by_simulation, "seconds": seconds})
         print(name, np.round([np.mean(found), np.mean(analytic), np.mean(by_simulation)], 3), flush=True)
 
 
 @app.command()
 def pilot(reps: Annotated[int, typer.Option()] = 4, genes: Annotated[int, typer.Option()] = 1200) -> None:
-    """A pilot of 8 samples of 100 cells (16 where samples are paired) says what larger studies find."""
+    """Predict larger studies from a pilot of 8 samples of 100 cells (16 samples if they are paired)."""
     for design, n, cells, log_fc in [d for d in GRID if d[1] >= 12]:
         name = f"pilot {design} {n} {cells} {log_fc:g}"
-        if name in kept():
+        if name in read_results():
             continue
         found, planned = [], []
         for seed in range(reps):
@@ -124,14 +124,14 @@ def pilot(reps: Annotated[int, typer.Option()] = 4, genes: Annotated[int, typer.
             result = sc_glmm.power(small, n_samples=n, cells_per_sample=cells, log_fc=log_fc, frac_de=FRAC_DE)
             planned.append(float(result.overall["power"].iloc[0]))
             found.append(tested(simulated(design, n, cells, log_fc, 3000 + seed, genes))[0])
-        keep(name, {"found": found, "planned": planned})
+        store_result(name, {"found": found, "planned": planned})
         print(name, np.round([np.mean(found), np.mean(planned)], 3), flush=True)
 
 
 @app.command()
 def report() -> None:
-    """Tables of the page."""
-    stored = kept()
+    """Print the tables of the page."""
+    stored = read_results()
     print("| design | samples | cells of a sample | log2 fold change | found | computed | simulated | from a pilot |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for design, n, cells, log_fc in GRID:
@@ -139,7 +139,7 @@ def report() -> None:
         true_power, planned = stored.get(f"truth {where}"), stored.get(f"pilot {where}")
         if true_power is None:
             continue
-        # not everything may have been run
+        # some of the results may be missing
         se = np.std(true_power["found"], ddof=1) / np.sqrt(len(true_power["found"]))
         row = [design, str(n), str(cells), f"{log_fc:g}", f"{100 * np.mean(true_power['found']):.0f} ± {100 * se:.0f}"]
         row += [f"{100 * np.mean(true_power[which]):.0f}" for which in ("analytic", "simulation")]

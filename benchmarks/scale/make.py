@@ -1,8 +1,8 @@
-"""Simulate counts of many cells straight into an .h5ad file, sample after sample, never more than one in memory.
+"""Simulate counts of many cells directly into an .h5ad file, with only one sample in memory at a time.
 
     python benchmarks/scale/make.py OUT.h5ad [--cells 1000000] [--genes 20000] [--samples 100] [--compression gzip]
 
-Half of the samples are cases, in which a tenth of the genes respond. Genes have lognormal abundances, samples lognormal
+Half of the samples are cases, in which a tenth of the genes change. Genes have lognormal abundances, samples lognormal
 effects (standard deviation 0.3), and the cells of a sample are in one of 20 states that multiply each gene by a gamma
 variable of variance 0.4: counts are overdispersed between samples and within. A cell of about 3,500 counts has some
 1,500 genes. Values are float32, indices int32, in the chunks that AnnData's own writer chooses.
@@ -26,7 +26,7 @@ FOLD = 0.7
 
 @njit(cache=True, nogil=True)
 def alias_table(weight, chance, other):
-    """Walker's tables for drawing from a distribution in constant time."""
+    """Build Walker's tables for drawing from a distribution in constant time."""
     n = len(weight)
     scaled = weight * (n / weight.sum())
     small, large = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64)
@@ -55,7 +55,7 @@ def alias_table(weight, chance, other):
 
 @njit(cache=True, nogil=True)
 def draw_cells(depth, state, chance, other, seed, data, indices, indptr):
-    """Counts of cells as CSR arrays; the last number in `indptr` says how many there are."""
+    """Draw counts of cells as CSR arrays; the last number in `indptr` is the number of entries."""
     np.random.seed(seed)
     n_genes = chance.shape[1]
     count = np.zeros(n_genes, dtype=np.int32)

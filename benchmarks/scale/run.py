@@ -1,10 +1,10 @@
-"""Time, processor time and memory of the default test on a file, stage by stage.
+"""Measure time, processor time and memory of each stage of the default test on a file.
 
     python benchmarks/scale/run.py FILE.h5ad [--jobs 2] [--formula "X ~ disease + (1|sample)"] [--key VALUE ...]
 
-Seconds by the clock and of all processors (threads and, where there are some, worker processes are counted by the
-operating system), and the largest resident memory of the process so far. "reading" is a pass over the file that does
-nothing with what it reads. The results are not written.
+Times are wall-clock seconds and seconds of all processors (the operating system counts threads and worker processes),
+and the largest resident memory of the process so far. "reading" is a pass over the file that does
+nothing with the values. The results are not written.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ REPORT: dict[str, list[float]] = {}
 
 
 def memory() -> float:
-    """Largest resident memory so far, GB."""
+    """Return the largest resident memory so far, in GB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
 def timed(module, name: str, label: str) -> None:
-    """Have a function report its times."""
+    """Wrap a function so that it records its times."""
     function = getattr(module, name)
 
     def call(*args, **kwargs):

@@ -1,12 +1,12 @@
-"""Time and memory of the default test against cells, genes and samples.
+"""Measure time and memory of the default test by number of cells, genes and samples.
 
     python benchmarks/scale/scaling.py measure [--folder DIR] [--results scaling.csv]
     python benchmarks/scale/scaling.py report  [--results scaling.csv]
 
 `measure` makes a file for every point (make.py), runs the test on it (run.py, in a process of its own) and adds a line
-to the results; points that are there already are left out, so that an interrupted run goes on where it was. `report`
+to the results. Existing points are skipped, so that an interrupted run can be continued. `report`
 draws the figure of docs/scale.md and writes its table. Every point differs from 100,000 cells, 20,000 genes and 100
-samples, tested with two threads, in one thing; where the samples vary there are 5,000 genes.
+samples, tested with two threads, in one quantity. If the number of samples varies, there are 5,000 genes.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def measure(
     folder: Annotated[Path, typer.Option(help="Where files are made; the largest has 13 GB.")] = Path(),
     results: Results = HERE / "scaling.csv",
 ) -> None:
-    """Run the points that have no result yet."""
+    """Run the points without a result."""
     done = pd.read_csv(results) if results.exists() else pd.DataFrame(columns=["axis", *AXES.values()])
     for axis, *point in POINTS:
         cells, genes, samples = point
@@ -49,7 +49,7 @@ def measure(
             continue
         file = folder / f"scaling_{cells}_{genes}_{samples}.h5ad"
         if not file.exists():
-            # As many counts a gene whatever the number of genes.
+            # counts per gene do not depend on the number of genes
             run("make.py", file, "--cells", cells, "--genes", genes, "--samples", samples, "--depth", 0.175 * genes)
         report = json.loads(run("run.py", file, "--jobs", THREADS).splitlines()[-1])
         line = {"axis": axis, **dict(zip(AXES.values(), point, strict=True)), "file_gb": file.stat().st_size / 1e9}
@@ -82,13 +82,13 @@ def report(results: Results = HERE / "scaling.csv") -> None:
 
 
 def run(script: str, *args: object) -> str:
-    """Standard output of a script of this folder."""
+    """Run a script of this folder and return its standard output."""
     command = [sys.executable, HERE / script, *args]
     return subprocess.run([str(word) for word in command], check=True, capture_output=True, text=True).stdout
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """Every point as a line of a table."""
+    """Format every point as a line of a table."""
     lines = [
         "| cells | genes | samples | file, GB | reading and statistics, s | fits, s | profiles and tests, s | total, s "
         "| memory, GB |",
@@ -103,7 +103,7 @@ def markdown(table: pd.DataFrame) -> str:
 
 
 def draw(table: pd.DataFrame, path: Path) -> None:
-    """Seconds by stage against cells, genes and samples."""
+    """Draw the seconds of each stage by number of cells, genes and samples."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -1,11 +1,11 @@
-"""One worker process of a Dask cluster against two, each with one thread: how much faster the compute part is.
+"""Measure how much faster two Dask workers with one thread each are than one worker.
 
     python benchmarks/scale/workers.py FILE.h5ad [--workers 1 2] [--rounds 3] [--formula "X ~ disease + (1|sample)"]
 
-The compute part is what lies between the tables and the tests: statistics, fits, profiles, with whatever the process
-that asks for them does meanwhile. Starting the cluster and compiling (or loading) the kernels on the workers is left
-out: every worker runs a small data set first. BLAS has one thread everywhere. Rounds alternate between the numbers of
-workers, and the fastest of each counts: the machine may be busy with other things.
+The compute part is between the tables and the tests: statistics, fits and profiles, including the work of the client
+process meanwhile. Starting the cluster and compiling (or loading) the kernels on the workers is not included: every
+worker runs a small data set first. BLAS has one thread everywhere. Rounds alternate between the numbers of workers, and
+the fastest of each counts, because the machine may run other jobs.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def warm_up() -> float:
 
 
 def once(file: str, formula: str, n_workers: int) -> dict[str, float]:
-    """Seconds by the clock of every part, and processor seconds of this process (scheduler and client)."""
+    """Measure wall-clock seconds of every part, and processor seconds of this process (scheduler and client)."""
     seconds: dict[str, float] = {}
     kept = {name: getattr(stages, name) for name in PARTS}
 
@@ -76,7 +76,7 @@ def main() -> None:
     logging.getLogger("sc_glmm").setLevel(logging.WARNING)
     threadpool_limits(limits=1, user_api="blas")
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[name] = "1"  # of the processes that are started from here
+        os.environ[name] = "1"  # for the processes that start from here
     warm_up()
     best: dict[int, dict[str, float]] = {}
     for _ in range(args.rounds):
