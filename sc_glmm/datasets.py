@@ -113,7 +113,7 @@ def simulate(
         Number of cell types. Their proportions vary between samples.
     covariates
         Names of numeric covariates of cells, each with the standard deviation of its effects over genes (natural log,
-        per unit). The values are normal with unit variance, of which a tenth is between samples.
+        per unit). The values are normal with unit variance; a tenth of the variance is between samples.
     frac_de
         Fraction of genes with an effect. Half of the effects are positive. With several cell types, the effect of a
         gene is present in a random half of them, and in at least one.

@@ -313,18 +313,18 @@ def _join_slabs(layouts: Sequence[Layout], n_genes: int, slabs: Iterable[list[Co
     start = 0
     for slab in slabs:
         stop = start + len(slab[0].total)
-        for i, mine in enumerate(slab):
-            A[i][start:stop] = mine.stats.A
-            parts[i].append(replace(mine, stats=replace(mine.stats, A=mine.stats.A[:0].copy())))
+        for i, of_group in enumerate(slab):
+            A[i][start:stop] = of_group.stats.A
+            parts[i].append(replace(of_group, stats=replace(of_group.stats, A=of_group.stats.A[:0].copy())))
         start = stop
     return [
         _with_stats(
             layout,
-            join_stats([part.stats for part in mine], A[i]),
-            np.concatenate([part.total for part in mine]),
-            np.concatenate([part.n_nonzero for part in mine]),
+            join_stats([part.stats for part in of_group], A[i]),
+            np.concatenate([part.total for part in of_group]),
+            np.concatenate([part.n_nonzero for part in of_group]),
         )
-        for i, (layout, mine) in enumerate(zip(layouts, parts, strict=True))
+        for i, (layout, of_group) in enumerate(zip(layouts, parts, strict=True))
     ]
 
 
@@ -352,14 +352,14 @@ def _plan_counts(places: Sequence[int], groups: Sequence[CellGroup], family: Fam
     error = node_error(table, stacked.row_of, offset)
     first_node = table.ptr[stacked.first_row]
     layouts = []
-    for i, mine in enumerate(rows):
+    for i, own_rows in enumerate(rows):
         lo, hi = int(first_node[i]), int(first_node[i + 1])
         nodes = Nodes(
             np.ascontiguousarray(table.ptr[stacked.first_row[i] : stacked.first_row[i + 1] + 1] - lo),
             np.ascontiguousarray(table.ec[lo:hi]),
             np.ascontiguousarray(table.weight[lo:hi]),
         )
-        layouts.append(_layout(plain_rows(mine), nodes, table, error, None))
+        layouts.append(_layout(plain_rows(own_rows), nodes, table, error, None))
     return CompressionPlan(tuple(places), tuple(layouts), table, None, offset, None, stacked.group_of, first_node)
 
 

@@ -64,12 +64,13 @@ def median_information(model: GeneModel, result: AllFits, log_phi: FloatArray) -
 
 
 def eigen_ratio(model: GeneModel, result: AllFits, log_phi: FloatArray) -> float:
-    """Largest over median eigenvalue of the covariance over genes of their residuals between samples.
+    """Compute the largest eigenvalue, divided by the median one, of the covariance of residuals between samples.
 
-    Residuals of a gene are whitened first: the effect of sample s, as its counts alone would estimate it, has variance
-    ``s2 + v_s`` with v_s the inverse information; residuals of weighted least squares are divided by its root, and what
-    the fixed effects explain is projected out. For independent genes the covariance is then nearly the unit matrix,
-    whatever the numbers of cells, and the ratio about 1; genes that share programmes make it larger.
+    The residuals of a gene are whitened first. The estimate of the effect of sample s from its own counts has the
+    variance ``s2 + v_s``, with v_s the inverse information. Residuals of weighted least squares are divided by the root
+    of this variance, and the fixed effects are projected out. If genes are independent, the covariance over genes is
+    then close to the unit matrix for any numbers of cells, and the ratio is about 1. Genes with a common programme
+    increase the ratio.
 
     Parameters
     ----------

@@ -211,9 +211,9 @@ def _draw(design: Comparison, genes: Genes, noise: FloatArray, n_draws: int, rng
 
 def _estimate_prior(design: Comparison, genes: Genes, n_cells: FloatArray, rng: np.random.Generator) -> FloatArray:
     """Estimate the ``(n_genes, n_nodes)`` prior of the variances as the test would, from simulated genes."""
-    drawn = _draw(design, genes, _noise(design, genes, 0.0, n_cells, True), _N_PRIOR_DRAWS, rng)
+    draws = _draw(design, genes, _noise(design, genes, 0.0, n_cells, True), _N_PRIOR_DRAWS, rng)
     rank = abundance_rank(genes.mean)
-    likelihood = drawn.log_likelihood.swapaxes(1, 2).reshape(-1, len(genes.variance))
+    likelihood = draws.log_likelihood.swapaxes(1, 2).reshape(-1, len(genes.variance))
     return fit_prior(likelihood, np.repeat(rank, _N_PRIOR_DRAWS), (len(genes.variance),)).at(rank)
 
 
@@ -221,18 +221,18 @@ def _p_values(
     design: Comparison, genes: Genes, prior: FloatArray, effect: float, n_cells: FloatArray, rng: np.random.Generator
 ) -> FloatArray:
     """Draw ``(n_genes, N_DRAWS * N_POINTS)`` p-values of genes with this effect."""
-    drawn = _draw(design, genes, _noise(design, genes, effect, n_cells, True), N_DRAWS, rng)
+    draws = _draw(design, genes, _noise(design, genes, effect, n_cells, True), N_DRAWS, rng)
     at_null = design.scale * genes.variance[None, :, None] + _noise(design, genes, effect, n_cells, False)[:, None, :]
     null_variance = np.linalg.inv((design.X.T / at_null[:, :, None, :]) @ design.X)[:, :, -1, -1]
-    root_sd = np.sqrt(2.0 / (1.0 / drawn.variance + 1.0 / null_variance))
-    posterior = prior[:, :, None] * np.exp(drawn.log_likelihood - drawn.log_likelihood.max(axis=1, keepdims=True))
+    root_sd = np.sqrt(2.0 / (1.0 / draws.variance + 1.0 / null_variance))
+    posterior = prior[:, :, None] * np.exp(draws.log_likelihood - draws.log_likelihood.max(axis=1, keepdims=True))
     posterior /= posterior.sum(axis=1, keepdims=True)
     # The estimate at the true variance is independent of the residuals. Estimates at other variances differ from it
     # by a function of the residuals.
-    shift = drawn.estimate - np.take_along_axis(drawn.estimate, drawn.true[:, None, :], axis=1)
+    shift = draws.estimate - np.take_along_axis(draws.estimate, draws.true[:, None, :], axis=1)
     # One point at a random place in each of N_POINTS equally likely slices: midpoints would miss the tails.
-    points = ndtri((np.arange(N_POINTS) + rng.random((*drawn.true.shape, 1))) / N_POINTS)
-    estimate = effect + np.take_along_axis(root_sd, drawn.true, axis=1)[:, :, None] * points
+    points = ndtri((np.arange(N_POINTS) + rng.random((*draws.true.shape, 1))) / N_POINTS)
+    estimate = effect + np.take_along_axis(root_sd, draws.true, axis=1)[:, :, None] * points
     root = (estimate[:, None] + shift[:, :, :, None]) / root_sd[:, :, None, None]
     above = (posterior[:, :, :, None] * ndtr(root)).sum(axis=1)
     return np.asarray(2.0 * np.minimum(above, 1.0 - above)).reshape(len(prior), -1)
@@ -271,8 +271,8 @@ def thresholds(
         gene = rng.integers(0, len(p_values), m)
         differs = rng.random(m) < share
         p = rng.random(m) if null is None else null[gene, rng.integers(0, null.shape[1], m)]
-        drawn = p_values[gene, rng.integers(0, p_values.shape[1], m)]
-        p = np.sort(np.where(differs, drawn, p))
+        p_if_different = p_values[gene, rng.integers(0, p_values.shape[1], m)]
+        p = np.sort(np.where(differs, p_if_different, p))
         discoveries = np.flatnonzero(p <= fdr * np.arange(1, m + 1) / m)
         if len(discoveries):
             limits[study] = fdr * (discoveries[-1] + 1) / m

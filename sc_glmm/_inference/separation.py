@@ -56,13 +56,13 @@ def find_deficient(X: FloatArray, positive: BoolArray) -> BoolArray:
     """
     p = X.shape[1]
     deficient = np.zeros(len(positive), dtype=bool)
-    some = ~positive.all(axis=1)
-    patterns, inverse = np.unique(positive[some], axis=0, return_inverse=True)
+    incomplete = ~positive.all(axis=1)
+    patterns, inverse = np.unique(positive[incomplete], axis=0, return_inverse=True)
     if len(patterns) == 0 or p == 0:
         return deficient
     grams = np.einsum("gr,ri,rj->gij", patterns.astype(np.float64), X, X, optimize=True)
     smallest = np.linalg.eigvalsh(grams)[:, 0]
-    deficient[some] = (smallest <= _TOL * np.trace(X.T @ X))[inverse.reshape(-1)]
+    deficient[incomplete] = (smallest <= _TOL * np.trace(X.T @ X))[inverse.reshape(-1)]
     return deficient
 
 

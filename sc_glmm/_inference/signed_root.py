@@ -117,12 +117,12 @@ class SignedRoots:
         longest = _LONGEST_STEP * se
         moving = np.arange(len(b))
         for _ in range(_MAX_STEPS):
-            some = self[moving]
-            root, slope = some.at(b[moving, None])
-            F = some._mean(ndtr(root))[:, 0]
+            subset = self[moving]
+            root, slope = subset.at(b[moving, None])
+            F = subset._mean(ndtr(root))[:, 0]
             with np.errstate(divide="ignore", invalid="ignore"):
                 quantile = ndtri(F)
-                step = (quantile - t) * _normal(quantile) / some._mean(_normal(root) * slope)[:, 0]
+                step = (quantile - t) * _normal(quantile) / subset._mean(_normal(root) * slope)[:, 0]
             above = F > ndtr(t)  # F falls in b
             low[moving], high[moving] = (
                 np.where(above, b[moving], low[moving]),

@@ -26,7 +26,7 @@ def page(title: str, lead: object, sections: list[tuple[str, str, list[object]]]
     style, script = (
         files(__package__).joinpath("assets", name).read_text("utf-8") for name in ("report.css", "report.js")
     )
-    # Nothing is downloaded, and only the script and style of this page run, whatever names the data contain.
+    # The page downloads nothing and runs only its own script and style, even if names in the data contain code.
     policy = (
         f"default-src 'none'; img-src data:; style-src '{_digest(style)}'; script-src '{_digest(script)}'; "
         "base-uri 'none'; form-action 'none'"
