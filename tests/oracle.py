@@ -1,4 +1,4 @@
-"""An independent arbiter for generalised linear mixed models: dense, uncompressed, slow and plain.
+"""Compute generalised linear mixed models independently, as an arbiter: dense, uncompressed, slow and simple.
 
 Nothing here is imported from `sc_glmm`, and nothing is shared with it: every observation is a row, every random
 effect a column of a dense matrix, every covariance a Cholesky factor. The tests compare the package with this file,

@@ -1,4 +1,4 @@
-"""The arbiter against closed forms, numerical integration, numerical derivatives, lme4 and glmmTMB.
+"""Check the arbiter against closed forms, numerical integration, numerical derivatives, lme4 and glmmTMB.
 
 The R calls behind the stored numbers are in reference/make_reference.R.
 """

@@ -229,7 +229,7 @@ def summary(folder: Path) -> pd.DataFrame:
 
 
 def adjust(p: np.ndarray) -> np.ndarray:
-    """Benjamini and Hochberg."""
+    """Adjust p-values by Benjamini and Hochberg."""
     out, good = np.ones(len(p)), np.flatnonzero(np.isfinite(p))
     order = good[np.argsort(p[good])]
     ranked = p[order] * len(order) / np.arange(1, len(order) + 1)

@@ -76,5 +76,5 @@ def donor_error(table: pd.DataFrame, method: str, column: str = "0.05") -> tuple
 
 
 def half_width(error: float, df: int) -> float:
-    """Half the width of the 95 % interval."""
+    """Compute half the width of the 95 % interval."""
     return float(stats.t.ppf(0.975, df) * error)

@@ -1,4 +1,4 @@
-"""Real data without a difference: donors of one condition are split at random into two groups.
+"""Test real data without a difference: donors of one condition are split at random into two groups.
 
     python real_null.py kang8.h5ad --donor donor --where stim=ctrl --cell-type cell_type --cells 3
     python real_null.py kang8.h5ad --donor donor --where stim=ctrl --cell-type cell_type --without-each-donor

@@ -1,4 +1,4 @@
-"""Tests of hypotheses: one file per test in ``tests/``, each with a record ``TEST``.
+"""Register tests of hypotheses: one file per test in ``tests/``, each with a record ``TEST``.
 
 The name of the file is the name of the test. This file imports none of them, so that ``sc-glmm --help`` stays fast.
 """

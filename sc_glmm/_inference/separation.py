@@ -40,7 +40,7 @@ class Separation:
     columns: tuple[int, ...]
 
     def touches(self, L: FloatArray) -> bool:
-        """Whether the contrast ``L beta`` is infinite or undetermined."""
+        """Check whether the contrast ``L beta`` is infinite or undetermined."""
         return bool(np.abs(L @ self.directions).max(initial=0.0) > _TOL)
 
 

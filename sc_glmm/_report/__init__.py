@@ -1,4 +1,4 @@
-"""Reports: one HTML page about a run, for readers who do not use Python."""
+"""Write reports: one HTML page about a run, for readers who do not use Python."""
 
 from .write import report
 

@@ -130,7 +130,7 @@ def _head_words(layout: Layout, cells: np.ndarray, room: int) -> str:
 
 
 def shorter(text: str, room: int) -> str:
-    """The text, or its beginning with an ellipsis."""
+    """Shorten a text to `room` characters, with an ellipsis."""
     return text if len(text) <= room else text[: max(room - 1, 1)] + "\u2026"
 
 

@@ -1,13 +1,13 @@
-"""Rounds of processes that write results into one file at the same time, and are killed at random.
+"""Run processes that write results into one file at the same time and are killed at random.
 
-Run as ``python tests/adata/rounds.py 200``: so many rounds of two and of three writers for each kind. A round is
+``python tests/adata/rounds.py 200`` runs 200 rounds with two and with three writers for each kind of file. A round has
 
-* two or three writers, each under a key of its own or all under the same key, half of them killed at a random moment;
-* a reader that looks at earlier results all the time;
-* afterwards: the file opens, the matrix is what it was, every result whose writer said that it was written is there
-  and of one piece, and the next writer leaves nothing beside the file.
+* two or three writers, each with its own key or all with the same key; half of them are killed at a random moment;
+* a reader that reads earlier results all the time;
+* checks at the end: the file opens, the matrix has not changed, every result with a confirmed write is complete,
+  and the next writer leaves no files beside the data file.
 
-The processes are forked from one that has imported everything, so that a round takes a fraction of a second.
+The processes are forked from one that has imported all packages, so that a round takes a fraction of a second.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ N_GENES = 300
 
 
 def results(key: str, token: int) -> ad.AnnData:
-    """Results under a key as a run leaves them, with a number that tells them from others of the same key."""
+    """Make results under a key in the format of a run, with a token that identifies them."""
     genes = pd.Index([f"g{i}" for i in range(N_GENES)])
     adata = ad.AnnData(obs=pd.DataFrame(index=["a", "b", "c"]), var=pd.DataFrame(index=genes))
     values = np.full(N_GENES, float(token))
@@ -59,7 +59,7 @@ def data(path: Path) -> None:
 
 
 def token_in(read: ad.AnnData, key: str) -> int | None:
-    """The number of the results under a key, None if there are none; refuses a mixture."""
+    """Read the token of the results under a key, None without results; raise an error for a mixture."""
     if key not in read.uns and key not in read.varm and f"{key}_x" not in read.varm:
         return None
     numbers = {int(read.uns[key]["params"]["token"]), *map(int, read.uns[key]["log_sizes"])}
@@ -71,7 +71,7 @@ def token_in(read: ad.AnnData, key: str) -> int | None:
 
 
 def child(work: object, report: Path) -> int:
-    """Fork; what `work` gives, or the error, is written to a file."""
+    """Run `work` in a forked process, and write its result or error to a file."""
     pid = os.fork()
     if pid == 0:
         try:

@@ -219,7 +219,7 @@ def test_columns_must_be_unique() -> None:
 
 
 def test_columns_of_the_design_have_different_names() -> None:
-    """Terms whose names would be the same differ by backticks; levels that look like names of columns by a number."""
+    """Check that equal names of terms get backticks, and equal names of levels get a number."""
     rng = np.random.default_rng(0)
     a, b, c, g, h, one, two = (rng.normal(size=30) for _ in range(7))
     data = pd.DataFrame({"a": a, "b": b, "a:b": c, "b:c": g, "c": h, "1": one, "Intercept": two})
@@ -237,7 +237,7 @@ def test_columns_of_the_design_have_different_names() -> None:
 
 
 def test_levels_that_look_like_columns_lose_none() -> None:
-    """Two products of levels have the text "g[T.x]:h[T.y]:h[T.z]"."""
+    """Check two products of levels with the same text "g[T.x]:h[T.y]:h[T.z]"."""
     data = pd.DataFrame([(s, t) for s in ("a", "x", "x]:h[T.y") for t in ("a", "z", "y]:h[T.z")], columns=["g", "h"])
     odd = build_design(parse_formula("~ g*h"), pd.concat([data] * 2)).fixed
     plain = data.replace({"x]:h[T.y": "y", "y]:h[T.z": "y"})

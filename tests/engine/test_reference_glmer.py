@@ -1,7 +1,7 @@
-"""The engine against lme4's glmer (Poisson, Laplace and nAGQ = 9) and against 61-node quadrature in plain R.
+"""Check the engine against lme4's glmer (Poisson, Laplace and nAGQ = 9) and 61-node quadrature in plain R.
 
 glmer's own Laplace value is not the Laplace approximation at its estimates: the log determinant uses weights that are
-one step old (up to 8e-4 here; `test_oracle.py`). So the values are compared through the arbiter.
+one step old (up to 8e-4 here; `test_oracle.py`). The values are therefore compared by means of the arbiter.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The engine against glmmTMB: Poisson and NB (nbinom2), ML and REML, offsets, slopes, three random effects.
+"""Check the engine against glmmTMB: Poisson and NB (nbinom2), ML and REML, offsets, slopes, three random effects.
 
-Each model is fitted once, from R's own formula. Where an estimate differs from glmmTMB's, the arbiter says who is
-nearer to the optimum: glmmTMB stops when its likelihood changes little, up to 1.5e-4 standard errors early.
+Each model is fitted once, from R's own formula. If an estimate differs from glmmTMB's, the arbiter decides which is
+closer to the optimum: glmmTMB stops up to 1.5e-4 standard errors early, when its likelihood changes little.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ class Compiled:
         return value, gradient
 
     def arbiters(self, psi: Floats) -> tuple[float, Model, Floats]:
-        """What the engine's value must be increased by to be a log likelihood; the arbiter's model and parameters."""
+        """Compute the distance of the engine's value to a log likelihood, the arbiter's model and parameters."""
         arrow, scaling = self.structure.arrow, self.structure.scaling
         joint = self.problem.method == "reml"
         p = 0 if joint else self.structure.n_beta

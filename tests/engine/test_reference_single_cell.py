@@ -1,6 +1,6 @@
-"""The engine on single-cell genes: two full tables (2,711 cells, 6 samples) and 50 genes of kang8's CD4 T cells.
+"""Check the engine on single-cell genes: two full tables (2,711 cells, 6 samples) and 50 genes of kang8's CD4 T cells.
 
-The numbers stay in the shared folder; without it these tests are skipped.
+The reference numbers are in the shared folder; without it, these tests are skipped.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Stands for ``sbatch`` and ``scancel`` where there is no SLURM: jobs run here, in the order of their submission.
+"""Replace ``sbatch`` and ``scancel`` without SLURM: jobs run on this machine, in the order of their submission.
 
-A command given with ``--wrap`` is run to its end before this returns, once for each task of an array; a job whose
-``--dependency=afterok`` has failed is not run. A script is copied and run in the background, until it is cancelled.
-State is in the folder that ``FAKE_SLURM`` names: one JSON file per job.
+A command of ``--wrap`` runs to its end before the script returns, once for each task of an array. A job whose
+``--dependency=afterok`` has failed does not run. A script is copied and runs in the background until it is cancelled.
+The state is in the folder ``FAKE_SLURM``: one JSON file per job.
 """
 
 from __future__ import annotations

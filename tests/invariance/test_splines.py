@@ -72,7 +72,7 @@ def test_splines_can_be_centred_and_are_again_on_new_data(basis: str, function: 
 
 
 def test_a_comparison_of_samples_beside_a_tested_spline() -> None:
-    """Its single row is described for the planning of studies, where the prior is about directions of a spline."""
+    """Check that its row is described for power calculations if the prior has directions of a spline."""
     made = ADATA.copy()
     made.obs["arm"] = pd.Categorical(np.where(made.obs["sample"].isin(["s0", "s2", "s4", "s6"]), "a", "b"))
     with warnings.catch_warnings():

@@ -49,7 +49,7 @@ def make_frame(seed: int = 4) -> pd.DataFrame:
 
 
 def moved(y: np.ndarray, shift: float, scale: float) -> np.ndarray:
-    """The response in another unit."""
+    """Change the unit of the response."""
     return scale * (y + shift * y.std())
 
 

@@ -1,6 +1,6 @@
-"""lmer against lme4, lmerTest and pbkrtest on the classical tables.
+"""Check lmer against lme4, lmerTest and pbkrtest on the classical tables.
 
-lme4's optimiser stops up to 1e-4 in theta before the optimum; make_lmer.R takes it there by Newton's method.
+lme4's optimiser stops up to 1e-4 in theta before the optimum; make_lmer.R completes it by Newton's method.
 """
 
 from __future__ import annotations

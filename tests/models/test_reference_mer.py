@@ -1,4 +1,4 @@
-"""glmer against lme4's glmer, Laplace and quadrature, on its classical tables.
+"""Check glmer against lme4's glmer, Laplace and quadrature, on its classical tables.
 
 make_lmer.R takes lme4 to the optimum of a Laplace value whose weights are those of the mode (its own are one step old).
 """

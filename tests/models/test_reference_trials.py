@@ -1,6 +1,6 @@
-"""glmer with trials against glmmTMB (Laplace) and lme4 (quadrature) on cbpp.
+"""Check glmer with trials against glmmTMB (Laplace) and lme4 (quadrature) on cbpp.
 
-lme4's own Laplace value uses weights that are one step old and is 3e-4 low here, so that glmmTMB is the reference.
+lme4's own Laplace value uses weights that are one step old and is 3e-4 too low here, so glmmTMB is the reference.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""Printed summaries: golden files, each beside what R prints for the same model.
+"""Check printed summaries against golden files, each next to the output of R for the same model.
 
-``python -m tests.models.test_summary`` writes ours anew, ``Rscript make_golden.R`` R's; look at both before a commit.
+``python -m tests.models.test_summary`` writes our files, ``Rscript make_golden.R`` those of R; compare both before a
+commit.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Every figure beside a stored picture of it.
+"""Compare every figure with a stored picture.
 
-What is compared is geometry: marks, bars, lines, colours. Words are taken out and the axes put in a fixed place first,
-because letters have other shapes and widths in other versions of the font library; tests of the artists look after
-them. To store new pictures after a change that is meant, look at them, and run
+The comparison is about geometry: marks, bars, lines, colours. Text is removed and the axes put in a fixed place first,
+because shapes and widths of letters depend on the version of the font library. Tests of the artists check the text.
+To store new pictures after an intended change, look at them, and run
 
     SC_GLMM_NEW_PICTURES=1 python -m pytest tests/pl/test_images.py
 """

@@ -1,6 +1,6 @@
-"""The arbiter's model and parameters for each stored record; fixed and random columns are written out by hand.
+"""Build the arbiter's model and parameters for each stored record; fixed and random columns are written by hand.
 
-Nothing here reads a formula, so the tests of the formula code rest on other ground than the formula code.
+No code here reads a formula, so the tests of the formula code do not depend on it.
 """
 
 from __future__ import annotations

@@ -1,15 +1,15 @@
-"""Make the compact reference files of this folder from a folder of full R fits.
+"""Write the compact reference files of this folder from a folder of full R fits.
 
     python extract.py REFERENCE            write the CSV, SCHEMA.json and one JSON per model
-    python extract.py --take FOLDER NAME   add models that only make_reference.R or make_lmer.R made
+    python extract.py --take FOLDER NAME   add models that only make_reference.R or make_lmer.R fitted
     python extract.py --check FOLDER       compare the stored JSON with what the R scripts wrote into FOLDER
 
 REFERENCE holds ``csv/`` (data sets with their SCHEMA.json) and ``fits/`` (complete dumps of the fits, 15 significant
-digits). What is kept: fixed effects, their covariance, standard deviations, correlations and modes of the random
-effects, log dispersion (log phi with ``var = mu + phi mu^2``), log likelihood. The log likelihood of glmer with
-nAGQ > 1 is relative to the saturated model; here the saturated log likelihood is added back, so that all are
-comparable. glmmTMB_grouseticks_poisson_ML and glmmTMB_epil2_poisson_slope came by ``--take``, and so did all that
-make_lmer.R writes (``lmer_*``, ``mer_*``, ``trials_*``, ``tests_lmer``).
+digits). The compact files have: fixed effects, their covariance, standard deviations, correlations and modes of the
+random effects, log dispersion (log phi with ``var = mu + phi mu^2``), log likelihood. The log likelihood of glmer with
+nAGQ > 1 is relative to the saturated model; here the saturated log likelihood is added, so that all values are
+comparable. ``--take`` added glmmTMB_grouseticks_poisson_ML, glmmTMB_epil2_poisson_slope, and all files of make_lmer.R
+(``lmer_*``, ``mer_*``, ``trials_*``, ``tests_lmer``).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""A grammar of random models and data, with the arbiter's columns for each of its words written by hand.
+"""Generate random models and data from a grammar; the arbiter's columns of each word are written by hand.
 
-Nothing of the package takes part: no formula is parsed here.
+The package is not used: no formula is parsed here.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""One file per test, named after the test."""
+"""Define the tests, one file per test, named after the test."""

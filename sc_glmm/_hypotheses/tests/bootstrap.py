@@ -1,4 +1,4 @@
-"""Parametric bootstrap of the likelihood ratio, for named genes."""
+"""Test by a parametric bootstrap of the likelihood ratio, for named genes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The default for counts: the modified signed root, averaged over the gene's posterior of the variances."""
+"""Test by the modified signed root, averaged over the gene's posterior of the variances; the default for counts."""
 
 from __future__ import annotations
 

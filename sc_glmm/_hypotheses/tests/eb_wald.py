@@ -1,4 +1,4 @@
-"""Wald's statistic, averaged over the gene's posterior of the variances."""
+"""Test by Wald's statistic, averaged over the gene's posterior of the variances."""
 
 from __future__ import annotations
 

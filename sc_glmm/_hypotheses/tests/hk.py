@@ -1,4 +1,4 @@
-"""Hartung and Knapp: each gene separately, with the scale of its residuals between samples."""
+"""Test by the method of Hartung and Knapp: each gene separately, with the scale of its residuals between samples."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Likelihood ratio against a chi-square, for many samples only."""
+"""Test by the likelihood ratio against a chi-square, for many samples only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Quasi-likelihood: the scale of the residuals between samples, moderated over genes."""
+"""Test by quasi-likelihood: the scale of the residuals between samples is moderated over genes."""
 
 from __future__ import annotations
 

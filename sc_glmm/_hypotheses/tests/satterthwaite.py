@@ -1,4 +1,4 @@
-"""t or F with Satterthwaite's degrees of freedom; for Gaussian genes the default, with the numbers of lmerTest."""
+"""Test by t or F with Satterthwaite's degrees of freedom; the default for Gaussian genes, equal to lmerTest."""
 
 from __future__ import annotations
 

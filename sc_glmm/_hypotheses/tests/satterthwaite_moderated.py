@@ -1,4 +1,4 @@
-"""Satterthwaite's degrees of freedom of counts, moderated over genes."""
+"""Test counts by t with Satterthwaite's degrees of freedom, moderated over genes."""
 
 from __future__ import annotations
 

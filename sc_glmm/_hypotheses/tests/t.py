@@ -1,4 +1,4 @@
-"""Wald's statistic against t or F, with degrees of freedom between samples."""
+"""Test by Wald's statistic against t or F, with degrees of freedom between samples."""
 
 from __future__ import annotations
 

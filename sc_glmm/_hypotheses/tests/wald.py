@@ -1,4 +1,4 @@
-"""Wald's statistic against the normal and chi-square distributions, for many samples only."""
+"""Test by Wald's statistic against the normal and chi-square distributions, for many samples only."""
 
 from __future__ import annotations
 
