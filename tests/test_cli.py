@@ -67,8 +67,8 @@ def test_version_and_help():
 
 def test_the_installed_script():
     script = Path(sys.executable).with_name("sc-glmm")
-    done = subprocess.run([script, "--version"], capture_output=True, text=True, check=True)
-    assert done.stdout == f"sc-glmm {sc_glmm.__version__}\n"
+    process = subprocess.run([script, "--version"], capture_output=True, text=True, check=True)
+    assert process.stdout == f"sc-glmm {sc_glmm.__version__}\n"
 
 
 def test_csv_holds_what_the_python_interface_gives(adata, source, tmp_path):

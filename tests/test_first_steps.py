@@ -45,9 +45,9 @@ def test_too_few_samples_are_counted_arm_by_arm(adata):
 
 def test_a_sample_with_cells_of_both_arms_is_named(adata):
     first = adata.obs["sample"].iloc[0]
-    mine = np.flatnonzero(adata.obs["sample"] == first)
-    other = next(level for level in adata.obs["disease"].cat.categories if level != adata.obs["disease"].iloc[mine[0]])
-    adata.obs.iloc[mine[:3], adata.obs.columns.get_loc("disease")] = other
+    cells = np.flatnonzero(adata.obs["sample"] == first)
+    other = next(level for level in adata.obs["disease"].cat.categories if level != adata.obs["disease"].iloc[cells[0]])
+    adata.obs.iloc[cells[:3], adata.obs.columns.get_loc("disease")] = other
     words = rf"1 of 8 levels of sample \({first}\) have cells of several levels of disease.*correct obs\['disease'\]"
     with pytest.raises(DesignError, match=words):
         sc_glmm.tl.test(adata, FORMULA)

@@ -154,8 +154,8 @@ def test_nothing_outside_of_the_language_is_evaluated(tree: ast.expr, where: str
         code = ast.unparse(ast.fix_missing_locations(tree))
     except ValueError:  # some trees cannot be written as text, such as a backslash inside a formatted string
         return
-    error, seen = design_of(where.format(code))
-    assert seen == []
+    error, events = design_of(where.format(code))
+    assert events == []
     try:
         read = ast.parse(code, mode="eval")
     except SyntaxError:
@@ -170,8 +170,8 @@ def test_nothing_outside_of_the_language_is_evaluated(tree: ast.expr, where: str
 @example("bs(x, extrapolation='\\'')")
 @settings(max_examples=300, deadline=None)
 def test_no_text_has_side_effects(text: str) -> None:
-    _, seen = design_of(f"~ x + {text}")
-    assert seen == []
+    _, events = design_of(f"~ x + {text}")
+    assert events == []
 
 
 @pytest.mark.parametrize(
@@ -213,10 +213,10 @@ def test_rejected_expressions_are_marked(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     source = f"~ x + {code}"
-    error, seen = design_of(source)
+    error, events = design_of(source)
     assert isinstance(error, FormulaError)
     assert source[slice(*error.span)] == culprit
-    assert seen == []
+    assert events == []
     assert not list(tmp_path.iterdir())
 
 

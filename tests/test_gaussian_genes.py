@@ -59,8 +59,8 @@ def test_every_gene_equals_lmer_with_satterthwaite(formula, method):
     table = table_of(adata, formula, method=method)
     for gene in adata.var_names:
         # the joint test of each term; tests of single levels are separate contrasts
-        mine = table[(table["variable"] == gene) & ~table["contrast"].str.contains(" vs ")]
-        row = mine.iloc[0]
+        rows = table[(table["variable"] == gene) & ~table["contrast"].str.contains(" vs ")]
+        row = rows.iloc[0]
         frame = adata.obs.assign(X=np.asarray(adata[:, gene].X, dtype=np.float64).ravel())
         fit = sc_glmm.lmer(formula, frame, reml=method == "reml")
         np.testing.assert_allclose(row["loglik"], fit.loglik(), rtol=1e-9)
@@ -68,9 +68,9 @@ def test_every_gene_equals_lmer_with_satterthwaite(formula, method):
         np.testing.assert_allclose([row[f"coef_{n}"] for n in fit.names], fit.beta, rtol=1e-5, atol=1e-7)
         np.testing.assert_allclose([row[f"se_{n}"] for n in fit.names], fit.bse, rtol=1e-5)
         same = fit.contrast()  # Satterthwaite, equal to lmerTest in tests/models/test_reference_lmer.py
-        np.testing.assert_allclose(mine["df"], same["df"], rtol=1e-4)
-        np.testing.assert_allclose(mine["stat"], same["stat"], rtol=1e-5, atol=1e-7)
-        np.testing.assert_allclose(mine["p_value"], same["p_value"], rtol=1e-4)
+        np.testing.assert_allclose(rows["df"], same["df"], rtol=1e-4)
+        np.testing.assert_allclose(rows["stat"], same["stat"], rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(rows["p_value"], same["p_value"], rtol=1e-4)
 
 
 def test_other_references():
@@ -100,8 +100,8 @@ def test_sparse_and_single_precision_and_groups_and_offset():
     grouped = table_of(both, "X ~ disease + x + (1|sample)", groupby="half")
     for name in ("one", "two"):
         alone = table_of(both[both.obs["half"] == name].copy(), "X ~ disease + x + (1|sample)")
-        mine = grouped[grouped["half"] == name]
-        np.testing.assert_allclose(mine[columns], alone[columns], rtol=1e-6)
+        rows = grouped[grouped["half"] == name]
+        np.testing.assert_allclose(rows[columns], alone[columns], rtol=1e-6)
 
 
 def test_constant_gene_is_not_an_error():
@@ -130,8 +130,8 @@ def test_few_rows_represent_many_cells():
     np.testing.assert_allclose(basis.rows.X.T @ basis.rows.X, X.T @ X, atol=1e-9)
     np.testing.assert_allclose(basis.rows.X.T @ sums, X.T @ y, atol=1e-9)
     for level in range(5):
-        own, mine = codes == level, basis.rows.codes[0] == level
-        np.testing.assert_allclose(basis.rows.Z[0][mine].T @ basis.rows.X[mine], Z[own].T @ X[own], atol=1e-9)
-        np.testing.assert_allclose(basis.rows.Z[0][mine].T @ sums[mine], Z[own].T @ y[own], atol=1e-9)
+        own, rows = codes == level, basis.rows.codes[0] == level
+        np.testing.assert_allclose(basis.rows.Z[0][rows].T @ basis.rows.X[rows], Z[own].T @ X[own], atol=1e-9)
+        np.testing.assert_allclose(basis.rows.Z[0][rows].T @ sums[rows], Z[own].T @ y[own], atol=1e-9)
     # few rows are not replaced
     assert orthogonal_rows(unique_rows(X[:, :2], [np.ones((n, 1))], [codes])) is None

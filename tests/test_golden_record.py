@@ -27,15 +27,15 @@ def golden():
 
 
 @pytest.fixture(scope="module")
-def made(golden, tmp_path_factory):
+def golden_record(golden, tmp_path_factory):
     path = tmp_path_factory.mktemp("golden") / "one.json.gz"
     golden.record(path, [RUN])
     return golden.read(path)
 
 
-def test_two_records_of_one_tree_agree(golden, made, tmp_path):
+def test_two_records_of_one_tree_agree(golden, golden_record, tmp_path):
     golden.record(tmp_path / "again.json", [RUN])
-    lines, n_columns, n_same = golden.differences(made, golden.read(tmp_path / "again.json"), 1e-10)
+    lines, n_columns, n_same = golden.differences(golden_record, golden.read(tmp_path / "again.json"), 1e-10)
     assert lines == []
     assert n_columns == n_same > 20
 
@@ -67,10 +67,10 @@ def lose_frame(frames):
 @pytest.mark.parametrize(
     "change", [change_number, change_word, lose_number, rename_column, rename_row, lose_frame], ids=lambda f: f.__name__
 )
-def test_a_change_is_found(golden, made, change):
-    other = copy.deepcopy(made)
+def test_a_change_is_found(golden, golden_record, change):
+    other = copy.deepcopy(golden_record)
     change(other["runs"][RUN])
-    lines, _, _ = golden.differences(made, other, 1e-10)
+    lines, _, _ = golden.differences(golden_record, other, 1e-10)
     assert len(lines) == 1
     assert lines[0].startswith(RUN)
 

@@ -147,16 +147,16 @@ def test_volcano_and_table_show_the_minimum(options: dict[str, Any], lines: list
         warnings.simplefilter("ignore", ScGlmmWarning)
         sc_glmm.tl.test(adata, FORMULA, size_factors="one", test="wald", **options)
 
-    def drawn(**more: Any) -> list[float]:
+    def line_positions(**more: Any) -> list[float]:
         ax = sc_glmm.pl.volcano(adata, n_labels=0, **more)
         assert ax.get_ylabel() == label
         vertical = [np.ravel(line.get_xdata()) for line in ax.lines if line.get_linestyle() == ":" or _dotted(line)]
         plt.close("all")
         return sorted(float(x[0]) for x in vertical if x[0] == x[-1])
 
-    assert drawn() == pytest.approx(lines)
-    assert drawn(min_log_fc=1) == [-1.0, 1.0]
-    assert drawn(min_log_fc=0) == []
+    assert line_positions() == pytest.approx(lines)
+    assert line_positions(min_log_fc=1) == [-1.0, 1.0]
+    assert line_positions(min_log_fc=0) == []
     description = sc_glmm.get.describe(adata).loc["p_value", "meaning"]
     words = Alternative(options.get("alternative", "two-sided"), np.log(2.0) * options.get("min_log_fc", 0.0)).words
     assert description == (f"p-value{words}; NaN where the gene could not be tested" if words else description)

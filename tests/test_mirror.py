@@ -114,18 +114,18 @@ def test_the_frames_of_scanpy(anywhere: ad.AnnData, key: str, groups: list, refe
         assert sorted(one.index) == sorted(anywhere.var_names)
         assert one.notna().all(axis=None)
         table = sc_glmm.get.results(anywhere, key=key, columns="all")
-        mine = table[table["contrast"] == f"arm: {group} vs a"] if key == "arms" else table[table["cell_type"] == group]
-        if len(mine) == 0:  # the base level, and the skipped type
+        rows = table[table["contrast"] == f"arm: {group} vs a"] if key == "arms" else table[table["cell_type"] == group]
+        if len(rows) == 0:  # the base level, and the skipped type
             assert (one[["scores", "logfoldchanges"]] == 0).all(axis=None)
             assert (one[["pvals", "pvals_adj"]] == 1).all(axis=None)
             continue
-        theirs = one.loc[mine.index]
-        tested = mine["p_value"].notna().to_numpy()
+        theirs = one.loc[rows.index]
+        tested = rows["p_value"].notna().to_numpy()
         assert 0 < tested.sum() < N_GENES
-        np.testing.assert_array_equal(theirs["pvals"][tested], mine["p_value"][tested])
-        np.testing.assert_array_equal(theirs["pvals_adj"][tested], mine["adj_p_value"][tested])
-        np.testing.assert_allclose(theirs["logfoldchanges"][tested], mine["log_fc"][tested], rtol=1e-6)
-        assert set(one.index[-int((~tested).sum()) :]) == set(mine.index[~tested])  # after the tested ones
+        np.testing.assert_array_equal(theirs["pvals"][tested], rows["p_value"][tested])
+        np.testing.assert_array_equal(theirs["pvals_adj"][tested], rows["adj_p_value"][tested])
+        np.testing.assert_allclose(theirs["logfoldchanges"][tested], rows["log_fc"][tested], rtol=1e-6)
+        assert set(one.index[-int((~tested).sum()) :]) == set(rows.index[~tested])  # after the tested ones
     assert sc.get.rank_genes_groups_df(anywhere, group=None, key=key, pval_cutoff=0.99)["group"].isin(groups[:2]).any()
 
 

@@ -99,7 +99,7 @@ def test_the_options_of_the_command():
 
 def test_manifest_contains_options_that_change_results():
     aside = {"n_jobs", "memory_limit", "key_added", "modality", "copy", "progress"}
-    assert {name for name, known in about().items() if not known.numbers} == aside
+    assert {name for name, option in about().items() if not option.numbers} == aside
     stored = json.loads(json.dumps(OTHER.plain()))
     plain = RunOptions(FORMULA)
     assert RunOptions.from_plain(stored) == replace(OTHER, **{name: getattr(plain, name) for name in aside})
@@ -201,5 +201,7 @@ def test_a_new_option_is_written_in_three_places(tmp_path):
         "else: raise SystemExit('taken')\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=tmp_path
+    )
+    assert process.returncode == 0, process.stderr

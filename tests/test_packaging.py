@@ -115,8 +115,8 @@ def test_module_creates_its_outputs(part, tmp_path):
         "task.cpus": "1",
         "task.process": "SCGLMM_TEST",
     }
-    done = run(script(part, values), tmp_path)
-    assert done.returncode == 0, done.stderr
+    process = run(script(part, values), tmp_path)
+    assert process.returncode == 0, process.stderr
     promised = re.findall(r'path\("?([^")]+)"?\)', MODULE.split("output:")[1].split("when:")[0])
     for name in promised:
         assert (tmp_path / name.replace("${prefix}", "study")).exists(), name

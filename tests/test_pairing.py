@@ -95,7 +95,7 @@ def test_run_gives_the_note_once_from_memory_and_from_files(where, tmp_path) -> 
         data = tmp_path / f"data.{where}"
         (adata.write_h5ad if where == "h5ad" else adata.write_zarr)(data)
 
-    def said(formula: str) -> list[str]:
+    def notes_of(formula: str) -> list[str]:
         with warnings.catch_warnings(record=True) as found:
             warnings.simplefilter("always")
             sc_glmm.tl.test(
@@ -103,6 +103,6 @@ def test_run_gives_the_note_once_from_memory_and_from_files(where, tmp_path) -> 
             )
         return [str(each.message) for each in found if "as if they were independent" in str(each.message)]
 
-    (once,) = said("counts ~ disease + (1|sample)")
+    (once,) = notes_of("counts ~ disease + (1|sample)")
     assert "6 of 6 levels of 'who'" in once
-    assert said("counts ~ disease + (1|sample) + (1|who)") == []
+    assert notes_of("counts ~ disease + (1|sample) + (1|who)") == []

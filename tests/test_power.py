@@ -89,18 +89,18 @@ def test_power_depends_on_each_quantity() -> None:
     def of(genes: pd.DataFrame = GENES, **more: Any) -> float:
         return float(overall(genes, **{**base, **more})["power"].iloc[0])
 
-    here = of()
-    assert 0.2 < here < 0.9
-    assert of(n_samples=20) > here + 0.1
-    assert of(cells_per_sample=400) > here + 0.03
-    assert of(log_fc=1.2) > here + 0.1
-    assert of(fdr=0.2) > here
-    assert of(frac_de=0.4) > here
-    assert of(GENES.assign(sd=0.5)) < here - 0.1
-    assert of(GENES.assign(dispersion=3.0)) < here
+    baseline = of()
+    assert 0.2 < baseline < 0.9
+    assert of(n_samples=20) > baseline + 0.1
+    assert of(cells_per_sample=400) > baseline + 0.03
+    assert of(log_fc=1.2) > baseline + 0.1
+    assert of(fdr=0.2) > baseline
+    assert of(frac_de=0.4) > baseline
+    assert of(GENES.assign(sd=0.5)) < baseline - 0.1
+    assert of(GENES.assign(dispersion=3.0)) < baseline
     # with many cells, only the variance between samples remains
     assert of(cells_per_sample=10**6) == pytest.approx(of(cells_per_sample=10**7), abs=0.01)
-    assert of() == here
+    assert of() == baseline
 
 
 @pytest.mark.parametrize(
@@ -136,9 +136,9 @@ def test_simulation_agrees_with_the_computation() -> None:
     genes = pd.DataFrame({"mean": np.geomspace(0.05, 2.0, 40), "dispersion": 0.5, "sd": 0.25})
     options = {"n_samples": 12, "cells_per_sample": 60, "log_fc": 1.2, "n_tests": 2000, "frac_de": 0.2}
     computed = overall(genes, method="analytic", **options)
-    drawn = overall(genes, method="simulation", **options)
-    assert (computed["method"].iloc[0], drawn["method"].iloc[0]) == ("analytic", "simulation")
-    assert float(computed["power"].iloc[0]) == pytest.approx(float(drawn["power"].iloc[0]), abs=0.07)
+    simulated = overall(genes, method="simulation", **options)
+    assert (computed["method"].iloc[0], simulated["method"].iloc[0]) == ("analytic", "simulation")
+    assert float(computed["power"].iloc[0]) == pytest.approx(float(simulated["power"].iloc[0]), abs=0.07)
 
 
 def test_genes_with_few_counts_are_simulated_where_they_matter() -> None:

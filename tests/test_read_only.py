@@ -80,7 +80,7 @@ def run(package: Path, code: str, *, user: bool, folder: Path | str = "/", **mor
     return process.stdout
 
 
-def kept(package: Path) -> list[Path]:
+def compiled_kernels(package: Path) -> list[Path]:
     return sorted(package.rglob("*.nb[ic]"))
 
 
@@ -89,12 +89,12 @@ def test_run_without_a_folder_for_kernels_gives_a_note(package):
     notes = run(package, EVERYTHING, user=True)
     assert "in every process" in notes and "Set NUMBA_CACHE_DIR" in notes and "sc-glmm compile" in notes
     assert "compiled kernels cannot be stored" in notes
-    assert kept(package) == []
+    assert compiled_kernels(package) == []
 
 
 def test_intact_kernels_of_root_are_used_by_other_users(package):
     run(package, KERNEL, user=False)
-    before = {path: path.read_bytes() for path in kept(package)}
+    before = {path: path.read_bytes() for path in compiled_kernels(package)}
     assert before and run(package, KERNEL, user=True) == "[0, 1, 2] 1\n"
     for path in before:
         path.write_bytes(before[path][: len(before[path]) // 2])
@@ -103,14 +103,14 @@ def test_intact_kernels_of_root_are_used_by_other_users(package):
 
 
 def test_a_folder_of_the_user_is_used(package, tmp_path):
-    for path in kept(package):  # kernels beside the package would have priority
+    for path in compiled_kernels(package):  # kernels beside the package would have priority
         path.unlink()
     own = tmp_path / "kernels"
     own.mkdir()
     os.chown(own, NOBODY, NOBODY)
     for hits in (0, 1):
         assert run(package, KERNEL, user=True, NUMBA_CACHE_DIR=str(own)) == f"[0, 1, 2] {hits}\n"
-    assert kept(own)
+    assert compiled_kernels(own)
 
 
 def test_a_folder_of_others_with_results_beside_a_file(package, tmp_path, monkeypatch):

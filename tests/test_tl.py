@@ -151,10 +151,10 @@ def test_groups_are_fitted_as_if_alone():
         alone = adata[mask].copy()
         del alone.uns["glmm"], alone.uns["glmm_results"]
         run(alone, FORMULA, size_factors=sizes[mask])
-        mine = both[both["cell_type"] == name].drop(columns="cell_type").reset_index(drop=True)
+        rows = both[both["cell_type"] == name].drop(columns="cell_type").reset_index(drop=True)
         for column in ("coef", "se", "p_value", "adj_p_value", "dispersion", "sd_sample", "mean"):
             np.testing.assert_allclose(
-                mine[column], sc_glmm.get.results(alone, columns="all")[column], rtol=1e-6, atol=1e-8
+                rows[column], sc_glmm.get.results(alone, columns="all")[column], rtol=1e-6, atol=1e-8
             )
     details = adata.uns["glmm"]["details"]
     assert list(details["cell_type"]) == ["B cells", "T cells/NK"]
@@ -181,10 +181,10 @@ def test_joint_test_of_a_factor_with_three_levels_and_triples():
     joint = table[table["contrast"].astype(str).str.startswith("arm: any")]
     assert joint["coef"].isna().all()
     assert joint["p_value"].between(0, 1).all()
-    there = sc_glmm.get.results(adata, contrast="arm_c_vs_b", columns="all")
+    stored = sc_glmm.get.results(adata, contrast="arm_c_vs_b", columns="all")
     back = sc_glmm.get.results(adata, contrast="arm: b vs c", columns="all")
-    np.testing.assert_allclose(there["coef"], -back["coef"])
-    np.testing.assert_allclose(there["p_value"], back["p_value"])
+    np.testing.assert_allclose(stored["coef"], -back["coef"])
+    np.testing.assert_allclose(stored["p_value"], back["p_value"])
 
 
 def test_gaussian_family_on_log_values():
@@ -217,9 +217,9 @@ def test_covariate_of_cells_on_nodes_and_by_cells_agree():
         frame["y"] = np.asarray(adata[:, gene].layers["counts"].todense()).ravel()
         formula = "y ~ disease + mito + (1|sample) + (0 + mito|sample)"
         fit = fit_frame(formula, frame, family="nb", method="reml", offset=np.log(total))
-        mine = grid[grid["variable"] == gene]
-        np.testing.assert_allclose(mine["coef"], fit.beta[1:], atol=1e-5)
-        np.testing.assert_allclose(mine["loglik"], fit.loglik, atol=1e-4)
+        rows = grid[grid["variable"] == gene]
+        np.testing.assert_allclose(rows["coef"], fit.beta[1:], atol=1e-5)
+        np.testing.assert_allclose(rows["loglik"], fit.loglik, atol=1e-4)
     assert set(grid.loc[grid["contrast"] == "mito: per unit", "df"]) == {5.0}  # from samples, not cells
 
 

@@ -28,37 +28,37 @@ def ran(adata, **options):
 @pytest.mark.parametrize("test", ["t", "lrt"])
 def test_single_gene_has_the_same_results_as_among_all_genes(adata, test):
     _, everything = ran(adata, test=test)
-    result, some = ran(adata, test=test, genes="chosen")
+    result, selected = ran(adata, test=test, genes="chosen")
     chosen = adata.var["chosen"].to_numpy()
-    assert list(some["variable"]) == list(adata.var_names)
+    assert list(selected["variable"]) == list(adata.var_names)
     for name in ("coef", "se", "p_value", "dispersion", "sd_sample", "loglik"):
-        np.testing.assert_array_equal(some[name][chosen], everything[name][chosen], err_msg=name)
-        assert some[name][~chosen].isna().all(), name
+        np.testing.assert_array_equal(selected[name][chosen], everything[name][chosen], err_msg=name)
+        assert selected[name][~chosen].isna().all(), name
     # p-values are adjusted over the tested genes
-    assert (some["adj_p_value"][chosen] <= everything["adj_p_value"][chosen] * (1 + 1e-12)).sum() > 0
-    assert (some["status"][~chosen] == "not_selected").all()
-    assert (some["status"][chosen] == everything["status"][chosen]).all()
+    assert (selected["adj_p_value"][chosen] <= everything["adj_p_value"][chosen] * (1 + 1e-12)).sum() > 0
+    assert (selected["status"][~chosen] == "not_selected").all()
+    assert (selected["status"][chosen] == everything["status"][chosen]).all()
     # counts are available for all genes
-    np.testing.assert_array_equal(some["total"], everything["total"])
+    np.testing.assert_array_equal(selected["total"], everything["total"])
     assert result.uns["glmm"]["params"]["genes"] == "chosen"
 
 
 def test_the_prior_is_that_of_the_tested_genes(adata):
     _, everything = ran(adata)
-    _, some = ran(adata, genes="chosen")
+    _, selected = ran(adata, genes="chosen")
     chosen = adata.var["chosen"].to_numpy()
     some_counts = chosen & (everything["total"] >= 10).to_numpy()
-    assert some["p_value"][some_counts].notna().all()
-    assert not np.allclose(some["p_value"][some_counts], everything["p_value"][some_counts], rtol=1e-9)
-    assert some.loc[~chosen, ESTIMATES].isna().all(axis=None)
-    np.testing.assert_array_equal(some["sd_sample"][chosen], everything["sd_sample"][chosen])
+    assert selected["p_value"][some_counts].notna().all()
+    assert not np.allclose(selected["p_value"][some_counts], everything["p_value"][some_counts], rtol=1e-9)
+    assert selected.loc[~chosen, ESTIMATES].isna().all(axis=None)
+    np.testing.assert_array_equal(selected["sd_sample"][chosen], everything["sd_sample"][chosen])
 
 
 def test_named_genes_in_groups(adata):
     names = list(adata.var_names[[3, 60, 61]])
     with pytest.warns(sc_glmm.ScGlmmWarning, match="at least 50 genes"):
-        result, some = ran(adata, genes=names, groupby="cell_type")
-    assert set(some.loc[some["p_value"].notna(), "variable"]) == set(names)
+        result, selected = ran(adata, genes=names, groupby="cell_type")
+    assert set(selected.loc[selected["p_value"].notna(), "variable"]) == set(names)
     details = sc_glmm.get.details(result)
     assert (details["n_tested"] == 3).all()
     assert (details["n_not_selected"] == 137).all()
@@ -66,7 +66,7 @@ def test_named_genes_in_groups(adata):
     with pytest.raises(InputError, match="not one of the tested genes="):
         sc_glmm.tl.refit(result, adata.var_names[0], group="type_1")
     model = sc_glmm.tl.refit(result, names[0], group="type_1")
-    row = some[(some["variable"] == names[0]) & (some["cell_type"] == "type_1")].iloc[0]
+    row = selected[(selected["variable"] == names[0]) & (selected["cell_type"] == "type_1")].iloc[0]
     assert model.test["coef"].iloc[0] == pytest.approx(row["coef"], rel=1e-9)
 
 
@@ -74,11 +74,11 @@ def test_gaussian_genes(adata):
     logs = adata.copy()
     logs.layers["counts"] = np.log1p(logs.layers["counts"].toarray())
     _, everything = ran(logs, family="gaussian")
-    _, some = ran(logs, family="gaussian", genes=logs.var["chosen"])
+    _, selected = ran(logs, family="gaussian", genes=logs.var["chosen"])
     chosen = adata.var["chosen"].to_numpy()
-    np.testing.assert_array_equal(some["p_value"][chosen], everything["p_value"][chosen])
-    assert some["p_value"][~chosen].isna().all()
-    assert (some["status"][~chosen] == "not_selected").all()
+    np.testing.assert_array_equal(selected["p_value"][chosen], everything["p_value"][chosen])
+    assert selected["p_value"][~chosen].isna().all()
+    assert (selected["status"][~chosen] == "not_selected").all()
 
 
 def test_from_a_file_and_with_few_counts(adata, tmp_path):
@@ -100,10 +100,10 @@ def test_from_a_file_and_with_few_counts(adata, tmp_path):
 @pytest.mark.filterwarnings("ignore:The inplace keyword")  # warning about scanpy's use of pandas
 def test_scanpy_reads_tested_genes(adata):
     sc = pytest.importorskip("scanpy")
-    result, some = ran(adata, genes="chosen", test="t")
+    result, selected = ran(adata, genes="chosen", test="t")
     frame = sc.get.rank_genes_groups_df(result, group="AD", key="glmm")
     assert len(frame) == result.n_vars
-    assert set(frame["names"].iloc[: int(some["p_value"].notna().sum())]) == set(
-        some.loc[some["p_value"].notna(), "variable"]
+    assert set(frame["names"].iloc[: int(selected["p_value"].notna().sum())]) == set(
+        selected.loc[selected["p_value"].notna(), "variable"]
     )
     assert pd.Series(frame["pvals"]).notna().all()

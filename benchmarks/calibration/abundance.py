@@ -106,7 +106,7 @@ def hash_of(text: str) -> int:
     return sum((i + 1) * ord(c) for i, c in enumerate(text))
 
 
-def ours(tables: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
+def run_ours(tables: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
     """Compute p-values and intervals of this package, with the robust reference and with all cells as reference.
 
     All tables are tested in one call, each as a separate group. The results equal those of separate calls.
@@ -149,7 +149,7 @@ def run_all(folder: Path, name: str, tables: pd.DataFrame, samples: pd.DataFrame
     place.mkdir(parents=True, exist_ok=True)
     tables.to_csv(place / "tables.csv", index=False)
     samples.to_csv(place / "samples.csv", index=False)
-    ours(tables, samples).to_csv(place / "ours.csv", index=False)
+    run_ours(tables, samples).to_csv(place / "ours.csv", index=False)
     subprocess.run(["Rscript", str(HERE / "abundance.R"), str(place)], check=True)
     print(name, flush=True)
 
@@ -174,11 +174,11 @@ def real_tables(path: Path, n_splits: int, planted: bool, first: int) -> list[tu
             if planted:
                 beta[rng.integers(len(types))] = rng.choice([-1.0, 1.0]) * np.log(2.5)
             for s, d in enumerate(chosen):
-                arm, mine = int(s >= n), cells[d]
+                arm, own_cells = int(s >= n), cells[d]
                 if planted:
-                    weight = np.exp(beta * arm)[[types.index(t) for t in mine]]
-                    mine = rng.choice(mine, len(mine), p=weight / weight.sum())
-                counts = [int((mine == t).sum()) for t in types]
+                    weight = np.exp(beta * arm)[[types.index(t) for t in own_cells]]
+                    own_cells = rng.choice(own_cells, len(own_cells), p=weight / weight.sum())
+                counts = [int((own_cells == t).sum()) for t in types]
                 tables.append(
                     pd.DataFrame({"table": i, "sample": s, "type": range(len(types)), "count": counts, "beta": beta})
                 )

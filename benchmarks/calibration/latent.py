@@ -217,7 +217,7 @@ def programme(reps: int = 5) -> None:
                 store_result("programme", results)
 
 
-def shown(sets: list[dict[str, dict[str, float]]]) -> dict[str, str]:
+def table_row(sets: list[dict[str, dict[str, float]]]) -> dict[str, str]:
     """Format one row of a table: the numbers without, with estimated and with true factors."""
     frames = {way: pd.DataFrame([s[way] for s in sets]) for way in ("without", "with", "oracle") if way in sets[0]}
     fdr = {way: (f["false"] / f["found"].clip(lower=1)).mean() for way, f in frames.items()}
@@ -239,7 +239,7 @@ def report() -> None:
         table: dict[str, list[dict[str, dict[str, float]]]] = {}
         for entry, result in read_results(name).items():
             table.setdefault(entry.rsplit(" ", 1)[0], []).append(result)
-        rows = {design: shown(sets) for design, sets in sorted(table.items())}
+        rows = {design: table_row(sets) for design, sets in sorted(table.items())}
         print(f"\n{name}\n| design | {' | '.join(next(iter(rows.values())))} |")
         print("|" + "---|" * (1 + len(next(iter(rows.values())))))
         for design, row in rows.items():

@@ -60,11 +60,13 @@ class Tested:
 def versions() -> dict[str, str]:
     """Return the versions of the packages."""
     found = {name: version(name) for name in ("sc_glmm", "numpy", "scipy", "anndata")}
-    here = Path(sc_glmm.__file__).parent
+    folder = Path(sc_glmm.__file__).parent
     git = shutil.which("git")
     if git is not None:
-        done = subprocess.run([git, "-C", str(here), "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
-        found["commit"] = done.stdout.strip()
+        process = subprocess.run(
+            [git, "-C", str(folder), "rev-parse", "--short", "HEAD"], capture_output=True, text=True
+        )
+        found["commit"] = process.stdout.strip()
     return found
 
 

@@ -96,16 +96,16 @@ def run_script(script: str, folder: Path, *arguments: str) -> tuple[pd.DataFrame
     program = shutil.which("Rscript")
     if program is None:
         return None
-    done = subprocess.run(
+    process = subprocess.run(
         [program, str(HERE / script), str(folder), *arguments],
         capture_output=True,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
-    if done.returncode:
-        raise RuntimeError(f"{script} failed: {done.stderr[-2000:]}")
-    if done.stderr.strip():
-        print(done.stderr.strip(), flush=True)
+    if process.returncode:
+        raise RuntimeError(f"{script} failed: {process.stderr[-2000:]}")
+    if process.stderr.strip():
+        print(process.stderr.strip(), flush=True)
     if not (folder / "p.csv").exists():
         return None
     values, seconds, versions = (pd.read_csv(folder / f"{name}.csv") for name in ("p", "seconds", "versions"))
@@ -116,10 +116,10 @@ def run_r(methods: list[str], bulk: Pseudobulk) -> tuple[dict[str, Tested], dict
     """Run methods of R on genes with a count; methods of missing packages are skipped."""
     if not methods:
         return {}, {}
-    some = bulk.counts.sum(axis=1) > 0
+    expressed = bulk.counts.sum(axis=1) > 0
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        pd.DataFrame(bulk.counts[some].astype(int)).to_csv(folder / "counts.csv", index=False)
+        pd.DataFrame(bulk.counts[expressed].astype(int)).to_csv(folder / "counts.csv", index=False)
         bulk.design.to_csv(folder / "design.csv", index=False)
         pd.DataFrame({"size": bulk.size}).to_csv(folder / "library.csv", index=False)
         result = run_script("comparators.R", folder, ",".join(methods), bulk.tested)
@@ -128,8 +128,8 @@ def run_r(methods: list[str], bulk: Pseudobulk) -> tuple[dict[str, Tested], dict
     values, seconds, found = result
     results = {}
     for method in values.columns:
-        p = np.full(len(some), np.nan)
-        p[some] = values[method]
+        p = np.full(len(expressed), np.nan)
+        p[expressed] = values[method]
         results[method] = Tested(p, float(seconds[method]))
     return results, found
 
@@ -165,14 +165,14 @@ def run_pydeseq2(bulk: Pseudobulk) -> tuple[Tested, str] | None:
         from pydeseq2.ds import DeseqStats
     except ImportError:
         return None
-    some = bulk.counts.sum(axis=1) > 0
+    expressed = bulk.counts.sum(axis=1) > 0
     units = [f"u{i}" for i in range(len(bulk.size))]
-    genes = [f"g{i}" for i in np.flatnonzero(some)]
+    genes = [f"g{i}" for i in np.flatnonzero(expressed)]
     start = time.process_time()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         data = DeseqDataSet(
-            counts=pd.DataFrame(bulk.counts[some].T.astype(int), index=units, columns=genes),
+            counts=pd.DataFrame(bulk.counts[expressed].T.astype(int), index=units, columns=genes),
             metadata=pd.DataFrame({"unit": units}, index=units),
             design=bulk.design.set_axis(units),
             refit_cooks=False,
@@ -195,6 +195,6 @@ def run_pydeseq2(bulk: Pseudobulk) -> tuple[Tested, str] | None:
             inference=DefaultInference(n_cpus=1),
         )  # fmt: skip
         stats.run_wald_test()
-    p = np.full(len(some), np.nan)
-    p[some] = stats.p_values.to_numpy()
+    p = np.full(len(expressed), np.nan)
+    p[expressed] = stats.p_values.to_numpy()
     return Tested(p, time.process_time() - start), pydeseq2.__version__

@@ -84,8 +84,8 @@ def abundance_table(stored: Stored) -> str:
     rows = []
     for name in sorted(n for n in stored if n.startswith("real-")):
         entries = [e for e in stored[name] if "eb_lr" in e["methods"]]
-        known = [e for e in entries if "all" not in e["methods"]["eb_lr"]["strata"]]
-        for k, (method, total) in enumerate((m, totals(known).get(m)) for m in ("eb_lr", "p_hk")):
+        with_strata = [e for e in entries if "all" not in e["methods"]["eb_lr"]["strata"]]
+        for k, (method, total) in enumerate((m, totals(with_strata).get(m)) for m in ("eb_lr", "p_hk")):
             if total is None:
                 continue
             genes = [total.strata.get(s, {}).get("n", 0) for s in names]
@@ -94,6 +94,6 @@ def abundance_table(stored: Stored) -> str:
                 for s, n in zip(names, genes, strict=True)
             ]
             words = name.removeprefix("real-").replace(SIMULATED, ", simulated from its fits")
-            words = f"{words}, {len({e['rep'] for e in known})} splits"
+            words = f"{words}, {len({e['rep'] for e in with_strata})} splits"
             rows.append([words if k == 0 else "", label(method), *cells, percent(total.rate(0.05), 2)])
     return markdown(["data", "method", *names, "all"], rows) if rows else "Not run."

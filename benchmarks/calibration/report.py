@@ -87,9 +87,9 @@ def grid_table(stored: Stored) -> str:
 def _grid_row(name: str, found: dict[str, Total], methods: list[str]) -> list[str]:
     ours = found.get("eb_lr", Total())
     sizes = re.fullmatch(r"grid-S(\d+)-phi(.*)", name)
-    what = f"{sizes[1]}, {sizes[2]}" if sizes else name
+    label_text = f"{sizes[1]}, {sizes[2]}" if sizes else name
     cells = [rates(found[m]) if m in found else "" for m in methods]
-    return [what, f"{ours.null.get('n', 0):,}", *cells, errors(ours), "yes" if ours.calibrated() else "no"]
+    return [label_text, f"{ours.null.get('n', 0):,}", *cells, errors(ours), "yes" if ours.calibrated() else "no"]
 
 
 def conditional_table(stored: Stored) -> str:

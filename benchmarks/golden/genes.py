@@ -96,10 +96,10 @@ def _tested(adata: Any, formula: str, **options: Any) -> ad.AnnData:
 
 
 def _run(formula: str, options: dict[str, Any]) -> Frames:
-    done = _tested(simulated(), formula, **options)
-    frames = {"results": sc_glmm.get.results(done, columns="all")}
+    adata = _tested(simulated(), formula, **options)
+    frames = {"results": sc_glmm.get.results(adata, columns="all")}
     if "groupby" in options:
-        frames["details"] = sc_glmm.get.details(done)
+        frames["details"] = sc_glmm.get.details(adata)
     return frames
 
 
@@ -116,8 +116,8 @@ def _written(form: str, folder: Path) -> Path:
 def _from_file(form: str, limit: str | None) -> Frames:
     with tempfile.TemporaryDirectory() as folder:
         path = _written(form, Path(folder))
-        done = _tested(path, BETWEEN, memory_limit=limit, **CTL)
-        return {"results": sc_glmm.get.results(done, columns="all")}
+        adata = _tested(path, BETWEEN, memory_limit=limit, **CTL)
+        return {"results": sc_glmm.get.results(adata, columns="all")}
 
 
 def _dense() -> Frames:
@@ -151,8 +151,8 @@ def _dask() -> Frames:
         path = _written("csr", Path(folder))
         options = {"n_workers": 1, "threads_per_worker": 1, "processes": False, "dashboard_address": None}
         with LocalCluster(**options) as cluster, Client(cluster):
-            done = _tested(path, BETWEEN, test="t", **CTL)
-        return {"results": sc_glmm.get.results(done, columns="all")}
+            adata = _tested(path, BETWEEN, test="t", **CTL)
+        return {"results": sc_glmm.get.results(adata, columns="all")}
 
 
 def _refits(formula: str, genes: list[str], options: dict[str, Any], group: str | None = None) -> Frames:

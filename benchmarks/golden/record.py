@@ -123,11 +123,11 @@ def differences(old: Record, new: Record, rtol: float) -> tuple[list[str], int, 
             if not side["only"]:
                 lines.append(f"{run}: only in the {'first' if run in old['runs'] else 'second'} record")
             continue
-        mine, theirs = old["runs"][run], new["runs"][run]
-        if mine.keys() != theirs.keys():
-            lines.append(f"{run}: frames {sorted(mine)}, now {sorted(theirs)}")
-        for key in mine.keys() & theirs.keys():
-            a, b = mine[key], theirs[key]
+        first, second = old["runs"][run], new["runs"][run]
+        if first.keys() != second.keys():
+            lines.append(f"{run}: frames {sorted(first)}, now {sorted(second)}")
+        for key in first.keys() & second.keys():
+            a, b = first[key], second[key]
             if a["index"] != b["index"]:
                 lines.append(f"{run}/{key}: {compare_column(a['index'], b['index'], rtol)} (labels of rows)")
             names, now = [c for c, _ in a["columns"]], [c for c, _ in b["columns"]]

@@ -99,12 +99,12 @@ def run_one(package: str, model: str, repeat: int, limit: float) -> dict[str, An
     else:
         command = [sys.executable, __file__, "--one", package, model, str(repeat)]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=limit, cwd=HERE.parents[1])
+        process = subprocess.run(command, capture_output=True, text=True, timeout=limit, cwd=HERE.parents[1])
     except subprocess.TimeoutExpired:
         return {"why": f"slow: more than {limit:g} s"}
-    if done.returncode != 0:
-        return {"why": (done.stderr.strip().splitlines() or ["failed"])[-1][:100]}
-    out: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    if process.returncode != 0:
+        return {"why": (process.stderr.strip().splitlines() or ["failed"])[-1][:100]}
+    out: dict[str, Any] = json.loads(process.stdout.strip().splitlines()[-1])
     return out
 
 

@@ -50,7 +50,7 @@ def simulated() -> anndata.AnnData:
 def staged() -> Iterator[dict[str, float]]:
     """Measure the processor time of each stage."""
     spent = dict.fromkeys(STAGES, 0.0)
-    kept = {stage: getattr(*where) for stage, where in STAGES.items()}
+    originals = {stage: getattr(*where) for stage, where in STAGES.items()}
 
     def timed(stage: str, function):
         def run(*args, **kwargs):
@@ -63,15 +63,15 @@ def staged() -> Iterator[dict[str, float]]:
         return run
 
     for stage, where in STAGES.items():
-        setattr(*where, timed(stage, kept[stage]))
+        setattr(*where, timed(stage, originals[stage]))
     try:
         yield spent
     finally:
         for stage, where in STAGES.items():
-            setattr(*where, kept[stage])
+            setattr(*where, originals[stage])
 
 
-def ours(
+def measure_ours(
     adata: anndata.AnnData, formula: str, family: str, test: str, repeats: int, within: str = "homogeneous"
 ) -> dict[str, float]:
     """Measure the best CPU milliseconds per gene, their stages, and the best wall time."""
@@ -104,11 +104,11 @@ def peers(adata: anndata.AnnData, formula: str, n_genes: int) -> dict[str, float
         frame.to_csv(path, index=False)
         script = Path(__file__).with_name("peers.R")
         right = formula.split("~", 1)[1].strip()
-        done = subprocess.run(["Rscript", str(script), str(path), right], capture_output=True, text=True)
-    if done.returncode:
-        print(f"R stopped: {done.stderr.strip()}")
+        process = subprocess.run(["Rscript", str(script), str(path), right], capture_output=True, text=True)
+    if process.returncode:
+        print(f"R stopped: {process.stderr.strip()}")
         return {}
-    rows = (line.rsplit(" ", 1) for line in done.stdout.splitlines())
+    rows = (line.rsplit(" ", 1) for line in process.stdout.splitlines())
     return {name: 1e3 * float(seconds) for name, seconds in rows}
 
 
@@ -124,14 +124,14 @@ def main() -> None:
     print(f"{adata.n_obs:,} cells, {adata.n_vars:,} genes, {adata.obs['sample'].nunique()} samples; ", end="")
     print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} CPUs\n")
     for formula in FORMULAS:
-        ours(adata[:, :100].copy(), formula, "nb", "eb_lr", 1)
+        measure_ours(adata[:, :100].copy(), formula, "nb", "eb_lr", 1)
     head = f"{'formula':33s} {'family':8s} {'test':6s} {'CPU':>6s} {'wall':>6s}"
     print(head + "".join(f" {stage:>9s}" for stage in STAGES) + "     ms per gene")
     reference: dict[tuple[str, str], float] = {}
     for formula in FORMULAS:
         for family in ("nb", "poisson"):
             for test in ("t", "eb_lr"):
-                t = ours(adata, formula, family, test, args.repeats)
+                t = measure_ours(adata, formula, family, test, args.repeats)
                 line = f"{formula:33s} {family:8s} {test:6s} {t['cpu']:6.2f} {t['wall']:6.2f}"
                 print(line + "".join(f" {t[stage]:9.2f}" for stage in STAGES), flush=True)
                 reference[formula, family] = t["cpu"]

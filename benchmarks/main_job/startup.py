@@ -40,15 +40,15 @@ print(time.perf_counter() - wall, time.process_time() - cpu)
 
 def run(code: str, *args: str, cache: str) -> list[list[float]]:
     """Return the lines of numbers that a new Python process prints."""
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code, *args],
         env={**os.environ, "NUMBA_CACHE_DIR": cache},
         capture_output=True,
         text=True,
     )
-    if done.returncode:
-        raise SystemExit(done.stderr)
-    return [[float(word) for word in line.split()] for line in done.stdout.splitlines()]
+    if process.returncode:
+        raise SystemExit(process.stderr)
+    return [[float(word) for word in line.split()] for line in process.stdout.splitlines()]
 
 
 def main() -> None:

@@ -116,17 +116,22 @@ def simulate(path: Path, n_cells: int, n_genes: int, n_samples: int, depth: floa
                 effect[responding] *= np.exp(FOLD * sign)
             for k in range(STATES):
                 alias_table(programs[k] * effect, chance[k], other[k])
-            mine = depths[done : done + sizes[s]]
-            data, indices = np.empty(mine.sum(), dtype=np.float32), np.empty(mine.sum(), dtype=np.int32)
-            ptr = np.zeros(len(mine) + 1, dtype=np.int64)
-            draw_cells(mine, rng.integers(0, STATES, len(mine)), chance, other, seed + s, data, indices, ptr)
+            sample_depths = depths[done : done + sizes[s]]
+            data, indices = (
+                np.empty(sample_depths.sum(), dtype=np.float32),
+                np.empty(sample_depths.sum(), dtype=np.int32),
+            )
+            ptr = np.zeros(len(sample_depths) + 1, dtype=np.int64)
+            draw_cells(
+                sample_depths, rng.integers(0, STATES, len(sample_depths)), chance, other, seed + s, data, indices, ptr
+            )
             n = int(ptr[-1])
             for name, values in (("data", data), ("indices", indices)):
                 if total + n > len(stored[name]):
                     stored[name].resize((total + n,))
                 stored[name][total : total + n] = values[:n]
-            indptr[done + 1 : done + len(mine) + 1] = total + ptr[1:]
-            total, done = total + n, done + len(mine)
+            indptr[done + 1 : done + len(sample_depths) + 1] = total + ptr[1:]
+            total, done = total + n, done + len(sample_depths)
         for values in stored.values():
             values.resize((total,))
         group.create_dataset("indptr", data=indptr.astype(np.int32 if total < 2**31 else np.int64), maxshape=(None,))

@@ -42,10 +42,10 @@ def measure(
     results: Results = HERE / "scaling.csv",
 ) -> None:
     """Run the points without a result."""
-    done = pd.read_csv(results) if results.exists() else pd.DataFrame(columns=["axis", *AXES.values()])
+    stored = pd.read_csv(results) if results.exists() else pd.DataFrame(columns=["axis", *AXES.values()])
     for axis, *point in POINTS:
         cells, genes, samples = point
-        if ((done["axis"] == axis) & (done[list(AXES.values())] == point).all(axis=1)).any():
+        if ((stored["axis"] == axis) & (stored[list(AXES.values())] == point).all(axis=1)).any():
             continue
         file = folder / f"scaling_{cells}_{genes}_{samples}.h5ad"
         if not file.exists():
@@ -57,8 +57,8 @@ def measure(
             "seconds": report["all"][0],
             "memory_gb": report["all"][2],
         }
-        done = pd.concat([done, pd.DataFrame([line])], ignore_index=True)
-        done.to_csv(results, index=False, float_format="%.3f")
+        stored = pd.concat([stored, pd.DataFrame([line])], ignore_index=True)
+        stored.to_csv(results, index=False, float_format="%.3f")
         print(f"{axis}: {cells:,} cells, {genes:,} genes, {samples:,} samples: {line['seconds']:.1f} s")
         if not any(other[1:4] == (cells, genes, samples) and other[0] != axis for other in POINTS):
             file.unlink()

@@ -37,12 +37,12 @@ def warm_up() -> float:
 def once(file: str, formula: str, n_workers: int) -> dict[str, float]:
     """Measure wall-clock seconds of every part, and processor seconds of this process (scheduler and client)."""
     seconds: dict[str, float] = {}
-    kept = {name: getattr(stages, name) for name in PARTS}
+    originals = {name: getattr(stages, name) for name in PARTS}
 
     def timed(name: str):
         def call(*args, **kwargs):
             wall, cpu = time.perf_counter(), time.process_time()
-            result = kept[name](*args, **kwargs)
+            result = originals[name](*args, **kwargs)
             seconds[PARTS[name]] = time.perf_counter() - wall
             seconds["here"] = seconds.get("here", 0.0) + time.process_time() - cpu
             return result
@@ -60,7 +60,7 @@ def once(file: str, formula: str, n_workers: int) -> dict[str, float]:
                 setattr(stages, name, timed(name))
             sc_glmm.tl.test(file, formula, reference={"disease": "ctl"}, copy=True, progress=False)
         finally:
-            for name, function in kept.items():
+            for name, function in originals.items():
                 setattr(stages, name, function)
     return {**seconds, "compute": sum(seconds[part] for part in PARTS.values())}
 

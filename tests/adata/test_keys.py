@@ -79,21 +79,21 @@ def test_tables_whose_entry_in_uns_was_lost_are_replaced(adata, how, tmp_path):
 
 
 def test_tables_of_a_longer_key_are_never_taken_for_those_of_a_shorter_one(adata):
-    made = adata.copy()
-    made.obs["b_disease"] = made.obs["disease"]
-    other = run(made, "glmm_b", test="t")
-    table = made.varm["glmm_b_disease"].copy()
+    changed = adata.copy()
+    changed.obs["b_disease"] = changed.obs["disease"]
+    other = run(changed, "glmm_b", test="t")
+    table = changed.varm["glmm_b_disease"].copy()
     for lost in (False, True):  # "glmm_b_disease" is also the name for the contrast b_disease of a run under "glmm"
         if lost:
-            del made.uns["glmm_b"]
+            del changed.uns["glmm_b"]
         for column, slot in (("disease", "glmm_disease"), ("b_disease", "glmm_b_disease_")):
             options = {"reference": {column: "ctl"}, "progress": False, "key_added": "glmm", "test": "t"}
-            sc_glmm.tl.test(made, f"counts ~ {column} + (1|sample)", **options)
-            assert list(made.uns["glmm"]["params"]["varm"]) == [slot]
-            pd.testing.assert_frame_equal(made.varm["glmm_b_disease"], table)
-    assert "glmm_b" in made.varm
-    pd.testing.assert_frame_equal(run(made, "glmm_b", test="t"), other)
-    assert list(made.uns["glmm_b"]["params"]["varm"]) == ["glmm_b_disease"]
+            sc_glmm.tl.test(changed, f"counts ~ {column} + (1|sample)", **options)
+            assert list(changed.uns["glmm"]["params"]["varm"]) == [slot]
+            pd.testing.assert_frame_equal(changed.varm["glmm_b_disease"], table)
+    assert "glmm_b" in changed.varm
+    pd.testing.assert_frame_equal(run(changed, "glmm_b", test="t"), other)
+    assert list(changed.uns["glmm_b"]["params"]["varm"]) == ["glmm_b_disease"]
 
 
 def test_other_content_under_a_key_is_not_changed(adata, tmp_path):

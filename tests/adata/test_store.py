@@ -255,14 +255,14 @@ def test_a_zarr_store_without_a_chunk_or_with_a_damaged_one(folder, tmp_path):
     for name in ("data", "indices"):
         array = store / "layers" / "counts" / name
         (chunk,) = [path for path in array.rglob("*") if path.is_file() and path.name == "0"]
-        kept = chunk.read_bytes()
+        before = chunk.read_bytes()
         chunk.unlink()
         with pytest.raises(InputError, match=rf"of 1 chunks of layers/counts/{name}, 1 are missing.*intact copy"):
             sc_glmm.tl.test(store, FORMULA, **DISK)
-        chunk.write_bytes(kept[: len(kept) // 2])
+        chunk.write_bytes(before[: len(before) // 2])
         with pytest.raises(InputError, match=rf"store\.zarr is damaged: layers/counts/{name} cannot be read"):
             sc_glmm.tl.test(store, FORMULA, **DISK)
-        chunk.write_bytes(kept)
+        chunk.write_bytes(before)
     sc_glmm.tl.test(store, FORMULA, **DISK)
 
 

@@ -142,9 +142,9 @@ def test_lists_of_counts_in_any_form_and_little_memory(rng, form):
     for limit in (None, 16 * 300):
         lists = GeneLists(matrix, rank, genes, memory_limit=limit).pick(np.array([4, 0, 5]))
         for place, gene in enumerate((8, 2, 10)):
-            mine = slice(*lists.ptr[place : place + 2])
+            entries = slice(*lists.ptr[place : place + 2])
             full = np.zeros(300)
-            full[lists.cell[mine]] = lists.value[mine]
+            full[lists.cell[entries]] = lists.value[entries]
             used = rank >= 0
             np.testing.assert_array_equal(full[rank[used]], y[used, gene])
-            assert (np.diff(lists.cell[mine]) > 0).all()
+            assert (np.diff(lists.cell[entries]) > 0).all()

@@ -157,10 +157,10 @@ def test_groups_in_one_pass(rng, form, nodes):
         for name in ("tail", "total", "n_nonzero"):
             np.testing.assert_array_equal(getattr(ours, name), getattr(alone, name))
         for gene in range(12):
-            mine = slice(ours.over_ptr[gene], ours.over_ptr[gene + 1])
+            entries = slice(ours.over_ptr[gene], ours.over_ptr[gene + 1])
             theirs = slice(alone.over_ptr[gene], alone.over_ptr[gene + 1])
-            np.testing.assert_array_equal(ours.over_value[mine], alone.over_value[theirs])
-            np.testing.assert_array_equal(ours.over_count[mine], alone.over_count[theirs])
+            np.testing.assert_array_equal(ours.over_value[entries], alone.over_value[theirs])
+            np.testing.assert_array_equal(ours.over_count[entries], alone.over_count[theirs])
     assert not stats.total[3].any() and not stats.tail[3].any()
 
 

@@ -79,8 +79,8 @@ class Problem:
         for f in range(len(ar.fac_k)):
             k = ar.fac_k[f]
             lam = np.zeros((k, k))
-            mine = ar.theta_fac == f
-            lam[ar.theta_row[mine], ar.theta_col[mine]] = theta[mine]
+            of_factor = ar.theta_fac == f
+            lam[ar.theta_row[of_factor], ar.theta_col[of_factor]] = theta[of_factor]
             for d in range(N_ROWS):
                 first = ar.fac_u[f] + ar.lev[d, f] * k
                 J[d, first : first + k] = ar.XZ[d, ar.fac_z[f] : ar.fac_z[f] + k] @ lam

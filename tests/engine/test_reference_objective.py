@@ -59,8 +59,8 @@ class Compiled:
             f = scaling.order.index(names.index(group))
             k = int(arrow.fac_k[f])
             lam = np.zeros((k, k))
-            mine = np.flatnonzero(arrow.theta_fac == f)
-            lam[arrow.theta_row[mine], arrow.theta_col[mine]] = psi[p + mine]
+            of_factor = np.flatnonzero(arrow.theta_fac == f)
+            lam[arrow.theta_row[of_factor], arrow.theta_col[of_factor]] = psi[p + of_factor]
             lam = np.linalg.solve(scaling.basis[f], lam)
             out += [lam[i, j] for j in columns for i in columns if i >= j]
         if self.problem.family == "nb":

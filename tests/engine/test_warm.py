@@ -65,5 +65,5 @@ def test_compiled_kernels_are_found():
 
 
 def test_the_command_runs_in_a_process_of_its_own():
-    done = subprocess.run([sys.executable, "-c", warm._COMMAND], check=False, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    process = subprocess.run([sys.executable, "-c", warm._COMMAND], check=False, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr

@@ -22,9 +22,9 @@ if RSCRIPT is None or not FOLDER.is_dir():
 
 
 def r(code: str, *arguments: str) -> str:
-    done = subprocess.run([RSCRIPT, "-e", code, *arguments], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    process = subprocess.run([RSCRIPT, "-e", code, *arguments], capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+    return process.stdout
 
 
 def has(*packages: str) -> bool:
@@ -42,11 +42,11 @@ def test_the_table_is_read_in_r(adata, tmp_path):
     sc_glmm.tl.test(tested, "counts ~ disease + (1|sample)", reference={"disease": "ctl"}, test="t", progress=False)
     results = sc_glmm.get.results(tested, columns="all")
     results.to_csv(tmp_path / "results.csv", index=False)
-    done = subprocess.run(
+    process = subprocess.run(
         [RSCRIPT, FOLDER / "read_results.R", tmp_path / "results.csv"], capture_output=True, text=True, check=True
     )
     hits = int((results["adj_p_value"] < 0.05).sum())
-    assert f"{hits} of {int(results['tested'].sum())} tested genes" in done.stdout
+    assert f"{hits} of {int(results['tested'].sum())} tested genes" in process.stdout
 
 
 @pytest.mark.parametrize("kind", ["Seurat", "SingleCellExperiment"])

@@ -85,10 +85,10 @@ def test_dropped_terms_give_the_results_of_the_shorter_formula() -> None:
         "X ~ disease*batch + (1|sample) + (1|site:batch)", contrasts="disease", size_factors=sizes
     )
     adata = make()
-    mine = (adata.obs["kind"] == "one batch").to_numpy()
-    alone = adata[mine].copy()
+    in_group = (adata.obs["kind"] == "one batch").to_numpy()
+    alone = adata[in_group].copy()
     with pytest.warns(ScGlmmWarning, match="only 3 degrees of freedom"):
-        sc_glmm.tl.test(alone, "X ~ disease + (1|sample) + (1|site:batch)", test="t", size_factors=sizes[mine])
+        sc_glmm.tl.test(alone, "X ~ disease + (1|sample) + (1|site:batch)", test="t", size_factors=sizes[in_group])
     theirs = sc_glmm.get.results(alone, columns="all")
     own = found[found["kind"] == "one batch"]
     assert set(own["contrast"]) == {"disease: AD vs ctl"}

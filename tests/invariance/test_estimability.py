@@ -168,12 +168,12 @@ def test_interaction_with_empty_cells_uses_the_existing_cells() -> None:
     data = ADATA.obs[~((ADATA.obs["disease"] == "B") & (ADATA.obs["treated"] == "yes"))].copy()
     data = data.assign(three=pd.Categorical(np.array(["p", "q", "r"])[np.arange(len(data)) % 3]))
     data = data[~((data["disease"] == "B") & (data["three"] == "r"))]
-    seen = []
+    ranks = []
     for base in ("p", "q", "r"):
         design = build_design(parse_formula("~ disease*three + (1|sample)"), data, reference={"three": base})
         (result,) = build_contrasts(design, "disease:three")
-        seen.append(len(result.L))
-    assert seen == [1, 1, 1]
+        ranks.append(len(result.L))
+    assert ranks == [1, 1, 1]
 
 
 def test_slopes_that_are_constant_within_groups_are_rejected() -> None:
@@ -260,13 +260,13 @@ def test_coefficients_with_another_meaning_are_not_shown() -> None:
         )
     facts = tested.varm["glmm"]
     assert facts[[f"{kind}_{name}" for name in HIDDEN for kind in ("coef", "se")]].isna().all(axis=None)
-    shown = ["Intercept", "treated[T.yes]", "donor[T.d1]", "donor[T.d3]"]
-    assert facts[[f"{kind}_{name}" for name in shown for kind in ("coef", "se")]].notna().all(axis=None)
+    estimated = ["Intercept", "treated[T.yes]", "donor[T.d1]", "donor[T.d3]"]
+    assert facts[[f"{kind}_{name}" for name in estimated for kind in ("coef", "se")]].notna().all(axis=None)
     assert tested.uns["glmm"]["params"]["columns_dropped"] == ["donor[T.d7]"]
 
     fit = model("y ~ treated + disease + donor + (1|sample)")
     table, text = fit.summary().fixed, str(fit.summary())
-    assert table.loc[HIDDEN].isna().all(axis=None) and table.loc[shown].notna().all(axis=None)
+    assert table.loc[HIDDEN].isna().all(axis=None) and table.loc[estimated].notna().all(axis=None)
     assert "dropped from the design" in text and "donor[T.d7]" in text
     assert f"Not shown for that: {', '.join(HIDDEN)}" in text and "fixef()" in text
     assert text.replace("&#x27;", "'").count("donor[T.d7]") == fit.summary()._repr_html_().count("donor[T.d7]")
@@ -274,7 +274,7 @@ def test_coefficients_with_another_meaning_are_not_shown() -> None:
     assert tidy.loc[HIDDEN, ["estimate", "se", "p_value", "conf_low"]].isna().all(axis=None)
     for method in ("wald", "profile"):
         bounds = fit.confint(method=method)
-        assert bounds.loc[HIDDEN].isna().all(axis=None) and bounds.loc[shown].notna().all(axis=None)
+        assert bounds.loc[HIDDEN].isna().all(axis=None) and bounds.loc[estimated].notna().all(axis=None)
     # the coefficients of the fit are available for predictions by hand
     np.testing.assert_allclose(
         fit.model_matrix().to_numpy() @ fit.fixef().to_numpy(), fit.predict(re_form="NA"), rtol=1e-8

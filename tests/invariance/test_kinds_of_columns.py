@@ -48,8 +48,8 @@ def test_a_grouping_factor_called_like_a_moderated_variance(test):
     adata.obs["sample_eb"] = adata.obs["sample"]
     sc_glmm.tl.test(adata, "counts ~ disease + (1|sample_eb)", test=test, progress=False, key_added="odd")
     drawn = []
-    for key, what in (("glmm", "sample"), ("odd", "sample_eb")):
-        ax = sc_glmm.pl.dispersion(adata, what=what, key=key, show=False)
+    for key, column in (("glmm", "sample"), ("odd", "sample_eb")):
+        ax = sc_glmm.pl.dispersion(adata, what=column, key=key, show=False)
         drawn.append(np.concatenate([np.asarray(c.get_offsets()) for c in ax.collections]))
         plt.close("all")
     np.testing.assert_array_equal(*drawn)

@@ -88,7 +88,7 @@ def test_a_column_called_like_an_interaction_is_another_factor(frame):
     for kind in ("I", "II", "III"):
         table = fit.anova(type=kind).table
         np.testing.assert_array_equal(table.loc[[*names]], plain.anova(type=kind).table.loc[[*names.values()]])
-    tables = [f.contrast(list(asked)) for f, asked in ((fit, names), (plain, names.values()))]
+    tables = [f.contrast(list(labels)) for f, labels in ((fit, names), (plain, names.values()))]
     np.testing.assert_array_equal(*[table["p_value"] for table in tables])
     assert fit.drop1().table.index.tolist() == ["<none>", "one:two", "`one:two`"]
 

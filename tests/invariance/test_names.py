@@ -71,8 +71,8 @@ def numbers(adata: ad.AnnData, names: dict[str, str], options: dict[str, Any]) -
     sizes = {} if options["family"] == "gaussian" else {"size_factors": np.ones(adata.n_obs)}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ScGlmmWarning)
-        done = sc_glmm.tl.test(adata, FORMULA.format(**names), copy=True, **sizes, **options)
-    table = sc_glmm.get.results(done, columns="all")
+        tested = sc_glmm.tl.test(adata, FORMULA.format(**names), copy=True, **sizes, **options)
+    table = sc_glmm.get.results(tested, columns="all")
     status = table["status"].astype(str).map(hash).to_numpy()
     return np.column_stack([table.select_dtypes("number").to_numpy(dtype=np.float64), status])
 

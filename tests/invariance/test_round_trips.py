@@ -91,14 +91,14 @@ def ragged(draw: st.DrawFn) -> tuple[ad.AnnData, str]:
     obs["batch"] = np.array([1, 2])[np.arange(adata.n_obs) // 3 % 2] if draw(st.booleans()) else True
     obs.loc[obs.index[::5], "batch"] = False if obs["batch"].dtype == bool else 3
     first = obs["type"] == types[0]
-    kept = np.ones(adata.n_obs, dtype=bool)
+    keep = np.ones(adata.n_obs, dtype=bool)
     if draw(st.booleans()):
-        kept &= ~(first & (obs["sample"] == new[samples[0]])).to_numpy()
+        keep &= ~(first & (obs["sample"] == new[samples[0]])).to_numpy()
     if draw(st.booleans()):  # one level of the second factor only
-        kept &= ~(first & (obs["batch"] == obs["batch"].iloc[0])).to_numpy()
+        keep &= ~(first & (obs["batch"] == obs["batch"].iloc[0])).to_numpy()
     if draw(st.booleans()):  # a group that has one arm only
-        kept &= ~(first & (obs["disease"] == other)).to_numpy()
-    adata = adata[kept].copy()
+        keep &= ~(first & (obs["disease"] == other)).to_numpy()
+    adata = adata[keep].copy()
     gene = (adata.obs["type"] == types[-1]).to_numpy()
     if draw(st.booleans()):
         counts = adata.layers["counts"].toarray()

@@ -73,14 +73,14 @@ def test_splines_can_be_centred_and_are_again_on_new_data(basis: str, function: 
 
 def test_a_comparison_of_samples_beside_a_tested_spline() -> None:
     """Check that its row is described for power calculations if the prior has directions of a spline."""
-    made = ADATA.copy()
-    made.obs["arm"] = pd.Categorical(np.where(made.obs["sample"].isin(["s0", "s2", "s4", "s6"]), "a", "b"))
+    adata = ADATA.copy()
+    adata.obs["arm"] = pd.Categorical(np.where(adata.obs["sample"].isin(["s0", "s2", "s4", "s6"]), "a", "b"))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ScGlmmWarning)
-        sc_glmm.tl.test(made, "X ~ arm + bs(x, df=3) + (1|sample)", size_factors=np.ones(made.n_obs))
-        table = sc_glmm.get.results(made)
+        sc_glmm.tl.test(adata, "X ~ arm + bs(x, df=3) + (1|sample)", size_factors=np.ones(adata.n_obs))
+        table = sc_glmm.get.results(adata)
     assert set(table["contrast"]) == {"arm: b vs a", "bs(x, df=3): all 3 columns"} and table["p_value"].notna().all()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ScGlmmWarning)
-        fit = sc_glmm.tl.refit(made, made.var_names[2])
+        fit = sc_glmm.tl.refit(adata, adata.var_names[2])
     assert np.isfinite(fit.beta).all()

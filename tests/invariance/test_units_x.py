@@ -76,8 +76,8 @@ def test_counts_with_a_covariate_of_samples(adata, test):
         np.testing.assert_allclose(table["coef"] * unit, first["coef"], rtol=1e-4, atol=1e-6)
         np.testing.assert_allclose(table["se"] * unit, first["se"], rtol=1e-4)
         for column in ("log_fc_shrunk", "lfsr") if test == "eb_lr" else ():
-            mine = table[column] * (unit if column != "lfsr" else 1.0)
-            np.testing.assert_allclose(mine, first[column], rtol=1e-4, atol=1e-6, err_msg=column)
+            rescaled = table[column] * (unit if column != "lfsr" else 1.0)
+            np.testing.assert_allclose(rescaled, first[column], rtol=1e-4, atol=1e-6, err_msg=column)
 
 
 @pytest.mark.parametrize("family", ["nb", "gaussian"])

@@ -181,8 +181,8 @@ def test_a_gene_of_tiny_values_among_others(frame):
 @pytest.mark.parametrize("scale", [1e-9, 1.0])
 def test_a_response_on_the_right_side(frame, scale):
     """Check the response as a random slope: the package gives a clear error."""
-    some = frame.iloc[:60].assign(y=scale * frame["y"].iloc[:60])
+    part = frame.iloc[:60].assign(y=scale * frame["y"].iloc[:60])
     with pytest.raises(sc_glmm.InputError, match="the random effects of .* explain the response completely"):
-        sc_glmm.lmer("y ~ (x + y || sample)", some)
+        sc_glmm.lmer("y ~ (x + y || sample)", part)
     with pytest.raises(sc_glmm.InputError, match="the fixed effects of .* explain the response completely"):
-        sc_glmm.lmer("y ~ y + (1 | sample)", some.assign(y=scale * some["x"]))
+        sc_glmm.lmer("y ~ y + (1 | sample)", part.assign(y=scale * part["x"]))

@@ -63,8 +63,8 @@ def test_kenward_roger_by_its_definition(fit):
     np.testing.assert_allclose(parts.vcov, phi, rtol=1e-6)
     # the engine has other parameters, but the delta method gives the same result
     spread = np.einsum("iab,ij,jcd->abcd", phi @ np.array(P) @ phi, W, phi @ np.array(P) @ phi)
-    mine = np.einsum("iab,ij,jcd->abcd", parts.change, parts.W, parts.change)
-    np.testing.assert_allclose(mine, spread, rtol=1e-5, atol=1e-6 * np.abs(spread).max())
+    direct = np.einsum("iab,ij,jcd->abcd", parts.change, parts.W, parts.change)
+    np.testing.assert_allclose(direct, spread, rtol=1e-5, atol=1e-6 * np.abs(spread).max())
     np.testing.assert_allclose(parts.adjusted, phi + 2.0 * phi @ inner @ phi, rtol=1e-6)
 
 

@@ -57,10 +57,10 @@ def test_coef_is_fixed_plus_random(fit):
 
 
 def test_predictions_of_the_data_are_the_fitted_values(fit):
-    kept = fit.data.loc[fit.prepared.design.rows_used]
+    used = fit.data.loc[fit.prepared.design.rows_used]
     np.testing.assert_allclose(fit.predict(type="response"), fit.fitted())
-    np.testing.assert_allclose(fit.predict(kept), fit.predict(), atol=1e-10)
-    np.testing.assert_allclose(fit.predict(kept, re_form="NA"), fit.predict(re_form="~0"), atol=1e-10)
+    np.testing.assert_allclose(fit.predict(used), fit.predict(), atol=1e-10)
+    np.testing.assert_allclose(fit.predict(used, re_form="NA"), fit.predict(re_form="~0"), atol=1e-10)
     np.testing.assert_array_equal(fit.predict(re_form=np.nan), fit.predict(re_form="NA"))
     Z, b = fit.model_matrix("random"), fit.get_me("b")
     eta = fit.model_matrix().to_numpy() @ fit.beta + Z @ b + fit.prepared.offset

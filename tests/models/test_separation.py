@@ -53,10 +53,10 @@ def test_finite_estimates_equal_the_fit_without_dropped_observations(case, data)
     small = glmer(
         formula, data[data.arm != "c"].assign(arm=lambda d: d.arm.cat.remove_unused_categories()), family=family
     )
-    kept = list(small.names)
+    remaining = list(small.names)
     assert fit.loglik() == pytest.approx(small.loglik(), rel=1e-12)
-    np.testing.assert_allclose(fit.fixef()[kept], small.fixef(), rtol=1e-9, atol=1e-10)
-    np.testing.assert_allclose(fit.vcov().loc[kept, kept], small.vcov(), rtol=1e-6, atol=1e-10)
+    np.testing.assert_allclose(fit.fixef()[remaining], small.fixef(), rtol=1e-9, atol=1e-10)
+    np.testing.assert_allclose(fit.vcov().loc[remaining, remaining], small.vcov(), rtol=1e-6, atol=1e-10)
     np.testing.assert_allclose(fit.varcorr().sdcor, small.varcorr().sdcor, rtol=1e-8)
     np.testing.assert_allclose(fit.ranef(cond_var=True)["g"], small.ranef(cond_var=True)["g"], rtol=1e-6, atol=1e-8)
     assert fit.converged and fit.fixef()["arm[T.c]"] == -np.inf and np.isnan(fit.bse["arm[T.c]"])

@@ -69,20 +69,20 @@ def test_every_value_is_read_by_one_chunk(files, adata, tmp_path, read, store, l
             assert result.prepared.job.plans
         else:
             run_chunk(result, stage, chunk)
-        done = dict(read)
+        counts = dict(read)
         read.clear()
-        return done
+        return counts
 
     # library sizes once; by genes also the counts of the samples, for the estimate of composition
     assert run("prepare", None)[values] == pytest.approx((2 if layer == "csc" else 1) * everything, rel=0.05)
     stages = ["fit", "profile"] if layer == "csc" else ["compress", "fit", "profile"]
     for stage in stages:
         chunks = [run(stage, chunk) for chunk in range(N)]
-        for done in chunks:
+        for counts in chunks:
             if stage == stages[0]:
-                assert done[values] == pytest.approx(everything / N, rel=0.6)
+                assert counts[values] == pytest.approx(everything / N, rel=0.6)
             else:
                 # fingerprint, and the check that values are counts: one line, one chunk
-                assert done[values] < 0.05 * everything
+                assert counts[values] < 0.05 * everything
         if stage == stages[0]:
-            assert sum(done[values] for done in chunks) == pytest.approx(everything, rel=0.2)
+            assert sum(counts[values] for counts in chunks) == pytest.approx(everything, rel=0.2)

@@ -41,17 +41,17 @@ def kernel() -> Iterator[Any]:
 
 def images(client: Any, code: str) -> int:
     """Count the pictures of a cell; an error in the cell fails the test."""
-    shown = 0
+    n_pictures = 0
 
     def look(message: dict[str, Any]) -> None:
-        nonlocal shown
+        nonlocal n_pictures
         content = message["content"]
         if message["msg_type"] == "error":
             raise AssertionError("\n".join(content["traceback"]))
-        shown += "image/png" in content.get("data", {})
+        n_pictures += "image/png" in content.get("data", {})
 
     client.execute_interactive(code, output_hook=look, timeout=300)
-    return shown
+    return n_pictures
 
 
 @pytest.mark.parametrize("first", [0, 3], ids=["one axes first", "a page first"])

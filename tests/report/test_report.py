@@ -230,9 +230,9 @@ def test_the_command_writes_it_too(run, tmp_path):
     run.write_h5ad(tmp_path / "r.h5ad")
     out = tmp_path / "page.html"
     arguments = ["report", str(tmp_path / "r.h5ad"), "-o", str(out), "--gene", "gene_05", "--title", "Ours"]
-    done = CliRunner().invoke(app, arguments)
-    assert done.exit_code == 0, done.output
-    assert f"Written to {out}" in done.output
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    assert f"Written to {out}" in result.output
     assert read(out).text == read(sc_glmm.report(run, tmp_path / "b.html", genes=["gene_05"], title="Ours")).text
     refused = CliRunner().invoke(app, ["report", str(tmp_path / "r.h5ad"), "-o", str(tmp_path / "r.txt")])
     assert refused.exit_code == 2
@@ -248,7 +248,7 @@ def test_the_accessor_writes_it_too(run, tmp_path):
 def test_open_figures_of_the_caller_do_not_change(run, tmp_path):
     import matplotlib.pyplot as plt
 
-    mine = plt.figure()
+    own_figure = plt.figure()
     sc_glmm.report(run, tmp_path / "r.html", n_genes=1)
-    assert plt.get_fignums() == [mine.number]
-    plt.close(mine)
+    assert plt.get_fignums() == [own_figure.number]
+    plt.close(own_figure)
