@@ -1,5 +1,5 @@
-# Differential abundance by other tools, on the tables that abundance.py wrote: p-values, one row a table and type.
-# edgeR: quasi-likelihood with TMM, as Milo does. propeller: arcsine and logit of proportions, moderated t (limma).
+# Test differential abundance with other tools, on the tables of abundance.py: p-values, one row per table and type.
+# edgeR: quasi-likelihood with TMM, as in Milo. propeller: arcsine and logit of proportions, moderated t (limma).
 suppressPackageStartupMessages({library(edgeR); library(limma)})
 folder <- commandArgs(trailingOnly = TRUE)[1]
 long <- read.csv(file.path(folder, "tables.csv"))

@@ -243,7 +243,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("data", type=Path, nargs="*")
     parser.add_argument("--tables", type=int, default=200)
-    parser.add_argument("--first", type=int, default=0, help="number of the first table; others give other seeds")
+    parser.add_argument("--first", type=int, default=0, help="number of the first table, which determines the seeds")
     parser.add_argument("--only", default="*")
     given = parser.parse_args()
     if given.what == "simulate":

@@ -1,4 +1,4 @@
-# Pseudobulk tests of one column: edgeR quasi-likelihood, limma-voom, DESeq2 (Wald, no filtering, no replacement of outliers).
+# Test one column in pseudobulk sums: edgeR quasi-likelihood, limma-voom, DESeq2 (Wald, no filtering, no replacement of outliers).
 # Rscript comparators.R FOLDER METHODS TESTED: reads counts.csv (genes x units), design.csv (units x columns), library.csv (size
 # factor sums); writes p.csv (a column per method), seconds.csv and versions.csv.
 arguments <- commandArgs(TRUE)
@@ -12,7 +12,7 @@ size <- as.vector(read("library.csv"))
 rownames(counts) <- seq_len(nrow(counts))
 column <- match(tested, colnames(design))
 colnames(design) <- paste0("x", seq_len(ncol(design)))
-# On the scale of the counts, as edgeR and limma expect of a library size.
+# edgeR and limma expect library sizes on the scale of the counts.
 library_size <- size * sum(counts) / sum(size)
 
 run <- list(
@@ -46,7 +46,7 @@ for (method in methods) {
   value <- tryCatch(suppressWarnings(suppressMessages(run[[method]]())), error = function(e) {message(method, ": ", conditionMessage(e)); NULL})
   if (is.null(value)) next
   p[[method]] <- value
-  # Processor seconds, of children too.
+  # processor seconds, including child processes
   seconds[[method]] <- sum((proc.time() - start)[c(1, 2, 4, 5)], na.rm = TRUE)
 }
 if (length(p)) {

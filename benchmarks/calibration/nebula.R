@@ -1,4 +1,4 @@
-# nebula (He and others 2021) on cells, at its defaults (LN): Rscript nebula.R FOLDER TESTED. Reads pointers.bin and rows.bin (int32),
+# Run nebula (He and others 2021) on cells, with its defaults (LN): Rscript nebula.R FOLDER TESTED. Reads pointers.bin and rows.bin (int32),
 # values.bin (double) of the counts by cell, genes.txt (their number), design.csv (cells x columns), size.csv, sample.csv (codes); writes
 # p.csv (NA for genes that it does not fit), seconds.csv and versions.csv.
 arguments <- commandArgs(TRUE)
@@ -20,11 +20,11 @@ colnames(design) <- paste0("x", seq_len(ncol(design)))
 size <- as.vector(as.matrix(read.csv(file.path(folder, "size.csv"))))
 sample <- as.vector(as.matrix(read.csv(file.path(folder, "sample.csv"))))
 start <- proc.time()
-# No filter by counts per cell: all methods are given the same genes.
+# No filter by counts per cell, so that all methods use the same genes.
 fit <- suppressWarnings(nebula(counts, sample, pred = design, offset = size, cpc = 0, ncore = 1, verbose = FALSE))
 seconds <- sum((proc.time() - start)[c(1, 2, 4, 5)], na.rm = TRUE)
 p <- rep(NA_real_, n_genes)
-# Codes of -20 and below are failures by its manual.
+# According to its manual, codes of -20 and below are failures.
 fine <- fit$convergence > -20
 p[fit$summary$gene_id[fine]] <- fit$summary[[paste0("p_x", column)]][fine]
 write.csv(data.frame(nebula = p), file.path(folder, "p.csv"), row.names = FALSE)

@@ -51,18 +51,20 @@ class Plan:
 def main(
     path: Annotated[Path, typer.Argument(help="AnnData with counts in X or layers['counts'].")],
     donor: Annotated[str, typer.Option(help="Column of the donors.")],
-    cell_type: Annotated[str, typer.Option(help="Column of the cell types; each is tested by itself.")],
+    cell_type: Annotated[str, typer.Option(help="Column of the cell types; each is tested separately.")],
     where: Annotated[str, typer.Option(help="Keep these cells: column=value.")] = "",
-    cells: Annotated[int, typer.Option(help="Donors need this many cells of the type.")] = 3,
-    samples: Annotated[str, typer.Option(help="Numbers of donors to draw, by commas; default all.")] = "",
+    cells: Annotated[int, typer.Option(help="Smallest number of cells of the type per donor.")] = 3,
+    samples: Annotated[str, typer.Option(help="Numbers of donors to draw, separated by commas; default all.")] = "",
     splits: Annotated[int, typer.Option(help="Splits for each number of donors.")] = 35,
-    methods: Annotated[str, typer.Option(help="By commas.")] = "eb_lr,ml_wald,edger_ql,limma_voom,deseq2",
-    name: Annotated[str, typer.Option(help="Name of the results; default the file's.")] = "",
+    methods: Annotated[
+        str, typer.Option(help="Methods, separated by commas.")
+    ] = "eb_lr,ml_wald,edger_ql,limma_voom,deseq2",
+    name: Annotated[str, typer.Option(help="Name of the results; default: name of the file.")] = "",
     seed: Annotated[int, typer.Option(help="Seed of the splits.")] = 2026,
     out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path(__file__).parent / "results",
     until: Annotated[str, typer.Option(help="Start no new split after this time of day, HH:MM.")] = "",
     without_each_donor: Annotated[bool, typer.Option(help="Leave out each donor in turn.")] = False,
-    simulated: Annotated[bool, typer.Option(help="Draw new counts from what was fitted.")] = False,
+    simulated: Annotated[bool, typer.Option(help="Draw new counts from the fitted model.")] = False,
 ) -> None:
     """Test splits of real data; stored results are not computed again."""
     adata = ad.read_h5ad(path)

@@ -62,7 +62,7 @@ def main(
             flags=re.DOTALL,
         )
         if not n:
-            print(f"{page.name} has no place for the table {name!r}")
+            print(f"{page.name} has no mark for the table {name!r}")
     page.write_text(text)
 
 

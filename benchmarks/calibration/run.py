@@ -29,13 +29,15 @@ N_STRATA = 5
 
 
 def main(
-    pattern: Annotated[str, typer.Argument(help="Scenarios, with wildcards; several by commas.")],
-    genes: Annotated[int, typer.Option(help="Genes of a data set.")] = 5000,
-    reps: Annotated[int, typer.Option(help="Data sets, of the seeds 0, 1, 2...")] = 1,
-    methods: Annotated[str, typer.Option(help=f"By commas, of {', '.join(METHODS)}.")] = DEFAULT,
+    pattern: Annotated[str, typer.Argument(help="Scenarios, with wildcards, separated by commas.")],
+    genes: Annotated[int, typer.Option(help="Number of genes of a data set.")] = 5000,
+    reps: Annotated[int, typer.Option(help="Number of data sets, with seeds 0, 1, 2...")] = 1,
+    methods: Annotated[str, typer.Option(help=f"Methods, separated by commas: {', '.join(METHODS)}.")] = DEFAULT,
     seed: Annotated[int, typer.Option(help="Seed of the benchmark.")] = 2026,
     out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path(__file__).parent / "results",
-    keep_p: Annotated[Path | None, typer.Option(help="Also keep the p-values, in this folder.")] = None,
+    keep_p: Annotated[
+        Path | None, typer.Option(help="Folder for the p-values; by default they are not stored.")
+    ] = None,
     until: Annotated[str, typer.Option(help="Start no new data set after this time of day, HH:MM.")] = "",
 ) -> None:
     """Run the scenarios whose names match."""

@@ -30,7 +30,7 @@ def main() -> None:
     warnings.simplefilter("ignore", sc_glmm.ScGlmmWarning)
     logging.getLogger("sc_glmm").setLevel(logging.WARNING)
     print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} CPUs; CPU ms per gene\n")
-    print(f"| cells | nodes a sample | fit | profiles | fit + profiles | compression | {'rest':4s} |")
+    print(f"| cells | nodes per sample | fit | profiles | fit + profiles | compression | {'rest':4s} |")
     print("|---|---|---|---|---|---|---|")
     for n_cells in CELLS:
         # few genes, with the same abundance as among 2,000

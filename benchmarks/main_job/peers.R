@@ -1,4 +1,4 @@
-# Rscript peers.R genes.csv "cond + (1|sample)": mean CPU seconds per gene of each package that is installed.
+# Measure mean CPU seconds per gene of each installed package: Rscript peers.R genes.csv "cond + (1|sample)"
 args <- commandArgs(trailingOnly = TRUE)
 data <- read.csv(args[1])
 data$sample <- factor(data$sample)

@@ -138,7 +138,10 @@ def main() -> None:
     for formula in FORMULAS:
         for name, ms in peers(adata, formula, args.peer_genes).items():
             ratio = ms / reference[formula, PEERS[name]]
-            print(f"{formula:33s} {name:22s} {ms:10,.0f} ms per gene CPU, {ratio:8,.0f} times ours (eb_lr)", flush=True)
+            print(
+                f"{formula:33s} {name:22s} {ms:10,.0f} ms per gene CPU, {ratio:8,.0f} times our time (eb_lr)",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

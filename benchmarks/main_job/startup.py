@@ -53,7 +53,9 @@ def run(code: str, *args: str, cache: str) -> list[list[float]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=5, help="processes whose best is shown (compilation: one)")
+    parser.add_argument(
+        "--repeats", type=int, default=5, help="number of processes; the best is shown (compilation: one process)"
+    )
     args = parser.parse_args()
     print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} CPUs\n")
     print(f"{'':62s} {'CPU s':>7s} {'wall s':>7s}")

@@ -22,7 +22,7 @@ def main(
     path: Annotated[Path, typer.Argument(help="AnnData with counts in a layer `counts`, or in X.")],
     formula: Annotated[str, typer.Argument(help="With the left side `counts`.")],
     size_factors: Annotated[str | None, typer.Option(help="Column of obs; default: library sizes.")] = None,
-    genes: Annotated[int, typer.Option(help="At least so many genes.")] = 20_000,
+    genes: Annotated[int, typer.Option(help="Smallest number of genes.")] = 20_000,
 ) -> None:
     """Print wall and processor seconds, and the peak of memory."""
     warnings.simplefilter("ignore")
@@ -35,7 +35,7 @@ def main(
     start, cpu = time.perf_counter(), time.process_time()
     sc_glmm.tl.test(many, formula, size_factors=size_factors, progress=False)
     print(f"{many.n_vars:,} genes x {many.n_obs:,} cells, {many.layers['counts'].nnz:,} stored values")
-    print(f"{time.perf_counter() - start:.1f} s, {time.process_time() - cpu:.1f} s of processors")
+    print(f"{time.perf_counter() - start:.1f} s, {time.process_time() - cpu:.1f} s of processor time")
     print(f"peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.1f} GB")
 
 

@@ -47,14 +47,13 @@ def main(
     groupby: Annotated[str | None, typer.Option(help="Column of obs: each level is tested separately.")] = None,
     reference: Annotated[str | None, typer.Option(metavar="FACTOR=LEVEL", help="Base level.")] = None,
     min_cells: Annotated[int, typer.Option(help="Levels of --groupby with fewer cells are skipped.")] = 0,
-    min_counts: Annotated[
-        int, typer.Option(help="Genes with fewer counts in a level of --groupby are not tested.")
-    ] = 0,
+    min_counts: Annotated[int, typer.Option(help="Do not test genes with fewer counts in a level of --groupby.")] = 0,
     expressed: Annotated[
-        str | None, typer.Option(metavar="SAMPLE", help="Test genes only that pp.filter_genes marks, by this column.")
+        str | None,
+        typer.Option(metavar="SAMPLE", help="Test only genes selected by pp.filter_genes with this sample column."),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder of the figures.")] = Path("workflow"),
-    cold: Annotated[bool, typer.Option("--cold", help="Compile the kernels anew.")] = False,
+    cold: Annotated[bool, typer.Option("--cold", help="Compile the kernels again.")] = False,
 ) -> None:
     """Run the workflow and print its stages."""
     if cold:

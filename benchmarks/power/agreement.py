@@ -132,7 +132,7 @@ def pilot(reps: Annotated[int, typer.Option()] = 4, genes: Annotated[int, typer.
 def report() -> None:
     """Print the tables of the page."""
     stored = read_results()
-    print("| design | samples | cells of a sample | log2 fold change | found | computed | simulated | from a pilot |")
+    print("| design | samples | cells per sample | log2 fold change | found | computed | simulated | from a pilot |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for design, n, cells, log_fc in GRID:
         where = f"{design} {n} {cells} {log_fc:g}"

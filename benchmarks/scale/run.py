@@ -54,7 +54,9 @@ def main() -> None:
     parser.add_argument("--size-factors", default=None)
     parser.add_argument("--memory-limit", default=None)
     parser.add_argument("--test", default=None)
-    parser.add_argument("--read", action="store_true", help="first read the file and do nothing else")
+    parser.add_argument(
+        "--read", action="store_true", help="read the file once before the run, to measure reading alone"
+    )
     args = parser.parse_args()
     warnings.simplefilter("ignore", sc_glmm.ScGlmmWarning)
     logging.getLogger("sc_glmm").setLevel(logging.WARNING)

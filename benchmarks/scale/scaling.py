@@ -38,7 +38,7 @@ Results = Annotated[Path, typer.Option(help="Table with a line for each point.")
 
 @app.command()
 def measure(
-    folder: Annotated[Path, typer.Option(help="Where files are made; the largest has 13 GB.")] = Path(),
+    folder: Annotated[Path, typer.Option(help="Folder of the files; the largest has 13 GB.")] = Path(),
     results: Results = HERE / "scaling.csv",
 ) -> None:
     """Run the points without a result."""
@@ -77,7 +77,7 @@ def report(results: Results = HERE / "scaling.csv") -> None:
         flags=re.DOTALL,
     )
     if not n:
-        raise SystemExit(f"{page} has no place for the table")
+        raise SystemExit(f"{page} has no mark for the table")
     page.write_text(text)
 
 

@@ -1,5 +1,5 @@
-# Checks of fitted models that the tests of sc_glmm.models compare with: leave-one-group-out influence and profile
-# intervals of lme4.
+# Compute reference values for checks of fitted models (tests of sc_glmm.models): leave-one-group-out influence and
+# profile intervals of lme4.
 #   Rscript make_checks.R tests/reference
 # Reads the tables from the folder and writes checks_lme4.json into it (one minute).
 suppressPackageStartupMessages({library(lme4); library(jsonlite)})

@@ -1,7 +1,7 @@
-# Fits of lme4, lmerTest, pbkrtest and glmmTMB that the tests of sc_glmm.models compare with.
+# Fit reference models with lme4, lmerTest, pbkrtest and glmmTMB, for the tests of sc_glmm.models.
 #   Rscript make_lmer.R FOLDER          all but InstEval (half a minute)
 #   Rscript make_lmer.R FOLDER insteval (ten minutes)
-# Writes one JSON per model into FOLDER; `python extract.py --take FOLDER NAME...` puts them here.
+# Writes one JSON per model into FOLDER; `python extract.py --take FOLDER NAME...` copies them here.
 suppressPackageStartupMessages({library(lme4); library(lmerTest); library(pbkrtest); library(glmmTMB); library(jsonlite)})
 arguments <- commandArgs(trailingOnly = TRUE)
 folder <- arguments[1]
@@ -11,8 +11,8 @@ save_json <- function(name, x)
 plain <- function(m) unname(as.matrix(m))
 table_of <- function(a) { d <- as.data.frame(a); list(rows = I(rownames(d)), cols = I(names(d)), values = plain(d)) }
 
-# lme4's optimiser stops up to 1e-4 in theta before the optimum, which shows in the fifth digit of standard errors. This one
-# goes on by Newton's method with Richardson's derivatives of the same criterion; what is at its bound stays there.
+# lme4's optimiser stops up to 1e-4 in theta before the optimum, which changes the fifth digit of standard errors. This one
+# continues by Newton's method with Richardson's derivatives of the same criterion; parameters at a bound stay there.
 newton <- function(fn, par, lower, upper, control) {
   first <- nloptwrap(par = par, fn = fn, lower = lower, upper = upper)
   par <- first$par
@@ -26,8 +26,8 @@ newton <- function(fn, par, lower, upper, control) {
   list(par = par, fval = fn(par), conv = 0, message = "Newton")
 }
 exact <- lmerControl(optimizer = "newton")
-# glmer's Laplace value has weights that are one step old, and so have standard errors from its differences (1 % for cbpp): this
-# brings the weights to the mode first.
+# glmer's Laplace value has weights that are one step old, which also affects standard errors from its differences (1 % for
+# cbpp). This function updates the weights at the mode first.
 fresh <- function(fn) {
   e <- environment(fn)
   function(par) {
@@ -165,7 +165,7 @@ mer <- function(name, formula, data_name, family, n_agq = 1) {
   H <- numDeriv::hessian(devfun, c(theta, beta))
   se <- sqrt(diag(2 * solve(H)))[-seq_along(theta)]
   y <- model.response(model.frame(f))
-  # with nAGQ > 1 logLik() is relative to the saturated model: add the saturated log likelihood back
+  # with nAGQ > 1 logLik() is relative to the saturated model: add the saturated log likelihood
   saturated <- if (n_agq == 1) 0 else if (family == "poisson") sum(dpois(y, y, log = TRUE)) else
     sum(dbinom(y[, 1], rowSums(y), y[, 1] / rowSums(y), log = TRUE))
   save_json(paste0("mer_", name), list(name = name, data = data_name, formula = deparse1(formula), family = family, n_agq = n_agq,

@@ -1,4 +1,4 @@
-# R squared and intra-class correlations from the definitions of Nakagawa and others (2017), with lme4's and glmmTMB's
+# Compute R squared and intra-class correlations from the definitions of Nakagawa and others (2017), with lme4's and glmmTMB's
 # estimates of the model and of its null model. In this folder: Rscript make_r2.R > r2_lme4.json
 suppressMessages({library(lme4); library(glmmTMB); library(jsonlite)})
 
@@ -15,7 +15,7 @@ Z <- model.matrix(~ Days, sleep)
 out$sleepstudy <- shares(var(as.vector(model.matrix(m) %*% fixef(m))),
                          random(m, as.matrix(VarCorr(m)$Subject)[1:2, 1:2], "Subject", Z), sigma(m)^2)
 
-# the example of the package performance: published there as 0.658 and 0.969
+# the example of the package performance, with the published values 0.658 and 0.969
 m <- lmer(Sepal.Length ~ Petal.Length + (1 | Species), iris)
 out$iris <- shares(var(as.vector(model.matrix(m) %*% fixef(m))), as.numeric(VarCorr(m)$Species), sigma(m)^2)
 out$iris_data <- list(Sepal_Length = iris$Sepal.Length, Petal_Length = iris$Petal.Length,

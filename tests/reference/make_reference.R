@@ -1,9 +1,9 @@
-# Fits the reference models with lme4 and glmmTMB and writes one JSON per model, in the layout of extract.py.
+# Fit the reference models with lme4 and glmmTMB, and write one JSON per model, in the layout of extract.py.
 #
 #   Rscript make_reference.R FOLDER        (FOLDER is created; run it beside the CSV files)
 #
 # Debian 12: apt-get install r-cran-lme4 r-cran-glmmtmb r-cran-jsonlite r-cran-numderiv; versions of the stored numbers: VERSIONS.
-# `python extract.py --check FOLDER` compares what this writes with the stored files.
+# `python extract.py --check FOLDER` compares the output with the stored files.
 
 suppressPackageStartupMessages({library(lme4); library(glmmTMB); library(jsonlite); library(numDeriv)})
 out <- commandArgs(trailingOnly = TRUE)[1]
@@ -42,7 +42,7 @@ collect <- function(expr) {
 mer <- function(name, dataset, formula, n_agq = 1) {
   r <- collect(glmer(formula, data[[dataset]], family = poisson, nAGQ = n_agq)); f <- r$fit
   coef <- coef(summary(f))
-  # With nAGQ > 1 logLik() is relative to the saturated model: add the saturated log likelihood back.
+  # With nAGQ > 1 logLik() is relative to the saturated model: add the saturated log likelihood.
   y <- model.response(model.frame(f))
   saturated <- if (n_agq > 1) sum(dpois(y, y, log = TRUE)) else 0
   write_fit(name, list(name = name, data = dataset, formula = deparse1(formula), family = "poisson", method = "ml", n_agq = n_agq,
@@ -80,12 +80,12 @@ for (m in names(models)) for (f in names(families)) for (reml in c(FALSE, TRUE))
   tmb(paste("glmmTMB", m, f, if (reml) "REML" else "ML", sep = "_"), models[[m]][[1]], models[[m]][[2]], families[[f]], reml)
 tmb("glmmTMB_owls_nbinom2_slope", "Owls",
     SiblingNegotiation ~ FoodTreatment * SexParent + offset(logBroodSize) + (FoodTreatment | Nest), nbinom2())
-# Two of glmer's models again: glmer's Laplace value is up to 8e-4 low at its own estimates (see test_oracle.py).
+# Two of glmer's models again, because glmer's Laplace value is up to 8e-4 too low at its own estimates (see test_oracle.py).
 tmb("glmmTMB_grouseticks_poisson_ML", "grouseticks", TICKS ~ YEAR + cHEIGHT + (1 | BROOD) + (1 | INDEX) + (1 | LOCATION), poisson())
 tmb("glmmTMB_epil2_poisson_slope", "epil2", y ~ Base * trt + Age + Visit + (Visit | subject), poisson())
 
-# --- "exact" maximum likelihood of a random intercept: 61-node adaptive Gauss-Hermite in plain R, beside Laplace with the observed
-# Hessian. Shares nothing with lme4 or TMB.
+# --- "exact" maximum likelihood of a random intercept: 61-node adaptive Gauss-Hermite in plain R, and Laplace with the observed
+# Hessian. Independent of lme4 and TMB.
 hermite <- function(n) { # Golub-Welsch
   i <- seq_len(n - 1); J <- diag(0, n); J[cbind(i, i + 1)] <- J[cbind(i + 1, i)] <- sqrt(i / 2)
   e <- eigen(J, symmetric = TRUE); list(x = e$values, w = sqrt(pi) * e$vectors[1, ]^2)

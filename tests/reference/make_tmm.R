@@ -1,8 +1,8 @@
-# Prints the TMM factors that tests/compress/test_size_factors.py compares with.
+# Print reference TMM factors for tests/compress/test_size_factors.py.
 # Run: Rscript tests/reference/make_tmm.R      (edgeR 3.40.2, R 4.2.2)
 #
-# The counts come from whole-number arithmetic, so that R and Python make the same ones. Ratios of the counts in
-# "deep", "zeros" and "sparse" have no ties at the cuts to speak of; edgeR breaks ties by the rounding of the totals.
+# The counts come from integer arithmetic, so that R and Python compute the same values. The ratios of the counts in
+# "deep", "zeros" and "sparse" have almost no ties at the cuts; edgeR breaks ties by rounding errors of the totals.
 suppressMessages(library(edgeR))
 
 counts <- function(n_genes, n_samples, modulus, zero_below) {

@@ -1,5 +1,5 @@
-# Variance fractions of the example of the R package variancePartition, by lme4 and the definitions. The data are
-# data/varPartData.rda of its repository (version 1.39.4), a simulation; "published" are the numbers of its vignette.
+# Compute variance fractions for the example of the R package variancePartition, by lme4 and the definitions. The data
+# are data/varPartData.rda of its repository (version 1.39.4), a simulation; "published" are the values of its vignette.
 # In this folder: Rscript make_variance_fractions.R varPartData.rda > variance_fractions.json
 suppressMessages({library(lme4); library(jsonlite)})
 load(commandArgs(TRUE)[1])
@@ -7,7 +7,7 @@ genes <- c("gene1", "gene2", "gene3", "gene4", "gene5", "gene6", "gene43", "gene
 Y <- t(geneExpr[genes, ])
 
 of_n <- function(x) var(x) * (length(x) - 1) / length(x)
-# the parts of the linear predictor of each fixed term, scaled to what all of them have together
+# the parts of the linear predictor of each fixed term, scaled so that they add up to the variance of all terms
 fractions <- function(formula) sapply(genes, function(gene) {
   m <- lmer(update(formula, y ~ .), cbind(y = Y[, gene], info), REML = FALSE,
             control = lmerControl(optCtrl = list(xtol_abs = 1e-10, ftol_abs = 1e-12)))

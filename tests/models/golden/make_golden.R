@@ -1,4 +1,4 @@
-# What R prints for the models of test_summary.py:  Rscript make_golden.R
+# Write the output of R for the models of test_summary.py:  Rscript make_golden.R
 suppressPackageStartupMessages({library(lmerTest); library(glmmTMB)})
 options(useFancyQuotes = FALSE, width = 100)
 contrasts(cake$temperature) <- contr.treatment(levels(cake$temperature))
