@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 
 from .._arrays import IntArray
+from .._formula import Term
 from .study import Study
+from .tested_terms import main_columns, tested_terms
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class Layout:
     pair
         Grouping factor whose levels have samples in several arms, so that arms are compared within its levels;
         otherwise empty.
+    tested
+        Fixed terms with a weight in a contrast.
     """
 
     factor: str
@@ -35,6 +39,7 @@ class Layout:
     sample: str
     places: pd.DataFrame
     pair: str
+    tested: frozenset[Term]
 
     def of_arm(self, arm: int) -> pd.DataFrame:
         """Select the samples of one arm."""
@@ -43,7 +48,8 @@ class Layout:
 
 def layout_of(study: Study) -> Layout:
     """Assign the samples to the arms of the factor that is tested first."""
-    factor = _main_factor(study)
+    by_contrast = tested_terms(study)
+    factor = _main_factor(study, by_contrast)
     units = study.units[study.sample].astype(str).to_numpy()
     arms: IntArray = np.zeros(len(units), dtype=np.int64)
     levels: tuple[str, ...] = ("",)
@@ -55,13 +61,14 @@ def layout_of(study: Study) -> Layout:
     pair = _pairing(study, arms) if factor else ""
     cells["pair"] = study.units[pair].astype(str).to_numpy() if pair else ""
     places = cells.groupby(["arm", "sample", "pair"], sort=False).size().rename("cells").reset_index()
-    return Layout(factor, levels if factor else (), study.sample, places, pair)
+    tested = frozenset().union(*by_contrast)
+    return Layout(factor, levels if factor else (), study.sample, places, pair, tested)
 
 
-def _main_factor(study: Study) -> str:
-    keys = [str(key) for key in np.atleast_1d(study.params["contrast_keys"])]
-    named = [*keys, *(words.partition(":")[0] for words in study.contrasts)]
-    return next((name for name in [*named, *study.arms] if name in study.arms), "")
+def _main_factor(study: Study, by_contrast: Sequence[frozenset[Term]]) -> str:
+    """Choose the first tested factor; if only numbers are tested, the first factor of the formula."""
+    named = [name for terms in by_contrast for name in study.arms if name in main_columns(terms)]
+    return next(iter([*named, *study.arms]), "")
 
 
 def _pairing(study: Study, arms: IntArray) -> str:

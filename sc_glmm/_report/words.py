@@ -73,11 +73,7 @@ def design_in_words(study: Study, layout: Layout) -> list[str]:
 
 
 def _adjustments(study: Study, layout: Layout) -> list[str]:
-    tested = {layout.factor}
-    for words in study.contrasts:
-        tested |= {words, words.partition(":")[0]}
-    labels = [label for term, label in study.formula.labels.items() if term]
-    return [label for label in labels if label not in tested]
+    return [label for term, label in study.formula.labels.items() if term and term not in layout.tested]
 
 
 def _random(term: Any) -> str:

@@ -175,7 +175,9 @@ def test_shuffled_labels_have_the_least_association_with_the_true_ones(run):
 @pytest.mark.parametrize(
     ("formula", "options", "words"),
     [
-        ("counts ~ disease * batch + (1|sample)", {}, "adjusted for"),
+        # every term is tested, so the page must not call one of them an adjustment
+        ("counts ~ disease * batch + (1|sample)", {}, "batch: y vs x (interaction). There are"),
+        ("counts ~ disease + batch + (1|sample)", {"contrasts": "disease"}, "The comparison is adjusted for batch."),
         ("counts ~ age + (1|sample)", {}, "There are 600 cells of 8 samples."),
         (
             "counts ~ disease + batch + (1|sample)",
@@ -252,3 +254,19 @@ def test_open_figures_of_the_caller_do_not_change(run, tmp_path):
     sc_glmm.report(run, tmp_path / "r.html", n_genes=1)
     assert plt.get_fignums() == [own_figure.number]
     plt.close(own_figure)
+
+
+def test_named_contrast_shows_the_tested_factor_and_not_the_first(run, tmp_path):
+    """Check that the weights of a contrast decide which factor is drawn, shuffled and left out of the adjustments."""
+    from sc_glmm._report.layout import layout_of
+    from sc_glmm._report.study import study_of
+
+    adata = run.copy()
+    adata.obs["sex: F"] = pd.Categorical(np.where(adata.obs["sample"].isin(["s01", "s03", "s05", "s07"]), "F", "M"))
+    options = {"reference": {"disease": "ctl", "sex: F": "F"}, "test": "t", "progress": False, "genes": ["gene_01"]}
+    for contrasts in ({"ill": "disease"}, {"sex: ill": ("disease", "AD", "ctl")}):
+        sc_glmm.tl.test(adata, "counts ~ `sex: F` + disease + (1|sample)", contrasts=contrasts, **options)
+        assert layout_of(study_of(adata, "glmm")).factor == "disease"
+        page = read(sc_glmm.report(adata, tmp_path / "r.html", n_genes=1))
+        assert "4 samples in ctl and 4 samples in AD" in page.text
+        assert "The comparison is adjusted for sex: F." in page.text
