@@ -185,12 +185,13 @@ def _detail_columns(study: Study) -> list[Column]:
     for name in details.columns:
         values = details[name]
         is_number = pd.api.types.is_numeric_dtype(values)
-        if is_number and name != study.groupby and not np.asarray(values, dtype=np.float64).any():
+        if is_number and name != study.groupby and not np.nan_to_num(np.asarray(values, dtype=np.float64)).any():
             continue
         if not is_number and name != study.groupby and not values.astype(str).str.strip().any():
             continue
         entries = values.tolist() if is_number else values.astype(str).tolist()
-        columns.append(Column(str(name).replace("n_", "", 1) if is_number else str(name), entries, number=is_number))
+        label = str(name) if name == study.groupby else str(name).removeprefix("n_")
+        columns.append(Column(label, entries, number=is_number))
     return columns
 
 

@@ -143,7 +143,11 @@ def test_groups(tmp_path):
         adata, FORMULA, reference={"disease": "ctl"}, groupby="small", test="t", min_cells=10, progress=False
     )
     page = read(sc_glmm.report(adata, tmp_path / "r.html", n_genes=2))
-    assert page.columns("groups")["small"] == sc_glmm.get.details(adata)["small"].tolist()
+    groups, details = page.columns("groups"), sc_glmm.get.details(adata)
+    assert groups["small"] == details["small"].tolist()
+    # headings are the columns of the details without "n_" at the beginning; empty columns are left out
+    shown = {name for name in details if details[name].isin([0, ""]).sum() + details[name].isna().sum() < len(details)}
+    assert set(groups) == {name.removeprefix("n_") for name in shown} and "sample_factor_shift" in groups
     assert "separately in each level of small" in page.text
     assert set(page.columns("genes")["small"]) == {"type_1", "type_2"}
     assert "Fraction of the cells of each sample" in page.text
