@@ -41,6 +41,11 @@ class Layout:
     pair: str
     tested: frozenset[Term]
 
+    @property
+    def tested_columns(self) -> set[str]:
+        """Columns in the tested terms."""
+        return {name.name for term in self.tested for atom in term for name in atom.names}
+
     def of_arm(self, arm: int) -> pd.DataFrame:
         """Select the samples of one arm."""
         return self.places[self.places["arm"] == arm]

@@ -28,7 +28,7 @@ def shuffled_results(study: Study, layout: Layout, n: int, seed: int) -> list[pd
     InputError
         If there is no factor with labels to shuffle, or no matrix.
     """
-    if not layout.factor:
+    if not layout.factor or (layout.tested and layout.factor not in layout.tested_columns):
         raise InputError("null: only the labels of a factor can be shuffled, but the tested effects are numeric")
     if study.matrix is None:
         raise InputError(f"null: the run is repeated on the counts, but they cannot be read: {study.no_matrix}")

@@ -274,3 +274,13 @@ def test_named_contrast_shows_the_tested_factor_and_not_the_first(run, tmp_path)
         page = read(sc_glmm.report(adata, tmp_path / "r.html", n_genes=1))
         assert "4 samples in ctl and 4 samples in AD" in page.text
         assert "The comparison is adjusted for sex: F." in page.text
+
+
+def test_labels_of_a_factor_that_is_not_tested_are_not_shuffled(run, tmp_path):
+    adata = run.copy()
+    adata.obs["age"] = 30.0 + adata.obs["sample"].cat.codes.to_numpy() * 1.5
+    options = {"test": "t", "progress": False, "genes": ["gene_01"], "reference": {"disease": "ctl"}}
+    sc_glmm.tl.test(adata, "counts ~ disease + age + (1|sample)", contrasts="age", **options)
+    with pytest.raises(InputError, match="the tested effects are numeric"):
+        sc_glmm.report(adata, tmp_path / "r.html", n_genes=1, null=1)
+    assert not (tmp_path / "r.html").exists()
