@@ -90,7 +90,7 @@ class Evidence:
         return np.where(valid[:, None], fits.beta, np.nan), np.where(valid[:, None, None], fits.vcov, np.nan)
 
     def valid(self, L: FloatArray) -> NDArray[np.bool_]:
-        """Check for each gene whether its fit determines the contrast `L`, without separation: ``(n_genes,)``."""
+        """Check whether the fit of a gene determines the contrast `L`; separation may prevent this: ``(n_genes,)``."""
         valid = np.isin(self.status, TRUSTED)
         for gene, separation in self.result.separations.items():
             valid[gene] = self.result.fits.status[gene] == 0 and not separation.touches(L)

@@ -48,7 +48,7 @@ def test_tmm_factors_are_those_of_edger(case):
 
 
 def slow_tmm(counts):
-    """Compute TMM factors by their definition in loops; tied values get their average rank."""
+    """Compute TMM factors by their definition in loops; genes with equal values are trimmed by equal parts."""
     totals = [sum(sample) for sample in counts]
     upper = [np.quantile([y for y, seen in zip(s, counts.any(axis=0), strict=True) if seen], 0.75) for s in counts]
     quartile = [u / n for u, n in zip(upper, totals, strict=True)]
