@@ -71,7 +71,7 @@ def test_the_installed_script():
     assert process.stdout == f"sc-glmm {sc_glmm.__version__}\n"
 
 
-def test_csv_holds_what_the_python_interface_gives(adata, source, tmp_path):
+def test_csv_equals_the_results_in_python(adata, source, tmp_path):
     out = tmp_path / "results.csv"
     result = run("test", source, FORMULA, "-o", out, "--reference", "disease=ctl", "--n-jobs", 1, "--test", "t")
     assert result.exit_code == 0, result.output
@@ -106,7 +106,7 @@ def test_the_output_may_be_the_input(adata, source):
     assert os.listdir(source.parent) == ["in.h5ad"]
 
 
-def test_a_failure_while_writing_leaves_the_input_whole(source, monkeypatch):
+def test_failure_while_writing_does_not_change_the_input(source, monkeypatch):
     before = source.read_bytes()
 
     def full(*_):

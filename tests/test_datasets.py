@@ -42,7 +42,7 @@ def test_form_of_the_result():
     assert adata.uns["truth"]["contrast"] == "disease: AD vs ctl"
 
 
-def test_normalising_x_in_place_leaves_the_counts_alone():
+def test_normalising_x_in_place_does_not_change_the_counts():
     adata = datasets.simulate(n_samples=4, n_cells=50, n_genes=20)
     before = adata.layers["counts"].copy()
     adata.X.data[:] = np.log1p(adata.X.data)
@@ -147,7 +147,7 @@ def test_donor_effects_are_shared_by_the_samples_of_a_donor():
     assert np.median(within[sd > 0.3]) < 0.25
 
 
-def test_covariates_act_as_var_says():
+def test_effects_of_covariates_equal_those_in_var():
     adata = datasets.simulate(
         n_samples=6,
         n_cells=20_000,

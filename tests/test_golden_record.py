@@ -81,6 +81,6 @@ def test_small_number_is_compared_on_the_scale_of_its_column(golden):
     assert "worst" in golden.compare_column(column, [1.0, 1.0, 1e-8], 1e-10)
 
 
-def test_values_of_every_kind_survive(golden):
+def test_values_of_every_kind_are_preserved(golden):
     frame = pd.DataFrame({"x": [0.1, None], "word": pd.Categorical(["a", None]), "yes": pd.array([True, None])})
     assert golden._plain(frame)["columns"] == [["x", [0.1, None]], ["word", ["a", None]], ["yes", [1.0, None]]]

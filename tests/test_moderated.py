@@ -71,7 +71,7 @@ def test_wald_exceeds_its_level(null):
     assert np.mean(p_values(null, "wald")["p_value"].iloc[1:] < 0.01) > 0.02
 
 
-def test_interval_covers_and_power_is_there():
+def test_coverage_of_intervals_and_power():
     effects = np.tile([0.0, 0.7, -0.7], 200)
     adata = simulate(n_samples=12, n_genes=600, effects=effects, variances=(0.0, 0.03, 0.1), means=(1.0, 3.0))
     table = p_values(adata, None).iloc[1:]
@@ -328,7 +328,7 @@ def test_names_of_tests_are_checked():
         sc_glmm.tl.test(adata, FORMULA, family="gaussian", test="eb_lr")
 
 
-def test_prior_and_moderation_survive_a_file(tmp_path):
+def test_prior_and_moderation_are_preserved_in_a_file(tmp_path):
     adata = simulate(n_genes=80)
     table = p_values(adata, "eb_lr")
     adata.write_h5ad(tmp_path / "a.h5ad")

@@ -158,7 +158,7 @@ def test_values_that_are_not_allowed(name, value, says):
         sc_glmm.tl.test(sc_glmm.datasets.simulate(4, 40, 5), FORMULA, **{name: value})
 
 
-def test_help_loads_none_of_the_numerical_packages():
+def test_help_does_not_load_numerical_packages():
     """Check imports in the process of the command, which registers no accessor."""
     enter = "from sc_glmm_command import main; main()"
     assert 'scripts.sc-glmm = "sc_glmm_command:main"' in (ROOT / "pyproject.toml").read_text()

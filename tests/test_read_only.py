@@ -113,7 +113,7 @@ def test_a_folder_of_the_user_is_used(package, tmp_path):
     assert compiled_kernels(own)
 
 
-def test_a_folder_of_others_with_results_beside_a_file(package, tmp_path, monkeypatch):
+def test_folder_of_another_user_with_results_beside_a_file(package, tmp_path, monkeypatch):
     path = tmp_path / "data.h5ad"
     genes = pd.Index(["x", "y", "z"])
     ad.AnnData(sp.eye(2, 3, format="csr"), var=pd.DataFrame(index=genes)).write_h5ad(path)

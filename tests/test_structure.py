@@ -257,7 +257,7 @@ def test_contents_of_the_distribution():
     assert metadata("sc-glmm")["Requires-Python"] == ">=3.11"
 
 
-def test_the_readme_holds_the_two_commands_that_ci_runs():
+def test_readme_contains_the_two_commands_of_ci():
     commands = re.findall(r"^python3 -m venv .*$", (ROOT / "README.md").read_text(), re.MULTILINE)
     assert len(commands) == 2
     assert commands[0].endswith("sc-glmm demo")

@@ -116,7 +116,7 @@ def test_scanpy_reads_the_mirror(tmp_path, tested):
     np.testing.assert_allclose(frame["logfoldchanges"], table.loc[frame["names"], "log_fc"], rtol=1e-5)
 
 
-def test_copy_leaves_the_original_alone():
+def test_copy_does_not_change_the_original():
     adata = make(n_genes=5)
     out = run(adata, FORMULA, copy=True)
     assert "glmm" in out.varm
@@ -260,7 +260,7 @@ def test_genes_below_min_counts_are_left_out_visibly():
 # --- statuses ---------------------------------------------------------------------------------------------------------
 
 
-def test_all_zero_and_separated_genes_have_a_row_and_no_numbers():
+def test_all_zero_and_separated_genes_have_a_row_without_results():
     adata = make(n_samples=14, cells=15)
     counts = adata.layers["counts"].toarray()
     counts[:, 3] = 0

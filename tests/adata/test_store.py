@@ -367,7 +367,7 @@ def in_place(monkeypatch):
     monkeypatch.setattr(journal, "COPY_BYTES", 0)
 
 
-def test_a_full_disk_leaves_the_file_as_it_was(file, adata, monkeypatch):
+def test_full_disk_does_not_change_the_file(file, adata, monkeypatch):
     tested = sc_glmm.tl.test(adata, FORMULA, copy=True, **DISK)
     before = file.read_bytes()
     real = os.fsync

@@ -54,7 +54,7 @@ def store(request, tmp_path) -> Path:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that can be forked")
-def test_rounds_of_writers_that_are_killed_and_a_reader_beside_them():
+def test_killed_writers_with_a_concurrent_reader():
     run = subprocess.run([sys.executable, ROUNDS, "1"], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     assert run.stdout.count("'rounds': 1") == 6
@@ -138,7 +138,7 @@ def forge(path: Path, added: dict[str, str], removed: list[str]) -> Path:
 
 @pytest.mark.parametrize("door", ["info", "get", "recover", "write"])
 @pytest.mark.parametrize("name", ["../victim", "ABSOLUTE", "varm/../../victim", "obs", "varm", "varm/..", "uns/a/b"])
-def test_a_forged_list_touches_nothing_outside_of_the_results(tmp_path, name, door):
+def test_forged_list_changes_only_results(tmp_path, name, door):
     path, victim = make(tmp_path / "data.zarr"), tmp_path / "victim"
     victim.mkdir()
     (victim / "thesis.txt").write_text("years of work")

@@ -38,7 +38,7 @@ def around(rows, slope, y=None):
     return ec[0], weight[0], A[0]
 
 
-def test_lattices_hold_polynomials_of_their_degree(rng):
+def test_lattices_represent_polynomials_of_their_degree(rng):
     place = rng.normal(0, 2, (50, 3))
     for n_variables in (0, 1, 2, 3):
         nodes = lattice(n_variables, 3)
@@ -113,7 +113,7 @@ def test_slopes_of_a_predictor(rng):
     np.testing.assert_allclose(rows.slopes_of(np.stack([eta, 2 * eta])), [slope, 2 * slope], atol=1e-12)
 
 
-def test_collapsed_rows_hold_the_sums_of_the_means(rng):
+def test_collapsed_rows_have_the_sums_of_the_means(rng):
     rows, columns, offset = laid_out(rng, collapsed=True)
     slope = np.array([[0.5, -0.2], [0.1, 0.3], [0.0, 0.0]])
     weight = np.zeros((1, rows.table.n_nodes))

@@ -122,7 +122,7 @@ def test_chunks_cover_every_line_once(monkeypatch, form):
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_threads_change_no_bit(rng, monkeypatch, form):
+def test_results_are_identical_for_any_number_of_threads(rng, monkeypatch, form):
     monkeypatch.setattr(passes, "GENES_PER_RANGE", 3)
     monkeypatch.setattr(source, "CHUNK_VALUES", 2000)
     y, row_of, offset = simulate(rng, n_obs=3000, n_rows=30)

@@ -64,7 +64,7 @@ def test_groups_genes_and_rows_of_a_larger_matrix(rng, data, form):
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_threads_change_no_bit(rng, monkeypatch, form):
+def test_results_are_identical_for_any_number_of_threads(rng, monkeypatch, form):
     monkeypatch.setattr(passes, "GENES_PER_RANGE", 2)
     monkeypatch.setattr(source, "CHUNK_VALUES", 2000)
     y = rng.normal(0, 1, (3000, 9)) * (rng.random((3000, 9)) < 0.4)

@@ -93,7 +93,7 @@ def test_weights_of_a_cell_reproduce_polynomials(rng):
             np.testing.assert_allclose(w @ c**power, offset[i] ** power, rtol=1e-11, atol=1e-12)
 
 
-def test_cells_that_lie_on_a_node_write_to_it_alone():
+def test_cells_at_a_node_use_only_this_node():
     row_of = np.zeros(116, dtype=int)
     node = spread(np.arange(100), np.array([0, 100]), np.linspace(-1, 1, 100), 1e-10).node
     offset = np.concatenate([np.linspace(-1, 1, 100), node])

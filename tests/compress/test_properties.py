@@ -51,7 +51,7 @@ def test_likelihood_survives_compression(seed, n_obs, n_rows, scale, centre, dec
     scale=SCALES,
     x_scale=SCALES,
 )
-def test_lattices_stand_for_their_cells(seed, n_obs, n_rows, n_variables, scale, x_scale):
+def test_lattices_represent_their_cells(seed, n_obs, n_rows, n_variables, scale, x_scale):
     rng = np.random.default_rng(seed)
     _, row_of = np.unique(rng.integers(0, n_rows, n_obs), return_inverse=True)
     offset = scale * rng.normal(0, 1, n_obs)

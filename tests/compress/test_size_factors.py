@@ -105,7 +105,7 @@ def test_order_of_samples_and_genes(rng, factors):
     np.testing.assert_allclose(factors(counts[samples][:, genes]), factors(counts)[samples], rtol=1e-12)
 
 
-def test_pooled_factors_hold_in_shallow_samples(rng):
+def test_pooled_factors_are_right_in_shallow_samples(rng):
     """Check samples with 1,000 counts: ten of 3,000 genes increase tenfold in half of the samples."""
     share = rng.gamma(0.3, 1, 3000)
     share /= share.sum()
@@ -122,7 +122,7 @@ def test_pooled_factors_hold_in_shallow_samples(rng):
     assert error(tmm_factors) > 3 * error(pooled_factors)
 
 
-def test_pooled_factors_of_hopeless_samples(rng):
+def test_pooled_factors_of_samples_with_too_few_counts(rng):
     counts = rng.poisson(30, (4, 50))
     counts[2] = 0
     counts[3] = np.eye(50, dtype=int)[0]
@@ -132,7 +132,7 @@ def test_pooled_factors_of_hopeless_samples(rng):
     np.testing.assert_array_equal(pooled_factors(np.zeros((3, 5))), [1, 1, 1])
 
 
-def test_hopeless_samples_get_no_correction(rng):
+def test_samples_with_too_few_counts_get_no_correction(rng):
     counts = rng.poisson(30, (4, 50))
     counts[2] = 0
     ours = tmm_factors(counts)

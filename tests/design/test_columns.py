@@ -179,7 +179,7 @@ def test_names_with_dots_need_no_backticks_alone() -> None:
         build_design(parse_formula("~ I(donor.age + 1)"), data)
 
 
-def test_a_column_may_be_called_like_a_function() -> None:
+def test_column_may_have_the_name_of_a_function() -> None:
     data = pd.DataFrame({"log": np.abs(REAL) + 1.0, "scale": REAL})
     design = build_design(parse_formula("~ log + exp(scale)"), data)
     np.testing.assert_allclose(design.fixed.X[:, 1:], np.column_stack([data["log"], np.exp(REAL)]))

@@ -288,7 +288,7 @@ def test_computed_factors_have_no_triples(source: str, triple: tuple) -> None:
         one(source, triple, reference={})
 
 
-def test_each_level_beside_the_joint_test() -> None:
+def test_each_level_and_the_joint_contrast() -> None:
     design = design_of("~ disease + sex + age + (1 | sample)", reference={"disease": "ctl", "sex": "F"})
     contrasts = build_contrasts(design, each_level=True)
     words = [contrast.words for contrast in contrasts]

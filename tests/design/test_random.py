@@ -95,7 +95,7 @@ def test_only_combinations_that_occur_are_levels() -> None:
     assert three.group == "c:b:a"
 
 
-def test_several_terms_keep_their_order_and_share_nothing() -> None:
+def test_several_terms_keep_their_order_and_are_independent() -> None:
     terms = random_of("(1 | b) + (x | a) + (0 + z | b)")
     assert [term.label for term in terms] == ["(1 | b)", "(x | a)", "(0 + z | b)"]
     assert [term.group for term in terms] == ["b", "a", "b"]

@@ -145,7 +145,7 @@ def test_modes_solve_the_dense_equations(kind):
         np.testing.assert_allclose(mine, v[first[block] : first[block + 1]], atol=1e-8)
 
 
-def test_rows_that_stand_for_several_observations_change_nothing():
+def test_rows_for_several_observations_give_the_same_fit():
     X, blocks, y, _ = design("nested and crossed")
     row_of = np.repeat(np.arange(N), 3)
     rng = np.random.default_rng(4)

@@ -132,7 +132,7 @@ def test_contrasts_that_a_type_does_not_have() -> None:
         run("X ~ disease + batch + (1|sample)", adata, reference={"diseas": "ctl"})
 
 
-def test_one_fit_info_per_gene_and_type_whatever_the_contrasts() -> None:
+def test_one_fit_info_per_gene_and_type_for_any_contrasts() -> None:
     adata = make()
     run("X ~ batch + disease + (1|sample)", adata)
     info = sc_glmm.get.fit_info(adata)

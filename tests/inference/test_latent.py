@@ -101,7 +101,7 @@ def test_three_arms_give_the_same_factors_for_any_base_level():
         np.testing.assert_allclose(other.factors, found[0].factors, rtol=0, atol=1e-8)
 
 
-def test_a_paired_design_leaves_the_donors_out_of_the_factors():
+def test_factors_of_a_paired_design_do_not_contain_donors():
     rng = np.random.default_rng(6)
     counts, size, _, hidden = simulate(rng, 24, 1)
     donor = np.eye(12)[np.repeat(np.arange(12), 2)]

@@ -30,7 +30,7 @@ def meta_regression(n_genes, variances, v=0.05, S=8, seed=0, effect=0.0):
     return log_likelihood, delta, np.broadcast_to(4.0 * total / S, delta.shape), rss
 
 
-def test_a_known_prior_is_recovered_and_its_test_is_uniform():
+def test_true_prior_is_recovered_and_p_values_are_uniform():
     rng = np.random.default_rng(1)
     share = np.array([0.0, 0.0, 0.3, 0.0, 0.5, 0.0, 0.2])
     variances = rng.choice(GRID, 6000, p=share)
@@ -105,7 +105,7 @@ def test_squeeze_finds_the_scaled_f():
     assert np.ptp(constant) < np.ptp(q)
 
 
-def test_benjamini_hochberg_is_scipys_and_leaves_missing_values_alone():
+def test_benjamini_hochberg_equals_scipy_and_keeps_missing_values():
     rng = np.random.default_rng(6)
     p = rng.uniform(size=50) ** 2
     p[[3, 17]] = np.nan
@@ -132,7 +132,7 @@ def test_separation_of_two_arms(zero_rows, separates):
         assert find_deficient(X, positive[None])[0]
 
 
-def test_separation_of_two_levels_leaves_the_third_contrast_alone():
+def test_separation_of_two_levels_does_not_affect_other_contrasts():
     """Check four levels of which c and d have no counts: b vs a can be estimated, c vs d cannot."""
     level = np.repeat(np.arange(4), 3)
     X = np.column_stack([np.ones(12), *(level == k for k in (1, 2, 3))]).astype(float)

@@ -20,7 +20,7 @@ def frame():
     return pd.DataFrame({"y": y, "x": x, "z": z, "g": [f"g{i}" for i in g]})
 
 
-def test_random_effects_of_a_column_called_like_a_standard_deviation(frame):
+def test_random_effects_of_a_column_named_like_a_standard_deviation(frame):
     plain = sc_glmm.lmer("y ~ x + (x + z | g)", frame)
     odd = frame.rename(columns={"x": "sd(Intercept)", "z": "sd(x)"})
     named = sc_glmm.lmer("y ~ `sd(Intercept)` + (`sd(Intercept)` + `sd(x)` | g)", odd)
@@ -33,7 +33,7 @@ def test_random_effects_of_a_column_called_like_a_standard_deviation(frame):
         plt.close("all")
 
 
-def test_a_random_slope_called_like_a_correlation(frame):
+def test_random_slope_named_like_a_correlation(frame):
     plain = sc_glmm.lmer("y ~ x + (x | g)", frame)
     named = sc_glmm.lmer("y ~ cor_x + (cor_x | g)", frame.rename(columns={"x": "cor_x"}))
     assert is_correlation(named).tolist() == [False, True, False, False]
@@ -42,7 +42,7 @@ def test_a_random_slope_called_like_a_correlation(frame):
 
 
 @pytest.mark.parametrize("test", ["t", "eb_lr"])
-def test_a_grouping_factor_called_like_a_moderated_variance(test):
+def test_grouping_factor_named_like_a_moderated_variance(test):
     adata = sc_glmm.datasets.simulate(n_samples=8, n_cells=400, n_genes=120, seed=5)
     sc_glmm.tl.test(adata, "counts ~ disease + (1|sample)", test=test, progress=False)
     adata.obs["sample_eb"] = adata.obs["sample"]

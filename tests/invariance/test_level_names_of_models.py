@@ -75,7 +75,7 @@ def test_influence_counts_levels_as_they_are(frame):
     assert found.n_obs.tolist() == [5] * 9 and found.n_obs.index.is_unique
 
 
-def test_a_column_called_like_an_interaction_is_another_factor(frame):
+def test_column_named_like_an_interaction_is_another_factor(frame):
     data = frame.assign(**{"one:two": np.arange(len(frame)) % 7})
     fit = lmer("y ~ t + (1 | one:two) + (1 | `one:two`)", data)
     assert fit.ngrps().tolist() == [9, 7]

@@ -71,7 +71,7 @@ def test_splines_can_be_centred_and_are_again_on_new_data(basis: str, function: 
     np.testing.assert_allclose(design.fixed.at(design.convert(few, atoms))[:, 1:], columns[:7], atol=1e-12)
 
 
-def test_a_comparison_of_samples_beside_a_tested_spline() -> None:
+def test_comparison_of_samples_with_a_tested_spline() -> None:
     """Check that its row is described for power calculations if the prior has directions of a spline."""
     adata = ADATA.copy()
     adata.obs["arm"] = pd.Categorical(np.where(adata.obs["sample"].isin(["s0", "s2", "s4", "s6"]), "a", "b"))

@@ -14,7 +14,7 @@ from tests.reference import load
 NAMES = [n.removeprefix("mer_") for n in load.names("mer_")]
 
 
-def test_all_of_the_classical_tables_are_there():
+def test_all_classical_tables_are_stored():
     assert {"grouseticks", "cbpp", "cbpp_agq9", "owls", "owls_agq9", "epil2", "epil2_agq9", "epil2_slope"} == set(NAMES)
 
 

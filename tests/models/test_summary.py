@@ -147,7 +147,7 @@ def test_singular_fit_gives_a_note_and_no_error():
     assert "singular" not in str(MODELS["penicillin"]().summary())
 
 
-def test_many_columns_print_no_correlations(rng):
+def test_correlations_are_not_printed_for_many_columns(rng):
     import pandas as pd
 
     n = 120

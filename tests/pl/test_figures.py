@@ -100,7 +100,7 @@ def test_panels_are_the_groups(results):
             plot(results, ax=plt.figure().add_subplot())
 
 
-def test_qq_holds_the_sorted_p_values(results):
+def test_qq_shows_the_sorted_p_values(results):
     ax = pl.qq(results, group="NK cells")
     p = np.sort(_of(results, "NK cells")["p_value"].dropna())
     marks = _marks(ax)

@@ -73,7 +73,7 @@ def test_subset_and_copy(adata, caplog):
     assert adata.n_vars == 6 and "expressed" not in adata.var
 
 
-def test_cells_without_sample_count_for_none(adata):
+def test_cells_without_a_sample_do_not_count(adata):
     adata.obs.loc[adata.obs_names[:5], "sample"] = None
     with pytest.warns(sg.ScGlmmWarning, match="5 cells without a value in sample"):
         sg.pp.filter_genes(adata, "sample", min_cells=1, min_samples=1)

@@ -59,7 +59,7 @@ def test_report_names_covariates_that_correlate_with_the_factor(one):
     assert set(report["genes_up"].iloc[0].split(", ")) <= loaded
 
 
-def test_groups_get_factors_of_their_own_and_other_cells_none():
+def test_groups_have_their_own_factors_and_other_cells_none():
     adata = data()
     adata.obs.loc[adata.obs_names[:10], "cell_type"] = np.nan
     sc_glmm.pp.latent_factors(adata, FORMULA, groupby="cell_type", n_factors=1)

@@ -82,7 +82,7 @@ def test_headings_sort_both_ways(page):
     assert column(page, "gene") == sorted(column(page, "gene"))
 
 
-def test_filters_leave_the_rows_that_pass(page, run):
+def test_filters_show_matching_rows(page, run):
     results = sc_glmm.get.results(run, columns="all")
     controls = page.locator("#genes .controls")
     controls.locator("select").first.select_option("type_2")
@@ -112,7 +112,7 @@ def test_paging(page):
     assert page.locator("#genes .pager button", has_text="Previous").is_disabled()
 
 
-def test_the_download_holds_the_rows_that_are_shown(page, run):
+def test_download_contains_the_shown_rows(page, run):
     page.locator("#genes .controls").get_by_label("Search").fill("gene_01")
     with page.expect_download() as waiting:
         page.locator("#genes button", has_text="Download").click()

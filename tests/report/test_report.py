@@ -35,7 +35,7 @@ def page(run, tmp_path_factory):
     return read(sc_glmm.report(run, tmp_path_factory.mktemp("report") / "r.html", n_genes=3))
 
 
-def test_the_table_holds_the_results(run, page):
+def test_table_contains_the_results(run, page):
     results = sc_glmm.get.results(run).sort_values("p_value", kind="stable")
     table = page.columns("genes")
     assert table["gene"] == results["variable"].tolist()
@@ -74,7 +74,7 @@ def test_table_links_to_figures_of_top_genes(run, page):
         assert picture["alt"]
 
 
-def test_the_page_stands_alone(page):
+def test_page_needs_no_other_files(page):
     for tag, attributes in page.elements:
         for name in ("src", "href", "action", "srcset"):
             value = attributes.get(name)
@@ -122,7 +122,7 @@ def test_a_path_gives_the_report_of_the_object(run, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore::sc_glmm.ScGlmmWarning")
-def test_cells_that_were_not_used_change_no_figure(run, tmp_path):
+def test_unused_cells_do_not_change_figures(run, tmp_path):
     more = ad.concat([run, run[:40]], index_unique="-")
     more.var, more.X = run.var[["symbol"]], more.layers["counts"]
     more.obs["disease"] = more.obs["disease"].where(np.arange(more.n_obs) < run.n_obs)
