@@ -99,7 +99,7 @@ class Design:
         DesignError
             If a column is missing, has missing values, or has levels that the model does not know.
         """
-        names = dict.fromkeys(name.name for atom in atoms for name in atom.names if name.name in self.columns)
+        names = dict.fromkeys(name for atom in atoms for name in atom.columns if name in self.columns)
         missing = [name for name in names if name not in data.columns]
         data = native(data, [name for name in names if name in data.columns])
         if missing:

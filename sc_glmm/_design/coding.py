@@ -16,7 +16,7 @@ import pandas as pd
 from .._arrays import FloatArray
 from .._errors import DesignError, FormulaError, mark
 from .._formula import Atom, MixedFormula, Term, term_text
-from .evaluate import State, evaluate
+from .evaluate import GUARD, State, evaluate, guard_levels
 from .names import list_some
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def _values(terms: tuple[Term, ...], frame: pd.DataFrame, state: State) -> dict[
 
 
 def _value(atom: Atom, frame: pd.DataFrame, state: State) -> Any:
-    return evaluate(atom, frame, state) if atom.kind == "python" else frame[atom.text]
+    return guard_levels(evaluate(atom, frame, state) if atom.kind == "python" else frame[atom.text])
 
 
 def _unique_names(spec: ModelSpec, terms: tuple[Term, ...]) -> tuple[str, ...]:
@@ -137,7 +137,7 @@ def _unique_names(spec: ModelSpec, terms: tuple[Term, ...]) -> tuple[str, ...]:
     atoms = _atoms(terms)
 
     def shown(name: str, write: Callable[[Atom], str]) -> str:
-        return _PRIVATE.sub(lambda found: write(atoms[int(found[1])]), name)
+        return _PRIVATE.sub(lambda found: write(atoms[int(found[1])]), name).replace(GUARD, "")
 
     private = list(spec.column_names)
     # the intercept has this name whether there is one or not
@@ -281,7 +281,7 @@ def _explain(
 
 def _levels(atom: Atom, frame: pd.DataFrame) -> str:
     """List the levels of the factors in an expression, because it may contain an unknown level."""
-    names = [name.name for name in atom.names if name.name in frame.columns]
+    names = [name for name in atom.columns if name in frame.columns]
     factors = [name for name in names if isinstance(frame[name].dtype, pd.CategoricalDtype)]
     return "".join(f"; levels of {name!r}: {list_some(frame[name].cat.categories, 20)}" for name in factors)
 
@@ -317,7 +317,7 @@ def _plain_message(error: Exception) -> str:
     from formulaic.errors import FormulaicError
 
     cause = error.__cause__ if isinstance(error, FormulaicError) and error.__cause__ is not None else error
-    text = " ".join(str(cause).split()).replace("`", "")
+    text = " ".join(str(cause).split()).replace("`", "").replace(GUARD, "")
     return text if isinstance(cause, ValueError | Warning) and text else f"{type(cause).__name__}: {text}"
 
 
@@ -330,7 +330,7 @@ def _snap(matrix: FloatArray, recipe: Recipe, frame: pd.DataFrame) -> FloatArray
     for term, columns in recipe.columns.items():
         if all(atom.kind == "column" for atom in term) or columns.start == columns.stop:
             continue
-        first, row_of = _equal_rows(frame, {name.name for atom in term for name in atom.names})
+        first, row_of = _equal_rows(frame, {name for atom in term for name in atom.columns})
         part = matrix[:, columns]
         snapped = part[first][row_of]
         # a value that depends on other rows, such as a running sum, may really differ between equal inputs

@@ -19,6 +19,9 @@ from .._formula import NUMPY, Atom, dotted_name, quoted_column
 
 State = MutableMapping[str, Any]
 
+# A character of private use before levels, see guard_levels.
+GUARD = "\ue002"
+
 _BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: np.add,
     ast.Sub: np.subtract,
@@ -211,6 +214,7 @@ class _Evaluator:
         if name in ("C", "hashed"):
             if not isinstance(first, ast.Name):
                 data = _levels(data, len(self.frame))
+            data = guard_levels(data)
         elif name in _COLUMN_BY_COLUMN and isinstance(_plain(data), dict):
             data = np.column_stack([_doubles(column, first) for column in _plain(data).values()])
         else:
@@ -224,12 +228,38 @@ class _Evaluator:
         return function(data, *positional, **named)
 
 
+def guard_levels(values: Any) -> Any:
+    """Mark levels that start with two underscores, because formulaic drops their columns.
+
+    Parameters
+    ----------
+    values
+        A factor, values of any other type, or what a coding is told of levels.
+    """
+    if isinstance(values, str):
+        return f"{GUARD}{values}" if values.startswith("__") else values
+    if type(values) in (list, tuple):
+        return type(values)(guard_levels(value) for value in values)
+    if type(values) is dict:
+        return {guard_levels(name): value for name, value in values.items()}
+    if type(values) is not pd.Series:  # formulaic's own records behave like dictionaries and columns
+        return values
+    if values.dtype.kind in "OUT" and not _is_factor(values):
+        values = values.astype("category")  # sorted before the mark is set
+    return values.cat.rename_categories(guard_levels) if _is_factor(values) else values
+
+
+def level_text(level: object) -> str:
+    """Return a level as text, without the mark of :func:`guard_levels`."""
+    return str(level).removeprefix(GUARD)
+
+
 def _parameter(node: ast.expr) -> Any:
     """Return a number, a string, a list of these, or the coding of a factor."""
     called = isinstance(node, ast.Call)
     name = dotted_name(node.func) if isinstance(node, ast.Call) else dotted_name(node)
     if name is None or not (called or isinstance(node, ast.Name | ast.Attribute)):
-        return ast.literal_eval(node)
+        return guard_levels(ast.literal_eval(node))
     if isinstance(node, ast.Call):
         named = {str(keyword.arg): _parameter(keyword.value) for keyword in node.keywords}
         return _codings()[name](*(_parameter(argument) for argument in node.args), **named)

@@ -13,6 +13,7 @@ from .._errors import DesignError, mark
 from .._formula import Atom, MixedFormula, Term
 from .coding import FloatArray, Recipe, code_again, code_terms
 from .columns import Column
+from .evaluate import level_text
 from .names import list_some
 
 # a column is dependent if less than this fraction of its length is orthogonal to earlier columns (as in R's lm)
@@ -134,7 +135,7 @@ def check_levels(terms: tuple[Term, ...], columns: dict[str, Column], n_rows: in
     """Raise an error for factors with a single level, or with so many levels that X needs too much memory."""
     for atom in dict.fromkeys(atom for term in terms for atom in term):
         for name in atom.names:
-            column = columns.get(name.name)
+            column = None if name.called else columns.get(name.name)
             if column is not None and column.kind == "factor" and len(column.categories) < 2:
                 raise DesignError(
                     f"{name.name!r} has only one level in the rows used ({list_some(column.categories)}), so nothing "
@@ -198,8 +199,8 @@ def _factors(formula: MixedFormula, recipe: Recipe, columns: dict[str, Column]) 
         state = recipe.coding(atom)
         if state is None:
             continue
-        levels = tuple(str(level) for level in state.levels)
-        column = next((columns[name.name] for name in atom.names if name.name in columns), None)
+        levels = tuple(level_text(level) for level in state.levels)
+        column = next((columns[name] for name in atom.columns if name in columns), None)
         if column is not None and column.kind == "factor" and not {*levels} <= {str(c) for c in column.categories}:
             column = None  # derived from other values, such as C(disease == "AD")
         name = column.name if column is not None else atom.text
@@ -207,7 +208,9 @@ def _factors(formula: MixedFormula, recipe: Recipe, columns: dict[str, Column]) 
             continue
         base, chosen = None, column.chosen if column is not None else "sorted"
         if isinstance(state.contrasts, TreatmentContrasts):
-            coded = [str(level) for level in state.contrasts.get_coding_column_names(state.levels, reduced_rank=True)]
+            coded = [
+                level_text(level) for level in state.contrasts.get_coding_column_names(state.levels, reduced_rank=True)
+            ]
             base = next(level for level in levels if level not in coded)
             first = str(column.categories[0]) if column is not None and column.categories else levels[0]
             if chosen == "given" and base != first:

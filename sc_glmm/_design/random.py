@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -113,6 +113,9 @@ def build_random(
     factors = {name: group_levels(values) for name, values in groups.items()}
     terms: list[ReTerm] = []
     for term in formula.random:
+        # a:b, b:a and the second part of a/b are one grouping factor
+        same = next((other.term for other in terms if {*other.term.group} == {*term.group}), term)
+        term = replace(term, group=same.group, group_spans=same.group_spans, nested=same.nested)
         codes, keys = _interaction([factors[name] for name in term.columns])
         levels = display_names(keys)
         _check_group(term, codes, levels, formula, check_replication)

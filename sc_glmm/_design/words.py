@@ -110,7 +110,7 @@ def main_effect(design: Design, label: str) -> Factor | None:
     if len(term) != 1:
         return None
     atom = term[0]
-    keys = [atom.text] if atom.kind == "column" else [atom.text, *(n.name for n in atom.names)]
+    keys = [atom.text] if atom.kind == "column" else [atom.text, *atom.columns]
     factor = next((design.fixed.factors[key] for key in keys if key in design.fixed.factors), None)
     number = atom.text in design.columns and design.columns[atom.text].kind != "factor"
     return factor if not number and (atom.kind == "column" or atom.makes_factor) else None
@@ -130,15 +130,15 @@ def interaction_setting(design: Design, name: str, typical: Mapping[str, object]
     """Write the values of the variables that interact with `name`, as in `` (at sex = F, age = 0)``."""
     partners: dict[str, object] = {}
     for term in design.formula.fixed_terms:
-        inside = {n.name for atom in term for n in atom.names}
+        inside = {column for atom in term for column in atom.columns}
         if len(term) < 2 or name not in inside or not design.fixed.terms[design.formula.labels[term]]:
             continue
         for atom in term:
             if typical is None and atom.kind == "python" and not atom.makes_factor:
-                if all(n.name != name for n in atom.names):
+                if name not in atom.columns:
                     partners[atom.text] = 0
                 continue
-            for other in (n.name for n in atom.names if n.name != name and n.name in design.columns):
+            for other in (column for column in atom.columns if column != name and column in design.columns):
                 factor = design.fixed.factors.get(other)
                 if typical is not None:
                     partners[other] = typical[other]

@@ -26,14 +26,14 @@ def drop_constant(formula: MixedFormula, frame: pd.DataFrame) -> tuple[MixedForm
     """
     atoms = [atom for term in formula.fixed_terms for atom in term]
     atoms += [atom for random in formula.random for term in random.terms for atom in term]
-    names = {name.name for atom in (*atoms, *formula.offset_atoms) for name in atom.names}
+    names = {name for atom in (*atoms, *formula.offset_atoms) for name in atom.columns}
     names |= {name for random in formula.random for name in random.group}
     used = frame[[name for name in frame.columns if name in names]].dropna()
     constant = {str(name) for name in used.columns if used[name].nunique() <= 1}
     columns = {str(name) for name in used.columns}
 
     def is_constant(atom: Atom) -> bool:
-        own = {name.name for name in atom.names} & columns
+        own = {*atom.columns} & columns
         return bool(own) and own <= constant
 
     def varying(terms: tuple[Term, ...]) -> tuple[Term, ...]:
@@ -55,10 +55,9 @@ def drop_constant(formula: MixedFormula, frame: pd.DataFrame) -> tuple[MixedForm
         return formula, ()
     left = "" if formula.response is None else f"{formula.response} "
     parts = ["1" if () in fixed else "0", *(term_text(term) for term in fixed if term), *random]
+    parts += [f"offset({atom.as_expression})" for atom in formula.offset_atoms]
     # parsed again, so that error messages mark positions in the formula that is fitted
-    return parse_formula(f"{left}~ {' + '.join([*parts, *(f'offset({text})' for text in formula.offsets)])}"), tuple(
-        dropped
-    )
+    return parse_formula(f"{left}~ {' + '.join(parts)}"), tuple(dropped)
 
 
 def _basis(terms: tuple[Term, ...]) -> str:

@@ -49,7 +49,7 @@ def _levels(frame: pd.DataFrame, columns: Sequence[str]) -> pd.Series:
 
 def arms_of(formula: MixedFormula, frame: pd.DataFrame) -> dict[str, pd.Series]:
     """Select the columns of the fixed effects that contain text, categories or booleans."""
-    names = dict.fromkeys(name.name for term in formula.fixed_terms for atom in term for name in atom.names)
+    names = dict.fromkeys(name for term in formula.fixed_terms for atom in term for name in atom.columns)
     categorical = {}
     for name in names:
         if name in frame.columns and (

@@ -36,7 +36,7 @@ def pairing_note(formula: MixedFormula, frame: pd.DataFrame, labels: pd.DataFram
     if finest is None:
         return None
     sample, sample_name = finest
-    used = {name.name for term in formula.fixed_terms for atom in term for name in atom.names}
+    used = {name for term in formula.fixed_terms for atom in term for name in atom.columns}
     used |= {name for term in formula.random for name in term.group}
     in_formula = [_codes(frame[name]) for name in used if name in frame]
     for factor, arm in _arms(formula, frame, sample):
@@ -75,7 +75,7 @@ def _finest(formula: MixedFormula, frame: pd.DataFrame) -> tuple[IntArray, str] 
 
 def _arms(formula: MixedFormula, frame: pd.DataFrame, sample: IntArray) -> Iterator[tuple[str, IntArray]]:
     """Find columns of the fixed part with a few levels, such that each sample is in one level."""
-    for name in dict.fromkeys(name.name for term in formula.fixed_terms for atom in term for name in atom.names):
+    for name in dict.fromkeys(name for term in formula.fixed_terms for atom in term for name in atom.columns):
         if name not in frame:
             continue
         codes = _codes(frame[name])

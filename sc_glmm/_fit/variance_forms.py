@@ -64,7 +64,7 @@ def _parts(design: Design) -> tuple[list[str], list[list[int]], list[list[int]]]
 
 
 def _variables(term: Term) -> frozenset[str]:
-    return frozenset(name.name for atom in term for name in atom.names if not name.called)
+    return frozenset(name for atom in term for name in atom.columns)
 
 
 def forms_as_arrays(forms: VarianceForms) -> dict[str, Any]:

@@ -18,7 +18,6 @@ level of the finest grouping factor. A number or a spline gives ``(0 + center(x)
 
 from __future__ import annotations
 
-import keyword
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -196,7 +195,7 @@ def _candidate(
         name = None
         if atom in design.fixed.recipe.factors:
             own = np.unique(values, axis=0, return_inverse=True)[1].reshape(-1)
-            name = next((n.name for n in atom.names if n.name in frame and _same_groups(own, frame[n.name])), None)
+            name = next((n for n in atom.columns if n in frame and _same_groups(own, frame[n])), None)
         if name is not None:
             pairs, codes = np.unique(codes * (own.max() + 1) + own, return_inverse=True)
             codes, n_levels = codes.reshape(-1).astype(np.int64), len(pairs)
@@ -205,22 +204,11 @@ def _candidate(
         text = str(atom)
         mean = values.mean(axis=0)
         if np.any(np.abs(mean) > 1e-8 * values.std(axis=0)):
-            text = _centred(atom, mean, design)
-            values = values - mean * (text != str(atom))
+            text = f"center({atom.as_expression})"
+            values = values - mean
         basis.append(text)
         Z = (Z[:, :, None] * values[:, None, :]).reshape(len(Z), -1)
     return RandomPart(f"({'0 + ' + ':'.join(basis) if basis else '1'} | {group})", codes, n_levels, Z)
-
-
-def _centred(atom: Atom, mean: FloatArray, design: Design) -> str:
-    """Write an expression that subtracts the means from a number or a spline."""
-    if atom.kind == "column" and keyword.iskeyword(atom.text):
-        return str(atom)  # an expression cannot contain a Python keyword
-    inside = atom.text if atom.kind == "python" or atom.text.isidentifier() else f"`{atom.text}`"
-    columns = {*design.columns, *(name for term in design.random for name in term.term.group)}
-    if "center" not in columns:
-        return f"center({inside})"
-    return f"{{({inside}) - {float(mean[0])!r}}}" if len(mean) == 1 else str(atom)
 
 
 def _same_groups(codes: IntArray, values: pd.Series) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import keyword
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -67,6 +68,17 @@ class Atom:
     def makes_factor(self) -> bool:
         """Whether this is a call of ``C``, which always gives a factor."""
         return isinstance(self.tree, ast.Call) and dotted_name(self.tree.func) == "C"
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of columns in the atom, in the order of the source; a column may be called like a function."""
+        return tuple(dict.fromkeys(name.name for name in self.names if not name.called))
+
+    @property
+    def as_expression(self) -> str:
+        """The atom as text inside of a function or of braces, where words of Python need backticks."""
+        plain = self.text.isidentifier() and not self.text.startswith("_") and not keyword.iskeyword(self.text)
+        return self.text if self.kind == "python" or plain else f"`{self.text}`"
 
     def __str__(self) -> str:
         """Return the atom as text that can be parsed again."""
@@ -208,5 +220,5 @@ class MixedFormula:
         """All names of columns on the right side."""
         terms = [*self.fixed_terms, *(term for random in self.random for term in random.terms)]
         atoms = [*self.offset_atoms, *(atom for term in terms for atom in term)]
-        inside = {name.name for atom in atoms for name in atom.names if not name.called}
+        inside = {name for atom in atoms for name in atom.columns}
         return frozenset(inside.union(*(random.group for random in self.random)))

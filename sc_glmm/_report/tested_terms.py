@@ -36,9 +36,9 @@ def tested_terms(study: Study) -> list[frozenset[Term]]:
 
 def main_columns(terms: frozenset[Term]) -> set[str]:
     """Find the columns that all these terms contain, such as ``a`` for ``a`` and ``a:b``; without one, all columns."""
-    columns = [{name.name for atom in term for name in atom.names} for term in terms]
+    columns = [{name for atom in term for name in atom.columns} for term in terms]
     return set.intersection(*columns) or set.union(*columns) if columns else set()
 
 
 def _columns(formula: MixedFormula) -> set[str]:
-    return {name.name for term in formula.fixed_terms for atom in term for name in atom.names}
+    return {name for term in formula.fixed_terms for atom in term for name in atom.columns}

@@ -42,11 +42,11 @@ def check_samples(design: Design, contrasts: Sequence[Contrast], frame: pd.DataF
         raise DesignError(f"{levels.nunique()} levels of {finest}, fewer than min_samples={least}")
     tested = set(np.flatnonzero(np.any([np.any(c.L != 0.0, axis=0) for c in contrasts], axis=0)).tolist())
     factors = {
-        name.name
+        name
         for term in design.formula.fixed_terms
         if tested & set(design.fixed.terms[design.formula.labels[term]])
         for atom in term
-        for name in atom.names
+        for name in atom.columns
     }
     for arm in arm_samples(design.formula, used):
         if arm.factor in factors and arm.n_samples < least:

@@ -201,7 +201,7 @@ def plan_group(
 
 
 def _names(formula: MixedFormula) -> set[str]:
-    return {name.name for term in formula.fixed_terms for atom in term for name in atom.names}
+    return {name for term in formula.fixed_terms for atom in term for name in atom.columns}
 
 
 def _available(design: Design, contrasts: Any) -> tuple[Any, dict[str, str]]:

@@ -150,7 +150,7 @@ def _variables(fit: MixedFit, j: int) -> set[str]:
     design = fit.prepared.design
     owner = next(label for label, columns in all_terms(design.fixed).items() if j in columns)
     term = next(term for term, label in design.formula.labels.items() if label == owner)
-    return {name.name for atom in term for name in atom.names}
+    return {name for atom in term for name in atom.columns}
 
 
 def _read_specs(specs: Any, known: Collection[str]) -> tuple[list[str], list[str]]:
@@ -205,7 +205,7 @@ def _grid(fit: MixedFit, names: list[str], at: dict[str, Any]) -> tuple[pd.DataF
     """All combinations of reference values, and the columns that take more than one."""
     design = fit.prepared.design
     atoms = [atom for term in design.formula.fixed_terms for atom in term]
-    used = {n.name for atom in atoms for n in atom.names if n.name in design.columns}
+    used = {name for atom in atoms for name in atom.columns if name in design.columns}
     both = {atom.factor_column for atom in atoms}
     unknown = [name for name in (*names, *at) if name not in used]
     if unknown:

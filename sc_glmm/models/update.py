@@ -88,7 +88,7 @@ def reduced(fit: MixedFit, gone: Iterable[Hashable], added: str | None = None) -
 
 def _columns(formula: str) -> set[str]:
     """Columns that the fixed part of a formula uses."""
-    return {name.name for term in parse_formula(formula).fixed_terms for atom in term for name in atom.names}
+    return {name for term in parse_formula(formula).fixed_terms for atom in term for name in atom.columns}
 
 
 def term_key(term: Term | RandomTerm) -> Hashable:
@@ -102,7 +102,7 @@ def keyed_terms(formula: MixedFormula) -> dict[Hashable, str]:
     """Key and text of each term of the right side, the intercept first if there is one."""
     fixed = {term_key(term): term_text(term) for term in formula.fixed_terms}
     random = {term_key(term): term.label for term in formula.random}
-    return {**fixed, **random, **{("offset", atom): f"offset({atom})" for atom in formula.offset_atoms}}
+    return {**fixed, **random, **{("offset", atom): f"offset({atom.as_expression})" for atom in formula.offset_atoms}}
 
 
 def new_formula(old: MixedFormula, change: str) -> str:

@@ -198,7 +198,7 @@ def _cells(
 ) -> tuple[CellGroup, pd.DataFrame]:
     """The cells of the run with their design, and the columns of `obs` in the design, together with the response."""
     fitted = str(params["formula_fitted"])
-    inside = {name.name for term in parse_formula(fitted).fixed_terms for atom in term for name in atom.names}
+    inside = {name for term in parse_formula(fitted).fixed_terms for atom in term for name in atom.columns}
     # terms that are constant in a group were dropped, and so were their base levels
     reference = {name: base for name, base in (params.get("given_reference") or {}).items() if name in inside}
     frame: pd.DataFrame = obs.iloc[places]

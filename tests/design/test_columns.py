@@ -236,6 +236,41 @@ def test_columns_of_the_design_have_different_names() -> None:
     assert {"x[T.b]", "`x[T.b]`"} <= set(one.names)
 
 
+@pytest.mark.parametrize("levels", [["__a", "b", "c"], ["a", "__b", "__c"], ["__", "___", "____"]])
+@pytest.mark.parametrize(
+    "formula",
+    [
+        "~ g",
+        "~ C(g)",
+        "~ g*x",
+        "~ 0 + g",
+        "~ C(g, contr.treatment({1!r}))",
+        "~ C(g, levels=[{2!r}, {0!r}, {1!r}])",
+        "~ C(g, contr.sum)",
+    ],
+)
+def test_levels_that_start_with_underscores_lose_no_column(levels: list[str], formula: str) -> None:
+    """formulaic takes names that start with two underscores for its own."""
+    plain = ["pa", "pb", "pc"]
+    x = np.random.default_rng(1).normal(size=12)
+    made, expected = (
+        build_design(
+            parse_formula(formula.format(*names)),
+            pd.DataFrame({"g": pd.Categorical.from_codes(np.arange(12) % 3, names), "x": x}),
+        )
+        for names in (levels, plain)
+    )
+    np.testing.assert_array_equal(made.fixed.X, expected.fixed.X)
+    for one, other in zip(made.fixed.names, expected.fixed.names, strict=True):
+        for name, level in zip(plain, levels, strict=True):
+            other = other.replace(name, level)
+        assert one == other
+    rows = pd.DataFrame({"g": levels, "x": 0.0})
+    np.testing.assert_array_equal(made.at(rows)[0], expected.at(rows.assign(g=plain))[0])
+    factors = made.fixed.factors.values()
+    assert all(set(factor.levels) <= set(levels) for factor in factors)
+
+
 def test_levels_that_look_like_columns_lose_none() -> None:
     """Check two products of levels with the same text "g[T.x]:h[T.y]:h[T.z]"."""
     data = pd.DataFrame([(s, t) for s in ("a", "x", "x]:h[T.y") for t in ("a", "z", "y]:h[T.z")], columns=["g", "h"])
@@ -243,3 +278,9 @@ def test_levels_that_look_like_columns_lose_none() -> None:
     plain = data.replace({"x]:h[T.y": "y", "y]:h[T.z": "y"})
     expected = build_design(parse_formula("~ g*h"), pd.concat([plain] * 2), reference={"g": "a", "h": "a"}).fixed
     assert len(set(odd.names)) == 9 and np.linalg.matrix_rank(odd.X) == expected.X.shape[1] == 9
+
+
+def test_computed_text_that_starts_with_underscores() -> None:
+    fixed = design_of("~ np.where(x > 2, '__low', '__')", x=REAL).fixed
+    assert fixed.names == ("Intercept", "np.where(x > 2, '__low', '__')[T.__low]")
+    np.testing.assert_array_equal(fixed.X[:, 1], np.asarray(REAL) > 2)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import sc_glmm
 from sc_glmm._design import ReTerm, build_design
 from sc_glmm._formula import parse_formula
 
@@ -121,3 +122,19 @@ def test_relabelled_and_permuted_groups_partition_the_rows_alike(seed: int, n: i
         for group in ("k:h", "h:s")
     )
     assert len(set(zip(one, two, strict=True))) == len(set(one)) == len(set(two))
+
+
+@pytest.mark.parametrize("second", ["(0 + x | a:b)", "(0 + x | b:a)"])
+@pytest.mark.parametrize("first", ["(1 | a/b)", "(1 | a) + (1 | a:b)", "(1 | b:a)"])
+def test_one_grouping_factor_has_one_name(first: str, second: str) -> None:
+    """However its columns are ordered: with (1 | a/b), a slope for a:b was refused as another factor."""
+    rng = np.random.default_rng(0)
+    data = pd.DataFrame({"a": np.repeat(list("uvw"), 20), "b": np.tile(np.repeat(list("kl"), 5), 6)})
+    data["x"] = rng.normal(size=60)
+    design = build_design(parse_formula(f"~ x + {first} + {second}"), data)
+    *_, one, two = design.random
+    assert one.group == two.group and one.levels == two.levels and one.keys == two.keys
+    np.testing.assert_array_equal(one.codes, two.codes)
+    np.testing.assert_array_equal(two.codes_at(data), two.codes)
+    fit = sc_glmm.lmer(f"y ~ x + {first} + {second}", data.assign(y=data["x"] + rng.normal(size=60)))
+    assert len(fit.ranef()) == len({term.group for term in design.random})

@@ -129,7 +129,7 @@ def _arms(adata: AnnData, by: str | None, key: str, words: str | None) -> tuple[
         raise InputError(f"by={by!r} is not a column of the samples, which are {', '.join(map(repr, obs.columns))}")
     if by is None and words is not None:
         named = parse_formula(str(adata.uns[key]["params"]["formula"]))
-        inside = list(dict.fromkeys(name.name for term in named.fixed_terms for atom in term for name in atom.names))
+        inside = list(dict.fromkeys(name for term in named.fixed_terms for atom in term for name in atom.columns))
         factors = [name for name in inside if name in obs and not pd.api.types.is_numeric_dtype(obs[name])]
         by = next((name for name in factors if words in _comparisons(obs, name)), factors[0] if factors else None)
     if by is None:

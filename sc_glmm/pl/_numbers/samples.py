@@ -195,9 +195,9 @@ def default_column(fit: MixedFit) -> str:
         return next(iter(design.fixed.factors))
     for term in design.formula.fixed_terms:
         for atom in term:
-            for name in atom.names:
-                if name.name in design.columns:
-                    return name.name
+            for name in atom.columns:
+                if name in design.columns:
+                    return name
     raise InputError(
         f"the formula {fit.formula!r} has only an intercept as fixed effect, so there is nothing to compare."
     )
