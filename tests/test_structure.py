@@ -185,6 +185,20 @@ def test_pytest_does_not_collect_the_main_job():
     assert not list(PACKAGE.rglob("test_*.py"))
 
 
+def test_benchmarks_import_what_exists():
+    """They are not run here, and a name that has moved would be found by a stranger."""
+    paths = sorted((ROOT / "benchmarks").rglob("*.py"))
+    missing = []
+    for path in paths:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith("sc_glmm"):
+                continue
+            module = importlib.import_module(node.module)
+            known = {*dir(module), *(sub.stem for sub in Path(module.__file__).parent.glob("*"))}
+            missing += [f"{path.name}: {node.module}.{each.name}" for each in node.names if each.name not in known]
+    assert paths and not missing
+
+
 def test_the_digest_of_the_kernels_is_up_to_date():
     from sc_glmm._engine import digest, entry
 

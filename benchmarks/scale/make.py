@@ -1,11 +1,12 @@
 """Simulate counts of many cells directly into an .h5ad file, with only one sample in memory at a time.
 
-    python benchmarks/scale/make.py OUT.h5ad [--cells 1000000] [--genes 20000] [--samples 100] [--compression gzip]
+    python benchmarks/scale/make.py OUT.h5ad [--cells 1000000] [--genes 20000] [--samples 100] [--covariates 2]
 
 Half of the samples are cases, in which a tenth of the genes change. Genes have lognormal abundances, samples lognormal
 effects (standard deviation 0.3), and the cells of a sample are in one of 20 states that multiply each gene by a gamma
 variable of variance 0.4: counts are overdispersed between samples and within. A cell of about 3,500 counts has some
-1,500 genes. Values are float32, indices int32, in the chunks that AnnData's own writer chooses.
+1,500 genes. Covariates of cells (x1, x2, ...; every other one is skewed) depend on the states of the cells, and so do
+the counts of all genes. Values are float32, indices int32, in the chunks that AnnData's own writer chooses.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import h5py
 import numpy as np
 import pandas as pd
 from anndata import AnnData
+from anndata.io import write_elem
 from numba import njit
 
 STATES = 20
@@ -76,7 +78,9 @@ def draw_cells(depth, state, chance, other, seed, data, indices, indptr):
         indptr[i + 1] = n
 
 
-def simulate(path: Path, n_cells: int, n_genes: int, n_samples: int, depth: float, seed: int, compression) -> None:
+def simulate(
+    path: Path, n_cells: int, n_genes: int, n_samples: int, depth: float, seed: int, compression, covariates: int = 0
+) -> None:
     rng = np.random.default_rng(seed)
     base = rng.lognormal(0.0, 2.0, n_genes)
     programs = base * rng.gamma(1 / 0.4, 0.4, (STATES, n_genes))
@@ -97,6 +101,7 @@ def simulate(path: Path, n_cells: int, n_genes: int, n_samples: int, depth: floa
     obs["total"] = depths.astype(np.float64)
     var = pd.DataFrame(index=[f"gene_{g:05d}" for g in range(n_genes)])
     AnnData(obs=obs, var=var).write_h5ad(path)
+    states = np.empty(n_cells, dtype=np.int64)
     chance, other = np.empty((STATES, n_genes)), np.empty((STATES, n_genes), dtype=np.int32)
     indptr, total = np.zeros(n_cells + 1, dtype=np.int64), 0
     with h5py.File(path, "r+") as file:
@@ -122,9 +127,8 @@ def simulate(path: Path, n_cells: int, n_genes: int, n_samples: int, depth: floa
                 np.empty(sample_depths.sum(), dtype=np.int32),
             )
             ptr = np.zeros(len(sample_depths) + 1, dtype=np.int64)
-            draw_cells(
-                sample_depths, rng.integers(0, STATES, len(sample_depths)), chance, other, seed + s, data, indices, ptr
-            )
+            states[done : done + sizes[s]] = state = rng.integers(0, STATES, len(sample_depths))
+            draw_cells(sample_depths, state, chance, other, seed + s, data, indices, ptr)
             n = int(ptr[-1])
             for name, values in (("data", data), ("indices", indices)):
                 if total + n > len(stored[name]):
@@ -135,6 +139,10 @@ def simulate(path: Path, n_cells: int, n_genes: int, n_samples: int, depth: floa
         for values in stored.values():
             values.resize((total,))
         group.create_dataset("indptr", data=indptr.astype(np.int32 if total < 2**31 else np.int64), maxshape=(None,))
+        for i in range(covariates):
+            x = rng.normal(0.0, 0.5, STATES)[states] + rng.normal(0.0, 1.0, n_cells)
+            obs[f"x{i + 1}"] = np.exp(0.5 * x) if i % 2 else x
+        write_elem(file, "obs", obs)
 
 
 def main() -> None:
@@ -146,9 +154,11 @@ def main() -> None:
     parser.add_argument("--depth", type=float, default=3_500.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--compression", default=None)
+    parser.add_argument("--covariates", type=int, default=0, help="columns of obs that differ from cell to cell")
     args = parser.parse_args()
     start = time.perf_counter()
-    simulate(args.out, args.cells, args.genes, args.samples, args.depth, args.seed, args.compression)
+    size = (args.cells, args.genes, args.samples)
+    simulate(args.out, *size, args.depth, args.seed, args.compression, args.covariates)
     with h5py.File(args.out) as file:
         n = file["X/indptr"][-1]
     print(

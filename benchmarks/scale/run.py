@@ -21,12 +21,12 @@ import warnings
 import sc_glmm
 from sc_glmm._adata.store import Store
 from sc_glmm._compress.source import read_chunks
-from sc_glmm._fit import run as stages
+from sc_glmm._run import conductor, memory
 
 REPORT: dict[str, list[float]] = {}
 
 
-def memory() -> float:
+def peak_memory() -> float:
     """Return the largest resident memory so far, in GB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
@@ -39,7 +39,7 @@ def timed(module, name: str, label: str) -> None:
         wall, cpu = time.perf_counter(), time.process_time()
         result = function(*args, **kwargs)
         before = REPORT.get(label, [0.0, 0.0])
-        REPORT[label] = [before[0] + time.perf_counter() - wall, before[1] + time.process_time() - cpu, memory()]
+        REPORT[label] = [before[0] + time.perf_counter() - wall, before[1] + time.process_time() - cpu, peak_memory()]
         return result
 
     setattr(module, name, call)
@@ -54,6 +54,8 @@ def main() -> None:
     parser.add_argument("--size-factors", default=None)
     parser.add_argument("--memory-limit", default=None)
     parser.add_argument("--test", default=None)
+    parser.add_argument("--contrasts", default=None)
+    parser.add_argument("--within", default=None, help='"homogeneous": no random slopes of covariates of cells')
     parser.add_argument(
         "--read", action="store_true", help="read the file once before the run, to measure reading alone"
     )
@@ -68,13 +70,13 @@ def main() -> None:
         wall, cpu = time.perf_counter(), time.process_time()
         for _ in read_chunks(source, source.spans()):
             pass
-        REPORT["reading"] = [time.perf_counter() - wall, time.process_time() - cpu, memory()]
+        REPORT["reading"] = [time.perf_counter() - wall, time.process_time() - cpu, peak_memory()]
     timed(test, "open_data", "tables")
     timed(test, "library_sums", "library sizes")
-    timed(stages, "compress_groups", "statistics")
-    timed(stages, "fit_range", "fits")
-    timed(stages, "profile_all", "profiles")
-    timed(stages, "finish", "prior and tests")
+    timed(memory, "compress_groups", "statistics")
+    timed(conductor, "fit_range", "fits")
+    timed(conductor, "profile_all", "profiles")
+    timed(conductor, "finish", "prior and tests")
     wall, cpu = time.perf_counter(), time.process_time()
     result = test.test(
         args.file,
@@ -84,11 +86,13 @@ def main() -> None:
         size_factors=args.size_factors,
         memory_limit=args.memory_limit,
         test=args.test,
+        contrasts=args.contrasts,
+        **({} if args.within is None else {"within": args.within}),
         n_jobs=args.jobs,
         copy=True,
         progress=False,
     )
-    REPORT["all"] = [time.perf_counter() - wall, time.process_time() - cpu, memory()]
+    REPORT["all"] = [time.perf_counter() - wall, time.process_time() - cpu, peak_memory()]
     print(f"{args.file}: {result.n_obs:,} cells x {result.n_vars:,} genes, {args.jobs} threads")
     print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} CPUs\n")
     print("| stage | wall time, s | CPU time, s | memory, GB |\n|---|---|---|---|")

@@ -21,9 +21,13 @@ from dask.distributed import Client, LocalCluster
 from threadpoolctl import threadpool_limits
 
 import sc_glmm
-from sc_glmm._fit import run as stages
+from sc_glmm._run import conductor, memory
 
-PARTS = {"compress_groups": "statistics", "fit_range": "fits", "profile_all": "profiles"}
+PARTS = {
+    (memory, "compress_groups"): "statistics",
+    (conductor, "fit_range"): "fits",
+    (conductor, "profile_all"): "profiles",
+}
 
 
 def warm_up() -> float:
@@ -37,13 +41,13 @@ def warm_up() -> float:
 def once(file: str, formula: str, n_workers: int) -> dict[str, float]:
     """Measure wall-clock seconds of every part, and processor seconds of this process (scheduler and client)."""
     seconds: dict[str, float] = {}
-    originals = {name: getattr(stages, name) for name in PARTS}
+    originals = {part: getattr(*part) for part in PARTS}
 
-    def timed(name: str):
+    def timed(part):
         def call(*args, **kwargs):
             wall, cpu = time.perf_counter(), time.process_time()
-            result = originals[name](*args, **kwargs)
-            seconds[PARTS[name]] = time.perf_counter() - wall
+            result = originals[part](*args, **kwargs)
+            seconds[PARTS[part]] = time.perf_counter() - wall
             seconds["here"] = seconds.get("here", 0.0) + time.process_time() - cpu
             return result
 
@@ -56,12 +60,12 @@ def once(file: str, formula: str, n_workers: int) -> dict[str, float]:
         client.wait_for_workers(n_workers)
         client.run(warm_up)
         try:
-            for name in PARTS:
-                setattr(stages, name, timed(name))
+            for part in PARTS:
+                setattr(*part, timed(part))
             sc_glmm.tl.test(file, formula, reference={"disease": "ctl"}, copy=True, progress=False)
         finally:
-            for name, function in originals.items():
-                setattr(stages, name, function)
+            for part, function in originals.items():
+                setattr(*part, function)
     return {**seconds, "compute": sum(seconds[part] for part in PARTS.values())}
 
 

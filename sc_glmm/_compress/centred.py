@@ -34,12 +34,10 @@ _MOST_CLASSES = 0.25
 _PROBES, _PROBED_CELLS = 6, 100
 # More variables than this leave no lattice smaller than the cells of a sample.
 _MAX_VARIABLES = 12
-# Degrees of the lattices, the best first. Third derivatives are all that fits need; a hypothesis that changes slopes
-# leaves the place where the nodes are exact.
-_DEGREES, _WIDE_DEGREES = (3, 2), (4, 3, 2)
-_WIDE_DEGREES_OF_ONE = (5, 4, 3, 2)
-# Lower degrees than the best are for samples of more cells than this: fewer cells are cheap, and exact.
-_MANY_CELLS = 1000
+# Degree of the lattices: third derivatives are all that fits need. A hypothesis that changes slopes leaves the place
+# where the nodes are exact; then it depends on the number of variables, from one on. The last is for all further ones.
+_DEGREE = 3
+_WIDE_DEGREES = (8, 6, 5, 4)
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,12 @@ class CentredRows:
     example
         ``(n_rows,)`` a cell of each row's base row.
     n_cells
-        ``(n_rows,)`` cells of each row: those of a base row are shared among its rows.
+        ``(n_rows,)`` cells of each row: those of a base row are shared among its rows, so that sums of squares and
+        products of the columns over rows are those over cells.
+    power
+        ``(n_base,)`` first power of a change of slopes that the nodes do not hold; 0 where rows are cells.
+    remainder
+        ``(n_base,)`` what that power of the change, the sum of its absolute values, moves the predictor of a cell by.
     """
 
     table: NodeTable
@@ -71,6 +74,21 @@ class CentredRows:
     base_row: IntArray
     example: IntArray
     n_cells: FloatArray
+    power: IntArray
+    remainder: FloatArray
+
+    def error_of(self, change: FloatArray, counts: FloatArray) -> FloatArray:
+        """``(n_genes,)`` about the error of log likelihoods where slopes differ from those of the nodes.
+
+        Parameters
+        ----------
+        change
+            ``(n_genes, n_base, n_variables)`` the difference.
+        counts
+            ``(n_genes, n_base)`` counts of the base rows: what the curvature of a log likelihood sums to at most.
+        """
+        size = np.abs(change).sum(axis=2)
+        return np.asarray(np.sum(counts * self.remainder * size**self.power, axis=1))
 
     def slopes_of(self, eta: FloatArray) -> FloatArray:
         """``(n_genes, n_base, n_variables)`` slopes of predictors ``(n_genes, n_rows)``."""
@@ -106,6 +124,8 @@ class _Piece:
     basis: FloatArray
     point: FloatArray
     slopes: FloatArray
+    share: FloatArray
+    remainder: float = 0.0
 
 
 def base_rows(codes: Sequence[IntArray], columns: FloatArray) -> IntArray:
@@ -149,7 +169,7 @@ def _cost(ids: IntArray, columns: FloatArray) -> float:
         mine = columns[np.flatnonzero(ids == row)[:_PROBED_CELLS]]
         spread = mine - mine.mean(axis=0)
         rank = max(rank, _orthonormal(spread / np.maximum(np.abs(mine).max(axis=0), 1e-300)).shape[1])
-    return float(np.minimum(cells, _lattice_cost(rank, _DEGREES[0], 20)).sum())
+    return float(np.minimum(cells, _lattice_cost(rank, _DEGREE, 20)).sum())
 
 
 def _lattice_cost(n_variables: int, degree: int, n_nodes: int) -> float:
@@ -206,16 +226,16 @@ def _piece(columns: FloatArray, scale: FloatArray, n_nodes: int, wide: bool) -> 
     mean = columns.mean(axis=0)
     unit = _orthonormal((columns - mean) / scale)
     rank = unit.shape[1]
-    degrees: tuple[int, ...] = (_WIDE_DEGREES_OF_ONE if rank == 1 else _WIDE_DEGREES) if wide else _DEGREES
-    allowed = degrees if n > _MANY_CELLS else degrees[:1]
-    degree = next((d for d in allowed if rank == 0 or _lattice_cost(rank, d, n_nodes) < n), 0)
-    if degree == 0:
+    degree = _WIDE_DEGREES[min(max(rank, 1), len(_WIDE_DEGREES)) - 1] if wide else _DEGREE
+    if rank > 0 and _lattice_cost(rank, degree, n_nodes) >= n:
         nothing = np.zeros((n, rank))
-        return _Piece(0, nothing, columns, np.ones((n, 1)), nothing, nothing)
+        return _Piece(0, nothing, columns, np.ones((n, 1)), nothing, nothing, np.full(n, 1.0 / n))
     known = lattice(rank, degree)
     v = unit * math.sqrt(n)
     turn = unit.T @ (columns - mean) / math.sqrt(n)
-    return _Piece(degree, v, mean + known.points @ turn, known.weights(v), known.points, known.slopes)
+    basis = known.weights(v)
+    left = known.remainder(v, basis)
+    return _Piece(degree, v, mean + known.points @ turn, basis, known.points, known.slopes, known.share, left)
 
 
 def _orthonormal(columns: FloatArray) -> FloatArray:
@@ -268,7 +288,9 @@ def _join(
         columns=np.vstack([piece.columns for piece in pieces]),
         base_row=base_row,
         example=order[ptr[base_row]],
-        n_cells=(n_cells / n_rows)[base_row],
+        n_cells=n_cells[base_row] * np.concatenate([piece.share for piece in pieces]),
+        power=np.array([piece.degree + 1 if piece.degree else 0 for piece in pieces], dtype=np.int64),
+        remainder=np.array([piece.remainder for piece in pieces]),
     )
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
+from scipy.optimize import nnls
 
 from .._arrays import FloatArray
 
@@ -26,16 +26,28 @@ class Lattice:
         ``(n_points, n_points)``: monomials at a place, times this, are the weights that carry the place to the points.
     slopes
         ``(n_points, n_variables)``: values at the points, times this, are the slopes of the plane through them.
+    share
+        ``(n_points,)`` not negative: under these weights the variables have mean zero, variance one and no correlation.
     """
 
     points: FloatArray
     exponents: FloatArray
     inverse: FloatArray
     slopes: FloatArray
+    share: FloatArray
 
     def weights(self, place: FloatArray) -> FloatArray:
         """``(n, n_points)`` weights of places ``(n, n_variables)``: exact for polynomials of the degree."""
         return _monomials(place, self.exponents) @ self.inverse
+
+    def remainder(self, place: FloatArray, weights: FloatArray) -> float:
+        """About the mean error, at places with these weights, of the first power that is not held.
+
+        Of a change of slopes whose absolute values sum to one: mixed powers are held no worse than those of a variable.
+        """
+        degree = int(self.exponents.sum(axis=1).max(initial=0)) + 1
+        error = np.abs(place**degree - weights @ self.points**degree).mean(axis=0)
+        return float(error.max(initial=0.0)) / math.factorial(degree)
 
 
 def n_points(n_variables: int, degree: int) -> int:
@@ -43,25 +55,54 @@ def n_points(n_variables: int, degree: int) -> int:
     return math.comb(n_variables + degree, degree)
 
 
+_EXACT = 1e-9
+# How far the points of many variables are moved out, until some weights give them the moments of the cells.
+_SCALES = (1.0, 1.5, 2.0, 3.0, 4.0)
+
+
 @cache
 def lattice(n_variables: int, degree: int) -> Lattice:
     """All points whose ranks on the axes add up to no more than the degree.
 
     Places on an axis are those of Gauss and Hermite, from the middle outwards: for normal covariates the first power
-    that is not held vanishes on average.
+    that is not held vanishes on average. With many variables zero must be among them, for a point to have few others.
     """
-    places, _ = np.polynomial.hermite_e.hermegauss(degree + 1)
-    axis = np.array(sorted(places, key=lambda place: (round(abs(place), 6), place)))
-    ranks = [r for r in itertools.product(range(degree + 1), repeat=n_variables) if sum(r) <= degree]
+    ranks = _ranks(n_variables, degree)
     exponents = np.array(ranks, dtype=np.float64).reshape(len(ranks), n_variables)
-    points = axis[exponents.astype(np.int64)]
+    for n_places, scale in [(degree + 1, 1.0), *((degree + 1 + degree % 2, scale) for scale in _SCALES)]:
+        places, _ = np.polynomial.hermite_e.hermegauss(n_places)
+        axis = scale * np.array(sorted(places, key=lambda place: (round(abs(place), 6), place)))
+        points = axis[exponents.astype(np.int64)]
+        share, missed = _share(points)
+        if missed < _EXACT:
+            break
+    else:
+        raise RuntimeError(f"no weights for {n_variables} variables of degree {degree}")
     plane = np.column_stack([np.ones(len(points)), points])
     return Lattice(
         points=points,
         exponents=exponents,
         inverse=np.asarray(np.linalg.inv(_monomials(points, exponents))),
         slopes=np.linalg.pinv(plane)[1:].T,
+        share=share,
     )
+
+
+def _share(points: FloatArray) -> tuple[FloatArray, float]:
+    """Weights that are not negative, and how much of the moments they miss."""
+    n_variables = points.shape[1]
+    pairs = np.tril_indices(n_variables)
+    moments = np.vstack([np.ones(len(points)), points.T, (points[:, pairs[0]] * points[:, pairs[1]]).T])
+    wanted = np.concatenate([[1.0], np.zeros(n_variables), (pairs[0] == pairs[1]).astype(np.float64)])
+    found, missed = nnls(moments, wanted)
+    return np.asarray(found), float(missed)
+
+
+def _ranks(n_variables: int, degree: int) -> list[tuple[int, ...]]:
+    """Exponents of the monomials up to a degree, in ascending order."""
+    if n_variables == 0:
+        return [()]
+    return [(first, *rest) for first in range(degree + 1) for rest in _ranks(n_variables - 1, degree - first)]
 
 
 def _monomials(place: FloatArray, exponents: FloatArray) -> FloatArray:

@@ -29,9 +29,11 @@ from .slope_start import start_slopes
 
 # A gene is fitted on its cells if this number of rounds of new nodes is not enough.
 MAX_ROUNDS = 8
-# It is also fitted on its cells if the theoretical error of interpolation in the predictor, relative to the largest
-# value, is above this.
-MAX_ERROR = 1e-4
+# It is also fitted on its cells if the theoretical error of the log likelihood, by interpolation in the predictor, is
+# above this.
+MAX_ERROR = 1e-3
+# Genes with a larger mean slope (natural log per standard deviation) are not fitted on nodes around zero first.
+STEEP = 0.3
 # Tolerances for the difference between the slopes of the nodes and of the fit: its effect on the log likelihood, and on
 # estimates in standard errors. The effect is that of the first power that the nodes do not represent exactly.
 _LOGLIK, _ESTIMATE = 1e-4, 1e-5
@@ -97,10 +99,15 @@ class Centre:
 
     def slopes(self, beta: FloatArray, ranef: Sequence[FloatArray]) -> FloatArray:
         """Compute the ``(n_genes, n_base, n_variables)`` slopes of the predictors of genes; 0 without a fit."""
+        return self.planes(beta, ranef)[0]
+
+    def planes(self, beta: FloatArray, ranef: Sequence[FloatArray]) -> tuple[FloatArray, FloatArray]:
+        """Compute the slopes, and the ``(n_genes, n_base)`` predictors at the mean covariates of each base row."""
         eta = rowwise(np.nan_to_num(beta), np.ascontiguousarray(self.X.T))
         for block, b in zip(self.blocks, ranef, strict=True):
             eta += np.einsum("grk,rk->gr", np.nan_to_num(b)[:, block.codes, :], block.Z)
-        return np.ascontiguousarray(self.rows.slopes_of(eta))
+        slopes, first = np.ascontiguousarray(self.rows.slopes_of(eta)), self.rows.cells.first[:-1]
+        return slopes, eta[:, first] - np.sum(slopes * self.rows.cells.point[first], axis=2)
 
     def first_nodes(self, stats: GeneStats) -> tuple[NodeSets, GeneStats]:
         """Return the nodes around slopes of zero, and the statistics on them."""
@@ -124,10 +131,64 @@ class Centre:
             ec, weight, A = (np.ascontiguousarray(each[:, kept]) for each in (ec, weight, A))
         return NodeSets(self.ptr, ec, weight), replace(stats, A=A), error
 
+    def steep(self, stats: GeneStats) -> BoolArray:
+        """Find genes with slopes so steep that nodes around zero do not represent them, ``(n_genes,)``.
+
+        For normal covariates, their mean over the counts of a base row is the slope. Without a slope, its square is
+        about the number of covariates divided by the number of counts.
+        """
+        cells = self.rows.cells
+        per_row = np.add.reduceat(stats.A, cells.node_ptr[:-1], axis=1)
+        sums = np.add.reduceat(per_row[:, :, None] * cells.point, cells.first[:-1], axis=1)
+        counts = self.counts_by_base(stats) * cells.on_lattice
+        some = np.maximum(counts, 1.0)
+        square = np.sum(sums**2, axis=2) * cells.on_lattice / some
+        by_chance = cells.v.shape[1] * (counts > 0.5).sum(axis=1)
+        found: BoolArray = square.sum(axis=1) - 2.0 * by_chance > STEEP**2 * counts.sum(axis=1)
+        return found
+
     def counts_by_base(self, stats: GeneStats) -> FloatArray:
         """Add up the counts of the base rows, ``(n_genes, n_base)``."""
         cells = self.rows.cells
         return np.maximum(np.add.reduceat(stats.A, cells.node_ptr[cells.first[:-1]], axis=1), 0.0)
+
+
+def slopes_tested(
+    centre: Centre, beta: FloatArray, profiled: FloatArray, vcov: FloatArray, contrasts: Sequence[FloatArray]
+) -> FloatArray:
+    """Compute how far the slopes of profiles are from the slopes of the fits: free, and under each hypothesis.
+
+    Random effects are held. If they adapt to a hypothesis, the slopes change less than that.
+
+    Parameters
+    ----------
+    centre
+        The rows.
+    beta, vcov
+        ``(n_genes, p)`` and ``(n_genes, p, p)`` of the fits that nodes are around.
+    profiled
+        ``(n_genes, p)`` at the likeliest node of the profiles.
+    contrasts
+        ``(q, p)`` each.
+
+    Returns
+    -------
+    ``(1 + n_contrasts, n_genes, n_base, n_variables)``.
+    """
+    moves = [profiled - beta]
+    for L in contrasts:
+        spread = vcov @ L.T
+        size = np.sqrt(np.maximum(np.einsum("qp,gpq->gq", L, spread), 0.0))
+        # rows of a hypothesis may have very different units
+        unit = np.where(size > 0.0, 1.0 / np.where(size > 0.0, size, 1.0), 0.0)
+        covariance = (L @ spread) * unit[:, :, None] * unit[:, None, :]
+        weight = np.linalg.pinv(np.nan_to_num(covariance), rcond=1e-10, hermitian=True)
+        value = np.einsum("gqr,gr->gq", weight, (profiled @ L.T) * unit) * unit
+        moves.append(moves[0] - np.einsum("gpq,gq->gp", spread, value))
+    eta = np.nan_to_num(np.stack(moves)) @ centre.X.T
+    n_moves, n_genes, n_rows = eta.shape
+    change = centre.rows.slopes_of(eta.reshape(-1, n_rows))
+    return change.reshape(n_moves, n_genes, *change.shape[1:])
 
 
 def has_moved(change: FloatArray, counts: FloatArray) -> BoolArray:
@@ -156,25 +217,35 @@ def fit_centred(
     n_agq: int,
     stats: GeneStats,
     lists: CountLists,
-) -> tuple[GeneFits, BoolArray]:
-    """Fit a block of genes; also return which genes must be fitted on their cells, ``(n_genes,)``."""
+) -> tuple[GeneFits, BoolArray, FloatArray]:
+    """Fit a block of genes; also return which genes must be fitted on their cells, and the errors of the others.
+
+    The errors ``(n_genes,)`` are those of the log likelihoods, estimated from theory and from the difference between
+    the slopes of the nodes and of the fits.
+    """
     sets, first = centre.first_nodes(stats)
+    beyond = centre.steep(stats)
+    first.A[beyond] = 0.0
+    first = replace(first, extra=np.where(beyond[:, None] & (np.arange(first.extra.shape[1]) == 1), 0.0, first.extra))
     out = search_fits(structure, sets, first, family, reml=reml, n_agq=n_agq)
     at = np.zeros((len(stats), len(centre.rows.cells.ptr) - 1, centre.rows.cells.v.shape[1]))
-    steep = np.flatnonzero(out.status == entry.FAILED)
+    counts, interpolation = centre.counts_by_base(stats), np.zeros(len(stats))
+    steep = np.flatnonzero((out.status == entry.FAILED) | beyond)
     if len(steep):
         steep_lists = take_lists(lists, steep)
         at[steep] = start_slopes(centre.rows, centre.X, steep_lists)
-        sets, on_nodes, _ = centre.nodes(at[steep], stats.pick(steep), steep_lists, family)
+        sets, on_nodes, error = centre.nodes(at[steep], stats.pick(steep), steep_lists, family)
+        interpolation[steep] = error * counts[steep].sum(axis=1)
         again = search_fits(structure, sets, on_nodes, family, reml=reml, n_agq=n_agq)
         for whole, part in zip(out, again, strict=True):
             whole[steep] = part
     genes = np.flatnonzero(np.isin(out.status, (entry.OK, entry.NOT_CONVERGED)))
-    counts, outside = centre.counts_by_base(stats), out.status == entry.FAILED
+    left, outside = np.zeros(len(stats)), out.status == entry.FAILED
     for _ in range(MAX_ROUNDS):
         fits = read_fits(structure, _of(out, genes), stats.pick(genes), family, reml=reml)
         slopes = centre.slopes(fits.beta, fits.ranef)
         far = has_moved(slopes - at[genes], counts[genes])
+        left[genes] = centre.rows.error_of(slopes - at[genes], counts[genes])
         genes = genes[far]
         if len(genes) == 0:
             break
@@ -184,11 +255,13 @@ def fit_centred(
         again = search_fits(structure, sets, on_nodes, family, reml=reml, n_agq=n_agq, near=near)
         for whole, part in zip(out, again, strict=True):
             whole[genes] = part
-        lost = (error > MAX_ERROR) | ~np.isin(again.status, (entry.OK, entry.NOT_CONVERGED))
+        interpolation[genes] = error * counts[genes].sum(axis=1)
+        lost = ~np.isin(again.status, (entry.OK, entry.NOT_CONVERGED))
         outside[genes[lost]] = True
         genes = genes[~lost]
     outside[genes] = True
-    return read_fits(structure, out, stats, family, reml=reml), outside
+    outside |= interpolation > MAX_ERROR
+    return read_fits(structure, out, stats, family, reml=reml), outside, np.where(outside, 0.0, left + interpolation)
 
 
 def fit_on_cells(
@@ -202,6 +275,48 @@ def fit_on_cells(
 ) -> GeneFits:
     """Fit genes with each cell as a row, which is exact but slow."""
     return fit_genes(*cells_as_rows(structure, centre, stats, lists), family, reml=reml, n_agq=n_agq)
+
+
+def measured_error(
+    centre: Centre,
+    slopes: FloatArray,
+    level: FloatArray,
+    nodes: tuple[FloatArray, FloatArray, FloatArray],
+    counts: tuple[IntArray, FloatArray],
+    phi: float | None,
+) -> float:
+    """Measure the error of the log likelihood of a gene on nodes, at slopes that differ from those of the nodes.
+
+    Parameters
+    ----------
+    centre
+        The rows.
+    slopes, level
+        ``(n_base, n_variables)`` and ``(n_base,)`` of the predictor.
+    nodes
+        exp(offset), weights and counts of the nodes of all rows.
+    counts
+        Cells with a count, and the counts.
+    phi
+        The dispersion; None for Poisson counts.
+    """
+    rows = centre.rows
+    cells = rows.cells
+    base = np.repeat(np.arange(len(level)), np.diff(cells.ptr))
+    used = cells.on_lattice[base] == 1
+    at_cells = cells.offset + level[base] + np.sum(cells.v * slopes[base], axis=1)
+    at_rows = level[rows.base_row] + np.sum(cells.point * slopes[rows.base_row], axis=1)
+    row = np.repeat(np.arange(len(at_rows)), np.diff(cells.node_ptr))
+    on_nodes = cells.on_lattice[rows.base_row[row]] == 1
+    ec, weight, A = nodes
+    if phi is None:
+        exact, ours = np.exp(at_cells), weight * np.exp(at_rows[row])
+    else:
+        y = np.zeros(len(at_cells))
+        y[counts[0]] = counts[1]
+        exact = (y + 1.0 / phi) * np.log1p(phi * np.exp(at_cells))
+        ours = (A + weight / phi) * np.log1p(phi * ec * np.exp(at_rows[row]))
+    return abs(float(np.sum(exact[used]) - np.sum(ours[on_nodes])))
 
 
 def cells_as_rows(

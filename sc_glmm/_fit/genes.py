@@ -128,11 +128,17 @@ class AllFits:
         not affect follow from `beta` and `vcov` as usual.
     left_out
         ``(n_genes,)`` reason why a gene was not fitted (:func:`leave_out`).
+    on_cells
+        ``(n_genes,)`` whether a gene was fitted on its cells, because the nodes are not accurate enough for its slopes.
+    error
+        ``(n_genes,)`` estimated error of the log likelihood due to nodes around slopes; 0 for genes without such nodes.
     """
 
     fits: GeneFits
     separations: dict[int, Separation]
     left_out: IntArray
+    on_cells: BoolArray
+    error: FloatArray
 
 
 # Reasons for leaving out a gene.
@@ -169,20 +175,21 @@ def fit_all(
     idle = left_out != FITTED
     idle[list(separations)] = True
     shared = (model.structure, model.nodes, model.centre(), model.family, model.reml, model.n_agq)
-    outside: list[BoolArray] = []
+    outside, errors = np.zeros(n_genes, dtype=bool), np.zeros(n_genes)
     ranges = [np.arange(start, min(start + BLOCK, n_genes)) for start in range(0, n_genes, BLOCK)]
 
     def results() -> Iterator[tuple[int, GeneFits]]:
         blocks = ((_without_counts(model.stats.pick(genes), idle[genes]), model.lists(genes)) for genes in ranges)
-        for fits, needs_cells in run_blocks(_fit_block, shared, blocks, n_jobs):
-            outside.append(needs_cells)
+        done = run_blocks(_fit_block, shared, blocks, n_jobs)
+        for genes, (fits, needs_cells, error) in zip(ranges, done, strict=True):
+            outside[genes], errors[genes] = needs_cells, error
             yield len(fits.status), fits
 
     parts = list(progress_over(results(), n_genes, desc, progress))
     fits = join_genes(parts) if parts else _fit_block(*shared, model.stats, None)[0]
-    _fit_on_cells(model, np.flatnonzero(np.concatenate([*outside, np.zeros(0, dtype=bool)])), fits, n_jobs)
+    _fit_on_cells(model, np.flatnonzero(outside), fits, n_jobs)
     _fit_in_limits(model, separations, fits, n_jobs)
-    return AllFits(fits, separations, left_out)
+    return AllFits(fits, separations, left_out, outside, errors)
 
 
 def _without_counts(stats: GeneStats, genes: BoolArray) -> GeneStats:
@@ -201,10 +208,11 @@ def _fit_block(
     n_agq: int,
     stats: GeneStats,
     lists: CountLists | None,
-) -> tuple[GeneFits, BoolArray]:
-    """Fit a block of genes; also return which genes must be fitted on their cells, ``(n_genes,)``."""
+) -> tuple[GeneFits, BoolArray, FloatArray]:
+    """Fit a block of genes; also return which genes must be fitted on their cells, and the errors of the nodes."""
     if centre is None or lists is None:
-        return fit_genes(structure, nodes, stats, family, reml=reml, n_agq=n_agq), np.zeros(len(stats), dtype=bool)
+        fits = fit_genes(structure, nodes, stats, family, reml=reml, n_agq=n_agq)
+        return fits, np.zeros(len(stats), dtype=bool), np.zeros(len(stats))
     return fit_centred(structure, centre, family, reml, n_agq, stats, lists)
 
 

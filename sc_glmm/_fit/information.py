@@ -87,12 +87,15 @@ def eigen_ratio(model: GeneModel, result: AllFits, log_phi: FloatArray) -> float
     """
     place = finest(model.groupings)
     block = model.structure.blocks[place]
-    n_rows = np.bincount(block.codes, minlength=block.n_levels)[:, None]
+    # the rows that represent the cells of a base row count as one row
+    of_base = np.bincount(model.rows.base, model.rows.n_cells)
+    weight = model.rows.n_cells / of_base[model.rows.base]
+    n_rows = np.bincount(block.codes, weight, minlength=block.n_levels)[:, None]
     # columns as scaled by the engine, which do not depend on the units of covariates
     columns = model.structure.arrow.XZ[:, model.structure.arrow.XZ.shape[1] - model.rows.X.shape[1] :]
     X = np.zeros((block.n_levels, columns.shape[1]))
-    np.add.at(X, block.codes, columns)
-    left, size, _ = np.linalg.svd(X / np.maximum(n_rows, 1))
+    np.add.at(X, block.codes, columns * weight[:, None])
+    left, size, _ = np.linalg.svd(X / np.where(n_rows > 0.0, n_rows, 1.0))
     rank = int(np.sum(size > 1e-6 * size.max(initial=0.0)))
     X, C = left[:, :rank], left[:, rank:]
     if C.shape[1] < 2:
@@ -103,12 +106,12 @@ def eigen_ratio(model: GeneModel, result: AllFits, log_phi: FloatArray) -> float
         modes = result.fits.ranef[place][part][:, :, 0]
         good = (s2 > _MIN_VARIANCE) & np.isfinite(modes).all(axis=1)
         s2, modes, v = s2[good, None], modes[good], 1.0 / np.maximum(information[good], 1e-8)
-        weight = 1.0 / (s2 + v)
-        alone = modes / (s2 * weight)
+        precision = 1.0 / (s2 + v)
+        alone = modes / (s2 * precision)
         fixed = np.linalg.solve(
-            np.einsum("sp,gs,sq->gpq", X, weight, X, optimize=True), ((alone * weight) @ X)[:, :, None]
+            np.einsum("sp,gs,sq->gpq", X, precision, X, optimize=True), ((alone * precision) @ X)[:, :, None]
         )
-        white = (np.sqrt(weight) * (alone - fixed[:, :, 0] @ X.T)) @ C
+        white = (np.sqrt(precision) * (alone - fixed[:, :, 0] @ X.T)) @ C
         length = np.sqrt(np.mean(white**2, axis=1, keepdims=True))
         white = white / np.where(length > 0.0, length, 1.0)
         total += white.T @ white

@@ -51,6 +51,8 @@ class Moderation:
     surprising
         ``(n_genes,)`` whether a posterior mean lies beyond the 95 % quantile of the prior. Such genes vary more than
         other genes of the same abundance, and their p-values tend to be too small.
+    on_cells, error
+        ``(n_genes,)`` genes profiled on their cells, and estimated errors of the log likelihoods of the others.
     eigen_ratio
         Largest over median eigenvalue of the covariance of residuals between samples over genes: about 1 for
         independent genes.
@@ -66,6 +68,8 @@ class Moderation:
     information: FloatArray
     variance_mean: FloatArray
     surprising: BoolArray
+    on_cells: BoolArray
+    error: FloatArray
     eigen_ratio: float
 
 
@@ -120,6 +124,8 @@ def moderate(
         information=gene_profiles.information,
         variance_mean=variance_mean,
         surprising=surprising,
+        on_cells=gene_profiles.on_cells,
+        error=gene_profiles.error,
         eigen_ratio=eigen_ratio(model, result, plan.log_dispersion),
     )
 

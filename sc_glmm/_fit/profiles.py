@@ -16,7 +16,7 @@ from .._engine.grid_profiles import Profiles, empty_profiles, profile_genes
 from .._engine.laplace.records import Nodes, NodeSets
 from .._families.registry import Family
 from .._parallel.blocks import run_blocks
-from .centred import Centre, cells_as_rows, take_lists
+from .centred import Centre, cells_as_rows, measured_error, slopes_tested, take_lists
 from .dispersion import Dispersion, dispersion_or_trend
 from .genes import BLOCK, AllFits, GeneModel
 from .grid_choice import VarianceGrid, choose_grid
@@ -26,6 +26,9 @@ from .totals import GeneTotals
 # Below this median information of a sample, quadrature with N_AGQ nodes replaces the Laplace approximation.
 LAPLACE_INFORMATION = 10.0
 N_AGQ = 7
+# Error of a log likelihood by nodes around slopes beyond which a gene is profiled on its cells. It is also the relative
+# error of a p-value; of a small one the logarithm is kept to this many parts, of the likelihood ratio of a hypothesis.
+MAX_PROFILE_ERROR, _SHARE = 5e-4, 1e-4
 
 
 @dataclass(frozen=True)
@@ -114,11 +117,18 @@ class GeneProfiles:
         ``(n_genes,)`` number of quadrature nodes; 1 is the Laplace approximation.
     information
         ``(n_genes,)`` information on the effects of the first factor, median over its levels.
+    on_cells
+        ``(n_genes,)`` whether a gene was profiled on its cells, because the nodes are not accurate enough.
+    error
+        ``(n_genes,)`` estimated error of the log likelihood due to nodes around slopes, for the hypothesis with the
+        largest error; 0 for genes without such nodes.
     """
 
     profiles: Profiles
     n_agq: IntArray
     information: FloatArray
+    on_cells: BoolArray
+    error: FloatArray
 
 
 def profile_all(
@@ -158,6 +168,7 @@ def profile_all(
     start_node = None if every_node or len(plan.grid.shape) > 1 else plan.grid.centre
     centre = model.centre()
     base_of_node = np.repeat(model.rows.base, np.diff(model.nodes.ptr))
+    n_base = int(model.rows.base.max(initial=0)) + 1
     shared = (model.structure, model.nodes, centre, base_of_node, model.family, plan.grid, contrasts)
 
     def blocks() -> Iterator[tuple[object, ...]]:
@@ -165,24 +176,37 @@ def profile_all(
             chosen = usable[n_agq[usable] == n]
             for start in range(0, len(chosen), BLOCK):
                 genes = chosen[start : start + BLOCK]
-                slopes = None if centre is None else _slopes(centre, result, genes)
-                data = (model.stats.pick(genes), model.lists(genes), slopes, firth.per_node(genes, base_of_node))
+                fits = None if centre is None else _FitsOf.take(centre, result, genes)
+                data = (model.stats.pick(genes), model.lists(genes), fits, firth.of(genes, n_base))
                 yield genes, *data, plan.log_dispersion[genes], firth.beta[genes], int(n), start_node
 
-    def results() -> Iterator[tuple[int, tuple[IntArray, Profiles]]]:
-        for genes, profiles in run_blocks(_profile_block, shared, blocks(), n_jobs):
-            yield len(genes), (genes, profiles)
+    def results() -> Iterator[tuple[int, tuple[IntArray, Profiles, BoolArray, FloatArray]]]:
+        for genes, *made in run_blocks(_profile_block, shared, blocks(), n_jobs):
+            yield len(genes), (genes, *made)
 
     out = empty_profiles(n_genes, len(plan.grid.theta), len(contrasts), model.rows.X.shape[1])
-    for genes, profiles in progress_over(results(), len(usable), "variance profiles", progress):
+    on_cells, error = np.zeros(n_genes, dtype=bool), np.zeros(n_genes)
+    for genes, profiles, cells, errors in progress_over(results(), len(usable), "variance profiles", progress):
+        on_cells[genes], error[genes] = cells, errors
         for field in fields(out):
             getattr(out, field.name)[genes] = getattr(profiles, field.name)
-    return GeneProfiles(out, n_agq, information)
+    return GeneProfiles(out, n_agq, information, on_cells, error)
 
 
-def _slopes(centre: Centre, result: AllFits, genes: IntArray) -> FloatArray:
-    """Compute the slopes of the fits of `genes`; the nodes of their profiles are around these slopes."""
-    return centre.slopes(result.fits.beta[genes], [b[genes] for b in result.fits.ranef])
+@dataclass(frozen=True)
+class _FitsOf:
+    """Coefficients of some genes, their covariances, and slopes and levels of the base rows."""
+
+    beta: FloatArray
+    vcov: FloatArray
+    slopes: FloatArray
+    level: FloatArray
+
+    @classmethod
+    def take(cls, centre: Centre, result: AllFits, genes: IntArray) -> _FitsOf:
+        fits = result.fits
+        planes = centre.planes(fits.beta[genes], [b[genes] for b in fits.ranef])
+        return cls(fits.beta[genes], fits.vcov[genes], *planes)
 
 
 def _can_integrate(model: GeneModel) -> bool:
@@ -206,12 +230,12 @@ class _Firth:
     beta: FloatArray
     added: dict[int, FloatArray]
 
-    def per_node(self, genes: IntArray, base_of_node: IntArray) -> FloatArray | None:
-        """Return the ``(n_genes, n_nodes)`` counts to add for each unit of weight; None if no gene is separated."""
+    def of(self, genes: IntArray, n_base: int) -> FloatArray | None:
+        """Return the ``(n_genes, n_base)`` counts to add for each unit of weight; None if no gene is separated."""
         if not any(gene in self.added for gene in genes.tolist()):
             return None
-        nothing = np.zeros(int(base_of_node.max(initial=0)) + 1)
-        return np.stack([self.added.get(gene, nothing) for gene in genes.tolist()])[:, base_of_node]
+        nothing = np.zeros(n_base)
+        return np.stack([self.added.get(gene, nothing) for gene in genes.tolist()])
 
 
 def _with_firth_counts(model: GeneModel, result: AllFits, plan: ProfilePlan) -> _Firth:
@@ -246,27 +270,25 @@ def _profile_block(
     genes: IntArray,
     stats: GeneStats,
     lists: CountLists | None,
-    slopes: FloatArray | None,
+    fits: _FitsOf | None,
     added: FloatArray | None,
     log_dispersion: FloatArray,
     beta: FloatArray,
     n_agq: int,
     start_node: int | None,
-) -> tuple[IntArray, Profiles]:
-    sets: Nodes | NodeSets = nodes
-    if centre is not None and lists is not None and slopes is not None:
-        sets, stats, _ = centre.nodes(slopes, stats, lists, family)
-    if added is not None:
-        stats = replace(stats, A=stats.A + added * sets.weight)
+) -> tuple[IntArray, Profiles, BoolArray, FloatArray]:
+    """Profile some genes; also return which of them are on their cells, and the estimated errors of the others."""
 
-    def profile(on: Structure, sets: Nodes | NodeSets, stats: GeneStats, rows: IntArray | slice) -> Profiles:
+    def profile(on: Structure, sets: Nodes | NodeSets, stats: GeneStats, some: IntArray, base: IntArray) -> Profiles:
+        if added is not None:
+            stats = replace(stats, A=stats.A + added[some][:, base] * sets.weight)
         return profile_genes(
             on,
             sets,
             stats,
             family,
-            log_dispersion=log_dispersion[rows],
-            beta=beta[rows],
+            log_dispersion=log_dispersion[some],
+            beta=beta[some],
             grid=grid.theta,
             contrasts=contrasts,
             idle=grid.idle,
@@ -274,11 +296,54 @@ def _profile_block(
             start_node=start_node,
         )
 
-    profiles = profile(structure, sets, stats, slice(None))
-    failed = np.flatnonzero(~profiles.ok)
-    if centre is not None and lists is not None and len(failed) and added is None:
-        # the nodes are accurate only near the slopes of the fit, but a null hypothesis may be far from them
-        again = profile(*cells_as_rows(structure, centre, stats.pick(failed), take_lists(lists, failed)), failed)
+    on_cells, error, all_genes = np.zeros(len(genes), dtype=bool), np.zeros(len(genes)), np.arange(len(genes))
+    if centre is None or lists is None or fits is None:
+        return genes, profile(structure, nodes, stats, all_genes, base_of_node), on_cells, error
+    sets, on_nodes, _ = centre.nodes(fits.slopes, stats, lists, family)
+    profiles = profile(structure, sets, on_nodes, all_genes, base_of_node)
+    phi = np.exp(log_dispersion) if family.has_dispersion else None
+    on = (sets.ec, sets.weight, on_nodes.A)
+    error, too_large = _profile_error(centre, fits, stats, profiles, contrasts, on, lists, phi)
+    # the nodes are accurate only near the slopes of the fit, but a null hypothesis may be far from them
+    on_cells = too_large | ~profiles.ok
+    lost, cells = np.flatnonzero(on_cells), centre.rows.cells
+    if len(lost):
+        base = np.repeat(np.arange(len(cells.ptr) - 1), np.diff(cells.ptr))
+        exact = cells_as_rows(structure, centre, stats.pick(lost), take_lists(lists, lost))
+        again = profile(*exact, lost, base)
         for field in fields(profiles):
-            getattr(profiles, field.name)[failed] = getattr(again, field.name)
-    return genes, profiles
+            getattr(profiles, field.name)[lost] = getattr(again, field.name)
+    return genes, profiles, on_cells, np.where(on_cells, 0.0, error)
+
+
+def _profile_error(
+    centre: Centre,
+    fits: _FitsOf,
+    stats: GeneStats,
+    profiles: Profiles,
+    contrasts: Sequence[FloatArray],
+    on: tuple[FloatArray, FloatArray, FloatArray],
+    lists: CountLists,
+    phi: FloatArray | None,
+) -> tuple[FloatArray, BoolArray]:
+    """Estimate the errors of the log likelihoods, ``(n_genes,)``; also return whether one of them is too large.
+
+    For most genes a bound shows that the errors are small. For the others they are measured on the cells. `on` contains
+    exp(offset), weights and counts of the nodes.
+    """
+    gene = np.arange(len(profiles.ok))
+    likeliest = np.argmax(np.nan_to_num(profiles.ell - 0.5 * profiles.log_det, nan=-np.inf), axis=1)
+    moves = slopes_tested(centre, fits.beta, profiles.beta[gene, likeliest], fits.vcov, contrasts)
+    counts = centre.counts_by_base(stats)
+    error = np.stack([centre.rows.error_of(move, counts) for move in moves])
+    root = np.nan_to_num(profiles.root[gene, :, likeliest].T)
+    # of several rows the root is the ratio itself
+    ratio = np.where(np.array([len(L) == 1 for L in contrasts])[:, None], root**2, root)
+    limit = np.maximum(MAX_PROFILE_ERROR, _SHARE * np.vstack([np.zeros(len(gene)), ratio]))
+    if centre.kept.all():
+        for i, g in np.argwhere((error > limit) & profiles.ok).tolist():
+            own, mine = tuple(each[g] for each in on), slice(*lists.ptr[g : g + 2])
+            own_phi = None if phi is None else float(phi[g])
+            listed = (lists.cell[mine], lists.value[mine])
+            error[i, g] = measured_error(centre, fits.slopes[g] + moves[i, g], fits.level[g], own, listed, own_phi)
+    return error.max(axis=0), (error > limit).any(axis=0)

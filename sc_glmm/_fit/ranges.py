@@ -56,11 +56,12 @@ def join_fits(parts: Sequence[RangeFit]) -> RangeFit:
         for gene, separation in part.result.separations.items()
     }
     fits: GeneFits = join_genes([part.result.fits for part in parts])
-    left_out = np.concatenate([part.result.left_out for part in parts])
+    names = ("left_out", "on_cells", "error")
+    arrays = {name: np.concatenate([getattr(part.result, name) for part in parts]) for name in names}
     ratios = [part.ratios for part in parts if part.ratios is not None]
     gaussian = [part.parts for part in parts if part.parts is not None]
     return RangeFit(
-        result=AllFits(fits, separations, left_out),
+        result=AllFits(fits, separations, **arrays),
         totals=_joined(GeneTotals, [part.totals for part in parts]),
         ratios=np.concatenate(ratios) if ratios else None,
         parts=_joined(GaussianParts, gaussian) if gaussian else None,
@@ -76,6 +77,8 @@ def join_profiles(parts: Sequence[GeneProfiles]) -> GeneProfiles:
         profiles=_joined(Profiles, [part.profiles for part in parts]),
         n_agq=np.concatenate([part.n_agq for part in parts]),
         information=np.concatenate([part.information for part in parts]),
+        on_cells=np.concatenate([part.on_cells for part in parts]),
+        error=np.concatenate([part.error for part in parts]),
     )
 
 

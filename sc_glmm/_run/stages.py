@@ -237,6 +237,12 @@ def _recipe_of(
         "dominant_genes": [] if factors is None else [str(genes[g]) for g in factors.dominant],
         "test": test,
     }
+    if layout.centred is not None:
+        profiled = (result.on_cells, result.error) if moderation is None else (moderation.on_cells, moderation.error)
+        recipe |= {
+            "n_genes_on_cells": int(np.sum(result.on_cells | profiled[0])),
+            "slope_error": float(np.maximum(result.error, profiled[1]).max(initial=0.0)),
+        }
     if moderation is not None:
         recipe |= {
             "variances_on_grid": list(moderation.grid.names),

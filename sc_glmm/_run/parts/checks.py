@@ -32,7 +32,8 @@ def check_fits(part: Part, prefix: str, plan: Plan, task: Task, n_genes: int, n_
         {
             "beta": ("f", (n_genes, p)),
             "vcov": ("f", (n_genes, p, p)),
-            **dict.fromkeys(("log_dispersion", "log_dispersion_se", "loglik", "decrement"), ("f", (n_genes,))),
+            **dict.fromkeys(("log_dispersion", "log_dispersion_se", "loglik", "decrement", "error"), ("f", (n_genes,))),
+            "on_cells": ("b", (n_genes,)),
             **dict.fromkeys(("n_iter", "status", "left_out"), ("i", (n_genes,))),
             **{f"totals_{name}": ("f", (n_genes,)) for name in ("total", "raw_total")},
             **{f"totals_{name}": ("iuf", (n_genes,)) for name in ("n_two", "n_empty", "n_nonzero")},
@@ -100,9 +101,9 @@ def check_profiles(part: Part, prefix: str, design: Design, n_genes: int, plan: 
             **dict.fromkeys(("ell", "log_det", "rss"), ("f", (n_genes, n_grid))),
             "beta": ("f", (n_genes, n_grid, p)),
             **dict.fromkeys(("delta", "var", "root", "star"), ("f", (n_genes, n_contrasts, n_grid))),
-            "ok": ("b", (n_genes,)),
+            **dict.fromkeys(("ok", "on_cells"), ("b", (n_genes,))),
             "n_agq": ("i", (n_genes,)),
-            "information": ("f", (n_genes,)),
+            **dict.fromkeys(("information", "error"), ("f", (n_genes,))),
         },
     )
     good = part[f"{prefix}ok"]

@@ -73,6 +73,7 @@ def misshapen(stats: CountStats | GeneStats, n_genes: int, n_nodes: int) -> str 
     return None
 
 
+_OF_RESULTS = ("left_out", "on_cells", "error")
 # Arrays of the fits, except those of each grouping factor.
 _FITS = tuple(field.name for field in fields(GeneFits) if field.name not in ("Lambda", "ranef", "vcov_full"))
 _OF_PROFILES = tuple(field.name for field in fields(GeneProfiles) if field.name != "profiles")
@@ -84,7 +85,7 @@ def arrays_of_fit(fitted: RangeFit, prefix: str) -> Arrays:
     out: Arrays = {f"{prefix}{name}": getattr(fits, name) for name in _FITS}
     for i, (lam, b) in enumerate(zip(fits.Lambda, fits.ranef, strict=True)):
         out[f"{prefix}Lambda{i}"], out[f"{prefix}ranef{i}"] = lam, b
-    out[f"{prefix}left_out"] = fitted.result.left_out
+    out |= {f"{prefix}{name}": getattr(fitted.result, name) for name in _OF_RESULTS}
     out |= arrays_of(fitted.totals, f"{prefix}totals_")
     if fitted.ratios is not None:
         out[f"{prefix}ratios"] = fitted.ratios
@@ -122,7 +123,7 @@ def fit_from(part: Readable, prefix: str, design: Design, layout: Layout) -> Ran
     if f"{prefix}log_by_level" in part:
         factors = factors_of_levels(design, layout, part[f"{prefix}log_by_level"], part[f"{prefix}dominant"])
     return RangeFit(
-        result=AllFits(fits, separations, part[f"{prefix}left_out"]),
+        result=AllFits(fits, separations, **{name: part[f"{prefix}{name}"] for name in _OF_RESULTS}),
         totals=record_from(GeneTotals, part, f"{prefix}totals_"),
         ratios=part[f"{prefix}ratios"] if f"{prefix}ratios" in part else None,
         parts=record_from(GaussianParts, part, f"{prefix}parts_") if f"{prefix}parts_vcov" in part else None,
