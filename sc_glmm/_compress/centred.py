@@ -63,8 +63,8 @@ class CentredRows:
         products of the columns over rows are those over cells.
     power
         ``(n_base,)`` first power of a change of slopes that the nodes do not hold; 0 where rows are cells.
-    remainder
-        ``(n_base,)`` what that power of the change, the sum of its absolute values, moves the predictor of a cell by.
+    reach
+        ``(n_base, n_variables)`` largest absolute value of each variable; 0 where rows are cells.
     """
 
     table: NodeTable
@@ -75,20 +75,24 @@ class CentredRows:
     example: IntArray
     n_cells: FloatArray
     power: IntArray
-    remainder: FloatArray
+    reach: FloatArray
 
-    def error_of(self, change: FloatArray, counts: FloatArray) -> FloatArray:
-        """``(n_genes,)`` about the error of log likelihoods where slopes differ from those of the nodes.
+    def error_of(self, change: FloatArray, counts: FloatArray, order: int = 0) -> FloatArray:
+        """Bound the error of log likelihoods, ``(n_genes,)``, if slopes differ from those of the nodes.
 
         Parameters
         ----------
         change
             ``(n_genes, n_base, n_variables)`` the difference.
         counts
-            ``(n_genes, n_base)`` counts of the base rows: what the curvature of a log likelihood sums to at most.
+            ``(n_genes, n_base)`` counts of the base rows.
+        order
+            0 for the log likelihoods, 1 for their derivatives in the predictor.
         """
-        size = np.abs(change).sum(axis=2)
-        return np.asarray(np.sum(counts * self.remainder * size**self.power, axis=1))
+        power = np.maximum(self.power - order, 1)
+        largest = np.sum(np.abs(change) * self.reach, axis=2)
+        factorials = np.array([math.factorial(n) for n in power.tolist()], dtype=np.float64)
+        return np.asarray(np.sum((counts + 1.0) * largest**power / factorials, axis=1))
 
     def slopes_of(self, eta: FloatArray) -> FloatArray:
         """``(n_genes, n_base, n_variables)`` slopes of predictors ``(n_genes, n_rows)``."""
@@ -125,7 +129,6 @@ class _Piece:
     point: FloatArray
     slopes: FloatArray
     share: FloatArray
-    remainder: float = 0.0
 
 
 def base_rows(codes: Sequence[IntArray], columns: FloatArray) -> IntArray:
@@ -234,8 +237,7 @@ def _piece(columns: FloatArray, scale: FloatArray, n_nodes: int, wide: bool) -> 
     v = unit * math.sqrt(n)
     turn = unit.T @ (columns - mean) / math.sqrt(n)
     basis = known.weights(v)
-    left = known.remainder(v, basis)
-    return _Piece(degree, v, mean + known.points @ turn, basis, known.points, known.slopes, known.share, left)
+    return _Piece(degree, v, mean + known.points @ turn, basis, known.points, known.slopes, known.share)
 
 
 def _orthonormal(columns: FloatArray) -> FloatArray:
@@ -290,7 +292,7 @@ def _join(
         example=order[ptr[base_row]],
         n_cells=n_cells[base_row] * np.concatenate([piece.share for piece in pieces]),
         power=np.array([piece.degree + 1 if piece.degree else 0 for piece in pieces], dtype=np.int64),
-        remainder=np.array([piece.remainder for piece in pieces]),
+        reach=_padded([np.abs(piece.v).max(axis=0, keepdims=True) for piece in pieces], n_variables),
     )
 
 

@@ -40,15 +40,6 @@ class Lattice:
         """``(n, n_points)`` weights of places ``(n, n_variables)``: exact for polynomials of the degree."""
         return _monomials(place, self.exponents) @ self.inverse
 
-    def remainder(self, place: FloatArray, weights: FloatArray) -> float:
-        """About the mean error, at places with these weights, of the first power that is not held.
-
-        Of a change of slopes whose absolute values sum to one: mixed powers are held no worse than those of a variable.
-        """
-        degree = int(self.exponents.sum(axis=1).max(initial=0)) + 1
-        error = np.abs(place**degree - weights @ self.points**degree).mean(axis=0)
-        return float(error.max(initial=0.0)) / math.factorial(degree)
-
 
 def n_points(n_variables: int, degree: int) -> int:
     """Number of points."""

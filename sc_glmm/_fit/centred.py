@@ -191,20 +191,11 @@ def slopes_tested(
     return change.reshape(n_moves, n_genes, *change.shape[1:])
 
 
-def has_moved(change: FloatArray, counts: FloatArray) -> BoolArray:
-    """Check whether slopes have changed too much for their nodes, ``(n_genes,)``.
-
-    Parameters
-    ----------
-    change
-        ``(n_genes, n_base, n_variables)`` change of the slopes.
-    counts
-        ``(n_genes, n_base)`` counts of the base rows.
-    """
-    size = np.sqrt(np.sum(change**2, axis=2))
+def has_moved(rows: CentredRows, change: FloatArray, counts: FloatArray) -> BoolArray:
+    """Find genes whose slopes have changed by more than the nodes represent exactly, ``(n_genes,)``."""
     total = np.maximum(counts.sum(axis=1), 1.0)
-    far: BoolArray = (np.sum(counts * size**4, axis=1) > _LOGLIK) | (
-        np.sum(counts * size**3, axis=1) > _ESTIMATE * np.sqrt(total)
+    far: BoolArray = (rows.error_of(change, counts) > _LOGLIK) | (
+        rows.error_of(change, counts, 1) > _ESTIMATE * np.sqrt(total)
     )
     return far
 
@@ -244,7 +235,7 @@ def fit_centred(
     for _ in range(MAX_ROUNDS):
         fits = read_fits(structure, _of(out, genes), stats.pick(genes), family, reml=reml)
         slopes = centre.slopes(fits.beta, fits.ranef)
-        far = has_moved(slopes - at[genes], counts[genes])
+        far = has_moved(centre.rows, slopes - at[genes], counts[genes])
         left[genes] = centre.rows.error_of(slopes - at[genes], counts[genes])
         genes = genes[far]
         if len(genes) == 0:

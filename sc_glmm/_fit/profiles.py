@@ -181,8 +181,8 @@ def profile_all(
                 yield genes, *data, plan.log_dispersion[genes], firth.beta[genes], int(n), start_node
 
     def results() -> Iterator[tuple[int, tuple[IntArray, Profiles, BoolArray, FloatArray]]]:
-        for genes, *made in run_blocks(_profile_block, shared, blocks(), n_jobs):
-            yield len(genes), (genes, *made)
+        for genes, profiles, cells, errors in run_blocks(_profile_block, shared, blocks(), n_jobs):
+            yield len(genes), (genes, profiles, cells, errors)
 
     out = empty_profiles(n_genes, len(plan.grid.theta), len(contrasts), model.rows.X.shape[1])
     on_cells, error = np.zeros(n_genes, dtype=bool), np.zeros(n_genes)
@@ -346,4 +346,5 @@ def _profile_error(
             own_phi = None if phi is None else float(phi[g])
             listed = (lists.cell[mine], lists.value[mine])
             error[i, g] = measured_error(centre, fits.slopes[g] + moves[i, g], fits.level[g], own, listed, own_phi)
-    return error.max(axis=0), (error > limit).any(axis=0)
+    too_large: BoolArray = np.any(error > limit, axis=0)
+    return error.max(axis=0), too_large
