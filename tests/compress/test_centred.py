@@ -65,6 +65,33 @@ def test_columns_at_the_cells_are_those_of_the_rows(rng):
     np.testing.assert_allclose(np.bincount(rows.base_row, rows.n_cells), [900, 700, 5])
 
 
+def test_rows_have_the_sums_of_squares_of_the_cells(rng):
+    """Random slopes are scaled by them."""
+    for n_variables in (1, 2, 6):
+        sample, columns, offset = make_cells(rng, n_cells=(900, 700), n_variables=n_variables)
+        rows = centred_rows(base_rows([sample], columns), columns, offset)
+        assert len(rows.columns) < len(columns) and (rows.n_cells >= 0.0).all()
+        for base in range(2):
+            mine, cells = rows.base_row == base, columns[sample == base]
+            ours = (rows.columns[mine] * rows.n_cells[mine, None]).T @ rows.columns[mine]
+            np.testing.assert_allclose(ours, cells.T @ cells, rtol=1e-9, atol=1e-7)
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_no_error_is_larger_than_its_bound(rng, wide):
+    """Sums of exp(offset) over nodes, at other slopes than those that the nodes are around."""
+    rows, _, _ = laid_out(rng, collapsed=True, wide=wide)
+    cells, base = rows.cells, np.repeat(np.arange(3), np.diff(rows.cells.ptr))
+    for size in (1e-3, 0.02, 0.1):
+        change = size * np.array([[1.0, -0.5], [0.3, 1.0], [0.0, 0.0]])
+        exact = np.bincount(base, np.exp(cells.offset + np.sum(cells.v * change[base], axis=1)))
+        at = np.exp(np.sum(rows.cells.point * change[rows.base_row], axis=1))
+        ours = np.bincount(rows.base_row, rows.table.weight * at)
+        counts = np.bincount(base, np.exp(cells.offset))
+        bound = rows.error_of(change[None], counts[None])[0]
+        assert np.abs(ours - exact)[:2].sum() <= 2.0 * bound + 1e-9
+
+
 def test_the_pass_over_the_matrix_gives_the_nodes_around_zero(rng):
     rows, columns, offset = laid_out(rng)
     y = rng.poisson(0.5, len(columns)).astype(float)

@@ -81,13 +81,15 @@ def test_bootstrap_of_a_gene(monkeypatch):
     assert ours["p_value"].notna().any()
 
 
-def test_default_test_equals_that_on_cells(monkeypatch):
+@pytest.mark.parametrize("within", ["homogeneous", "random_slopes"])
+def test_default_test_equals_that_on_cells(monkeypatch, within):
+    """Check null hypotheses about steep slopes, and slopes with their own variance between samples."""
+    options = {"within": within} if within == "homogeneous" else {}
     adata = make(n_genes=60, n_samples=6, n_cells=600)
-    pair = tables(adata, "counts ~ disease + s_score + (1|sample)", monkeypatch, within="homogeneous", min_counts=10)
-    # nodes are less exact far from the fit: at other variances, and under hypotheses about steep slopes
-    assert_close(*pair, ses=2e-3)
+    pair = tables(adata, "counts ~ disease + s_score + (1|sample)", monkeypatch, min_counts=10, **options)
+    assert_close(*pair)
     ours, exact = (np.log(np.maximum(table["p_value"], 1e-200)) for table in pair)
-    np.testing.assert_allclose(ours, exact, atol=0.01, rtol=0.02)
+    np.testing.assert_allclose(ours, exact, atol=1e-3, rtol=1e-3)
 
 
 def test_polynomials_of_a_covariate(monkeypatch):
@@ -115,5 +117,38 @@ def test_genes_beyond_the_nodes_are_fitted_on_their_cells(monkeypatch):
     from sc_glmm._fit import centred
 
     monkeypatch.setattr(centred, "MAX_ERROR", 0.0)
-    pair = tables(make(n_genes=3), "counts ~ disease + s_score + mito + (1|sample)", monkeypatch, test="t")
+    adata, formula = make(n_genes=3), "counts ~ disease + s_score + mito + (1|sample)"
+    pair = tables(adata, formula, monkeypatch, test="t")
     assert_close(*pair, ses=1e-5, loglik=1e-5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        sc_glmm.tl.test(adata, formula, size_factors="size", test="t", min_counts=0, progress=False)
+    assert adata.uns["glmm"]["params"]["n_genes_on_cells"] == 3
+    assert adata.uns["glmm"]["params"]["slope_error"] == 0.0
+
+
+def test_errors_of_nodes_are_stored():
+    adata = make(n_genes=4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        sc_glmm.tl.test(adata, "counts ~ disease + s_score + mito + (1|sample)", size_factors="size", test="t")
+    params = adata.uns["glmm"]["params"]
+    assert params["n_genes_on_cells"] < 4 and 0.0 < params["slope_error"] < 1e-3
+
+
+def test_steep_genes_are_not_fitted_around_zero(monkeypatch):
+    """Check that genes whose slopes are beyond the nodes around zero are found before the first fit."""
+    from sc_glmm._fit import centred
+
+    fitted = []
+    search = centred.search_fits
+
+    def spy(structure, nodes, stats, *args, **kwargs):
+        fitted.append((stats.A.sum(axis=1) > 0.5).tolist())
+        return search(structure, nodes, stats, *args, **kwargs)
+
+    monkeypatch.setattr(centred, "search_fits", spy)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        sc_glmm.tl.test(make(), "counts ~ disease + s_score + mito + (1|sample)", size_factors="size", test="t")
+    assert not fitted[0][0] and any(fitted[0]) and fitted[1][0]
