@@ -22,6 +22,7 @@ from .._errors import InputError
 from .._fit.details import SEPARATOR, arms_of, samples_of
 from .._fit.model import get_family
 from .._formula import MixedFormula, parse_formula
+from .._run.job import find_sizes
 from .tables import MOST_CHOICES, Column
 
 if TYPE_CHECKING:
@@ -124,11 +125,13 @@ def study_of(data: AnnData | str | os.PathLike[str], key: str) -> Study:
             "the object that was tested"
         )
     matrix, no_matrix = _response(opened, formula, str(params["family"]))
-    library = library_size(matrix) if matrix is not None and get_family(str(params["family"])).counts else None
+    family = get_family(str(params["family"]))
+    library = library_size(matrix) if matrix is not None and family.counts else None
     names = [name for name in table.columns if str(name) in formula.names or name == groupby]
     used = table[names].notna().all(axis=1).to_numpy()
-    if library is not None:
-        used &= library > 0.0
+    if library is not None and "log_sizes" not in adata.uns[inner]:
+        # with size factors of the user, the run also used cells without a count
+        used &= find_sizes(opened.adata, formula, family, None, None, lambda: library).used
     cells = table.loc[used, names]
     units = {name: _in_words(levels) for name, levels in samples_of(formula, cells).items()}
     return Study(

@@ -284,3 +284,18 @@ def test_labels_of_a_factor_that_is_not_tested_are_not_shuffled(run, tmp_path):
     with pytest.raises(InputError, match="the tested effects are numeric"):
         sc_glmm.report(adata, tmp_path / "r.html", n_genes=1, null=1)
     assert not (tmp_path / "r.html").exists()
+
+
+@pytest.mark.filterwarnings("ignore::sc_glmm.ScGlmmWarning")
+@pytest.mark.parametrize("given", [{"size_factors": "size"}, {}])
+def test_cells_without_a_count_are_those_of_the_run(run, tmp_path, given):
+    """Check that a cell without a count belongs to the run only with size factors of the user."""
+    adata = run.copy()
+    counts = adata.layers["counts"].tolil()
+    counts[5] = 0
+    adata.layers["counts"], adata.obs["size"] = counts.tocsr(), 1.0
+    options = {"reference": {"disease": "ctl"}, "test": "t", "progress": False, "genes": ["gene_01"]}
+    sc_glmm.tl.test(adata, FORMULA, **given, **options)
+    page = read(sc_glmm.report(adata, tmp_path / "r.html", n_genes=1))
+    assert f"There are {adata.n_obs if given else adata.n_obs - 1} cells" in page.text
+    assert "No figure" not in page.text
