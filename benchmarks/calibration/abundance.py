@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import re
 import subprocess
 import warnings
 from dataclasses import dataclass
@@ -25,6 +26,17 @@ import pandas as pd
 import sc_glmm
 
 HERE = Path(__file__).parent
+PAGE = HERE.parents[1] / "docs" / "abundance.md"
+METHODS = {
+    "sc_glmm-robust": "sc_glmm (default)",
+    "sc_glmm-p_hk": "sc_glmm `p_hk`",
+    "sc_glmm-total": 'sc_glmm, `reference="total"`',
+    "edgeR": "edgeR (TMM)",
+    "propeller-arcsine": "propeller, arcsine",
+    "propeller-logit": "propeller, logit",
+}
+_COLUMNS = "| change | tables | method | unchanged types at 5 / 1 / 0.1 % | FDR at 5 % | power | intervals |"
+_LINE = "|---|---|---|---|---|---|---|---|"
 # Standard deviations between samples of the log abundance of a type: 0.3 to 1 in OneK1K, 0.2 to 0.45 in Kang 2018.
 SPREAD = (0.2, 0.7)
 
@@ -228,6 +240,55 @@ def summary(folder: Path) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def simulated_table(result: pd.DataFrame) -> str:
+    """Format the rates of the simulated designs as Markdown."""
+    words = {
+        "none": "none",
+        "one4x": "one type × 4",
+        "quarter": "a quarter, × 2.7 or / 2.7",
+        "third-up": "a third, × 2.7",
+    }
+    lines = [f"| types, samples {_COLUMNS}", _LINE]
+    for scenario in SCENARIOS:
+        noise = ", paired" if scenario.paired else ", gamma" if scenario.noise == "gamma" else ""
+        design = f"{scenario.n_types}, {scenario.n_arm}+{scenario.n_arm}{noise}"
+        lines += _rows(result, scenario.name, [design, words[scenario.change]])
+    return "\n".join(lines)
+
+
+def real_table(result: pd.DataFrame) -> str:
+    """Format the rates on tables of real donors as Markdown."""
+    lines = [f"| data, donors {_COLUMNS}", _LINE]
+    for name in result["scenario"].unique():
+        found = re.fullmatch(r"real-(\w+)-(\d+\+\d+)-(null|planted)", name)
+        if found:
+            change = "none" if found[3] == "null" else "one type × 2.5 or / 2.5"
+            lines += _rows(result, name, [f"{found[1]}, {found[2]}", change])
+    return "\n".join(lines)
+
+
+def _rows(result: pd.DataFrame, name: str, first: list[str]) -> list[str]:
+    """One row per method; the first row names the design."""
+    lines = []
+    for row in result[result["scenario"] == name].to_dict("records"):
+        rates = " / ".join(f"{row[f'p<{a:g}']:.1f}" for a in (0.05, 0.01, 0.001))
+        power = "" if np.isnan(row["power"]) else f"{row['power']:.0f}"
+        coverage = "" if np.isnan(row["coverage"]) else f"{row['coverage']:.1f}"
+        fdr = f"{row['fdr']:.1f} ± {row['fdr_se']:.1f}"
+        label = [*first, str(row["tables"])] if not lines else ["", "", ""]
+        lines.append(f"| {' | '.join([*label, METHODS[row['method']], rates, fdr, power, coverage])} |")
+    return lines
+
+
+def write_page(result: pd.DataFrame) -> None:
+    """Write both tables between their marks in the documentation."""
+    text = PAGE.read_text()
+    for name, table in (("simulated", simulated_table(result)), ("real", real_table(result))):
+        pattern = rf"(<!-- abundance: {name} -->\n).*?(<!-- end -->)"
+        text = re.sub(pattern, lambda found, table=table: f"{found[1]}\n{table}\n\n{found[2]}", text, flags=re.DOTALL)
+    PAGE.write_text(text)
+
+
 def adjust(p: np.ndarray) -> np.ndarray:
     """Adjust p-values by Benjamini and Hochberg."""
     out, good = np.ones(len(p)), np.flatnonzero(np.isfinite(p))
@@ -259,6 +320,7 @@ def main() -> None:
     else:
         result = summary(given.folder)
         result.to_csv(HERE / "results" / "abundance.csv", index=False, float_format="%.3f")
+        write_page(result)
         print(result.round(2).to_string())
 
 
