@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import time
 import warnings
 from pathlib import Path
@@ -24,6 +25,7 @@ import typer
 import sc_glmm
 
 HERE = Path(__file__).parent
+PAGE = HERE.parents[1] / "docs" / "how_many_samples.md"
 app = typer.Typer(add_completion=False)
 # design, samples, cells of a sample, log2 fold change
 GRID = [
@@ -130,24 +132,36 @@ def pilot(reps: Annotated[int, typer.Option()] = 4, genes: Annotated[int, typer.
 
 @app.command()
 def report() -> None:
-    """Print the tables of the page."""
+    """Write the table of the page on the number of samples."""
     stored = read_results()
-    print("| design | samples | cells per sample | log2 fold change | found | computed | simulated | from a pilot |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    lines = [
+        "| design | samples | cells per sample | log2 fold change | found | computed | simulated |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
     for design, n, cells, log_fc in GRID:
-        where = f"{design} {n} {cells} {log_fc:g}"
-        true_power, planned = stored.get(f"truth {where}"), stored.get(f"pilot {where}")
-        if true_power is None:
+        known = stored.get(f"truth {design} {n} {cells} {log_fc:g}")
+        if known is None:
             continue
-        # some of the results may be missing
-        se = np.std(true_power["found"], ddof=1) / np.sqrt(len(true_power["found"]))
-        row = [design, str(n), str(cells), f"{log_fc:g}", f"{100 * np.mean(true_power['found']):.0f} ± {100 * se:.0f}"]
-        row += [f"{100 * np.mean(true_power[which]):.0f}" for which in ("analytic", "simulation")]
-        values = [] if planned is None else planned["planned"]
-        row.append(
-            f"{100 * np.mean(values):.0f} ({100 * min(values):.0f} to {100 * max(values):.0f})" if values else ""
-        )
-        print(f"| {' | '.join(row)} |")
+        se = np.std(known["found"], ddof=1) / np.sqrt(len(known["found"]))
+        row = [design, str(n), str(cells), f"{log_fc:g}", f"{100 * np.mean(known['found']):.1f} ± {100 * se:.1f}"]
+        row += [f"{100 * np.mean(known[which]):.1f}" for which in ("analytic", "simulation")]
+        lines.append(f"| {' | '.join(row)} |")
+    pilots = ["| design | samples | cells per sample | log2 fold change | found | predicted from pilots |"]
+    pilots.append("| --- | --- | --- | --- | --- | --- |")
+    for design, n, cells, log_fc in GRID:
+        known = stored.get(f"pilot {design} {n} {cells} {log_fc:g}")
+        if known is None:
+            continue
+        planned = 100 * np.array(known["planned"])
+        row = [design, str(n), str(cells), f"{log_fc:g}", f"{100 * np.mean(known['found']):.0f}"]
+        row.append(f"{planned.mean():.0f} ({planned.min():.0f} to {planned.max():.0f})")
+        pilots.append(f"| {' | '.join(row)} |")
+    text = PAGE.read_text()
+    for name, table in (("power", lines), ("pilots", pilots)):
+        whole = "\n".join(table)
+        pattern = rf"(<!-- {name} -->\n).*?(<!-- end -->)"
+        text = re.sub(pattern, lambda found, whole=whole: f"{found[1]}\n{whole}\n\n{found[2]}", text, flags=re.DOTALL)
+    PAGE.write_text(text)
 
 
 if __name__ == "__main__":
