@@ -14,7 +14,7 @@ import logging
 import os
 import warnings
 
-from speed import ours
+from speed import measure_ours
 
 import sc_glmm
 
@@ -36,8 +36,8 @@ def main() -> None:
         # few genes, with the same abundance as among 2,000
         adata = sc_glmm.datasets.simulate(20, n_cells, args.genes, depth=0.12 * args.genes, depth_sd=0.4, seed=2)
         if n_cells == CELLS[0]:
-            ours(adata, FORMULA, "nb", "eb_lr", 1)
-        t = ours(adata, FORMULA, "nb", "eb_lr", args.repeats)
+            measure_ours(adata, FORMULA, "nb", "eb_lr", 1)
+        t = measure_ours(adata, FORMULA, "nb", "eb_lr", args.repeats)
         nodes = adata.uns["glmm"]["params"]["n_nodes"] / 20
         fitting = t["fit"] + t["profile"]
         rest = t["cpu"] - fitting - t["compress"]
