@@ -51,7 +51,7 @@ def test_refit_rejects_changed_counts_even_of_other_genes(adata):
     counts = tested.layers["counts"].tolil()
     counts[5, 7] += 1
     tested.layers["counts"] = counts.tocsr()
-    with pytest.raises(InputError, match="not those of the run.*counts of some cells changed.*checksum"):
+    with pytest.raises(InputError, match="differ from those of the run.*counts of some cells have changed.*checksum"):
         sc_glmm.tl.refit(tested, gene)
 
 

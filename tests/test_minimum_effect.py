@@ -176,7 +176,7 @@ def test_invalid_requests() -> None:
         ({"min_log_fc": True}, "min_log_fc=True"),
         ({"alternative": "both"}, "alternative='both': allowed are 'two-sided', 'greater', 'less', 'abs-less'"),
         ({"alternative": "abs-less"}, "must be above 0"),
-        ({"test": "lrt", "min_log_fc": 1.0}, "test='lrt' supports no minimum effect"),
+        ({"test": "lrt", "min_log_fc": 1.0}, "test='lrt' does not support a minimum effect"),
     ):
         with pytest.raises(InputError, match=says):
             run(**options)

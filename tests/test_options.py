@@ -24,7 +24,7 @@ from sc_glmm import _hypotheses, cli
 from sc_glmm._adata.stored import read_run
 from sc_glmm._errors import InputError
 from sc_glmm._families.registry import FAMILIES
-from sc_glmm._run.options import RunOptions, about, allowed_words
+from sc_glmm._run.options import RunOptions, allowed_words, option_info
 from sc_glmm._run.parts.manifest import Manifest
 
 FORMULA = "counts ~ disease + (1|sample)"
@@ -76,14 +76,14 @@ def test_the_signature_of_the_call():
         assert parameter.default == getattr(RunOptions, name, inspect.Parameter.empty), name
         assert hints[name] == types[name], name
     arguments = {f.name: getattr(OTHER, f.name) for f in fields(OTHER)}
-    assert RunOptions.of({"adata": None, **arguments}) == OTHER
+    assert RunOptions.from_arguments({"adata": None, **arguments}) == OTHER
 
 
 def test_the_options_of_the_command():
     command = typer.main.get_command(cli.app).commands["test"]
     parameters = {parameter.name: parameter for parameter in command.params}
     text = CliRunner().invoke(cli.app, ["test", "--help"], terminal_width=200).stdout
-    for name, option in about().items():
+    for name, option in option_info().items():
         if option.flag == "":
             continue
         parameter = parameters.pop((option.flag or name).lstrip("-").replace("-", "_"))
@@ -99,10 +99,10 @@ def test_the_options_of_the_command():
 
 def test_manifest_contains_options_that_change_results():
     aside = {"n_jobs", "memory_limit", "key_added", "modality", "copy", "progress"}
-    assert {name for name, option in about().items() if not option.numbers} == aside
-    stored = json.loads(json.dumps(OTHER.plain()))
+    assert {name for name, info in option_info().items() if not info.affects_numbers} == aside
+    stored = json.loads(json.dumps(OTHER.to_json()))
     plain = RunOptions(FORMULA)
-    assert RunOptions.from_plain(stored) == replace(OTHER, **{name: getattr(plain, name) for name in aside})
+    assert RunOptions.from_json(stored) == replace(OTHER, **{name: getattr(plain, name) for name in aside})
     manifest = Manifest(OTHER, "", (1, 1), "cells", 1, {}, "", "")
     for each in fields(RunOptions):
         changed = replace(manifest, options=replace(OTHER, **{each.name: getattr(plain, each.name)}))
@@ -110,8 +110,8 @@ def test_manifest_contains_options_that_change_results():
 
 
 def test_a_recipe_gives_the_options_back():
-    back = RunOptions.read(OTHER.recorded(size_factors="in words", genes="in words"))
-    gone = {name for name, option in about().items() if option.stored is None or not option.given}
+    back = RunOptions.from_recipe(OTHER.for_recipe(size_factors="in words", genes="in words"))
+    gone = {name for name, option in option_info().items() if option.stored is None or not option.stored_unchanged}
     plain = RunOptions(FORMULA)
     assert back == replace(OTHER, **{name: getattr(plain, name) for name in gone})
     assert gone == {
@@ -131,7 +131,7 @@ def test_a_recipe_gives_the_options_back():
 def test_a_run_stores_its_options():
     adata = sc_glmm.datasets.simulate(n_samples=6, n_cells=120, n_genes=20, seed=1)
     sc_glmm.tl.test(adata, FORMULA, test="t", min_cells=2, n_boot=7, seed=5, reference={"disease": "ctl"})
-    read = RunOptions.read(read_run(adata, "glmm", None).params)
+    read = RunOptions.from_recipe(read_run(adata, "glmm", None).params)
     assert read == RunOptions(FORMULA, test="t", min_cells=2, n_boot=7, seed=5, reference={"disease": "ctl"})
 
 
@@ -195,7 +195,7 @@ def test_a_new_option_is_written_in_three_places(tmp_path):
         "assert inspect.signature(sc_glmm.tl.test).parameters['max_pct'].default == 100\n"
         "assert '--max-pct' in CliRunner().invoke(app, ['test', '--help']).stdout\n"
         "options = RunOptions('y ~ (1|s)', max_pct=50)\n"
-        "assert RunOptions.from_plain(options.plain()) == options == RunOptions.read(options.recorded())\n"
+        "assert RunOptions.from_json(options.to_json()) == options == RunOptions.from_recipe(options.for_recipe())\n"
         "try: RunOptions('y ~ (1|s)', max_pct=-1)\n"
         "except sc_glmm.ScGlmmError as error: assert 'max_pct=-1' in str(error)\n"
         "else: raise SystemExit('taken')\n"

@@ -198,7 +198,7 @@ def test_changed_data_are_rejected():
     column = other.layers["counts"][:, [other.var_names.get_loc(gene)]]
     first = int(np.flatnonzero(column.toarray().ravel())[0])
     other.layers["counts"][first, other.var_names.get_loc(gene)] += 1
-    with pytest.raises(InputError, match="the counts of some cells changed"):
+    with pytest.raises(InputError, match="the counts of some cells have changed"):
         sc_glmm.tl.refit(other, gene)
     # moving a count to another gene of the same cell does not change the checksum of the cells
     other.layers["counts"][first, 0 if other.var_names.get_loc(gene) else 1] -= 1

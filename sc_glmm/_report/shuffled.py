@@ -34,7 +34,11 @@ def shuffled_results(study: Study, layout: Layout, n: int, seed: int) -> list[pd
         raise InputError(f"null: the run is repeated on the counts, but they cannot be read: {study.no_matrix}")
     matrix: Any = _whole(study.matrix) if isinstance(study.matrix, Source) else study.matrix
     options = replace(
-        RunOptions.read(study.run_params(study.groups[0])), copy=True, progress=False, key_added="shuffled", n_jobs=None
+        RunOptions.from_recipe(study.run_params(study.groups[0])),
+        copy=True,
+        progress=False,
+        key_added="shuffled",
+        n_jobs=None,
     )
     labels = study.formula.labels.values()
     options = replace(options, contrasts=[layout.factor] if layout.factor in labels else None)

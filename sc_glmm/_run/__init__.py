@@ -1,1 +1,1 @@
-"""A run over all genes: options, plan, stages, results."""
+"""Run the models of all genes: options, plan, stages and results."""

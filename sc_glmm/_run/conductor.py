@@ -1,4 +1,4 @@
-"""Run the stages in order, for all types of runs, with a store for statistics and results."""
+"""Run the stages in their order, for every kind of store."""
 
 from __future__ import annotations
 
@@ -39,45 +39,45 @@ class Store(ABC):
     Parameters
     ----------
     ranges
-        First gene of each chunk, and the end of the last chunk.
+        First gene and end of each chunk.
     memory_limit
-        Bytes that statistics may take; None for no limit.
+        Memory in bytes that statistics may use; None for no limit.
     """
 
     def __init__(self, ranges: Sequence[tuple[int, int]], memory_limit: int | None = None) -> None:
         self.ranges, self.memory_limit = ranges, memory_limit
-        self._kept: dict[tuple[str, int, int], Any] = {}
+        self._results: dict[tuple[str, int, int], Any] = {}
 
     @abstractmethod
     def layout(self, i: int) -> Layout:
-        """Rows and nodes of group `i`."""
+        """Return the rows and nodes of group `i`."""
 
     @abstractmethod
     def cells(self, i: int, chunk: int) -> Compressed:
-        """The cells of group `i`, compressed for the genes of a chunk: the input of the fits."""
+        """Return the cells of group `i`, compressed for the genes of a chunk, as input of the fits."""
 
     @abstractmethod
     def stats(self, i: int, chunk: int) -> GeneStats:
-        """The statistics of these genes, for the stages after the fits."""
+        """Return the statistics of the genes of a chunk, for the stages after the fits."""
 
     @abstractmethod
     def factors(self, i: int, chunk: int) -> SampleFactors | None:
-        """Composition factors of the samples, from the counts of all genes; None if they are not used."""
+        """Return the composition factors of the samples, from the counts of all genes; None if they are not used."""
 
     def prior(self, i: int) -> tuple[VariancePrior | None, FloatArray] | None:
-        """The prior of the variances and the abundance ranks of the genes, from an earlier run if there is one."""
+        """Return the prior of the variances and the abundance ranks of the genes from an earlier run, if any."""
         return None
 
-    def get(self, stage: str, i: int, chunk: int, make: Callable[[], T]) -> T:
-        """The result of a stage (or ``"model"``, ``"plan"``) for a chunk of group `i`, computed on first use."""
-        if (stage, i, chunk) not in self._kept:
-            self._kept[stage, i, chunk] = make()
-        result: T = self._kept[stage, i, chunk]
+    def get(self, stage: str, i: int, chunk: int, compute: Callable[[], T]) -> T:
+        """Return the result of a stage (or ``"model"``, ``"plan"``) for a chunk of group `i`, computed on first use."""
+        if (stage, i, chunk) not in self._results:
+            self._results[stage, i, chunk] = compute()
+        result: T = self._results[stage, i, chunk]
         return result
 
     def drop(self, i: int) -> None:
-        """Delete the intermediate results of group `i`, whose tables are finished."""
-        self._kept = {key: result for key, result in self._kept.items() if key[1] != i}
+        """Delete the intermediate results of group `i` after its tables are finished."""
+        self._results = {key: result for key, result in self._results.items() if key[1] != i}
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Conductor:
     task
         Settings that all groups share.
     matrix
-        ``(n_obs, n_genes)`` response, in memory or read chunk by chunk.
+        (n_obs, n_genes) response, in memory or read chunk by chunk.
     genes
         Names of the genes.
     store
@@ -109,7 +109,7 @@ class Conductor:
     progress: bool | None = False
 
     def run(self) -> tuple[list[GeneTests], list[str]]:
-        """The tables of every group, and what the user should know."""
+        """Run all stages of all groups; return the tables of every group and notes for the user."""
         tests: list[GeneTests] = []
         notes: list[tuple[str, str]] = []
         for i, plan in enumerate(self.plans):
@@ -137,23 +137,26 @@ class Conductor:
         )
 
     def fitted(self, i: int, chunk: int) -> RangeFit:
-        """The fits of a chunk."""
+        """Return the fits of a chunk, computed on first use."""
         return self.store.get("fit", i, chunk, lambda: self.fit(i, chunk))
 
     def all_fitted(self, i: int) -> RangeFit:
-        """The fits of all genes."""
+        """Return the fits of all genes."""
         return join_fits([self.fitted(i, chunk) for chunk in range(len(self.store.ranges))])
 
     def model(self, i: int, chunk: int) -> GeneModel:
-        """The model of a chunk whose genes have been fitted."""
+        """Return the model of a chunk after its genes were fitted."""
         return self.store.get("model", i, chunk, lambda: self._model(i, self.store.stats(i, chunk), chunk))
 
     def profile_plan(self, i: int) -> ProfilePlan | None:
-        """Dispersion trend and grid of the variances, from the fits of all genes; None without profiles."""
+        """Compute the dispersion trend and the grid of the variances from the fits of all genes.
+
+        None if the test does not use profiles.
+        """
         return self.store.get("plan", i, 0, lambda: self._plan_profiles(i))
 
     def profile(self, i: int, chunk: int) -> GeneProfiles | None:
-        """Profile the genes of a chunk; None if the test or the group has no profiles."""
+        """Profile the genes of a chunk; None if the test or the group does not use profiles."""
         plan = self.profile_plan(i)
         if plan is None:
             return None
@@ -169,12 +172,12 @@ class Conductor:
         )
 
     def tables(self, i: int) -> tuple[GeneTests, list[str]]:
-        """Prior, tests and tables of a group, and notes."""
+        """Estimate the prior of a group, test its genes, and return tables and notes."""
         fitted, plan, moderation = self.all_fitted(i), self.profile_plan(i), None
         if plan is not None:
             chunks = range(len(self.store.ranges))
-            result = [self.store.get("profile", i, chunk, partial(self.profile, i, chunk)) for chunk in chunks]
-            profiles = join_profiles([each for each in result if each is not None])
+            by_chunk = [self.store.get("profile", i, chunk, partial(self.profile, i, chunk)) for chunk in chunks]
+            profiles = join_profiles([each for each in by_chunk if each is not None])
             moderation = moderate(
                 self.model(i, 0),
                 fitted.result,
@@ -199,14 +202,14 @@ class Conductor:
         return model_of(self.plans[i], self.store.layout(i), stats, self.task, self.fitted(i, 0).factors, lists)
 
     def _lists(self, i: int, chunk: int) -> GeneLists | None:
-        """The counts of the genes of a chunk, cell by cell, where covariates differ between the cells of group `i`."""
+        """Return a reader of the counts of single cells, if covariates differ between the cells of group `i`."""
         centred = self.store.layout(i).centred
         if centred is None:
             return None
         return self.store.get("lists", i, chunk, partial(self._read_lists, i, chunk, centred.table.order))
 
     def _read_lists(self, i: int, chunk: int, order: IntArray) -> GeneLists:
-        """What reads these counts, the cells being in the order of the rows that stand for them."""
+        """Create the reader of the counts of a chunk; its cells are sorted by their rows of the design."""
         rank = np.full(self.matrix.shape[0], -1, dtype=np.int64)
         rank[self.plans[i].cells.cells[order]] = np.arange(len(order))
         return GeneLists(
@@ -229,7 +232,7 @@ class Conductor:
         return plan_profiles(self.model(i, 0), fitted.result, fitted.totals, self._contrasts(i), pick, kind)
 
     def _pick(self, i: int, genes: IntArray) -> GeneStats:
-        """The statistics of a few genes of any chunk, in the given order, with the size factors of the model."""
+        """Return the statistics of `genes`, which may be in any chunk, with the model's size factors."""
         parts, order = [], []
         for chunk, (first, last) in enumerate(self.store.ranges):
             places = np.flatnonzero((genes >= first) & (genes < last))
@@ -240,10 +243,13 @@ class Conductor:
         return self._model(i, joined.pick(np.argsort(np.concatenate(order), kind="stable"))).stats
 
     def _bootstrap(self, i: int) -> Callable[[FloatArray], FloatArray] | None:
-        """A function that returns bootstrap p-values for a contrast matrix; its genes are in one chunk."""
+        """Return a function that computes bootstrap p-values of a contrast matrix; None for other tests.
+
+        All genes must be in one chunk.
+        """
         if not self.task.test.needs.simulations or self.task.selected is None:
             return None
-        known: dict[str, Any] = {"n_boot": self.task.options.n_boot, "seed": self.task.options.seed}
+        settings: dict[str, Any] = {"n_boot": self.task.options.n_boot, "seed": self.task.options.seed}
         return partial(
             bootstrap_p_values,
             self.plans[i].cells,
@@ -251,11 +257,11 @@ class Conductor:
             self.model(i, 0),
             genes=np.flatnonzero(self.task.selected),
             n_jobs=self.n_jobs,
-            **known,
+            **settings,
         )
 
     def _begin(self, i: int, stage: Literal["fits", "variances"]) -> None:
-        """Say to the bar of the run which stage of which group begins."""
+        """Show in the progress bar of the run which stage of which group begins."""
         run = current_run()
         if run is None:
             return

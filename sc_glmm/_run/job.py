@@ -1,4 +1,4 @@
-"""Connect an AnnData to the stages: derive the work from the tables, and store the results."""
+"""Connect an AnnData to the stages: plan the work from the tables, and store the results."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ class ParsedRequest:
     formula, family
         The model.
     test
-        The test: the one requested, or the default of the family.
+        The requested test, or the default test of the family.
     response
         The matrix of the response.
     selected
-        ``(n_vars,)`` genes to test; None for all.
+        (n_vars,) genes to test; None for all.
     table
-        The table of abundance, whose rows are samples; None for cells.
+        The abundance table, if rows are samples; None if rows are cells.
     """
 
     options: RunOptions
@@ -69,7 +69,7 @@ class ParsedRequest:
 
     @property
     def needs_library(self) -> bool:
-        """Whether size factors are library sizes, which need a first pass over the matrix."""
+        """Whether size factors are library sizes, which need an additional pass over the matrix."""
         given = self.options.size_factors is not None or self.options.offset is not None or bool(self.formula.offsets)
         return self.family.counts and not given
 
@@ -85,9 +85,11 @@ class Job:
     sizes
         Size factors of the cells.
     groups
-        Name and ``(n_obs,)`` mask of every group of cells.
-    plans, skipped
-        Plans of the groups that are fitted, and reasons for those that are skipped.
+        Name and (n_obs,) mask of every group of cells.
+    plans
+        Plans of the groups to fit.
+    skipped
+        Name of each skipped group -> reason.
     task
         Settings that all groups share.
     notes
@@ -104,7 +106,13 @@ class Job:
 
 
 def validate_request(opened: Opened, options: RunOptions) -> ParsedRequest:
-    """Check options against the data, reading only the first values of the matrix."""
+    """Check options against the data; only the first values of the matrix are read.
+
+    Raises
+    ------
+    FormulaError, InputError
+        If an option does not fit the data or another option.
+    """
     options, table = for_samples(opened.adata, options)
     family, formula = get_family(options.family), parse_formula(options.formula)
     if not formula.random:
@@ -115,17 +123,17 @@ def validate_request(opened: Opened, options: RunOptions) -> ParsedRequest:
     test = choose_test(options.test, family)
     if options.groupby in (taken := {"variable", "contrast", *CONTRAST_COLUMNS, *FACTS}):
         raise InputError(
-            f"groupby={options.groupby!r} is also a column of the results, which need a column for the groups: "
-            f"rename it in obs (reserved are {', '.join(sorted(taken))})"
+            f"groupby={options.groupby!r} is also the name of a column of the results: rename the column in obs "
+            f"(reserved names: {', '.join(sorted(taken))})"
         )
     if options.dispersion == "shrunken" and not (family.has_dispersion and test.profiles(family)):
         raise InputError(
-            f"dispersion='shrunken' with family={family.name!r} and test={test.name!r}: shrunken dispersions are "
-            "only for the moderated tests of family='nb' (such as 'eb_lr'); omit it, or choose one of these tests"
+            f"dispersion='shrunken' is not available with family={family.name!r} and test={test.name!r}: it needs "
+            "family='nb' and a moderated test such as 'eb_lr'; omit it, or change family= or test="
         )
     if not test.has_minimum and (options.min_log_fc > 0.0 or options.alternative != "two-sided"):
         raise InputError(
-            f"test={test.name!r} supports no minimum effect and no one-sided test "
+            f"test={test.name!r} does not support a minimum effect or a one-sided test "
             f"(min_log_fc={options.min_log_fc:g}, alternative={options.alternative!r}): omit them, or use "
             "test='eb_lr', 'hk', 'ql', 't' or 'wald'"
         )
@@ -147,7 +155,7 @@ def plan_job(
     library: Callable[[], FloatArray],
     labels: Callable[[], pd.DataFrame] | None = None,
 ) -> Job:
-    """Plan all groups.
+    """Plan the fits and tests of all groups.
 
     Parameters
     ----------
@@ -156,9 +164,14 @@ def plan_job(
     request
         The checked request.
     library
-        Returns the library sizes, ``(n_obs,)``; called if no size factors are given.
+        Function that returns the (n_obs,) library sizes; called if the user passed no size factors.
     labels
-        Returns columns of `obs` that may pair samples; None for no note about pairs.
+        Function that returns the columns of `obs` that may pair samples; None for no note about pairs.
+
+    Raises
+    ------
+    DesignError, InputError
+        If no group can be fitted, or the options do not fit the contrasts.
     """
     options, table = request.options, request.table
     sizes = find_sizes(adata, request.formula, request.family, options.size_factors, options.offset, library)
@@ -170,8 +183,8 @@ def plan_job(
     joint = [contrast for plan in plans for contrast in plan.contrasts if len(contrast.L) > 1]
     if joint and (options.min_log_fc > 0.0 or options.alternative != "two-sided"):
         raise InputError(
-            f"the contrast {joint[0].words!r} has {len(joint[0].L)} rows, and so no direction or size: minimum "
-            "effects and one-sided tests need contrasts with one row; use contrasts=, such as 'AD vs ctl'"
+            f"the contrast {joint[0].words!r} has {len(joint[0].L)} rows, so it has no direction. Minimum effects and "
+            "one-sided tests need contrasts with one row: use contrasts=, such as 'AD vs ctl'"
         )
     task = Task(
         options,
@@ -188,12 +201,12 @@ def plan_job(
 
 
 def put_results(adata: AnnData, key: str, job: Job, tests: list[GeneTests], notes: Sequence[str]) -> list[GeneTests]:
-    """Store the tables under `key`, with adjusted p-values; `notes` are those of the stages."""
+    """Adjust the p-values and store the tables under `key`, with the notes of the stages."""
     request, options, sizes = job.request, job.request.options, job.sizes
     if options.adjust == "global":
         tests = adjust_over_groups(tests, job.task.weight)
     recipe = make_recipe(
-        options.recorded(
+        options.for_recipe(
             reference=dict(options.reference or {}),
             size_factors=sizes.source,
             genes=describe_selection(options.genes, request.selected),
@@ -223,14 +236,22 @@ def find_sizes(
     offset: Any,
     library: Callable[[], FloatArray],
 ) -> CellSizes:
-    """Size factors as given, or by default from `library`, which returns the sums of the cells."""
+    """Return the size factors that the user passed, or the library sizes from the function `library`.
+
+    Raises
+    ------
+    InputError
+        If both size factors and an offset are passed, or their values cannot be used.
+    """
     if size_factors is not None and offset is not None:
         raise InputError(
-            "size_factors and offset are both given; use only one (size_factors are linear, offset is their natural "
-            "log)"
+            "size_factors= and offset= cannot be combined, because an offset is the natural log of size factors: pass "
+            "only one of them"
         )
     if size_factors is not None and not family.counts:
-        raise InputError("size_factors cannot be used with family='gaussian', because the response is not counts")
+        raise InputError(
+            "size_factors= cannot be used with family='gaussian', because the response is not a count: omit it"
+        )
     name, given = ("offset", offset) if size_factors is None else ("size_factors", size_factors)
     if given is not None:
         source = {"offset": "offset", "size_factors": "given"}[name]

@@ -1,4 +1,4 @@
-"""A store in memory: all genes are one chunk, and results are kept until their group is finished."""
+"""Store statistics and results in memory, with all genes in one chunk."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .stages import Task, composition
 
 
 class MemoryStore(Store):
-    """The genes of `matrix`, compressed in one pass over it.
+    """Store of all genes of `matrix`, which is compressed in one pass.
 
     Parameters
     ----------
@@ -47,19 +47,19 @@ class MemoryStore(Store):
         )
 
     def layout(self, i: int) -> Layout:
-        """Rows and nodes of group `i`."""
+        """Return the rows and nodes of group `i`."""
         return self._compressed[i]
 
     def cells(self, i: int, chunk: int) -> Compressed:
-        """The compressed cells of group `i`."""
+        """Return the compressed cells of group `i`."""
         return self._compressed[i]
 
     def stats(self, i: int, chunk: int) -> GeneStats:
-        """Their statistics."""
+        """Return the statistics of the genes in group `i`."""
         return self._compressed[i].stats
 
     def factors(self, i: int, chunk: int) -> SampleFactors | None:
-        """Factors of the samples from the counts of all genes."""
+        """Compute the composition factors of the samples from the counts of all genes."""
         if not self._task.normalise:
             return None
         design, cells = self._plans[i].cells.design, self._compressed[i]

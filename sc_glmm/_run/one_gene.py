@@ -1,4 +1,4 @@
-"""Refit one gene of an earlier run, with the sample factors, grid and prior that the run stored."""
+"""Refit one gene of an earlier run with the stored sample factors, grid and prior."""
 
 from __future__ import annotations
 
@@ -34,14 +34,20 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class StoredGene:
-    """Stored quantities of one gene for the moderated tests.
+    """Stored quantities that the moderated tests of one gene need.
 
     Attributes
     ----------
-    grid, prior, rank
-        Grid of the variances, their prior (None without one), and the abundance rank of the gene in the prior.
-    dispersion, phi_from_trend
-        The fixed dispersion of the gene, and whether it comes from the trend.
+    grid
+        Grid of the variances.
+    prior
+        Prior of the variances; None if the run has no prior.
+    rank
+        Abundance rank of the gene in the prior.
+    dispersion
+        The fixed dispersion of the gene.
+    phi_from_trend
+        Whether the dispersion comes from the trend.
     """
 
     grid: VarianceGrid
@@ -53,7 +59,7 @@ class StoredGene:
 
 @dataclass(frozen=True)
 class OneGene:
-    """A gene and its fit.
+    """The fit of one gene.
 
     Attributes
     ----------
@@ -62,9 +68,9 @@ class OneGene:
     model, result, parts
         As in the run over all genes; `parts` only for Gaussian responses.
     offset
-        ``(n_obs,)`` log size factors including the composition factors, or the offset of a Gaussian response.
+        (n_obs,) log size factors including the composition factors, or the offset of a Gaussian response.
     tests
-        Returns the tests of the contrasts, if the run stored what they need.
+        Function that returns the tests of the contrasts.
     """
 
     cells: CellGroup
@@ -76,7 +82,7 @@ class OneGene:
 
 
 class _StoredRun(MemoryStore):
-    """A store of one gene that takes the results of all-gene stages from an earlier run."""
+    """Store of one gene that takes the results of stages over all genes from an earlier run."""
 
     def __init__(
         self, column: Matrix, plan: Plan, task: Task, by_level: Mapping[str, float], stored: StoredGene | None
@@ -94,10 +100,10 @@ class _StoredRun(MemoryStore):
     def prior(self, i: int) -> tuple[VariancePrior | None, FloatArray] | None:
         return None if self._stored is None else (self._stored.prior, np.array([self._stored.rank]))
 
-    def get(self, stage: str, i: int, chunk: int, make: Callable[[], T]) -> T:
+    def get(self, stage: str, i: int, chunk: int, compute: Callable[[], T]) -> T:
         if stage != "plan":
-            return super().get(stage, i, chunk, make)
-        plan: Any = None if self._stored is None else self._plan(self._stored, self._kept["model", i, 0])
+            return super().get(stage, i, chunk, compute)
+        plan: Any = None if self._stored is None else self._plan(self._stored, self._results["model", i, 0])
         return plan  # type: ignore[no-any-return]
 
     def _plan(self, stored: StoredGene, model: Any) -> ProfilePlan:
@@ -123,12 +129,14 @@ def fit_one(
     log_sample_factors: Mapping[str, float],
     stored: StoredGene | None,
 ) -> OneGene:
-    """Fit the only column of `column` ``(n_cells of the object, 1)`` as in the run.
+    """Fit one gene as in the earlier run.
 
     Parameters
     ----------
-    column, gene
-        Counts of the gene in all cells, and its name.
+    column
+        (n_cells, 1) counts of the gene in all cells of the object.
+    gene
+        Name of the gene.
     cells, contrasts
         The cells of the fit, and the tested contrasts.
     options, family, test
@@ -136,7 +144,7 @@ def fit_one(
     log_sample_factors
         Level of the finest grouping factor -> log composition factor; may be empty.
     stored
-        Stored quantities for the moderated tests; None without such a test.
+        Stored quantities for a moderated test; None for other tests.
     """
     wide = test.profiles(family) and tests_slopes(cells.design, [contrast.L for contrast in contrasts])
     cells = replace(cells, wide=wide)

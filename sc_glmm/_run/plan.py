@@ -25,7 +25,7 @@ from .._hypotheses.registry import choose_test, get_test
 from .checks import check_absorbed, check_sample_rows, check_samples
 from .options import RunOptions
 
-# With fewer degrees of freedom between samples, p-values are called fragile.
+# With fewer degrees of freedom between samples, a warning recommends caution.
 FEW_DF = 4.0
 
 
@@ -37,14 +37,16 @@ class Plan:
     ----------
     cells
         The cells with their design.
-    contrasts, dfs
-        The hypotheses, and their degrees of freedom between samples.
+    contrasts
+        The hypotheses.
+    dfs
+        Their degrees of freedom between samples.
     reml
         Whether the fixed effects are integrated out.
     dropped
         Terms of the formula that were dropped because they are constant in the group.
     not_tested
-        Requested contrast -> why it was skipped in this group.
+        Contrast that was skipped in this group -> reason.
     """
 
     cells: CellGroup
@@ -71,7 +73,7 @@ def plan_groups(
     obs
         One row per cell of the matrix.
     groups
-        Name and ``(n_obs,)`` mask of each group.
+        Name and (n_obs,) mask of each group.
     formula, sizes, options
         The model, the size factors of all cells, and the other options.
     rows_are_samples
@@ -79,7 +81,17 @@ def plan_groups(
 
     Returns
     -------
-    The plans, the reasons for skipped groups, and notes.
+    plans
+        The plans of the groups that can be fitted.
+    skipped
+        Name of each skipped group -> reason.
+    notes
+        Notes for the user.
+
+    Raises
+    ------
+    DesignError
+        If no group can be tested.
     """
     groupby = options.groupby
     plans: list[Plan] = []
@@ -109,14 +121,14 @@ def plan_groups(
             f"no level of {groupby!r} can be tested; the reason for the first is: "
             f"{next(iter(skipped.values()), 'none')}"
         )
-    for asked, reason in plans[0].not_tested.items() if options.contrasts is not None else ():
-        if all(asked in plan.not_tested for plan in plans):
-            raise DesignError(f"no level of {groupby!r} can test the contrast {asked}: {reason}")
-    label = [
+    for contrast, reason in plans[0].not_tested.items() if options.contrasts is not None else ():
+        if all(contrast in plan.not_tested for plan in plans):
+            raise DesignError(f"the contrast {contrast} cannot be tested in any level of {groupby!r}: {reason}")
+    skip_notes = [
         f"{groupby} {some_names(list(map(repr, names)))} {'was' if len(names) == 1 else 'were'} skipped: {reason}"
         for reason, names in reasons.items()
     ]
-    return plans, skipped, [*bases.values(), *by_note(notes, len(plans), groupby), *label]
+    return plans, skipped, [*bases.values(), *by_note(notes, len(plans), groupby), *skip_notes]
 
 
 def plan_group(
@@ -129,48 +141,53 @@ def plan_group(
     *,
     rows_are_samples: bool = False,
 ) -> tuple[Plan, list[str]]:
-    """Plan one group; the notes are for the user.
+    """Plan one group, and return notes for the user.
 
     Parameters
     ----------
     name
         Level of `groupby`, or an empty string.
     cells
-        ``(n_obs,)`` positions in the matrix.
+        (n_obs,) positions of the cells in the matrix.
     frame
-        Their rows of `obs`.
+        Rows of `obs` for these cells.
     formula
         The model.
     log_size
-        Natural logs of their size factors.
+        (n_obs,) natural logs of the size factors.
     options
         Other options.
     rows_are_samples
         As for :func:`plan_groups`.
+
+    Raises
+    ------
+    DesignError
+        If the group cannot be fitted or tested.
     """
     if len(frame) == 0:
         raise DesignError("no cell with counts remains")
     if len(frame) < options.min_cells:
         raise DesignError(f"{len(frame)} cells, fewer than min_cells={options.min_cells}")
-    everywhere = formula
+    full_formula = formula
     dropped: tuple[str, ...] = ()
     if name:
-        formula, dropped = drop_constant(everywhere, frame)
+        formula, dropped = drop_constant(full_formula, frame)
         if dropped and all(not term for term in formula.fixed_terms):
-            build_design(everywhere, frame, reference=options.reference)  # raises an error about a constant factor
+            build_design(full_formula, frame, reference=options.reference)  # raises an error about a constant factor
             raise DesignError(f"nothing can be compared, because {', '.join(dropped)} does not vary here")
         if not formula.random:
             raise DesignError(f"no random effect remains, because {', '.join(dropped)} does not vary here")
     if dropped and options.reference:
-        gone = _names(everywhere) - _names(formula)
-        options = replace(options, reference={k: v for k, v in options.reference.items() if k not in gone})
+        removed = _names(full_formula) - _names(formula)
+        options = replace(options, reference={k: v for k, v in options.reference.items() if k not in removed})
     design = build_design(formula, frame, reference=options.reference, check_replication=not rows_are_samples)
-    asked, not_tested = _available(design, options.contrasts) if name else (options.contrasts, {})
-    if asked is None:
+    requested, not_tested = _testable_contrasts(design, options.contrasts) if name else (options.contrasts, {})
+    if requested is None:
         not_tested = untestable_terms(design)
-    contrasts = build_contrasts(design, asked, each_level=True)
+    contrasts = build_contrasts(design, requested, each_level=True)
     design, notes = (design, []) if rows_are_samples else _with_own_variance(design, contrasts, frame, options)
-    contrasts = build_contrasts(design, asked, each_level=True)
+    contrasts = build_contrasts(design, requested, each_level=True)
     check_samples(design, contrasts, frame, options.min_samples)
     if dropped:
         notes.append(f"{', '.join(dropped)} does not vary here and was dropped from the formula")
@@ -181,14 +198,14 @@ def plan_group(
     try:
         dfs = contrast_df(contrasts, design)
     except DesignError as error:
-        there = [samples_in_words(design.formula, frame.loc[design.rows_used]), *mixed]
-        raise DesignError(". ".join([str(error), *(words for words in there if words)])) from None
+        details = [samples_in_words(design.formula, frame.loc[design.rows_used]), *mixed]
+        raise DesignError(". ".join([str(error), *(words for words in details if words)])) from None
     check_absorbed(design)
     if options.test is not None:
         check_sample_rows(design, contrasts, get_test(options.test))
     notes = [*design.notes, *notes]
     notes += [
-        f"{contrast.words}: only {df:g} degrees of freedom between samples; p-values from so few samples are fragile"
+        f"{contrast.words}: only {df:g} degrees of freedom between samples; p-values from so few samples are unreliable"
         for contrast, df in zip(contrasts, dfs, strict=True)
         if df < FEW_DF
     ]
@@ -204,44 +221,47 @@ def _names(formula: MixedFormula) -> set[str]:
     return {name for term in formula.fixed_terms for atom in term for name in atom.columns}
 
 
-def _available(design: Design, contrasts: Any) -> tuple[Any, dict[str, str]]:
-    """The contrasts that a group can test, and the reasons for the others; a single contrast must be testable."""
+def _testable_contrasts(design: Design, contrasts: Any) -> tuple[Any, dict[str, str]]:
+    """Split several contrasts into those that a group can test and reasons for the others.
+
+    A single contrast is returned unchanged.
+    """
     several = isinstance(contrasts, Mapping | list) and len(contrasts) > 1 and not is_comparison(design, contrasts)
     if not several or all(isinstance(value, int | float | np.number) for value in contrasts):
         return contrasts, {}
     items = contrasts.items() if isinstance(contrasts, Mapping) else [(None, value) for value in contrasts]
-    kept, missing, first = [], {}, None
+    testable, reasons, first_error = [], {}, None
     for key, value in items:
         try:
             build_contrasts(design, [value] if key is None else {key: value})
         except DesignError as error:
-            first = first or error
-            missing[repr(value if key is None else key)] = str(error)
+            first_error = first_error or error
+            reasons[repr(value if key is None else key)] = str(error)
         else:
-            kept.append((key, value))
-    if first is not None and not kept:
-        raise first
-    return (dict(kept) if isinstance(contrasts, Mapping) else [value for _, value in kept]), missing
+            testable.append((key, value))
+    if first_error is not None and not testable:
+        raise first_error
+    return (dict(testable) if isinstance(contrasts, Mapping) else [value for _, value in testable]), reasons
 
 
 def _with_own_variance(
     design: Design, contrasts: tuple[Contrast, ...], frame: pd.DataFrame, options: RunOptions
 ) -> tuple[Design, list[str]]:
-    """The design with added variances for tested effects within samples."""
+    """Add random slopes for tested effects within samples, so that these may differ between samples."""
     terms = missing_terms(design, contrasts, frame.loc[design.rows_used])
     notes = [
-        f"the slopes of {label} are uncorrelated with the intercepts at zero, which lies outside the data (mean "
-        f"{mean:.3g}). Their variance may be estimated too small, and p-values may be too small. Use center(...) for "
-        "the covariate, or fit slopes and intercepts with their correlation, as in (x | group)"
+        f"the formula assumes that slopes of {label} and intercepts are uncorrelated at zero, which lies outside the "
+        f"data (mean {mean:.3g}). The variance of the slopes and p-values may be too small. Use center(...) for the "
+        "covariate, or fit slopes and intercepts with their correlation, as in (x | group)"
         for label, mean in far_slopes(design, contrasts)
     ]
     if not terms:
         return design, notes
     if options.within == "homogeneous":
         notes.append(
-            f"nothing was added to the formula: within='homogeneous' assumes that tested effects within samples "
-            f"are the same in all samples. Cells count as replicates, and p-values are too small if effects differ; "
-            f"{', '.join(terms)} would account for that"
+            "within='homogeneous' assumes that tested effects within samples are the same in all samples. Cells count "
+            "as replicates, and p-values are too small if effects differ between samples; the term "
+            f"{', '.join(terms)} would account for this"
         )
         return design, notes
     source = " + ".join([design.formula.source, *terms])

@@ -1,4 +1,4 @@
-"""Record the parameters of a run as plain values, and report them in the log."""
+"""Record the parameters of a run as plain values, and prepare compiled kernels."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ PACKAGES = ("numpy", "scipy", "numba", "pandas", "anndata", "formulaic")
 def make_recipe(
     options: Mapping[str, Any], tests: Sequence[GeneTests], *, notes: Sequence[str], **facts: Any
 ) -> dict[str, Any]:
-    """Everything needed to interpret the results or to repeat the run.
+    """Collect everything that is needed to interpret the results or to repeat the run.
 
     Parameters
     ----------
     options
-        The options of the run, as recorded.
+        The options of the run, from :meth:`.options.RunOptions.for_recipe`.
     tests
-        The results, whose recipes are added per group (or directly, without groups).
+        The results. Their recipes are added for each group, or directly if there are no groups.
     notes
         Notes of the run.
     facts
@@ -49,12 +49,14 @@ def make_recipe(
 
 
 def prepare_kernels(moderated: bool) -> None:
-    """Report if kernels must be compiled because they are not in the cache, and start with half of them.
+    """Report if kernels must be compiled because they are not in the cache.
+
+    With two or more CPUs, the kernels of the profiles are compiled in the background during the fits.
 
     Parameters
     ----------
     moderated
-        Whether profiles are needed in addition to fits; with two CPUs, both are compiled at the same time.
+        Whether profiles are needed in addition to fits.
     """
     from .._engine import profile, warm
 

@@ -1,4 +1,4 @@
-"""Tables whose rows are samples: what a run does with them that it does not do with cells."""
+"""Adapt a run to abundance tables, whose rows are samples and not cells."""
 
 from __future__ import annotations
 
@@ -20,10 +20,16 @@ if TYPE_CHECKING:
 
 
 def for_samples(adata: AnnData, options: RunOptions) -> tuple[RunOptions, AbundanceTable | None]:
-    """The options as a table of samples needs them, and the table; as they are, and None, for cells.
+    """Adapt the options to a table of samples, and return them with the table.
 
-    In a row of its own, the overdispersion of a sample and its random effect are one and the same. So counts are
-    Poisson given the sample, and ``(1 | sample)`` is added unless some random effect has a level for each row.
+    If a sample has only one row, its overdispersion and its random effect are the same. Counts are therefore Poisson
+    given the sample, and ``(1 | sample)`` is added to the formula unless a random effect has a level for each row. If
+    rows are cells, the options are unchanged and the table is None.
+
+    Raises
+    ------
+    InputError
+        If the table does not have a column that the formula needs, or a sample has several rows.
     """
     table = table_of(adata)
     if table is None or not get_family(options.family).counts:
@@ -35,8 +41,8 @@ def for_samples(adata: AnnData, options: RunOptions) -> tuple[RunOptions, Abunda
         if not _tells_rows_apart(obs, (table.sample,)):
             twice = obs[table.sample][obs[table.sample].duplicated()].iloc[0]
             raise InputError(
-                f"the sample {twice!r} stands in several rows of the table. Each row is a sample of its own: name what "
-                f"tells the rows apart in the formula, as in (1 | {table.sample}:tissue)"
+                f"the sample {twice!r} has several rows in the table, but the formula has no random effect with one "
+                f"level for each row: add the column that distinguishes the rows, as in (1 | {table.sample}:tissue)"
             )
         name = table.sample if is_word(table.sample) else f"`{table.sample}`"
         options = replace(options, formula=f"{options.formula} + (1 | {name})")
@@ -48,17 +54,17 @@ def for_samples(adata: AnnData, options: RunOptions) -> tuple[RunOptions, Abunda
 
 
 def samples_line(table: AbundanceTable, test: str, n_types: int) -> str:
-    """One line on how the rows of a table are treated, and which test was used."""
-    relative = {"robust": "what most types do", "types": ", ".join(table.reference_types)}
-    over = f" with a prior of the variances over {n_types} types" if test.startswith("eb_") else ""
+    """Write one line about the treatment of the rows of a table, and the test that was used."""
+    relative = {"robust": "the change of most types", "types": ", ".join(table.reference_types)}
+    prior = f" with a prior of the variances from {n_types} types" if test.startswith("eb_") else ""
     return (
         f"rows are samples, and the variance of (1 | sample) is their overdispersion; changes are relative to "
-        f"{relative.get(table.reference, 'the given sizes, all cells by default')}; test={test!r}{over}"
+        f"{relative.get(table.reference, 'the given sizes, all cells by default')}; test={test!r}{prior}"
     )
 
 
 def tested_types(adata: AnnData, table: AbundanceTable, selected: BoolArray | None) -> BoolArray | None:
-    """The types that are tested: not those that all others are compared with."""
+    """Return the selected types without the reference types, with which all others are compared."""
     if not table.reference_types:
         return selected
     others = ~np.isin(adata.var_names.astype(str), table.reference_types)
@@ -69,14 +75,15 @@ def _check_columns(obs: pd.DataFrame, table: AbundanceTable, formula: MixedFormu
     varying = [name for name in sorted(formula.names) if name in table.varying and name not in obs]
     if varying:
         raise InputError(
-            f"the table of samples has no column {varying[0]!r}: its cells have several values of it within a sample, "
-            f"so that samples cannot be compared by it. Name as sample= what has one value of {varying[0]!r} (for a "
-            "donor with cells before and after treatment, the donor at one time), or correct the column of the cells"
+            f"the table of samples has no column {varying[0]!r}, because its cells have several values of it within a "
+            f"sample. Pass as sample= a column whose levels have one value of {varying[0]!r} each (for example donor "
+            "and time point, if donors have cells before and after treatment), or correct the column of the cells"
         )
     for name in (table.sample, SIZES):
         if name not in obs:
             raise InputError(
-                f"the table of samples has lost its column {name!r} of obs; make it again with sc_glmm.pp.abundance"
+                f"the table of samples no longer has the column {name!r} in obs: create the table again with "
+                "sc_glmm.pp.abundance"
             )
 
 

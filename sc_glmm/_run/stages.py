@@ -1,15 +1,15 @@
-"""The stages of a run for one group of cells: from named arrays to named arrays, without AnnData.
+"""Define the stages of a run for one group of cells, which take and return named arrays.
 
-1. :func:`.plan.plan_groups`: designs, contrasts, size factors of the cells.
-2. :func:`.._fit.compress.compress_groups`: statistics on the rows of the designs. A sum over cells, gene by gene.
-3. :func:`.._fit.sizes.sample_factors`: factors of the samples for their composition, from the counts of **all genes**.
-4. :func:`fit_range`: the fits. Gene by gene.
+1. :func:`.plan.plan_groups`: designs, contrasts and size factors of the cells.
+2. :func:`.._fit.compress.compress_groups`: statistics on the rows of the designs. Sums over cells, gene by gene.
+3. :func:`.._fit.sizes.sample_factors`: composition factors of the samples, from the counts of **all genes**.
+4. :func:`fit_range`: fits. Gene by gene.
 5. :func:`.._fit.profiles.plan_profiles`: trend of the dispersions and grid of the variances, from **all genes**.
-6. :func:`.._fit.profiles.profile_all`: the profiles. Gene by gene.
-7. :func:`finish`: the prior of the variances, tests, adjusted p-values, tables, from **all genes**.
+6. :func:`.._fit.profiles.profile_all`: profiles. Gene by gene.
+7. :func:`finish`: prior of the variances, tests, adjusted p-values and tables, from **all genes**.
 
-Stages that work gene by gene give the same numbers for a range of genes as for all of them. :mod:`.conductor` runs the
-stages, over ranges that may be in other processes.
+Stages that work gene by gene give the same numbers for a range of genes as for all genes. :mod:`.conductor` runs the
+stages. Ranges of genes may run in other processes.
 """
 
 from __future__ import annotations
@@ -65,11 +65,11 @@ class Task:
     normalise
         Whether to correct size factors for the composition of the samples.
     selected
-        ``(n_genes,)`` genes to test; None for all. Size factors come from all genes in either case.
+        (n_genes,) genes to test; None for all. Size factors always come from all genes.
     rows_are_samples
-        Whether rows are samples and genes are cell types, of which there may be few.
+        Whether rows are samples, and genes are cell types. There may be few cell types.
     weight
-        ``(n_genes,)`` weights in the false discovery rate, for neighbourhoods that overlap; None for equal ones.
+        (n_genes,) weights in the false discovery rate, for neighbourhoods that overlap; None for equal weights.
     """
 
     options: RunOptions
@@ -82,12 +82,12 @@ class Task:
 
     @property
     def alternative(self) -> Alternative:
-        """Hypothesis that coefficients are compared with."""
+        """Direction and minimum effect of the test."""
         return Alternative(self.options.alternative, math.log(2.0) * self.options.min_log_fc)
 
 
 def composition(plan: Plan, layout: Layout, task: Task, bulk: FloatArray) -> SampleFactors:
-    """Factors of the samples for their composition, from their counts in all genes, ``bulk (n_levels, n_genes)``."""
+    """Compute composition factors of the samples from their counts `bulk` (n_levels, n_genes) in all genes."""
     design = plan.cells.design
     if task.rows_are_samples:
         return reference_factors(design, layout, bulk, plan.cells.offset)
@@ -102,9 +102,9 @@ def model_of(
     factors: SampleFactors | None = None,
     lists: GeneLists | None = None,
 ) -> GeneModel:
-    """The model of a group for some genes, with size factors multiplied by the `factors` of the samples.
+    """Prepare the model of a group for some genes; size factors are multiplied by the `factors` of the samples.
 
-    `lists` has the counts of these genes cell by cell, where covariates differ between cells.
+    `lists` reads the counts of single cells. It is needed if covariates differ between cells.
     """
     model = prepare_genes(
         plan.cells.design,
@@ -130,7 +130,7 @@ def fit_range(
     n_jobs: int = 1,
     progress: bool | None = False,
 ) -> RangeFit:
-    """Fit the genes of `cells`, those from `first_gene` on; `model` is the result of :func:`model_of`."""
+    """Fit the genes of `cells`, a range that starts at `first_gene`; `model` is the result of :func:`model_of`."""
     desc = plan.cells.name or "genes"
     selected = None if task.selected is None else task.selected[first_gene : first_gene + len(model.stats)]
     left_out = leave_out(model, task.options.min_counts, selected)
@@ -154,11 +154,11 @@ def finish(
     moderation: Moderation | None,
     bootstrap: Callable[[FloatArray], FloatArray] | None = None,
 ) -> tuple[GeneTests, list[str]]:
-    """Tests and tables of one group from the fits and profiles of all genes, with notes.
+    """Compute the tests and tables of one group from the fits and profiles of all genes; also return notes.
 
     The statistics of `model` are not used.
     """
-    used, notes = _used_test(model, fitted.result, moderation, task)
+    used, notes = _test_or_fallback(model, fitted.result, moderation, task)
     result, totals = fitted.result, fitted.totals
     words = gene_status(model, result)
     evidence = Evidence(model, result, totals, words, moderation, fitted.ratios, bootstrap, fitted.parts)
@@ -178,29 +178,29 @@ def finish(
     return tests, notes
 
 
-def _used_test(
+def _test_or_fallback(
     model: GeneModel, result: AllFits, moderation: Moderation | None, task: Task
 ) -> tuple[HypothesisTest, list[str]]:
-    """The test that is used: another one if there are too few genes."""
+    """Return the requested test, or another one with a note if too few genes were fitted."""
     test = task.test
     if not test.profiles(task.family):
         return test, []
     if moderation is not None and (moderation.prior is not None or not test.needs.prior):
         return test, []
-    instead = get_test("hk" if moderation is not None and has_quasi(model) else "t")
+    fallback = get_test("hk" if moderation is not None and has_quasi(model) else "t")
     n_fitted = int(np.isin(result.fits.status, (entry.OK, entry.NOT_CONVERGED)).sum())
-    why = f"only {n_fitted} could be fitted here"
+    reason = f"only {n_fitted} could be fitted here"
     if n_fitted >= MIN_GENES:
-        found = 0 if moderation is None else int(moderation.profiles.ok.sum())
-        why = (
-            f"{n_fitted} were fitted here, but the likelihood of only {found} could be evaluated over the range of "
-            "the variances; look for coefficients with very large standard errors (se_* columns of get.results)"
+        n_profiled = 0 if moderation is None else int(moderation.profiles.ok.sum())
+        reason = (
+            f"the likelihood over the range of the variances could be computed for only {n_profiled} of the {n_fitted} "
+            "fitted genes; look for coefficients with very large standard errors (se_* columns of get.results)"
         )
     note = (
-        f"test={test.name!r} needs at least {MIN_GENES} genes to estimate how samples vary, but {why}. "
-        f"test={instead.name!r}, which uses each gene separately, is used instead"
+        f"test={test.name!r} needs at least {MIN_GENES} genes to estimate how samples vary, but {reason}. "
+        f"test={fallback.name!r}, which uses each gene separately, is used instead"
     )
-    return instead, [note]
+    return fallback, [note]
 
 
 def _recipe_of(
@@ -231,7 +231,7 @@ def _recipe_of(
         "df": dict(zip([c.name for c in plan.contrasts], plan.dfs, strict=True)),
         "design_rank": len(design.fixed.names),
         "dropped_terms": list(plan.dropped),
-        "contrasts_not_tested": [f"{asked}: {reason}" for asked, reason in plan.not_tested.items()],
+        "contrasts_not_tested": [f"{contrast}: {reason}" for contrast, reason in plan.not_tested.items()],
         "sample_factor_shift": 0.0 if factors is None else factors.shift,
         "log_sample_factors": {} if factors is None else factors.by_level,
         "dominant_genes": [] if factors is None else [str(genes[g]) for g in factors.dominant],

@@ -1,4 +1,4 @@
-"""Convert the grid and the prior of the moderated tests to plain arrays and back, for testing a single gene again."""
+"""Convert the grid and the prior of the moderated tests to plain arrays and back, to test a single gene again."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .._inference.prior import VariancePrior
 
 
 def grid_arrays(grid: VarianceGrid) -> dict[str, Any]:
-    """The grid as plain arrays, for storage and for profiling a single gene."""
+    """Convert the grid to plain arrays."""
     return {
         "names": list(grid.names),
         "place": np.array(grid.place, dtype=np.int64),
@@ -29,7 +29,7 @@ def grid_arrays(grid: VarianceGrid) -> dict[str, Any]:
 
 
 def grid_of(arrays: Mapping[str, Any]) -> VarianceGrid:
-    """The grid from its arrays."""
+    """Restore the grid from its arrays."""
     return VarianceGrid(
         names=tuple(str(name) for name in np.atleast_1d(arrays["names"])),
         place=tuple((int(block), int(column)) for block, column in np.asarray(arrays.get("place", ())).reshape(-1, 2)),
@@ -44,13 +44,13 @@ def grid_of(arrays: Mapping[str, Any]) -> VarianceGrid:
 
 
 def prior_of(arrays: Mapping[str, Any], grid: VarianceGrid) -> VariancePrior:
-    """The prior from its arrays."""
+    """Restore the prior from its arrays."""
     marginals = tuple(np.asarray(arrays[f"marginal_{k}"], dtype=np.float64) for k in range(len(grid.shape)))
     return VariancePrior(np.asarray(arrays["anchors"], dtype=np.float64), marginals, grid.shape)
 
 
 def variance_arrays(forms: VarianceForms, table: GeneTable) -> dict[str, Any]:
-    """The prior as plain arrays, for storage and for testing a single gene."""
+    """Convert the forms of the variances and the names of their columns to plain arrays."""
     arrays = {**forms_as_arrays(forms), "coef": list(table.coef)}
     for i, (sd, corr) in enumerate(zip(table.sd, table.corr, strict=True)):
         arrays[f"sd_{i}"] = list(sd)
@@ -60,7 +60,7 @@ def variance_arrays(forms: VarianceForms, table: GeneTable) -> dict[str, Any]:
 
 
 def prior_arrays(moderation: Moderation) -> dict[str, Any]:
-    """The prior as plain arrays, to be stored and to test one gene alone by it."""
+    """Convert the prior to plain arrays; empty if there is none."""
     prior, grid = moderation.prior, moderation.grid
     if prior is None:
         return {}

@@ -1,4 +1,4 @@
-"""Messages at the end of a run: what was tested, what was not and why, and what needs attention."""
+"""Write the messages at the end of a run: the comparisons, what was not tested, and what needs attention."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from .._fit.details import failed_genes
 from .._results import GeneTests
 from .plan import Plan
 
-# Genes count as correlated if the largest over median eigenvalue of the residual covariance exceeds this.
+# Genes are reported as correlated if the ratio of largest and median eigenvalue of their residuals is larger.
 _NOTABLE_EIGEN_RATIO = 3.0
-# Composition factor of a sample (natural log) that is large; number of genes too small for good size factors.
-_NOTABLE_SHIFT, _FEW_GENES = 0.7, 200
-# Maximum number of contrasts to list.
-_MOST_CONTRASTS = 6
+# A composition factor of a sample (natural log) is reported if it is larger.
+_NOTABLE_SHIFT = 0.7
+# Size factors from fewer genes are unreliable.
+_FEW_GENES = 200
+_MAX_LISTED_CONTRASTS = 6
 
 
 def summary_line(
@@ -28,11 +29,11 @@ def summary_line(
     where: str = "adata",
     beyond: str = "",
 ) -> str:
-    """One line: number of genes tested, number per status, time, and where the results are.
+    """Write one line with the number of genes tested, the number per status, the time, and how to get the results.
 
     With groups, a gene counts once for each group; the table of details has the counts per group. After a moderated
-    test, the line also reports how correlated genes are (:func:`sc_glmm._fit.information.eigen_ratio`), as the maximum
-    over groups. `beyond` describes the tested effects, if not any.
+    test, the line also has the eigenvalue ratio (:func:`sc_glmm._fit.information.eigen_ratio`), which measures how
+    strongly genes are correlated, as the maximum over groups. `beyond` describes a minimum effect, if there is one.
     """
     statuses = pd.concat([group.genes["status"].astype(str) for group in tests]).value_counts()
     tested = sum(int(_has_p_value(group).sum()) for group in tests)
@@ -42,16 +43,16 @@ def summary_line(
         if word in statuses
     ]
     counts.append(f"{_n_failed(tests):,} failed")
-    known = [ratio for _, ratio in _ratios(tests)]
-    details = f"{', '.join(counts)}; eigenvalue ratio {'up to ' * (len(known) > 1)}{max(known):.1f}" if known else ""
+    details, ratios = ", ".join(counts), [ratio for _, ratio in _ratios(tests)]
+    if ratios:
+        details += f"; eigenvalue ratio {'up to ' * (len(ratios) > 1)}{max(ratios):.1f}"
     n_genes = len(tests[0].genes)
-    what = f"{tested:,} of {n_genes:,} genes"
+    genes = f"{tested:,} of {n_genes:,} genes"
     if groupby is not None:
         levels = f"{len(tests)} level{'s' if len(tests) != 1 else ''}"
-        what = f"{tested:,} of {len(tests) * n_genes:,} genes in {levels} of {groupby!r}"
-    default = "" if key == "glmm" else f", key={key!r}"
-    what, details = f"{what}{beyond}", details or ", ".join(counts)
-    return f"tested {what} in {seconds:.1f} s ({details}): sc_glmm.get.results({where}{default})"
+        genes = f"{tested:,} of {len(tests) * n_genes:,} genes in {levels} of {groupby!r}"
+    key_argument = "" if key == "glmm" else f", key={key!r}"
+    return f"tested {genes}{beyond} in {seconds:.1f} s ({details}): sc_glmm.get.results({where}{key_argument})"
 
 
 def attention(
@@ -62,7 +63,7 @@ def attention(
     min_counts: int,
     default_sizes: bool,
 ) -> list[str]:
-    """One sentence each: the comparisons, what was not tested, and what needs attention, with advice.
+    """Write sentences about the comparisons, what was not tested, and what needs attention, with advice.
 
     Parameters
     ----------
@@ -89,7 +90,8 @@ def attention(
 
 def _compared(tests: Sequence[GeneTests]) -> list[str]:
     words = list(dict.fromkeys(contrast.words for group in tests for contrast in group.contrasts))
-    return [f"compared: {'; '.join(words[:_MOST_CONTRASTS])}{' ...' if len(words) > _MOST_CONTRASTS else ''}"]
+    more = " ..." if len(words) > _MAX_LISTED_CONTRASTS else ""
+    return [f"compared: {'; '.join(words[:_MAX_LISTED_CONTRASTS])}{more}"]
 
 
 def _low_counts(tests: Sequence[GeneTests], min_counts: int) -> list[str]:
@@ -106,11 +108,11 @@ def _not_tested(
             f"{len(skipped)} of {len(skipped) + len(tests)} levels of {groupby!r} could not be tested "
             f"({some_names(list(skipped))}); sc_glmm.get.details lists the reasons"
         )
-    lacking = [plan.cells.name for plan in plans if plan.not_tested]
-    if lacking and groupby is not None:
+    incomplete = [plan.cells.name for plan in plans if plan.not_tested]
+    if incomplete and groupby is not None:
         out.append(
-            f"some contrasts could not be tested in {len(lacking)} levels of {groupby!r} ({some_names(lacking)}); "
-            "sc_glmm.get.details lists the reasons"
+            f"some contrasts could not be tested in {len(incomplete)} levels of {groupby!r} "
+            f"({some_names(incomplete)}); sc_glmm.get.details lists the reasons"
         )
     return out
 
@@ -157,7 +159,7 @@ def _composition(tests: Sequence[GeneTests]) -> list[str]:
         sample = max(by_level, key=lambda level: abs(by_level[level]))
         named = group.recipe.get("dominant_genes", [])[:5]
         where = f" of {group.group}" if group.group else ""
-        reason = f"; above 5 % of the counts of a sample are {', '.join(named)}" if named else ""
+        reason = f"; genes with more than 5 % of the counts of a sample: {', '.join(named)}" if named else ""
         out.append(
             f"the library sizes of sample {sample}{where} were corrected by a factor of {math.exp(shift):.1f} for "
             f"its composition{reason}. If the cause is contamination or low quality, remove the sample; or pass your "
@@ -167,7 +169,7 @@ def _composition(tests: Sequence[GeneTests]) -> list[str]:
 
 
 def _ratios(tests: Sequence[GeneTests]) -> list[tuple[str, float]]:
-    """Name and eigenvalue ratio of each group, if it has one."""
+    """Return name and eigenvalue ratio of each group that has one."""
     found = [(group.group, float(group.recipe.get("eigen_ratio", math.nan))) for group in tests]
     return [(name, ratio) for name, ratio in found if math.isfinite(ratio)]
 
@@ -181,5 +183,5 @@ def _has_p_value(group: GeneTests) -> pd.Series:
 
 
 def as_lines(sentences: Iterable[str]) -> str:
-    """The sentences on separate lines."""
+    """Write the sentences on separate lines."""
     return "\n".join(f"  {sentence}" for sentence in sentences)

@@ -13,7 +13,7 @@ import typer
 
 from .._errors import FormulaError, InputError
 from .._formula import parse_formula
-from .._run.options import About, RunOptions, about, allowed_words, types
+from .._run.options import OptionInfo, RunOptions, allowed_words, option_info, types
 from .yaml import CONTRASTS, GENES, parse_contrast, read_contrasts, read_genes
 
 # Options that may be repeated on the command line.
@@ -42,7 +42,7 @@ def run_options(given: Mapping[str, Any], contrasts: Path | None, context: typer
     InputError
         If a value cannot be read, or if contrasts are given twice.
     """
-    values = {name: given[_name_of(name, known)] for name, known in about().items() if known.flag != ""}
+    values = {name: given[_name_of(name, about)] for name, about in option_info().items() if about.flag != ""}
     values = {name: value.value if isinstance(value, Enum) else value for name, value in values.items()}
     named = read_contrasts(contrasts) if contrasts is not None else context.meta.get(CONTRASTS)
     if named and values["contrasts"]:
@@ -59,22 +59,22 @@ def run_options(given: Mapping[str, Any], contrasts: Path | None, context: typer
 
 def _parameters() -> Iterator[inspect.Parameter]:
     """One parameter of the command for each option that has a flag."""
-    for name, known in about().items():
-        if known.flag == "":
+    for name, about in option_info().items():
+        if about.flag == "":
             continue
         default = getattr(RunOptions, name, inspect.Parameter.empty)
         if default is inspect.Parameter.empty:
             yield inspect.Parameter(
                 name,
                 inspect.Parameter.KEYWORD_ONLY,
-                annotation=Annotated[str, typer.Argument(metavar=name.upper(), help=known.help)],
+                annotation=Annotated[str, typer.Argument(metavar=name.upper(), help=about.help)],
             )
             continue
-        info = typer.Option(*([known.flag] if known.flag else []), help=known.help, metavar=known.metavar)
-        info.min = known.least
+        info = typer.Option(*([about.flag] if about.flag else []), help=about.help, metavar=about.metavar)
+        info.min = about.minimum
         kind = _kind(name)
         yield inspect.Parameter(
-            _name_of(name, known), inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, info]
+            _name_of(name, about), inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, info]
         )
 
 
@@ -92,8 +92,8 @@ def _kind(name: str) -> Any:
     return str | None
 
 
-def _name_of(name: str, known: About) -> str:
-    return (known.flag or name).lstrip("-").replace("-", "_")
+def _name_of(name: str, about: OptionInfo) -> str:
+    return (about.flag or name).lstrip("-").replace("-", "_")
 
 
 def parse_references(texts: list[str], formula: str = "") -> dict[str, str]:

@@ -39,17 +39,17 @@ if TYPE_CHECKING:
     from ..models.gene import GeneFit
 
 
-# Statuses of genes without a model.
+# Status of genes without a model -> reason.
 _NO_MODEL = {
     "all_zero": "it has no counts in the cells used",
     "low_count": "it has fewer counts than min_counts",
     "not_selected": "it is not one of the tested genes= of the run",
-    "error": "no start gave finite values",
+    "error": "the fit did not give finite values",
 }
 # Columns that depend on all genes.
 _OF_ALL_GENES = ("adj_p_value", "log_fc_shrunk", "lfsr", "s_value")
-# Relative difference of log likelihoods above which the data have changed since the run.
-_SAME = 1e-6
+# If log likelihoods differ by more than this fraction, the data have changed since the run.
+_TOLERANCE = 1e-6
 
 
 def refit(
@@ -67,7 +67,7 @@ def refit(
     gene
         Name of the gene in ``var_names``.
     key
-        `key_added` of the run; ``"rna:glmm"`` also names the modality of a MuData.
+        `key_added` of the run; for a MuData, also with the modality: ``"rna:glmm"``.
     group
         Level of `groupby`, if the run had one.
 
@@ -76,11 +76,11 @@ def refit(
     LmmFit or GlmmFit
         The same object as from :func:`sc_glmm.lmer` or :func:`sc_glmm.glmer`, with ``summary()``, ``ranef()``,
         ``predict()`` and all other methods. Formula, likelihood (restricted or not) and size factors are those of the
-        run. For counts, standard errors are conditional on the variances, as in the table. ``.test`` is a data frame of
-        the gene's tests, with one row per contrast and the columns of :func:`sc_glmm.get.results`. Moderated tests use
-        the prior that the run stored. (Adjusted p-values, shrunken effects and the tests ``"ql"``,
-        ``"satterthwaite_moderated"`` and ``"bootstrap"`` are copied from the table.) ``summary()`` prints these tests
-        next to the fit. For a separated gene, the fit is the limit of infinite coefficients.
+        run. For counts, standard errors are conditional on the variances, as in the table. ``.test`` is a data frame
+        with the tests of the gene, with one row per contrast and the columns of :func:`sc_glmm.get.results`.
+        ``summary()`` prints these tests next to the fit. Moderated tests use the prior that the run stored. Adjusted
+        p-values, shrunken effects and the tests ``"ql"``, ``"satterthwaite_moderated"`` and ``"bootstrap"`` are copied
+        from the table. For a separated gene, the fit is the limit of infinite coefficients.
 
     Raises
     ------
@@ -105,7 +105,7 @@ def refit(
 
 
 def refit_in_limit(adata: AnnData | str | os.PathLike[str], gene: str, key: str, group: str | None) -> GeneFit:
-    """Do the same as :func:`refit`, and add what a figure of a separated gene needs."""
+    """Refit a gene as :func:`refit` does, and add the values that figures of a separated gene need."""
     from ..models.gene import as_gene_fit
 
     return as_gene_fit(refit(adata, gene, key=key, group=group))
@@ -114,13 +114,13 @@ def refit_in_limit(adata: AnnData | str | os.PathLike[str], gene: str, key: str,
 def _fit_again(
     data_set: AnnData | str | os.PathLike[str], gene: str, key: str, group: str | None
 ) -> tuple[OneGene, pd.DataFrame, pd.DataFrame, Any]:
-    """Fit the gene as in the run; return the fit, its columns of `obs`, its tests and the given base levels."""
-    held, key, obs = modality_with(data_set, key)
-    run = read_run(held, key, group)
-    params, options = run.params, RunOptions.read(run.params)
+    """Fit the gene as in the run; return the fit, its columns of `obs`, its tests and the base levels of the run."""
+    modality, key, obs = modality_with(data_set, key)
+    run = read_run(modality, key, group)
+    params, options = run.params, RunOptions.from_recipe(run.params)
     spec, parsed, groupby = get_family(options.family), parse_formula(options.formula), options.groupby
     on_disk = isinstance(data_set, str | os.PathLike)
-    opened = open_data(data_set if on_disk else held, key, obs, columns_of(options.formula, groupby))
+    opened = open_data(data_set if on_disk else modality, key, obs, columns_of(options.formula, groupby))
     adata = opened.adata
     rows = _rows_of(adata, run, gene, key)
     response = find_response(opened, parsed, spec.counts)
@@ -130,7 +130,7 @@ def _fit_again(
         log_sizes, used = sizes.log, sizes.used
         digest = str(params.get("matrix_digest", ""))
         if digest and sizes.digest != digest:
-            raise _changed(key, f"the counts of some cells changed (their checksum is {sizes.digest}, was {digest})")
+            raise _changed(key, f"the counts of some cells have changed (checksum {sizes.digest} instead of {digest})")
     else:
         log_sizes, used = run.log_sizes, np.ones(adata.n_obs, dtype=bool)
     mask = dict(groups_of(adata, groupby)[0])["" if group is None else str(group)]
@@ -150,7 +150,7 @@ def _fit_again(
         stored=_stored(run, rows) if run.grid else None,
     )
     before, now = float(rows["loglik"].iloc[0]), float(one.result.fits.loglik[0])
-    if not abs(before - now) <= _SAME * (1.0 + abs(before)):
+    if not abs(before - now) <= _TOLERANCE * (1.0 + abs(before)):
         raise _changed(key, f"the log likelihood of {gene!r} is {now:.8g}, but was {before:.8g} in the run")
     # the tests of a separated gene do not come from a fit
     table = _from_table(rows)
@@ -160,7 +160,7 @@ def _fit_again(
 
 
 def _rows_of(adata: AnnData, run: StoredRun, gene: str, key: str) -> pd.DataFrame:
-    """The rows of the gene in the results, after checking that the object has the same size as in the run."""
+    """Return the rows of the gene in the results, after checking that the object has the same size as in the run."""
     if gene not in adata.var_names:
         near = get_close_matches(str(gene), list(map(str, adata.var_names)), n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
@@ -168,11 +168,14 @@ def _rows_of(adata: AnnData, run: StoredRun, gene: str, key: str) -> pd.DataFram
         column = column_with(var, gene)
         if column is not None:
             name = var.index[var[column].astype(object) == gene][0]
-            hint = f" var[{column!r}] has it, for {name!r}; figures find it with gene_symbols={column!r}"
+            hint = (
+                f" var[{column!r}] contains it, for the gene {name!r}: pass this name; figures also accept "
+                f"gene_symbols={column!r}"
+            )
         raise InputError(f"gene={gene!r} is not one of the {adata.n_vars} gene names.{hint}")
-    for name, now, what in (("n_obs", adata.n_obs, "cells"), ("n_vars", adata.n_vars, "genes")):
+    for name, now, unit in (("n_obs", adata.n_obs, "cells"), ("n_vars", adata.n_vars, "genes")):
         if int(run.params[name]) != now:
-            raise _changed(key, f"there are {now} {what}, but the run had {int(run.params[name])}")
+            raise _changed(key, f"there are {now} {unit}, but the run had {int(run.params[name])}")
     rows = run.frame[run.frame["variable"] == gene].reset_index(drop=True)
     if len(rows) == 0:
         raise _changed(key, f"the results do not contain the gene {gene!r}")
@@ -183,7 +186,7 @@ def _rows_of(adata: AnnData, run: StoredRun, gene: str, key: str) -> pd.DataFram
 
 
 def _dense(column: Any) -> FloatArray:
-    """The values of all cells."""
+    """Convert a column of the matrix to a dense vector."""
     values = column.toarray() if hasattr(column, "toarray") else np.asarray(column)
     return np.asarray(values, dtype=np.float64).reshape(-1)
 
@@ -196,13 +199,13 @@ def _cells(
     params: Any,
     response: str | None,
 ) -> tuple[CellGroup, pd.DataFrame]:
-    """The cells of the run with their design, and the columns of `obs` in the design, together with the response."""
+    """Build the design of the cells of the run; also return its columns of `obs` together with the response."""
     fitted = str(params["formula_fitted"])
     inside = {name for term in parse_formula(fitted).fixed_terms for atom in term for name in atom.columns}
-    # terms that are constant in a group were dropped, and so were their base levels
+    # terms that are constant in a group were dropped, together with their base levels
     reference = {name: base for name, base in (params.get("given_reference") or {}).items() if name in inside}
     frame: pd.DataFrame = obs.iloc[places]
-    # what rows are was checked in the run
+    # the run has already checked whether rows may be samples
     design = build_design(parse_formula(fitted), frame, reference=reference, check_replication=False)
     cells = places[design.rows_used]
     used = [*design.columns, *(name for term in design.random for name in term.term.group)]
@@ -231,19 +234,19 @@ def _check_same(design: Design, y: FloatArray, rows: pd.DataFrame, params: Any, 
     if list(design.fixed.names) != names:
         raise _changed(key, f"the fixed effects are {list(design.fixed.names)}, but were {names} in the run")
     before, now = float(rows["total"].iloc[0]), float(y.sum())
-    if not abs(before - now) <= _SAME * (1.0 + np.abs(y).sum()):
-        raise _changed(key, f"the values of this gene add up to {now:.8g}, but to {before:.8g} in the run")
+    if not abs(before - now) <= _TOLERANCE * (1.0 + np.abs(y).sum()):
+        raise _changed(key, f"the values of this gene add up to {now:.8g}, but added up to {before:.8g} in the run")
 
 
-def _changed(key: str, what: str) -> InputError:
+def _changed(key: str, difference: str) -> InputError:
     return InputError(
-        f"the data are not those of the run under key={key!r}: {what}. Use the object that was tested, or run "
-        "sc_glmm.tl.test again"
+        f"the data differ from those of the run under key={key!r}: {difference}. Use the object that was tested, or "
+        "run sc_glmm.tl.test again"
     )
 
 
 def _with_tests(table: pd.DataFrame, tests: tuple[ContrastTable, ...]) -> pd.DataFrame:
-    """One row per contrast with the refitted numbers; columns that depend on all genes come from the table."""
+    """Make a table of the refitted tests; columns that depend on all genes are copied from the results."""
     out = pd.concat([contrast.table for contrast in tests])
     out.index = pd.Index([contrast.words for contrast in tests], name="contrast")
     for name in _OF_ALL_GENES:
@@ -267,16 +270,16 @@ def _contrasts(run: StoredRun) -> list[Contrast]:
 
 
 def _stored(run: StoredRun, rows: pd.DataFrame) -> StoredGene:
-    """The stored statistics of the gene for the moderated tests."""
+    """Read the stored quantities of the gene for the moderated tests."""
     grid = grid_of(run.grid)
     first = run.frame[run.frame["contrast"] == rows["contrast"].iloc[0]]
     # the prior was estimated from the genes that have a posterior
-    good = np.isfinite(first[f"sd_{sd_name(grid.names[0])}_eb"].to_numpy(dtype=np.float64))
+    in_prior = np.isfinite(first[f"sd_{sd_name(grid.names[0])}_eb"].to_numpy(dtype=np.float64))
     place = int(np.flatnonzero((first["variable"] == rows["variable"].iloc[0]).to_numpy())[0])
     rank = np.nan
-    if good[place]:
-        ranks = abundance_rank(first["total"].to_numpy(dtype=np.float64)[good])
-        rank = float(ranks[np.count_nonzero(good[:place])])
+    if in_prior[place]:
+        ranks = abundance_rank(first["total"].to_numpy(dtype=np.float64)[in_prior])
+        rank = float(ranks[np.count_nonzero(in_prior[:place])])
     row = rows.iloc[0]
     prior = prior_of(run.prior, grid) if run.prior else None
     return StoredGene(grid, prior, rank, float(row.get("dispersion", np.nan)), bool(row.get("phi_from_trend", False)))

@@ -79,10 +79,10 @@ def test(
         Annotated data with raw counts of all genes: in memory, backed or lazy, or the path of an ``.h5ad`` file or a
         zarr store. A matrix that is not in memory is read chunk by chunk.
     formula
-        Formula in lme4's syntax, such as ``"counts ~ disease + (1|sample)"``. The left side names a layer; if there is
-        no such layer, X is used. Nested and crossed random effects, random slopes, interactions, splines and
+        Formula in lme4's syntax, such as ``"counts ~ disease + (1|sample)"``. The left side is a layer; if there is no
+        such layer, X is used. Nested and crossed random effects, random slopes, interactions, splines and
         ``offset(...)`` are supported. For a table of :func:`sc_glmm.pp.abundance`, whose rows are samples,
-        ``"X ~ disease"`` is enough: ``(1 | sample)``, the overdispersion between samples, is added, and counts are
+        ``"X ~ disease"`` is enough. The overdispersion between samples, ``(1 | sample)``, is added, and counts are
         Poisson given the sample.
     family
         ``"nb"``, ``"poisson"``, or ``"gaussian"`` for a layer of log-normalised values.
@@ -95,27 +95,27 @@ def test(
     reference
         Base level of factors: ``{"disease": "ctl"}``.
     contrasts
-        What to test: a term or column; a level (``"AD"``, ``"AD vs ctl"``); a triple ``(factor, level, base)``; a
-        difference of :func:`sc_glmm.cond`; or weights of the columns (an array, or a Series by name). Also a list of
-        these, or a dictionary from names to these, in which a list is tested jointly. All results keep the names.
-        Default: every term except the intercept. A term with several columns is tested jointly, and each level of a
-        factor with three or more levels is also compared with the base level. ``["disease", "severe", "mild"]``
-        (factor, level, base), the form of DESeq2, is one contrast. A contrast must be estimable. If other terms of the
-        formula determine it (such as the donors for a disease), it is an error. By default, such terms are left out
-        with a warning, and it is an error only if no term remains.
+        Contrasts to test. A contrast is a term or column; a level (``"AD"``, ``"AD vs ctl"``); a triple
+        ``(factor, level, base)``; a difference of :func:`sc_glmm.cond`; or weights of the columns (an array, or a
+        Series by name). Several contrasts are a list, or a dictionary whose keys become the names in all results; a
+        list inside a dictionary is tested jointly. Default: every term except the intercept. A term with several
+        columns is tested jointly, and each level of a factor with three or more levels is also compared with the base
+        level. A list ``["disease", "severe", "mild"]`` (factor, level, base), as in DESeq2, is one contrast. A contrast
+        that the data cannot estimate is an error, for example a disease in a formula with the donors as fixed effects.
+        By default, such terms are left out with a warning, and it is an error only if no term remains.
     groupby
         Column of ``obs``; each of its levels is fitted separately. Terms that are constant within a level are dropped
         there, with a warning. Levels that cannot be tested are skipped. :func:`sc_glmm.get.details` lists both.
     test
         ``"eb_lr"`` (default for counts): modified root of the likelihood ratio, averaged over the posterior of the
         gene's variances. ``"eb_wald"``: the same with Wald's statistic. ``"hk"``: Hartung and Knapp, each gene
-        separately. ``"ql"``: quasi-likelihood, moderated over genes. ``"t"``: Wald with t or F and the degrees of
-        freedom between samples. ``"wald"`` and ``"lrt"``: normal and chi-squared reference, only for many samples.
-        ``"satterthwaite"`` (default for Gaussian responses, same numbers as lmerTest) and
+        separately. ``"ql"``: quasi-likelihood, moderated over genes. ``"t"``: Wald test with a t or F distribution and
+        the degrees of freedom between samples. ``"wald"`` and ``"lrt"``: normal and chi-squared distribution, only for
+        many samples. ``"satterthwaite"`` (default for Gaussian responses, same numbers as lmerTest) and
         ``"satterthwaite_moderated"``: t or F with Satterthwaite's degrees of freedom. ``"bootstrap"``: parametric
-        bootstrap of the likelihood ratio, for the named `genes`. See Notes.
+        bootstrap of the likelihood ratio, for a selection of `genes`. See Notes.
     min_log_fc
-        Smallest effect of interest, in log2. P-values are for fold changes beyond it (TREAT; ``lfcThreshold`` of
+        Smallest effect of interest, in log2. P-values test for larger fold changes (as TREAT, or ``lfcThreshold`` of
         DESeq2) and agree with the confidence intervals. Default 0: any difference.
     alternative
         ``"two-sided"`` (default): \|log_fc\| > `min_log_fc`; ``"greater"``: log_fc > `min_log_fc`; ``"less"``: log_fc <
@@ -130,10 +130,10 @@ def test(
     n_boot, seed
         For ``test="bootstrap"``: number of simulated data sets per gene, and the seed.
     within
-        Random terms for tested effects that vary within samples, such as the effect of a covariate of cells.
-        ``"heterogeneous"`` (default): effects may differ between samples, so a missing ``(0 + center(x) | sample)``, or
-        ``(1 | sample:x)`` for a factor, is added with a warning. ``"homogeneous"``: the formula is not changed, and
-        cells count as replicates.
+        Treatment of tested effects that vary within samples, such as the effect of a covariate of cells.
+        ``"heterogeneous"`` (default): effects may differ between samples. If the formula has no random term for this,
+        ``(0 + center(x) | sample)``, or ``(1 | sample:x)`` for a factor, is added with a warning. ``"homogeneous"``:
+        the formula is not changed, and cells count as replicates.
     min_cells, min_samples
         Levels of `groupby` are skipped if they have fewer cells, or fewer samples in an arm of a tested factor. Samples
         are the levels of the finest grouping factor; for numeric covariates they are counted in total. Default 0: no
@@ -143,8 +143,8 @@ def test(
         cannot show a difference, and in small data they take most of the time. Default 10; 0 tests every gene.
     dispersion
         Dispersions that the moderated tests use: ``"ml"`` (default), the estimate of each gene; ``"shrunken"``,
-        estimates shrunk towards a trend over abundance, according to their uncertainty. With twenty cells per sample or
-        fewer, the estimates of single genes are noisy and too low. Only for ``family="nb"``.
+        estimates shrunk towards a trend over abundance, according to their uncertainty. With about twenty cells per
+        sample or fewer, the estimates of single genes are noisy and too low. Only for ``family="nb"``.
     adjust
         Set of tests over which p-values are adjusted (Benjamini and Hochberg): ``"group"``, the tested genes of each
         contrast and level of `groupby`; ``"global"``, the tested genes of each contrast in all levels together.
@@ -162,13 +162,13 @@ def test(
     key_added
         Name under which the results are stored.
     modality
-        Modality of a MuData. Columns are taken from its ``obs``, or else from that of the MuData. Results are written
-        to the modality: ``sc_glmm.get.results(mdata["rna"])``.
+        Modality of a MuData. Columns are taken from the ``obs`` of the modality, or else from the ``obs`` of the
+        MuData. Results are written to the modality: ``sc_glmm.get.results(mdata["rna"])``.
     copy
         Return a copy with the results instead of writing to `adata`. For a path, the copy is an AnnData with the
         results, ``var`` and the columns of ``obs`` that the run used, but without a matrix; the file is not changed.
     progress
-        Show a progress bar over all groups and stages. Default: a bar in terminals and notebooks, elsewhere a line
+        Show a progress bar over all groups and stages. Default: a bar in terminals and notebooks; in log files, a line
         every half minute.
 
     Returns
@@ -196,8 +196,7 @@ def test(
     FormulaError
         If the formula cannot be parsed; the message marks the position.
     InputError, DesignError
-        If the data are not counts, a column is missing, or a contrast cannot be tested; the message suggests what to
-        do.
+        If the data are not counts, a column is missing, or a contrast cannot be tested; the message gives advice.
 
     Notes
     -----
@@ -206,24 +205,25 @@ def test(
     is zero, which is a valid result); ``ok``. For a separated gene, the moderated tests give a penalised estimate, an
     interval with one finite end and a p-value; the other tests give NaN.
 
-    The moderated tests work in three steps. They hold the dispersion at its estimate, or at the trend over abundance
-    for genes with fewer than five cells of two or more counts (``phi_from_trend``). They profile the likelihood over a
-    grid of the variances on which the contrasts depend (found by elasticity). And they estimate the distribution of
-    these variances over genes of similar abundance by nonparametric maximum likelihood. P-values are correct on average
-    over genes of an abundance: too small for genes that are known to be variable (``more_variable``), conservative for
-    genes that do not vary between samples. ``p_hk`` is correct for each single gene, with less power. If the median
-    sample has an information below 10, quadrature with 7 nodes replaces the Laplace approximation (``n_agq``). Fewer
-    than 50 genes are too few to estimate a prior; ``"hk"`` (or ``"t"``) is used instead, with a warning.
-    Tables of abundance have a prior with any number of types. It is lognormal, with both parameters averaged over what
-    the other types say.
+    The moderated tests have three steps. First, the dispersion is fixed at its estimate, or at the trend over abundance
+    for genes with fewer than five cells of two or more counts (``phi_from_trend``). Second, the likelihood is profiled
+    over a grid of the variances on which the contrasts depend (found by elasticity). Third, the distribution of these
+    variances over genes of similar abundance is estimated by nonparametric maximum likelihood. P-values are correct on
+    average over genes of similar abundance. They are too small for genes that are known to be variable
+    (``more_variable``), and conservative for genes that do not vary between samples. ``p_hk`` is correct for each
+    single gene, with less power. If the median sample has an information below 10, quadrature with 7 nodes replaces the
+    Laplace approximation (``n_agq``). Fewer than 50 genes are too few to estimate a prior; ``"hk"`` (or ``"t"``) is
+    used instead, with a warning. Abundance tables have a prior with any number of types. It is lognormal, and its two
+    parameters are averaged over their posterior given the other types.
 
-    ``eigen_ratio`` in ``params`` measures how correlated the genes are. It is the largest over the median eigenvalue of
-    the covariance of their residuals between samples, and about 1 if genes are independent. The larger it is, the more
-    the number of significant genes varies from one set of samples to another. The summary of a run reports it.
+    ``eigen_ratio`` in ``params`` measures the correlation of the genes. It is the ratio of the largest and the median
+    eigenvalue of the covariance of their residuals between samples, and about 1 if genes are independent. The larger it
+    is, the more the number of significant genes varies from one set of samples to another. The summary of a run
+    contains it.
 
-    Gaussian models are fitted from cross-products. Their cost does not depend on the number of cells, and their numbers
-    are those of :func:`sc_glmm.lmer` for each gene. If a gene has no variance between samples, Satterthwaite's degrees
-    of freedom are those of its cells, because a variance of zero makes cells replicates. With ``test="t"`` they remain
+    Gaussian models are fitted from cross-products, at a cost that does not depend on the number of cells. The numbers
+    of each gene are the same as from :func:`sc_glmm.lmer`. If the estimated variance between samples is zero, cells
+    count as replicates, and Satterthwaite's degrees of freedom are those of the cells. With ``test="t"``, they remain
     those of the samples.
 
     Examples
@@ -234,10 +234,10 @@ def test(
     >>> sc_glmm.get.results(adata)[["variable", "log_fc", "p_value"]].shape
     (60, 3)
     """
-    options, start = RunOptions.of(locals()), time.perf_counter()
+    options, start = RunOptions.from_arguments(locals()), time.perf_counter()
     data, obs_above = modality_of(adata, modality, copy)
     if not copy and isinstance(data, str | os.PathLike):
-        recover(data)  # report what cannot be recovered before the work starts
+        recover(data)  # an interrupted write that cannot be recovered is an error before the work starts
     opened = open_data(data, key_added, obs_above, columns_of(formula, groupby, size_factors, offset))
     check_free(opened, data, key_added, groupby)
     jobs = resolve_n_jobs(n_jobs)

@@ -88,5 +88,5 @@ def test_extreme_sample_empty_samples_and_posterior_limits():
 @pytest.mark.parametrize("options", [{"family": "poisson"}, {"test": "t"}, {"test": "lrt"}])
 def test_shrinkage_is_rejected_without_moderation(options):
     adata = sc_glmm.datasets.simulate(n_samples=4, n_cells=40, n_genes=3, seed=0)
-    with pytest.raises(sc_glmm.InputError, match="moderated tests of family='nb'"):
+    with pytest.raises(sc_glmm.InputError, match="needs family='nb' and a moderated test"):
         sc_glmm.tl.test(adata, "counts ~ disease + (1|sample)", dispersion="shrunken", **options)

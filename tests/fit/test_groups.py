@@ -126,7 +126,9 @@ def test_contrasts_that_a_type_does_not_have() -> None:
     assert details.loc["all", "not_tested"] == ""
     assert any(text.startswith("one batch: the contrast 'batch' is not tested: ") for text in notes)
     adata = make()
-    with pytest.raises(DesignError, match="no level of 'kind' can test the contrast 'wrong': there is no term"):
+    with pytest.raises(
+        DesignError, match="the contrast 'wrong' cannot be tested in any level of 'kind': there is no term"
+    ):
         run("X ~ disease + batch + (1|sample)", adata, contrasts={"ill": "disease", "wrong": "diseas"})
     with pytest.raises(DesignError, match="reference= contains 'diseas'"):
         run("X ~ disease + batch + (1|sample)", adata, reference={"diseas": "ctl"})

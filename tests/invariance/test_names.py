@@ -145,5 +145,5 @@ def test_names_of_groups_and_layers() -> None:
 def test_groupby_with_the_name_of_a_result_column_is_rejected_early(by: str) -> None:
     adata = ADATA.copy()
     adata.obs[by] = adata.obs["kind"]
-    with pytest.raises(InputError, match=f"groupby='{by}' is also a column of the results"):
+    with pytest.raises(InputError, match=f"groupby='{by}' is also the name of a column of the results"):
         sc_glmm.tl.test(adata, "~ arm + (1|sample)", groupby=by, test="t")

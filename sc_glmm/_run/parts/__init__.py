@@ -1,1 +1,1 @@
-"""Runs in chunks for job arrays: processes write parts into a folder, and `combine` merges them."""
+"""Run in chunks, for job arrays: each process writes a part into a folder, and `combine` merges the parts."""

@@ -1,6 +1,7 @@
-"""Checks of fits and profiles that are read from parts: whoever wrote them, arrays have the shapes that the run needs.
+"""Check that the arrays of a part have the shapes and values that the run needs.
 
-Shapes are compared before an array is read, so that a small file cannot claim an array that fills the memory.
+A part may be damaged or come from another program. Shapes are compared before an array is read, so a small file cannot
+request an array that fills the memory.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ from ..plan import Plan
 from ..stages import Task
 from .files import Part
 
-# Kind of the numbers (as numpy's letters), and shape with None where any length will do.
+# Name -> kind of the numbers (numpy's letters) and shape, in which None stands for any length.
 Expected = Mapping[str, tuple[str, tuple[int | None, ...]]]
 _CODES = (entry.OK, entry.NOT_CONVERGED, entry.FAILED, entry.EMPTY)
 
 
 def check_fits(part: Part, prefix: str, plan: Plan, task: Task, n_genes: int, n_rows: int) -> None:
-    """Refuse fits that are not those of so many genes on the design of the plan."""
+    """Raise an error if the arrays are not the fits of `n_genes` genes on the design of the plan."""
     design, counts = plan.cells.design, task.family.counts
     p, n_levels = design.fixed.X.shape[1], {len(term.levels) for term in design.random}
     _expect(
@@ -53,29 +54,32 @@ def check_fits(part: Part, prefix: str, plan: Plan, task: Task, n_genes: int, n_
         _expect(part, prefix, {f"Lambda{i}": ("f", (n_genes, k, k)), f"ranef{i}": ("f", (n_genes, None, k))})
         levels = part.shape(f"{prefix}ranef{i}")[1][1]
         if levels not in n_levels:
-            raise part.wrong(f"{prefix}ranef{i}", f"is for {levels} levels, and the design has {sorted(n_levels)}")
+            raise part.wrong(f"{prefix}ranef{i}", f"has {levels} levels, but the design has {sorted(n_levels)}")
         i += 1
     if i == 0:
         raise part.wrong(f"{prefix}Lambda0", "is missing")
-    _among(part, f"{prefix}status", _CODES)
-    _among(part, f"{prefix}left_out", (FITTED, LOW_COUNT, NOT_SELECTED))
-    _inside(part, f"{prefix}separated", n_genes)
+    _check_codes(part, f"{prefix}status", _CODES)
+    _check_codes(part, f"{prefix}left_out", (FITTED, LOW_COUNT, NOT_SELECTED))
+    _check_positions(part, f"{prefix}separated", n_genes)
     for j in range(len(part[f"{prefix}separated"])):
         own = f"{prefix}separation{j}_"
         _expect(part, own, {"directions": ("f", (p, None)), "rows": ("b", (n_rows,)), "columns": ("i", (None,))})
-        _inside(part, f"{own}columns", p)
+        _check_positions(part, f"{own}columns", p)
     finite = ["totals_total", "totals_raw_total", *(["log_by_level"] if f"{prefix}log_by_level" in part else [])]
     for name in finite:
         if not np.isfinite(part[f"{prefix}{name}"]).all():
-            raise part.wrong(f"{prefix}{name}", "holds numbers that are not finite")
+            raise part.wrong(f"{prefix}{name}", "contains numbers that are not finite")
     fitted = (part[f"{prefix}status"] == entry.OK) & (part[f"{prefix}left_out"] == FITTED)
     for name in ("beta", "loglik", "Lambda0") if counts else ("beta", "loglik"):
         if not np.isfinite(part[f"{prefix}{name}"][fitted]).all():
-            raise part.wrong(f"{prefix}{name}", "holds numbers that are not finite, for genes that were fitted")
+            raise part.wrong(f"{prefix}{name}", "contains numbers that are not finite for genes that were fitted")
 
 
 def check_statistics(part: Part, prefix: str, n_genes: int, n_nodes: int) -> None:
-    """Refuse statistics of other genes or nodes; the lists of large counts are looked at when they have been read."""
+    """Raise an error if the arrays are not statistics of `n_genes` genes on `n_nodes` nodes.
+
+    The lists of large counts are checked after they are read, by :func:`.records.shape_error`.
+    """
     _expect(
         part,
         prefix,
@@ -92,7 +96,7 @@ def check_statistics(part: Part, prefix: str, n_genes: int, n_nodes: int) -> Non
 
 
 def check_profiles(part: Part, prefix: str, design: Design, n_genes: int, plan: ProfilePlan, n_contrasts: int) -> None:
-    """Refuse profiles that are not those of so many genes on the grid of the plan."""
+    """Raise an error if the arrays are not profiles of `n_genes` genes on the grid of the plan."""
     n_grid, p = len(plan.grid.theta), design.fixed.X.shape[1]
     _expect(
         part,
@@ -108,7 +112,7 @@ def check_profiles(part: Part, prefix: str, design: Design, n_genes: int, plan: 
     )
     good = part[f"{prefix}ok"]
     if not np.isfinite(part[f"{prefix}ell"][good]).any(axis=1).all():
-        raise part.wrong(f"{prefix}ell", "has no finite number for genes that were profiled")
+        raise part.wrong(f"{prefix}ell", "does not have a finite number for each gene that was profiled")
 
 
 def _expect(part: Part, prefix: str, expected: Expected) -> None:
@@ -122,13 +126,13 @@ def _expect(part: Part, prefix: str, expected: Expected) -> None:
             raise part.wrong(f"{prefix}{name}", f"has shape {found} and kind {kind!r}, expected {words} of {kinds!r}")
 
 
-def _among(part: Part, name: str, allowed: Sequence[int]) -> None:
+def _check_codes(part: Part, name: str, allowed: Sequence[int]) -> None:
     values = part[name]
     if not np.isin(values, allowed).all():
-        raise part.wrong(name, f"holds {values[~np.isin(values, allowed)][0]}, which is none of {list(allowed)}")
+        raise part.wrong(name, f"contains {values[~np.isin(values, allowed)][0]}; allowed are {list(allowed)}")
 
 
-def _inside(part: Part, name: str, n: int) -> None:
+def _check_positions(part: Part, name: str, n: int) -> None:
     values = part[name]
     if len(values) and not (0 <= values.min() and values.max() < n):
-        raise part.wrong(name, f"holds numbers outside of 0 to {n - 1}")
+        raise part.wrong(name, f"contains numbers outside the range 0 to {n - 1}")

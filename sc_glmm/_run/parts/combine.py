@@ -1,4 +1,4 @@
-"""Combine the parts of a run into its tables, after checking that they are complete."""
+"""Check that the parts of a run are complete, and combine them into its tables."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .chunks import conductor_of, has_profiles, run_chunk
 from .folder import PREPARED, Run, listed, open_run
 from .manifest import MANIFEST, check_same_run, current_versions, read_manifest
 
-# Creator of a part, as stored in its header.
+# The parts that `combine` computes have this word in their header.
 _BY = "combine"
 
 
@@ -24,9 +24,9 @@ def combine(
     n_jobs: int | None = 1,
     progress: bool | None = False,
 ) -> Run:
-    """Combine the parts of a run; the results are then in ``run.opened.adata``, under ``run.manifest.key``.
+    """Combine the parts of a run into tables.
 
-    Stages without any part are run here, with all threads. They write parts, so that `combine` can be interrupted.
+    Stages without any part are run here, with all threads. They write parts, so an interrupted `combine` can continue.
 
     Parameters
     ----------
@@ -39,21 +39,25 @@ def combine(
     n_jobs, progress
         As in :func:`sc_glmm.tl.test`.
 
+    Returns
+    -------
+    The run; its results are in ``run.opened.adata``, under ``run.manifest.key``.
+
     Raises
     ------
     InputError
-        If a part is missing, damaged, or from another run; the message names it.
+        If a part is missing, damaged, or from another run; the message contains its path.
     """
-    found = read_manifest(folder)
-    if found is None:
+    manifest = read_manifest(folder)
+    if manifest is None:
         raise InputError(f"{folder} has no {MANIFEST}, so it is not a folder of parts; run the chunks with -o {folder}")
     # before the data are read, because other versions may read them differently
-    check_same_run(folder, found, replace(found, versions=current_versions()))
-    path = Path(found.data) if data is None else data
+    check_same_run(folder, manifest, replace(manifest, versions=current_versions()))
+    path = Path(manifest.data) if data is None else data
     if not path.exists():
-        raise InputError(f"{path}, the input of {folder}, does not exist; give its new path with --data")
-    options = replace(found.options, key_added=key or found.key, n_jobs=n_jobs, progress=progress)
-    run = open_run(folder, path, options, found.n_chunks)
+        raise InputError(f"{path}, the input of {folder}, does not exist; pass its new path with --data")
+    options = replace(manifest.options, key_added=key or manifest.key, n_jobs=n_jobs, progress=progress)
+    run = open_run(folder, path, options, manifest.n_chunks)
     _check_stages(run)
     warn_notes(run.prepared.job.notes)
     for stage in run.stages[run.stages.index("fit") :]:
@@ -67,12 +71,12 @@ def combine(
 
 
 def _check_stages(run: Run) -> None:
-    """Check for missing and foreign parts before any work is done."""
-    known = {run.path(stage, chunk).name for stage in run.stages for chunk in range(run.manifest.n_chunks)}
-    strange = sorted(path.name for path in run.folder.glob("*.npz") if path.name not in {*known, PREPARED})
-    if strange:
+    """Raise an error for missing parts, and parts of other runs, before any work is done."""
+    expected = {run.path(stage, chunk).name for stage in run.stages for chunk in range(run.manifest.n_chunks)}
+    others = sorted(path.name for path in run.folder.glob("*.npz") if path.name not in {*expected, PREPARED})
+    if others:
         raise InputError(
-            f"{run.folder} contains {strange[0]}, which is not a part of this run in {run.manifest.n_chunks} chunks; "
+            f"{run.folder} contains {others[0]}, which is not a part of this run in {run.manifest.n_chunks} chunks; "
             "remove it"
         )
     first = run.stages[0]
@@ -89,7 +93,7 @@ def _check_stages(run: Run) -> None:
 
 
 def _complete(run: Run, stage: str) -> None:
-    """Run a stage that has no part."""
+    """Run the chunks of a stage that have no part."""
     missing = run.missing(stage)
     if missing:
         logger.info("stage %r was not run in chunks: %s is run here", stage, listed(missing))

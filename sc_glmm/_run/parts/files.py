@@ -1,4 +1,7 @@
-"""Files that are complete or absent: arrays with a header, written to a temporary file, synced, and renamed."""
+"""Write and read files of arrays with a header, so that a file is either complete or absent.
+
+A file is written under a temporary name, synced to the disk, and renamed.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ from ..._adata.journal import sync_folder
 from ..._adata.leftovers import temporary_beside
 from ..._errors import InputError
 
-# Fastest compression: statistics are mostly zeros, and file systems are slower than this.
+# The fastest level is enough, because statistics are mostly zeros; it takes less time than writing uncompressed data.
 _LEVEL = 1
 _HEADER = "header"
 # Errors of zipfile and numpy for files with a damaged directory, stream or header.
@@ -28,19 +31,19 @@ _DAMAGED = (zipfile.BadZipFile, zlib.error, ValueError, EOFError, KeyError, NotI
 
 
 def write_atomically(path: Path, fill: Callable[[IO[bytes]], None]) -> None:
-    """Write a file that appears under its name only when it is completely on disk.
+    """Write a file that gets its name only after it is completely on disk.
 
     Parameters
     ----------
     path
         Path of the file; an existing file is replaced.
     fill
-        Writes the content.
+        Function that writes the content.
 
     Raises
     ------
     InputError
-        If it cannot be written, for example because the disk is full; nothing remains.
+        If the file cannot be written, for example because the disk is full; the unfinished file is removed.
     """
     try:
         with temporary_beside(path) as temporary:
@@ -78,18 +81,18 @@ class Part:
     ----------
     path
         The file.
-    again
-        What to do if the part is damaged: ``"run chunk 3 again"``.
+    remedy
+        Advice if the part is damaged: ``"run chunk 3 again"``.
 
     Raises
     ------
     InputError
-        If the file is damaged; the message names it.
+        If the file is damaged; the message contains its path.
     """
 
-    def __init__(self, path: Path, again: str) -> None:
+    def __init__(self, path: Path, remedy: str) -> None:
         self.path = path
-        self._again = again
+        self._remedy = remedy
         try:
             self._archive = zipfile.ZipFile(path)
         except FileNotFoundError:
@@ -120,25 +123,25 @@ class Part:
             raise self.damaged(error) from error
 
     def shape(self, name: str) -> tuple[str, tuple[int, ...]]:
-        """Kind of the numbers and shape of an array, which is not read."""
+        """Return the kind of the numbers and the shape of an array without reading it."""
         try:
             with self._archive.open(f"{name}.npy") as member:
                 version = npy.read_magic(member)
                 read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
                 shape, _, dtype = read(member)
-            held = self._archive.getinfo(f"{name}.npy").file_size
-            if math.prod(shape) * dtype.itemsize > held:
-                raise ValueError(f"{name} claims shape {shape}, and the file holds {held} bytes of it")
+            n_bytes = self._archive.getinfo(f"{name}.npy").file_size
+            if math.prod(shape) * dtype.itemsize > n_bytes:
+                raise ValueError(f"{name} has shape {shape} in its header, but the file has only {n_bytes} bytes of it")
         except (OSError, *_DAMAGED) as error:
             raise self.damaged(error) from error
         return dtype.kind, shape
 
-    def wrong(self, name: str, what: str) -> InputError:
-        """The error to raise about one of its arrays."""
-        return self.damaged(ValueError(f"{name} {what}"))
+    def wrong(self, name: str, problem: str) -> InputError:
+        """Return the error about an array: ``"is missing"``."""
+        return self.damaged(ValueError(f"{name} {problem}"))
 
     def verify(self) -> None:
-        """Read everything and compare the checksums."""
+        """Read the whole file and compare the checksums."""
         try:
             bad = self._archive.testzip()
         except (OSError, *_DAMAGED) as error:
@@ -154,11 +157,11 @@ class Part:
                 raise
             raise self.damaged(error) from error
         if not isinstance(header, dict):
-            raise self.damaged(ValueError("the header contains no names"))
+            raise self.damaged(ValueError("the header is not a dictionary"))
         return header
 
     def damaged(self, error: BaseException) -> InputError:
-        """The error to raise for this part."""
+        """Return the error about this part."""
         return InputError(
-            f"{self.path} is damaged or truncated ({type(error).__name__}: {error}); remove it and {self._again}"
+            f"{self.path} is damaged or truncated ({type(error).__name__}: {error}); remove it and {self._remedy}"
         )

@@ -1,4 +1,4 @@
-"""Digests that distinguish data sets and plans."""
+"""Compute digests that distinguish data sets and plans."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _PROBES = 32
 
 
 def matrix_fingerprint(source: Source, cells: pd.Index, genes: pd.Index) -> str:
-    """Digest of a matrix and its names.
+    """Compute a digest of a matrix and its names.
 
-    The digest covers names, form, the number of stored values of every row (or column), and all values of 32 of them,
-    because checking an atlas must not cost a full pass. Other changes are detected when chunks are read
-    (:func:`.stages.check_sums`).
+    The digest covers the names, the form, the number of stored values of every row (or column), and all values of 32
+    rows. A digest of all values would need a full pass over an atlas. Other changes are detected by sums when chunks
+    are read (:mod:`.sums`).
     """
     digest = hashlib.sha256(repr((source.shape, source.form)).encode())
     for names in (cells, genes):
@@ -37,7 +37,7 @@ def matrix_fingerprint(source: Source, cells: pd.Index, genes: pd.Index) -> str:
 
 
 def plan_fingerprint(plans: Sequence[Plan], selected: NDArray[np.bool_] | None) -> str:
-    """Digest of the designs, contrasts, size factors and selected genes: everything taken from `obs` and `var`."""
+    """Compute a digest of everything that comes from `obs` and `var`: designs, contrasts, size factors and genes."""
     digest = hashlib.sha256(b"" if selected is None else np.packbits(selected).tobytes())
     for plan in plans:
         group, design = plan.cells, plan.cells.design

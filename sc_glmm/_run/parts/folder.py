@@ -1,4 +1,4 @@
-"""One process of a run in chunks: its data, manifest and plan."""
+"""Open a run in chunks: the data, manifest and plan of one process."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ STAGES = {"cells": ("compress", "fit", "profile"), "genes": ("fit", "profile")}
 
 @dataclass(frozen=True)
 class Run:
-    """A run in chunks, as seen by one of its processes.
+    """A run in chunks that one of its processes has opened.
 
     Attributes
     ----------
@@ -75,7 +75,7 @@ class Run:
         return STAGES[self.manifest.layout]
 
     def writes_to(self, out: Path) -> bool:
-        """Whether results are written into the input, that is, whether `out` is the input."""
+        """Write the results into the input if `out` is the input; return whether this was done."""
         store = self.opened.store
         if store is None or not out.exists() or not out.samefile(store.path):
             return False
@@ -83,11 +83,11 @@ class Run:
         return True
 
     def path(self, stage: str, chunk: int) -> Path:
-        """File of a part."""
+        """Return the path of a part."""
         return self.folder / f"{stage}-{chunk:04d}.npz"
 
     def missing(self, stage: str) -> list[int]:
-        """Chunks of a stage without a part."""
+        """Return the chunks of a stage that have no part."""
         return [chunk for chunk in range(self.manifest.n_chunks) if not self.path(stage, chunk).exists()]
 
     def need(self, stage: str) -> None:
@@ -96,22 +96,25 @@ class Run:
         if missing:
             raise InputError(
                 f"{self.folder}: {listed(missing)} of stage {stage!r} {'is' if len(missing) == 1 else 'are'} missing "
-                f"(of {self.manifest.n_chunks}); {again(stage, missing[0])}, then repeat this command"
+                f"(of {self.manifest.n_chunks}); {chunk_remedy(stage, missing[0])}, then repeat this command"
             )
 
     def open_part(self, stage: str, chunk: int) -> Part:
-        """A part of this run, after checking that it belongs to it."""
-        part = Part(self.path(stage, chunk), again(stage, chunk))
+        """Open a part and check that it belongs to this run."""
+        part = Part(self.path(stage, chunk), chunk_remedy(stage, chunk))
         check_part(part, self.manifest, stage, chunk)
         return part
 
     def cell_range(self, chunk: int) -> tuple[int, int]:
-        """Rows of a chunk of cells."""
+        """Return first row and end of a chunk of cells."""
         n, n_chunks = self.source.shape[0], self.manifest.n_chunks
         return chunk * n // n_chunks, (chunk + 1) * n // n_chunks
 
     def gene_range(self, chunk: int) -> tuple[int, int]:
-        """Columns of a chunk of genes: whole blocks of the engine if there are enough, for bit-identical results."""
+        """Return first column and end of a chunk of genes.
+
+        If there are enough genes, chunks are whole blocks of the engine, which makes results identical to the last bit.
+        """
         n, n_chunks = self.source.shape[1], self.manifest.n_chunks
         step = BLOCK if n >= BLOCK * n_chunks else 1
         n_steps = -(-n // step)
@@ -119,11 +122,11 @@ class Run:
 
     @cached_property
     def prepared(self) -> Prepared:
-        """Data that all chunks share: computed by the first process that needs them, and read by the others."""
+        """Data that all chunks share. The first process that needs them computes them, and the others read them."""
         path = self.folder / PREPARED
         if not path.exists():
             _prepare(self, path)
-        with Part(path, f"run --stage prepare again (or any chunk) in {self.folder}") as part:
+        with Part(path, f"run --stage prepare (or any chunk) again in {self.folder}") as part:
             check_part(part, self.manifest, "prepare", None)
             library = part["library"] if "library" in part else np.zeros(0)
             job = plan_job(self.opened.adata, self.request, lambda: library, self.opened.labels)
@@ -146,11 +149,11 @@ class Prepared:
     job
         Plans of all groups.
     library
-        ``(n_obs,)`` library sizes, if no size factors were given; otherwise empty.
+        (n_obs,) library sizes if the user passed no size factors; otherwise empty.
     bulk
-        Per plan ``(n_levels, n_genes)`` counts of the samples, if they are needed and no later stage computes them.
+        For each plan, (n_levels, n_genes) counts of the samples, if they are needed and no later stage computes them.
     passes
-        Destination of the counts of the cells.
+        Plans of the compression; each adds up the counts of several groups in one pass.
     """
 
     job: Job
@@ -165,7 +168,7 @@ class Prepared:
 
 
 def open_run(folder: Path, data: Path, options: RunOptions, n_chunks: int) -> Run:
-    """Open the data and join a run, or start it.
+    """Open the data, and join a run or start it.
 
     Raises
     ------
@@ -176,13 +179,16 @@ def open_run(folder: Path, data: Path, options: RunOptions, n_chunks: int) -> Ru
     opened = open_data(data, options.key_added, columns=columns)
     request = validate_request(opened, options)
     if request.test.needs.simulations:
-        raise InputError(f"test={request.test.name!r} is for a few genes and cannot run in chunks; use tl.test")
+        raise InputError(f"test={request.test.name!r} is for a few genes and cannot run in chunks; use sc_glmm.tl.test")
     source = request.response.matrix
     if not isinstance(source, Source):
-        raise InputError(f"{data} is not on disk; give the path of an .h5ad file or a zarr store")
+        raise InputError(f"{data} cannot be read in chunks; pass the path of an .h5ad file or a zarr store")
     limit = min(source.shape)
     if not 1 <= n_chunks <= limit:
-        raise InputError(f"n_chunks={n_chunks}: allowed are 1 to {limit}, the smaller number of {source.shape}")
+        raise InputError(
+            f"n_chunks={n_chunks}: allowed are 1 to {limit}, because the matrix has {source.shape[0]} cells and "
+            f"{source.shape[1]} genes"
+        )
     manifest = Manifest(
         options=options,
         fingerprint=matrix_fingerprint(source, opened.adata.obs_names, opened.adata.var_names),
@@ -209,7 +215,11 @@ def open_run(folder: Path, data: Path, options: RunOptions, n_chunks: int) -> Ru
 
 
 def _prepare(run: Run, path: Path) -> None:
-    """Read the matrix once if no size factors are given, and once more for the samples if genes are split first."""
+    """Compute the data that all chunks share, and write them to `path`.
+
+    The matrix is read once if the user passed no size factors, and once more for the counts of the samples if chunks
+    are split by genes first.
+    """
     arrays: dict[str, FloatArray] = {}
     library = np.zeros(0)
     if run.request.needs_library:
@@ -223,7 +233,7 @@ def _prepare(run: Run, path: Path) -> None:
 
 
 def _bulk(run: Run, plans: list[Plan]) -> list[FloatArray]:
-    """Per plan the counts of the levels of its finest grouping factor, from a single pass."""
+    """Count all genes in the levels of the finest grouping factor of each plan, in a single pass."""
     codes = np.full(run.source.shape[0], -1, dtype=np.int64)
     edges = [0]
     for plan in plans:
@@ -236,12 +246,12 @@ def _bulk(run: Run, plans: list[Plan]) -> list[FloatArray]:
 
 
 def listed(chunks: list[int], most: int = 10) -> str:
-    """``chunk 3``, ``chunks 3, 4, 7 ... (20 in all)``."""
+    """Write a list of chunks: ``chunk 3``, ``chunks 3, 4, 7, ... (20 in all)``."""
     shown = ", ".join(map(str, chunks[:most]))
     tail = "" if len(chunks) <= most else f", ... ({len(chunks)} in all)"
     return f"chunk{'' if len(chunks) == 1 else 's'} {shown}{tail}"
 
 
-def again(stage: str, chunk: int) -> str:
-    """What to do about a missing or damaged part."""
+def chunk_remedy(stage: str, chunk: int) -> str:
+    """Write the advice for a missing or damaged part."""
     return f"run it with --chunk {chunk} --stage {stage}"

@@ -1,4 +1,4 @@
-"""Settings that all parts of a run share, and errors for parts of another run."""
+"""Read and write the settings that all parts of a run share, and raise errors for parts of another run."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ FORMAT = 3
 
 @dataclass(frozen=True)
 class Manifest:
-    """A run in chunks.
+    """The settings of a run in chunks.
 
     Attributes
     ----------
     options
-        Options of the fit and the tests that affect numbers.
+        The options of the run. Parts must agree in those that affect numbers.
     fingerprint
         Digest of the matrix and its names (:func:`.fingerprint.matrix_fingerprint`).
     shape
-        Cells, genes.
+        Numbers of cells and genes.
     layout
-        ``"cells"``: chunks are split by cells first, and then by genes; ``"genes"``: by genes only.
+        ``"cells"`` if chunks are split by cells first and then by genes; ``"genes"`` if only by genes.
     n_chunks
         Number of chunks.
     versions
-        Digest of everything that may change a number.
+        Versions of the packages and the digest of the kernels, which may change numbers.
     data
-        Path of the file; parts may differ in it.
+        Path of the file; it may differ between parts.
     key
-        Name under which the results are stored; parts may differ in it.
+        Name under which the results are stored; it may differ between parts.
     """
 
     options: RunOptions
@@ -53,51 +53,51 @@ class Manifest:
     key: str
 
     def facts(self) -> dict[str, Any]:
-        """Settings on which parts must agree, with names for messages."""
-        options = {**self.options.plain(), "genes": _short(self.options.genes)}
+        """Return the settings in which parts must agree, with names for messages."""
+        options = {**self.options.to_json(), "genes": _short(self.options.genes)}
         return {
             "format of the folder": FORMAT,
             **{f"version of {name}": number for name, number in self.versions.items()},
-            **{_WORDS.get(name, name): value for name, value in options.items()},
+            **{_LABELS.get(name, name): value for name, value in options.items()},
             "fingerprint of the data": self.fingerprint,
             "number of chunks": self.n_chunks,
         }
 
     def digest(self) -> str:
-        """A short name of the run, the same for runs that agree in :meth:`facts`."""
+        """Compute a short name of the run, which is the same for runs that agree in :meth:`facts`."""
         return hashlib.sha256(json.dumps(self.facts(), sort_keys=True).encode()).hexdigest()[:16]
 
     def header(self, stage: str, chunk: int | None = None, **more: Any) -> dict[str, Any]:
-        """Header of a part."""
+        """Create the header of a part."""
         return {"run": self.digest(), "stage": stage, "chunk": chunk, "facts": self.facts(), **more}
 
 
 def _short(genes: Any) -> str | None:
-    """A column as its name, a list of names as its length and digest, because every part stores it."""
+    """Shorten a list of genes to its length and digest, because every part stores it; a column keeps its name."""
     if genes is None or isinstance(genes, str):
         return genes
     return f"{len(genes)} named, {hashlib.sha256(chr(10).join(sorted(genes)).encode()).hexdigest()[:8]}"
 
 
-_WORDS = {"n_agq": "number of quadrature nodes", "min_counts": "minimum number of counts"}
+_LABELS = {"n_agq": "number of quadrature nodes", "min_counts": "minimum number of counts"}
 
 
 def current_versions() -> dict[str, str]:
-    """Versions of this process."""
+    """Return the versions of the packages and kernels in this process."""
     from ..._engine.entry import KERNEL_DIGEST
 
     return {**package_versions(), "the kernels": KERNEL_DIGEST[:16]}
 
 
 def differences(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
-    """Differences between two runs: ``formula 'a' and not 'b'``, at most three."""
+    """Write at most three differences between two runs: ``formula: 'a' instead of 'b'``."""
     names = [name for name in dict.fromkeys([*theirs, *ours]) if theirs.get(name) != ours.get(name)]
-    return "; ".join(f"{name}: {theirs.get(name)!r} and not {ours.get(name)!r}" for name in names[:3])
+    return "; ".join(f"{name}: {theirs.get(name)!r} instead of {ours.get(name)!r}" for name in names[:3])
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write the manifest of a run; several processes may write the same content at the same time."""
-    content = {"run": manifest.digest(), **vars(manifest), "options": manifest.options.plain()}
+    content = {"run": manifest.digest(), **vars(manifest), "options": manifest.options.to_json()}
 
     def fill(file: IO[bytes]) -> None:
         file.write(json.dumps(content, indent=2).encode() + b"\n")
@@ -106,18 +106,18 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def read_manifest(folder: Path) -> Manifest | None:
-    """The manifest of a folder; None if there is none.
+    """Read the manifest of a folder; None if there is none.
 
     Raises
     ------
     InputError
-        If it is damaged.
+        If the manifest is damaged or was changed.
     """
     path = folder / MANIFEST
     try:
         values = json.loads(path.read_bytes())
         written = values.pop("run")
-        options = RunOptions.from_plain(values.pop("options"))
+        options = RunOptions.from_json(values.pop("options"))
         manifest = Manifest(options=options, **{**values, "shape": tuple(values["shape"])})
     except FileNotFoundError:
         return None
@@ -137,8 +137,8 @@ def check_same_run(folder: Path, found: Manifest, wanted: Manifest) -> None:
     """Raise an error if the folder contains another run."""
     if found.digest() != wanted.digest():
         raise InputError(
-            f"{folder} contains the parts of another run, with {differences(found.facts(), wanted.facts())}; use a "
-            "separate folder for this run, or remove that one"
+            f"{folder} contains the parts of another run ({differences(found.facts(), wanted.facts())}); use another "
+            "folder for this run, or remove that folder"
         )
 
 
@@ -146,12 +146,10 @@ def check_part(part: Part, manifest: Manifest, stage: str, chunk: int | None) ->
     """Raise an error for a part of another run, or a part whose content does not match its name."""
     header = part.header
     if header.get("run") != manifest.digest():
-        found = differences(header.get("facts", {}), manifest.facts()) or "an unknown origin"
-        raise InputError(
-            f"{part.path} is a part of another run, with {found}; remove it and run its chunk again, in this run"
-        )
+        found = differences(header.get("facts", {}), manifest.facts()) or "unknown origin"
+        raise InputError(f"{part.path} is a part of another run ({found}); remove it and run its chunk again")
     if (header.get("stage"), header.get("chunk")) != (stage, chunk):
         raise InputError(
             f"{part.path} contains chunk {header.get('chunk')} of stage {header.get('stage')!r}, which does not "
-            "match its name: it was renamed or copied; remove it and run its chunk again"
+            "match its name, so it was renamed or copied; remove it and run its chunk again"
         )

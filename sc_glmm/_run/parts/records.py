@@ -27,65 +27,65 @@ T = TypeVar("T")
 
 
 class Readable(Protocol):
-    """A source of arrays."""
+    """Protocol of a source of named arrays."""
 
     def __getitem__(self, name: str, /) -> NDArray[Any]:
-        """The array of that name."""
+        """Return the array with this name."""
 
     def __contains__(self, name: str, /) -> bool:
-        """Whether there is an array of that name."""
+        """Return whether there is an array with this name."""
 
 
 def arrays_of(record: Any, prefix: str) -> Arrays:
-    """The fields of a record whose fields are all arrays."""
+    """Convert a record whose fields are all arrays."""
     return {f"{prefix}{field.name}": np.asarray(getattr(record, field.name)) for field in fields(record)}
 
 
 def record_from(kind: type[T], part: Readable, prefix: str) -> T:
-    """The record from its arrays."""
+    """Restore a record from its arrays."""
     return kind(**{field.name: part[f"{prefix}{field.name}"] for field in fields(kind)})  # type: ignore[arg-type]
 
 
 def stats_from(part: Readable, prefix: str) -> CountStats | GaussianStats:
-    """Statistics of counts or of a Gaussian response, depending on the arrays."""
+    """Restore statistics of counts or of a Gaussian response, depending on the names of the arrays."""
     if f"{prefix}tail" in part:
         return record_from(CountStats, part, prefix)
     return record_from(GaussianStats, part, prefix)
 
 
 def gene_stats_from(part: Readable, prefix: str) -> GeneStats:
-    """Statistics in the format of the engine."""
+    """Restore statistics in the format of the engine."""
     return record_from(GeneStats, part, prefix)
 
 
-def misshapen(stats: CountStats | GeneStats, n_genes: int, n_nodes: int) -> str | None:
-    """Error in the shapes of statistics, or None; compiled kernels do not check them."""
+def shape_error(stats: CountStats | GeneStats, n_genes: int, n_nodes: int) -> str | None:
+    """Describe an error in the shapes of statistics, which compiled kernels do not check; None if there is none."""
     values, ptr = stats.A, stats.over_ptr
     lists = (stats.over_value, stats.over_count)
     if values.shape != (n_genes, n_nodes) or values.dtype != np.float64:
-        return f"{values.shape} sums instead of {n_genes} genes on {n_nodes} nodes"
+        return f"it has {values.shape} sums instead of {n_genes} genes on {n_nodes} nodes"
     if stats.tail.shape[-2:] != (n_genes, N_TAIL) or stats.const.shape[-1:] != (n_genes,):
-        return f"shapes {stats.tail.shape} and {stats.const.shape} for {n_genes} genes"
+        return f"it has arrays of shapes {stats.tail.shape} and {stats.const.shape} for {n_genes} genes"
     if ptr.shape[-1:] != (n_genes + 1,) or ptr.dtype.kind != "i" or (np.diff(ptr, axis=-1) < 0).any():
-        return "large counts that are not sorted by gene"
+        return "its large counts are not sorted by gene"
     if ptr.min() < 0 or any(each.ndim != 1 or len(each) < ptr.max() for each in lists):
-        return "fewer large counts than stated"
+        return "it has fewer large counts than its index states"
     return None
 
 
-_OF_RESULTS = ("left_out", "on_cells", "error")
-# Arrays of the fits, except those of each grouping factor.
-_FITS = tuple(field.name for field in fields(GeneFits) if field.name not in ("Lambda", "ranef", "vcov_full"))
-_OF_PROFILES = tuple(field.name for field in fields(GeneProfiles) if field.name != "profiles")
+# Fields of the fits that are a single array; Lambda and ranef have one array for each grouping factor.
+_FIT_FIELDS = tuple(field.name for field in fields(GeneFits) if field.name not in ("Lambda", "ranef", "vcov_full"))
+_RESULT_FIELDS = ("left_out", "on_cells", "error")
+_PROFILE_FIELDS = tuple(field.name for field in fields(GeneProfiles) if field.name != "profiles")
 
 
 def arrays_of_fit(fitted: RangeFit, prefix: str) -> Arrays:
-    """Fits of a range of genes as arrays."""
+    """Convert the fits of a range of genes to arrays."""
     fits, separations = fitted.result.fits, fitted.result.separations
-    out: Arrays = {f"{prefix}{name}": getattr(fits, name) for name in _FITS}
+    out: Arrays = {f"{prefix}{name}": getattr(fits, name) for name in _FIT_FIELDS}
     for i, (lam, b) in enumerate(zip(fits.Lambda, fits.ranef, strict=True)):
         out[f"{prefix}Lambda{i}"], out[f"{prefix}ranef{i}"] = lam, b
-    out |= {f"{prefix}{name}": getattr(fitted.result, name) for name in _OF_RESULTS}
+    out |= {f"{prefix}{name}": getattr(fitted.result, name) for name in _RESULT_FIELDS}
     out |= arrays_of(fitted.totals, f"{prefix}totals_")
     if fitted.ratios is not None:
         out[f"{prefix}ratios"] = fitted.ratios
@@ -103,10 +103,10 @@ def arrays_of_fit(fitted: RangeFit, prefix: str) -> Arrays:
 
 
 def fit_from(part: Readable, prefix: str, design: Design, layout: Layout) -> RangeFit:
-    """The fits of a group with this design, from their arrays."""
+    """Restore the fits of a group with this design from their arrays."""
     n_factors = next(i for i in range(10**6) if f"{prefix}Lambda{i}" not in part)
     fits = GeneFits(
-        **{name: part[f"{prefix}{name}"] for name in _FITS},
+        **{name: part[f"{prefix}{name}"] for name in _FIT_FIELDS},
         Lambda=tuple(part[f"{prefix}Lambda{i}"] for i in range(n_factors)),
         ranef=tuple(part[f"{prefix}ranef{i}"] for i in range(n_factors)),
         vcov_full=None,
@@ -123,7 +123,7 @@ def fit_from(part: Readable, prefix: str, design: Design, layout: Layout) -> Ran
     if f"{prefix}log_by_level" in part:
         factors = factors_of_levels(design, layout, part[f"{prefix}log_by_level"], part[f"{prefix}dominant"])
     return RangeFit(
-        result=AllFits(fits, separations, **{name: part[f"{prefix}{name}"] for name in _OF_RESULTS}),
+        result=AllFits(fits, separations, **{name: part[f"{prefix}{name}"] for name in _RESULT_FIELDS}),
         totals=record_from(GeneTotals, part, f"{prefix}totals_"),
         ratios=part[f"{prefix}ratios"] if f"{prefix}ratios" in part else None,
         parts=record_from(GaussianParts, part, f"{prefix}parts_") if f"{prefix}parts_vcov" in part else None,
@@ -131,13 +131,14 @@ def fit_from(part: Readable, prefix: str, design: Design, layout: Layout) -> Ran
     )
 
 
-def arrays_of_profiles(made: GeneProfiles, prefix: str) -> Arrays:
-    """Profiles of a range of genes as arrays."""
-    return {**arrays_of(made.profiles, prefix), **{f"{prefix}{name}": getattr(made, name) for name in _OF_PROFILES}}
+def arrays_of_profiles(genes: GeneProfiles, prefix: str) -> Arrays:
+    """Convert the profiles of a range of genes to arrays."""
+    more = {f"{prefix}{name}": getattr(genes, name) for name in _PROFILE_FIELDS}
+    return {**arrays_of(genes.profiles, prefix), **more}
 
 
 def profiles_from(part: Readable, prefix: str) -> GeneProfiles:
-    """The profiles from their arrays."""
+    """Restore profiles from their arrays."""
     return GeneProfiles(
-        profiles=record_from(Profiles, part, prefix), **{name: part[f"{prefix}{name}"] for name in _OF_PROFILES}
+        profiles=record_from(Profiles, part, prefix), **{name: part[f"{prefix}{name}"] for name in _PROFILE_FIELDS}
     )

@@ -1,4 +1,4 @@
-"""A store in a folder of parts: one file per chunk, each written by a separate process."""
+"""Read the statistics and results of a run from its folder of parts, which has one file per chunk and stage."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from ..conductor import Store
 from ..stages import composition
 from .checks import check_fits, check_profiles, check_statistics
 from .folder import Run
-from .records import Arrays, fit_from, gene_stats_from, misshapen, profiles_from
+from .records import Arrays, fit_from, gene_stats_from, profiles_from, shape_error
 from .sums import compressed_genes
 
 T = TypeVar("T")
 
 
 class PartsStore(Store):
-    """The parts of a run: fits and profiles are read, other results are computed and kept for a group."""
+    """Store that reads fits and profiles from parts; other results are computed and kept for one group."""
 
     def __init__(self, run: Run) -> None:
         super().__init__([run.gene_range(chunk) for chunk in range(run.manifest.n_chunks)])
@@ -36,41 +36,41 @@ class PartsStore(Store):
         self._chunk: int | None = None
 
     def layout(self, i: int) -> Layout:
-        """Rows and nodes of group `i`."""
+        """Return the rows and nodes of group `i`."""
         return self._run.prepared.layouts[i]
 
     def cells(self, i: int, chunk: int) -> Compressed:
-        """The compressed cells of group `i`; those of all groups are read together."""
+        """Return the compressed cells of group `i`; the cells of all groups are read together."""
         if self._chunk != chunk:
             self._cells, self._bulk = compressed_genes(self._run, chunk)
             self._chunk = chunk
         return self._cells[i]
 
     def stats(self, i: int, chunk: int) -> GeneStats:
-        """Their statistics, as stored with the fits."""
+        """Read the statistics of a chunk, which are stored with its fits."""
         with self._run.open_part("fit", chunk) as part:
             first, last = self.ranges[chunk]
             check_statistics(part, f"{i}/stats/", last - first, self.layout(i).n_nodes)
             stats = gene_stats_from(part, f"{i}/stats/")
-            wrong = misshapen(stats, last - first, self.layout(i).n_nodes)
-            if wrong is not None:
-                raise part.damaged(ValueError(wrong))
+            problem = shape_error(stats, last - first, self.layout(i).n_nodes)
+            if problem is not None:
+                raise part.damaged(ValueError(problem))
             return stats
 
     def factors(self, i: int, chunk: int) -> SampleFactors | None:
-        """Composition factors of the samples, from their counts in all genes in all chunks of cells."""
+        """Compute the composition factors of the samples from the counts of all genes in all chunks of cells."""
         job, cells = self._run.prepared.job, self.cells(i, chunk)
         bulk = self._bulk[i]
         return composition(job.plans[i], cells, job.task, bulk) if job.task.normalise and bulk is not None else None
 
-    def get(self, stage: str, i: int, chunk: int, make: Callable[[], T]) -> T:
-        """Fits and profiles from their parts; everything else computed on first use."""
-        result: Any = make
+    def get(self, stage: str, i: int, chunk: int, compute: Callable[[], T]) -> T:
+        """Return a result: fits and profiles are read from their parts, others are computed on first use."""
+        source: Any = compute
         if stage == "fit":
-            result = partial(self._fits, i, chunk)
+            source = partial(self._fits, i, chunk)
         elif stage == "profile":
-            result = partial(self._profiles, i, chunk)
-        return super().get(stage, i, chunk, result)
+            source = partial(self._profiles, i, chunk)
+        return super().get(stage, i, chunk, source)
 
     def _fits(self, i: int, chunk: int) -> RangeFit:
         if not self._run.path("fit", chunk).exists():
@@ -82,24 +82,24 @@ class PartsStore(Store):
             return fit_from(part, prefix, design, layout)
 
     def _profiles(self, i: int, chunk: int) -> GeneProfiles:
-        """The profiles of a chunk; an error if they belong to other fits."""
-        plan: ProfilePlan = self._kept["plan", i, 0]
+        """Read the profiles of a chunk; it is an error if they belong to other fits."""
+        plan: ProfilePlan = self._results["plan", i, 0]
         with self._run.open_part("profile", chunk) as part:
-            same = f"{i}/theta" in part and all(
-                part.shape(f"{i}/{name}") == ("f", wanted.shape)
-                and np.array_equal(part[f"{i}/{name}"], wanted, equal_nan=True)
-                for name, wanted in fits_of_plan(plan, *self.ranges[chunk]).items()
+            same_input = f"{i}/theta" in part and all(
+                part.shape(f"{i}/{name}") == ("f", expected.shape)
+                and np.array_equal(part[f"{i}/{name}"], expected, equal_nan=True)
+                for name, expected in input_of_profiles(plan, *self.ranges[chunk]).items()
             )
-            if not same:
+            if not same_input:
                 raise InputError(
-                    f"{part.path} belongs to other fits than those in {self._run.folder} now; remove it and run it "
-                    f"with --chunk {chunk} --stage profile"
+                    f"{part.path} was computed from other fits than those in {self._run.folder}; remove it and run it "
+                    f"again with --chunk {chunk} --stage profile"
                 )
             own, (first, last) = self._run.prepared.job.plans[i], self.ranges[chunk]
             check_profiles(part, f"{i}/profiles/", own.cells.design, last - first, plan, len(own.contrasts))
             return profiles_from(part, f"{i}/profiles/")
 
 
-def fits_of_plan(plan: ProfilePlan, first: int, last: int) -> Arrays:
-    """Digest of the input of profiles for a range of genes; other fits give another digest."""
+def input_of_profiles(plan: ProfilePlan, first: int, last: int) -> Arrays:
+    """Return the input of the profiles of a range of genes, which shows whether they belong to the same fits."""
     return {"theta": plan.grid.theta, "log_dispersion": plan.log_dispersion[first:last]}
