@@ -1,4 +1,4 @@
-"""Tools: test all genes, and refit the model of one gene."""
+"""Test all genes, and refit the model of one gene."""
 
 from ._refit import refit
 from ._test import test

@@ -21,7 +21,7 @@ def compile_kernels() -> float:
     Without this call, the first run after installation compiles the kernels, which takes about half a minute. Call it
     once when you build a container image or a shared environment, as a user with write access. Other users then load
     the kernels from the folder of the package, or from ``NUMBA_CACHE_DIR`` if it is set now and later. Kernels are
-    compiled for the processor of this machine; a different model of processor compiles its own.
+    compiled for the processor of this machine. On another model of processor, they are compiled again.
 
     Returns
     -------
@@ -46,8 +46,8 @@ def compile_kernels() -> float:
 
     if not is_kept(entry.fit_block):
         raise InputError(
-            "compiled kernels cannot be stored: neither the folder of the package nor the home folder of the user is "
-            "writable. Set NUMBA_CACHE_DIR to a writable folder, here and wherever sc_glmm is used"
+            "compiled kernels cannot be stored, because neither the folder of the package nor the home folder of the "
+            "user is writable. Set NUMBA_CACHE_DIR to a writable folder, now and whenever sc_glmm is used"
         )
     start, level = time.perf_counter(), logger.level
     logger.setLevel("WARNING")

@@ -1,4 +1,4 @@
-"""What a study is planned with: the genes of a pilot run, or of a table of assumptions."""
+"""Read the genes for the planning of a study, from a pilot run or from a table of assumptions."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from .._run.stored import grid_of, prior_of
 if TYPE_CHECKING:
     from anndata import AnnData
 
-# Genes that stand for all: more would only take longer, with fewer the draws would tell.
-MOST_GENES, FEWEST_GENES = 400, 200
-# Standard deviation of the log size factors of cells, where nothing is known; that of datasets.simulate.
+# Power is computed for a subset of the genes. More genes take longer; with fewer, random draws become visible.
+MAX_GENES, MIN_GENES = 400, 200
+# Default standard deviation of the log size factors of cells, as in datasets.simulate.
 _LOG_SIZE_SD = 0.45
-_NEEDED = ("mean", "dispersion", "sd")
+_REQUIRED_COLUMNS = ("mean", "dispersion", "sd")
 
 
 @dataclass(frozen=True)
 class Pilot:
-    """Genes of one group of cells.
+    """Properties of one group of cells that the power depends on.
 
     Attributes
     ----------
@@ -41,15 +41,15 @@ class Pilot:
     names
         Names of the genes.
     genes
-        Means, dispersions, variances.
+        Means, dispersions and variances of the genes.
     sizes
-        Cells of each sample of the pilot relative to their mean; one number if all are alike.
+        Number of cells of each sample, relative to their mean; a single number if all samples have the same size.
     share
-        Share of the cells of a sample that are of this group.
+        Fraction of the cells of a sample that belong to this group.
     paired
         Whether arms are compared within pairs.
     min_counts
-        Genes with fewer counts in all are not tested.
+        Genes with fewer counts in total are not tested.
     """
 
     group: str
@@ -69,24 +69,24 @@ def pilots_of(
     group: str | None,
     design: str | None,
 ) -> list[Pilot]:
-    """The groups of a run, or of a table of assumptions.
+    """Read the groups of a pilot run, or one group from a table of assumptions.
 
     Raises
     ------
     InputError
-        If `data` says too little to plan with.
+        If `data` does not contain what the computation of power needs.
     """
     if isinstance(data, pd.DataFrame):
-        return _assumed(data, group, design)
-    held, key = results_in(data, key)
-    read_results(held, key)
-    params = held.uns[key]["params"]
+        return _from_assumptions(data, group, design)
+    adata, key = results_in(data, key)
+    read_results(adata, key)
+    params = adata.uns[key]["params"]
     groupby = params.get("cells_grouped_by")
     if groupby is None or group is not None:
-        return [_from_run(read_run(held, key, group), group or "", contrast, design, 0, None)]
-    frame = read_results(held, key)
+        return [_from_run(read_run(adata, key, group), group or "", contrast, design, 0, None)]
+    frame = read_results(adata, key)
     names = [str(level) for level in dict.fromkeys(frame[groupby].astype(str))]
-    runs = {name: read_run(held, key, name) for name in names}
+    runs = {name: read_run(adata, key, name) for name in names}
     facts = {name: _facts(run) for name, run in runs.items()}
     n_samples = max(len(each["cells_per_sample"]) for each in facts.values())
     n_cells = float(params["n_obs"])
@@ -95,11 +95,12 @@ def pilots_of(
 
 def _facts(run: StoredRun) -> Mapping[str, Any]:
     if str(run.params["family"]) == "gaussian":
-        raise InputError("power() is about counts, and this run has family='gaussian': run sc_glmm.tl.test on counts")
+        raise InputError("power() needs a run on counts, but this run has family='gaussian': test the counts instead")
     if "pilot" not in run.params or not run.prior:
         raise InputError(
-            f"power() needs the variances that a moderated test learns from at least 50 genes, and this run has test="
-            f"{run.params['test']!r} without them: run sc_glmm.tl.test with the default test on all genes of the pilot"
+            "power() needs the prior of the variances, which a moderated test estimates from at least 50 genes. This "
+            f"run has test={run.params['test']!r} and no prior: run sc_glmm.tl.test with the default test on all genes "
+            "of the pilot"
         )
     facts: Mapping[str, Any] = run.params["pilot"]
     return facts
@@ -113,18 +114,18 @@ def _from_run(
     of_contrast = facts["contrasts"][name]
     if of_contrast["kind"] == "cells" or not of_contrast["simple"]:
         raise InputError(
-            f"the contrast {name!r} compares cells within samples, or its random effects are slopes; power() plans "
-            "comparisons between samples and within pairs of samples, such as '~ disease + (1|sample)' and '~ stim + "
-            "(1|donor) + (1|sample)'"
+            f"power() cannot be computed for the contrast {name!r}, because it compares cells within samples or has "
+            "random slopes. It supports comparisons between samples ('~ disease + (1|sample)') and within pairs of "
+            "samples ('~ stim + (1|donor) + (1|sample)')"
         )
     grid = grid_of(run.grid)
     frame = run.frame.drop_duplicates("variable").reset_index(drop=True)
     mean, total = (frame[column].to_numpy(dtype=np.float64) for column in ("mean", "total"))
-    known = np.isfinite(frame[f"sd_{sd_name(grid.names[0])}_eb"].to_numpy(dtype=np.float64))
-    order = np.argsort(total[known], kind="stable")
+    has_posterior = np.isfinite(frame[f"sd_{sd_name(grid.names[0])}_eb"].to_numpy(dtype=np.float64))
+    order = np.argsort(total[has_posterior], kind="stable")
     used = mean > 0.0
-    # genes that the pilot left out have their place among the others
-    rank = np.interp(total[used], total[known][order], abundance_rank(total[known])[order])
+    # genes that the pilot did not test get a rank by interpolation
+    rank = np.interp(total[used], total[has_posterior][order], abundance_rank(total[has_posterior])[order])
     at_node = grid.variance @ (grid.unit * np.asarray(of_contrast["adds"], dtype=np.float64))
     variance, place = np.unique(np.round(at_node, 12), return_inverse=True)
     weight = np.zeros((int(used.sum()), len(variance)))
@@ -132,10 +133,10 @@ def _from_run(
     phi = np.zeros(len(mean))
     if "dispersion" in frame:
         phi = frame["dispersion"].to_numpy(dtype=np.float64)
-        fine = known & np.isfinite(phi) & used
-        along = np.argsort(mean[fine], kind="stable")
-        smooth = pd.Series(phi[fine][along]).rolling(51, center=True, min_periods=1).median().to_numpy()
-        phi = np.where(fine, phi, np.interp(mean, mean[fine][along], smooth))
+        usable = has_posterior & np.isfinite(phi) & used
+        by_mean = np.argsort(mean[usable], kind="stable")
+        smooth = pd.Series(phi[usable][by_mean]).rolling(51, center=True, min_periods=1).median().to_numpy()
+        phi = np.where(usable, phi, np.interp(mean, mean[usable][by_mean], smooth))
     sizes = np.asarray(facts["cells_per_sample"], dtype=np.float64)
     share = 1.0
     if n_cells is not None:
@@ -151,46 +152,49 @@ def _from_run(
     return Pilot(group, names, genes, np.sort(sizes / sizes.mean()), share, paired, int(run.params["min_counts"]))
 
 
-def _contrast(run: StoredRun, facts: Mapping[str, Any], asked: str | None) -> str:
+def _contrast(run: StoredRun, facts: Mapping[str, Any], contrast: str | None) -> str:
+    """Return the name of the contrast to plan; by default, the first one with a single row."""
     names = [str(name) for name in run.params["contrast_rows"]]
     words = dict(zip([str(w) for w in np.atleast_1d(run.params["contrast_words"])],
                      [str(k) for k in np.atleast_1d(run.params["contrast_keys"])], strict=True))  # fmt: skip
     single = [name for name in names if name in facts["contrasts"]]
-    if asked is None:
+    if contrast is None:
         if not single:
-            raise InputError("the run tested no contrast of one row; power() plans comparisons of two arms")
+            raise InputError(
+                "power() needs a contrast with one row, but all contrasts of the run are joint tests: run "
+                "sc_glmm.tl.test with contrasts=, such as 'AD vs ctl'"
+            )
         return single[0]
-    name = words.get(asked, asked)
+    name = words.get(contrast, contrast)
     if name not in single:
-        raise InputError(f"contrast={asked!r}: allowed are {', '.join(map(repr, single))}")
+        raise InputError(f"contrast={contrast!r}: allowed are {', '.join(map(repr, single))}")
     return name
 
 
-def _assumed(frame: pd.DataFrame, group: str | None, design: str | None) -> list[Pilot]:
-    """Genes with known deviations."""
-    missing = [name for name in _NEEDED if name not in frame]
+def _from_assumptions(frame: pd.DataFrame, group: str | None, design: str | None) -> list[Pilot]:
+    """Convert a table of assumptions to genes, whose standard deviations are known exactly."""
+    missing = [name for name in _REQUIRED_COLUMNS if name not in frame]
     if missing or len(frame) == 0:
+        problem = f"has no column {', '.join(map(repr, missing))}" if missing else "has no rows"
         raise InputError(
-            "assumptions are a frame with one row per gene, or kind of genes, and columns 'mean' (counts per cell), "
-            "'dispersion' (phi of mu + phi mu^2) and 'sd' (between samples, natural log); this one "
-            + (f"lacks {', '.join(map(repr, missing))}" if missing else "has no rows")
+            f"the data frame of assumptions {problem}. It needs one row for each gene or type of gene, and the columns "
+            "'mean' (counts per cell), 'dispersion' (phi of mu + phi mu^2) and 'sd' (between samples, natural log)"
         )
-    for name in _NEEDED:
+    for name in _REQUIRED_COLUMNS:
         values = pd.to_numeric(frame[name], errors="coerce").to_numpy(dtype=np.float64)
         bad = ~np.isfinite(values) | (values < 0.0) | ((values == 0.0) & (name == "mean"))
         if bad.any():
-            allowed = "positive numbers" if name == "mean" else "numbers from 0 on"
+            allowed = "positive numbers" if name == "mean" else "numbers of at least 0"
             raise InputError(
                 f"{name}={frame[name].iloc[int(np.argmax(bad))]!r} in the assumptions: allowed are {allowed}"
             )
     if group is not None:
-        raise InputError(f"group={group!r} goes with a pilot run, and assumptions are one group: leave it out")
+        raise InputError(f"group={group!r} needs a pilot run, because assumptions describe a single group: omit it")
     variance = np.sort(np.append(GRIDS[1], 0.0))[1:]
-    own = frame["sd"].to_numpy(dtype=np.float64) ** 2
-    # between two nodes in proportion, so that the mean variance of a gene is its own
-    own = np.clip(own, variance[0], variance[-1])
-    upper = np.clip(np.searchsorted(variance, own), 1, len(variance) - 1)
-    part = (own - variance[upper - 1]) / (variance[upper] - variance[upper - 1])
+    # weights of two neighbouring nodes, so that the mean variance of a gene is the assumed one
+    assumed = np.clip(frame["sd"].to_numpy(dtype=np.float64) ** 2, variance[0], variance[-1])
+    upper = np.clip(np.searchsorted(variance, assumed), 1, len(variance) - 1)
+    part = (assumed - variance[upper - 1]) / (variance[upper] - variance[upper - 1])
     weight = np.zeros((len(frame), len(variance)))
     weight[np.arange(len(frame)), upper] = part
     weight[np.arange(len(frame)), upper - 1] += 1.0 - part
@@ -199,7 +203,9 @@ def _assumed(frame: pd.DataFrame, group: str | None, design: str | None) -> list
     if "donor_sd" in frame:
         between = float(np.mean(pd.to_numeric(frame["donor_sd"], errors="coerce").to_numpy(dtype=np.float64) ** 2))
         if not np.isfinite(between):
-            raise InputError("donor_sd in the assumptions: allowed are numbers from 0 on")
+            raise InputError(
+                "donor_sd in the assumptions has missing values or text: allowed are numbers of at least 0"
+            )
     mean, phi = (frame[name].to_numpy(dtype=np.float64) for name in ("mean", "dispersion"))
     genes = Genes(mean, phi, variance, weight, _LOG_SIZE_SD, between)
     return [Pilot("", pd.Index([str(n) for n in names]), genes, np.ones(1), 1.0, design == "paired", 10)]

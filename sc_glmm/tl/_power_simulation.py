@@ -1,4 +1,4 @@
-"""Power by simulation: counts of cells, tested as a user would."""
+"""Estimate power by simulating counts of cells and testing them with :func:`sc_glmm.tl.test`."""
 
 from __future__ import annotations
 
@@ -13,41 +13,49 @@ from .._display import logger
 from .._errors import ScGlmmWarning
 from .._inference.power import Comparison, Genes
 
-# Genes of a simulation, and how many of them stand for one gene.
+# Number of simulated genes.
 N_GENES = 800
-_NEAREST = 40
+# The p-values of a gene come from this number of simulated genes of similar abundance.
+_N_NEAREST = 40
 
 
 def simulated_p_values(
     design: Comparison, genes: Genes, effect: float, n_cells: FloatArray, seed: int
 ) -> tuple[FloatArray, FloatArray]:
-    """``(n_genes, n)`` equally likely p-values of genes that differ by `effect`, and of genes that do not.
+    """Simulate p-values of each gene, with and without an effect.
 
-    Half of the simulated genes differ, up and down in turn; each gene gets the p-values of those that are nearest to it
-    in abundance. Genes without a p-value count as 1.
+    Half of the simulated genes have an effect, alternately up and down. Each gene gets the p-values of the simulated
+    genes of most similar abundance. A gene without a p-value counts as 1.
+
+    Returns
+    -------
+    p, null
+        (n_genes, n) equally likely p-values with and without an effect.
     """
     rng = np.random.default_rng(seed)
     drawn = np.sort(rng.choice(len(genes.mean), N_GENES, replace=len(genes.mean) < N_GENES))
     drawn = drawn[np.argsort(genes.mean[drawn], kind="stable")]
-    some = genes[drawn]
+    simulated = genes[drawn]
     differs = np.arange(N_GENES) % 2 == 1
     sign = np.where(np.arange(N_GENES) % 4 == 1, 1.0, -1.0)
-    p = _tested(design, some, np.where(differs, sign * effect, 0.0), np.maximum(n_cells.round(), 0).astype(int), rng)
-    log_mean = np.log(some.mean)
+    whole_cells = np.maximum(n_cells.round(), 0).astype(int)
+    p = _simulate_and_test(design, simulated, np.where(differs, sign * effect, 0.0), whole_cells, rng)
+    log_mean = np.log(simulated.mean)
     return tuple(_of_nearest(np.log(genes.mean), log_mean[kind], p[kind]) for kind in (differs, ~differs))  # type: ignore[return-value]
 
 
-def _of_nearest(log_mean: FloatArray, there: FloatArray, p: FloatArray) -> FloatArray:
-    """``(n_genes, _NEAREST)`` p-values of the simulated genes that are next in abundance."""
-    place = np.searchsorted(there, log_mean) - _NEAREST // 2
-    place = np.clip(place, 0, max(len(there) - _NEAREST, 0))
-    return np.asarray(p[place[:, None] + np.arange(min(_NEAREST, len(there)))])
+def _of_nearest(log_mean: FloatArray, simulated_log_mean: FloatArray, p: FloatArray) -> FloatArray:
+    """Return (n_genes, n) p-values of the simulated genes of most similar abundance."""
+    n_simulated = len(simulated_log_mean)
+    place = np.searchsorted(simulated_log_mean, log_mean) - _N_NEAREST // 2
+    place = np.clip(place, 0, max(n_simulated - _N_NEAREST, 0))
+    return np.asarray(p[place[:, None] + np.arange(min(_N_NEAREST, n_simulated))])
 
 
-def _tested(
+def _simulate_and_test(
     design: Comparison, genes: Genes, effect: FloatArray, n_cells: np.ndarray, rng: np.random.Generator
 ) -> FloatArray:
-    """P-values of the default test."""
+    """Simulate counts and return the p-values of the default test."""
     from anndata import AnnData
     from scipy import sparse
 
