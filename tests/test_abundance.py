@@ -345,7 +345,7 @@ def test_messages_about_tables():
         sc_glmm.pp.abundance(adata[adata.obs["cell_type"] == "B"].copy())
     with pytest.raises(InputError, match="reference='Bcell'.*'CD4'"):
         sc_glmm.pp.abundance(adata, reference="Bcell")
-    with pytest.raises(InputError, match="names all types"):
+    with pytest.raises(InputError, match="contains all types"):
         sc_glmm.pp.abundance(adata, reference=TYPES)
     with pytest.raises(InputError, match="no entry 'nhood' in obsm"):
         sc_glmm.pp.abundance(adata, nhoods="nhood")
@@ -393,7 +393,7 @@ def test_existing_table():
     table = sc_glmm.pp.abundance(plain, groupby=None)
     np.testing.assert_allclose(results_of(table)["p_value"].to_numpy(), results_of(counts)["p_value"].to_numpy())
     twice = ad.AnnData(plain.X, obs=plain.obs.assign(sample="s"), var=plain.var)
-    with pytest.raises(InputError, match="'s' stands in several rows"):
+    with pytest.raises(InputError, match="'s' occurs in several rows"):
         sc_glmm.pp.abundance(twice, groupby=None)
 
 

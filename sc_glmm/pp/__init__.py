@@ -1,4 +1,4 @@
-"""Preprocessing: size factors, gene filters, hidden factors, and sums by sample."""
+"""Prepare data: size factors, gene filters, hidden factors, sums by sample, and counts of cell types."""
 
 from ._abundance import abundance
 from ._filter_genes import filter_genes

@@ -1,4 +1,4 @@
-"""Tables of samples by cell types or neighbourhoods, to be tested for differences in abundance."""
+"""Count cell types or neighbourhoods by sample, to test differences in abundance."""
 
 from __future__ import annotations
 
@@ -29,70 +29,69 @@ def abundance(
     reference: str | Sequence[str] = "robust",
     weights: Weights | None = "k-distance",
 ) -> AnnData:
-    r"""Count the cells of each type, or neighbourhood, in each sample.
+    r"""Count the cells of each type, or of each neighbourhood, in each sample.
 
     Test the table with :func:`sc_glmm.tl.test`: ``tl.test(counts, "X ~ disease")``, or
     ``"X ~ disease + (1|donor)"`` for donors with several samples. For sample s with :math:`n_s` cells, of which
-    :math:`y_{sk}` are of type k, it fits
+    :math:`y_{sk}` are of type k, the test fits
 
     .. math:: y_{sk} \sim \mathrm{Poisson}(\mu_{sk}), \quad
         \log \mu_{sk} = \log n_s + r_s + x_s^\top \beta_k + b_{sk}, \quad b_{sk} \sim N(0, \sigma_k^2),
 
-    where :math:`\sigma_k^2` is the overdispersion of type k between samples, and the reference :math:`r_s` is what
-    most types do along the design. Its tests are moderated over types, however few there are.
+    where :math:`\sigma_k^2` is the overdispersion of type k between samples, and the reference :math:`r_s` is the
+    typical change of the types along the design. The tests are moderated over types, even if there are few.
 
     Parameters
     ----------
     adata
-        Annotated data of cells; or a MuData with Milo's neighbourhoods, as pertpy has it (modality ``"milo"``). With
-        ``groupby=None`` a table that is there already: samples x types.
+        Annotated data of cells, or a MuData with Milo's neighbourhoods from pertpy (modality ``"milo"``). With
+        ``groupby=None``, an existing table of samples by types.
     sample
-        Column of ``.obs`` that names the sample of each cell. For a table, the column of its samples; they are the
-        names of its rows where there is no such column. A MuData says itself which column it was counted by.
+        Column of ``.obs`` with the sample of each cell. For a table, the column with the sample of each row; if there
+        is no such column, the row names are the samples. For a MuData, the column that Milo used has priority.
     groupby
         Column of ``.obs`` with the cell types.
     nhoods
-        Entry of ``.obsm`` with neighbourhoods, cells x neighbourhoods, such as Milo's ``"nhoods"``: these are counted
-        instead of types.
+        Entry of ``.obsm`` with neighbourhoods (cells by neighbourhoods), such as Milo's ``"nhoods"``. Neighbourhoods
+        are then counted instead of types.
     reference
-        What changes are relative to. ``"robust"`` (default): what most types do. ``"total"``: all cells, so that the
-        shares of all types change if one of them grows. Or the names of one or several types that are known to stay
-        as they are; these are not tested.
+        Reference for changes in abundance. ``"robust"`` (default): the change of most types. ``"total"``: all cells; if
+        one type grows, the fractions of all others then decrease. Or the names of one or several types whose number is
+        known not to change; these are not tested.
     weights
-        For neighbourhoods, which overlap: p-values are adjusted with weights of ``1 / distance`` to the k-th
-        neighbour of the index cell (``"k-distance"``), or of 1 over the number of cells that a neighbourhood shares
-        with all (``"graph-overlap"``): the spatial false discovery rate. None for equal weights. Where distances are
-        not known, the overlap is used.
+        Weights for neighbourhoods, which overlap (spatial false discovery rate). ``"k-distance"``: one over the
+        distance of the index cell to its k-th neighbour. ``"graph-overlap"``: one over the number of cells that a
+        neighbourhood shares with all others; also used if the distances are not available. None: equal weights.
 
     Returns
     -------
     AnnData
-        ``(n_samples, n_types)`` with
+        (n_samples, n_types) with
 
         ``.X``, ``.layers["proportions"]``
-            Number of cells; the same over the number of cells of the sample.
+            Number of cells; the same divided by the number of cells of the sample.
         ``.obs``
             The columns of `adata` that have one value within each sample, ``n_cells`` and ``size_factors`` (linear,
-            mean 1). Columns with several values within a sample are left out, and named in the log.
+            mean 1). Columns with several values within a sample are left out and listed in the log.
         ``.var``
             ``n_cells``, ``n_samples`` (with a cell), and ``spatial_weight`` for neighbourhoods.
         ``.uns["abundance"]``
-            What makes :func:`sc_glmm.tl.test` treat the rows as samples.
+            Description of the table, from which :func:`sc_glmm.tl.test` knows that rows are samples.
 
     Raises
     ------
     InputError
-        If a column or slot is missing, there is one sample or one type only, or a reference type does not exist.
+        If a column or slot is missing, if there is only one sample or one type, or if a reference type does not exist.
 
     Notes
     -----
-    Counts of cells hold no absolute numbers: if all types but one double, the counts look as if that one had halved.
-    So a change is always relative to a reference, and no method can tell these two apart. ``"robust"`` assumes that
-    fewer than half of the types change in one direction. With two types it says nothing more than "total"; with three
-    or four it is a weak assumption to build on, and known reference types are better.
+    Counts of cells do not contain absolute numbers. If all types except one double, the counts look the same as if
+    this one type had halved, and no method can distinguish the two. A change is therefore always relative to a
+    reference. ``"robust"`` assumes that fewer than half of the types change in one direction. With two types, it is no
+    better than ``"total"``. With three or four types, the assumption is weak, and known reference types are better.
 
-    Weights of the k-distance are those of Milo [1]_; the weighted adjustment is that of cydar [2]_. The reference is
-    Tukey's biweight location of the changes of all types.
+    The weights of the k-distance are those of Milo [1]_, and the weighted adjustment is that of cydar [2]_. The robust
+    reference is Tukey's biweight location of the changes of all types.
 
     References
     ----------
@@ -136,32 +135,31 @@ def abundance(
     var.index = pd.Index(counted.types)
     var[N_CELLS] = counted.counts.sum(axis=0).astype(np.int64)
     var["n_samples"] = (counted.counts > 0.0).sum(axis=0)
-    made = AnnData(
-        X=counted.counts, obs=obs, var=var, layers={"proportions": counted.counts / np.maximum(n_cells, 1.0)[:, None]}
-    )
-    mark_table(made, table)
+    proportions = counted.counts / np.maximum(n_cells, 1.0)[:, None]
+    result = AnnData(X=counted.counts, obs=obs, var=var, layers={"proportions": proportions})
+    mark_table(result, table)
     warn_notes(counted.notes)
     if table.varying:
         logger.info("columns with several values within a sample were left out: %s", ", ".join(table.varying))
-    return made
+    return result
 
 
 def _check(counted: Counted) -> None:
-    what, sample = counted.table.what, counted.table.sample
+    content, sample = counted.table.what, counted.table.sample
     if len(counted.samples) < 2:
         raise InputError(
-            f"there is one sample ({counted.samples[0]!r} in the column {sample!r}); abundance is compared between "
-            "samples: name the column that tells several samples apart"
+            f"there is only one sample ({counted.samples[0]!r} in the column {sample!r}), but abundance is compared "
+            "between samples: pass a column with several samples as sample="
         )
     if len(counted.types) < 2:
         raise InputError(
-            f"there is one type ({counted.types[0]!r} in {what!r}), to which all cells belong; abundance is relative "
-            "to other types: name a column with two or more"
+            f"there is only one type ({counted.types[0]!r} in {content!r}), but abundance is relative to other types: "
+            "pass a column with two or more types as groupby="
         )
 
 
 def _with_reference(counted: Counted, reference: str | Sequence[str]) -> tuple[AbundanceTable, list[str]]:
-    """The table with its reference, and the names of reference types."""
+    """Return the table with its reference, and the names of reference types."""
     if reference == "robust":
         return counted.table, []
     if reference == "total":
@@ -173,8 +171,8 @@ def _with_reference(counted: Counted, reference: str | Sequence[str]) -> tuple[A
     if unknown or not types:
         shown = ", ".join(map(repr, counted.types[:12])) + (", ..." if len(counted.types) > 12 else "")
         raise InputError(
-            f"reference={reference!r}: allowed are 'robust', 'total', and names of types, which are {shown}"
+            f"reference={reference!r}: allowed are 'robust', 'total', and names of types; the types are {shown}"
         )
     if len(counted.types) - len(set(types)) < 1:
-        raise InputError(f"reference={reference!r} names all types, so that none is left to be tested")
+        raise InputError(f"reference={reference!r} contains all types, so no type remains to be tested: remove one")
     return replace(counted.table, reference="types", reference_types=tuple(types)), types

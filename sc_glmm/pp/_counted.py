@@ -1,4 +1,4 @@
-"""Counts of cells by sample, and what is known of samples and types."""
+"""Count cells by sample and type, and collect the columns of samples and types."""
 
 from __future__ import annotations
 
@@ -21,7 +21,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Counted:
-    """Counts, and what is known of samples and types."""
+    """Counts of cells by sample and type.
+
+    Attributes
+    ----------
+    counts
+        (n_samples, n_types) numbers of cells.
+    samples, types
+        Names of the rows and columns of `counts`.
+    obs, var
+        Columns of the samples and of the types.
+    n_cells
+        (n_samples,) all cells of each sample.
+    table
+        Description of the table, which is stored with it.
+    notes
+        Notes for the user.
+    """
 
     counts: FloatArray
     samples: list[str]
@@ -34,10 +50,11 @@ class Counted:
 
 
 def of_types(adata: AnnData, sample: str, groupby: str) -> Counted:
+    """Count the cells of each type in each sample."""
     if sample == groupby:
-        raise InputError(f"sample and groupby both name the column {sample!r}; groupby is the column of cell types")
+        raise InputError(f"sample= and groupby= are the same column {sample!r}: groupby= must be the cell types")
     of_sample, samples = read_factor(adata, sample)
-    of_type, types = read_factor(adata, groupby, what="cell type")
+    of_type, types = read_factor(adata, groupby, content="cell type")
     codes = np.where(of_type < 0, -1, of_sample)
     obs, notes, place = samples_of(adata.obs, codes, samples, f"{sample} or {groupby}")
     counts = np.zeros((len(place), len(types)))
@@ -51,10 +68,10 @@ def of_types(adata: AnnData, sample: str, groupby: str) -> Counted:
 
 
 def of_table(adata: AnnData, sample: str) -> Counted:
-    """A table that is there already."""
+    """Read an existing table of samples by types."""
     problem = count_problem(adata.X)
     if problem is not None:
-        raise InputError(f"X {problem}. With groupby=None it must hold numbers of cells, samples x types")
+        raise InputError(f"X {problem}. With groupby=None, X must contain numbers of cells, samples by types")
     X: Any = adata.X
     counts = np.asarray(X.toarray() if hasattr(X, "toarray") else X, dtype=np.float64)
     frame: pd.DataFrame = adata.obs  # type: ignore[assignment]
@@ -64,21 +81,21 @@ def of_table(adata: AnnData, sample: str) -> Counted:
     names = obs[sample].astype(str)
     if names.duplicated().any():
         raise InputError(
-            f"the sample {names[names.duplicated()].iloc[0]!r} stands in several rows: with groupby=None each row of "
-            "the table is a sample. For an AnnData of cells, name the column of the cell types as groupby="
+            f"the sample {names[names.duplicated()].iloc[0]!r} occurs in several rows, but with groupby=None each row "
+            "must be a sample. For an AnnData of cells, pass the column of the cell types as groupby="
         )
-    filled = counts.sum(axis=1) > 0.0
-    notes = () if filled.all() else (f"{int((~filled).sum())} samples without a cell were left out",)
+    has_cells = counts.sum(axis=1) > 0.0
+    notes = () if has_cells.all() else (f"{int((~has_cells).sum())} samples without a cell were left out",)
     var: pd.DataFrame = adata.var.reset_index(drop=True)
-    what = "neighbourhoods" if "kth_distance" in var else "types"
+    content = "neighbourhoods" if "kth_distance" in var else "types"
     return Counted(
-        counts[filled],
-        [name for name, there in zip(names, filled, strict=True) if there],
+        counts[has_cells],
+        names[has_cells].tolist(),
         [str(name) for name in adata.var_names],
-        obs[filled].reset_index(drop=True),
+        obs[has_cells].reset_index(drop=True),
         var,
-        counts[filled].sum(axis=1),
-        AbundanceTable(sample, what, "robust"),
+        counts[has_cells].sum(axis=1),
+        AbundanceTable(sample, content, "robust"),
         notes,
     )
 
@@ -86,7 +103,7 @@ def of_table(adata: AnnData, sample: str) -> Counted:
 def samples_of(
     obs: Any, codes: IntArray, samples: list[str], columns: str
 ) -> tuple[pd.DataFrame, tuple[str, ...], IntArray]:
-    """Columns of the samples, notes, and the places of samples with cells."""
+    """Return the columns of the samples, notes, and the positions of samples with cells."""
     notes = []
     if (codes < 0).any():
         notes.append(f"{int((codes < 0).sum())} cells without a value in {columns} are not counted")
@@ -94,14 +111,16 @@ def samples_of(
     row = np.full(len(samples), -1, dtype=np.int64)
     row[place] = np.arange(len(place))
     if len(place) < len(samples):
-        lost = [samples[i] for i in np.setdiff1d(np.arange(len(samples)), place)]
-        notes.append(f"{len(lost)} samples without such a cell were left out: {', '.join(map(repr, lost[:5]))}")
+        empty = [samples[i] for i in np.setdiff1d(np.arange(len(samples)), place)]
+        notes.append(f"{len(empty)} samples without such a cell were left out: {', '.join(map(repr, empty[:5]))}")
     return constant_columns(obs, np.where(codes < 0, -1, row[codes]), len(place)), tuple(notes), place
 
 
 def varying_columns(cells: pd.DataFrame, samples: pd.DataFrame) -> tuple[str, ...]:
+    """List the columns of cells that have several values within a sample."""
     return tuple(str(name) for name in cells.columns if name not in samples.columns)
 
 
 def no_columns(names: Sequence[str]) -> pd.DataFrame:
+    """Make a data frame with a row for each name and no columns."""
     return pd.DataFrame(index=range(len(names)))

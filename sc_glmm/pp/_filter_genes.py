@@ -34,8 +34,8 @@ def filter_genes(
 
     A gene passes in an arm (a level of `groupby`) if at least `min_cells` cells of the arm express it, and if these
     cells come from at least `min_samples` samples. By default, one arm is enough, because a gene that only treated
-    cells express is of interest. Near the limits, genes whose arms differ by chance then pass more easily. Without
-    `groupby`, the filter does not use the arms.
+    cells express is of interest. A disadvantage is that, near the limits, genes whose arms differ by chance pass more
+    easily. Without `groupby`, the filter ignores the arms and does not have this disadvantage.
 
     :func:`sc_glmm.tl.test` does not need a filter. A filter saves time, and it removes genes that cannot become
     significant from the multiple-testing adjustment. Compute size factors first, because they must come from all genes.
@@ -89,13 +89,13 @@ def filter_genes(
     if arms not in ("any", "all"):
         raise InputError(f'arms is {arms!r}; allowed values are "any" and "all".')
     if min_cells < 0 or min_samples < 0:
-        raise InputError(f"min_cells={min_cells} and min_samples={min_samples} must be at least 0.")
+        raise InputError(f"min_cells={min_cells}, min_samples={min_samples}: both must be at least 0.")
     matrix, name = read_matrix(adata, layer)
     problem = count_problem(matrix)
     if problem is not None:
         raise InputError(
-            f"{name} {problem}. filter_genes needs counts, because a cell expresses a gene if it has a count. Use "
-            f"layer= to name the layer with the counts (layers: {layer_names(adata)})."
+            f"{name} {problem}. filter_genes needs counts, because a cell expresses a gene if it has a count: pass the "
+            f"layer with the counts as layer= (layers: {layer_names(adata)})."
         )
     columns = [] if groupby is None else [groupby] if isinstance(groupby, str) else list(groupby)
     codes, levels = cross([read_factor(adata, key) for key in (*columns, sample_key)])
@@ -104,38 +104,38 @@ def filter_genes(
     cells, samples = _per_arm(cells_by_level(matrix, codes, len(levels)), arm_of, len(arm_names))
     _check_reachable(np.bincount(arm_of), min_samples, arms, sample_key)
     passes = (cells >= min_cells) & (samples >= min_samples)
-    kept = passes.any(axis=0) if arms == "any" else passes.all(axis=0)
-    if subset and not kept.any():
+    expressed = passes.any(axis=0) if arms == "any" else passes.all(axis=0)
+    if subset and not expressed.any():
         raise InputError(
             f"none of the {adata.n_vars} genes passes min_cells={min_cells} and min_samples={min_samples}; the best "
-            f"gene has {int(cells.max(initial=0))} cells in an arm. Lower the limits."
+            f"gene has {int(cells.max(initial=0))} cells in an arm. Reduce the limits."
         )
     target = adata.copy() if copy else adata
     if (codes < 0).any():
         warn_notes(
-            [f"{int((codes < 0).sum())} cells without a value in {', '.join([*columns, sample_key])} belong to no arm"]
+            [f"{int((codes < 0).sum())} cells without a value in {', '.join([*columns, sample_key])} were ignored"]
         )
-    target.var[key_added] = kept
+    target.var[key_added] = expressed
     target.var[f"{key_added}_cells"] = cells.sum(axis=0).astype(np.int64)
     target.var[f"{key_added}_samples"] = samples.sum(axis=0).astype(np.int64)
-    many = f"{arms} of {len(arm_names)} arms" if columns else "all cells"
+    scope = f"{arms} of {len(arm_names)} arms" if columns else "all cells"
     logger.info(
         "filter_genes: %s of %s genes are expressed in at least %d cells and %d samples (%s)%s",
-        f"{int(kept.sum()):,}",
+        f"{int(expressed.sum()):,}",
         f"{adata.n_vars:,}",
         min_cells,
         min_samples,
-        many,
+        scope,
         "; the others were removed" if subset else f"; see .var[{key_added!r}]",
     )
     if subset:
-        target._inplace_subset_var(kept)
+        target._inplace_subset_var(expressed)
     return target if copy else None
 
 
-def _per_arm(seen: object, arm_of: np.ndarray, n_arms: int) -> tuple[np.ndarray, np.ndarray]:
-    """``(n_arms, n_genes)`` cells with a count, and samples with such a cell."""
-    dense = seen if isinstance(seen, np.ndarray) else seen.toarray()  # type: ignore[attr-defined]
+def _per_arm(n_expressing: object, arm_of: np.ndarray, n_arms: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return (n_arms, n_genes) numbers of cells with a count, and numbers of samples with such a cell."""
+    dense = n_expressing if isinstance(n_expressing, np.ndarray) else n_expressing.toarray()  # type: ignore[attr-defined]
     cells, samples = np.zeros((n_arms, dense.shape[1])), np.zeros((n_arms, dense.shape[1]))
     np.add.at(cells, arm_of, dense)
     np.add.at(samples, arm_of, dense > 0)
@@ -143,10 +143,10 @@ def _per_arm(seen: object, arm_of: np.ndarray, n_arms: int) -> tuple[np.ndarray,
 
 
 def _check_reachable(n_samples: np.ndarray, min_samples: int, arms: str, sample_key: str) -> None:
-    """Raise an error if no arm has that many samples."""
+    """Raise an error if the arms have too few samples for any gene to pass."""
     most = int(n_samples.max() if arms == "any" else n_samples.min())
     if min_samples > most:
         raise InputError(
-            f"min_samples={min_samples}, and the {'largest' if arms == 'any' else 'smallest'} arm has {most} levels of "
-            f"{sample_key!r}: no gene could pass. Lower min_samples."
+            f"no gene can pass min_samples={min_samples}, because the {'largest' if arms == 'any' else 'smallest'} arm "
+            f"has {most} levels of {sample_key!r}. Reduce min_samples."
         )

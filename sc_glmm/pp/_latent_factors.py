@@ -55,8 +55,8 @@ def latent_factors(
 
     Use it for observational studies with 12 samples or more, one cell type at a time. Then add the factors to the
     formula of :func:`sc_glmm.tl.test`: ``"counts ~ disease + latent_1 + (1|sample)"`` with ``contrasts="disease"``. Do
-    not use it for stimulations and other perturbations that change many genes together. If a programme of genes *is*
-    the effect, it is mistaken for a hidden factor and removed.
+    not use it for stimulations and other perturbations that change many genes together. Such an effect is mistaken for
+    a hidden factor and removed.
 
     Parameters
     ----------
@@ -66,8 +66,8 @@ def latent_factors(
         Formula of the test without the factors: ``"counts ~ disease + (1|sample)"``. Samples are the levels of its
         finest grouping factor.
     n_factors
-        Number of factors. ``"auto"``: the largest number on which two halves of the genes agree (canonical correlation
-        of at least 0.7), and at most one factor per eight samples.
+        Number of factors. ``"auto"``: the largest number of factors that two halves of the genes both find (canonical
+        correlation of at least 0.7), and at most one factor per eight samples.
     contrasts
         Contrasts to be tested later, as in :func:`sc_glmm.tl.test`. The factors are aligned with these columns of the
         design only. Default: every fixed effect.
@@ -88,7 +88,7 @@ def latent_factors(
         The copy, if `copy`. The results are
 
         ``.obs[f"{key_added}_1"]``, ...
-            ``(n_obs,)`` factors: one value per sample, with mean 0 and variance 1 over samples, the strongest first.
+            (n_obs,) factors: one value per sample, with mean 0 and variance 1 over samples, the strongest first.
             NaN for cells of groups without factors. No column if no factor was found.
         ``.uns[key_added]``
             The report; read it with :func:`sc_glmm.get.latent_factors`.
@@ -98,8 +98,8 @@ def latent_factors(
     FormulaError
         If the formula cannot be parsed; the message marks the position.
     InputError, DesignError
-        If the data are not counts, a column is missing, the samples do not allow `n_factors`, or there are fewer than
-        12 samples and `n_factors` is not given.
+        If the data are not counts, a column is missing, `n_factors` is too large for the samples, or there are fewer
+        than 12 samples and `n_factors` is ``"auto"``.
 
     Warns
     -----
@@ -146,48 +146,48 @@ def latent_factors(
     options = RunOptions(formula, groupby=groupby, reference=reference, contrasts=contrasts, within="homogeneous")
     obs: pd.DataFrame = target.obs  # type: ignore[assignment]
     plans, skipped, _ = plan_groups(obs, groups, parsed, sizes, options)
-    found, reasons = [], dict(skipped)
+    estimated, reasons = [], dict(skipped)
     for plan in plans:
         try:
-            found.append(_of_group(matrix, plan, target.n_obs, n_factors, sizes.default, jobs))
+            estimated.append(_of_group(matrix, plan, target.n_obs, n_factors, sizes.default, jobs))
         except DesignError as error:
             if groupby is None:
                 raise
             reasons[plan.cells.name] = str(error)
-    columns = write_factors(target, key_added, parsed, groupby, found)
+    columns = write_factors(target, key_added, parsed, groupby, estimated)
     for name, reason in reasons.items():
         warnings.warn(f"no hidden factors for {groupby} {name!r}: {reason}", ScGlmmWarning, stacklevel=2)
-    for group in found:
+    for group in estimated:
         for note in _notes(group, n_factors):
             warnings.warn(note, ScGlmmWarning, stacklevel=2)
-    logger.info(_summary(found, columns, formula))
+    logger.info(_summary(estimated, columns, formula))
     return target if copy else None
 
 
 def _of_group(
     matrix: Any, plan: Plan, n_obs: int, n_factors: int | Literal["auto"], default_sizes: bool, n_jobs: int
 ) -> GroupFactors:
-    """Factors of one group of cells."""
+    """Estimate the factors of one group of cells."""
     design = plan.cells.design
     samples = design.random[finest(design.random)]
     n_samples, codes = len(samples.levels), samples.codes
     if n_factors == "auto" and n_samples < MIN_SAMPLES:
         raise DesignError(
-            f"{n_samples} samples are too few for hidden factors: below {MIN_SAMPLES}, they cost more degrees of "
-            "freedom than they gain. Set n_factors to estimate them nevertheless"
+            f"{n_samples} samples are too few for hidden factors: with fewer than {MIN_SAMPLES}, the loss of degrees "
+            "of freedom is larger than the gain. Set n_factors= to estimate them nevertheless"
         )
     n_cells = np.bincount(codes, minlength=n_samples)
     sums = np.zeros((n_samples, design.fixed.X.shape[1]))
     np.add.at(sums, codes, design.fixed.X)
     X = np.asarray(sums / n_cells[:, None], dtype=np.float64)
     L: FloatArray = np.vstack([contrast.L for contrast in plan.contrasts])
-    known, tested = X @ _null_space(L), X @ np.linalg.pinv(L)
+    nuisance, tested = X @ _null_space(L), X @ np.linalg.pinv(L)
     rank = int(np.linalg.matrix_rank(X / np.maximum(np.abs(X).max(axis=0), 1e-300)))
-    most = n_samples - rank - 2
-    if n_factors != "auto" and not 0 <= n_factors <= most:
+    maximum = n_samples - rank - 2
+    if n_factors != "auto" and not 0 <= n_factors <= maximum:
         raise DesignError(
-            f"n_factors={n_factors}: with {n_samples} samples and {rank} columns of the design, 0 to {max(most, 0)} "
-            "are allowed"
+            f"n_factors={n_factors}: allowed are 0 to {max(maximum, 0)}, because there are {n_samples} samples and the "
+            f"design has rank {rank}"
         )
     place = np.full(n_obs, -1, dtype=np.int64)
     place[plan.cells.cells] = codes
@@ -195,43 +195,48 @@ def _of_group(
     sums_of_sizes = np.bincount(codes, weights=np.exp(plan.cells.offset), minlength=n_samples)
     size = np.asarray(sums_of_sizes * (pooled_factors(bulk) if default_sizes else 1.0), dtype=np.float64)
     with one_blas_thread():
-        found = estimate_factors(bulk, size, known, tested, None if n_factors == "auto" else int(n_factors))
-    return GroupFactors(plan.cells.name, found, plan.cells.cells, codes, tuple(map(str, samples.levels)), np.log(size))
+        factors = estimate_factors(bulk, size, nuisance, tested, None if n_factors == "auto" else int(n_factors))
+    levels = tuple(map(str, samples.levels))
+    return GroupFactors(plan.cells.name, factors, plan.cells.cells, codes, levels, np.log(size))
 
 
 def _null_space(L: FloatArray) -> FloatArray:
-    """``(p, p - rank)`` orthonormal basis of the null space of L."""
+    """Compute an orthonormal basis (p, p - rank) of the null space of L."""
     _, size, right = np.linalg.svd(L, full_matrices=True)
     rank = int(np.sum(size > 1e-9 * size.max(initial=1e-300)))
     return right[rank:].T
 
 
 def _notes(group: GroupFactors, n_factors: int | Literal["auto"]) -> list[str]:
-    """Warnings about the factors of a group."""
-    found, where = group.found, f"{group.group}: " if group.group else ""
+    """Write warnings about the factors of a group."""
+    factors, prefix = group.found, f"{group.group}: " if group.group else ""
     notes = []
-    close = np.flatnonzero(found.r_tested > MAX_R)
-    if len(close):
+    correlated = np.flatnonzero(factors.r_tested > MAX_R)
+    if len(correlated):
+        first = int(correlated[0])
         notes.append(
-            f"{where}factor {close[0] + 1} correlates with the tested columns (r = {found.r_tested[close[0]]:.2f}). "
+            f"{prefix}factor {first + 1} correlates with the tested columns (r = {factors.r_tested[first]:.2f}). "
             f"Above {MAX_R}, the two effects cannot be separated, and power is lost"
         )
     if len(group.samples) < MIN_SAMPLES:
-        notes.append(f"{where}with {len(group.samples)} samples, fewer than {MIN_SAMPLES}, hidden factors do not help")
-    if n_factors == "auto" and 0 < found.n_factors == len(found.agreement):
         notes.append(
-            f"{where}{found.n_factors} hidden factors are the maximum for {len(group.samples)} samples. There may "
+            f"{prefix}there are {len(group.samples)} samples, but hidden factors need at least {MIN_SAMPLES} to be of "
+            "use: test without them"
+        )
+    if n_factors == "auto" and 0 < factors.n_factors == len(factors.agreement):
+        notes.append(
+            f"{prefix}{factors.n_factors} hidden factors are the maximum for {len(group.samples)} samples. There may "
             "be more, and results depend on their number: compare runs with n_factors= one lower and one higher"
         )
     return notes
 
 
-def _summary(found: list[GroupFactors], columns: list[str], formula: str) -> str:
-    counts = ", ".join(f"{g.group}: {g.found.n_factors}" if g.group else f"{g.found.n_factors}" for g in found)
+def _summary(estimated: list[GroupFactors], columns: list[str], formula: str) -> str:
+    counts = ", ".join(f"{g.group}: {g.found.n_factors}" if g.group else f"{g.found.n_factors}" for g in estimated)
     if not columns:
-        return f"no hidden factor was found ({counts}): use the formula without one"
+        return f"no hidden factor was found ({counts}): use the formula without factors"
     longer = " + ".join([formula, *columns])
     return (
         f"hidden factors ({counts}) were written to obs: {', '.join(columns)}. "
-        f"Test with {longer!r}, and name what to test in contrasts="
+        f"Test with {longer!r}, and list the columns to test in contrasts="
     )

@@ -27,8 +27,8 @@ def pseudobulk(
 ) -> AnnData:
     """Sum the counts over the cells of each sample, or of each cell type of each sample.
 
-    Use it for comparisons and for tools that need one profile per sample. :func:`sc_glmm.tl.test` does not need it: its
-    models use the single cells, and so also their number and variation, which a sum no longer contains.
+    Use it for comparisons with other methods, and for tools that need one profile per sample. :func:`sc_glmm.tl.test`
+    does not need it. Its models use the single cells, whose number and variation a sum no longer contains.
 
     Parameters
     ----------
@@ -54,8 +54,8 @@ def pseudobulk(
             Fraction of cells with a count of the gene.
         ``.obs``
             The columns of `adata` that are constant within each row, ``psbulk_cells`` (number of cells) and
-            ``psbulk_counts`` (sum of all counts). The names are those of decoupler, so that its ``filter_samples`` and
-            other functions accept the result.
+            ``psbulk_counts`` (sum of all counts). decoupler uses the same names, so its ``filter_samples`` and other
+            functions accept the result.
         ``.var``
             As in `adata`.
 
@@ -85,17 +85,20 @@ def pseudobulk(
     if len(few):
         notes.append(f"{len(few)} of {len(levels)} profiles have fewer than {min_cells} cells and were left out")
         place = np.full(len(levels), -1, dtype=np.int64)
-        kept = np.flatnonzero(n_cells >= min_cells)
-        place[kept] = np.arange(len(kept))
+        large = np.flatnonzero(n_cells >= min_cells)
+        place[large] = np.arange(len(large))
         codes = np.where(codes < 0, -1, place[codes])
-        levels, n_cells = [levels[i] for i in kept], n_cells[kept]
+        levels, n_cells = [levels[i] for i in large], n_cells[large]
     if not levels:
         raise InputError(
-            f"no profile remains: all {len(few)} have fewer than min_cells={min_cells} cells. Lower min_cells."
+            f"no profile remains, because all {len(few)} have fewer than min_cells={min_cells} cells: reduce min_cells="
         )
     sums = sums_by_level(matrix, codes, len(levels))
-    seen = cells_by_level(matrix, codes, len(levels))
-    props = seen / n_cells[:, None] if isinstance(seen, np.ndarray) else seen.multiply(1.0 / n_cells[:, None]).tocsr()
+    n_expressing = cells_by_level(matrix, codes, len(levels))
+    if isinstance(n_expressing, np.ndarray):
+        props = n_expressing / n_cells[:, None]
+    else:
+        props = n_expressing.multiply(1.0 / n_cells[:, None]).tocsr()
     cells: Any = adata.obs
     obs = constant_columns(cells, codes, len(levels))
     obs["psbulk_cells"] = n_cells.astype(np.int64)
@@ -107,10 +110,10 @@ def pseudobulk(
 
 
 def _names(levels: list[tuple[str, ...]]) -> list[str]:
-    """Names ``sample_group``; duplicates get a number."""
+    """Make row names ``sample_group``; duplicates get a number."""
     plain = ["_".join(level) for level in levels]
-    often, seen, out = Counter(plain), Counter[str](), []
+    total, so_far, out = Counter(plain), Counter[str](), []
     for name in plain:
-        seen[name] += 1
-        out.append(name if often[name] == 1 else f"{name}_{seen[name]}")
+        so_far[name] += 1
+        out.append(name if total[name] == 1 else f"{name}_{so_far[name]}")
     return out

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def read_matrix(adata: AnnData, layer: str | None) -> tuple[Any, str]:
-    """The matrix, and its name for messages."""
+    """Return the matrix, and its name for messages."""
     if layer is None:
         return adata.X, "X"
     if layer not in adata.layers:
@@ -24,13 +24,13 @@ def read_matrix(adata: AnnData, layer: str | None) -> tuple[Any, str]:
 
 
 def layer_names(adata: AnnData) -> str:
-    """The names of the layers, for messages."""
-    # From anndata 0.13 on, X is the layer None.
+    """List the names of the layers, for messages."""
+    # in anndata 0.13 and later, X is the layer None
     return ", ".join(repr(name) for name in adata.layers.keys() if name is not None) or "none"
 
 
-def read_factor(adata: AnnData, column: str, what: str = "sample") -> tuple[np.ndarray, list[str]]:
-    """Level of each cell (-1 if missing), and the levels that occur, in the order of the categories."""
+def read_factor(adata: AnnData, column: str, content: str = "sample") -> tuple[np.ndarray, list[str]]:
+    """Return the level of each cell (-1 if missing), and the levels that occur, in the order of the categories."""
     if column not in adata.obs:
         columns = ", ".join(map(repr, adata.obs.columns)) or "none"
         near = get_close_matches(column, list(map(str, adata.obs.columns)), n=1)
@@ -38,12 +38,12 @@ def read_factor(adata: AnnData, column: str, what: str = "sample") -> tuple[np.n
         raise InputError(f"there is no column {column!r} in obs; available: {columns}.{hint}")
     factor: Any = adata.obs[column].astype("category").cat.remove_unused_categories()
     if not len(factor.cat.categories):
-        raise InputError(f"the column {column!r} of obs has no values; it must contain the {what} of each cell.")
+        raise InputError(f"the column {column!r} of obs has no values; it must contain the {content} of each cell.")
     return factor.cat.codes.to_numpy(dtype=np.int64), [str(level) for level in factor.cat.categories]
 
 
 def cross(factors: list[tuple[np.ndarray, list[str]]]) -> tuple[np.ndarray, list[tuple[str, ...]]]:
-    """Combinations of levels that occur, in order, and the combination of each cell (-1 if a level is missing)."""
+    """Return the combination of each cell (-1 if a level is missing), and the combinations that occur, in order."""
     table = np.stack([codes for codes, _ in factors], axis=1)
     whole = (table >= 0).all(axis=1)
     found, place = np.unique(table[whole], axis=0, return_inverse=True)
@@ -53,7 +53,10 @@ def cross(factors: list[tuple[np.ndarray, list[str]]]) -> tuple[np.ndarray, list
 
 
 def constant_columns(obs: pd.DataFrame, codes: np.ndarray, n_levels: int) -> pd.DataFrame:
-    """Columns of `obs` that are constant within each level, one row per level; missing values count as a value."""
+    """Return the columns of `obs` that are constant within each level, one row per level.
+
+    Missing values count as a value.
+    """
     used = np.flatnonzero(codes >= 0)
     first = np.full(n_levels, -1, dtype=np.int64)
     first[codes[used][::-1]] = used[::-1]

@@ -16,7 +16,7 @@ from ._read import layer_names, read_factor, read_matrix
 if TYPE_CHECKING:
     from anndata import AnnData
 
-N_NAMED = 5
+N_LISTED_GENES = 5
 
 
 def size_factors(
@@ -34,9 +34,9 @@ def size_factors(
 
         ``library size of i * factor of s``
 
-    where the composition factors compare the summed counts of the samples and leave out the genes that differ most. A
-    few strongly expressed genes that respond to a condition then do not shift all other genes. Compute size factors
-    before you filter genes.
+    where the composition factors of the samples compare their summed counts without the genes that differ most. A few
+    strongly expressed genes that respond to a condition then do not shift all other genes. Compute size factors before
+    you filter genes.
 
     Parameters
     ----------
@@ -49,9 +49,9 @@ def size_factors(
     key_added
         Column of ``.obs`` for the result.
     method
-        ``"pooled"``, the default if `sample_key` is given, pools weakly expressed genes and trims the ratios of genes
-        and pools. It works down to some hundred counts per sample. ``"tmm"`` is edgeR's trimmed mean of M values [1]_,
-        for samples with many thousand counts. ``"total"``, the default otherwise, is the library size.
+        ``"pooled"``, the default with `sample_key`, pools weakly expressed genes and trims the ratios of genes and
+        pools. It needs only a few hundred counts per sample. ``"tmm"`` is edgeR's trimmed mean of M values [1]_, for
+        samples with many thousand counts. ``"total"``, the default without `sample_key`, is the library size.
     copy
         Return a copy instead of writing to `adata`.
 
@@ -61,6 +61,17 @@ def size_factors(
 
     ``.obs[key_added]``
         Linear size factors with mean 1 over the cells with counts; 0 for cells without counts.
+
+    Raises
+    ------
+    InputError
+        If a column or layer does not exist, if the values are not counts, or if `method` is unknown or needs
+        `sample_key`.
+
+    Warns
+    -----
+    ScGlmmWarning
+        If the composition of a sample differs strongly from that of the others.
 
     References
     ----------
@@ -75,7 +86,7 @@ def size_factors(
     problem = count_problem(matrix)
     if problem is not None:
         raise InputError(
-            f"{name} {problem}. Size factors need raw counts. Use layer= to name the layer with the counts "
+            f"{name} {problem}. Size factors need raw counts: pass the layer with the counts as layer= "
             f"(layers: {layer_names(adata)})."
         )
     if method == "total":
@@ -92,7 +103,7 @@ def size_factors(
 def _samples(adata: AnnData, sample_key: str | None, method: str) -> tuple[np.ndarray, list[str]]:
     if sample_key is None:
         raise InputError(
-            f"method={method!r} compares samples, but sample_key is None; set it to the column of obs with the samples."
+            f"method={method!r} compares samples, but sample_key= is missing: pass the column of obs with the samples."
         )
     return read_factor(adata, sample_key)
 
@@ -102,12 +113,12 @@ def _warn_of_composition(factors: SizeFactors, levels: list[str], genes: list[st
         return
     worst = int(np.argmax(np.abs(np.log(factors.sample_factor))))
     message = (
-        f"the samples differ in composition: in {levels[worst]!r}, most genes are at "
-        f"{factors.sample_factor[worst]:.3g} times the level that its library size suggests. The size factors follow "
-        "these genes."
+        f"the samples differ in composition: the counts of most genes in {levels[worst]!r} are "
+        f"{factors.sample_factor[worst]:.3g} times as high as expected from its library size. The size factors follow "
+        "most genes."
     )
     if len(factors.dominant):
-        named = zip(factors.dominant[:N_NAMED], factors.dominant_share[:N_NAMED], strict=True)
-        shares = ", ".join(f"{genes[gene]} ({share:.0%})" for gene, share in named)
+        largest = zip(factors.dominant[:N_LISTED_GENES], factors.dominant_share[:N_LISTED_GENES], strict=True)
+        shares = ", ".join(f"{genes[gene]} ({share:.0%})" for gene, share in largest)
         message += f" Genes with more than 5 % of the counts of a sample: {shares}."
     warnings.warn(message, ScGlmmWarning, stacklevel=3)
