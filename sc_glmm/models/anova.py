@@ -40,15 +40,14 @@ def anova(
     others
         Models to compare it with; they are sorted by their number of parameters.
     type
-        One model: ``"III"`` (each term given all others, coded so that main effects are averages over the other
-        factors), ``"II"`` (each term given all terms that do not contain it) or ``"I"`` (each term given those before
-        it).
+        For one model: ``"III"`` (each term given all others, with main effects averaged over the other factors),
+        ``"II"`` (each term given all terms that do not contain it) or ``"I"`` (each term given the terms before it).
     ddf
-        One model: ``"satterthwaite"`` (default for linear models), ``"kenward-roger"``, ``"between-within"`` or
+        For one model: ``"satterthwaite"`` (default for linear models), ``"kenward-roger"``, ``"between-within"`` or
         ``"asymptotic"``.
     refit
-        Several models: refit REML fits by ML first, with a note. ``False`` compares restricted likelihoods. It raises
-        an error if the fixed effects differ, because the likelihoods then belong to different data.
+        For several models: refit REML fits by ML first, with a note. ``False`` compares restricted likelihoods, which
+        is an error if the fixed effects differ, because the likelihoods are then not comparable.
 
     Returns
     -------
@@ -84,31 +83,32 @@ def anova(
             "F value": test.stat,
             "Pr(>F)": test.p_value,
         }
-    how = f" with {METHODS[method]} method" if isinstance(fit, LmmModel) and method != "asymptotic" else ""
-    what = "Analysis of Variance Table" if how else "Analysis of Deviance Table (Wald chi-square tests)"
+    suffix = f" with {METHODS[method]} method" if isinstance(fit, LmmModel) and method != "asymptotic" else ""
+    title = "Analysis of Variance Table" if suffix else "Analysis of Deviance Table (Wald chi-square tests)"
     infinite = [label for label, row in rows.items() if np.isnan(next(iter(row.values())))]
     notes = [f"{', '.join(infinite)}: infinite estimates have no Wald test; see drop1() for likelihood ratios"]
-    refused = {label: why for label, why in untestable_terms(fit.prepared.design).items() if label not in rows}
-    if not rows and refused:
-        raise DesignError(next(iter(refused.values())))
+    reasons = {label: reason for label, reason in untestable_terms(fit.prepared.design).items() if label not in rows}
+    if not rows and reasons:
+        raise DesignError(next(iter(reasons.values())))
     table = pd.DataFrame.from_dict(rows, orient="index")
-    table = table.reindex([label for label in fit.prepared.design.fixed.terms if label in rows or label in refused])
-    return Table(table, f"Type {kind} {what}{how}", (*notes[: len(infinite)], *refused.values()))
+    table = table.reindex([label for label in fit.prepared.design.fixed.terms if label in rows or label in reasons])
+    return Table(table, f"Type {kind} {title}{suffix}", (*notes[: len(infinite)], *reasons.values()))
 
 
 def drop1(fit: MixedFit, *, ddf: str | None = None) -> Table:
-    """Drop each fixed-effects term that no other term contains, one at a time.
+    """Test each fixed-effects term by dropping it, except terms that are part of another term.
 
     Parameters
     ----------
     fit
         The model.
     ddf
-        For a linear model: F tests with these degrees of freedom instead of likelihood ratios (by ML).
+        For a linear model: degrees of freedom of F tests, which replace the likelihood-ratio tests. Default:
+        likelihood-ratio tests of ML fits.
 
     Returns
     -------
-    One row per term.
+    One row per dropped term.
 
     Raises
     ------
@@ -132,13 +132,13 @@ def drop1(fit: MixedFit, *, ddf: str | None = None) -> Table:
         lrt, df = max(2.0 * (base.loglik() - small.loglik()), 0.0), base.n_par - small.n_par
         p = float(stats.chi2.sf(lrt, df)) if df > 0 else np.nan
         rows[formula.labels[term]] = {"npar": df, "AIC": small.aic(), "LRT": lrt if df > 0 else np.nan, "Pr(Chi)": p}
-    refused = untestable_terms(fit.prepared.design)
-    notes = (*((REFIT_NOTE,) if fit.reml else ()), *(why for label, why in refused.items() if label in rows))
+    untestable = untestable_terms(fit.prepared.design)
+    notes = (*((REFIT_NOTE,) if fit.reml else ()), *(reason for label, reason in untestable.items() if label in rows))
     return Table(pd.DataFrame.from_dict(rows, orient="index"), title, notes)
 
 
 def term_hypotheses(fit: MixedFit, kind: str) -> dict[str, FloatArray]:
-    """Contrasts ``(q, p)`` that are zero under the null hypothesis, for each term that can be tested."""
+    """Build the (q, p) contrasts that are zero under the null hypothesis, for each term that can be tested."""
     design = fit.prepared.design
     terms = {label: list(columns) for label, columns in design.fixed.terms.items() if label != "1" and columns}
     above = {label: [other for other in terms if _contains(design, other, label)] for label in terms}
@@ -167,7 +167,10 @@ def term_hypotheses(fit: MixedFit, kind: str) -> dict[str, FloatArray]:
 
 
 def _given_all_others(design: Design, label: str, above: list[str]) -> FloatArray:
-    """Type II contrasts with dropped columns: contrasts of other terms are projected out, and none may be left."""
+    """Build type II contrasts of a term if columns were dropped: the other terms are projected out.
+
+    No row remains if the other terms explain the term completely.
+    """
     fixed, columns = design.fixed, all_terms(design.fixed)
     X = np.empty((design.n_obs, len(fixed.keep) + len(fixed.aliased)))
     X[:, list(fixed.keep)] = fixed.X
@@ -184,7 +187,7 @@ def _given_all_others(design: Design, label: str, above: list[str]) -> FloatArra
 
 
 def _type_three(fit: MixedFit, labels: list[str]) -> dict[str, FloatArray]:
-    """Map from beta to the coefficients of the same model with sum-to-zero coding."""
+    """Build type III contrasts: the coefficients of the same model with sum-to-zero coding, as functions of beta."""
     design = fit.prepared.design
     terms = {term: ":".join(_sum_atom(design, a) for a in term) for term in design.formula.fixed_terms}
     frame = design.convert(
@@ -197,23 +200,23 @@ def _type_three(fit: MixedFit, labels: list[str]) -> dict[str, FloatArray]:
     right = " + ".join([*("0" for _ in [1] if () not in terms), *(text or "1" for text in terms.values())])
     summed = build_design(parse_formula(f"~ {right} + (1 | {group})"), frame, check_replication=False).fixed
     if design.fixed.aliased or summed.X.shape[1] != len(design.fixed.names):
-        lacking = f" (columns {', '.join(design.fixed.aliased)} were dropped)" if design.fixed.aliased else ""
+        dropped = f" (columns {', '.join(design.fixed.aliased)} were dropped)" if design.fixed.aliased else ""
         raise InputError(
             "type III needs data for every combination of the interacting factors, but some combinations are empty "
-            f"or confounded{lacking}: use type='II', or test your own contrasts (.contrast)"
+            f"or confounded{dropped}: use type='II', or test your own contrasts (.contrast)"
         )
     C = np.linalg.lstsq(summed.X, design.fixed.X, rcond=None)[0]
     C[np.abs(C) < 1e-12] = 0.0
     # the terms have the same order in both formulas
-    found = {
+    columns = {
         design.formula.labels[old]: summed.terms[summed.source.labels[new]]
         for old, new in zip(terms, summed.source.fixed_terms, strict=True)
     }
-    return {label: np.asarray(C[list(found[label])], dtype=np.float64) for label in labels}
+    return {label: np.asarray(C[list(columns[label])], dtype=np.float64) for label in labels}
 
 
 def _contains(design: Design, large: str, small: str) -> bool:
-    """SAS's rule: the same numeric variables, and more factors."""
+    """Return whether a term contains another one by SAS's rule: the same numeric variables, and more factors."""
     atoms = {label: set(term) for term, label in design.formula.labels.items()}
     factors = design.fixed.recipe.factors
     one, two = atoms[small], atoms[large]

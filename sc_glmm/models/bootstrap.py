@@ -1,4 +1,4 @@
-"""Parametric bootstrap of a likelihood ratio, for variances at the boundary and for few groups."""
+"""Test a likelihood ratio by parametric bootstrap, for variances at the boundary and for few groups."""
 
 from __future__ import annotations
 
@@ -22,14 +22,16 @@ class BootstrapTest:
 
     Attributes
     ----------
-    statistic, df
-        Observed likelihood ratio and difference of the numbers of parameters.
+    statistic
+        Observed likelihood ratio.
+    df
+        Difference of the numbers of parameters.
     p_value
         ``(1 + number of simulated ratios at least as large) / (1 + nsim)``.
     p_chisq
         P-value from the chi-squared distribution.
     reference
-        ``(nsim,)`` simulated ratios; NaN if a refit failed (these are left out).
+        (nsim,) simulated ratios; NaN if a refit failed. Failed refits are ignored.
     """
 
     statistic: float
@@ -52,20 +54,20 @@ class BootstrapTest:
 def bootstrap_lrt(
     small: MixedFit, large: MixedFit, *, nsim: int = 1000, seed: int | np.random.Generator | None = None
 ) -> BootstrapTest:
-    """Test a model against a larger one by simulating from the smaller one, like pbkrtest's ``PBmodcomp``.
+    """Compare two nested models by simulating from the smaller one, as pbkrtest's ``PBmodcomp`` does.
 
     Parameters
     ----------
     small, large
-        Nested models of the same data (REML fits are refitted by ML).
+        Nested models of the same data. REML fits are refitted by ML.
     nsim
         Number of simulated data sets; both models are fitted to each.
     seed
-        Seed or generator.
+        Seed or generator of the random numbers.
 
     Returns
     -------
-    The test.
+    The likelihood ratio with its simulated distribution and p-values.
 
     Raises
     ------
@@ -74,7 +76,7 @@ def bootstrap_lrt(
     """
     for model in (small, large):
         check_fit(model, "bootstrap_lrt")
-    check_count("nsim", nsim, 1, "use at least one simulation, better 1000")
+    check_count("nsim", nsim, 1, "use 1000 simulations for a precise p-value")
     if small.n_par >= large.n_par:
         raise InputError(
             f"the first model must be the smaller one, but it has {small.n_par} parameters and the second has "

@@ -1,4 +1,4 @@
-"""Check the arguments of users: allowed values, R's spellings, error messages."""
+"""Check the arguments that users pass, and accept the names of R's arguments."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from .._errors import InputError
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# R's names of arguments, and the names here.
+# R's name of an argument -> name in this package.
 _R_NAMES = {"REML": "reml", "nAGQ": "n_agq", "ref": "reference"}
-# R's arguments without an equivalent, and what to do instead.
+# R's arguments without an equivalent -> what to do instead.
 _R_ONLY = {
-    "control": "it is not needed: convergence is judged by the Newton decrement, see fit.converged",
-    "start": "it is not needed: the search finds its own start",
-    "verbose": "it is not needed: see fit.n_iter",
+    "control": "it is not needed; the Newton decrement decides about convergence, see fit.converged",
+    "start": "it is not needed; start values are chosen automatically",
+    "verbose": "it is not needed; see fit.n_iter",
     "subset": "select the rows of the data first",
     "contrasts": "write the coding into the formula, as in C(x, contr.sum)",
     "ziformula": "zero inflation is not supported; family='nb' allows more zeros than Poisson",
@@ -32,39 +32,45 @@ _R_ONLY = {
 
 
 def accept_r_style(function: Callable[P, R]) -> Callable[P, R]:
-    """Accept R's names of arguments, and data before the formula; reject unknown names and list the known ones."""
-    known = list(inspect.signature(function).parameters)
+    """Let a function accept R's names of arguments, and the data before the formula.
+
+    Unknown names raise an error that lists the allowed names.
+    """
+    parameters = list(inspect.signature(function).parameters)
 
     @functools.wraps(function)
     def wrapped(*args: P.args, **options: P.kwargs) -> R:
-        given: list[Any] = list(args)
-        if len(given) > 1 and isinstance(given[0], pd.DataFrame) and isinstance(given[1], str):
-            given[:2] = given[1::-1]
-        renamed: dict[str, Any] = {}
+        positional: list[Any] = list(args)
+        if len(positional) > 1 and isinstance(positional[0], pd.DataFrame) and isinstance(positional[1], str):
+            positional[:2] = positional[1::-1]
+        keywords: dict[str, Any] = {}
         for name, value in options.items():
-            own = _R_NAMES.get(name, name)
-            if own not in known:
-                raise InputError(f"{function.__name__}() has no argument {name!r}: {_instead(name, known)}")
-            if own in renamed:
-                raise InputError(f"{function.__name__}(): {own}= is given twice")
-            renamed[own] = value
-        missing = [name for name in ("formula", "data") if name not in renamed and known.index(name) >= len(given)]
+            parameter = _R_NAMES.get(name, name)
+            if parameter not in parameters:
+                raise InputError(f"{function.__name__}() has no argument {name!r}: {_instead(name, parameters)}")
+            if parameter in keywords:
+                raise InputError(f"{function.__name__}() received {parameter}= twice: remove one")
+            keywords[parameter] = value
+        n_positional = len(positional)
+        required = ("formula", "data")
+        missing = [name for name in required if name not in keywords and parameters.index(name) >= n_positional]
         if missing:
             raise InputError(f"{function.__name__}() needs a formula and a data frame, but {missing[0]} is missing")
-        return function(*given, **renamed)  # type: ignore[arg-type]
+        return function(*positional, **keywords)  # type: ignore[arg-type]
 
     return cast("Callable[P, R]", wrapped)
 
 
-def _instead(name: str, known: Iterable[str]) -> str:
+def _instead(name: str, parameters: Iterable[str]) -> str:
+    """Write what to do about an unknown argument."""
     if name in _R_ONLY:
         return _R_ONLY[name]
-    close = difflib.get_close_matches(name.lower(), list(known), n=1)
-    return f"did you mean {close[0]}=?" if close else f"allowed are {', '.join(known)}"
+    close = difflib.get_close_matches(name.lower(), list(parameters), n=1)
+    return f"did you mean {close[0]}=?" if close else f"allowed are {', '.join(parameters)}"
 
 
 def check_choice(name: str, value: Any, allowed: Iterable[str]) -> None:
-    """Check that the value is one of the allowed words."""
+    """Raise an error unless the value is one of the allowed words."""
     allowed = tuple(allowed)
     if not isinstance(value, str) or value not in allowed:
         close = difflib.get_close_matches(str(value), allowed, n=1, cutoff=0.5)
@@ -73,7 +79,7 @@ def check_choice(name: str, value: Any, allowed: Iterable[str]) -> None:
 
 
 def check_level(level: Any, name: str = "level") -> None:
-    """Check that the value is a coverage between 0 and 1."""
+    """Raise an error unless the value is a coverage between 0 and 1."""
     number = isinstance(level, int | float | np.number) and not isinstance(level, bool)
     if number and 0.0 < level < 1.0:
         return
@@ -82,37 +88,45 @@ def check_level(level: Any, name: str = "level") -> None:
 
 
 def check_flag(name: str, value: Any) -> None:
-    """Check that the value is True or False."""
+    """Raise an error unless the value is True or False."""
     if not isinstance(value, bool | np.bool_):
         raise InputError(f"{name}={value!r}: allowed are True and False")
 
 
-def check_count(name: str, value: Any, at_least: int, why: str) -> None:
-    """Check that the value is a whole number, and large enough."""
-    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < at_least:
-        raise InputError(f"{name}={value!r} must be a whole number, at least {at_least}: {why}")
+def check_count(name: str, value: Any, minimum: int, advice: str) -> None:
+    """Raise an error unless the value is a whole number of at least `minimum`."""
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < minimum:
+        raise InputError(f"{name}={value!r} must be a whole number of at least {minimum}: {advice}")
 
 
 def random_generator(seed: Any) -> np.random.Generator:
-    """The random generator for a seed."""
+    """Create the random generator for a seed."""
     try:
         return np.random.default_rng(seed)
     except (TypeError, ValueError) as error:
         raise InputError(f"seed={seed!r} must be a whole number of at least 0, a numpy Generator or None") from error
 
 
-def check_response(y: Any, kept: np.ndarray, counts: str = "") -> np.ndarray:
-    """``(n_obs,)`` new response for :meth:`refit`: one finite number for each row used, or for each row of the data."""
+def check_response(y: Any, rows_used: np.ndarray) -> np.ndarray:
+    """Convert a new response for :meth:`refit` to (n_obs,) finite numbers.
+
+    Parameters
+    ----------
+    y
+        One number for each row used, or for each row of the data.
+    rows_used
+        Mask of the rows used.
+    """
     try:
         values = np.asarray(y, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise InputError(f"y contains {type(y).__name__}; it must contain one number for each row used") from error
-    n_obs = int(kept.sum())
-    if values.shape == (len(kept),) and len(kept) != n_obs:
-        values = values[kept]
+    n_obs = int(rows_used.sum())
+    if values.shape == (len(rows_used),) and len(rows_used) != n_obs:
+        values = values[rows_used]
     if values.shape != (n_obs,):
         raise InputError(f"y has shape {values.shape}; it must contain {n_obs} numbers, one for each row used")
     if not np.isfinite(values).all():
         bad = int(np.flatnonzero(~np.isfinite(values))[0])
-        raise InputError(f"y is {values[bad]} in row {bad} of those used; every row used needs a finite number")
+        raise InputError(f"y is {values[bad]} in row {bad} of the rows used; every row used needs a finite number")
     return np.ascontiguousarray(values)

@@ -1,4 +1,4 @@
-"""Confidence intervals of all parameters: Wald, profile likelihood, or parametric bootstrap."""
+"""Compute confidence intervals: Wald, profile likelihood, or parametric bootstrap."""
 
 from __future__ import annotations
 
@@ -39,23 +39,23 @@ def confint(
     Parameters
     ----------
     fit
-        The model. Profiles of a REML fit are those of the ML fit, as in lme4.
+        The model. For a REML fit, the profiles are those of the ML fit, as in lme4.
     method
-        ``"profile"``: where the deviance exceeds its minimum by the chi-squared quantile. ``"wald"``: estimate plus and
-        minus standard errors; NaN for variances, whose estimates are far from normal. ``"boot"``: percentiles of refits
-        to simulated data.
+        ``"profile"``: the values at which the deviance exceeds its minimum by the chi-squared quantile. ``"wald"``:
+        estimate plus and minus a multiple of the standard error; NaN for variances, whose estimates are far from
+        normal. ``"boot"``: percentiles of refits to simulated data.
     level
-        Coverage.
+        Coverage of the intervals.
     ddf
         Wald only: degrees of freedom of the fixed effects. Default: the normal distribution, as in lme4.
     nsim, seed
-        Bootstrap only.
+        Bootstrap only: number of simulated data sets, and seed or generator of the random numbers.
 
     Returns
     -------
-    One row per standard deviation and correlation of the random effects, sigma, and fixed effect; columns
-    ``low, high``. At the end of the range, limits are 0 for a standard deviation and -1 or 1 for a correlation; fixed
-    effects that the data cannot tell from a dropped column have NaN.
+    One row for each standard deviation and correlation of the random effects, for sigma, and for each fixed effect;
+    columns ``low, high``. At the end of the range, limits are 0 for a standard deviation and -1 or 1 for a correlation.
+    Fixed effects that are confounded with a dropped column have NaN.
 
     Raises
     ------
@@ -74,7 +74,7 @@ def confint(
     else:
         with one_blas_thread():
             bounds = _bootstrap(fit, level, nsim, seed)
-    # what the data cannot tell from a dropped column has no interval of its own
+    # coefficients that are confounded with a dropped column have no interval of their own
     bounds[len(bounds) - len(fit.beta) :][~estimable_alone(fit.prepared.design.fixed)] = np.nan
     return pd.DataFrame(bounds, index=names, columns=["low", "high"])
 
@@ -98,7 +98,7 @@ def _profile(fit: MixedFit, level: float) -> FloatArray:
 
 
 def _bootstrap(fit: MixedFit, level: float, nsim: int, seed: int | np.random.Generator | None) -> FloatArray:
-    check_count("nsim", nsim, 10, "percentiles need more simulations, such as 500")
+    check_count("nsim", nsim, 10, "percentiles need many simulations, such as 500")
     rng = random_generator(seed)
     draws = []
     for _ in range(nsim):

@@ -1,4 +1,4 @@
-"""Matrices for the Kenward-Roger degrees of freedom of a fitted Gaussian model."""
+"""Compute the matrices for the Kenward-Roger degrees of freedom of a fitted Gaussian model."""
 
 from __future__ import annotations
 
@@ -12,12 +12,18 @@ from .._inference.ddf import kenward_roger_parts as parts_from_arrays
 from .._parallel.blas import one_blas_thread
 from .fitted import MixedFit
 
-# Kenward-Roger needs dense square matrices of this many random effects.
+# Kenward-Roger needs several dense (q, q) matrices, where q is the number of random effects.
 MAX_RANDOM = 12_000
 
 
 def kenward_roger_parts(fit: MixedFit, problem: LmmProblem, theta: FloatArray) -> KenwardRogerParts:
-    """The adjusted covariance of beta, from dense products of the random effects."""
+    """Compute the adjusted covariance of beta from dense products of the random effects.
+
+    Raises
+    ------
+    InputError
+        If the model was not fitted by REML, or has too many random effects.
+    """
     if not fit.reml:
         raise InputError(
             "the Kenward-Roger adjustment needs a REML fit, but this model was fitted by ML: fit it with reml=True, "

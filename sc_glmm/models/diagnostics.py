@@ -1,4 +1,4 @@
-"""Quantile residuals, and data frames of random effects."""
+"""Compute quantile residuals, and data frames of random effects."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from .checks import check_count, check_flag, random_generator
 from .fitted import MixedFit, check_fit
 from .predict import draw
 
-# Probabilities are kept this far from 0 and 1, where the normal quantile is infinite.
-_EDGE = 1e-15
-# A smaller dispersion equals Poisson to the last digit.
-_POISSON = 1e-9
+# Smallest distance of a probability from 0 and 1, where the normal quantile is infinite.
+_MIN_DISTANCE = 1e-15
+# With a smaller dispersion, the negative binomial equals the Poisson distribution in double precision.
+_MIN_DISPERSION = 1e-9
 
 
 def quantile_residuals(
@@ -31,9 +31,9 @@ def quantile_residuals(
         The model.
     marginal
         Conditional residuals (default) use the fitted means with the estimated random effects. With few observations
-        per group they can look better than the model is. Marginal residuals compare the data with `nsim` data sets
-        simulated with new random effects. They also show a wrong distribution of the random effects, but residuals of
-        one group are correlated.
+        per group, they can look better than the model is. Marginal residuals compare the data with `nsim` data sets
+        that are simulated with new random effects. They also show a wrong distribution of the random effects, but
+        residuals of one group are correlated.
     nsim
         Number of simulated data sets, for marginal residuals.
     seed
@@ -41,7 +41,7 @@ def quantile_residuals(
 
     Returns
     -------
-    ``(n_obs,)``.
+    (n_obs,) residuals.
 
     Raises
     ------
@@ -52,7 +52,7 @@ def quantile_residuals(
     check_flag("marginal", marginal)
     rng = random_generator(seed)
     if marginal:
-        check_count("nsim", nsim, 20, "so few simulations are not enough for ranks; use at least 100")
+        check_count("nsim", nsim, 20, "fewer simulations are not enough for ranks; use 100 or more")
         below, equal = np.zeros(fit.nobs), np.ones(fit.nobs)
         for _ in range(nsim):
             simulated = draw(fit, rng)
@@ -64,25 +64,26 @@ def quantile_residuals(
     else:
         low, high = _bounds(fit)
         u = low + rng.random(fit.nobs) * (high - low)
-    return np.asarray(stats.norm.ppf(np.clip(u, _EDGE, 1.0 - _EDGE)), dtype=np.float64)
+    return np.asarray(stats.norm.ppf(np.clip(u, _MIN_DISTANCE, 1.0 - _MIN_DISTANCE)), dtype=np.float64)
 
 
 def _bounds(fit: MixedFit) -> tuple[FloatArray, FloatArray]:
-    """Probability of fewer than each count, and of at most this count."""
+    """Return the probabilities of fewer than each count, and of at most each count."""
     mu, y = fit.fitted(), fit.y
     if fit.family == "binomial":
         trials = np.ones(fit.nobs) if fit.weights is None else np.round(fit.weights)
-        law, y = stats.binom(trials, mu), np.round(y * trials)
+        distribution, y = stats.binom(trials, mu), np.round(y * trials)
     else:
         phi = float(getattr(fit, "dispersion", 0.0)) if fit.family == "nb" else 0.0
-        law = stats.nbinom(1.0 / phi, 1.0 / (1.0 + phi * mu)) if phi > _POISSON else stats.poisson(mu)
-    return np.asarray(law.cdf(y - 1.0)), np.asarray(law.cdf(y))
+        poisson = phi <= _MIN_DISPERSION
+        distribution = stats.poisson(mu) if poisson else stats.nbinom(1.0 / phi, 1.0 / (1.0 + phi * mu))
+    return np.asarray(distribution.cdf(y - 1.0)), np.asarray(distribution.cdf(y))
 
 
 def effects_frame(fit: MixedFit) -> pd.DataFrame:
-    """Random effects, one per row: ``group, level, effect, mode, sd``.
+    """Make a data frame with one random effect per row: ``group, level, effect, mode, sd``.
 
-    `sd` is the conditional standard deviation, given the data and the parameters.
+    ``sd`` is the conditional standard deviation, given the data and the parameters.
     """
     parts = []
     for group, frame in fit.ranef(cond_var=True).items():

@@ -1,4 +1,4 @@
-"""Estimated marginal means and their pairwise contrasts."""
+"""Compute estimated marginal means and their pairwise contrasts."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class Means:
     contrasts
         One row per pair: ``contrast, estimate`` (or ``ratio``), ``se, df, stat, p_value``.
     L
-        ``(n_means, p)`` linear combinations of the fixed effects for the means.
+        (n_means, p) linear combinations of the fixed effects for the means.
     notes
-        What the means are averaged over, and how p-values are adjusted.
+        Lines about the degrees of freedom, the scale, averaging, and the adjustment of p-values.
     """
 
     means: pd.DataFrame
@@ -74,28 +74,28 @@ def emmeans(
         Factor or factors to compare: a name, a list of names, or a formula as in R. ``"~ dose * sex"`` compares all
         combinations; ``"~ dose | sex"`` compares doses within each sex.
     at
-        Column -> value or values of the grid, such as ``{"age": [40, 60]}``; if the column is in `specs`, these values
-        are compared. Other numbers are held at their mean (numbers that are also a factor, ``dose + C(dose)``, at each
-        value). The means average over other factors, with equal weight for all levels.
+        Values of columns: ``{"age": [40, 60]}``. If the column is in `specs`, these values are compared. Other numbers
+        are set to their mean; numbers that are also a factor (``dose + C(dose)``) take each of their values. The means
+        average over other factors, with equal weights for all levels.
     adjust
         Adjustment for the number of pairs: ``"tukey"``, ``"bonferroni"``, ``"holm"``, ``"sidak"`` or ``"none"``.
     ddf
-        As in :meth:`~sc_glmm.models.LmmFit.contrast`.
+        Method for the degrees of freedom, as in :meth:`~sc_glmm.models.LmmFit.contrast`.
     level
         Coverage of the intervals of the means.
     type
-        ``"link"``: on the scale of the linear predictor. ``"response"``: means on the scale of the response, with
-        standard errors by the delta method, and contrasts as ratios (log, log2, log10) or odds ratios (logit). A
-        response that the formula transforms (``log(y)``, ``log2(y + 1)``, ``sqrt(y)``) is transformed back.
+        ``"link"``: the scale of the linear predictor. ``"response"``: means on the scale of the response, with
+        standard errors by the delta method, and contrasts as ratios (log, log2, log10) or odds ratios (logit). If the
+        formula transforms the response (``log(y)``, ``log2(y + 1)``, ``sqrt(y)``), the means are transformed back.
 
     Returns
     -------
-    The means and their contrasts. Offsets count as zero: for counts, means are per unit of exposure.
+    The means and their contrasts. Offsets are set to zero, so means of counts are per unit of exposure.
 
     Raises
     ------
     InputError
-        If `specs` or `at` names a column that is not a fixed effect, or if an option has an invalid value.
+        If `specs` or `at` contains a column that is not a fixed effect, or if an option has an invalid value.
     """
     check_fit(fit, "emmeans")
     names, within = _read_specs(specs, fit.prepared.design.columns)
@@ -111,7 +111,7 @@ def emmeans(
     cells = grid.groupby(names, sort=False, observed=True).indices
     combos = [key if isinstance(key, tuple) else (key,) for key in cells]
     full = np.array([rows[index].mean(axis=0) for index in cells.values()])
-    L, hidden = _seen(fixed, full)
+    L, hidden = _estimable_rows(fixed, full)
     scale = scale_of(fit.family, fit.prepared.design.formula.response_atom)
     back = scale if type == "response" else None
     tests = single_tests(fit, np.nan_to_num(L), method)
@@ -129,16 +129,20 @@ def emmeans(
     if len(pairs) > 1 and adjust != "none":
         each = f" within each level of {', '.join(within)}" if within else ""
         n_pairs = len(pairs) // len(set(groups))
-        notes.append(f"p-values adjusted for {n_pairs} comparisons{each}: {adjust}")
+        notes.append(f"P-values are adjusted for {n_pairs} comparisons{each}: {adjust}")
     if hidden.any():
         used = [j for label, columns in all_terms(fixed).items() if label != "1" for j in columns if full[:, j].any()]
-        mine = [j for j in used if {*names} & _variables(fit, j)] or used
-        notes.append(f"Means without a number cannot be estimated: {confounding(fixed, np.any(hidden, axis=0), mine)}")
+        compared = [j for j in used if {*names} & _variables(fit, j)] or used
+        reason = confounding(fixed, np.any(hidden, axis=0), compared)
+        notes.append(f"Means without a number cannot be estimated: {reason}")
     return Means(means, contrasts, L, tuple(notes))
 
 
-def _seen(fixed: FixedDesign, full: FloatArray) -> tuple[FloatArray, BoolArray]:
-    """Rows over the columns of X, NaN if the data do not determine their value, and what they are confounded with."""
+def _estimable_rows(fixed: FixedDesign, full: FloatArray) -> tuple[FloatArray, BoolArray]:
+    """Convert rows to the columns of X, with NaN for rows that cannot be estimated.
+
+    Also return which dropped columns each row is confounded with.
+    """
     hidden = depends_on_aliased(fixed, full)
     L = full[:, list(fixed.keep)].copy()
     L[hidden.any(axis=1)] = np.nan
@@ -146,23 +150,28 @@ def _seen(fixed: FixedDesign, full: FloatArray) -> tuple[FloatArray, BoolArray]:
 
 
 def _variables(fit: MixedFit, j: int) -> set[str]:
-    """Columns of the data behind column j of the recipe."""
+    """Return the columns of the data from which column j of the recipe is computed."""
     design = fit.prepared.design
     owner = next(label for label, columns in all_terms(design.fixed).items() if j in columns)
     term = next(term for term, label in design.formula.labels.items() if label == owner)
     return {name for atom in term for name in atom.columns}
 
 
-def _read_specs(specs: Any, known: Collection[str]) -> tuple[list[str], list[str]]:
-    """Names of the columns to compare, and of those within whose levels they are compared."""
+def _read_specs(specs: Any, columns_of_data: Collection[str]) -> tuple[list[str], list[str]]:
+    """Return the columns to compare (including those after ``|``), and the columns after ``|``."""
     within: list[str] = []
-    if isinstance(specs, str) and specs not in known and any(sign in specs for sign in ":*+|") and "~" not in specs:
+    if (
+        isinstance(specs, str)
+        and specs not in columns_of_data
+        and any(sign in specs for sign in ":*+|")
+        and "~" not in specs
+    ):
         specs = f"~ {specs}"
     if isinstance(specs, str) and "~" in specs:
         left, _, right = specs.partition("~")
         if left.strip() not in ("", "pairwise"):
             raise InputError(
-                f"specs={specs!r}: the left side of '~' must be empty or 'pairwise'; all pairs are compared"
+                f"specs={specs!r}: the left side of '~' must be empty or 'pairwise', because all pairs are compared"
             )
         main, _, after = right.partition("|")
         parts = [parse_formula(f"~ 0 + {text}") for text in (main, after) if text.strip()]
@@ -179,56 +188,56 @@ def _read_specs(specs: Any, known: Collection[str]) -> tuple[list[str], list[str
             "'~ dose'"
         )
     if not names:
-        raise InputError("specs is empty: name the factor or factors to compare")
+        raise InputError("specs is empty: pass the factor or factors to compare")
     twice = [name for i, name in enumerate(names) if name in names[:i]]
     if twice:
-        raise InputError(f"specs names {twice[0]!r} twice")
+        raise InputError(f"specs contains {twice[0]!r} twice: remove one")
     return names, within
 
 
 def _scale_notes(fit: MixedFit, scale: Scale | None, type: str) -> list[str]:
     response = fit.prepared.design.formula.response
     if scale is None:
-        unknown = ", whose inverse is not known" if type == "response" else ""
+        unknown = " because its inverse is not known" if type == "response" else ""
         return [f"Means are on the scale of {response}{unknown}"]
     if not scale.name:
         return []
     if type == "link":
-        return [f"Means are on the {scale.name} scale, not on that of the response"]
-    notes = [f"Means and intervals are back-transformed from the {scale.name} scale; tests are made on that scale"]
+        return [f"Means are on the {scale.name} scale, not on the scale of the response"]
+    notes = [f"Means and intervals are back-transformed from the {scale.name} scale; tests use the {scale.name} scale"]
     if scale.base is None:
         notes.append(f"Contrasts are differences on the {scale.name} scale")
     return notes
 
 
 def _grid(fit: MixedFit, names: list[str], at: dict[str, Any]) -> tuple[pd.DataFrame, list[str]]:
-    """All combinations of reference values, and the columns that take more than one."""
+    """Return all combinations of reference values, and the columns that have more than one value."""
     design = fit.prepared.design
     atoms = [atom for term in design.formula.fixed_terms for atom in term]
     used = {name for atom in atoms for name in atom.columns if name in design.columns}
-    both = {atom.factor_column for atom in atoms}
+    also_factors = {atom.factor_column for atom in atoms}
     unknown = [name for name in (*names, *at) if name not in used]
     if unknown:
-        what = f"its columns are {', '.join(sorted(used))}" if used else "it has only an intercept"
-        raise InputError(f"{unknown[0]!r} is not a column of the fixed effects; {what}")
+        columns = f"the columns are {', '.join(sorted(used))}" if used else "the model has only an intercept"
+        raise InputError(f"{unknown[0]!r} is not a column of the fixed effects; {columns}")
     values: dict[str, list[Any]] = {}
     for name, column in design.columns.items():
         if name not in used:
             continue
         if name in at:
-            given = at[name]
-            values[name] = list(given) if isinstance(given, list | tuple | np.ndarray | pd.Series) else [given]
+            value = at[name]
+            values[name] = list(value) if isinstance(value, list | tuple | np.ndarray | pd.Series) else [value]
             if not values[name] or pd.isna(values[name]).any():
-                raise InputError(f"at={{{name!r}: {given!r}}} must be a value or a list of values without missing ones")
+                raise InputError(f"at={{{name!r}: {value!r}}} must be a value or a list, without missing values")
             values[name] = list(dict.fromkeys(values[name]))
         elif column.kind == "factor":
             values[name] = list(column.categories)
         elif column.kind == "bool":
             values[name] = [False, True]
-        elif name in both:
+        elif name in also_factors:
             values[name] = np.unique(fit.data.loc[design.rows_used, name].to_numpy(dtype=np.float64)).tolist()
         elif name in names:
-            raise InputError(f"{name!r} is numeric: give the values to compare, as in at={{{name!r}: [1, 2]}}")
+            raise InputError(f"{name!r} is numeric: pass the values to compare, as in at={{{name!r}: [1, 2]}}")
         else:
             values[name] = [design.means[name]]
     varied = [name for name, v in values.items() if len(v) > 1]
@@ -237,7 +246,7 @@ def _grid(fit: MixedFit, names: list[str], at: dict[str, Any]) -> tuple[pd.DataF
 
 
 def _grid_rows(fit: MixedFit, grid: pd.DataFrame) -> FloatArray:
-    """All columns of the recipe on the grid, including aliased ones."""
+    """Compute all columns of the recipe on the grid, including aliased columns."""
     design = fit.prepared.design
     frame = design.convert(grid, [atom for term in design.formula.fixed_terms for atom in term])
     return design.fixed.all_columns(frame)
@@ -266,15 +275,15 @@ def _contrasts(
 ) -> pd.DataFrame:
     if not pairs:
         return pd.DataFrame(columns=["contrast", "estimate", "se", "df", "stat", "p_value"])
-    D = _seen(fit.prepared.design.fixed, np.array([full[i] - full[j] for i, j in pairs]))[0]
+    D = _estimable_rows(fit.prepared.design.fixed, np.array([full[i] - full[j] for i, j in pairs]))[0]
     tests = single_tests(fit, np.nan_to_num(D), method)
     tests[np.isnan(D).any(axis=1)] = np.nan
     ratio = back is not None and back.base is not None
     sign = " / " if ratio else " - "
     tests.insert(0, "contrast", [f"{labels[i]}{sign}{labels[j]}" for i, j in pairs])
     for group in dict.fromkeys(groups):
-        mine = np.array([groups[i] == group for i, _ in pairs])
-        tests.loc[mine, "p_value"] = _adjusted(tests[mine], groups.count(group), adjust)
+        in_group = np.array([groups[i] == group for i, _ in pairs])
+        tests.loc[in_group, "p_value"] = _adjusted(tests[in_group], groups.count(group), adjust)
     if back is not None and back.base is not None:
         tests["estimate"] = back.base ** tests["estimate"]
         tests["se"] = tests["estimate"] * np.log(back.base) * tests["se"]

@@ -1,4 +1,4 @@
-"""Common interface of fitted mixed models: estimates, random effects, variances."""
+"""Define the common interface of fitted mixed models: estimates, random effects and variances."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .prepare import Prepared, TermPlace
 
 @dataclass(frozen=True, eq=False, repr=False)
 class MixedFit(ABC):
-    """A fitted mixed model; immutable, and small enough to be pickled.
+    """A fitted mixed model, which is immutable and can be pickled.
 
     Attributes
     ----------
@@ -29,22 +29,27 @@ class MixedFit(ABC):
     data
         The data frame that was passed (not a copy).
     y
-        ``(n_obs,)`` response on the rows used; for trials, the fraction of successes.
+        (n_obs,) response on the rows used; for trials, the fraction of successes.
     weights
-        ``(n_obs,)`` prior weights, or trials; None if all are one.
+        (n_obs,) prior weights, or numbers of trials; None if all are one.
     family
         ``"gaussian"``, ``"poisson"``, ``"nb"`` or ``"binomial"``.
-    beta, cov_beta
-        ``(p,)`` fixed effects and their ``(p, p)`` covariance. For a separated model, these are those of its limit,
-        with zeros for undetermined effects (:meth:`fixef` and :meth:`vcov` show what is infinite).
+    beta
+        (p,) fixed effects. For a separated model, they are those of its limit, with zeros for undetermined effects;
+        :meth:`fixef` and :meth:`vcov` show which effects are infinite.
+    cov_beta
+        (p, p) covariance of the fixed effects.
     Lambda
-        Per block ``(k, k)``, lower triangular: the random effects of a level have covariance ``Lambda Lambda'``.
+        For each block, (k, k) lower triangular factor: the random effects of a level have covariance
+        ``Lambda Lambda'``.
     modes
-        Per block ``(n_levels, k)`` conditional modes of the random effects.
+        For each block, (n_levels, k) conditional modes of the random effects.
     converged
         Whether the optimum was reached.
-    n_iter, decrement
-        Number of evaluations; Newton decrement at the end.
+    n_iter
+        Number of evaluations.
+    decrement
+        Newton decrement at the end.
     notes
         Notes and warnings of the fit.
     options
@@ -54,7 +59,7 @@ class MixedFit(ABC):
     reml
         Whether the restricted likelihood was maximised.
     test
-        For a gene refitted by :func:`sc_glmm.tl.refit`: its rows of the table of results, one per contrast.
+        For a gene from :func:`sc_glmm.tl.refit`: its rows of the table of results, one per contrast.
     """
 
     prepared: Prepared = field(repr=False)
@@ -75,12 +80,12 @@ class MixedFit(ABC):
     reml: bool = field(default=False, kw_only=True)
     test: pd.DataFrame | None = field(default=None, repr=False, kw_only=True)
 
-    # --- differences between the two kinds of model -------------------------------------------------------------
+    # --- methods that differ between the two types of model ------------------------------------------------------
 
     @property
     @abstractmethod
     def fitter(self) -> Callable[..., MixedFit]:
-        """The function that fits this kind of model to a formula and data."""
+        """The function that fits this type of model to a formula and data."""
 
     @property
     @abstractmethod
@@ -94,19 +99,19 @@ class MixedFit(ABC):
 
     @abstractmethod
     def loglik(self) -> float:
-        """Log likelihood."""
+        """Return the log likelihood."""
 
     @abstractmethod
     def fitted(self) -> FloatArray:
-        """``(n_obs,)`` conditional means."""
+        """Return the (n_obs,) conditional means."""
 
     @abstractmethod
     def residuals(self, type: str | None = None, *, scaled: bool = False) -> FloatArray:
-        """``(n_obs,)`` residuals."""
+        """Compute the (n_obs,) residuals."""
 
     @abstractmethod
     def conditional_cov(self) -> tuple[FloatArray, ...]:
-        """Per block ``(n_levels, k, k)`` covariance of the random effects given the data and the parameters."""
+        """Compute the covariance of the random effects given the data, as (n_levels, k, k) for each block."""
 
     @abstractmethod
     def refit(self, y: Any) -> MixedFit:
@@ -140,48 +145,66 @@ class MixedFit(ABC):
 
     @property
     def theta(self) -> FloatArray:
-        """Covariance parameters in lme4's order, lower triangles of Lambda over sigma column by column."""
+        """Covariance parameters in lme4's order: lower triangles of Lambda divided by sigma, column by column."""
         parts = [self.term_lambda(place) for place in self.prepared.places]
         return np.concatenate([lam.T[np.triu_indices(len(lam))] for lam in parts]) / self.sigma
 
     def term_lambda(self, place: TermPlace) -> FloatArray:
-        """``(k, k)`` Lambda of one term."""
+        """Return (k, k) Lambda of one term."""
         return self.Lambda[place.block][place.columns, place.columns]
 
     def term_names(self, place: TermPlace) -> tuple[str, ...]:
-        """Columns of one term."""
+        """Return the names of the effects of one term."""
         return self.prepared.groupings[place.block].columns[place.columns]
 
     def fixef(self) -> pd.Series:
-        """Fixed effects (natural log or logit scale for counts and trials); infinite if the model is separated.
+        """Get the fixed effects, for counts and trials on the natural log or logit scale.
 
-        If columns were dropped from the design, some coefficients stand for sums with these: ``summary()`` names them.
+        In a separated model, some are infinite. If columns were dropped from the design, some coefficients are sums of
+        their own effect and that of a dropped column; ``summary()`` lists them.
+
+        Returns
+        -------
+        One value per column of X.
         """
         return pd.Series(self.estimate(np.eye(len(self.beta))), index=list(self.names), name="estimate")
 
     def vcov(self) -> pd.DataFrame:
-        """Covariance of the fixed effects; NaN if an estimate is infinite."""
+        """Get the covariance of the fixed effects; NaN if an estimate is infinite.
+
+        Returns
+        -------
+        (p, p) data frame.
+        """
         infinite = self.infinite(np.eye(len(self.beta))) != 0.0
         cov = np.where(infinite[:, None] | infinite, np.nan, self.cov_beta)
         return pd.DataFrame(cov, index=list(self.names), columns=list(self.names))
 
     def infinite(self, L: FloatArray) -> FloatArray:
-        """``(k,)`` zero if a row of ``L (k, p)`` times beta is finite, else infinity; NaN if the sign is open."""
+        """Return (k,) zero for each row of (k, p) `L` if ``L beta`` is finite, otherwise infinity with its sign.
+
+        NaN if the sign is not known.
+        """
         return np.zeros(len(L)) if self.limit is None else self.limit.at(L)
 
     def estimate(self, L: FloatArray) -> FloatArray:
-        """``(k,)`` ``L beta``."""
+        """Compute (k,) ``L beta``, with infinite values for a separated model."""
         out: FloatArray = L @ self.beta + self.infinite(L)
         return out
 
     def ngrps(self) -> pd.Series:
-        """Levels of each grouping factor."""
+        """Get the number of levels of each grouping factor.
+
+        Returns
+        -------
+        One number per grouping factor.
+        """
         groups = {self.prepared.groupings[p.block].name: None for p in self.prepared.places}
         sizes = {g.name: len(g.levels) for g in self.prepared.groupings}
         return pd.Series({name: sizes[name] for name in groups}, dtype="int64", name="levels")
 
     def ranef(self, *, cond_var: bool = False) -> dict[str, pd.DataFrame]:
-        """Give the conditional modes of the random effects.
+        """Get the conditional modes of the random effects.
 
         Parameters
         ----------
@@ -191,7 +214,12 @@ class MixedFit(ABC):
 
         Returns
         -------
-        One data frame (levels x effects) per grouping factor.
+        One data frame (levels by effects) for each grouping factor.
+
+        Raises
+        ------
+        InputError
+            If `cond_var` is not True or False.
         """
         check_flag("cond_var", cond_var)
         covariances = self.conditional_cov() if cond_var else None
@@ -207,7 +235,12 @@ class MixedFit(ABC):
         return out
 
     def coef(self) -> dict[str, pd.DataFrame]:
-        """Coefficients of each level: fixed effect plus random effect, one data frame per grouping factor."""
+        """Get the coefficients of each level: fixed effect plus random effect.
+
+        Returns
+        -------
+        One data frame (levels by coefficients) for each grouping factor.
+        """
         out = {}
         for name, modes in self.ranef().items():
             fixed = {column: float(self.fixef().get(column, 0.0)) for column in (*self.names, *modes.columns)}
@@ -216,19 +249,25 @@ class MixedFit(ABC):
         return out
 
     def is_singular(self, tol: float = 1e-4) -> bool:
-        """Whether a variance is zero or a correlation is one in absolute value.
+        """Test whether a variance is zero or a correlation is one in absolute value.
 
         Parameters
         ----------
         tol
-            Standard deviations, relative to the residual one, below this count as zero. They are those of all
-            combinations of the columns of a term, each with unit root mean square over the data (the square roots of
-            the eigenvalues of the relative covariance of orthonormal columns). lme4 looks at the diagonal of theta,
-            which changes with the unit and the zero of a covariate, and with the order of the columns.
+            Standard deviations below this fraction of the residual standard deviation count as zero. All combinations
+            of the columns of a term are considered, each with unit root mean square over the data. (These standard
+            deviations are the square roots of the eigenvalues of the relative covariance of orthonormal columns.) In
+            contrast, lme4 tests the diagonal of theta, which changes with the unit and the zero of a covariate, and
+            with the order of the columns.
 
         Returns
         -------
         Whether the fit is singular.
+
+        Raises
+        ------
+        InputError
+            If `tol` is not a number from 0 to 1.
         """
         if not isinstance(tol, int | float | np.number) or not 0.0 <= tol < 1.0:
             raise InputError(f"tol={tol!r} must be a number from 0 to 1, such as 1e-4")
@@ -240,15 +279,15 @@ class MixedFit(ABC):
         return min(smallest) < tol
 
     def aic(self) -> float:
-        """``-2 log likelihood + 2 n_par``, with the likelihood that was maximised."""
+        """Compute Akaike's criterion, ``-2 log likelihood + 2 n_par``, with the likelihood that was maximised."""
         return -2.0 * self.loglik() + 2.0 * self.n_par
 
     def bic(self) -> float:
-        """``-2 log likelihood + log(n_obs) n_par``."""
+        """Compute the Bayesian criterion, ``-2 log likelihood + log(n_obs) n_par``."""
         return -2.0 * self.loglik() + float(np.log(self.nobs)) * self.n_par
 
     def fixed_part(self) -> FloatArray:
-        """``(n_obs,)`` linear predictor without random effects, with the offset."""
+        """Compute the (n_obs,) linear predictor without random effects, with the offset."""
         out: FloatArray = self.prepared.design.fixed.X @ self.beta + self.prepared.offset
         return out if self.limit is None else out + self.limit.ends
 
@@ -262,7 +301,7 @@ class MixedFit(ABC):
 
         Returns
         -------
-        ``(n_obs,)`` sum of ``Z b``.
+        (n_obs,) sum of ``Z b``.
         """
         random = self.prepared.design.random
         out = np.zeros(self.nobs)
@@ -271,12 +310,12 @@ class MixedFit(ABC):
         return out
 
     def term_modes(self, number: int) -> FloatArray:
-        """``(n_levels, k)`` modes of one term of the formula."""
+        """Return the (n_levels, k) modes of one term of the formula."""
         place = next(place for place in self.prepared.places if place.term == number)
         return self.modes[place.block][:, place.columns]
 
     def linear_predictor(self) -> FloatArray:
-        """``(n_obs,)`` conditional linear predictor with the offset."""
+        """Compute the (n_obs,) conditional linear predictor with the offset."""
         return self.fixed_part() + self.random_part()
 
     def __repr__(self) -> str:
@@ -286,28 +325,27 @@ class MixedFit(ABC):
         return f"<{type(self).__name__} {self.formula!r}: {self.family}, {self.nobs} observations{state}>"
 
     def _blocks_in_order(self) -> Iterator[tuple[str, int]]:
-        """Grouping factors, each once, in the order of the terms."""
-        seen = dict.fromkeys(place.block for place in self.prepared.places)
-        for block in seen:
+        """Yield name and block of each grouping factor once, in the order of the terms."""
+        for block in dict.fromkeys(place.block for place in self.prepared.places):
             yield self.prepared.groupings[block].name, block
 
-    # spellings of R and statsmodels
+    # names that R and statsmodels use
     isSingular = is_singular
     AIC = aic
     BIC = bic
 
     @property
     def params(self) -> pd.Series:
-        """Fixed effects, under the name of statsmodels."""
+        """Fixed effects, by the name that statsmodels uses."""
         return self.fixef()
 
     @property
     def bse(self) -> pd.Series:
-        """Standard errors of the fixed effects, under the name of statsmodels."""
+        """Standard errors of the fixed effects, by the name that statsmodels uses."""
         return pd.Series(np.sqrt(np.diagonal(self.vcov())), index=list(self.names), name="se")
 
 
 def check_fit(fit: object, function: str) -> None:
     """Raise an error if the object is not a fitted model."""
     if not isinstance(fit, MixedFit):
-        raise InputError(f"{function}() received {type(fit).__name__}; it needs a model fitted by lmer or glmer")
+        raise InputError(f"{function}() received {type(fit).__name__}, but needs a model from lmer or glmer")

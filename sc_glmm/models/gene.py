@@ -1,4 +1,4 @@
-"""The model of one gene from a run of all genes."""
+"""Convert the fit of one gene in a run to a fitted model with all methods."""
 
 from __future__ import annotations
 
@@ -26,18 +26,19 @@ from .prepare import Prepared, lay_out
 
 @dataclass(frozen=True)
 class GeneFit:
-    """The model of a gene; in the limit of infinite coefficients if the gene is separated.
+    """The model of a gene, with the values that figures of a separated gene need.
 
     Attributes
     ----------
     fit
-        The model. In the limit, undetermined coefficients are zero, and cells with a mean of zero carry no information.
+        The model. For a separated gene, this is the limit of infinite coefficients: undetermined coefficients are zero,
+        and cells with a mean of zero carry no information.
     offset
-        ``(n_obs,)`` the offset of every cell.
+        (n_obs,) offset of every cell.
     zero
-        ``(n_obs,)`` cells whose mean is zero in the limit.
+        (n_obs,) cells whose mean is zero in the limit.
     directions
-        ``(p, m)`` directions in which the fixed effects are undetermined; m is 0 if the gene is not separated.
+        (p, m) directions in which the fixed effects are undetermined; m is 0 if the gene is not separated.
     """
 
     fit: MixedFit
@@ -51,9 +52,9 @@ class GeneFit:
         return self.directions.shape[1] > 0
 
     def undetermined(self, L: FloatArray) -> BoolArray:
-        """``(n_rows,)`` rows of ``L beta`` that are infinite."""
-        wrong: BoolArray = np.abs(L @ self.directions).max(axis=1, initial=0.0) > 1e-9
-        return wrong
+        """Return an (n_rows,) mask of the rows of ``L beta`` that are infinite."""
+        infinite: BoolArray = np.abs(L @ self.directions).max(axis=1, initial=0.0) > 1e-9
+        return infinite
 
 
 def as_gene_fit(fit: MixedFit) -> GeneFit:
@@ -66,16 +67,16 @@ def as_gene_fit(fit: MixedFit) -> GeneFit:
 
 
 def model_of_gene(one: OneGene, data: pd.DataFrame, test: pd.DataFrame, reference: Any) -> MixedFit:
-    """The fitted model.
+    """Convert the fit of a gene to a fitted model.
 
     Parameters
     ----------
     one
         The gene and its fit; the design must have a response.
     data
-        One row per cell: the columns of the formula, and the response.
+        One row per cell, with the columns of the formula and the response.
     test
-        The gene's rows of the results.
+        The rows of the gene in the results.
     reference
         Column -> base level, for :meth:`~sc_glmm.models.fitted.MixedFit.update`.
     """
@@ -83,9 +84,9 @@ def model_of_gene(one: OneGene, data: pd.DataFrame, test: pd.DataFrame, referenc
     y = design.response
     if y is None:
         raise InputError(f"the design of {design.formula.source!r} has no response")
-    inside = np.zeros(design.n_obs) if design.offset is None else design.offset
-    given = one.offset - inside
-    prepared = lay_out(design, given if np.any(given != 0.0) else None)
+    in_formula = np.zeros(design.n_obs) if design.offset is None else design.offset
+    argument = one.offset - in_formula
+    prepared = lay_out(design, argument if np.any(argument != 0.0) else None)
     options: dict[str, Any] = {
         "weights": None,
         "offset": prepared.offset_arg,
@@ -129,7 +130,7 @@ def model_of_gene(one: OneGene, data: pd.DataFrame, test: pd.DataFrame, referenc
 def _gaussian(
     one: OneGene, prepared: Prepared, data: pd.DataFrame, y: FloatArray, test: pd.DataFrame, options: dict[str, Any]
 ) -> MixedFit:
-    """The profiled criterion of the cells at the variances of the table."""
+    """Evaluate the Gaussian model of the cells at the variances of the gene."""
     fits = one.result.fits
     with one_blas_thread():
         problem = build_problem(prepared.X, prepared.blocks, prepared.row_of, y - prepared.offset, None)
@@ -137,7 +138,7 @@ def _gaussian(
         theta = theta_of(problem, [lam[0] for lam in fits.Lambda], sigma)
         point = evaluate(problem, theta, one.model.reml, new_work(problem))
     if point is None:
-        raise InputError("the criterion is not finite at the variances of this gene: its values are (nearly) constant")
+        raise InputError("this gene has no model, because its values are (nearly) constant")
     converged = int(fits.status[0]) == entry.OK
     solution = LmmSolution(theta, point, int(fits.n_iter[0]), float(fits.decrement[0]), converged)
     return LmmFit.build_fit(prepared, data, y, None, one.model.reml, options, problem, solution, test)

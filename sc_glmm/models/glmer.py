@@ -14,7 +14,7 @@ from .._families.registry import FAMILIES
 from .._fit.model import check_method
 from .checks import accept_r_style, check_flag
 from .fitted import MixedFit
-from .glmm import GlmmModel, read_counts, read_shares
+from .glmm import GlmmModel, read_counts, read_fractions
 from .methods import FitMethods
 from .prepare import per_row, prepare
 
@@ -25,7 +25,7 @@ class GlmmFit(FitMethods, GlmmModel):
 
     @property
     def fitter(self) -> Callable[..., MixedFit]:
-        """:func:`sc_glmm.glmer`."""
+        """The function :func:`sc_glmm.glmer`."""
         return glmer
 
 
@@ -58,18 +58,19 @@ def glmer(
         ``"poisson"``, ``"nb"`` (variance mu + phi mu^2, phi estimated) or ``"binomial"``. Required. Names from other
         packages, such as ``"negative.binomial"`` or ``"nbinom2"``, work as well.
     reml
-        Also integrate over the fixed effects (Laplace approximation; glmmTMB's ``REML = TRUE``). This removes the bias
-        of variances that are estimated from few groups. As in linear models, such likelihoods cannot compare fixed
-        effects.
+        Maximise the restricted likelihood, which integrates over the fixed effects (Laplace approximation; glmmTMB's
+        ``REML = TRUE``). This removes the bias of variances that are estimated from few groups. As in linear models,
+        restricted likelihoods cannot compare fixed effects.
     n_agq
-        Nodes of adaptive Gauss-Hermite quadrature for a model with one scalar random effect; 1 is Laplace.
+        Nodes of adaptive Gauss-Hermite quadrature for a model with one scalar random effect; 1 is the Laplace
+        approximation.
     weights
         Binomial only: number of trials of each row, as a column of `data` or one number per row.
     offset
-        Added to the linear predictor (natural log or logit scale), in addition to ``offset(...)`` in the formula: a
-        column, or one number per row.
+        Offset of the linear predictor (natural log or logit scale), in addition to ``offset(...)`` in the formula: a
+        column of `data`, or one number per row.
     reference
-        Column -> base level.
+        Base level of factors: ``{"dose": "low"}``.
     na_action
         ``"drop"`` rows with missing values (with a warning), or ``"raise"`` an error.
 
@@ -80,7 +81,7 @@ def glmer(
     Raises
     ------
     FormulaError, DesignError, InputError
-        If the formula, the data or their combination cannot be used; the message gives the reason and what to do.
+        If the formula, the data or their combination cannot be used; the message gives the reason and advice.
     """
     family = _read_family(family, weights)
     check_flag("reml", reml)
@@ -93,7 +94,7 @@ def glmer(
         raise InputError(f"the formula {formula!r} has no left side: write the response before '~'")
     if binomial:
         trials = None if weights is None else per_row("weights", weights, data, design)
-        y, trials = read_shares(values, trials, formula)
+        y, trials = read_fractions(values, trials, formula)
     else:
         y, trials = read_counts(values, formula), None
     options = {
@@ -110,7 +111,7 @@ def glmer(
     return fit
 
 
-# Names of the same distributions in other packages.
+# Name of a distribution in another package -> name in this package.
 _ALIASES = {
     "negative.binomial": "nb",
     "negative_binomial": "nb",
@@ -122,8 +123,9 @@ _ALIASES = {
     "bernoulli": "binomial",
     "logistic": "binomial",
 }
-_OTHER = {
-    "nbinom1": "its variance is linear in the mean; the variance of 'nb' is mu + phi mu^2",
+# Families that are not supported -> what to use instead.
+_UNSUPPORTED = {
+    "nbinom1": "its variance is linear in the mean, but the variance of 'nb' is mu + phi mu^2",
     "quasipoisson": "use 'nb', which has a likelihood",
     "quasibinomial": "use 'binomial' with a random effect for each observation, (1 | row)",
     "gamma": "use lmer with log(y)",
@@ -131,25 +133,24 @@ _OTHER = {
 
 
 def _read_family(family: Any, weights: Any) -> str:
-    """The name of the family in this package."""
-    allowed = [name for name in FAMILIES if name in ("poisson", "nb", "binomial")]
-    known = f"allowed are {', '.join(map(repr, allowed))}"
+    """Return the name of a family in this package."""
+    families = [name for name in FAMILIES if name in ("poisson", "nb", "binomial")]
+    allowed = f"allowed are {', '.join(map(repr, families))}"
     if not isinstance(family, str):
-        found = type(family).__name__
-        raise InputError(f"family is {found}, but must be a string; {known}")
+        raise InputError(f"family is {type(family).__name__}, but must be a string; {allowed}")
     if not family:
-        raise InputError(f"glmer() needs family=; {known} (sc_glmm.lmer fits measurements)")
+        raise InputError(f"glmer() needs family=; {allowed} (use sc_glmm.lmer for measurements)")
     name = family.lower().partition("(")[0].strip()
     name = _ALIASES.get(name, name)
     if name in ("gaussian", "normal"):
-        raise InputError(f"family={family!r}: a linear mixed model is fitted by sc_glmm.lmer")
-    if name not in allowed:
-        raise InputError(f"family={family!r}: {known}" + (f". {_OTHER[name]}" if name in _OTHER else ""))
+        raise InputError(f"family={family!r}: use sc_glmm.lmer to fit a linear mixed model")
+    if name not in families:
+        raise InputError(f"family={family!r}: {allowed}" + (f". {_UNSUPPORTED[name]}" if name in _UNSUPPORTED else ""))
     if "(" in family and "link" in family and {"binomial": "logit"}.get(name, "log") not in family:
-        raise InputError(f"family={family!r}: the link is log for counts and logit for trials")
+        raise InputError(f"family={family!r}: other links are not available; it is log for counts and logit for trials")
     if weights is not None and name != "binomial":
         raise InputError(
-            f"weights= is only for the binomial family (numbers of trials), not for family={family!r}; for exposure "
-            "use offset=log(exposure)"
+            f"weights= gives numbers of trials and is only for family='binomial', not for family={family!r}; for "
+            "exposure, use offset=log(exposure)"
         )
     return name

@@ -1,4 +1,4 @@
-"""A fitted generalised linear mixed model."""
+"""Define a fitted generalised linear mixed model."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ class GlmmModel(MixedFit):
     Attributes
     ----------
     n_agq
-        Quadrature nodes; 1 is Laplace.
+        Number of quadrature nodes; 1 is the Laplace approximation.
     dispersion
-        phi of the negative binomial (variance mu + phi mu^2; R's theta or size is 1 / phi), NaN for other families.
+        phi of the negative binomial (variance mu + phi mu^2; R's theta or size is 1 / phi); NaN for other families.
     log_likelihood
         Log likelihood with all constants, for any number of quadrature nodes. (lme4 omits constants if nAGQ > 1.)
     cov_given_variances
-        ``(p, p)`` covariance of the fixed effects given the variances; ``cov_beta`` comes from the joint Hessian of all
-        parameters, as in lme4.
+        (p, p) covariance of the fixed effects given the variances. In contrast, ``cov_beta`` comes from the joint
+        Hessian of all parameters, as in lme4.
     """
 
     n_agq: int
@@ -54,31 +54,37 @@ class GlmmModel(MixedFit):
 
     @property
     def sigma(self) -> float:
-        """Always one, because these families have no scale parameter."""
+        """Residual standard deviation, which is one because these families have no scale parameter."""
         return 1.0
 
     @property
     def n_par(self) -> int:
-        """Fixed effects, covariance parameters, and the dispersion of the negative binomial."""
+        """Number of fixed effects, covariance parameters, and the dispersion of the negative binomial."""
         n_theta = sum(len(self.term_lambda(p)) * (len(self.term_lambda(p)) + 1) // 2 for p in self.prepared.places)
         return len(self.beta) + n_theta + int(self.family == "nb")
 
     def loglik(self) -> float:
-        """Log likelihood (restricted, if that was maximised) by the Laplace approximation or quadrature."""
+        """Return the log likelihood (restricted, if that was maximised), by the Laplace approximation or quadrature."""
         return self.log_likelihood
 
     def remlcrit(self) -> float:
-        """The REML criterion at convergence (Laplace approximation)."""
+        """Return the REML criterion at convergence (Laplace approximation).
+
+        Raises
+        ------
+        InputError
+            If the model was fitted by ML.
+        """
         if not self.reml:
             raise InputError("this model was fitted by ML and has no REML criterion: fit it with reml=True")
         return -2.0 * self.log_likelihood
 
     def deviance(self) -> float:
-        """The conditional deviance, as in lme4's ``deviance()``: the sum of squared deviance residuals."""
+        """Compute the conditional deviance, the sum of squared deviance residuals, as lme4's ``deviance()`` does."""
         return float(np.sum(deviance_parts(self.family, self.y, self.fitted(), self.weights, self.dispersion)))
 
     def fitted(self) -> FloatArray:
-        """``(n_obs,)`` conditional means of counts, or probabilities."""
+        """Return the (n_obs,) conditional means of counts, or probabilities."""
         return inverse_link(self.family, self.linear_predictor())
 
     def residuals(self, type: str | None = None, *, scaled: bool = False) -> FloatArray:
@@ -93,7 +99,12 @@ class GlmmModel(MixedFit):
 
         Returns
         -------
-        ``(n_obs,)`` residuals; zero for observations that a separated model predicts without error.
+        (n_obs,) residuals; zero for observations that a separated model predicts without error.
+
+        Raises
+        ------
+        InputError
+            If `type` or `scaled` has an invalid value.
         """
         check_flag("scaled", scaled)
         kind = "deviance" if type is None else type
@@ -111,23 +122,28 @@ class GlmmModel(MixedFit):
                 parts = deviance_parts(self.family, self.y, mu, self.weights, self.dispersion)
                 out = np.sign(self.y - mu) * np.sqrt(parts)
         # observations that a separated model predicts without error
-        return out if self.limit is None else np.where(self.limit.kept, out, 0.0)
+        return out if self.limit is None else np.where(self.limit.remaining, out, 0.0)
 
     def conditional_cov(self) -> tuple[FloatArray, ...]:
-        """Per block ``(n_levels, k, k)`` covariance of the random effects given the data and the parameters.
+        """Compute the covariance of the random effects given the data and the parameters.
 
-        At the mode, the model is a Gaussian one whose weights are the curvatures of the observations.
+        At the mode, the model is a Gaussian model whose weights are the curvatures of the observations.
+
+        Returns
+        -------
+        One (n_levels, k, k) array for each block.
         """
         mu = self.fitted()
         w = np.maximum(weight_of_row(self.family, self.y, mu, self.weights, self.dispersion), 1e-300)
         working, design = self.residuals("working"), self.prepared
         if self.limit is not None:
-            w, working, design = w[self.limit.kept], working[self.limit.kept], self.limit.inside
+            w, working, design = w[self.limit.remaining], working[self.limit.remaining], self.limit.inside
         problem = build_problem(design.X, design.blocks, design.row_of, working, w)
         theta = np.empty(problem.n_theta)
         for f, block in enumerate(problem.scaling.order):
-            mine = problem.arrow.theta_fac == f
-            theta[mine] = self.Lambda[block][problem.arrow.theta_row[mine], problem.arrow.theta_col[mine]]
+            of_factor = problem.arrow.theta_fac == f
+            rows, columns = problem.arrow.theta_row[of_factor], problem.arrow.theta_col[of_factor]
+            theta[of_factor] = self.Lambda[block][rows, columns]
         with one_blas_thread():
             inverse = conditional_blocks(problem, problem.scale_theta(theta), new_work(problem))
         out: list[FloatArray] = [np.empty(0)] * len(inverse)
@@ -142,8 +158,8 @@ class GlmmModel(MixedFit):
         Parameters
         ----------
         y
-            ``(n_obs,)`` for the rows used, or one value per row of the data: counts, or fractions of successes with the
-            same trials.
+            (n_obs,) values for the rows used, or one value per row of the data: counts, or fractions of successes with
+            the same numbers of trials.
 
         Returns
         -------
@@ -156,13 +172,13 @@ class GlmmModel(MixedFit):
         """
         values, trials = check_response(y, self.prepared.design.rows_used), self.weights
         if self.family == "binomial":
-            values, trials = read_shares(values, trials, self.formula)
+            values, trials = read_fractions(values, trials, self.formula)
         else:
             values = read_counts(values, self.formula)
         return self._fit_again(values, trials, self.options, self.reml, with_response(self.prepared, self.data, values))
 
     def refit_ml(self) -> Self:
-        """Fit the same model by maximum likelihood."""
+        """Fit the same model by maximum likelihood; an ML fit is returned unchanged."""
         return self._fit_again(self.y, self.weights, {**self.options, "reml": False}, False) if self.reml else self
 
     def _fit_again(
@@ -188,25 +204,25 @@ class GlmmModel(MixedFit):
         options: Mapping[str, Any],
         reml: bool,
     ) -> Self:
-        """Compress the response, fit the model (in the limit, if it is separated), and convert to the user's scale."""
+        """Compress the response, fit the model (in the limit if it is separated), and create the fitted model."""
         spec = FAMILIES[family]
         fits, limit = maximise(prepared, y, trials, spec, n_agq, reml, full=True)
         notes = list(prepared.design.notes)
         vcov, full = fits.vcov[0], fits.vcov if fits.vcov_full is None else fits.vcov_full
-        given = vcov
+        conditional = vcov
         if np.isfinite(full).all():
             vcov = full[0]
         else:
             notes.append(
-                "the joint Hessian is not positive definite, as happens when a variance is zero; standard errors are "
-                "conditional on the variances"
+                "the joint Hessian is not positive definite, which can happen if a variance is zero; standard errors "
+                "are conditional on the variances"
             )
         beta = fits.beta[0]
         if limit is not None:
             p, columns = prepared.X.shape[1], np.array(limit.columns, dtype=np.int64)
             notes.append(limit.note(prepared.design.fixed.names, spec.trials))
             beta = _spread(beta, p, columns)
-            vcov, given = (_spread(cov, (p, p), np.ix_(columns, columns)) for cov in (vcov, given))
+            vcov, conditional = (_spread(cov, (p, p), np.ix_(columns, columns)) for cov in (vcov, conditional))
         return cls(
             prepared=prepared,
             data=data,
@@ -226,7 +242,7 @@ class GlmmModel(MixedFit):
             n_agq=n_agq,
             dispersion=float(np.exp(fits.log_dispersion[0])) if spec.has_dispersion else np.nan,
             log_likelihood=float(fits.loglik[0]),
-            cov_given_variances=given,
+            cov_given_variances=conditional,
             reml=reml,
         )
 
@@ -237,29 +253,34 @@ class GlmmModel(MixedFit):
 
 
 def read_counts(values: FloatArray, formula: str) -> FloatArray:
-    """Read counts: whole numbers of at least 0."""
+    """Return the response of a count model, after checking that it contains whole numbers of at least 0."""
     if values.ndim != 1:
-        raise InputError(f"the left side of {formula!r} has several columns; a model of counts needs one")
+        raise InputError(f"the left side of {formula!r} has several columns, but a model of counts needs one")
     bad = np.flatnonzero(~np.isfinite(values) | (values < 0.0) | (values != np.round(values)))
     if len(bad):
         raise InputError(
-            f"the response of {formula!r} is {values[bad[0]]:g} in row {bad[0]} of those used ({len(bad)} such "
+            f"the response of {formula!r} is {values[bad[0]]:g} in row {bad[0]} of the rows used ({len(bad)} such "
             "rows); counts must be whole numbers of at least 0: use raw counts, or sc_glmm.lmer for measurements"
         )
     return np.ascontiguousarray(values, dtype=np.float64)
 
 
-def read_shares(values: FloatArray, trials: FloatArray | None, formula: str) -> tuple[FloatArray, FloatArray | None]:
-    """Read the fraction of successes and the number of trials of each row."""
+def read_fractions(values: FloatArray, trials: FloatArray | None, formula: str) -> tuple[FloatArray, FloatArray | None]:
+    """Return the fraction of successes and the number of trials of each row, after checking them."""
     if values.ndim == 2:
         if trials is not None:
             raise InputError(
-                f"{formula!r} has two columns on the left, which give the numbers of trials: omit weights="
+                f"{formula!r} has two columns on the left, which contain the numbers of trials: omit weights="
             )
         if values.shape[1] != 2:
-            raise InputError(f"the left side of {formula!r} has {values.shape[1]} columns; it must have two")
+            raise InputError(
+                f"the left side of {formula!r} has {values.shape[1]} columns; it must have two: "
+                "cbind(successes, failures)"
+            )
         if not np.isfinite(values).all() or (values < 0.0).any() or (values != np.round(values)).any():
-            raise InputError(f"successes and failures of {formula!r} must be whole numbers of at least 0")
+            raise InputError(
+                f"successes and failures of {formula!r} must be whole numbers of at least 0: check both columns"
+            )
         trials = np.ascontiguousarray(values.sum(axis=1))
         success = values[:, 0]
     else:
@@ -271,39 +292,45 @@ def read_shares(values: FloatArray, trials: FloatArray | None, formula: str) -> 
         if off.any():
             i = int(np.flatnonzero(off)[0])
             raise InputError(
-                f"row {i} of those used has {success[i]:g} successes (fraction {values[i]:g}); a fraction times its "
-                "trials must be a whole number: pass the numbers of trials as weights"
+                f"row {i} of the rows used has {success[i]:g} successes (fraction {values[i]:g}); a fraction times its "
+                "number of trials must be a whole number: pass the numbers of trials as weights="
             )
         success = np.round(success)
     if trials is None:
         return np.ascontiguousarray(success), None
     if (trials <= 0.0).any():
         i = int(np.flatnonzero(trials <= 0.0)[0])
-        raise InputError(f"row {i} of those used has {trials[i]:g} trials; drop rows without trials")
+        raise InputError(f"row {i} of the rows used has {trials[i]:g} trials: drop rows without trials")
     return np.ascontiguousarray(success / trials), trials
 
 
 def maximise(
     prepared: Prepared, y: FloatArray, trials: FloatArray | None, spec: Family, n_agq: int, reml: bool, *, full: bool
 ) -> tuple[GeneFits, Limit | None]:
-    """The optimum, and the problem it belongs to: the whole model, or :attr:`Limit.inside` for a limit."""
+    """Find the optimum, and the limit in which the model was fitted (None if all estimates are finite).
+
+    Raises
+    ------
+    InputError
+        If the model cannot be fitted.
+    """
     _check_outcomes(prepared, y, spec)
     limit = find_limit(prepared, y, trials, spec.trials)
     design = prepared if limit is None else limit.inside
     if limit is not None:
-        y, trials = np.ascontiguousarray(y[limit.kept]), None if trials is None else trials[limit.kept]
+        y, trials = np.ascontiguousarray(y[limit.remaining]), None if trials is None else trials[limit.remaining]
     structure, nodes, stats = build_counts(design, y, trials, spec)
     fits = fit_genes(structure, nodes, stats, spec, reml=reml, n_agq=n_agq, full=full)
     if int(fits.status[0]) in (entry.FAILED, entry.EMPTY):
         raise InputError(
-            f"the model {prepared.design.formula.source!r} could not be fitted: no start gave finite values; centre "
-            "and scale numeric covariates, and look for extreme values of the response"
+            f"the model {prepared.design.formula.source!r} could not be fitted, because its likelihood was not finite: "
+            "centre and scale numeric covariates, and look for extreme values of the response"
         )
     return fits, limit
 
 
 def _spread(values: FloatArray, shape: Any, place: Any) -> FloatArray:
-    """The values at their positions, and zeros elsewhere."""
+    """Put values at their positions in an array of zeros."""
     out = np.zeros(shape)
     out[place] = values
     return out
@@ -313,18 +340,16 @@ def _check_outcomes(prepared: Prepared, y: FloatArray, spec: Family) -> None:
     """Raise an error if all responses are zero, or all are the maximum."""
     source = prepared.design.formula.source
     if not y.any():
-        what = "there are no successes" if spec.trials else "all counts are zero"
-        raise InputError(f"the model {source!r} cannot be fitted: {what}, so every estimate would be minus infinity")
+        problem = "there are no successes" if spec.trials else "all counts are zero"
+        raise InputError(f"the model {source!r} cannot be fitted, because {problem}: use other data")
     if spec.trials and (y == 1.0).all():
-        raise InputError(
-            f"the model {source!r} cannot be fitted: there are no failures, so every estimate would be infinity"
-        )
+        raise InputError(f"the model {source!r} cannot be fitted, because there are no failures: use other data")
 
 
 def build_counts(
     prepared: Prepared, y: FloatArray, trials: FloatArray | None, family: Family
 ) -> tuple[Structure, Nodes, GeneStats]:
-    """The input of the engine."""
+    """Build the input of the engine."""
     if family.trials:
         nodes, stats = _trial_stats(prepared, y, np.ones_like(y) if trials is None else trials)
     else:
@@ -334,10 +359,10 @@ def build_counts(
     return build_structure(prepared.X, prepared.blocks, cells), nodes, stats
 
 
-def _trial_stats(prepared: Prepared, share: FloatArray, trials: FloatArray) -> tuple[Nodes, GeneStats]:
-    """Successes and trials of each row; each row has one offset."""
+def _trial_stats(prepared: Prepared, fraction: FloatArray, trials: FloatArray) -> tuple[Nodes, GeneStats]:
+    """Count successes and trials of each row; each row has one offset."""
     n_rows = len(prepared.X)
-    success = share * trials
+    success = fraction * trials
     offset = np.zeros(n_rows)
     offset[prepared.row_of] = prepared.offset
     const = gammaln(trials + 1.0) - gammaln(success + 1.0) - gammaln(trials - success + 1.0)

@@ -1,4 +1,4 @@
-"""Influence of each group of observations on the estimates, by exact refits without it."""
+"""Compute the influence of each group of observations on the estimates, by exact refits without it."""
 
 from __future__ import annotations
 
@@ -26,22 +26,23 @@ class Influence:
     ----------
     group
         Grouping of the observations.
-    whole, se
-        Fixed effects from all observations, and their standard errors.
+    whole
+        Fixed effects from all observations.
+    se
+        Standard errors from all observations.
     estimates
-        ``(n_groups, p)`` fixed effects without each group; NaN if the model cannot be fitted without it.
+        (n_groups, p) fixed effects without each group; NaN if the model cannot be fitted without the group.
     dfbetas
-        ``(n_groups, p)`` change by the group, ``beta - beta_without``, divided by the standard error without it.
+        (n_groups, p) change by the group, ``beta - beta_without``, divided by the standard error without the group.
     cooks_distance
-        ``(n_groups,)`` squared length of that change in the metric of the covariance of the fixed effects, divided by
-        p. Values of about one or more are large. (lme4's distance is smaller by the factor
-        ``(n_groups - p) / n_groups``.)
+        (n_groups,) squared length of this change in the metric of the covariance of the fixed effects, divided by p.
+        Values of about one or more are large. lme4's distance is smaller by the factor ``(n_groups - p) / n_groups``.
     sd
         Standard deviations of the random effects (and sigma) without each group.
     n_obs
         Number of observations in each group.
     message
-        Why the model cannot be fitted without the group; empty if it can.
+        Reason why the model cannot be fitted without the group; empty if it can.
     """
 
     group: str
@@ -82,7 +83,7 @@ def influence(fit: MixedFit, group: str | None = None) -> Influence:
     check_fit(fit, "influence")
     name, codes, levels = _groups(fit, group)
     if len(levels) < 2:
-        raise InputError(f"group={name!r} has only one level; leaving it out would leave no data")
+        raise InputError(f"group={name!r} has only one level, so no data would remain without it: use another group")
     names, p = list(fit.names), len(fit.beta)
     estimates, dfbetas = np.full((len(levels), p), np.nan), np.full((len(levels), p), np.nan)
     cooks, messages = np.full(len(levels), np.nan), [""] * len(levels)
@@ -101,8 +102,8 @@ def influence(fit: MixedFit, group: str | None = None) -> Influence:
             continue
         sds.append(_standard_deviations(without))
         if set(without.names) != set(names):
-            gone = ", ".join(sorted(set(names) - set(without.names)))
-            messages[i] = f"without this group, the effect {gone} does not exist"
+            missing = ", ".join(sorted(set(names) - set(without.names)))
+            messages[i] = f"without this group, the effect {missing} does not exist"
             continue
         place = [without.names.index(one) for one in names]
         estimates[i] = without.fixef().to_numpy()[place]
@@ -128,7 +129,7 @@ def influence(fit: MixedFit, group: str | None = None) -> Influence:
 
 
 def _groups(fit: MixedFit, group: str | None) -> tuple[str, IntArray, tuple[str, ...]]:
-    """The name of the group, the level of each row used, and the names of the levels."""
+    """Return the name of the group, the level of each row used, and the names of the levels."""
     design = fit.prepared.design
     own = {term.group: term for term in design.random}
     name = fit.prepared.groupings[fit.prepared.places[0].block].name if group is None else group
@@ -147,7 +148,7 @@ def _groups(fit: MixedFit, group: str | None) -> tuple[str, IntArray, tuple[str,
 
 
 def _refit(fit: MixedFit, rows: NDArray[np.bool_]) -> MixedFit:
-    """Fit the same formula to some of the rows used, with the same base levels."""
+    """Fit the same formula to a subset of the rows used, with the same base levels."""
     make = fit.fitter
     design = fit.prepared.design
     options = {name: fit.options[name] for name in inspect.signature(make).parameters if name in fit.options}

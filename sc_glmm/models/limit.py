@@ -1,8 +1,9 @@
-"""Separated GLMMs: some coefficients are infinite, and the others are fitted in the limit.
+"""Fit separated GLMMs, in which some coefficients are infinite, in the limit.
 
-Observations whose mean goes to 0 (or, for trials, to 1) are predicted without error and drop out of the likelihood. A
-combination of coefficients is finite if the remaining observations determine it, that is, if it lies in the row space
-of their X. The direction of an infinite combination is known if all ways to the limit agree on it.
+In the limit, the means of some observations are 0 (or, for trials, 1). These observations are predicted without error
+and drop out of the likelihood. A combination of coefficients is finite if the remaining observations determine it, that
+is, if it lies in the row space of their X. The sign of an infinite combination is known if it is the same for all ways
+to the limit.
 """
 
 from __future__ import annotations
@@ -25,28 +26,28 @@ _TOL = 1e-8
 
 @dataclass(frozen=True)
 class Limit:
-    """The remaining part of a separated model.
+    """The limit of a separated model.
 
     Attributes
     ----------
     inside
         The design of the remaining observations and columns.
-    kept
-        ``(n_obs,)`` whether the observation remains.
+    remaining
+        (n_obs,) whether an observation remains in the likelihood.
     columns
         Columns of X that remain.
     ends
-        ``(n_obs,)`` linear predictor of observations that drop out: minus or plus infinity; zero for the others.
+        (n_obs,) linear predictor of observations that drop out (minus or plus infinity); zero for the others.
     scale
-        ``(p,)`` lengths of the columns of X.
+        (p,) lengths of the columns of X.
     directions
-        ``(p, m)`` orthonormal basis of the undetermined directions (of the scaled coefficients).
+        (p, m) orthonormal basis of the undetermined directions (of the scaled coefficients).
     cone
-        ``(k, m)`` the ways to the limit are the v with ``cone v <= 0``.
+        (k, m) inequalities of the ways to the limit, which are the v with ``cone v <= 0``.
     """
 
     inside: Prepared
-    kept: BoolArray
+    remaining: BoolArray
     columns: tuple[int, ...]
     ends: FloatArray
     scale: FloatArray
@@ -54,7 +55,10 @@ class Limit:
     cone: FloatArray
 
     def at(self, L: FloatArray) -> FloatArray:
-        """``(k,)`` value to add to ``L beta``: zero if it is finite, else signed infinity; NaN if the sign is open."""
+        """Compute the (k,) values to add to ``L beta``: zero if it is finite, otherwise infinity with its sign.
+
+        NaN if the sign is not known.
+        """
         scaled = L / self.scale
         length = np.linalg.norm(scaled, axis=1, keepdims=True)
         along = scaled @ self.directions / np.where(length > 0.0, length, 1.0)
@@ -66,13 +70,13 @@ class Limit:
         return out
 
     def note(self, names: Sequence[str], has_trials: bool) -> str:
-        """Note for the user."""
+        """Write the note for the user."""
         infinite = [name for name, end in zip(names, self.at(np.eye(len(names))), strict=True) if end != 0.0]
-        n = int((~self.kept).sum())
-        what = "all successes or all failures" if has_trials else "all zero"
+        n = int((~self.remaining).sum())
+        values = "all successes or all failures" if has_trials else "all zero"
         return (
-            f"separation: the fixed effects single out {n} of {len(self.kept)} observations that are {what}. The "
-            f"estimates of {', '.join(infinite)} are infinite; all others are those of this limit. Use "
+            f"separation: the fixed effects separate {n} of {len(self.remaining)} observations, which are {values}. "
+            f"The estimates of {', '.join(infinite)} are therefore infinite; the other estimates are their limits. Use "
             "confint(method='profile') for one-sided intervals and drop1() for likelihood-ratio tests"
         )
 
@@ -82,10 +86,10 @@ class Limit:
         return np.nan if down == up else (np.inf if up else -np.inf)
 
     def _furthest(self, along: FloatArray) -> float:
-        found = linprog(
+        optimum = linprog(
             -along, A_ub=self.cone, b_ub=np.zeros(len(self.cone)), bounds=[(-1.0, 1.0)] * len(along), method="highs"
         )
-        return 0.0 if found.x is None else float(along @ found.x)
+        return 0.0 if optimum.x is None else float(along @ optimum.x)
 
 
 def find_limit(
@@ -102,7 +106,7 @@ def find_limit(
     prepared
         The design.
     y, trials
-        ``(n_obs,)`` counts, or fractions of successes and numbers of trials (None: one each).
+        (n_obs,) counts; or fractions of successes, and numbers of trials (None if all are one).
     has_trials
         Whether the response is a fraction, which can be separated at both ends.
     columns
@@ -118,35 +122,36 @@ def find_limit(
     base = base.reshape(-1)[prepared.row_of]
     weight = np.ones(len(y)) if trials is None else trials
     n_rows = len(distinct)
-    some = np.bincount(base, y * weight, n_rows) > 0.5
-    missing = np.bincount(base, (1.0 - y) * weight, n_rows) > 0.5 if has_trials else np.ones(n_rows, dtype=bool)
+    has_success = np.bincount(base, y * weight, n_rows) > 0.5
+    has_failure = np.bincount(base, (1.0 - y) * weight, n_rows) > 0.5 if has_trials else np.ones(n_rows, dtype=bool)
     scaled = distinct / scale
-    # towards the limit, the predictor of rows without a success falls, and that of rows without a failure rises
-    sign = np.where(some, -1.0, 1.0)
-    found = separate(sign[:, None] * scaled, some & missing)
-    if found is None:
+    # towards the limit, the predictor decreases for rows without a success, and increases for rows without a failure
+    sign = np.where(has_success, -1.0, 1.0)
+    separation = separate(sign[:, None] * scaled, has_success & has_failure)
+    if separation is None:
         return None
-    if not found.rows.any():
+    if not separation.rows.any():
         raise InputError(
             f"the fixed effects of {prepared.design.formula.source!r} predict every outcome, so every coefficient is "
             "infinite: use fewer covariates, or more data"
         )
-    gone, columns = ~found.rows, found.columns if columns is None else columns
-    kept = found.rows[base]
+    columns = separation.columns if columns is None else columns
+    remaining = separation.rows[base]
+    cone = (sign[:, None] * scaled)[~separation.rows] @ separation.directions
     return Limit(
-        inside=_inside(prepared, kept, columns),
-        kept=kept,
+        inside=_inside(prepared, remaining, columns),
+        remaining=remaining,
         columns=columns,
-        ends=np.where(kept, 0.0, np.where(some[base], np.inf, -np.inf)),
+        ends=np.where(remaining, 0.0, np.where(has_success[base], np.inf, -np.inf)),
         scale=scale,
-        directions=found.directions,
-        cone=np.unique(np.round((sign[:, None] * scaled)[gone] @ found.directions, 12), axis=0),
+        directions=separation.directions,
+        cone=np.unique(np.round(cone, 12), axis=0),
     )
 
 
-def _inside(prepared: Prepared, kept: BoolArray, columns: tuple[int, ...]) -> Prepared:
-    """The rows of the remaining observations, and some columns of X."""
-    rows, row_of = np.unique(prepared.row_of[kept], return_inverse=True)
+def _inside(prepared: Prepared, remaining: BoolArray, columns: tuple[int, ...]) -> Prepared:
+    """Select the rows of the remaining observations, and some columns of X."""
+    rows, row_of = np.unique(prepared.row_of[remaining], return_inverse=True)
     blocks = tuple(
         Block(np.ascontiguousarray(b.codes[rows]), b.n_levels, np.ascontiguousarray(b.Z[rows]), b.terms)
         for b in prepared.blocks
@@ -156,5 +161,5 @@ def _inside(prepared: Prepared, kept: BoolArray, columns: tuple[int, ...]) -> Pr
         row_of=row_of.reshape(-1).astype(np.int64),
         X=np.ascontiguousarray(prepared.X[np.ix_(rows, np.array(columns, dtype=np.int64))]),
         blocks=blocks,
-        offset=np.ascontiguousarray(prepared.offset[kept]),
+        offset=np.ascontiguousarray(prepared.offset[remaining]),
     )

@@ -30,7 +30,7 @@ class LmmFit(FitMethods, LmmModel):
 
     @property
     def fitter(self) -> Callable[..., MixedFit]:
-        """:func:`sc_glmm.lmer`."""
+        """The function :func:`sc_glmm.lmer`."""
         return lmer
 
 
@@ -62,9 +62,10 @@ def lmer(
     weights
         Positive prior weights: a column of `data`, or one number per row.
     offset
-        Added to the linear predictor, in addition to ``offset(...)`` in the formula: a column, or one number per row.
+        Offset of the linear predictor, in addition to ``offset(...)`` in the formula: a column of `data`, or one number
+        per row.
     reference
-        Column -> base level, like R's ``relevel``.
+        Base level of factors: ``{"dose": "low"}``, like R's ``relevel``.
     na_action
         ``"drop"`` rows with missing values (with a warning), or ``"raise"`` an error.
 
@@ -75,7 +76,7 @@ def lmer(
     Raises
     ------
     FormulaError, DesignError, InputError
-        If the formula, the data or their combination cannot be used; the message gives the reason and what to do.
+        If the formula, the data or their combination cannot be used; the message gives the reason and advice.
 
     Examples
     --------
@@ -100,7 +101,7 @@ def lmer(
         if prior is not None and (prior <= 0.0).any():
             bad = int(np.flatnonzero(prior <= 0.0)[0])
             raise InputError(
-                f"weights are {prior[bad]:g} in row {bad} of those used; they must be positive: drop the row"
+                f"weights are {prior[bad]:g} in row {bad} of the rows used; they must be positive: drop this row"
             )
         options = {"reml": reml, "weights": weights, "offset": offset, "reference": reference, "na_action": na_action}
         problem = build_problem(prepared.X, prepared.blocks, prepared.row_of, y - prepared.offset, prior)
@@ -110,13 +111,13 @@ def lmer(
 
 
 def response(values: FloatArray | None, formula: str) -> FloatArray:
-    """The response: one finite number per row, not all equal."""
+    """Return the response, after checking that it has one finite number per row and varies."""
     if values is None or values.ndim != 1:
         raise InputError(f"the left side of {formula!r} has several columns; a linear mixed model needs one response")
     y = np.ascontiguousarray(values, dtype=np.float64)
     if not np.isfinite(y).all():
         bad = int(np.flatnonzero(~np.isfinite(y))[0])
-        raise InputError(f"the response of {formula!r} is {y[bad]} in row {bad} of those used; remove or change it")
+        raise InputError(f"the response of {formula!r} is {y[bad]} in row {bad} of the rows used: drop this row")
     if np.ptp(y) == 0.0:
-        raise InputError(f"the response of {formula!r} is {y[0]:g} in every row: there is nothing to model")
+        raise InputError(f"the response of {formula!r} is {y[0]:g} in every row, so there is nothing to model")
     return y

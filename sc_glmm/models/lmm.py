@@ -1,4 +1,4 @@
-"""A fitted Gaussian mixed model."""
+"""Define a fitted Gaussian mixed model."""
 
 from __future__ import annotations
 
@@ -23,8 +23,7 @@ from .ddf import kenward_roger_parts
 from .fitted import MixedFit
 from .prepare import Prepared, with_response
 
-# Rounding errors: limits for a residual standard deviation relative to the response, and for a sum of squares relative
-# to that of least squares.
+# Residuals below this fraction of the response are rounding errors: the fit is exact, which is an error.
 EXACT = 1e-12
 
 
@@ -48,7 +47,7 @@ class LmmModel(MixedFit):
 
     @property
     def n_par(self) -> int:
-        """Fixed effects, covariance parameters, and the residual variance."""
+        """Number of fixed effects, covariance parameters, and the residual variance."""
         return len(self.beta) + self.problem.n_theta + 1
 
     def loglik(self, reml: bool | None = None) -> float:
@@ -57,8 +56,8 @@ class LmmModel(MixedFit):
         Parameters
         ----------
         reml
-            Whether to use the restricted likelihood. Default: the one that was maximised. A restricted likelihood
-            depends on the coding of X and cannot compare models with different fixed effects.
+            Whether to use the restricted likelihood. Default: the likelihood that was maximised. A restricted
+            likelihood depends on the coding of X and cannot compare models with different fixed effects.
 
         Returns
         -------
@@ -69,17 +68,26 @@ class LmmModel(MixedFit):
         return -0.5 * self._criterion(self.reml if reml is None else reml)
 
     def deviance(self) -> float:
-        """``-2 log likelihood`` at the estimates; for a REML fit this is not the minimum, see :meth:`remlcrit`."""
+        """Compute ``-2 log likelihood`` at the estimates.
+
+        For a REML fit, this is not the minimum of the likelihood; see :meth:`remlcrit`.
+        """
         return self._criterion(False)
 
     def remlcrit(self) -> float:
-        """The REML criterion at convergence."""
+        """Return the REML criterion at convergence.
+
+        Raises
+        ------
+        InputError
+            If the model was fitted by ML.
+        """
         if not self.reml:
             raise InputError("this model was fitted by ML and has no REML criterion: fit it with reml=True")
         return self._criterion(True)
 
     def fitted(self) -> FloatArray:
-        """``(n_obs,)`` conditional means, with the offset."""
+        """Return the (n_obs,) conditional means, with the offset."""
         return self.linear_predictor()
 
     def residuals(self, type: str | None = None, *, scaled: bool = False) -> FloatArray:
@@ -95,7 +103,12 @@ class LmmModel(MixedFit):
 
         Returns
         -------
-        ``(n_obs,)`` residuals.
+        (n_obs,) residuals.
+
+        Raises
+        ------
+        InputError
+            If `type` or `scaled` has an invalid value.
         """
         check_flag("scaled", scaled)
         kinds = ("response", "pearson", "deviance", "working")
@@ -107,7 +120,12 @@ class LmmModel(MixedFit):
         return out / self.sigma if scaled else out
 
     def conditional_cov(self) -> tuple[FloatArray, ...]:
-        """Per block ``(n_levels, k, k)`` covariance of the random effects given the data and the parameters."""
+        """Compute the covariance of the random effects given the data and the parameters.
+
+        Returns
+        -------
+        One (n_levels, k, k) array for each block.
+        """
         with one_blas_thread():
             inverse = conditional_blocks(self.problem, self.solution.theta, new_work(self.problem))
         out: list[FloatArray] = [np.empty(0)] * len(inverse)
@@ -122,7 +140,7 @@ class LmmModel(MixedFit):
         Parameters
         ----------
         y
-            ``(n_obs,)`` for the rows used, or one value per row of the data.
+            (n_obs,) values for the rows used, or one value per row of the data.
 
         Returns
         -------
@@ -131,17 +149,17 @@ class LmmModel(MixedFit):
         Raises
         ------
         InputError
-            If `y` does not contain one finite number for each row, or if all are equal.
+            If `y` does not contain one finite number for each row, or if all values are equal.
         """
         values = check_response(y, self.prepared.design.rows_used)
         if np.ptp(values) == 0.0:
-            raise InputError(f"y is {values[0]:g} in every row: there is nothing to model")
+            raise InputError(f"y is {values[0]:g} in every row, so there is nothing to model")
         problem = self.problem.with_response(values - self.prepared.offset, self.prepared.row_of, self.weights)
         data = with_response(self.prepared, self.data, values)
         return self.optimise(self.prepared, data, values, self.weights, self.reml, self.options, problem)
 
     def refit_ml(self) -> Self:
-        """Fit the same model by maximum likelihood."""
+        """Fit the same model by maximum likelihood; an ML fit is returned unchanged."""
         if not self.reml:
             return self
         options = {**self.options, "reml": False}
@@ -158,17 +176,17 @@ class LmmModel(MixedFit):
         options: Mapping[str, Any],
         problem: LmmProblem,
     ) -> Self:
-        """Search for the optimum of `problem`, the cross-products of `prepared` and `y`."""
+        """Fit the model from `problem`, the cross-products of `prepared` and `y`."""
         source = prepared.design.formula.source
         residual = problem.unit * float(np.sqrt(problem.S0[-1, -1] / problem.weight.sum()))
         if residual <= EXACT * float(np.abs(y).max()):
-            raise InputError(_nothing_left("fixed", source))
+            raise InputError(_exact_fit("fixed", source))
         try:
             solution = fit_lmm(problem, reml=reml)
         except FloatingPointError as error:
-            raise InputError(_nothing_left("random", source)) from error
+            raise InputError(_exact_fit("random", source)) from error
         if solution.point.r2 <= EXACT * float(problem.S0[-1, -1]):
-            raise InputError(_nothing_left("random", source))
+            raise InputError(_exact_fit("random", source))
         return cls.build_fit(prepared, data, y, weights, reml, options, problem, solution)
 
     @classmethod
@@ -184,7 +202,7 @@ class LmmModel(MixedFit):
         solution: LmmSolution,
         test: pd.DataFrame | None = None,
     ) -> Self:
-        """Convert an optimum to the user's scale."""
+        """Create a fitted model from an optimum, on the user's scale."""
         point = solution.point
         sigma = residual_sd(problem, point, reml)
         relative, modes = _blocks(problem, solution)
@@ -210,7 +228,7 @@ class LmmModel(MixedFit):
         )
 
     def point_at(self, theta: FloatArray, reml: bool) -> LmmPoint:
-        """The criterion at the engine's scaled theta."""
+        """Evaluate the criterion at the engine's scaled theta."""
         with one_blas_thread():
             point = evaluate(self.problem, theta, reml, new_work(self.problem))
         if point is None:
@@ -240,15 +258,15 @@ class LmmModel(MixedFit):
     refitML = refit_ml
 
 
-def _nothing_left(effects: str, formula: str) -> str:
+def _exact_fit(effects: str, formula: str) -> str:
     return (
-        f"the {effects} effects of {formula!r} explain the response completely, so the residual variance would be "
-        "zero. Check whether the response is also on the right side, and whether each group has several rows"
+        f"the {effects} effects of {formula!r} explain the response completely, so the residual variance is zero. "
+        "Check whether the response is also on the right side, and whether each group has several rows"
     )
 
 
 def _blocks(problem: LmmProblem, solution: LmmSolution) -> tuple[tuple[FloatArray, ...], tuple[FloatArray, ...]]:
-    """Per block of the caller: Lambda relative to sigma, and the modes b."""
+    """Return Lambda relative to sigma, and the modes b, for each block in the order of the design."""
     arrow, theta = problem.arrow, problem.unscale_theta(solution.theta)
     n_blocks = len(problem.scaling.order)
     relative: list[FloatArray] = [np.empty(0)] * n_blocks
@@ -256,8 +274,8 @@ def _blocks(problem: LmmProblem, solution: LmmSolution) -> tuple[tuple[FloatArra
     for f, block in enumerate(problem.scaling.order):
         k = int(arrow.fac_k[f])
         lam = np.zeros((k, k))
-        mine = arrow.theta_fac == f
-        lam[arrow.theta_row[mine], arrow.theta_col[mine]] = theta[mine]
+        of_factor = arrow.theta_fac == f
+        lam[arrow.theta_row[of_factor], arrow.theta_col[of_factor]] = theta[of_factor]
         relative[block] = lam
         u = solution.point.v[arrow.fac_u[f] : arrow.fac_u[f + 1]].reshape(-1, k)
         modes[block] = u @ lam.T

@@ -1,7 +1,7 @@
-"""Likelihood-ratio tests between fitted models.
+"""Compare fitted models by likelihood-ratio tests.
 
-A restricted likelihood is the likelihood of the data after X has been projected out, so with another X it is the
-likelihood of other data. Models with different fixed effects are therefore always compared by maximum likelihood.
+A restricted likelihood is the likelihood of the data after X was projected out. With another X, it is the likelihood of
+other data. Models with different fixed effects are therefore always compared by maximum likelihood.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ REFIT_NOTE = "refitting model(s) with ML (instead of REML)"
 
 
 def lrtest(*fits: MixedFit) -> Table:
-    """Compare nested models by likelihood-ratio tests, smallest first.
+    """Compare nested models by likelihood-ratio tests.
 
-    If the fixed effects differ, REML fits are refitted by maximum likelihood, with a note. (R's ``lmtest::lrtest``
-    compares restricted likelihoods in this case, and its result depends on the units of the covariates. The note below
-    the table shows this number next to the valid one.)
+    If the fixed effects differ, REML fits are refitted by maximum likelihood, with a note. In this case, R's
+    ``lmtest::lrtest`` compares restricted likelihoods, and its result depends on the units of the covariates. The note
+    below the table shows this number next to the valid one.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def lrtest(*fits: MixedFit) -> Table:
 
     Returns
     -------
-    One row per model: parameters, log likelihood, and the test against the row above.
+    One row per model, the smallest first: number of parameters, log likelihood, and the test against the row above.
 
     Raises
     ------
@@ -55,7 +55,13 @@ def lrtest(*fits: MixedFit) -> Table:
 
 
 def compare(fits: Sequence[MixedFit], *, refit: bool = True) -> Table:
-    """The table of ``anova(m0, m1, ...)``."""
+    """Make the table of ``anova(m0, m1, ...)``.
+
+    Raises
+    ------
+    InputError
+        If the models are not nested fits of the same data, or their restricted likelihoods are not comparable.
+    """
     if len(fits) < 2:
         raise InputError("a likelihood-ratio test needs at least two models, but received one")
     _check_same_data(fits)
@@ -70,9 +76,9 @@ def compare(fits: Sequence[MixedFit], *, refit: bool = True) -> Table:
             notes.append(REFIT_NOTE)
         elif not same_fixed:
             raise InputError(
-                "these REML fits have different fixed effects, so their likelihoods belong to different data and "
-                "their ratio depends on the scale and coding of X. Use refit=True (the default), which compares them "
-                "by maximum likelihood"
+                "these REML fits have different fixed effects, so their restricted likelihoods are not comparable (the "
+                "ratio depends on the units and coding of X). Use refit=True (the default), which compares them by "
+                "maximum likelihood"
             )
         elif not all(fit.reml for fit in ordered):
             raise InputError("some of these models were fitted by REML and others by ML: use refit=True (the default)")
@@ -80,10 +86,10 @@ def compare(fits: Sequence[MixedFit], *, refit: bool = True) -> Table:
     frame = _comparison_frame(used, logliks)
     if refit and not same_fixed and all(fit.reml for fit in ordered):
         for i in range(1, len(ordered)):
-            wrong = 2.0 * (ordered[i].loglik() - ordered[i - 1].loglik())
+            restricted = 2.0 * (ordered[i].loglik() - ordered[i - 1].loglik())
             notes.append(
                 f"m{i} against m{i - 1}: Chisq {frame['Chisq'].iloc[i]:.4f} by ML. The restricted likelihoods would "
-                f"give {wrong:.4f}, which is not a valid test because it depends on the units of the covariates"
+                f"give {restricted:.4f}, which is not a valid test because it depends on the units of the covariates"
             )
     if same_fixed and frame["Df"].iloc[1:].notna().any():
         notes.append(
@@ -117,7 +123,7 @@ def _comparison_frame(used: Sequence[MixedFit], logliks: FloatArray) -> pd.DataF
 
 
 def _same_fixed(fits: Sequence[MixedFit]) -> bool:
-    """Whether all models have the same fixed-effects matrix, column by column."""
+    """Return whether all models have the same fixed-effects matrix, column by column."""
     first = fits[0].prepared.design.fixed
     others = [fit.prepared.design.fixed for fit in fits[1:]]
     return all(o.X.shape == first.X.shape and np.array_equal(o.X, first.X) for o in others)
@@ -127,11 +133,11 @@ def _check_same_data(fits: Sequence[MixedFit]) -> None:
     first = fits[0]
     for fit in fits[1:]:
         if fit.family != first.family:
-            raise InputError(f"the models have different families, {first.family!r} and {fit.family!r}")
+            raise InputError(f"the models have different families, {first.family!r} and {fit.family!r}: use one family")
         if fit.nobs != first.nobs:
             raise InputError(
-                f"the models use {first.nobs} and {fit.nobs} rows, so their likelihoods belong to different data. If "
-                "a covariate has missing values, drop these rows from the data first"
+                f"the models use {first.nobs} and {fit.nobs} rows, so their likelihoods are not comparable. If a "
+                "covariate has missing values, drop these rows from the data first"
             )
         if not np.array_equal(fit.y, first.y):
             raise InputError(
@@ -159,7 +165,7 @@ def _equal(a: FloatArray | None, b: FloatArray | None) -> bool:
 
 
 def mixture_p(statistic: float, df: int, variances: int = 1) -> float:
-    """Probability of a larger likelihood ratio if a variance (with its `df - 1` covariances) is truly zero.
+    """Compute the probability of a larger likelihood ratio if a variance (with its `df - 1` covariances) is zero.
 
     Parameters
     ----------
@@ -168,8 +174,9 @@ def mixture_p(statistic: float, df: int, variances: int = 1) -> float:
     df
         Difference of the numbers of parameters.
     variances
-        Number of variances among them. One: the mixture ``1/2 chi2(df - 1) + 1/2 chi2(df)`` of Self and Liang (1987)
-        and Stram and Lee (1994). More: the weights depend on the design, and ``chi2(df)`` is a conservative bound.
+        Number of variances among these parameters. For one, the distribution is the mixture
+        ``1/2 chi2(df - 1) + 1/2 chi2(df)`` of Self and Liang (1987) and Stram and Lee (1994). For more, the weights
+        depend on the design, and ``chi2(df)`` is a conservative bound.
     """
     upper = float(stats.chi2.sf(statistic, df))
     if variances > 1:
@@ -179,7 +186,7 @@ def mixture_p(statistic: float, df: int, variances: int = 1) -> float:
 
 
 def ranova(fit: LmmModel) -> Table:
-    """Test each random effect by dropping it: slopes one at a time, a term with one column as a whole.
+    """Test each random effect by dropping it; slopes are dropped one at a time.
 
     Parameters
     ----------
@@ -198,8 +205,8 @@ def ranova(fit: LmmModel) -> Table:
     """
     if not isinstance(fit, LmmModel):
         raise InputError(
-            f"ranova() received {type(fit).__name__}; it needs a model fitted by lmer. For counts and trials, "
-            "compare with a model without the term: anova(small, large), or bootstrap_lrt()"
+            f"ranova() received {type(fit).__name__}, but needs a model from lmer. For counts and trials, compare with "
+            "a model without the term: anova(small, large), or bootstrap_lrt()"
         )
     rows: dict[str, dict[str, float]] = {}
     loglik, n_par = fit.loglik(), fit.n_par
@@ -226,28 +233,28 @@ def ranova(fit: LmmModel) -> Table:
 
 
 def _reductions(term: RandomTerm) -> list[tuple[str | None, str | None]]:
-    """Possible reductions of a term: (name, the smaller term or None)."""
+    """List the possible reductions of a term: name of the dropped effect, and the smaller term or None."""
     slopes = [t for t in term.terms if t]
     if not slopes or len(term.terms) == 1:
         return [(None, None)]
     out: list[tuple[str | None, str | None]] = []
-    for gone, label in unique_labels(slopes).items():
-        kept = [term_text(t) for t in term.terms if t != gone]
+    for slope, label in unique_labels(slopes).items():
+        others = [term_text(t) for t in term.terms if t != slope]
         if () not in term.terms:
-            kept = ["0", *kept]
-        out.append((label, f"({' + '.join(kept)} | {term.group_text})"))
+            others = ["0", *others]
+        out.append((label, f"({' + '.join(others)} | {term.group_text})"))
     return out
 
 
 def _without(fit: LmmModel, number: int, smaller: str | None) -> tuple[float, int, int]:
-    """Log likelihood (the maximised kind), number of parameters, and dropped variances of the reduced model."""
+    """Return the maximised log likelihood, number of parameters and dropped variances of a smaller model."""
     random = fit.prepared.design.random
-    lost = random[number].Z.shape[1]
+    n_dropped = random[number].Z.shape[1]
     if smaller is None and len(random) == 1:
         # theta = 0 is the linear model without random effects
         point = fit.point_at(np.zeros(fit.problem.n_theta), fit.reml)
-        return -point.value, fit.n_par - fit.problem.n_theta, lost
+        return -point.value, fit.n_par - fit.problem.n_theta, n_dropped
     small = reduced(fit, [term_key(random[number].term)], smaller)
     if smaller is not None:
-        lost -= small.prepared.design.random[-1].Z.shape[1]
-    return small.loglik(), small.n_par, lost
+        n_dropped -= small.prepared.design.random[-1].Z.shape[1]
+    return small.loglik(), small.n_par, n_dropped

@@ -1,4 +1,4 @@
-"""Matrices and other quantities of the model under lme4's names."""
+"""Return matrices and other quantities of a model under lme4's names."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from .fitted import MixedFit
 
 
 def model_matrix(fit: MixedFit, part: Literal["fixed", "random"] = "fixed") -> Any:
-    """Get X as a data frame, or Z as a sparse matrix with the levels of all terms side by side.
+    """Get the matrix X as a data frame, or the matrix Z of all terms as a sparse array.
 
     Parameters
     ----------
     fit
         The model.
     part
-        ``"fixed"`` or ``"random"``.
+        ``"fixed"`` for X, ``"random"`` for Z.
 
     Returns
     -------
-    ``(n_obs, p)`` frame, or ``(n_obs, q)`` sparse array.
+    (n_obs, p) data frame, or (n_obs, q) sparse array.
 
     Raises
     ------
@@ -37,13 +37,13 @@ def model_matrix(fit: MixedFit, part: Literal["fixed", "random"] = "fixed") -> A
 
 
 def fixed_frame(fit: MixedFit) -> pd.DataFrame:
-    """X with the names of its columns, on the index of the data."""
+    """Return X as a data frame with the names of its columns and the index of the data."""
     design = fit.prepared.design
     return pd.DataFrame(design.fixed.X, index=fit.data.index[design.rows_used], columns=list(design.fixed.names))
 
 
 def random_matrix(fit: MixedFit) -> sparse.csr_array:
-    """Z ``(n_obs, q)``: term by term in lme4's order, level by level."""
+    """Return (n_obs, q) Z, whose columns are sorted by term (in lme4's order) and by level."""
     design = fit.prepared.design
     parts = []
     for place in fit.prepared.places:
@@ -56,7 +56,7 @@ def random_matrix(fit: MixedFit) -> sparse.csr_array:
 
 
 def relative_lambda(fit: MixedFit) -> sparse.csr_array:
-    """Lambda ``(q, q)`` relative to sigma, in the order of :func:`random_matrix`."""
+    """Return (q, q) Lambda relative to sigma, in the order of :func:`random_matrix`."""
     design = fit.prepared.design
     parts = [
         sparse.kron(sparse.eye_array(len(design.random[place.term].levels)), fit.term_lambda(place) / fit.sigma)
@@ -93,7 +93,7 @@ QUANTITIES: dict[str, Callable[[Any], Any]] = {
 
 
 def get_me(fit: MixedFit, name: str) -> Any:
-    """Get any quantity of the model by lme4's name.
+    """Get a quantity of the model by its name in lme4.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ def get_me(fit: MixedFit, name: str) -> Any:
 
     Returns
     -------
-    An array, a sparse array, a frame, a number or names.
+    An array, a sparse array, a data frame, a number or names.
 
     Raises
     ------

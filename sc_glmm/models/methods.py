@@ -1,4 +1,4 @@
-"""The functions of ``sc_glmm.models`` as methods of a fitted model."""
+"""Offer the functions of ``sc_glmm.models`` as methods of a fitted model."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .wald import contrast as _contrast
 
 
 class FitMethods(MixedFit):
-    """Functions as methods: ``fit.confint(...)`` is ``confint(fit, ...)``."""
+    """Methods of a fitted model: ``fit.confint(...)`` calls ``confint(fit, ...)``."""
 
     summary = _summary
     contrast = _contrast
@@ -47,7 +47,7 @@ class FitMethods(MixedFit):
     glance = _glance
     augment = _augment
 
-    # lme4's spellings
+    # names that lme4 uses
     VarCorr = _varcorr
     getME = _get_me
 

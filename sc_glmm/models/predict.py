@@ -35,14 +35,14 @@ def predict(
     newdata
         Columns of the formula, without the response. Default: the rows used in the fit.
     re_form
-        None: conditional on all random effects; ``"NA"`` (or NaN) or ``"~0"``: fixed effects only (a new, average
-        level); a formula such as ``"~ (1 | plate)"``: conditional on these terms.
+        Random effects to use. None: all. ``"NA"`` (or NaN) or ``"~0"``: none, as for a new level with average effects.
+        A formula such as ``"~ (1 | plate)"``: these terms.
     type
-        ``"link"`` (default, as in lme4) or ``"response"``: means of counts, probabilities.
+        ``"link"`` (default, as in lme4): the linear predictor. ``"response"``: means of counts, or probabilities.
     allow_new_levels
         Whether to set the random effects of unknown levels to zero; otherwise they raise an error.
     offset
-        For `newdata`, if the model was fitted with ``offset=``: a column, or one number per row.
+        Offset of `newdata`, if the model was fitted with ``offset=``: a column, or one number per row.
 
     Returns
     -------
@@ -51,7 +51,7 @@ def predict(
     Raises
     ------
     InputError
-        If `newdata` lacks a column, or has unknown levels.
+        If a column is missing in `newdata`, or `newdata` have unknown levels.
     """
     check_choice("type", type, ("link", "response"))
     check_flag("allow_new_levels", allow_new_levels)
@@ -60,7 +60,7 @@ def predict(
             f"newdata is {newdata.__class__.__name__}; it must be a data frame with the columns of the formula"
         )
     if newdata is None and offset is not None:
-        raise InputError("offset= is only for newdata; the rows of the model have their own offset")
+        raise InputError("offset= is only for newdata, because the rows of the model have their own offset: omit it")
     design = fit.prepared.design
     chosen = chosen_terms(fit, re_form)
     if newdata is None:
@@ -71,16 +71,16 @@ def predict(
         eta = fit.estimate(X) + _new_offset(fit, newdata, offset)
         for i in chosen:
             codes = new_codes(design.random[i], newdata, allow_new_levels)
-            known = codes >= 0
+            has_level = codes >= 0
             modes = fit.term_modes(i)
-            eta[known] += np.einsum("nk,nk->n", Zs[i][known], modes[codes[known]])
+            eta[has_level] += np.einsum("nk,nk->n", Zs[i][has_level], modes[codes[has_level]])
         index = newdata.index
     values = inverse_link(fit.family, eta) if type == "response" else eta
     return pd.Series(values, index=index, name="prediction")
 
 
 def chosen_terms(fit: MixedFit, re_form: str | float | None) -> list[int]:
-    """Numbers of the terms in `re_form`."""
+    """Return the numbers of the terms that `re_form` contains."""
     random = fit.prepared.design.random
     if re_form is None:
         return list(range(len(random)))
@@ -91,46 +91,47 @@ def chosen_terms(fit: MixedFit, re_form: str | float | None) -> list[int]:
     text = re_form.strip()
     if "".join(text.split()) in ("NA", "~0", "0", "~-1"):
         return []
-    asked = parse_formula(text if "~" in text else f"~ {text}")
-    if asked.response is not None or not asked.random:
+    formula = parse_formula(text if "~" in text else f"~ {text}")
+    if formula.response is not None or not formula.random:
         raise InputError(
             f"re_form={re_form!r} has no random effect: allowed are None, 'NA' and a formula such as '~ (1 | plate)'"
         )
-    found = []
-    for term in asked.random:
+    chosen = []
+    for term in formula.random:
         same = [i for i, own in enumerate(random) if term_key(own.term) == term_key(term)]
         if not same:
-            known = ", ".join(own.label for own in random)
-            raise InputError(f"re_form={re_form!r}: the model has no term {term.label}; its terms are {known}")
-        found += same
-    return found
+            labels = ", ".join(own.label for own in random)
+            raise InputError(f"re_form={re_form!r}: the model has no term {term.label}; its terms are {labels}")
+        chosen += same
+    return chosen
 
 
 def new_codes(term: ReTerm, data: pd.DataFrame, allow_new_levels: bool) -> IntArray:
-    """Level of each new row; -1 for unknown levels."""
+    """Return the level of each new row; -1 for unknown levels."""
     columns = term.term.columns
     missing = [name for name in columns if name not in data.columns]
     if missing:
         raise InputError(
-            f"the new data lack {', '.join(map(repr, missing))}, the grouping of {term.label}: add it, or predict "
-            "with re_form='NA' (fixed effects only)"
+            f"the new data have no column {', '.join(map(repr, missing))}, which {term.label} needs: add it, or use "
+            "re_form='NA' (fixed effects only)"
         )
     codes = term.codes_at(data)
     if (codes < 0).any() and not allow_new_levels:
         new = data.loc[(codes < 0), list(columns)].drop_duplicates().head(5)
         unknown = ", ".join(":".join(map(str, row)) for row in new.itertuples(index=False))
         raise InputError(
-            f"{term.group!r} has new levels: {unknown}; use allow_new_levels=True to predict for an average level, "
-            "or re_form='NA'"
+            f"{term.group!r} has levels that are not in the model: {unknown}; use allow_new_levels=True to predict for "
+            "an average level, or re_form='NA'"
         )
     return codes
 
 
 def _new_offset(fit: MixedFit, data: pd.DataFrame, offset: Any) -> FloatArray:
+    """Compute the offset of new rows: that of the formula plus the argument."""
     total = np.zeros(len(data))
-    inside = fit.prepared.design.offset_at(data)
-    if inside is not None:
-        total += inside
+    in_formula = fit.prepared.design.offset_at(data)
+    if in_formula is not None:
+        total += in_formula
     if offset is not None:
         if isinstance(offset, str) and offset not in data.columns:
             raise InputError(f"offset={offset!r} is not a column of newdata; its columns are {list(data.columns)[:12]}")
@@ -147,8 +148,8 @@ def _new_offset(fit: MixedFit, data: pd.DataFrame, offset: Any) -> FloatArray:
         return total + values
     if fit.prepared.offset_arg is not None:
         raise InputError(
-            "the model was fitted with offset=...: pass the offset of the new rows to predict (zeros for a unit of "
-            "exposure), or write it into the formula as offset(...)"
+            "the model was fitted with offset=, so predict() needs the offset of the new rows: pass offset= (0 for one "
+            "unit of exposure), or fit a model with offset(...) in the formula"
         )
     return total
 
@@ -169,21 +170,21 @@ def simulate(
     nsim
         Number of data sets.
     seed
-        Seed or generator.
+        Seed or generator of the random numbers.
     re_form
-        ``"NA"`` (default, as in lme4): new random effects are drawn; None: all stay at their conditional modes; a
-        formula: those of its terms stay, the others are drawn.
+        Random effects that keep their estimates; all others are drawn anew. ``"NA"`` (default, as in lme4): none.
+        None: all. A formula: its terms.
 
     Returns
     -------
-    ``nobs`` x `nsim`, on the index of the data: numbers, counts, or fractions of successes.
+    (n_obs, nsim) numbers, counts, or fractions of successes, on the index of the data.
 
     Raises
     ------
     InputError
         If `nsim` or `re_form` has an invalid value.
     """
-    check_count("nsim", nsim, 1, "use at least one data set")
+    check_count("nsim", nsim, 1, "it is the number of data sets")
     rng = random_generator(seed)
     draws = np.column_stack([draw(fit, rng, re_form) for _ in range(nsim)])
     names = [f"sim_{i + 1}" for i in range(nsim)]
@@ -191,12 +192,12 @@ def simulate(
 
 
 def draw(fit: MixedFit, rng: np.random.Generator, re_form: str | float | None = "NA") -> FloatArray:
-    """``(nobs,)`` one simulated response."""
+    """Simulate one (n_obs,) response."""
     design = fit.prepared.design
-    stay = chosen_terms(fit, re_form)
-    eta = fit.fixed_part() + fit.random_part(stay)
+    unchanged = chosen_terms(fit, re_form)
+    eta = fit.fixed_part() + fit.random_part(unchanged)
     for place in fit.prepared.places:
-        if place.term not in stay:
+        if place.term not in unchanged:
             term = design.random[place.term]
             b = rng.standard_normal((len(term.levels), term.Z.shape[1])) @ fit.term_lambda(place).T
             eta += np.einsum("nk,nk->n", term.Z, b[term.codes])

@@ -1,4 +1,4 @@
-"""Prepare a formula and a data frame for a fit: the design, its rows, and the terms in lme4's order."""
+"""Prepare a formula and a data frame for a fit: build the design, compress its rows, and sort terms as lme4 does."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class TermPlace:
     Attributes
     ----------
     name
-        Its grouping factor, numbered if the factor has several terms, as in R: ``"Subject"``, ``"Subject.1"``.
+        Grouping factor, numbered if it has several terms, as in R: ``"Subject"``, ``"Subject.1"``.
     block
-        Number of its block.
+        Number of the block.
     columns
-        Its columns in the block.
+        Columns of the term in the block.
     term
-        Its number in the formula.
+        Number of the term in the formula.
     """
 
     name: str
@@ -50,17 +50,17 @@ class Prepared:
     design
         The design on the observations used.
     row_of
-        ``(n_obs,)`` the distinct row of each observation.
+        (n_obs,) number of the distinct row of each observation.
     X
-        ``(n_rows, p)``.
+        (n_rows, p) fixed-effects matrix of the distinct rows.
     blocks, groupings
-        One per grouping factor.
+        One for each grouping factor.
     places
-        The terms, in lme4's order: more levels first.
+        Positions of the terms in lme4's order, with more levels first.
     offset_arg
-        ``(n_obs,)`` offset from the argument; None if there is none.
+        (n_obs,) offset from the argument; None if there is none.
     offset
-        ``(n_obs,)`` sum of all offsets.
+        (n_obs,) sum of all offsets.
     """
 
     design: Design
@@ -91,14 +91,19 @@ def prepare(
     offset
         A column of `data`, or one number per row.
     split_offset
-        Whether observations with different offsets are different rows.
+        Whether observations with different offsets become different rows.
+
+    Raises
+    ------
+    FormulaError, DesignError, InputError
+        If the formula, the data or their combination cannot be used.
     """
     parsed = parse_formula(formula)
     check_formula(parsed)
     if not isinstance(data, pd.DataFrame):
         raise InputError(f"data is {type(data).__name__}; it must be a pandas DataFrame with one row per observation")
     if reference is not None and not isinstance(reference, Mapping):
-        raise InputError(f"reference={reference!r} must be a dictionary from columns to levels: {{'dose': 'low'}}")
+        raise InputError(f"reference={reference!r} must be a dictionary of columns and levels: {{'dose': 'low'}}")
     check_choice("na_action", na_action, ("drop", "raise"))
     design = build_design(
         parsed, data, reference=reference, na_action=na_action, check_replication=False, response=True
@@ -108,11 +113,11 @@ def prepare(
     )
 
 
-def lay_out(design: Design, given: FloatArray | None, *, split_offset: bool = False) -> Prepared:
-    """Compress a design to its distinct rows; `given` ``(n_obs,)`` is the offset from the argument."""
+def lay_out(design: Design, offset_arg: FloatArray | None, *, split_offset: bool = False) -> Prepared:
+    """Compress a design to its distinct rows; `offset_arg` is the (n_obs,) offset from the argument."""
     total = np.zeros(design.n_obs) if design.offset is None else design.offset.copy()
-    if given is not None:
-        total += given
+    if offset_arg is not None:
+        total += offset_arg
     X = np.column_stack([design.fixed.X, total]) if split_offset else design.fixed.X
     rows = unique_rows(X, [t.Z for t in design.random], [t.codes for t in design.random])
     blocks, groupings = merge_terms(design.random, rows.Z, rows.codes)
@@ -123,13 +128,13 @@ def lay_out(design: Design, given: FloatArray | None, *, split_offset: bool = Fa
         blocks=blocks,
         groupings=groupings,
         places=_places(design, groupings),
-        offset_arg=given,
+        offset_arg=offset_arg,
         offset=total,
     )
 
 
 def check_formula(parsed: MixedFormula) -> None:
-    """Check that the formula has a response and at least one random effect."""
+    """Raise an error unless the formula has a response and at least one random effect."""
     if parsed.response is None:
         raise InputError(f"the formula {parsed.source!r} has no left side: write the response before '~'")
     if not parsed.random:
@@ -140,7 +145,7 @@ def check_formula(parsed: MixedFormula) -> None:
 
 
 def per_row(name: str, values: Any, data: pd.DataFrame, design: Design) -> FloatArray:
-    """A column of the data, or one number per row, on the rows used; finite."""
+    """Return a column of the data, or one number per row, on the rows used; all must be finite."""
     if isinstance(values, str):
         if values not in data.columns:
             raise InputError(
@@ -150,7 +155,7 @@ def per_row(name: str, values: Any, data: pd.DataFrame, design: Design) -> Float
     try:
         numbers = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise InputError(f"{name} must contain numbers, but could not be converted: {error}") from error
+        raise InputError(f"{name} cannot be converted to numbers: {error}") from error
     if numbers.shape != (len(data),):
         raise InputError(
             f"{name} has shape {numbers.shape}; it must be the name of a column or one number for each of the "
@@ -159,12 +164,12 @@ def per_row(name: str, values: Any, data: pd.DataFrame, design: Design) -> Float
     used = np.ascontiguousarray(numbers[design.rows_used])
     if not np.isfinite(used).all():
         bad = int(np.flatnonzero(~np.isfinite(used))[0])
-        raise InputError(f"{name} is {used[bad]} in row {bad} of those used; fill it in or drop the row")
+        raise InputError(f"{name} is {used[bad]} in row {bad} of the rows used: fill in the value or drop the row")
     return used
 
 
 def check_sizes(design: Design, *, residual: bool) -> None:
-    """Do the checks of lme4: fewer random effects than observations if there is a residual variance."""
+    """Raise an error if a model with a residual variance has too many random effects, as lme4 does."""
     if not residual:
         return
     for term in design.random:
@@ -173,13 +178,13 @@ def check_sizes(design: Design, *, residual: bool) -> None:
             source = design.formula.source
             raise DesignError(
                 f"number of observations (={design.n_obs}) <= number of random effects (={q}) for term {term.label}: "
-                "the variances of the random effects and the residual variance cannot be told apart; use a coarser "
+                "the variances of the random effects and the residual variance cannot be separated; use a coarser "
                 f"grouping factor or fewer columns\n{mark(source, term.term.span)}"
             )
 
 
 def _places(design: Design, groupings: tuple[Grouping, ...]) -> tuple[TermPlace, ...]:
-    """The terms with more levels first; R's sort reverses ties if it has to reorder at all."""
+    """Sort the terms by their number of levels, the largest first; R's sort reverses ties if it changes the order."""
     sizes = np.array([len(term.levels) for term in design.random])
     order = list(range(len(sizes)))
     if (np.diff(sizes) > 0).any():
@@ -203,7 +208,7 @@ def _places(design: Design, groupings: tuple[Grouping, ...]) -> tuple[TermPlace,
 
 
 def with_response(prepared: Prepared, data: pd.DataFrame, y: FloatArray) -> pd.DataFrame:
-    """Data with the response `y`, so that models built from them use it; an expression cannot be replaced."""
+    """Replace the response in the data, for models that are fitted to them later; an expression stays unchanged."""
     name = prepared.design.formula.response_name
     if name is None:
         return data

@@ -1,4 +1,7 @@
-"""Profile likelihood: find where the deviance, minimised over all other parameters, exceeds its minimum by a cutoff."""
+"""Compute profile likelihood intervals of Gaussian models.
+
+Their limits are the values at which the deviance, minimised over all other parameters, exceeds its minimum by a cutoff.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ WALL = 1e10
 
 
 def profile_variances(fit: LmmModel, cutoff: float) -> FloatArray:
-    """``(n_par, 2)`` bounds of standard deviations, correlations and sigma of an ML fit."""
+    """Compute (n_par, 2) bounds of standard deviations, correlations and sigma of an ML fit."""
     correlation = is_correlation(fit)
     units = parameter_units(fit)
     best = np.nan_to_num(variance_values(fit)) / units
@@ -43,7 +46,7 @@ def profile_variances(fit: LmmModel, cutoff: float) -> FloatArray:
                 f, g = deviance(psi)
                 return f, g[free]
 
-            found = None
+            optimum = None
             for start in (warm["others"], best[free]):
                 new = minimize(
                     objective,
@@ -53,12 +56,12 @@ def profile_variances(fit: LmmModel, cutoff: float) -> FloatArray:
                     bounds=list(zip(lower[free], upper[free], strict=True)),
                     options={"ftol": 1e-13, "gtol": 1e-7, "maxiter": 500},
                 )
-                if found is None or new.fun < found.fun:
-                    found = new
-            if found is None or not np.isfinite(found.fun):
+                if optimum is None or new.fun < optimum.fun:
+                    optimum = new
+            if optimum is None or not np.isfinite(optimum.fun):
                 return WALL
-            warm["others"] = found.x
-            return float(found.fun) - minimum - cutoff
+            warm["others"] = optimum.x
+            return float(optimum.fun) - minimum - cutoff
 
         scale = 0.5 if correlation[i] else 0.3 * max(best[i], 0.1)
         out[i] = find_bounds(above, best[i], scale, lower[i], upper[i])
@@ -66,9 +69,9 @@ def profile_variances(fit: LmmModel, cutoff: float) -> FloatArray:
 
 
 def column_units(prepared: Prepared, weight: FloatArray) -> FloatArray:
-    """``(n_theta,)`` unit of a standard deviation, by column of Z, on the predictor's scale; 1 for correlations.
+    """Compute the (n_theta,) units of standard deviations on the scale of the predictor; 1 for correlations.
 
-    In the user's order: term by term, column by column. `weight` is ``(n_rows,)``.
+    Parameters are sorted as the user sees them, by term and column. `weight` is (n_rows,).
     """
     units: list[float] = []
     for place in prepared.places:
@@ -80,13 +83,13 @@ def column_units(prepared: Prepared, weight: FloatArray) -> FloatArray:
 
 
 def parameter_units(fit: LmmModel) -> FloatArray:
-    """Units in which standard deviations and sigma are of order one, whatever the units of response and covariates."""
+    """Compute units in which standard deviations and sigma are of order one, for any units of the data."""
     columns = column_units(fit.prepared, fit.problem.weight)
     return np.append(np.where(is_correlation(fit)[:-1], 1.0, columns * fit.sigma), fit.sigma)
 
 
 def engine_places(prepared: Prepared, arrow: Arrow, order: Sequence[int]) -> tuple[list[int], list[int]]:
-    """Engine positions of the thetas in the user's order (term by term, column by column); columns per term."""
+    """Return the engine's positions of the thetas, sorted by term and column, and the number of columns per term."""
     places: list[int] = []
     sizes: list[int] = []
     for term in prepared.places:
@@ -100,7 +103,7 @@ def engine_places(prepared: Prepared, arrow: Arrow, order: Sequence[int]) -> tup
 
 
 def factor_entries(values: FloatArray, sizes: Sequence[int]) -> FloatArray | None:
-    """Lower triangles of Lambda, term by term and column by column, from standard deviations and correlations.
+    """Compute the lower triangles of Lambda, by term and column, from standard deviations and correlations.
 
     None if the correlations are impossible.
     """
@@ -134,7 +137,7 @@ class VarianceDeviance:
         self.engine, self.sizes = engine_places(fit.prepared, fit.problem.arrow, fit.problem.scaling.order)
 
     def theta(self, psi: FloatArray) -> FloatArray | None:
-        """The engine's theta; None if the correlations are impossible."""
+        """Return the engine's theta; None if the correlations are impossible."""
         entries = factor_entries(psi[:-1] * self.columns, self.sizes)
         if entries is None:
             return None
@@ -148,7 +151,7 @@ class VarianceDeviance:
         return self.theta(moved)
 
     def __call__(self, psi: FloatArray) -> tuple[float, FloatArray]:
-        """Value and gradient."""
+        """Compute value and gradient."""
         problem, sigma = self.fit.problem, float(psi[-1]) * self.sigma
         theta = self.theta(psi)
         if theta is None or sigma <= 0.0:
@@ -165,7 +168,7 @@ class VarianceDeviance:
             h = 1e-6 * max(abs(psi[j]), 1e-2)
             high, low = self._moved(psi, j, h), self._moved(psi, j, -h)
             width = h * ((high is not None) + (low is not None))
-            # one-sided at the end of the range
+            # the difference is one-sided at the end of the range
             change = (theta if high is None else high) - (theta if low is None else low)
             grad[j] = in_theta @ change / width if width > 0.0 else 0.0
         grad[-1] += self.sigma * (-2.0 * point.r2 / sigma**3 + 2.0 * n / sigma)
@@ -173,7 +176,7 @@ class VarianceDeviance:
 
 
 def profile_fixed(fit: LmmModel, cutoff: float) -> FloatArray:
-    """``(p, 2)`` bounds of the fixed effects of an ML fit: each is fixed by moving it into the offset."""
+    """Compute (p, 2) bounds of the fixed effects of an ML fit; each effect is fixed by moving it into the offset."""
     prepared = fit.prepared
     unit = fit.problem.unit
     minimum = 2.0 * fit.solution.point.value
@@ -188,8 +191,8 @@ def profile_fixed(fit: LmmModel, cutoff: float) -> FloatArray:
         start = problem.scale_theta(fit.problem.unscale_theta(fit.solution.theta)) + 1e-3
 
         def above(value, column=column, rest=rest, problem=problem, start=start) -> float:  # type: ignore[no-untyped-def]
-            held = problem.with_response(rest - value * column, prepared.row_of, fit.weights)
-            deviance = 2.0 * fit_lmm(held, reml=False, start=start).point.value
+            fixed_problem = problem.with_response(rest - value * column, prepared.row_of, fit.weights)
+            deviance = 2.0 * fit_lmm(fixed_problem, reml=False, start=start).point.value
             return deviance + 2.0 * fit.nobs * np.log(unit) - minimum - cutoff
 
         low, high = find_bounds(above, 0.0, 2.0, -np.inf, np.inf)
@@ -220,7 +223,7 @@ def find_bounds(
 
 
 def _semidefinite_cholesky(R: FloatArray) -> FloatArray | None:
-    """Lower factor of a correlation matrix that may be singular; None if the matrix is not valid."""
+    """Compute the lower factor of a correlation matrix that may be singular; None if the matrix is not valid."""
     k = len(R)
     out = np.zeros((k, k))
     for j in range(k):

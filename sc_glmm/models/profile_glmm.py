@@ -1,4 +1,4 @@
-"""Profile likelihood of all parameters of a GLMM.
+"""Compute profile likelihood intervals of all parameters of a GLMM.
 
 One parameter is fixed, and the deviance (Laplace or quadrature) is minimised over the others with its exact gradient.
 """
@@ -23,7 +23,7 @@ from .glmm import GlmmModel, build_counts, maximise
 from .profile import WALL, column_units, engine_places, factor_entries, find_bounds
 from .varcorr import is_correlation, variance_values
 
-# Predictors beyond this count as infinite.
+# A larger predictor counts as infinite.
 _FAR = 1e6
 
 
@@ -47,7 +47,7 @@ class GlmmDeviance:
         self.counts = stats.gene(0, self.nodes)
 
     def theta(self, variances: FloatArray) -> FloatArray | None:
-        """The engine's theta; None if the correlations are impossible."""
+        """Return the engine's theta; None if the correlations are impossible."""
         entries = factor_entries(variances * self.columns, self.sizes)
         if entries is None:
             return None
@@ -56,7 +56,7 @@ class GlmmDeviance:
         return scale_theta(self.structure.arrow, self.structure.scaling, out)
 
     def __call__(self, psi: FloatArray) -> tuple[float, FloatArray]:
-        """Value (without constants) and gradient."""
+        """Compute value (without constants) and gradient."""
         k, p = self.n_variances, self.p
         theta = self.theta(psi[:k])
         if theta is None:
@@ -79,7 +79,7 @@ class GlmmDeviance:
                 moved = psi[:k].copy()
                 moved[j] += sign * h
                 ends.append(self.theta(moved))
-            # one-sided at the end of the range
+            # the difference is one-sided at the end of the range
             width = h * sum(end is not None for end in ends)
             high, low = (theta if end is None else end for end in ends)
             grad[j] = slope[p : p + k] @ (high - low) / width if width > 0.0 else 0.0
@@ -87,7 +87,7 @@ class GlmmDeviance:
 
 
 def profile_glmm(fit: GlmmModel, cutoff: float) -> FloatArray:
-    """``(n_variances + p, 2)`` bounds of standard deviations, correlations and fixed effects of an ML fit.
+    """Compute (n_variances + p, 2) bounds of standard deviations, correlations and fixed effects of an ML fit.
 
     Infinite coefficients of a separated model have one bound; all others are profiled in the limit.
     """
@@ -124,8 +124,7 @@ def profile_glmm(fit: GlmmModel, cutoff: float) -> FloatArray:
     for i in range(k + p):
         along, across = np.eye(len(best))[i], np.diag(step)
         if i >= k:
-            # the direction of the engine's coefficients that changes beta_j by one standard error, and those that do
-            # not change it
+            # `along` changes beta_j by one standard error; the directions in `across` do not change it
             along, across = np.zeros(len(best)), np.diag(step)
             row = inverse[i - k]
             se = float(np.sqrt(fit.cov_beta[i - k, i - k]))
@@ -154,7 +153,10 @@ def _above(
     limits: tuple[FloatArray, FloatArray],
     level: float,
 ) -> Callable[[float], float]:
-    """The deviance at ``best + value * along``, minimised over ``across @ x`` within limits of x, less `level`."""
+    """Return a function of a value: the deviance at ``best + value * along``, minus `level`.
+
+    The deviance is minimised over ``across @ x`` within limits of x.
+    """
     n = across.shape[1]
     bounds = list(zip(*limits, strict=True))
     warm = {"x": np.zeros(n)}
@@ -166,7 +168,7 @@ def _above(
 
         if n == 0:
             return objective(np.zeros(0))[0] - level
-        found = None
+        optimum = None
         for start in (warm["x"], np.zeros(n)):
             new = minimize(
                 objective,
@@ -176,20 +178,20 @@ def _above(
                 bounds=bounds,
                 options={"ftol": 1e-12, "gtol": 1e-6, "maxiter": 500},
             )
-            if found is None or new.fun < found.fun:
-                found = new
+            if optimum is None or new.fun < optimum.fun:
+                optimum = new
             if new.success and new.fun < WALL:
                 break
-        if found is None or not found.fun < WALL:
+        if optimum is None or not optimum.fun < WALL:
             return WALL
-        warm["x"] = found.x
-        return float(found.fun) - level
+        warm["x"] = optimum.x
+        return float(optimum.fun) - level
 
     return above
 
 
 def in_limit(fit: GlmmModel) -> GlmmModel:
-    """The model of what stays in the limit of a separated one."""
+    """Return the model of the remaining observations and columns of a separated model."""
     limit = fit.limit
     if limit is None:
         return fit
@@ -197,8 +199,8 @@ def in_limit(fit: GlmmModel) -> GlmmModel:
     return replace(
         fit,
         prepared=limit.inside,
-        y=np.ascontiguousarray(fit.y[limit.kept]),
-        weights=None if fit.weights is None else np.ascontiguousarray(fit.weights[limit.kept]),
+        y=np.ascontiguousarray(fit.y[limit.remaining]),
+        weights=None if fit.weights is None else np.ascontiguousarray(fit.weights[limit.remaining]),
         beta=fit.beta[columns],
         cov_beta=fit.cov_beta[np.ix_(columns, columns)],
         limit=None,
@@ -206,9 +208,10 @@ def in_limit(fit: GlmmModel) -> GlmmModel:
 
 
 def _one_bound(fit: GlmmModel, j: int, end: float, cutoff: float) -> tuple[float, float]:
-    """The interval of a coefficient with an infinite estimate: where the likelihood has fallen by the cutoff.
+    """Find the one-sided interval of a coefficient with an infinite estimate.
 
-    The coefficient is fixed by the offset, and the rest is fitted, in its own limit if it is separated too.
+    The coefficient is fixed by the offset, and the other parameters are fitted, in their own limit if the rest is also
+    separated.
     """
     if np.isnan(end):
         return -np.inf, np.inf
@@ -218,14 +221,14 @@ def _one_bound(fit: GlmmModel, j: int, end: float, cutoff: float) -> tuple[float
     unit = 1.0 / float(np.ptp(column) or np.abs(column).max())
 
     def above(value: float) -> float:
-        held = replace(prepared, X=X, offset=prepared.offset + value * unit * column[prepared.row_of])
+        fixed = replace(prepared, X=X, offset=prepared.offset + value * unit * column[prepared.row_of])
         try:
-            fits, _ = maximise(held, fit.y, fit.weights, FAMILIES[fit.family], fit.n_agq, False, full=False)
-        except InputError:  # so far from the estimate that no start gives finite values
+            fits, _ = maximise(fixed, fit.y, fit.weights, FAMILIES[fit.family], fit.n_agq, False, full=False)
+        except InputError:  # too far from the estimate for finite values
             return WALL
         return -2.0 * float(fits.loglik[0]) - minimum - cutoff
 
-    # from zero towards infinity until inside, and back until outside
+    # move from zero towards infinity until the value is inside the interval, then back until it is outside
     inside, step = 0.0, 1.0
     while above(inside) > 0.0:
         inside, step = inside + np.sign(end) * step, 2.0 * step

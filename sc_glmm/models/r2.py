@@ -1,4 +1,4 @@
-"""Explained variance of a model: R squared and the intra-class correlation.
+"""Compute the explained variance of a model: R squared and the intra-class correlation.
 
 Nakagawa, Johnson and Schielzeth (2017), J. R. Soc. Interface 14:20170213, with random slopes by Johnson (2014), Methods
 Ecol. Evol. 5:944.
@@ -31,7 +31,7 @@ class VarianceParts:
     random
         Term -> mean over the observations of ``z' Sigma z``.
     residual
-        The remaining variance: the residual variance, or that of the distribution and of effects of single
+        The remaining variance: the residual variance, or the variance of the distribution and of effects of single
         observations.
     """
 
@@ -53,22 +53,22 @@ class VarianceParts:
 def r2(fit: MixedFit, *, method: Literal["lognormal", "trigamma", "delta"] = "lognormal") -> pd.Series:
     """Compute the fraction of the variance that the model explains (Nakagawa and others 2017).
 
-    With the variances of the fixed effects (``V_f``), of the random effects (``V_r``) and the rest (``V_e``), all on
-    the scale of the linear predictor::
+    Let ``V_f`` be the variance of the fixed effects, ``V_r`` the variance of the random effects and ``V_e`` the rest,
+    all on the scale of the linear predictor::
 
         marginal = V_f / (V_f + V_r + V_e)      conditional = (V_f + V_r) / (V_f + V_r + V_e)
 
-    ``V_f`` is the variance of ``X beta`` over the observations, ``V_r`` the mean of ``z' Sigma z``. ``V_e`` is sigma^2
-    for measurements, ``pi^2 / 3`` for trials, and for counts, with the mean m of the null model and ``a = 1 / m + phi``
-    (phi = 0 for Poisson): ``log(1 + a)``, ``trigamma(1 / a)`` or a itself.
+    ``V_f`` is the variance of ``X beta`` over the observations, and ``V_r`` is the mean of ``z' Sigma z``. ``V_e`` is
+    sigma^2 for measurements and ``pi^2 / 3`` for trials. For counts, it is ``log(1 + a)``, ``trigamma(1 / a)`` or
+    ``a``, where ``a = 1 / m + phi`` with the mean m of the null model (phi = 0 for Poisson).
 
     Parameters
     ----------
     fit
         The model.
     method
-        Counts: ``"lognormal"`` (default, as in R's performance), ``"trigamma"`` or ``"delta"``. Trials: ``"delta"`` is
-        ``1 / (m (1 - m))`` instead of ``pi^2 / 3``. No effect for measurements.
+        Formula for ``V_e``. Counts: ``"lognormal"`` (default, as in R's performance), ``"trigamma"`` or ``"delta"``.
+        Trials: ``"delta"`` is ``1 / (m (1 - m))``, the others are ``pi^2 / 3``. No effect for measurements.
 
     Returns
     -------
@@ -93,8 +93,8 @@ def r2(fit: MixedFit, *, method: Literal["lognormal", "trigamma", "delta"] = "lo
     {'marginal': 0.54, 'conditional': 0.97}
     """
     parts = variance_parts(fit, method, "r2")
-    shares = {"marginal": parts.fixed / parts.total, "conditional": (parts.fixed + parts.between) / parts.total}
-    return pd.Series(shares, name="r2")
+    fractions = {"marginal": parts.fixed / parts.total, "conditional": (parts.fixed + parts.between) / parts.total}
+    return pd.Series(fractions, name="r2")
 
 
 def icc(fit: MixedFit, *, method: Literal["lognormal", "trigamma", "delta"] = "lognormal") -> pd.DataFrame:
@@ -134,8 +134,8 @@ def variance_parts(fit: MixedFit, method: str, function: str) -> VarianceParts:
     check_choice("method", method, METHODS)
     if fit.limit is not None:
         raise InputError(
-            f"{function}() needs finite estimates, but the model is separated and the variance of its fixed effects "
-            "is infinite"
+            f"{function}() needs finite estimates, but the model is separated, so the variance of its fixed effects "
+            "is infinite: remove the separated term from the formula"
         )
     random, single = _random_variances(fit)
     residual = sum(single.values()) + _distribution_variance(fit, method)
@@ -144,7 +144,7 @@ def variance_parts(fit: MixedFit, method: str, function: str) -> VarianceParts:
 
 
 def _random_variances(fit: MixedFit) -> tuple[dict[str, float], dict[str, float]]:
-    """Mean variance of each term; terms with one level per observation are separate."""
+    """Compute the mean variance of each term; terms with one level per observation are returned separately."""
     design = fit.prepared.design
     shared: dict[str, float] = {}
     single: dict[str, float] = {}
@@ -157,7 +157,7 @@ def _random_variances(fit: MixedFit) -> tuple[dict[str, float], dict[str, float]
 
 
 def _distribution_variance(fit: MixedFit, method: str) -> float:
-    """Variance of one observation on the scale of the linear predictor."""
+    """Compute the variance of one observation on the scale of the linear predictor."""
     if fit.family == "gaussian":
         return fit.sigma**2 * (1.0 if fit.weights is None else float(np.mean(1.0 / fit.weights)))
     mean = 0.5 if fit.family == "binomial" and method != "delta" else _null_mean(fit)
@@ -167,9 +167,10 @@ def _distribution_variance(fit: MixedFit, method: str) -> float:
 
 
 def _null_mean(fit: MixedFit) -> float:
-    """Mean of the response in the model with the same random effects and only an intercept.
+    """Compute the mean response in the model with the same random effects and only an intercept.
 
-    For counts ``exp(eta + V_r / 2)``, averaged over the offsets; for trials the inverse logit of the intercept.
+    For counts, this is ``exp(eta + V_r / 2)``, averaged over the offsets. For trials, it is the inverse logit of the
+    intercept.
     """
     formula = fit.prepared.design.formula
     fixed = {term_key(term) for term in formula.fixed_terms}

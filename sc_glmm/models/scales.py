@@ -1,6 +1,6 @@
-"""Links, variances, deviances and transformed responses.
+"""Compute links, variances, deviances and inverse transformations of fitted values.
 
-The engine has its own kernels; these functions are for fitted values.
+The engine has its own kernels for the fit.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ LINKS = {"gaussian": "identity", "poisson": "log", "nb": "log", "binomial": "log
 
 
 def inverse_link(family: str, eta: FloatArray) -> FloatArray:
-    """Mean at a linear predictor."""
+    """Compute the mean from the linear predictor."""
     if family == "gaussian":
         return eta
     out: FloatArray = expit(eta) if family == "binomial" else np.exp(eta)
@@ -30,14 +30,14 @@ def inverse_link(family: str, eta: FloatArray) -> FloatArray:
 
 
 def slope_of_mean(family: str, mu: FloatArray) -> FloatArray:
-    """Derivative of the mean with respect to the linear predictor."""
+    """Compute the derivative of the mean with respect to the linear predictor."""
     if family == "gaussian":
         return np.ones_like(mu)
     return mu * (1.0 - mu) if family == "binomial" else mu
 
 
 def variance_of_mean(family: str, mu: FloatArray, dispersion: float) -> FloatArray:
-    """Variance of one observation (one trial)."""
+    """Compute the variance of one observation (one trial)."""
     if family == "binomial":
         return mu * (1.0 - mu)
     return mu + dispersion * mu**2 if family == "nb" else mu
@@ -46,7 +46,7 @@ def variance_of_mean(family: str, mu: FloatArray, dispersion: float) -> FloatArr
 def weight_of_row(
     family: str, y: FloatArray, mu: FloatArray, weights: FloatArray | None, dispersion: float
 ) -> FloatArray:
-    """Negative second derivative of each observation's log likelihood with respect to its linear predictor."""
+    """Compute minus the second derivative of each log likelihood with respect to the linear predictor."""
     w = 1.0 if weights is None else weights
     if family == "nb":
         return w * mu * (1.0 + dispersion * y) / (1.0 + dispersion * mu) ** 2
@@ -56,7 +56,7 @@ def weight_of_row(
 def deviance_parts(
     family: str, y: FloatArray, mu: FloatArray, weights: FloatArray | None, dispersion: float
 ) -> FloatArray:
-    """Twice the gain in log likelihood of a perfect fit, per observation."""
+    """Compute the deviance of each observation: twice the gain in log likelihood of a perfect fit."""
     w = 1.0 if weights is None else weights
     if family == "binomial":
         out = xlogy(y, y) - xlogy(y, mu) + xlogy(1.0 - y, 1.0 - y) - xlogy(1.0 - y, 1.0 - mu)
@@ -77,8 +77,10 @@ class Scale:
     ----------
     name
         ``"log"``, ``"logit"``, ``"sqrt"``; empty for the response itself.
-    inverse, slope
-        The response as a function of the predictor, and its derivative.
+    inverse
+        The response as a function of the predictor.
+    slope
+        Derivative of `inverse`.
     base
         A difference d on the scale is a ratio ``base ** d`` of responses; None if it is not a ratio.
     ratio
@@ -119,7 +121,7 @@ _LINKS = {"identity": IDENTITY, "log": _LOG, "logit": _LOGIT}
 
 
 def scale_of(family: str, response: Atom | None) -> Scale | None:
-    """The scale of a model; None if the response is an expression with an unknown inverse."""
+    """Return the scale of a model; None if the response is an expression with an unknown inverse."""
     link = _LINKS[LINKS[family]]
     tree = response.tree if response is not None else None
     while isinstance(tree, ast.Call) and dotted_name(tree.func) == "I":
@@ -131,16 +133,16 @@ def scale_of(family: str, response: Atom | None) -> Scale | None:
     function, inner = (dotted_name(tree.func) or "").removeprefix("np."), tree.args[0]
     if function == "Q":
         return IDENTITY
-    known = _TRANSFORMS.get(function)
+    plain = _TRANSFORMS.get(function)
     shift = _added_number(inner)
-    if known is None or not shift:
-        return known
-    name = f"{known.name}(y {'+' if shift > 0.0 else '-'} {abs(shift):g})"
-    return Scale(name, lambda x: known.inverse(x) - shift, known.slope, shift=shift)
+    if plain is None or not shift:
+        return plain
+    name = f"{plain.name}(y {'+' if shift > 0.0 else '-'} {abs(shift):g})"
+    return Scale(name, lambda x: plain.inverse(x) - shift, plain.slope, shift=shift)
 
 
 def _added_number(node: ast.expr) -> float:
-    """1 of ``y + 1`` or ``1 + y``; 0 where no number is added."""
+    """Return the number that an expression adds: 1 for ``y + 1`` or ``1 + y``; 0 for other expressions."""
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Sub):
         sign = 1.0 if isinstance(node.op, ast.Add) else -1.0
         if isinstance(node.right, ast.Constant) and isinstance(node.right.value, int | float):

@@ -1,4 +1,4 @@
-"""Summary of a fit: all its numbers in one record, printed as text and as HTML in R's order."""
+"""Summarise a fit: collect its numbers in one record, and print them as text or HTML in R's order."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from .table import (
 from .varcorr import TermVariance, term_variances
 from .wald import METHODS, coefficient_tests, ddf_method
 
-# Columns of a gene's tests in a summary.
+# Columns of the tests of a gene that a summary shows.
 _TEST_COLUMNS = ("coef", "se", "df", "p_value", "adj_p_value", "log_fc", "ci_low", "ci_high")
-_TEST_TITLE = "Tests of the run, based on all genes (report these; the rest is the fit of this gene only):"
+_TEST_TITLE = "Tests of the run, based on all genes (report these; all other numbers are from this gene only):"
 FAMILY_WORDS = {"poisson": "poisson", "binomial": "binomial", "nb": "negative binomial"}
 
 
@@ -54,15 +54,17 @@ class Summary:
     random
         The covariances, term by term.
     sigma
-        Residual standard deviation, NaN for counts and trials.
-    nobs, ngrps
-        Number of observations; number of levels of each grouping factor.
+        Residual standard deviation; NaN for counts and trials.
+    nobs
+        Number of observations.
+    ngrps
+        Number of levels of each grouping factor.
     fixed
-        ``estimate, se, df, stat, p_value`` by name; no `df` for z tests.
+        ``estimate, se, df, stat, p_value`` by name; without ``df`` for z tests.
     test
         For a gene of a run: its tests, one row per contrast; otherwise None.
     correlation
-        ``(p, p)`` of the fixed effects.
+        (p, p) correlation of the fixed effects.
     notes
         Notes on dropped columns, singularity and convergence.
     """
@@ -98,17 +100,17 @@ def summarise(fit: MixedFit, *, ddf: str | None = None) -> Summary:
     fit
         The model.
     ddf
-        For linear models ``"satterthwaite"`` (default), ``"kenward-roger"``, ``"between-within"`` or
-        ``"asymptotic"``.
+        Method for the degrees of freedom: ``"satterthwaite"`` (default for linear models), ``"kenward-roger"``,
+        ``"between-within"``, or ``"asymptotic"`` (default for counts and trials).
 
     Returns
     -------
-    A record that prints itself.
+    A record that prints as text, or as HTML in notebooks.
 
     Raises
     ------
     InputError
-        If these degrees of freedom are not defined for the model.
+        If the method is unknown, or not defined for this model.
     """
     method = ddf_method(fit, ddf)
     fixed = coefficient_tests(fit, method)
@@ -120,8 +122,8 @@ def summarise(fit: MixedFit, *, ddf: str | None = None) -> Summary:
     sd = fit.bse.to_numpy()
     with np.errstate(invalid="ignore", divide="ignore"):
         correlation = fit.vcov().div(sd, axis=0).div(sd, axis=1)
-    alone_names = estimable_alone(fit.prepared.design.fixed)
-    correlation = correlation.where(alone_names[:, None] & alone_names)
+    estimable = estimable_alone(fit.prepared.design.fixed)
+    correlation = correlation.where(estimable[:, None] & estimable)
     return Summary(
         title=_title(fit, method),
         family=_family(fit),
@@ -180,7 +182,7 @@ def _notes(fit: MixedFit) -> tuple[str, ...]:
     if fit.is_singular():
         notes.append(
             "boundary (singular) fit: a variance is zero or a correlation is one (see is_singular). The fit is "
-            "valid; the data give no evidence that this variance is above zero"
+            "valid, but the data do not show that this variance is larger than zero"
         )
     if not fit.converged:
         notes.append(_why_not_converged(fit))
@@ -188,14 +190,17 @@ def _notes(fit: MixedFit) -> tuple[str, ...]:
 
 
 def _dropped(fit: MixedFit) -> list[str]:
-    """Which columns were dropped from the design, and which of the others are not shown for that."""
+    """Write which columns were dropped from the design, and which coefficients are therefore not shown."""
     fixed = fit.prepared.design.fixed
     if not fixed.aliased:
         return []
-    text = f"dropped from the design, as the data cannot tell them from other columns: {list_some(fixed.aliased)}"
-    hidden = [name for name, alone_names in zip(fixed.names, estimable_alone(fixed), strict=True) if not alone_names]
+    text = f"dropped from the design, because they depend on other columns: {list_some(fixed.aliased)}"
+    hidden = [name for name, estimable in zip(fixed.names, estimable_alone(fixed), strict=True) if not estimable]
     if hidden:
-        text += f". Not shown for that: {list_some(hidden)} (fixef() has the numbers of the fit, which stand for sums)"
+        text += (
+            f". Not shown, because they are confounded with dropped columns: {list_some(hidden)} (fixef() returns "
+            "sums of these effects)"
+        )
     return [text]
 
 
@@ -207,21 +212,21 @@ def _why_not_converged(fit: MixedFit) -> str:
             if ((by_level.max() == 0.0) | (by_level.min() == 1.0)).all():
                 return (
                     f"not converged: every level of {place.name} has only successes or only failures, so the "
-                    "variance between levels has no finite estimate; use a coarser grouping factor, or summarise "
+                    "variance between levels has no finite estimate; use a coarser grouping factor, or one row for "
                     "each level"
                 )
     if fit.decrement < ACCEPTED:
         return (
-            "not converged: the Hessian is not positive definite at the end, so some parameters cannot be "
+            "not converged: the Hessian at the end is not positive definite, so some parameters cannot be "
             "identified; simplify the random effects"
         )
     return (
-        f"not converged: Newton decrement {fit.decrement:.2g} at the end (accepted below {ACCEPTED:g}); centre and "
-        "scale covariates, or simplify the random effects"
+        f"not converged: the Newton decrement at the end is {fit.decrement:.2g} (the limit is {ACCEPTED:g}); centre "
+        "and scale covariates, or simplify the random effects"
     )
 
 
-# --- the same cells in two formats
+# --- cells of the tables, for text and HTML
 
 Cells = list[list[str]]
 
@@ -231,7 +236,7 @@ LEGEND = "Signif. codes:  0 '***' 0.001 '**' 0.01 '*' 0.05 '.' 0.1 ' ' 1"
 
 
 def random_cells(summary: Summary) -> Cells:
-    """Groups, Name, Variance, Std.Dev., Corr."""
+    """Write the cells of the random effects: Groups, Name, Variance, Std.Dev., Corr."""
     has_residual = not np.isnan(summary.sigma)
     sds = [float(sd) for term in summary.random for sd in term.sd] + ([summary.sigma] if has_residual else [])
     variances = format_column([sd**2 for sd in sds])
@@ -251,7 +256,7 @@ def random_cells(summary: Summary) -> Cells:
 
 
 def fixed_cells(summary: Summary) -> Cells:
-    """Name, estimate, standard error, df (t tests), statistic, p, stars."""
+    """Write the cells of the fixed effects: name, estimate, standard error, df (t tests), statistic, p, stars."""
     fixed = summary.fixed
     has_df = "df" in fixed.columns
     letter = "t" if has_df else "z"
@@ -266,7 +271,7 @@ def fixed_cells(summary: Summary) -> Cells:
 
 
 def correlation_cells(summary: Summary) -> Cells:
-    """Lower triangle of the correlations of the fixed effects."""
+    """Write the cells of the lower triangle of the correlations of the fixed effects."""
     names = [str(name).replace("[T.", "").replace("]", "") for name in summary.correlation.index]
     short = [abbreviate(name) for name in names]
     values = summary.correlation.to_numpy()
@@ -285,24 +290,24 @@ def correlation_cells(summary: Summary) -> Cells:
 
 
 def criterion_cells(summary: Summary) -> Cells:
-    """AIC, BIC, logLik, deviance, df.resid."""
+    """Write the cells of AIC, BIC, logLik, deviance and df.resid."""
     values = [f"{v:.0f}" if name == "df.resid" else f"{v:.1f}" for name, v in summary.criteria.items()]
     return [list(summary.criteria), values]
 
 
 def residual_cells(summary: Summary) -> Cells:
-    """Quantiles of the scaled residuals."""
+    """Write the cells of the quantiles of the scaled residuals."""
     return [list(summary.residuals), format_column([float(np.round(v, 4)) for v in summary.residuals.values()], 5)]
 
 
 def groups_line(summary: Summary) -> str:
-    """Number of observations and of levels."""
+    """Write the numbers of observations and of levels."""
     groups = "; ".join(f"{name}, {n}" for name, n in summary.ngrps.items())
     return f"Number of obs: {summary.nobs}, groups:  {groups}"
 
 
 def summary_text(summary: Summary) -> str:
-    """Text in R's format."""
+    """Write a summary as text in R's format."""
     lines = [summary.title]
     if summary.family:
         lines.append(f" Family: {summary.family}")
@@ -333,7 +338,7 @@ def summary_text(summary: Summary) -> str:
 
 
 def summary_html(summary: Summary) -> str:
-    """The same cells as HTML tables."""
+    """Write a summary as HTML tables."""
     parts = [f"<p><strong>{html.escape(summary.title)}</strong><br>"]
     if summary.family:
         parts.append(f"Family: {html.escape(summary.family)}<br>")

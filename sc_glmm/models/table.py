@@ -1,4 +1,4 @@
-"""Tables as text in a terminal, HTML in a notebook, or a data frame, with numbers in R's format."""
+"""Show tables as text in a terminal or as HTML in a notebook, with numbers in R's format."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pandas as pd
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """A printed table.
+    """A table that prints itself.
 
     Attributes
     ----------
@@ -42,7 +42,7 @@ class Table:
 
 
 def frame_text(frame: pd.DataFrame) -> str:
-    """The data frame in aligned columns: text on the left, numbers on the right, p-values in their own format."""
+    """Write a data frame in aligned columns, with text on the left and numbers on the right."""
     cells = [[""] + [str(c) for c in frame.columns]]
     formatted = {c: column_text(str(c), frame[c]) for c in frame.columns}
     for i, name in enumerate(frame.index):
@@ -52,7 +52,7 @@ def frame_text(frame: pd.DataFrame) -> str:
 
 
 def frame_html(frame: pd.DataFrame) -> str:
-    """The data frame as an HTML table."""
+    """Write a data frame as an HTML table."""
     formatted = {c: column_text(str(c), frame[c]) for c in frame.columns}
     head = "".join(f"<th>{html.escape(str(c))}</th>" for c in frame.columns)
     rows = []
@@ -63,7 +63,7 @@ def frame_html(frame: pd.DataFrame) -> str:
 
 
 def aligned(cells: list[list[str]], left: list[bool]) -> str:
-    """Lines with columns as wide as their widest cell."""
+    """Write lines whose columns are as wide as their widest cell."""
     widths = [max(len(row[j]) for row in cells) for j in range(len(cells[0]))]
     lines = []
     for row in cells:
@@ -73,7 +73,7 @@ def aligned(cells: list[list[str]], left: list[bool]) -> str:
 
 
 def column_text(name: str, values: pd.Series) -> list[str]:
-    """Cells of one column; missing ones are empty."""
+    """Write the cells of one column; missing values are empty."""
     if values.dtype.kind in "iu":
         return [f"{v:d}" for v in values]
     if values.dtype.kind != "f":
@@ -84,14 +84,14 @@ def column_text(name: str, values: pd.Series) -> list[str]:
 
 
 def p_text(p: float) -> str:
-    """A p-value in R's format."""
+    """Write a p-value in R's format."""
     if p < 2.2e-16:
         return "<2e-16"
     return f"{p:.3g}" if p < 1e-4 else f"{p:.4f}"
 
 
 def number_text(values: list[float], digits: int = 5) -> list[str]:
-    """Numbers of a column with equal decimals, so that the smallest shows `digits` significant digits (at most six)."""
+    """Write the numbers of a column with equal decimals (at most six); the largest has `digits` significant digits."""
     finite = [abs(v) for v in values if np.isfinite(v) and v != 0.0]
     decimals = 0
     if finite and not all(v == round(v) for v in values if np.isfinite(v)):
@@ -105,7 +105,7 @@ def number_text(values: list[float], digits: int = 5) -> list[str]:
 
 
 def needed_decimals(value: float, digits: int) -> int:
-    """Number of decimals that `value` needs for `digits` significant digits, without trailing zeros."""
+    """Return the number of decimals that `value` needs for `digits` significant digits, without trailing zeros."""
     if value == 0.0 or not np.isfinite(value):
         return 0
     mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
@@ -114,7 +114,10 @@ def needed_decimals(value: float, digits: int) -> int:
 
 
 def format_column(values: Sequence[float], digits: int = 4) -> list[str]:
-    """R's ``format(values, digits)``: equal decimals; scientific if that is much shorter; empty for NaN."""
+    """Write numbers as R's ``format(values, digits)`` does.
+
+    They have equal decimals, or scientific notation if it is much shorter; NaN is empty.
+    """
     finite = [v for v in values if np.isfinite(v)]
     decimals = max((needed_decimals(v, digits) for v in finite), default=0)
     width = max((len(f"{v:.{decimals}f}") for v in finite), default=0)
@@ -124,7 +127,7 @@ def format_column(values: Sequence[float], digits: int = 4) -> list[str]:
 
 
 def format_together(columns: Sequence[Sequence[float]], digits: int = 4) -> list[list[str]]:
-    """Estimates, standard errors (and df) with equal decimals, as in R's ``printCoefmat``."""
+    """Write estimates, standard errors (and df) with equal decimals, as R's ``printCoefmat`` does."""
     values = [v for column in columns for v in column]
     sizes = [abs(v) for v in values if np.isfinite(v) and v != 0.0]
     if not sizes:
@@ -136,12 +139,12 @@ def format_together(columns: Sequence[Sequence[float]], digits: int = 4) -> list
 
 
 def format_test(values: Sequence[float], digits: int = 4) -> list[str]:
-    """Test statistics with equal decimals, at most three."""
+    """Write test statistics with equal decimals, at most three."""
     return format_column([float(np.round(v, max(1, min(5, digits - 1)))) for v in values], digits)
 
 
 def format_p(values: Sequence[float], digits: int = 3) -> list[str]:
-    """P-values: fixed notation from 0.0001 on, scientific below, with the precision of doubles as lower limit."""
+    """Write p-values: fixed notation from 0.0001 on, scientific notation below, and at least the machine precision."""
     eps = float(np.finfo(float).eps)
     fixed = [v for v in values if np.isfinite(v) and v >= 1e-4]
     decimals = max((needed_decimals(v, digits) for v in fixed), default=0)
@@ -159,7 +162,7 @@ def format_p(values: Sequence[float], digits: int = 3) -> list[str]:
 
 
 def stars(p: float) -> str:
-    """R's significance stars."""
+    """Return R's significance stars."""
     for bound, mark in ((0.001, "***"), (0.01, "**"), (0.05, "*"), (0.1, ".")):
         if p < bound:
             return mark
@@ -167,7 +170,7 @@ def stars(p: float) -> str:
 
 
 def abbreviate(name: str, length: int = 6) -> str:
-    """A name abbreviated as in R: remove lower-case vowels first, then lower-case letters, from the end."""
+    """Abbreviate a name as R does: remove lower-case vowels, then other lower-case letters, from the end."""
     chars = list(name)
     for droppable in ("aeiou", "abcdefghijklmnopqrstuvwxyz"):
         i = len(chars) - 1

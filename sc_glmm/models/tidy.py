@@ -1,4 +1,4 @@
-"""Tidy data frames in the style of broom.mixed: parameters, one row per model, data with residuals."""
+"""Make tidy data frames as broom.mixed does: one row per parameter, per model, or per observation."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def tidy(fit: MixedFit, *, ddf: str | None = None, conf_level: float | None = No
     Returns
     -------
     ``effect`` (fixed or ran_pars), ``group``, ``term``, ``estimate`` (standard deviations and correlations for random
-    effects), ``se, df, stat, p_value``; NaN for a fixed effect that the data cannot tell from a dropped column.
+    effects), ``se, df, stat, p_value``; NaN for a fixed effect that is confounded with a dropped column.
 
     Raises
     ------
@@ -56,7 +56,17 @@ def tidy(fit: MixedFit, *, ddf: str | None = None, conf_level: float | None = No
 
 
 def glance(fit: MixedFit) -> pd.DataFrame:
-    """Get one row: ``nobs, sigma, loglik, aic, bic, criterion, df_resid, converged, singular``."""
+    """Get one row per model: ``nobs, sigma, loglik, aic, bic, criterion, df_resid, converged, singular``.
+
+    Parameters
+    ----------
+    fit
+        The model.
+
+    Returns
+    -------
+    A data frame with one row. ``criterion`` is -2 times the log likelihood that was maximised.
+    """
     return pd.DataFrame(
         [
             {
@@ -75,7 +85,18 @@ def glance(fit: MixedFit) -> pd.DataFrame:
 
 
 def augment(fit: MixedFit) -> pd.DataFrame:
-    """Get the rows used, with ``fitted`` (conditional mean), ``fixed`` (without random effects) and ``resid``."""
+    """Get one row per observation, with fitted values and residuals.
+
+    Parameters
+    ----------
+    fit
+        The model.
+
+    Returns
+    -------
+    The rows of the data that were used, with ``fitted`` (conditional mean), ``fixed`` (mean without random effects) and
+    ``resid``.
+    """
     out = fit.data.loc[fit.prepared.design.rows_used].copy()
     out["fitted"] = fit.fitted()
     out["fixed"] = predict(fit, re_form="NA", type="response").to_numpy()

@@ -1,4 +1,4 @@
-"""Variances, standard deviations and correlations of the random effects."""
+"""Compute variances, standard deviations and correlations of the random effects."""
 
 from __future__ import annotations
 
@@ -13,16 +13,20 @@ from .fitted import MixedFit
 
 @dataclass(frozen=True)
 class TermVariance:
-    """The covariance of one term.
+    """The covariance of one random-effects term.
 
     Attributes
     ----------
     group
         Grouping factor, numbered if it has several terms.
     names
-        Its effects.
-    cov, sd, corr
-        ``(k, k)`` covariance, ``(k,)`` standard deviations, ``(k, k)`` correlations (NaN next to a variance of zero).
+        Names of the k effects.
+    cov
+        (k, k) covariance.
+    sd
+        (k,) standard deviations.
+    corr
+        (k, k) correlations; NaN if one of the variances is zero.
     """
 
     group: str
@@ -33,7 +37,7 @@ class TermVariance:
 
 
 def term_variances(fit: MixedFit) -> list[TermVariance]:
-    """Covariances of all terms, in lme4's order."""
+    """Compute the covariances of all terms, in lme4's order."""
     out = []
     for place in fit.prepared.places:
         lam = fit.term_lambda(place)
@@ -47,9 +51,18 @@ def term_variances(fit: MixedFit) -> list[TermVariance]:
 
 
 def varcorr(fit: MixedFit) -> pd.DataFrame:
-    """Get ``grp, var1, var2, vcov, sdcor``: the variances of each group, its covariances, and last the residual.
+    """Get the variances, standard deviations and correlations of the random effects.
 
-    For a variance, `var2` is None and `sdcor` is a standard deviation; for a covariance, `sdcor` is a correlation.
+    Parameters
+    ----------
+    fit
+        The model.
+
+    Returns
+    -------
+    A data frame with the columns of lme4: ``grp, var1, var2, vcov, sdcor``. Each group has its variances first, then
+    its covariances; the residual variance is the last row. For a variance, ``var2`` is None and ``sdcor`` is a standard
+    deviation. For a covariance, ``sdcor`` is a correlation.
     """
     rows: list[tuple[str, str | None, str | None, float, float]] = []
     for term in term_variances(fit):
@@ -64,7 +77,7 @@ def varcorr(fit: MixedFit) -> pd.DataFrame:
 
 
 def variance_names(fit: MixedFit) -> list[str]:
-    """Names of the variance parameters: ``sd_Days|Subject``, ``cor_Days.Intercept|Subject``, ``sigma``."""
+    """List the names of the variance parameters: ``sd_Days|Subject``, ``cor_Days.Intercept|Subject``, ``sigma``."""
     names = []
     for term in term_variances(fit):
         for c in range(len(term.names)):
@@ -75,14 +88,14 @@ def variance_names(fit: MixedFit) -> list[str]:
 
 
 def is_correlation(fit: MixedFit) -> BoolArray:
-    """``(n,)`` which variance parameters are correlations, in the order of :func:`variance_names`."""
+    """Return an (n,) mask of the variance parameters that are correlations, in the order of :func:`variance_names`."""
     ks = [len(term.names) for term in term_variances(fit)]
     kinds = [r != c for k in ks for c in range(k) for r in range(c, k)]
     return np.array([*kinds, False] if fit.family == "gaussian" else kinds, dtype=bool)
 
 
 def variance_values(fit: MixedFit) -> FloatArray:
-    """Standard deviations and correlations in the order of :func:`variance_names`."""
+    """Return standard deviations and correlations in the order of :func:`variance_names`."""
     values = []
     for term in term_variances(fit):
         k = len(term.names)

@@ -1,4 +1,4 @@
-"""Wald tests of the fixed effects: t and F with a choice of degrees of freedom, z and chi-squared for GLMMs."""
+"""Test fixed effects by Wald tests: t and F with a choice of degrees of freedom, z and chi-squared for GLMMs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SHORT = {"kr": "kenward-roger", "z": "asymptotic", "bw": "between-within"}
 
 @dataclass(frozen=True)
 class JointTest:
-    """F test of ``L beta = 0``; `ddf` is infinite for a chi-squared test."""
+    """Result of an F test of ``L beta = 0``; `ddf` is infinite for a chi-squared test."""
 
     stat: float
     ndf: int
@@ -37,7 +37,7 @@ class JointTest:
 
 
 def ddf_method(fit: MixedFit, ddf: str | None) -> str:
-    """The full name of the method. Default: Satterthwaite for Gaussian models, none for others."""
+    """Return the full name of the method; by default Satterthwaite for Gaussian models, asymptotic for others."""
     if ddf is None:
         return "satterthwaite" if isinstance(fit, LmmModel) else "asymptotic"
     name = _SHORT.get(ddf.lower(), ddf.lower()) if isinstance(ddf, str) else ""
@@ -45,14 +45,14 @@ def ddf_method(fit: MixedFit, ddf: str | None) -> str:
         raise InputError(f"ddf={ddf!r}: allowed are {', '.join(map(repr, (*METHODS, *_SHORT)))}")
     if name in ("satterthwaite", "kenward-roger") and not isinstance(fit, LmmModel):
         raise InputError(
-            f"ddf={ddf!r} needs a linear mixed model; for counts and trials use 'asymptotic' or, with few "
-            "groups, 'between-within' or a bootstrap (bootstrap_lrt)"
+            f"ddf={ddf!r} needs a linear mixed model; for counts and trials, use 'asymptotic' or, with few groups, "
+            "'between-within' or a bootstrap (bootstrap_lrt)"
         )
     return name
 
 
 def single_tests(fit: MixedFit, L: FloatArray, ddf: str | None = None) -> pd.DataFrame:
-    """Test each row of ``L (k, p)``: ``estimate, se, df, stat, p_value``."""
+    """Test each row of (k, p) `L`; return ``estimate, se, df, stat, p_value``."""
     method = ddf_method(fit, ddf)
     L = np.atleast_2d(L)
     cov = fit.kenward_roger_parts.adjusted if isinstance(fit, LmmModel) and method == "kenward-roger" else fit.cov_beta
@@ -68,14 +68,14 @@ def single_tests(fit: MixedFit, L: FloatArray, ddf: str | None = None) -> pd.Dat
 
 
 def coefficient_tests(fit: MixedFit, ddf: str | None = None) -> pd.DataFrame:
-    """:func:`single_tests` of each coefficient; NaN where the data cannot tell it from a column that was dropped."""
+    """Test each coefficient; NaN for coefficients that are confounded with a dropped column."""
     tests = single_tests(fit, np.eye(len(fit.beta)), ddf)
     tests.loc[~estimable_alone(fit.prepared.design.fixed)] = np.nan
     return tests
 
 
 def joint_test(fit: MixedFit, L: FloatArray, ddf: str | None = None) -> JointTest:
-    """Test all rows of ``L (k, p)`` jointly; NaN if one of them is infinite."""
+    """Test all rows of (k, p) `L` jointly; NaN if one of them is infinite."""
     method = ddf_method(fit, ddf)
     if (fit.infinite(L) != 0.0).any():
         return JointTest(np.nan, len(L), np.inf, np.nan)
@@ -104,9 +104,10 @@ def contrast(fit: MixedFit, contrasts: Any = None, *, ddf: str | None = None) ->
         The model.
     contrasts
         A term, a column, a triple ``(factor, level, base)``, an array of weights, or a list or dictionary of these.
-        Default: one per term. Terms that cannot be estimated are left out, with a warning.
+        Default: one contrast per term. Terms that cannot be estimated are left out, with a warning.
     ddf
-        ``"satterthwaite"``, ``"kenward-roger"`` (or ``"kr"``), ``"between-within"`` or ``"asymptotic"``.
+        Method for the degrees of freedom: ``"satterthwaite"`` (default for linear models), ``"kenward-roger"`` (or
+        ``"kr"``), ``"between-within"``, or ``"asymptotic"`` (default for counts and trials).
 
     Returns
     -------
@@ -121,7 +122,7 @@ def contrast(fit: MixedFit, contrasts: Any = None, *, ddf: str | None = None) ->
     rows: dict[str, dict[str, Any]] = {}
     result = build_contrasts(fit.prepared.design, contrasts)
     if contrasts is None:
-        warn_notes(f"not tested: {why}" for why in untestable_terms(fit.prepared.design).values())
+        warn_notes(f"not tested: {reason}" for reason in untestable_terms(fit.prepared.design).values())
     for one in result:
         if len(one.L) == 1:
             line = {str(k): v for k, v in single_tests(fit, one.L, ddf).iloc[0].items()}
@@ -155,6 +156,7 @@ def _between_within(fit: MixedFit, L: FloatArray) -> float:
     df = residual_df(L, design.fixed.X, design.random)
     if df < 1.0:
         raise DesignError(
-            "the contrast is confounded with a grouping factor, so there are no degrees of freedom for its test"
+            "the contrast is confounded with a grouping factor, so its test has no degrees of freedom: use another "
+            "contrast, or a random effect with more levels"
         )
     return df

@@ -40,7 +40,7 @@ def test_a_transformed_response_is_transformed_back(data, response):
     np.testing.assert_allclose(back.means.response, inverse(link.means.emmean))
     np.testing.assert_allclose(back.means.low, inverse(link.means.low))
     np.testing.assert_allclose(back.means.se, link.means.se * slope(link.means.emmean))
-    assert "scale, not on that of the response" in "".join(link.notes)
+    assert "scale, not on the scale of the response" in "".join(link.notes)
     assert "back-transformed from the log" in "".join(back.notes) or response == "sqrt(y)"
     if base is None:
         np.testing.assert_allclose(back.contrasts.estimate, link.contrasts.estimate)
@@ -84,10 +84,10 @@ def test_number_that_is_also_a_factor_takes_each_of_its_values(data):
         ({"type": "respons"}, "did you mean 'response'"),
         ({"level": 95}, "write 0.95"),
         ({"specs": []}, "specs is empty"),
-        ({"specs": ["arm", "arm"]}, "names 'arm' twice"),
+        ({"specs": ["arm", "arm"]}, "contains 'arm' twice"),
         ({"specs": None}, "name of a factor"),
         ({"specs": "mean ~ arm"}, "'pairwise'"),
-        ({"at": {"arm": []}}, "a value or a list of values"),
+        ({"at": {"arm": []}}, "a value or a list"),
         ({"at": 3}, "must be a dictionary"),
     ],
 )

@@ -81,7 +81,7 @@ def fit():
         (lambda m: m.predict(type="mean"), r"'link', 'response'"),
         (lambda m: m.refit(np.ones(3)), r"shape \(3,\); it must contain 180 numbers"),
         (lambda m: m.update("~ . - Foo"), r"no term 'Foo'.*terms are 1, Days"),
-        (lambda m: m.update(nonsense=1), r"nonsense is not an option"),
+        (lambda m: m.update(nonsense=1), r"has no option nonsense"),
         (lambda m: m.residuals("quadratic"), r"allowed are 'response'"),
         (lambda m: m.get_me("nonsense"), r"allowed are 'X', 'Z'"),
         (lambda m: m.confint(method="nonsense"), r"'profile', 'wald', 'boot'"),

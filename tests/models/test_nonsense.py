@@ -71,13 +71,13 @@ def test_methods(fits, kind, method):
 def test_functions_reject_objects_that_are_not_fits(fits, function):
     call = getattr(models, function)
     for value in VALUES if function not in ("bootstrap_lrt", "emmeans") else ():
-        with pytest.raises(ScGlmmError, match=r"fitted by lmer"):
+        with pytest.raises(ScGlmmError, match=r"a model from lmer"):
             call(value)
     if function in ("bootstrap_lrt", "emmeans"):
-        with pytest.raises(ScGlmmError, match="fitted by lmer or glmer"):
+        with pytest.raises(ScGlmmError, match="a model from lmer or glmer"):
             call(3, fits["lmm"])
     if function in ("anova", "lrtest", "bootstrap_lrt"):
-        with pytest.raises(ScGlmmError, match="fitted by lmer or glmer"):
+        with pytest.raises(ScGlmmError, match="a model from lmer or glmer"):
             call(fits["lmm"], 3)
 
 
