@@ -86,16 +86,16 @@ def test_sorting(adata: Any) -> None:
     ("options", "message"),
     [
         ({"contrast": "diseas: AD vs ctl"}, "did you mean 'disease: AD vs ctl'"),
-        ({"genes": ["GENE0002", "zzz"]}, "there is no gene 'GENE0002'.*did you mean"),
-        ({"genes": "nothing like it"}, "there is no gene 'nothing like it' among the results; there are"),
+        ({"genes": ["GENE0002", "zzz"]}, "the results have no gene 'GENE0002'.*did you mean"),
+        ({"genes": "nothing like it"}, "the results have no gene 'nothing like it'; available:"),
         ({"group": "B"}, "has no groups"),
-        ({"key": "types", "group": "b"}, "there is no group 'b'.*did you mean 'B'"),
+        ({"key": "types", "group": "b"}, "the results have no group 'b'.*did you mean 'B'"),
         ({"key": "type"}, "existing keys: 'glmm', 'types'; did you mean 'types'"),
         ({"sort": "pvalue"}, "no such column; did you mean 'p_value'"),
         ({"columns": "log_FC"}, "no column 'log_FC'; did you mean 'log_fc'"),
         ({"alpha": 5}, "alpha=5: allowed are numbers from 0 to 1, such as 0.05"),
         ({"alpha": "0.05"}, "alpha='0.05'"),
-        ({"min_log_fc": -1}, "min_log_fc=-1: allowed are numbers from 0 on"),
+        ({"min_log_fc": -1}, "min_log_fc=-1: allowed are numbers of at least 0"),
     ],
 )
 def test_unknown_names(adata: Any, options: dict[str, Any], message: str) -> None:

@@ -159,7 +159,7 @@ def test_volcano_and_table_show_the_minimum(options: dict[str, Any], lines: list
     assert line_positions(min_log_fc=0) == []
     description = sc_glmm.get.describe(adata).loc["p_value", "meaning"]
     words = Alternative(options.get("alternative", "two-sided"), np.log(2.0) * options.get("min_log_fc", 0.0)).words
-    assert description == (f"p-value{words}; NaN where the gene could not be tested" if words else description)
+    assert description == (f"p-value{words}; NaN if the gene could not be tested" if words else description)
     assert (words in description) and (bool(words) or description.startswith("two-sided"))
     with pytest.raises(InputError, match="min_log_fc=-1: allowed are finite numbers from 0 on, in log2"):
         sc_glmm.pl.volcano(adata, min_log_fc=-1)
@@ -171,7 +171,7 @@ def _dotted(line: Any) -> bool:
 
 def test_invalid_requests() -> None:
     for options, says in (
-        ({"min_log_fc": -1}, "min_log_fc=-1: allowed are finite numbers from 0 on"),
+        ({"min_log_fc": -1}, "min_log_fc=-1: allowed are finite numbers of at least 0"),
         ({"min_log_fc": np.inf}, "min_log_fc=inf"),
         ({"min_log_fc": True}, "min_log_fc=True"),
         ({"alternative": "both"}, "alternative='both': allowed are 'two-sided', 'greater', 'less', 'abs-less'"),

@@ -143,12 +143,12 @@ def test_allowed_values_equal_the_registries():
 @pytest.mark.parametrize(
     ("name", "value", "says"),
     [
-        ("family", "binomial", "'gaussian'; a binomial response needs numbers of trials: use sc_glmm.glmer"),
+        ("family", "binomial", "'gaussian'; a binomial response needs the number of trials: use sc_glmm.glmer"),
         ("test", "eb", "test='eb': allowed are 'bootstrap', 'eb_lr', 'eb_wald'"),
         ("within", "same", "within='same': allowed are 'heterogeneous', 'homogeneous'"),
-        ("min_cells", -1, "min_cells=-1: allowed are whole numbers from 0 on"),
-        ("min_counts", 2.5, "min_counts=2.5: allowed are whole numbers from 0 on"),
-        ("n_boot", 0, "n_boot=0: allowed are whole numbers from 1 on"),
+        ("min_cells", -1, "min_cells=-1: allowed are whole numbers of at least 0"),
+        ("min_counts", 2.5, "min_counts=2.5: allowed are whole numbers of at least 0"),
+        ("n_boot", 0, "n_boot=0: allowed are whole numbers of at least 1"),
     ],
 )
 def test_values_that_are_not_allowed(name, value, says):

@@ -254,10 +254,10 @@ PLAN: dict[str, Any] = {"n_samples": 8, "cells_per_sample": 100}
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({**PLAN, "n_samples": 3}, "n_samples=3: allowed are whole numbers from 4 on, two in each arm"),
+        ({**PLAN, "n_samples": 3}, "n_samples=3: allowed are whole numbers of at least 4, for two samples in each arm"),
         ({**PLAN, "n_samples": [8, 9.5]}, "n_samples=9.5"),
         ({**PLAN, "n_samples": []}, "n_samples is empty"),
-        ({**PLAN, "cells_per_sample": 0}, "cells_per_sample=0: allowed are whole numbers from 1 on"),
+        ({**PLAN, "cells_per_sample": 0}, "cells_per_sample=0: allowed are whole numbers of at least 1"),
         ({**PLAN, "log_fc": 0}, "log_fc=0: allowed are positive numbers"),
         ({**PLAN, "log_fc": "1"}, "log_fc='1'"),
         ({**PLAN, "fdr": 0}, "fdr=0: allowed are numbers between 0 and 1"),

@@ -1,4 +1,4 @@
-"""The command `sc-glmm`: test all genes from a shell, and run a demonstration without data."""
+"""Define the command `sc-glmm`, which tests all genes from a shell."""
 
 from .signals import ending_at_once
 

@@ -17,24 +17,28 @@ _FORMATS = (".h5ad", ".csv")
 def abundance(
     source: Annotated[
         Path,
-        typer.Argument(metavar="IN", exists=True, help="Cells (.h5ad, zarr store), or Milo's neighbourhoods (.h5mu)."),
+        typer.Argument(
+            metavar="IN", exists=True, help="Cells (.h5ad or zarr store), or Milo's neighbourhoods (.h5mu)."
+        ),
     ],
     out: Annotated[
         Path,
-        typer.Option("--out", "-o", metavar="OUT", help="Ends in .h5ad (for sc-glmm test) or .csv (the counts)."),
+        typer.Option("--out", "-o", metavar="OUT", help="Output: .h5ad (table for sc-glmm test) or .csv (the counts)."),
     ],
     sample: Annotated[str, typer.Option(metavar="COLUMN", help="Column with the sample of each cell.")] = "sample",
     groupby: Annotated[
         str, typer.Option(metavar="COLUMN", help="Column with the type of each cell; '' for a table of counts.")
     ] = "cell_type",
     nhoods: Annotated[
-        str | None, typer.Option(metavar="KEY", help="Entry of obsm with neighbourhoods, counted instead of types.")
+        str | None, typer.Option(metavar="KEY", help="Entry of obsm with neighbourhoods to count instead of types.")
     ] = None,
     reference: Annotated[
         list[str] | None,
-        typer.Option(metavar="TYPE", help="robust, total, or a type that does not change; may be repeated."),
+        typer.Option(metavar="TYPE", help="Reference: robust, total, or a type that does not change; may be repeated."),
     ] = None,
-    weights: Annotated[str, typer.Option(help="For neighbourhoods: k-distance, graph-overlap or none.")] = "k-distance",
+    weights: Annotated[
+        str, typer.Option(help="Weights of neighbourhoods: k-distance, graph-overlap or none.")
+    ] = "k-distance",
 ) -> None:
     """Count the cells of each type in each sample; test the table with 'sc-glmm test OUT "X ~ disease"'."""
     with report_errors():
@@ -43,14 +47,14 @@ def abundance(
         from .. import pp
 
         names = reference or ["robust"]
-        chosen: Any = None if weights == "none" else weights
+        weights_or_none: Any = None if weights == "none" else weights
         table = pp.abundance(
             _read(source),
             sample,
             groupby or None,
             nhoods=nhoods,
             reference=names[0] if len(names) == 1 else names,
-            weights=chosen,
+            weights=weights_or_none,
         )
         counts = table.to_df().astype(int)
         with atomically(out) as path:
@@ -63,7 +67,7 @@ def abundance(
 
 
 def _read(source: Path) -> Any:
-    """Cells, or a MuData with Milo's table."""
+    """Read an AnnData of cells, or a MuData with Milo's table."""
     if source.suffix != ".h5mu":
         return read_adata(source, counts=True)
     try:

@@ -1,4 +1,4 @@
-"""The commands `sc-glmm test`, `combine`, `compile` and `demo`."""
+"""Define the commands `sc-glmm test`, `combine`, `compile` and `demo`."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from .report import report
 from .signals import INTERRUPTED, TERMINATED, ending_at_once
 from .yaml import read_options
 
-# Commands import the numerical packages when they need them, so that `--help` answers at once.
+# The commands import the numerical packages when they run, because `--help` should be fast.
 if TYPE_CHECKING:
     import pandas as pd
 
 
 class _App(typer.Typer):
-    """The command; a signal ends it with the exit code that a shell expects."""
+    """The command, which exits with the code that a shell expects if a signal ends it."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         with ending_at_once():
@@ -39,28 +39,28 @@ class _App(typer.Typer):
                 return super().__call__(*args, **kwargs)
             except SystemExit as end:
                 if end.code in (INTERRUPTED, TERMINATED):
-                    # everything that can be cleaned up is clean; running threads are not waited for
+                    # the files are already cleaned up; exit without waiting for running threads
                     sys.stdout.flush()
                     sys.stderr.flush()
                     os._exit(end.code)
                 raise
 
 
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors.")]
 
 app = _App(
     name="sc-glmm",
     help="Mixed models for multi-sample single-cell counts.",
     no_args_is_help=True,
     add_completion=False,
-    # Formulas and column names are full of square brackets, which rich would take for markup.
+    # Formulas and column names contain square brackets, which rich would read as markup.
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(show: bool) -> None:
+    if show:
         from .. import __version__
 
         typer.echo(f"sc-glmm {__version__}")
@@ -140,9 +140,9 @@ def run_test(
         if in_chunks:
             from .chunks import run_one_chunk
 
-            done = run_one_chunk(source, out, options, n_chunks, chunk, stage)
+            message = run_one_chunk(source, out, options, n_chunks, chunk, stage)
             if not quiet:
-                typer.echo(done)
+                typer.echo(message)
             return
 
         from .. import get, tl
@@ -174,7 +174,7 @@ def run_combine(
     n_jobs: Annotated[int | None, typer.Option(help="Threads; default: all CPUs available to this process.")] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Combine the parts of all chunks: prior, p-values over all genes, tables. Missing or foreign parts are errors."""
+    """Combine the parts of all chunks: estimate the prior, adjust p-values over all genes, and write the tables."""
     with report_errors(quiet):
         check_output(out)
         from .. import get
@@ -223,7 +223,7 @@ def demo(
     seed: Annotated[int, typer.Option(help="Seed of the simulation.")] = 0,
     n_jobs: Annotated[int | None, typer.Option(help="Threads; default: all CPUs available to this process.")] = None,
 ) -> None:
-    """Simulate a case-control study with a known truth, test every gene, and draw the volcano plot."""
+    """Simulate a case-control study with known effects, test every gene, and draw a volcano plot."""
     with report_errors():
         import matplotlib
 
@@ -239,7 +239,7 @@ def demo(
 
         typer.echo(announcement() or "Loading the kernels ...", nl=False)
         start = time.perf_counter()
-        # Any matrix will do; this separates the time of compiling from that of the analysis.
+        # A small run first, to measure the time of compiling and the time of the analysis separately.
         tl.test(datasets.simulate(12, 240, 60, depth=600), formula, n_jobs=1, progress=False)
         typer.echo(f" {time.perf_counter() - start:.1f} s")
 

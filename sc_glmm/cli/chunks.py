@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from .._errors import InputError
 
-# Imported when the command runs, so that `--help` answers at once.
+# The commands import these when they run, because `--help` should be fast.
 if TYPE_CHECKING:
     from .._run.options import RunOptions
     from .._run.parts.folder import Run
@@ -28,26 +28,33 @@ class Stage(StrEnum):
 def run_one_chunk(
     source: Path, folder: Path, options: RunOptions, n_chunks: int | None, chunk: int | None, stage: Stage | None
 ) -> str:
-    """Run one stage of one chunk and report it.
+    """Run one stage of one chunk, and return the message for the user.
 
     Parameters
     ----------
-    source, folder
-        The input, and the folder for the parts.
+    source
+        The input.
+    folder
+        Folder for the parts.
     options
         Options of the run.
     n_chunks, chunk, stage
-        Number of chunks, number of this chunk, and stage, as given by the user.
+        Number of chunks, number of this chunk, and stage, from the command line.
+
+    Raises
+    ------
+    InputError
+        If the options do not fit together, or the chunk cannot be run.
     """
     if options.memory_limit is not None:
         raise InputError(
-            f"--memory-limit {options.memory_limit} cannot be used with chunks, because the statistics of a chunk "
-            "have a fixed size; use more chunks to make them smaller"
+            f"--memory-limit {options.memory_limit} cannot be used with chunks, because the statistics of a chunk have "
+            "a fixed size: use more chunks to reduce it"
         )
     if n_chunks is None or (chunk is None) != (stage == "prepare"):
         raise InputError(
-            f"--n-chunks {n_chunks}, --chunk {chunk}, --stage {stage}: give both --chunk (from 0) and --n-chunks; "
-            "only --stage prepare needs no --chunk, because it runs once for all chunks"
+            f"--n-chunks {n_chunks}, --chunk {chunk}, --stage {stage}: pass both --n-chunks and --chunk (from 0). Only "
+            "--stage prepare has no --chunk, because it runs once for all chunks"
         )
     if folder.suffix in (".h5ad", ".csv", ".parquet") or folder.is_file():
         raise InputError(
@@ -63,18 +70,18 @@ def run_one_chunk(
         stages = [name for name in run.stages if name != "profile" or has_profiles(run)]
         return f"{notes}Prepared {folder} for {n_chunks} chunks; stages: {', '.join(stages)}"
     name = run.stages[0] if stage is None else stage.value
-    done = run_chunk(run, name, chunk)
-    if done.skipped:
-        return f"Chunk {chunk} of stage {name} is already finished: {done.path}"
-    return f"Chunk {chunk} of stage {name} in {time.perf_counter() - start:.1f} s: {done.path}"
+    result = run_chunk(run, name, chunk)
+    if result.skipped:
+        return f"Chunk {chunk} of stage {name} is already finished: {result.path}"
+    return f"Chunk {chunk} of stage {name} in {time.perf_counter() - start:.1f} s: {result.path}"
 
 
 def write_into_copy(run: Run, path: Path) -> None:
-    """Copy the input to `path` and write the results into the copy, without a matrix in memory."""
+    """Copy the input to `path` and write the results into the copy, without loading the matrix."""
     from .._adata.store import Store
 
     store = run.opened.store
     if store is None or store.is_zarr:
-        raise InputError("The input is not an .h5ad file, so the output cannot be one; use .csv or .parquet.")
+        raise InputError("The output cannot be an .h5ad file, because the input is not one; use .csv or .parquet.")
     shutil.copyfile(store.path, path)
     Store(path).write_results(run.opened.adata, run.manifest.key)

@@ -29,7 +29,7 @@ def info(source: Source) -> None:
 
 
 def describe(adata: AnnData) -> list[str]:
-    """The text that :func:`info` prints."""
+    """Write the lines that :func:`info` prints."""
     lines = [f"{adata.n_obs:,} cells, {adata.n_vars:,} genes", "columns of cells:"]
     for name in adata.obs.columns:
         column = adata.obs[name]
@@ -81,7 +81,7 @@ def _run_lines(adata: AnnData, key: str) -> list[str]:
 
 
 def read_adata(path: Path, counts: bool) -> AnnData:
-    """The file without its matrices."""
+    """Read a file, with its matrices only if `counts`."""
     from .._adata.store import Store
 
     if not counts:
@@ -90,6 +90,6 @@ def read_adata(path: Path, counts: bool) -> AnnData:
 
     try:
         return anndata.read_zarr(path) if path.is_dir() else anndata.read_h5ad(path)
-    # anndata raises different errors for files that are not an AnnData, depending on their content.
+    # for files that are not an AnnData, anndata raises different errors, depending on their content
     except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{path} cannot be read as an AnnData: {error}. Use an intact copy of the file") from error

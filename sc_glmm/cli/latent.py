@@ -28,7 +28,7 @@ def latent(
     ],
     n_factors: Annotated[str, typer.Option(metavar="N", help="A whole number, or auto.")] = "auto",
     contrasts: Annotated[
-        list[str] | None, typer.Option("--contrast", help="Contrast to be tested later; default: every fixed effect.")
+        list[str] | None, typer.Option("--contrast", help="Contrast to test later; default: every fixed effect.")
     ] = None,
     groupby: Annotated[str | None, typer.Option(help="Column of obs; each of its levels gets its own factors.")] = None,
     reference: Annotated[
@@ -40,7 +40,7 @@ def latent(
     key: Annotated[str, typer.Option(help="Name of the factors.")] = "latent",
     n_jobs: Annotated[int | None, typer.Option(help="Threads; default: all CPUs available to this process.")] = None,
 ) -> None:
-    """Estimate hidden factors of the samples from all genes, and write them to columns of obs."""
+    """Estimate hidden factors of the samples from all genes, and write them into columns of obs."""
     with report_errors():
         if out.suffix not in _FORMATS:
             raise InputError(f"The output {out} ends in {out.suffix!r}; it must end in {' or '.join(_FORMATS)}.")

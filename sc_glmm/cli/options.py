@@ -40,13 +40,13 @@ def run_options(given: Mapping[str, Any], contrasts: Path | None, context: typer
     Raises
     ------
     InputError
-        If a value cannot be read, or if contrasts are given twice.
+        If a value cannot be read, or if contrasts come from both --contrast and a file.
     """
     values = {name: given[_name_of(name, about)] for name, about in option_info().items() if about.flag != ""}
     values = {name: value.value if isinstance(value, Enum) else value for name, value in values.items()}
     named = read_contrasts(contrasts) if contrasts is not None else context.meta.get(CONTRASTS)
     if named and values["contrasts"]:
-        raise InputError("Contrasts are given twice, by --contrast and in a file; keep one.")
+        raise InputError("Contrasts cannot come from both --contrast and a file; use only one of them.")
     return RunOptions(
         **{
             **values,
@@ -58,7 +58,7 @@ def run_options(given: Mapping[str, Any], contrasts: Path | None, context: typer
 
 
 def _parameters() -> Iterator[inspect.Parameter]:
-    """One parameter of the command for each option that has a flag."""
+    """Yield one parameter of the command for each option that has a flag."""
     for name, about in option_info().items():
         if about.flag == "":
             continue
@@ -79,7 +79,7 @@ def _parameters() -> Iterator[inspect.Parameter]:
 
 
 def _kind(name: str) -> Any:
-    """Type of an option on the command line: a word, a whole number, text, or several texts."""
+    """Return the type of an option on the command line: a word, a whole number, text, or several texts."""
     kind = types()[name]
     if name in _REPEATED:
         return list[str] | None
@@ -97,12 +97,12 @@ def _name_of(name: str, about: OptionInfo) -> str:
 
 
 def parse_references(texts: list[str], formula: str = "") -> dict[str, str]:
-    """Read base levels such as ``disease=ctl``; the factor is a name in the formula, and may contain a ``=``."""
+    """Read base levels such as ``disease=ctl``; the name of a factor in the formula may contain a ``=``."""
     references: dict[str, str] = {}
     for text in texts:
         factor, level = _split_reference(text, _names_in(formula))
         if factor in references:
-            raise InputError(f"--reference contains {factor!r} twice; a factor has only one base level.")
+            raise InputError(f"--reference sets the base level of {factor!r} twice; remove one.")
         references[factor] = level
     return references
 
@@ -115,16 +115,17 @@ def _names_in(formula: str) -> frozenset[str]:
 
 
 def _split_reference(text: str, names: frozenset[str]) -> tuple[str, str]:
-    """Factor and level; with several ``=``, the factor is the name that the formula uses."""
+    """Split a text into factor and level; with several ``=``, the factor is a name that the formula uses."""
     quoted = re.fullmatch(r"\s*`([^`]+)`\s*=(.*)", text, re.DOTALL)
     places = [i for i, char in enumerate(text) if char == "="]
     splits = [(quoted[1], quoted[2].strip())] if quoted else [(text[:i].strip(), text[i + 1 :].strip()) for i in places]
     splits = [(factor, level) for factor, level in splits if factor and level]
-    named = [split for split in splits if split[0] in names]
-    if len(named) > 1:
+    in_formula = [split for split in splits if split[0] in names]
+    if len(in_formula) > 1:
         raise InputError(
-            f"--reference {text!r} is ambiguous: it can be read in {len(named)} ways; put the factor in `backticks`."
+            f"--reference {text!r} is ambiguous, because several splits at '=' give a name in the formula; put the "
+            "factor in `backticks`."
         )
     if not splits:
         raise InputError(f"--reference {text!r} must have the form FACTOR=LEVEL, such as disease=ctl.")
-    return (named or splits)[0]
+    return (in_formula or splits)[0]

@@ -1,4 +1,4 @@
-"""Write the results of the commands: files, and lines for the terminal."""
+"""Write the results of the commands to files and to the terminal."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TOP = 10
 
 
 def check_output(out: Path, source: Path | None = None) -> None:
-    """Check before the work that the output can be written after it."""
+    """Raise an error before the work starts if the output cannot be written."""
     if source is not None and _is_same(out, source):
         if not os.access(source, os.W_OK):
             raise InputError(f"The input {source} is not writable; choose another output.")
@@ -65,7 +65,7 @@ def _is_same(out: Path, source: Path) -> bool:
 
 
 def write_beside(source: Path, adata: AnnData, key: str, results: pd.DataFrame, out: Path) -> None:
-    """Write the results of a run: into the input file, into a copy of it, or as a table."""
+    """Write the results of a run into the input file, into a copy of it, or as a table."""
     from .._adata.store import Store
 
     if _is_same(out, source):
@@ -85,7 +85,7 @@ def write(adata: AnnData, results: pd.DataFrame, out: Path) -> None:
 
 
 def top(results: pd.DataFrame, groupby: str | None = None) -> str:
-    """The genes with the smallest p-values, as a table for the terminal."""
+    """Write a table of the genes with the smallest p-values for the terminal."""
     columns = [
         "variable",
         groupby,
@@ -104,11 +104,11 @@ def top(results: pd.DataFrame, groupby: str | None = None) -> str:
 
 
 def summary(results: pd.DataFrame, seconds: float, groupby: str | None = None) -> list[str]:
-    """Summary for the terminal: number of genes, statuses, significant genes, time."""
-    # A gene has one fit per group, and one row for each contrast of that fit.
+    """Write the summary for the terminal: number of genes, time, statuses, significant genes."""
+    # A gene has one fit per group, and one row for each contrast of this fit.
     fits = results.drop_duplicates(["variable", groupby] if groupby in results else ["variable"])
-    each = 1e3 * seconds / max(len(fits), 1)
-    lines = [f"{len(fits):,} genes in {seconds:.1f} s ({each:.2f} ms per gene)"]
+    ms_per_gene = 1e3 * seconds / max(len(fits), 1)
+    lines = [f"{len(fits):,} genes in {seconds:.1f} s ({ms_per_gene:.2f} ms per gene)"]
     counts = [(str(word).replace("_", " "), n) for word, n in fits["status"].astype(str).value_counts().items()]
     for words, rows in results.groupby("contrast", sort=False, observed=True):
         counts.append((f"{words}, FDR {100 * ALPHA:g} %", int((rows["adj_p_value"] < ALPHA).sum())))
@@ -116,5 +116,5 @@ def summary(results: pd.DataFrame, seconds: float, groupby: str | None = None) -
 
 
 def line(words: str, n: int) -> str:
-    """A number, and what it counts."""
+    """Write a label and a number in aligned columns."""
     return f"  {words:<36}{n:>7,}"

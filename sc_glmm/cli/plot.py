@@ -66,10 +66,12 @@ def plot(
     sample: Annotated[str | None, typer.Option(metavar="FACTOR", help="Grouping factor of the dots.")] = None,
     term: Annotated[str | None, typer.Option(metavar="FACTOR", help="Grouping factor, for model checks.")] = None,
     effect: Annotated[str | None, typer.Option(help="Fixed effect, for influence.")] = None,
-    title: Annotated[str | None, typer.Option(help="Title instead of the default one.")] = None,
-    width: Annotated[float | None, typer.Option(min=0.5, help="Width in inches; default: that of the figure.")] = None,
+    title: Annotated[str | None, typer.Option(help="Title of the figure.")] = None,
+    width: Annotated[
+        float | None, typer.Option(min=0.5, help="Width in inches; default: depends on the figure.")
+    ] = None,
     height: Annotated[
-        float | None, typer.Option(min=0.5, help="Height in inches; default: that of the figure.")
+        float | None, typer.Option(min=0.5, help="Height in inches; default: depends on the figure.")
     ] = None,
     dpi: Annotated[int, typer.Option(min=30, help="Dots per inch of a .png.")] = 300,
 ) -> None:
@@ -94,7 +96,7 @@ def plot(
         "effect": effect,
         "title": title,
     }
-    given = {name: value for name, value in options.items() if value is not None and value != []}
+    arguments = {name: value for name, value in options.items() if value is not None and value != []}
     with report_errors():
         import matplotlib
 
@@ -108,44 +110,44 @@ def plot(
         if out.suffix not in _FORMATS:
             raise InputError(f"The output {out} ends in {out.suffix!r}; it must end in {', '.join(_FORMATS)}.")
         function = getattr(pl, figure)
-        _check_options(figure, function, given)
+        _check_options(figure, function, arguments)
         data = _read(source, figure, function)
         if "key" in inspect.signature(function).parameters:
-            given["key"] = key
-        function(data, **given)
-        drawn = plt.gcf()
+            arguments["key"] = key
+        function(data, **arguments)
+        current = plt.gcf()
         if width is not None or height is not None:
-            drawn.set_size_inches(width or drawn.get_figwidth(), height or drawn.get_figheight())
+            current.set_size_inches(width or current.get_figwidth(), height or current.get_figheight())
         with atomically(out) as path:
-            drawn.savefig(path, dpi=dpi)
-        plt.close(drawn)
+            current.savefig(path, dpi=dpi)
+        plt.close(current)
     typer.echo(f"Written to {out}")
 
 
-def _check_options(figure: str, function: Callable[..., Any], given: dict[str, Any]) -> None:
-    known = inspect.signature(function).parameters
-    surplus = [name for name in given if name not in known]
-    if surplus:
-        option = "label" if surplus[0] == "labels" else surplus[0].replace("_", "-")
+def _check_options(figure: str, function: Callable[..., Any], arguments: dict[str, Any]) -> None:
+    parameters = inspect.signature(function).parameters
+    unsupported = [name for name in arguments if name not in parameters]
+    if unsupported:
+        option = "label" if unsupported[0] == "labels" else unsupported[0].replace("_", "-")
         raise InputError(f"The figure {figure!r} has no --{option}; omit it.")
-    if "gene" in known and "gene" not in given:
+    if "gene" in parameters and "gene" not in arguments:
         raise InputError(f"The figure {figure!r} shows one gene; choose it with --gene.")
 
 
 def _draws_a_model(function: Callable[..., Any]) -> bool:
-    """Whether the figure fits a gene again, and therefore needs its counts."""
+    """Return whether the figure refits a gene, and therefore needs its counts."""
     gene = inspect.signature(function).parameters.get("gene")
     return gene is not None and gene.default is None
 
 
 def _takes_a_path(function: Callable[..., Any]) -> bool:
-    """Whether the figure reads what it needs from a file."""
+    """Return whether the figure accepts the path of a file."""
     first = next(iter(inspect.signature(function).parameters.values()))
     return "PathLike" in str(first.annotation)
 
 
 def _read(path: Path, figure: str, function: Callable[..., Any]) -> Any:
-    """Input of the figure: a table, a path for reading single genes, or an AnnData without its matrices."""
+    """Read the input of the figure: a table, or an AnnData without its matrices; or return the path."""
     suffix = Path(path.name.removesuffix(".gz")).suffix
     is_table = suffix in _SEPARATORS or suffix == ".parquet"
     if is_table and (_draws_a_model(function) or _takes_a_path(function)):
@@ -163,7 +165,7 @@ def _read(path: Path, figure: str, function: Callable[..., Any]) -> Any:
 
 
 def _read_table(path: Path, suffix: str) -> pd.DataFrame:
-    """Read a table of results with names as text, because a gene may be called NA or a cell type 1."""
+    """Read a table of results; names stay text, because a gene can be called NA, and a cell type 1."""
     import pandas as pd
 
     if suffix == ".parquet":

@@ -13,7 +13,9 @@ from .info import Source
 
 def report(
     source: Source,
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="Ends in .html.")] = Path("report.html"),
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="Output: a file that ends in .html.")] = Path(
+        "report.html"
+    ),
     key: Annotated[str, typer.Option(help="Name under which the results are stored.")] = "glmm",
     title: Annotated[str | None, typer.Option(help="Title of the page; default: the tested contrasts.")] = None,
     gene: Annotated[
@@ -25,11 +27,11 @@ def report(
         str | None, typer.Option(metavar="COLUMN", help="Column of var with the gene names to show.")
     ] = None,
     null: Annotated[
-        int, typer.Option(min=0, help="Number of repeats of the run with shuffled labels of the samples, as a check.")
+        int, typer.Option(min=0, help="Number of additional runs with shuffled labels of the samples, as a check.")
     ] = 0,
-    seed: Annotated[int, typer.Option(min=0, help="Seed for the shuffling.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the shuffled labels.")] = 0,
 ) -> None:
-    """Write one HTML page about a run: design, results, top genes, checks, methods."""
+    """Write an HTML page about a run: design, results, top genes, checks, methods."""
     with report_errors():
         import matplotlib
 

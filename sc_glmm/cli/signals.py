@@ -1,6 +1,6 @@
-"""Handle Ctrl-C and SIGTERM: end at once if there is nothing to clean up, otherwise by an exception.
+"""Handle Ctrl-C and SIGTERM: exit at once if there is nothing to clean up, otherwise raise an exception.
 
-Cluster schedulers send SIGTERM before they kill a job. It ends a command like Ctrl-C: files are complete or absent,
+Cluster schedulers send SIGTERM before they kill a job. It has the same effect as Ctrl-C: files are complete or absent,
 finished parts are kept, and the same command continues from there.
 """
 
@@ -25,14 +25,14 @@ class Terminated(KeyboardInterrupt):
 
 @contextmanager
 def ending_at_once() -> Iterator[None]:
-    """End the process with its exit code: for imports, which leave nothing to clean up."""
+    """Exit at once on a signal, for imports, which leave nothing to clean up."""
     with _handled_by(_end):
         yield
 
 
 @contextmanager
 def ending_cleanly() -> Iterator[None]:
-    """The first signal raises :class:`KeyboardInterrupt` or :class:`Terminated`, a second one ends the process."""
+    """Raise :class:`KeyboardInterrupt` or :class:`Terminated` on the first signal, and exit on the second."""
     with _handled_by(_raise):
         yield
 

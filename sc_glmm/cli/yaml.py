@@ -12,9 +12,8 @@ import typer
 from .._errors import InputError
 from .console import report_errors
 
-# Key under which contrasts from a file of options are passed to the command.
+# Keys of the command's context, for contrasts and genes from a file of options.
 CONTRASTS = "sc_glmm.contrasts"
-# The same for a list of genes.
 GENES = "sc_glmm.genes"
 
 _EXAMPLE = "AD: [disease, AD, ctl], or AD: \"cond(disease='AD') - cond(disease='ctl')\""
@@ -26,7 +25,7 @@ def read_yaml(path: Path) -> Any:
     Raises
     ------
     InputError
-        If it is not valid YAML; the message states the position.
+        If the file is not valid YAML; the message contains the position.
     """
     import yaml  # type: ignore[import-untyped]
 
@@ -40,8 +39,8 @@ def read_options(context: typer.Context, path: Path | None) -> Path | None:
     """Use the options in the file as defaults of the command; options on the command line take precedence.
 
     Keys are the long names of options and arguments, with - or _. The value of a repeated option is a list;
-    ``reference`` may be a mapping. ``contrasts`` may contain contrasts as in a separate file, and ``genes`` a list of
-    names.
+    ``reference`` may be a mapping. ``contrasts`` may contain the contrasts of a separate file, and ``genes`` may be a
+    list of names.
     """
     if path is None:
         return None
@@ -49,7 +48,7 @@ def read_options(context: typer.Context, path: Path | None) -> Path | None:
         options = read_yaml(path)
         if not isinstance(options, Mapping):
             raise InputError(f"{path} contains no options; write one per line, such as groupby: cell_type")
-        known = {str(parameter.name) for parameter in context.command.params} - {"config"}
+        allowed = {str(parameter.name) for parameter in context.command.params} - {"config"}
         defaults: dict[str, Any] = {}
         for key, value in options.items():
             name = str(key).replace("-", "_")
@@ -59,9 +58,9 @@ def read_options(context: typer.Context, path: Path | None) -> Path | None:
             if name == "genes" and isinstance(value, list):
                 context.meta[GENES] = [str(gene) for gene in value]
                 continue
-            if name not in known:
+            if name not in allowed:
                 raise InputError(
-                    f"{path} contains {key!r}, which is not an option; allowed are {', '.join(sorted(known))}"
+                    f"{path} contains {key!r}, which is not an option; allowed are {', '.join(sorted(allowed))}"
                 )
             if name == "reference" and isinstance(value, Mapping):
                 value = [f"{factor}={level}" for factor, level in value.items()]
@@ -73,19 +72,19 @@ def read_options(context: typer.Context, path: Path | None) -> Path | None:
 
 
 def read_genes(value: str | None) -> str | list[str] | None:
-    """Names of genes from a file with one per line, or else the name of a column.
+    """Read a file with one gene per line; any other value is the name of a column.
 
     Raises
     ------
     InputError
-        If the file contains no name, or if the value looks like a file that does not exist.
+        If the file contains no name, or if the value looks like a path and the file does not exist.
     """
     if value is None:
         return None
     if not Path(value).is_file():
         if Path(value).suffix in (".txt", ".csv", ".tsv") or "/" in value:
             raise InputError(
-                f"--genes {value}: the file does not exist; give a file with one gene per line, or a column"
+                f"--genes {value}: the file does not exist; pass a file with one gene per line, or a column of var"
             )
         return value
     try:
@@ -106,9 +105,15 @@ def read_contrasts(path: Path) -> dict[str, Any]:
 def as_contrasts(value: Any, path: Path) -> dict[str, Any]:
     """Convert contrasts to the form of ``tl.test``.
 
-    Two forms are accepted. The first is a mapping from names to ``"AD vs ctl"``, ``[disease, AD, ctl]``, an expression
-    of conditions, a list of weights, or ``joint:`` with a list of these. The second is the form of nf-core, a list of
-    entries with ``id`` and ``comparison: [variable, reference, target]``, optionally under ``contrasts``.
+    Two forms are accepted. The first is a mapping with names as keys. Its values are ``"AD vs ctl"``,
+    ``[disease, AD, ctl]``, an expression of conditions, a list of weights, or ``joint:`` with a list of these. The
+    second is the form of nf-core: a list of entries with ``id`` and ``comparison: [variable, reference, target]``. Both
+    may be under the key ``contrasts``.
+
+    Raises
+    ------
+    InputError
+        If the file has no contrasts, or an entry is not a contrast.
     """
     if isinstance(value, Mapping) and set(value) == {"contrasts"}:
         value = value["contrasts"]
@@ -119,7 +124,7 @@ def as_contrasts(value: Any, path: Path) -> dict[str, Any]:
             if not (isinstance(comparison, list) and len(comparison) == 3 and "id" in entry):
                 raise InputError(
                     f"{path}: {entry!r} is not a contrast; write id: and comparison: [variable, reference, target], or "
-                    f"a mapping from names to contrasts such as {_EXAMPLE}"
+                    f"names and contrasts, such as {_EXAMPLE}"
                 )
             factor, base, level = comparison
             result[str(entry["id"])] = (str(factor), level, base)
@@ -143,7 +148,7 @@ def _contrast(value: Any, path: Path) -> Any:
 
 
 def parse_contrast(text: str) -> str | tuple[str, str, str]:
-    """A triple from a label such as ``disease: AD vs ctl``; anything else is a name."""
+    """Convert a label such as ``disease: AD vs ctl`` to a triple; any other text is a name."""
     match = re.fullmatch(r"\s*(.+?)\s*:\s+(.+?)\s+vs\s+(.+?)\s*", text)
     if match is None:
         return text.strip()

@@ -14,7 +14,7 @@ from .._adata.stored import read_alternative, read_results
 if TYPE_CHECKING:
     from anndata import AnnData
 
-# : Default columns of ``get.results``.
+#: Default columns of ``get.results``.
 MAIN_COLUMNS = (
     "variable",
     "contrast",
@@ -56,17 +56,17 @@ _MEANINGS: dict[str, str] = {
     "singular": "whether a variance of the random effects is zero",
     "separated": "whether all counts are zero for some combination of covariates",
     "n_iter": "number of evaluations of the objective function",
-    "baseMean": "same as mean, under the name used by other packages",
+    "baseMean": "same as mean, by the name that other packages use",
     "total": "sum of the counts",
     "loglik": "maximised (restricted) log likelihood",
     "dispersion": "dispersion: phi in the variance mu + phi mu^2",
     "dispersion_at_bound": "whether the dispersion is at a limit of its range",
     "log_dispersion_se": "standard error of the natural log of the dispersion",
-    "phi_from_trend": "whether the dispersion was taken from the trend over abundance",
+    "phi_from_trend": "whether the dispersion comes from the trend over abundance",
     "n_agq": "number of quadrature nodes (1: Laplace approximation)",
     "information": "information of the counts about the effect of a sample, median over samples",
-    "more_variable": "whether the gene varies more between samples than genes of the same abundance",
-    r"share_.+": "fraction of the observed spread between samples that is true variation, not noise of the counts",
+    "more_variable": "whether the gene varies more between samples than other genes of similar abundance",
+    r"share_.+": "fraction of the observed variation between samples that is true variation, not noise of the counts",
     r"p_sd_.+": "p-value for the hypothesis that this variance between samples is zero",
     r"sd_.+_eb_(low|high)": "5 and 95 % quantiles of the posterior of the standard deviation between samples",
     r"sd_.+_eb": "standard deviation between samples: posterior mean under the prior from all genes",
@@ -102,16 +102,16 @@ def describe(adata: AnnData | str | os.PathLike[str], key: str = "glmm") -> pd.D
     InputError
         If there are no results under `key`.
     """
-    held, key = results_in(adata, key)
-    groupby = held.uns[key]["params"].get("cells_grouped_by") if key in held.uns else None
-    there = [str(name) for name in read_results(held, key).columns]
-    names = list(dict.fromkeys([name for name in (groupby, *MAIN_COLUMNS) if name in there] + there))
+    stored, key = results_in(adata, key)
+    groupby = stored.uns[key]["params"].get("cells_grouped_by") if key in stored.uns else None
+    columns = [str(name) for name in read_results(stored, key).columns]
+    names = list(dict.fromkeys([name for name in (groupby, *MAIN_COLUMNS) if name in columns] + columns))
     meanings = [
         f"level of {groupby!r} whose cells were tested" if name == groupby else _meaning(name) for name in names
     ]
-    words = read_alternative(held, key).words
+    words = read_alternative(stored, key).words
     if words and "p_value" in names:
-        meanings[names.index("p_value")] = f"p-value{words}; NaN where the gene could not be tested"
+        meanings[names.index("p_value")] = f"p-value{words}; NaN if the gene could not be tested"
     main = [name in MAIN_COLUMNS or name == groupby for name in names]
     return pd.DataFrame({"meaning": meanings, "main": main}, index=pd.Index(names, name="column"))
 

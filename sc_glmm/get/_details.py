@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def details(adata: AnnData | str | os.PathLike[str], key: str = "glmm") -> pd.DataFrame:
-    """Get one row per group of cells: its size, its status, and why it was skipped.
+    """Get one row per group of cells: its size, its status, and the reason if it was skipped.
 
     Parameters
     ----------
@@ -23,7 +23,7 @@ def details(adata: AnnData | str | os.PathLike[str], key: str = "glmm") -> pd.Da
         AnnData (or MuData) after :func:`sc_glmm.tl.test` with `groupby`; or the path of an ``.h5ad`` file or a zarr
         store with results.
     key
-        `key_added` of the run; ``"rna:glmm"`` also names the modality of a MuData, if several have results.
+        `key_added` of the run. If several modalities of a MuData have results, also with the modality: ``"rna:glmm"``.
 
     Returns
     -------
@@ -38,24 +38,23 @@ def details(adata: AnnData | str | os.PathLike[str], key: str = "glmm") -> pd.Da
     ``n_<sample>[<factor>: <level>]``
         Number of samples (levels of the finest grouping factor) with cells in each arm: ``n_sample[disease: AD]``.
     ``n_tested``, ``n_failed``
-        Number of genes with a p-value for at least one contrast; number of genes with counts whose fit or
-        test failed.
+        Number of genes with a p-value for at least one contrast; number of genes with counts whose fit or test failed.
     ``n_ok``, ``n_singular``, ...
         Number of genes with each status.
     ``eigen_ratio``
-        Correlation of the genes between samples: the largest over the median eigenvalue of the covariance of their
-        residuals. It is about 1 if genes are independent (larger by chance with few genes). NaN without a moderated
-        test.
+        Correlation of the genes between samples: the ratio of the largest and the median eigenvalue of the covariance
+        of their residuals. It is about 1 if genes are independent (larger by chance with few genes). NaN without a
+        moderated test.
     ``sample_factor_shift``
-        Largest change of a sample's size factors by composition (natural log); 0 for given size factors.
+        Largest correction of a sample's size factors for composition (natural log); 0 if you passed size factors.
     ``dropped``
         Terms of the formula that were dropped because they are constant within the group.
     ``columns_dropped``
-        Columns that were dropped from the design because the data of the group cannot tell them from others.
+        Columns that were dropped from the design because they depend on other columns in this group.
     ``not_tested``
-        Contrasts that cannot be tested in the group, and the reason.
+        Contrasts that cannot be tested in the group, with the reasons.
     ``skipped``
-        Why the group was skipped; empty if it was fitted.
+        Reason why the group was skipped; empty if it was fitted.
 
     Raises
     ------

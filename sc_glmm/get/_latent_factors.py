@@ -16,24 +16,24 @@ if TYPE_CHECKING:
 
 
 def latent_factors(adata: AnnData, key: str = "latent", *, group: str | None = None, n_genes: int = 5) -> pd.DataFrame:
-    """Report the hidden factors that :func:`sc_glmm.pp.latent_factors` found: one row per factor.
+    """Get the report on the hidden factors of :func:`sc_glmm.pp.latent_factors`, with one row per factor.
 
     Parameters
     ----------
     adata
         Annotated data after :func:`sc_glmm.pp.latent_factors`.
     key
-        `key_added` of that call.
+        `key_added` of :func:`sc_glmm.pp.latent_factors`.
     group
-        Only this level of `groupby`.
+        Level of `groupby`. Default: all levels.
     n_genes
-        Number of genes listed at each end of the loadings.
+        Number of genes to list at each end of the loadings.
 
     Returns
     -------
     pandas.DataFrame
         ``group``, ``factor``
-            Level of `groupby` (empty without one), and column of ``obs``. Groups without factors have no row.
+            Level of `groupby` (empty without `groupby`), and column of ``obs``. Groups without factors have no row.
         ``strength``
             Variance along the factor, relative to the variance of the noise.
         ``agreement``
@@ -63,8 +63,8 @@ def latent_factors(adata: AnnData, key: str = "latent", *, group: str | None = N
         name = str(report["group"])
         if group is not None and name != group:
             continue
-        known = sample_columns(adata, entry, name)
-        samples, loadings = (_of_group(entry[what], name) for what in ("samples", "loadings"))
+        properties = sample_columns(adata, entry, name)
+        samples, loadings = (_of_group(entry[table], name) for table in ("samples", "loadings"))
         agreement = np.asarray(report["agreement"], dtype=np.float64)
         for j in range(int(report["n_factors"])):
             factor = samples[f"factor_{j + 1}"].to_numpy(dtype=np.float64)
@@ -78,7 +78,7 @@ def latent_factors(adata: AnnData, key: str = "latent", *, group: str | None = N
                     "r_tested": float(np.asarray(report["r_tested"])[j]),
                     "genes_up": ", ".join(ranked[::-1][:n_genes]),
                     "genes_down": ", ".join(ranked[:n_genes]),
-                    **{f"r_{column}": correlation(factor, values) for column, values in known.items()},
+                    **{f"r_{column}": correlation(factor, values) for column, values in properties.items()},
                 }
             )
     first = ["group", "factor", "strength", "agreement", "r_tested", "genes_up", "genes_down"]
@@ -86,7 +86,7 @@ def latent_factors(adata: AnnData, key: str = "latent", *, group: str | None = N
 
 
 def sample_columns(adata: AnnData, entry: Any, group: str) -> dict[str, pd.Series]:
-    """Properties of each sample: number of cells, depth, and the columns of ``obs`` that differ between samples."""
+    """Return properties of the samples: number of cells, depth, and columns of ``obs`` that differ between samples."""
     samples = _of_group(entry["samples"], group)
     out: dict[str, pd.Series] = {name: samples[name].astype(float) for name in ("n_cells", "log_depth")}
     obs: pd.DataFrame = adata.obs  # type: ignore[assignment]
@@ -111,7 +111,7 @@ def sample_columns(adata: AnnData, entry: Any, group: str) -> dict[str, pd.Serie
 
 
 def correlation(factor: FloatArray, values: pd.Series) -> float:
-    """Signed correlation with numbers, or multiple correlation with the levels of a factor."""
+    """Compute the signed correlation with numbers, or the multiple correlation with the levels of a factor."""
     if isinstance(values.dtype, pd.CategoricalDtype):
         fitted = pd.Series(factor).groupby(values.to_numpy(), observed=True).transform("mean").to_numpy()
         return float(np.sqrt(np.sum((fitted - factor.mean()) ** 2) / np.sum((factor - factor.mean()) ** 2)))

@@ -18,8 +18,9 @@ from ._describe import MAIN_COLUMNS
 if TYPE_CHECKING:
     from anndata import AnnData
 
-_MOST_CERTAIN_FIRST = ("p_", "adj_p", "lfsr", "s_value")
-_BY_SIZE = ("log_fc", "coef", "stat", "log_fc_shrunk", "extreme_")
+# Columns that are sorted from the smallest value, and by absolute value from the largest.
+_SORT_SMALLEST_FIRST = ("p_", "adj_p", "lfsr", "s_value")
+_SORT_BY_ABSOLUTE_VALUE = ("log_fc", "coef", "stat", "log_fc_shrunk", "extreme_")
 
 
 def results(
@@ -35,7 +36,7 @@ def results(
     sort: str | None = None,
     columns: str | Sequence[str] = "main",
 ) -> pd.DataFrame:
-    """Get the results: one row per gene and contrast, indexed by gene, in the order of the genes.
+    """Get the results of a run, with one row per gene and contrast.
 
     Parameters
     ----------
@@ -43,31 +44,33 @@ def results(
         AnnData (or MuData) after :func:`sc_glmm.tl.test`; or the path of an ``.h5ad`` file or a zarr store with
         results.
     key
-        `key_added` of the run; ``"rna:glmm"`` also names the modality of a MuData, if several have results.
+        `key_added` of the run. If several modalities of a MuData have results, also with the modality: ``"rna:glmm"``.
     contrast
-        Only this contrast, or these: by label (``"disease: AD vs ctl"``), by name (``"disease"``), or by levels
-        (``"AD vs ctl"``, ``"AD"``).
+        One or several contrasts: by label (``"disease: AD vs ctl"``), by name (``"disease"``), or by levels
+        (``"AD vs ctl"``, ``"AD"``). Default: all contrasts.
     group
-        Only this level of `groupby`, or these.
+        One or several levels of `groupby`. Default: all levels.
     genes
-        Only this gene, or these.
+        One or several genes. Default: all genes.
     tested
-        Only rows with a p-value.
+        Whether to return only rows with a p-value.
     alpha
-        Only rows with a smaller `adj_p_value`.
+        Return only rows with a smaller ``adj_p_value``.
     min_log_fc
-        Only rows with a `log_fc` at least this far from zero.
+        Return only rows whose ``log_fc`` has at least this absolute value.
     sort
-        Column to sort by. P-values, `lfsr` and `s_value` are sorted from the smallest; `log_fc`, `coef` and `stat` by
-        absolute value from the largest; other numbers from the largest; text from A to Z. Rows without a value come
-        last.
+        Column to sort by. P-values, ``lfsr`` and ``s_value`` are sorted from the smallest; ``log_fc``, ``coef`` and
+        ``stat`` by absolute value from the largest; other numbers from the largest; text from A to Z. Rows without a
+        value come last. Default: the order of the genes.
     columns
-        ``"main"`` (default), ``"all"``, or names of columns, which are shown after gene and contrast.
+        ``"main"`` (default), ``"all"``, or names of columns, which are returned after gene and contrast.
         :func:`sc_glmm.get.describe` explains each column.
 
     Returns
     -------
     pandas.DataFrame
+        Indexed by gene, with the columns
+
         ``variable``, ``contrast``
             Gene and comparison. With `groupby`, the column of the groups comes first.
         ``log_fc``, ``ci_low``, ``ci_high``
@@ -92,19 +95,20 @@ def results(
         ``p_hk``
             P-value of the Hartung-Knapp test, which uses this gene only; NaN if it is not defined.
         ``log_fc_shrunk``, ``lfsr``, ``s_value``
-            For ranking. `log_fc_shrunk` is shrunk towards zero by a prior for effects that is estimated from all genes
-            (a scale mixture of normals, as in ashr), using the whole likelihood of the gene. `lfsr` is the local false
-            sign rate: the probability that the sign is wrong or the effect is zero. `s_value` is the mean `lfsr` of the
-            gene and all genes with a smaller one; a list cut at 0.05 has 5 % wrong signs. Only after moderated tests
-            with a prior, for contrasts of one row; otherwise NaN.
+            For ranking. ``log_fc_shrunk`` is shrunk towards zero by a prior for effects that is estimated from all
+            genes (a scale mixture of normals, as in ashr), using the whole likelihood of the gene. ``lfsr`` is the
+            local false sign rate: the probability that the sign is wrong or the effect is zero. ``s_value`` is the mean
+            ``lfsr`` of the gene and all genes with a smaller ``lfsr``; below an ``s_value`` of 0.05, about 5 % of the
+            genes have a wrong sign. These columns need a moderated test with a prior and a contrast with one row;
+            otherwise they are NaN.
 
         and the columns of :func:`sc_glmm.get.fit_info`.
 
     Raises
     ------
     InputError
-        If there are no results under `key`, or if a contrast, group, gene or column does not exist; the message lists
-        similar names.
+        If there are no results under `key`, or if a contrast, group, gene or column does not exist; the message
+        suggests similar names.
 
     Examples
     --------
@@ -115,9 +119,9 @@ def results(
     >>> bool(hits["tested"].all())
     True
     """
-    held, key = results_in(adata, key)
-    frame = read_results(held, key)
-    params = held.uns[key]["params"]
+    stored, key = results_in(adata, key)
+    frame = read_results(stored, key)
+    params = stored.uns[key]["params"]
     groupby = params.get("cells_grouped_by")
     keep = np.ones(len(frame), dtype=bool)
     if contrast is not None:
@@ -138,44 +142,44 @@ def results(
     return frame[_columns(frame, groupby, columns)]
 
 
-def _listed(value: Any) -> list[str]:
+def _as_list(value: Any) -> list[str]:
     return [value] if isinstance(value, str) or not isinstance(value, Iterable) else [str(each) for each in value]
 
 
-def known_names(asked: Any, column: pd.Series, what: str) -> list[str]:
-    """The given names, after checking that the column contains them."""
-    known = dict.fromkeys(column.astype(str))
-    names = [str(name) for name in _listed(asked)]
+def known_names(requested: Any, column: pd.Series, content: str) -> list[str]:
+    """Return the requested names as a list, after checking that the column contains them."""
+    available = dict.fromkeys(column.astype(str))
+    names = [str(name) for name in _as_list(requested)]
     for name in names:
-        if name not in known:
-            raise InputError(f"there is no {what} {name!r} among the results{_similar(name, list(known))}")
+        if name not in available:
+            raise InputError(f"the results have no {content} {name!r}{_similar(name, list(available))}")
     return names
 
 
-def _similar(name: str, known: Sequence[str], most: int = 8) -> str:
-    """Hint with similar names, or else the first names."""
-    folded = {each.casefold(): each for each in known}
+def _similar(name: str, available: Sequence[str], most: int = 8) -> str:
+    """Write a hint with similar names, and the first names."""
+    folded = {each.casefold(): each for each in available}
     close = [folded[each] for each in get_close_matches(name.casefold(), folded, n=3)]
-    shown = ", ".join(repr(each) for each in known[:most]) + (f", ... ({len(known)})" if len(known) > most else "")
-    return f"; did you mean {' or '.join(map(repr, close))}? There are {shown}" if close else f"; there are {shown}"
+    more = f", ... ({len(available)} in all)" if len(available) > most else ""
+    shown = ", ".join(repr(each) for each in available[:most]) + more
+    hint = f"; did you mean {' or '.join(map(repr, close))}?" if close else ";"
+    return f"{hint} available: {shown}"
 
 
-def _contrasts(frame: pd.DataFrame, params: Any, asked: Any) -> list[str]:
-    """Labels of the contrasts that match the given labels, names or levels."""
+def _contrasts(frame: pd.DataFrame, params: Any, requested: Any) -> list[str]:
+    """Find the labels of contrasts from labels, names or levels."""
     words = [str(each) for each in frame["contrast"].cat.categories]
-    named = [(str(k), str(w)) for k, w in zip(params["contrast_keys"], params["contrast_words"], strict=True)]
+    pairs = [(str(k), str(w)) for k, w in zip(params["contrast_keys"], params["contrast_words"], strict=True)]
     chosen: list[str] = []
-    for name in map(str, _listed(asked)):
-        found = [each for each in words if each == name] or [label for key, label in named if key == name]
-        if not found:  # "AD vs ctl" or "AD" of "disease: AD vs ctl"
+    for name in map(str, _as_list(requested)):
+        labels = [each for each in words if each == name] or [label for key, label in pairs if key == name]
+        if not labels:  # "AD vs ctl" or "AD" of "disease: AD vs ctl"
             compared = {each: each.partition(": ")[2] or each for each in words}
-            found = [each for each, inner in compared.items() if name in (inner, inner.partition(" vs ")[0])]
-        if not found:
-            keys = list(dict.fromkeys(key for key, _ in named))
-            raise InputError(
-                f"there is no contrast {name!r} among the results{_similar(name, words)} (by name: {', '.join(keys)})"
-            )
-        chosen += found
+            labels = [each for each, inner in compared.items() if name in (inner, inner.partition(" vs ")[0])]
+        if not labels:
+            keys = list(dict.fromkeys(key for key, _ in pairs))
+            raise InputError(f"the results have no contrast {name!r}{_similar(name, words)} (names: {', '.join(keys)})")
+        chosen += labels
     return chosen
 
 
@@ -185,10 +189,10 @@ def _group_column(groupby: Any, group: Any, key: str) -> str:
     return str(groupby)
 
 
-def _number(value: Any, what: str, most: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not 0.0 <= value <= most:
-        hint = ", such as 0.05" if most == 1.0 else ""
-        raise InputError(f"{what}={value!r}: allowed are numbers from 0 {'to 1' if most == 1.0 else 'on'}{hint}")
+def _number(value: Any, name: str, maximum: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not 0.0 <= value <= maximum:
+        allowed = "numbers from 0 to 1, such as 0.05" if maximum == 1.0 else "numbers of at least 0"
+        raise InputError(f"{name}={value!r}: allowed are {allowed}")
     return float(value)
 
 
@@ -198,26 +202,26 @@ def _sorted(frame: pd.DataFrame, by: str) -> pd.DataFrame:
     column = frame[by]
     if not pd.api.types.is_numeric_dtype(column):
         return frame.sort_values(by, kind="stable")
-    if by.startswith(_MOST_CERTAIN_FIRST):
-        # equal p-values (zeros) are told apart by their statistic
+    if by.startswith(_SORT_SMALLEST_FIRST):
+        # equal p-values, such as zeros, are sorted by their statistic
         order = np.lexsort((-frame["stat"].abs().to_numpy(), column.to_numpy(dtype=np.float64)))
         return frame.iloc[order]
-    values = column.abs() if by.startswith(_BY_SIZE) else column
+    values = column.abs() if by.startswith(_SORT_BY_ABSOLUTE_VALUE) else column
     order = np.argsort(-values.to_numpy(dtype=np.float64), kind="stable")
     return frame.iloc[order]
 
 
-def _columns(frame: pd.DataFrame, groupby: Any, asked: Any) -> list[str]:
-    there = [str(name) for name in frame.columns]
+def _columns(frame: pd.DataFrame, groupby: Any, requested: Any) -> list[str]:
+    available = [str(name) for name in frame.columns]
     first = [name for name in (groupby, "variable", "contrast") if name is not None]
-    if isinstance(asked, str) and asked in ("main", "all"):
-        wanted = there if asked == "all" else [name for name in MAIN_COLUMNS if name in there]
+    if isinstance(requested, str) and requested in ("main", "all"):
+        names = available if requested == "all" else [name for name in MAIN_COLUMNS if name in available]
     else:
-        wanted = [str(name) for name in _listed(asked)]
-        for name in wanted:
-            if name not in there:
+        names = [str(name) for name in _as_list(requested)]
+        for name in names:
+            if name not in available:
                 raise InputError(
-                    f"columns={asked!r}: allowed are 'main', 'all' or names of columns, and there is no column "
-                    f"{name!r}{_similar(name, there, 14)}"
+                    f"columns={requested!r}: allowed are 'main', 'all' or names of columns, but there is no column "
+                    f"{name!r}{_similar(name, available, 14)}"
                 )
-    return list(dict.fromkeys([*first, *wanted]))
+    return list(dict.fromkeys([*first, *names]))

@@ -1,4 +1,4 @@
-"""Split the variation of genes into fractions due to the terms of the model."""
+"""Split the variation of genes into fractions for the terms of the model."""
 
 from __future__ import annotations
 
@@ -31,33 +31,36 @@ def variance_fractions(
     method: Literal["lognormal", "trigamma", "delta"] = "lognormal",
     fractions: bool = True,
 ) -> pd.DataFrame:
-    r"""Split the variation of every gene into fractions due to the terms of its model.
+    r"""Split the variation of every gene into fractions for the terms of its model.
 
-    For counts, the variances are those of the natural log of the expected count, and of one cell on that scale
-    (Nakagawa and others 2017); for ``family="gaussian"``, those of the response. They are parts of
+    For counts, the variances are on the scale of the natural log of the expected count, including the variance of one
+    cell on this scale (Nakagawa and others 2017). For ``family="gaussian"``, they are on the scale of the response. The
+    total variance is
 
     .. math::
         V = \sum_t V_t + \sum_r V_r + V_\phi + V_\mathrm{Poisson}
         \qquad\text{or}\qquad V = \sum_t V_t + \sum_r V_r + \sigma^2.
 
-    - A fixed term has the variance over the cells of its part of the linear predictor. If terms are correlated, the
-      variances are scaled so that they add up to that of all fixed effects, as in ``calcVarPart`` of the R package
-      variancePartition. Terms of the same variables, such as ``x`` and ``I(x ** 2)``, are one part. The part of an
-      interaction excludes what its main effects can express, so base levels do not matter.
-    - A random term has the mean over the cells of :math:`z^\top \Sigma z`; for ``(1 | sample)`` the variance between
-      samples.
-    - With the mean count per cell :math:`m` and the dispersion :math:`\phi`, one cell has :math:`\log(1 + 1/m + \phi)`.
-      Of this, :math:`\log(1 + \phi)` is overdispersion, and the rest is Poisson noise. With ``method="trigamma"`` the
-      log is replaced by :math:`\psi_1` of the inverse of its argument less one, with ``"delta"`` by that argument
-      itself.
+    - The variance of a fixed term is the variance over the cells of its part of the linear predictor. If terms are
+      correlated, the variances are scaled so that their sum is the variance of all fixed effects together, as in
+      ``calcVarPart`` of the R package variancePartition. Terms of the same variables, such as ``x`` and
+      ``I(x ** 2)``, are one part. The part of an interaction is the part that its main effects do not explain, so base
+      levels do not matter.
+    - The variance of a random term is the mean over the cells of :math:`z^\top \Sigma z`; for ``(1 | sample)``, this is
+      the variance between samples.
+    - The variance of one cell is :math:`\log(1 + a)` with :math:`a = 1/m + \phi`, where :math:`m` is the mean count per
+      cell and :math:`\phi` the dispersion. Of this, :math:`\log(1 + \phi)` is overdispersion, and the rest is Poisson
+      noise. With ``method="trigamma"``, :math:`\log(1 + a)` is replaced by :math:`\psi_1(1 / a)`; with ``"delta"``, it
+      is replaced by :math:`a`.
 
     Offsets and size factors are not part of the variation. Poisson noise depends on the sequencing depth: at 0.1 counts
-    per cell, it is most of the variation of a gene. The other variances do not depend on it, so their ratios can be
-    compared between data sets.
+    per cell, it is most of the variation of a gene. The other variances do not depend on the depth, so their ratios can
+    be compared between data sets.
 
-    The estimates are those of the run. Fractions of fixed effects are too large with few samples, because the estimated
-    effects vary as well: a term of one column without an effect takes about 1 / S of the variance between S samples.
-    variancePartition fits by maximum likelihood; use ``method="ml"`` in :func:`sc_glmm.tl.test` for the same numbers.
+    The estimates are those of the run. With few samples, the fractions of fixed effects are too large, because the
+    estimated effects also vary. A term of one column without an effect has about 1 / S of the variance between S
+    samples. variancePartition fits by maximum likelihood; use ``method="ml"`` in :func:`sc_glmm.tl.test` for the same
+    numbers.
 
     Parameters
     ----------
@@ -65,24 +68,24 @@ def variance_fractions(
         AnnData (or MuData) after :func:`sc_glmm.tl.test`; or the path of an ``.h5ad`` file or a zarr store with
         results.
     key
-        `key_added` of the run; ``"rna:glmm"`` also names the modality of a MuData, if several have results.
+        `key_added` of the run. If several modalities of a MuData have results, also with the modality: ``"rna:glmm"``.
     group
-        Only this level of `groupby`.
+        Level of `groupby`. Default: all levels.
     genes
-        Only these genes.
+        Genes to return. Default: all genes.
     method
         Approximation of the variance of one count on the log scale.
     fractions
-        Whether to divide by the sum. If False, the variances are returned (natural log, squared).
+        Whether to divide by the sum. If False, variances are returned (natural log, squared).
 
     Returns
     -------
     pandas.DataFrame
-        One row per gene (and group), in the order of the genes: the column of `groupby` if there is one, ``variable``,
-        one column per fixed part (``disease``), one per random term (``(1 | sample)``), and ``dispersion`` and
-        ``poisson``, or ``residual``. If a model term has such a name, the column gets a number: ``dispersion_2``. Genes
-        without a fit, and separated genes (their effect is infinite), are NaN. A term that was dropped in a group is
-        NaN in its rows.
+        One row per gene (and group), in the order of the genes. Columns: the column of `groupby` if there is one,
+        ``variable``, one column for each fixed part (``disease``), one for each random term (``(1 | sample)``), and
+        ``dispersion`` and ``poisson``, or ``residual``. If a term of the model has one of the last names, the column
+        gets a number: ``dispersion_2``. Genes without a fit have NaN, and so have separated genes, whose effect is
+        infinite. A term that was dropped in a group has NaN in the rows of this group.
 
     Raises
     ------
@@ -107,16 +110,16 @@ def variance_fractions(
         raise InputError(f"method={method!r}: allowed are {', '.join(map(repr, METHODS))}")
     if type(fractions).__name__ not in ("bool", "bool_"):
         raise InputError(f"fractions={fractions!r}: allowed are True and False")
-    held, key = results_in(adata, key)
-    info = read_fit_info(held, key)
-    params = held.uns[key]["params"]
+    stored, key = results_in(adata, key)
+    info = read_fit_info(stored, key)
+    params = stored.uns[key]["params"]
     groupby = params.get("cells_grouped_by")
     if group is not None and groupby is None:
         raise InputError(f"group={group!r}: the run under key={key!r} has no groups (it was run without groupby=)")
     parts, noise = [], []
-    for name, arrays in read_variances(held, key).items():
-        mine = info if groupby is None else info[info[groupby].astype(str) == name]
-        variances, of_cells = _of_group(mine, arrays, str(params["family"]), method)
+    for name, arrays in read_variances(stored, key).items():
+        of_group = info if groupby is None else info[info[groupby].astype(str) == name]
+        variances, of_cells = _of_group(of_group, arrays, str(params["family"]), method)
         noise += of_cells
         values = np.stack(list(variances.values()), axis=1)
         values[~np.isfinite(values).all(axis=1)] = np.nan
@@ -124,7 +127,7 @@ def variance_fractions(
             with np.errstate(invalid="ignore", divide="ignore"):
                 values /= values.sum(axis=1, keepdims=True)
         frame = pd.DataFrame(values, columns=list(variances))
-        frame.insert(0, "variable", mine["variable"].astype(str).to_numpy())
+        frame.insert(0, "variable", of_group["variable"].astype(str).to_numpy())
         if groupby is not None:
             frame.insert(0, groupby, name)
         parts.append(frame)
@@ -143,9 +146,9 @@ def variance_fractions(
 def _of_group(
     info: pd.DataFrame, arrays: Mapping[str, Any], family: str, method: str
 ) -> tuple[dict[str, FloatArray], list[str]]:
-    """``(n_genes,)`` variances of each part, those of single cells last; and the names of the latter."""
+    """Return (n_genes,) variances of each part, and the names of the parts of single cells, which come last."""
     forms = forms_from_arrays(arrays)
-    found: dict[str, FloatArray] = {}
+    variances: dict[str, FloatArray] = {}
     taken = {"variable"}
 
     def add(label: str, variance: FloatArray) -> str:
@@ -154,7 +157,7 @@ def _of_group(
             count += 1
             name = f"{label}_{count}"
         taken.add(name)
-        found[name] = variance
+        variances[name] = variance
         return name
 
     _, fixed = forms.fixed.variances(_numbers(info, arrays["coef"]))
@@ -164,19 +167,19 @@ def _of_group(
         sd = _numbers(info, arrays[f"sd_{i}"])
         add(label, random_variance(form, _covariance(sd, _numbers(info, arrays.get(f"corr_{i}", [])))))
     if family == "gaussian":
-        return found, [add("residual", _numbers(info, ["dispersion"])[:, 0])]
+        return variances, [add("residual", _numbers(info, ["dispersion"])[:, 0])]
     has_dispersion = "dispersion" in info
     phi = _numbers(info, ["dispersion"])[:, 0] if has_dispersion else np.zeros(len(info))
     over, noise = distribution_variance(family, _numbers(info, ["mean"])[:, 0], phi, method)
-    return found, [*([add("dispersion", over)] if has_dispersion else []), add("poisson", noise)]
+    return variances, [*([add("dispersion", over)] if has_dispersion else []), add("poisson", noise)]
 
 
 def _covariance(sd: FloatArray, corr: FloatArray) -> FloatArray:
-    """``(n, k, k)`` covariances of ``(n, k)`` deviations and the correlations below the diagonal, row by row."""
+    """Compute (n, k, k) covariances from (n, k) deviations and the correlations below the diagonal, row by row."""
     n, k = sd.shape
     out = np.zeros((n, k, k))
     rows, columns = np.tril_indices(k, -1)
-    # a variance of zero has no correlation, and no covariance
+    # the correlation with a variance of zero is NaN, but the covariance is zero
     out[:, rows, columns] = np.where(
         (sd[:, rows] == 0.0) | (sd[:, columns] == 0.0), 0.0, corr * sd[:, rows] * sd[:, columns]
     )

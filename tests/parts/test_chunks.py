@@ -292,8 +292,8 @@ def test_the_commands(files, tmp_path):
     ("arguments", "message"),
     [
         (("--chunk", 0), "--n-chunks None"),
-        (("--n-chunks", 2), "give both --chunk"),
-        (("--n-chunks", 2, "--chunk", 0, "--stage", "prepare"), "only --stage prepare needs no --chunk"),
+        (("--n-chunks", 2), "pass both --n-chunks"),
+        (("--n-chunks", 2, "--chunk", 0, "--stage", "prepare"), "--stage prepare has no --chunk"),
         (("--n-chunks", 2, "--chunk", 2), "allowed are 0 to 1"),
         (("--n-chunks", 2, "--chunk", 0, "--stage", "compress"), "split by genes first"),
         (("--n-chunks", 91, "--chunk", 0), "allowed are 1 to 90"),
