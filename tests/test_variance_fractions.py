@@ -210,7 +210,7 @@ def test_invalid_requests() -> None:
     for options, says in (
         ({"method": "exact"}, "method='exact': allowed are 'lognormal', 'trigamma', 'delta'"),
         ({"fractions": "yes"}, "fractions='yes'"),
-        ({"genes": ["g0", "gg"]}, "there is no gene 'gg'"),
+        ({"genes": ["g0", "gg"]}, "the results have no gene 'gg'"),
         ({"group": "B"}, "has no groups"),
         ({"key": "other"}, "there are no results under key='other'"),
     ):
