@@ -22,23 +22,22 @@ from .names import list_some
 if TYPE_CHECKING:
     from formulaic import ModelSpec
 
-# Names of atoms for formulaic, which decides by names: their numbers between two characters of private use.
+# formulaic decides by names, so it receives the number of each atom, between two Unicode characters of private use.
 _PRIVATE = re.compile("\ue000([0-9]+)\ue001")
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Recipe to code terms for new rows.
+    """The recipe to code terms for new rows.
 
     Attributes
     ----------
     spec
-        formulaic's recipe. Its atoms are numbered, so that no result depends on what columns are called.
+        formulaic's recipe. Its atoms are numbered, so no result depends on the names of columns.
     terms
         The terms.
     names
-        Names of all columns, for display and unique: ``"Intercept"``, ``"disease[T.AD]"``. Names of columns that would
-        be ambiguous have backticks.
+        Unique names of all columns for display: ``"Intercept"``, ``"disease[T.AD]"``. Ambiguous names have backticks.
     """
 
     spec: ModelSpec
@@ -47,7 +46,7 @@ class Recipe:
 
     @property
     def columns(self) -> dict[Term, slice]:
-        """Return the columns of each term, in formulaic's order (by degree)."""
+        """Columns of each term, in formulaic's order (by degree)."""
         ours = dict(zip(_to_formulaic(self.terms), self.terms, strict=True))
         columns: dict[Term, slice] = {}
         start = 0
@@ -63,7 +62,7 @@ class Recipe:
 
     @property
     def factors(self) -> frozenset[Atom]:
-        """Return the atoms that are factors."""
+        """Atoms that are factors."""
         return frozenset(atom for atom in _atoms(self.terms) if self.coding(atom) is not None)
 
 
@@ -75,7 +74,7 @@ def code_terms(terms: tuple[Term, ...], frame: pd.DataFrame, formula: MixedFormu
     matrix
         (n_obs, p), C-contiguous, finite.
     recipe
-        How to compute them again.
+        Recipe for new rows.
     """
     from formulaic import Formula
 
@@ -124,7 +123,7 @@ def _private(number: int) -> str:
 
 
 def _values(terms: tuple[Term, ...], frame: pd.DataFrame, state: State) -> dict[str, Any]:
-    """Evaluate all atoms; formulaic looks the values up by the private names."""
+    """Evaluate all atoms; formulaic looks up the values by their private names."""
     return {_private(number): _value(atom, frame, state) for atom, number in _numbers(terms).items()}
 
 
@@ -133,14 +132,14 @@ def _value(atom: Atom, frame: pd.DataFrame, state: State) -> Any:
 
 
 def _unique_names(spec: ModelSpec, terms: tuple[Term, ...]) -> tuple[str, ...]:
-    """Name the columns for display; columns of the data have backticks where names would be the same."""
+    """Name the columns for display; columns of the data get backticks if two names would be the same."""
     atoms = _atoms(terms)
 
     def shown(name: str, write: Callable[[Atom], str]) -> str:
         return _PRIVATE.sub(lambda found: write(atoms[int(found[1])]), name).replace(GUARD, "")
 
     private = list(spec.column_names)
-    # the intercept has this name whether there is one or not
+    # below, "Intercept" is reserved even if there is no intercept
     names = [shown(name, lambda atom: atom.text) for name in private]
     for write in (str, lambda atom: f"`{atom.text}`" if atom.kind == "column" else atom.text):
         count = Counter([*names, *(["Intercept"] if "Intercept" not in private else [])])

@@ -225,7 +225,7 @@ def _factors(formula: MixedFormula, recipe: Recipe, columns: dict[str, Column]) 
 
 
 def _names_levels(atom: Atom) -> bool:
-    """Whether a call of C lists the levels."""
+    """Return whether a call of C lists the levels."""
     return isinstance(atom.tree, ast.Call) and any(keyword.arg == "levels" for keyword in atom.tree.keywords)
 
 

@@ -106,7 +106,7 @@ def term_label(term: Term) -> str:
 
 
 def unique_labels(terms: Iterable[Term]) -> dict[Term, str]:
-    """A different label for each term: ``1`` for the intercept, ``a:b`` for an interaction.
+    """Make a different label for each term: ``1`` for the intercept, ``a:b`` for an interaction.
 
     A column with the name ``a:b`` or ``1`` has backticks if this is also the label of another term.
     """
@@ -206,7 +206,7 @@ class MixedFormula:
 
     @property
     def labels(self) -> dict[Term, str]:
-        """A different label for each fixed term, see :func:`unique_labels`."""
+        """Labels of the fixed terms, see :func:`unique_labels`."""
         return unique_labels(self.fixed_terms)
 
     @property

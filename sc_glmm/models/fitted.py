@@ -181,14 +181,31 @@ class MixedFit(ABC):
         return pd.DataFrame(cov, index=list(self.names), columns=list(self.names))
 
     def infinite(self, L: FloatArray) -> FloatArray:
-        """Return (k,) zero for each row of (k, p) `L` if ``L beta`` is finite, otherwise infinity with its sign.
+        """Find the linear combinations of the fixed effects that are infinite.
 
-        NaN if the sign is not known.
+        Parameters
+        ----------
+        L
+            (k, p) weights of the fixed effects.
+
+        Returns
+        -------
+        (k,) zero if ``L beta`` is finite, otherwise infinity with its sign; NaN if the sign is not known.
         """
         return np.zeros(len(L)) if self.limit is None else self.limit.at(L)
 
     def estimate(self, L: FloatArray) -> FloatArray:
-        """Compute (k,) ``L beta``, with infinite values for a separated model."""
+        """Compute linear combinations of the fixed effects.
+
+        Parameters
+        ----------
+        L
+            (k, p) weights of the fixed effects.
+
+        Returns
+        -------
+        (k,) ``L beta``, with infinite values for a separated model.
+        """
         out: FloatArray = L @ self.beta + self.infinite(L)
         return out
 
@@ -279,15 +296,30 @@ class MixedFit(ABC):
         return min(smallest) < tol
 
     def aic(self) -> float:
-        """Compute Akaike's criterion, ``-2 log likelihood + 2 n_par``, with the likelihood that was maximised."""
+        """Compute Akaike's information criterion.
+
+        Returns
+        -------
+        ``-2 log likelihood + 2 n_par``, with the likelihood that was maximised.
+        """
         return -2.0 * self.loglik() + 2.0 * self.n_par
 
     def bic(self) -> float:
-        """Compute the Bayesian criterion, ``-2 log likelihood + log(n_obs) n_par``."""
+        """Compute the Bayesian information criterion.
+
+        Returns
+        -------
+        ``-2 log likelihood + log(n_obs) n_par``, with the likelihood that was maximised.
+        """
         return -2.0 * self.loglik() + float(np.log(self.nobs)) * self.n_par
 
     def fixed_part(self) -> FloatArray:
-        """Compute the (n_obs,) linear predictor without random effects, with the offset."""
+        """Compute the linear predictor without random effects.
+
+        Returns
+        -------
+        (n_obs,) linear predictor with the offset.
+        """
         out: FloatArray = self.prepared.design.fixed.X @ self.beta + self.prepared.offset
         return out if self.limit is None else out + self.limit.ends
 
@@ -315,7 +347,12 @@ class MixedFit(ABC):
         return self.modes[place.block][:, place.columns]
 
     def linear_predictor(self) -> FloatArray:
-        """Compute the (n_obs,) conditional linear predictor with the offset."""
+        """Compute the conditional linear predictor, with the random effects.
+
+        Returns
+        -------
+        (n_obs,) linear predictor with the offset.
+        """
         return self.fixed_part() + self.random_part()
 
     def __repr__(self) -> str:

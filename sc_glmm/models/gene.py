@@ -58,7 +58,7 @@ class GeneFit:
 
 
 def as_gene_fit(fit: MixedFit) -> GeneFit:
-    """The model, in the limit of its infinite coefficients."""
+    """Add the values of the limit to a fitted model, for figures of separated genes."""
     zero, directions = np.zeros(fit.nobs, dtype=bool), np.zeros((len(fit.beta), 0))
     if fit.limit is not None:
         zero, directions = fit.limit.ends < 0.0, fit.limit.directions / fit.limit.scale[:, None]

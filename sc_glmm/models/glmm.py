@@ -64,11 +64,20 @@ class GlmmModel(MixedFit):
         return len(self.beta) + n_theta + int(self.family == "nb")
 
     def loglik(self) -> float:
-        """Return the log likelihood (restricted, if that was maximised), by the Laplace approximation or quadrature."""
+        """Get the log likelihood by the Laplace approximation or quadrature.
+
+        Returns
+        -------
+        The likelihood that was maximised (restricted or not), with all constants.
+        """
         return self.log_likelihood
 
     def remlcrit(self) -> float:
-        """Return the REML criterion at convergence (Laplace approximation).
+        """Get the REML criterion at convergence, by the Laplace approximation.
+
+        Returns
+        -------
+        ``-2 log restricted likelihood``.
 
         Raises
         ------
@@ -80,11 +89,21 @@ class GlmmModel(MixedFit):
         return -2.0 * self.log_likelihood
 
     def deviance(self) -> float:
-        """Compute the conditional deviance, the sum of squared deviance residuals, as lme4's ``deviance()`` does."""
+        """Compute the conditional deviance, as lme4's ``deviance()`` does.
+
+        Returns
+        -------
+        The sum of squared deviance residuals.
+        """
         return float(np.sum(deviance_parts(self.family, self.y, self.fitted(), self.weights, self.dispersion)))
 
     def fitted(self) -> FloatArray:
-        """Return the (n_obs,) conditional means of counts, or probabilities."""
+        """Compute the conditional means.
+
+        Returns
+        -------
+        (n_obs,) means of counts, or probabilities.
+        """
         return inverse_link(self.family, self.linear_predictor())
 
     def residuals(self, type: str | None = None, *, scaled: bool = False) -> FloatArray:
@@ -178,7 +197,17 @@ class GlmmModel(MixedFit):
         return self._fit_again(values, trials, self.options, self.reml, with_response(self.prepared, self.data, values))
 
     def refit_ml(self) -> Self:
-        """Fit the same model by maximum likelihood; an ML fit is returned unchanged."""
+        """Fit the same model by maximum likelihood.
+
+        Returns
+        -------
+        The ML fit; the model itself if it was fitted by ML.
+
+        Raises
+        ------
+        InputError
+            If the model cannot be fitted.
+        """
         return self._fit_again(self.y, self.weights, {**self.options, "reml": False}, False) if self.reml else self
 
     def _fit_again(

@@ -62,20 +62,31 @@ class LmmModel(MixedFit):
         Returns
         -------
         The log likelihood, with all constants.
+
+        Raises
+        ------
+        InputError
+            If `reml` is not True, False or None.
         """
         if reml is not None:
             check_flag("reml", reml)
         return -0.5 * self._criterion(self.reml if reml is None else reml)
 
     def deviance(self) -> float:
-        """Compute ``-2 log likelihood`` at the estimates.
+        """Compute the deviance at the estimates.
 
-        For a REML fit, this is not the minimum of the likelihood; see :meth:`remlcrit`.
+        Returns
+        -------
+        ``-2 log likelihood``. For a REML fit, this is not the minimum; see :meth:`remlcrit`.
         """
         return self._criterion(False)
 
     def remlcrit(self) -> float:
-        """Return the REML criterion at convergence.
+        """Get the REML criterion at convergence.
+
+        Returns
+        -------
+        ``-2 log restricted likelihood``.
 
         Raises
         ------
@@ -87,7 +98,12 @@ class LmmModel(MixedFit):
         return self._criterion(True)
 
     def fitted(self) -> FloatArray:
-        """Return the (n_obs,) conditional means, with the offset."""
+        """Compute the conditional means.
+
+        Returns
+        -------
+        (n_obs,) means, with random effects and offset.
+        """
         return self.linear_predictor()
 
     def residuals(self, type: str | None = None, *, scaled: bool = False) -> FloatArray:
@@ -159,7 +175,17 @@ class LmmModel(MixedFit):
         return self.optimise(self.prepared, data, values, self.weights, self.reml, self.options, problem)
 
     def refit_ml(self) -> Self:
-        """Fit the same model by maximum likelihood; an ML fit is returned unchanged."""
+        """Fit the same model by maximum likelihood.
+
+        Returns
+        -------
+        The ML fit; the model itself if it was fitted by ML.
+
+        Raises
+        ------
+        InputError
+            If the model cannot be fitted.
+        """
         if not self.reml:
             return self
         options = {**self.options, "reml": False}
