@@ -204,7 +204,7 @@ def _complete_rows(
     missing = {name: data[name].isna().to_numpy(dtype=bool) for name in uses}
     n_missing = {name: int(mask.sum()) for name, mask in missing.items() if mask.any()}
     if not len(data):
-        raise DesignError("the data have no rows")
+        raise DesignError("the data have no rows: check how they were selected")
     rows_used = np.ones(len(data), dtype=bool)
     for mask in missing.values():
         rows_used &= ~mask

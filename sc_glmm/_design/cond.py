@@ -77,8 +77,8 @@ def cond(**values: object) -> Condition:
     Parameters
     ----------
     **values
-        Column of ``obs`` = value. Other columns of the formula are held at the base (or first) level of a factor, the
-        mean of a number, and False. Pass a name with a space as ``cond(**{"cell type": "B"})``.
+        Values of columns of ``obs``. Other columns of the formula have a typical value: the base (or first) level of a
+        factor, the mean of a number, and False. Pass a name with a space as ``cond(**{"cell type": "B"})``.
 
     Returns
     -------

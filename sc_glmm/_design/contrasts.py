@@ -228,16 +228,16 @@ def _from_text(design: Design, text: str) -> Contrast:
 
 
 def _label_of(design: Design, text: str) -> str | None:
-    """Find the label of a term that is written as in a formula; None if there is none.
+    """Find the label of the term that `text` means in a formula; None if there is none.
 
-    If no term is, a single term with the same text apart from white space and backticks is found.
+    If there is none, a single term with the same text, apart from white space and backticks, is accepted.
     """
     labels = design.formula.labels
     try:
-        asked = [frozenset(term) for term in parse_formula(f"~ 0 + {text}").fixed_terms]
+        requested = [frozenset(term) for term in parse_formula(f"~ 0 + {text}").fixed_terms]
     except FormulaError:
-        asked = []
-    found = [label for term, label in labels.items() if asked == [frozenset(term)]]
+        requested = []
+    found = [label for term, label in labels.items() if requested == [frozenset(term)]]
     if not found:
         plain = _plain(text)
         found = [label for term, label in labels.items() if plain in map(_plain, map(term_label, permutations(term)))]

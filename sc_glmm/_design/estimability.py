@@ -127,13 +127,13 @@ def term_hypothesis(fixed: FixedDesign, label: str, full: FloatArray | None = No
     part = full[~hit]
     if hit.any():
         part = np.vstack([part, _estimable_combinations(fixed, full[hit])])
-    kept_part = full[hit][:, list(fixed.keep)]
+    weights_on_X = full[hit][:, list(fixed.keep)]
     return TermHypothesis(
         label=label,
         full=part,
         L=np.ascontiguousarray(part[:, list(fixed.keep)]),
         n_rows=len(full),
-        whole=len(part) > 0 and not kept_part.any(),
+        whole=len(part) > 0 and not weights_on_X.any(),
     )
 
 

@@ -60,10 +60,10 @@ def constant_columns(obs: pd.DataFrame, codes: np.ndarray, n_levels: int) -> pd.
     used = np.flatnonzero(codes >= 0)
     first = np.full(n_levels, -1, dtype=np.int64)
     first[codes[used][::-1]] = used[::-1]
-    kept = {}
+    constant = {}
     for name in obs.columns:
         column = obs[name]
         values = pd.factorize(column, use_na_sentinel=False)[0]
         if np.array_equal(values[used], values[first[codes[used]]]):
-            kept[name] = column.iloc[first].reset_index(drop=True)
-    return pd.DataFrame(kept)
+            constant[name] = column.iloc[first].reset_index(drop=True)
+    return pd.DataFrame(constant)
