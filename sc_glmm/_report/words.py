@@ -113,7 +113,7 @@ def checks_in_words(study: Study, group_params: Mapping[str, Mapping[str, Any]])
     if np.isfinite(few):
         fine = few >= 4
         words = f"The smallest number of degrees of freedom between samples is {few:g}."
-        result.append((fine, words if fine else f"{words} P-values from so few replicates are fragile."))
+        result.append((fine, words if fine else f"{words} P-values from so few replicates are unreliable."))
     fits = study.results.drop_duplicates(["variable", *([study.groupby] if study.groupby else [])])
     failed = int(fits["status"].astype(str).isin(["error", "not_converged"]).sum())
     result.append((failed <= 0.01 * len(fits), f"{failed:,} of {len(fits):,} fits failed."))
