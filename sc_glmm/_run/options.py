@@ -73,9 +73,9 @@ class RunOptions:
         "nb", "Distribution of the response.", hint="a binomial response needs the number of trials: use sc_glmm.glmer"
     )
     size_factors: Any = _option(
-        None, "obs column of size factors (linear, positive).", stored_unchanged=False, metavar="COLUMN"
+        None, "Column of obs with size factors (linear, positive).", stored_unchanged=False, metavar="COLUMN"
     )
-    offset: Any = _option(None, "obs column of offsets (natural log).", stored=None, metavar="COLUMN")
+    offset: Any = _option(None, "Column of obs with offsets (natural log).", stored=None, metavar="COLUMN")
     reference: Mapping[str, str] | None = _option(
         None,
         "Base level of a factor: disease=ctl. May be repeated.",
@@ -92,12 +92,17 @@ class RunOptions:
     )
     # scanpy uses the name "groupby" for another stored parameter
     groupby: str | None = _option(
-        None, "obs column; each of its levels is tested separately.", stored="cells_grouped_by", metavar="COLUMN"
+        None,
+        "Column of obs, such as the cell type; each level is tested separately.",
+        stored="cells_grouped_by",
+        metavar="COLUMN",
     )
     test: str | None = _option(
-        None, "The test; default: eb_lr, moderated over genes (Gaussian: satterthwaite).", words=_hypotheses.names
+        None,
+        "Test; default: eb_lr (moderated over genes) for counts, satterthwaite for Gaussian responses.",
+        words=_hypotheses.names,
     )
-    min_log_fc: float = _option(0.0, "Smallest effect of interest (log2): test for fold changes beyond it.", minimum=0)
+    min_log_fc: float = _option(0.0, "Smallest effect of interest (log2); the test is for larger fold changes.", minimum=0)
     alternative: Literal["two-sided", "greater", "less", "abs-less"] = _option(
         "two-sided", "Direction of the test; abs-less: test for effects smaller than --min-log-fc."
     )
@@ -122,7 +127,7 @@ class RunOptions:
         stored="dispersions",
     )
     adjust: Literal["group", "global"] = _option(
-        "group", "Adjust p-values over the genes of each level of --groupby, or of all together."
+        "group", "Adjust p-values over the genes of each level of --groupby, or over all levels together."
     )
     method: Literal["reml", "ml"] = _option("reml", "Method for estimating variances.")
     n_agq: int = _option(1, "Nodes of adaptive Gauss-Hermite quadrature; 1 is the Laplace approximation.", minimum=1)

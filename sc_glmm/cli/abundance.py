@@ -40,7 +40,10 @@ def abundance(
         str, typer.Option(help="Weights of neighbourhoods: k-distance, graph-overlap or none.")
     ] = "k-distance",
 ) -> None:
-    """Count the cells of each type in each sample; test the table with 'sc-glmm test OUT "X ~ disease"'."""
+    """Count the cells of each type in each sample.
+
+    Test the table with: sc-glmm test OUT "X ~ disease" -o results.csv
+    """
     with report_errors():
         if out.suffix not in _FORMATS:
             raise InputError(f"The output {out} ends in {out.suffix!r}; it must end in {' or '.join(_FORMATS)}.")

@@ -174,7 +174,11 @@ def run_combine(
     n_jobs: Annotated[int | None, typer.Option(help="Threads; default: all CPUs available to this process.")] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Combine the parts of all chunks: estimate the prior, adjust p-values over all genes, and write the tables."""
+    """Combine the parts of all chunks.
+
+    Estimate the prior, adjust p-values over all genes, and write the tables. Missing parts, and parts of another run,
+    are errors.
+    """
     with report_errors(quiet):
         check_output(out)
         from .. import get
@@ -205,7 +209,10 @@ app.command()(abundance)
 
 @app.command("compile")
 def run_compile() -> None:
-    """Compile and store the kernels, for container images and shared installations."""
+    """Compile and store the kernels.
+
+    Use this command for container images and shared installations. Later runs load the compiled kernels.
+    """
     with report_errors():
         from .. import compile_kernels
 
@@ -223,7 +230,10 @@ def demo(
     seed: Annotated[int, typer.Option(help="Seed of the simulation.")] = 0,
     n_jobs: Annotated[int | None, typer.Option(help="Threads; default: all CPUs available to this process.")] = None,
 ) -> None:
-    """Simulate a case-control study with known effects, test every gene, and draw a volcano plot."""
+    """Test all genes of a simulated study.
+
+    Simulate a case-control study with known effects, test every gene, and draw a volcano plot.
+    """
     with report_errors():
         import matplotlib
 

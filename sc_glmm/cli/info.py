@@ -21,7 +21,10 @@ Source = Annotated[
 
 
 def info(source: Source) -> None:
-    """Show the contents of a file: cells, columns, and stored results."""
+    """Show the contents of a file.
+
+    Print the number of cells, the columns of obs, and a summary of the stored results.
+    """
     with report_errors():
         lines = describe(read_adata(source, counts=False))
     for line in lines:

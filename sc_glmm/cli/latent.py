@@ -40,7 +40,10 @@ def latent(
     key: Annotated[str, typer.Option(help="Name of the factors.")] = "latent",
     n_jobs: Annotated[int | None, typer.Option(help="Threads; default: all CPUs available to this process.")] = None,
 ) -> None:
-    """Estimate hidden factors of the samples from all genes, and write them into columns of obs."""
+    """Estimate hidden factors of the samples.
+
+    The factors are estimated from all genes and written into columns of obs.
+    """
     with report_errors():
         if out.suffix not in _FORMATS:
             raise InputError(f"The output {out} ends in {out.suffix!r}; it must end in {' or '.join(_FORMATS)}.")

@@ -58,7 +58,10 @@ def power(
         typer.Option("--out", "-o", metavar="OUT", help="Output: .csv (table) or .pdf, .png, .svg (figure)."),
     ] = None,
 ) -> None:
-    """Compute the expected power of the default test for numbers of samples and cells, or for a budget."""
+    """Compute the power of a planned study.
+
+    Compute the expected power of the default test, for numbers of samples and cells or for a budget.
+    """
     with report_errors():
         if out is not None and out.suffix not in _FORMATS:
             raise InputError(f"The output {out} ends in {out.suffix!r}; it must end in {', '.join(_FORMATS)}.")

@@ -31,7 +31,10 @@ def report(
     ] = 0,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the shuffled labels.")] = 0,
 ) -> None:
-    """Write an HTML page about a run: design, results, top genes, checks, methods."""
+    """Write an HTML report about a run.
+
+    The report has sections about design, results, top genes, checks and methods.
+    """
     with report_errors():
         import matplotlib
 
