@@ -102,7 +102,9 @@ class RunOptions:
         "Test; default: eb_lr (moderated over genes) for counts, satterthwaite for Gaussian responses.",
         words=_hypotheses.names,
     )
-    min_log_fc: float = _option(0.0, "Smallest effect of interest (log2); the test is for larger fold changes.", minimum=0)
+    min_log_fc: float = _option(
+        0.0, "Smallest effect of interest (log2); the test is for larger fold changes.", minimum=0
+    )
     alternative: Literal["two-sided", "greater", "less", "abs-less"] = _option(
         "two-sided", "Direction of the test; abs-less: test for effects smaller than --min-log-fc."
     )

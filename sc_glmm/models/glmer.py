@@ -147,7 +147,7 @@ def _read_family(family: Any, weights: Any) -> str:
     if name not in families:
         raise InputError(f"family={family!r}: {allowed}" + (f". {_UNSUPPORTED[name]}" if name in _UNSUPPORTED else ""))
     if "(" in family and "link" in family and {"binomial": "logit"}.get(name, "log") not in family:
-        raise InputError(f"family={family!r}: other links are not available; it is log for counts and logit for trials")
+        raise InputError(f"family={family!r}: the link is log for counts and logit for trials; omit another link")
     if weights is not None and name != "binomial":
         raise InputError(
             f"weights= gives numbers of trials and is only for family='binomial', not for family={family!r}; for "

@@ -104,7 +104,7 @@ def test_few_samples_are_rejected_without_a_number_of_factors():
     adata = data(n_samples=8)
     with pytest.raises(DesignError, match="8 samples are too few"):
         sc_glmm.pp.latent_factors(adata, FORMULA)
-    with pytest.warns(ScGlmmWarning, match="8 samples, fewer than 12"):
+    with pytest.warns(ScGlmmWarning, match="8 samples, but hidden factors need at least 12"):
         sc_glmm.pp.latent_factors(adata, FORMULA, n_factors=1)
 
 
