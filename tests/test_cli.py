@@ -292,7 +292,7 @@ def test_options_of_the_model_reach_it(source, tmp_path):
     assert result.exit_code == 0, result.output
     params = ad.read_h5ad(out).uns["glmm"]["params"]
     assert (params["within"], params["dispersions"]) == ("homogeneous", "shrunken")
-    assert "moderated tests" in refused(
+    assert "moderated test" in refused(
         "test", source, FORMULA, "-o", out, "-q", "--dispersion", "shrunken", "--test", "t"
     )
     message = refused("test", source, FORMULA, "-o", tmp_path, "--n-chunks", 2, "--chunk", 0, "--memory-limit", "1 GB")

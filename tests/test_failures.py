@@ -84,7 +84,7 @@ def test_run_without_results_gives_a_warning_and_a_last_line(adata, caplog, monk
     with monkeypatch.context() as patch, pytest.warns(ScGlmmWarning, match=words) as caught:
         patch.setattr(stages, "contrast_tables", without_numbers)
         sc_glmm.tl.test(adata, "counts ~ disease + (1|sample)", test=test, reference={"disease": "ctl"})
-    assert "could be fitted" in str(caught[-1].message) and "Try test=" in str(caught[-1].message)
+    assert "were fitted, but test=" in str(caught[-1].message) and "Try test=" in str(caught[-1].message)
     assert any("genes have no result" in note for note in adata.uns["glmm"]["params"]["notes"])
     table = sc_glmm.get.results(adata)
     assert f"{(table['status'] == 'not_converged').sum()} failed" in "\n".join(caplog.messages)

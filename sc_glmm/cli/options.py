@@ -123,8 +123,8 @@ def _split_reference(text: str, names: frozenset[str]) -> tuple[str, str]:
     in_formula = [split for split in splits if split[0] in names]
     if len(in_formula) > 1:
         raise InputError(
-            f"--reference {text!r} is ambiguous, because several splits at '=' give a name in the formula; put the "
-            "factor in `backticks`."
+            f"--reference {text!r} is ambiguous: it can be read in {len(in_formula)} ways; put the factor in "
+            "`backticks`."
         )
     if not splits:
         raise InputError(f"--reference {text!r} must have the form FACTOR=LEVEL, such as disease=ctl.")

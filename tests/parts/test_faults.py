@@ -98,7 +98,7 @@ def test_restart_after_kills_and_a_full_disk_gives_the_same_results(data, undist
 
     stranger = run(OTHER + COMMAND, *chunk, 1)
     assert stranger.returncode == 2
-    assert "contains the parts of another run, with version of sc_glmm" in stranger.stderr
+    assert "contains the parts of another run (version of sc_glmm" in stranger.stderr
     assert not (folder / "fit-0001.npz").exists()
 
     gap = run(COMMAND, "combine", folder, "-o", tmp_path / "out.csv")

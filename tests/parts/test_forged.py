@@ -112,5 +112,5 @@ def test_codes_without_a_meaning_are_rejected(done, tmp_path, name):
     with zipfile.ZipFile(path) as archive:
         array = npy.read_array(io.BytesIO(archive.read(f"0/fit/{name}.npy")))
     forge(path, f"0/fit/{name}.npy", as_npy(np.append(array[: len(array) - 1], 99)))
-    with pytest.raises(InputError, match=f"fit-0000.npz.*{name} holds"):
+    with pytest.raises(InputError, match=f"fit-0000.npz.*{name} contains"):
         combine(place)
