@@ -203,8 +203,8 @@ def test_the_log_says_which_test_was_used(caplog):
     logging.getLogger("sc_glmm").addHandler(caplog.handler)
     results_of(sc_glmm.pp.abundance(cells(seed=8)))
     logging.getLogger("sc_glmm").removeHandler(caplog.handler)
-    assert "test='eb_lr' with a prior of the variances over 6 types" in caplog.text
-    assert "changes are relative to what most types do" in caplog.text
+    assert "test='eb_lr' with a prior of the variances from 6 types" in caplog.text
+    assert "changes are relative to the change of most types" in caplog.text
 
 
 def test_rejections_where_nothing_or_one_type_changes():
