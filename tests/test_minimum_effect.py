@@ -182,7 +182,7 @@ def test_invalid_requests() -> None:
             run(**options)
     three = ADATA.copy()
     three.obs["arm"] = pd.Categorical(np.array(["a", "b", "c", "d"])[three.obs["sample"].cat.codes // 2])
-    with pytest.raises(InputError, match="3 rows, and so no direction or size"):
+    with pytest.raises(InputError, match="3 rows, so it has no direction"):
         run(three, min_log_fc=0.5)
 
 
