@@ -51,7 +51,7 @@ def test_a_group_in_which_terms_vary_within_samples_is_skipped(adata):
     assert set(found["type"]) == {"b"} and found["p_value"].notna().any()
 
 
-@pytest.mark.filterwarnings("ignore:nothing was added")
+@pytest.mark.filterwarnings("ignore:within=.homogeneous. assumes")
 def test_joint_contrasts_do_not_need_them(adata):
     sc_glmm.tl.test(adata, FORMULA, test="hk", contrasts={"both": ["disease", "x"]}, within="homogeneous")
     hk = sc_glmm.get.results(adata)
