@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from .._adata.copy import copy_of
 from .._compress.guards import count_problem
 from .._compress.sums import cells_by_level
 from .._display import logger, warn_notes
@@ -110,7 +111,7 @@ def filter_genes(
             f"none of the {adata.n_vars} genes passes min_cells={min_cells} and min_samples={min_samples}; the best "
             f"gene has {int(cells.max(initial=0))} cells in an arm. Reduce the limits."
         )
-    target = adata.copy() if copy else adata
+    target = copy_of(adata) if copy else adata
     if (codes < 0).any():
         warn_notes(
             [f"{int((codes < 0).sum())} cells without a value in {', '.join([*columns, sample_key])} were ignored"]

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from .._adata.columns import groups_of
+from .._adata.copy import copy_of
 from .._adata.latent import GroupFactors, write_factors
 from .._adata.open import find_response, open_data
 from .._arrays import FloatArray
@@ -130,7 +131,7 @@ def latent_factors(
     """
     if n_factors != "auto" and (isinstance(n_factors, bool) or not isinstance(n_factors, int | np.integer)):
         raise InputError(f"n_factors={n_factors!r}: allowed are 'auto' and whole numbers from 0")
-    target = adata.copy() if copy else adata
+    target = copy_of(adata) if copy else adata
     opened = open_data(target, key_added)
     parsed, family = parse_formula(formula), get_family("nb")
     if not parsed.random:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from .._adata.copy import copy_of
 from .._compress.guards import count_problem
 from .._compress.size_factors import SizeFactors, sample_size_factors, total_size_factors
 from .._errors import InputError, ScGlmmWarning
@@ -95,7 +96,7 @@ def size_factors(
         codes, levels = _samples(adata, sample_key, method)
         factors = sample_size_factors(matrix, codes, len(levels), method=method)
         _warn_of_composition(factors, levels, [str(gene) for gene in adata.var_names])
-    target = adata.copy() if copy else adata
+    target = copy_of(adata) if copy else adata
     target.obs[key_added] = factors.values
     return target if copy else None
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
+from .._adata.copy import copy_of
 from .._adata.latent import factor_notes
 from .._adata.mudata import modality_of
 from .._adata.open import check_free, hand_over, open_data
@@ -243,7 +244,7 @@ def test(
     jobs = resolve_n_jobs(n_jobs)
     request = validate_request(opened, options)
     prepare_kernels(request.test.profiles(request.family))
-    adata = opened.adata.copy() if copy and opened.store is None else opened.adata
+    adata = copy_of(opened.adata) if copy and opened.store is None else opened.adata
     matrix = request.response.matrix
     limit = resolve_memory(memory_limit, isinstance(matrix, Source))
     with progress_of_run(progress, reading=isinstance(matrix, Source)):

@@ -120,6 +120,20 @@ def test_big_endian_numbers(adata, tables, tmp_path, form, dtype, indices):
         same_bits(sc_glmm.get.results(where, columns="all"), tables["default"])
 
 
+@pytest.mark.parametrize("form", ["csr", "csc"])
+@pytest.mark.parametrize("dtype", BIG_ENDIAN)
+def test_copies_of_big_endian_numbers(adata, form, dtype):
+    other = adata.copy()
+    matrix = adata.layers["counts"].asformat(form, copy=True)
+    matrix.data = matrix.data.astype(dtype)
+    other.layers["counts"] = matrix
+    other.obsm["place"], other.uns["facts"] = np.zeros((other.n_obs, 2)), {"a": 1}
+    made = sc_glmm.tl.test(other, RUNS["default"]["formula"], copy=True)
+    same_bits(sc_glmm.get.results(made, columns="all"), table_of(adata, "default"))
+    assert "glmm" not in other.uns and made.uns["facts"] == {"a": 1} and made.obsm["place"].shape == (other.n_obs, 2)
+    assert (made.layers["counts"] != adata.layers["counts"]).nnz == 0 and other.layers["counts"].dtype == dtype
+
+
 @pytest.mark.parametrize("run", RUNS)
 def test_jobs(adata, tables, run):
     same_bits(table_of(adata, run, n_jobs=3), tables[run])
