@@ -24,6 +24,8 @@ _NULL_PSEUDO = 10.0
 # Borders, as normal quantiles of F, of the cells in which the likelihood counts as constant. The error for narrow
 # components of the prior is of the order of the squared width over 24.
 _BORDERS = np.arange(-8.4, 8.41, 0.3)
+# Components with less weight are left out of the posterior. Most of them have none after EM.
+_NEGLIGIBLE = 1e-12
 _GENES_PER_BLOCK = 400
 
 
@@ -103,6 +105,8 @@ class _Cells:
         """Compute the ``(n_genes,)`` posterior mean, and the probabilities of an effect below and above zero."""
         mass, first = np.zeros_like(self.height), np.zeros_like(self.height)
         for s, weight in zip(scales[1:], pi[1:], strict=True):
+            if weight < _NEGLIGIBLE:
+                continue
             at = self.borders / s
             mass += weight * np.diff(ndtr(at))
             first -= weight * s * np.diff(np.exp(-0.5 * at * at)) / np.sqrt(2.0 * np.pi)
@@ -154,9 +158,8 @@ def _mixture_weights(marginal: FloatArray) -> FloatArray:
     pseudo[0] = min(_NULL_PSEUDO, 0.1 * n_genes)
     pi = np.full(n_scales, 1.0 / n_scales)
     for _ in range(_ITERATIONS):
-        posterior = likelihood * pi
-        posterior /= posterior.sum(axis=1, keepdims=True)
-        new = (posterior.sum(axis=0) + pseudo) / (n_genes + pseudo.sum())
+        total = np.einsum("gs,s->g", likelihood, pi)
+        new = (pi * np.einsum("gs,g->s", likelihood, 1.0 / total) + pseudo) / (n_genes + pseudo.sum())
         converged = np.abs(new - pi).max() < _TOLERANCE
         pi = new
         if converged:

@@ -31,11 +31,13 @@ _LONGEST_STEP = 8.0
 
 def steepness(x: FloatArray) -> FloatArray:
     """Compute R(x) = sqrt(2 (e^x - 1 - x)) / abs(x), which is 1 at zero and increases."""
-    small = np.abs(x) < _SMALL
-    safe = np.where(small, 1.0, x)
-    square = 2.0 * (np.expm1(safe) - safe) / (safe * safe)
-    series = 1.0 + x * (1.0 / 3.0 + x * (1.0 / 12.0 + x * (1.0 / 60.0 + x / 360.0)))
-    return np.sqrt(np.where(small, series, square))
+    size = np.abs(x)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        out = np.sqrt(2.0 * (np.expm1(x) - x)) / size
+    near = size < _SMALL
+    at = x[near]
+    out[near] = np.sqrt(1.0 + at * (1.0 / 3.0 + at * (1.0 / 12.0 + at * (1.0 / 60.0 + at / 360.0))))
+    return np.asarray(out)
 
 
 def steepness_slope(x: FloatArray) -> FloatArray:
@@ -90,21 +92,28 @@ class SignedRoots:
         parts = (self.weights, self.delta, self.sd, self.bend, self.shift)
         return SignedRoots(*(part[genes] for part in parts))
 
-    def at(self, b: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Compute the ``(n_genes, n_grid, m)`` roots against ``b (n_genes, m)``, and their derivatives in ``-b``."""
+    def at(self, b: FloatArray) -> FloatArray:
+        """Compute the ``(n_genes, n_grid, m)`` roots against ``b (n_genes, m)``."""
+        z, x = self._arguments(b)
+        return z * steepness(x) + self.shift[:, :, None]
+
+    def slope(self, b: FloatArray) -> FloatArray:
+        """Compute the ``(n_genes, n_grid, m)`` derivatives of the roots in ``-b``."""
+        _, x = self._arguments(b)
+        return steepness_slope(x) / self.sd[:, :, None]
+
+    def _arguments(self, b: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Compute z, and the argument of R."""
         z = (self.delta[:, :, None] - b[:, None, :]) / self.sd[:, :, None]
-        x = _inside(self.bend[:, :, None] * z)
-        return z * steepness(x) + self.shift[:, :, None], steepness_slope(x) / self.sd[:, :, None]
+        return z, _inside(self.bend[:, :, None] * z)
 
     def tail(self, b: FloatArray, sign: FloatArray) -> FloatArray:
         """Compute ``(n_genes, m)`` tails: 1 - F(b) where ``sign (n_genes,)`` is positive, F(b) where it is negative."""
-        root, _ = self.at(b)
-        return self._mean(ndtr(-sign[:, None, None] * root))
+        return self._mean(ndtr(-sign[:, None, None] * self.at(b)))
 
     def density(self, b: FloatArray) -> FloatArray:
         """Compute the density ``(n_genes, m)``, minus the derivative of F, at `b`."""
-        root, slope = self.at(b)
-        return self._mean(_normal(root) * slope)
+        return self._mean(_normal(self.at(b)) * self.slope(b))
 
     def quantile(self, t: float, start: FloatArray, se: FloatArray) -> FloatArray:
         """Find the ``(n_genes,)`` values b with ``F(b) = Phi(t)``, from `start` and the standard error of each gene.
@@ -118,7 +127,7 @@ class SignedRoots:
         moving = np.arange(len(b))
         for _ in range(_MAX_STEPS):
             subset = self[moving]
-            root, slope = subset.at(b[moving, None])
+            root, slope = subset.at(b[moving, None]), subset.slope(b[moving, None])
             F = subset._mean(ndtr(root))[:, 0]
             with np.errstate(divide="ignore", invalid="ignore"):
                 quantile = ndtri(F)
