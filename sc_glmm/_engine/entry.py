@@ -18,7 +18,7 @@ from sc_glmm._families.cache import cached
 
 __all__ = ["EMPTY", "FAILED", "NOT_CONVERGED", "OK", "evaluate", "fit_block"]
 
-KERNEL_DIGEST = "c1eeeb95e1d69b07"
+KERNEL_DIGEST = "8614ffb2d9f7cadb"
 
 
 @cached(nogil=True, error_model="numpy")

@@ -19,7 +19,7 @@ from sc_glmm._families.cache import cached
 from sc_glmm._families.jit import kernel
 from sc_glmm._families.registry import TABLE
 
-KERNEL_DIGEST = "c1eeeb95e1d69b07"
+KERNEL_DIGEST = "8614ffb2d9f7cadb"
 
 
 @kernel
@@ -49,7 +49,7 @@ def profile_block(like, ar, sets, genes, gh, task, out):
     n_rows = ar.XZ.shape[0]
     n = ar.p + ar.theta_fac.shape[0] + (1 if like.has_phi else 0)
     wk = new_work(ar, n, gh.shape[1])
-    climb = new_climb(n, ar.q + ar.p, ar.p)
+    climb = new_climb(ar, n)
     fits = new_free_fits(task.grid.shape[0], ar.q + ar.p, ar.p)
     table = new_row_table(n_rows if task.use_table else 0)
     totals = row_sums(ar)

@@ -83,6 +83,15 @@ def row_newton(code, eta, phi, lo, hi, ec, weight, a, a_sum):
 
 
 @kernel
+def row_slope(code, eta, phi, lo, hi, ec, weight, a, a_sum):
+    """Log likelihood of a row, and its first derivative."""
+    if code == TABLE:
+        return table.slope(eta, phi, lo, hi, ec, weight, a, a_sum)
+    d1, _ = row_newton(code, eta, phi, lo, hi, ec, weight, a, a_sum)
+    return row_value(code, eta, phi, lo, hi, ec, weight, a, a_sum), d1
+
+
+@kernel
 def row_full(code, eta, phi, lo, hi, ec, weight, a, a_sum, out):
     if code == TABLE:
         table.full(eta, phi, lo, hi, ec, weight, a, a_sum, out)

@@ -69,6 +69,27 @@ def newton(eta, phi, lo, hi, ec, weight, a, a_sum):
 
 
 @kernel
+def slope(eta, phi, lo, hi, ec, weight, a, a_sum):
+    first = weight[lo]
+    if eta < first:
+        mu = a_sum - ec[8 * lo + 1] / STEP
+        more = mu * math.expm1(eta - first)
+        return ec[8 * lo] + a_sum * (eta - first) - more, a_sum - mu - more
+    i = min(int((eta - first) / STEP), hi - lo - 1)
+    t = (eta - weight[lo + i]) / STEP
+    if t > 1.0:
+        s1, _ = newton(eta, phi, lo, hi, ec, weight, a, a_sum)
+        return value(eta, phi, lo, hi, ec, weight, a, a_sum), s1
+    k = 8 * (lo + i)
+    s0 = ec[k + 7]
+    s1 = 0.0
+    for j in range(6, -1, -1):
+        s1 = s1 * t + s0
+        s0 = s0 * t + ec[k + j]
+    return s0, s1 / STEP
+
+
+@kernel
 def full(eta, phi, lo, hi, ec, weight, a, a_sum, out):
     out[4] = 0.0
     out[5] = 0.0

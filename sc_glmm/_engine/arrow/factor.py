@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 
+from sc_glmm._engine.arrow.star import down_star, eliminate_star, is_star, up_star
 from sc_glmm._families.jit import kernel
 
 
@@ -99,6 +100,8 @@ def _take_from_border(ar, i, k, tail, piv, base, n, S):
 @kernel
 def eliminate(ar, tail, piv, S):
     """Factorise the head and leave in `S` what remains of the border. Returns (log determinant of the head, ok)."""
+    if is_star(ar):
+        return eliminate_star(ar, tail, piv, S)
     log_det = 0.0
     for h in range(ar.n_head):
         k = ar.fac_k[h]
@@ -189,32 +192,52 @@ def _solve_up(ar, h, lv, tail, used, piv, x):
 
 
 @kernel
-def solve_up(ar, tail, used, nb, piv, S, x):
+def solve_down(ar, tail, used, piv, S, x):
+    """Solve with the transposed factor in place, over the random effects and the first `used` dense columns.
+
+    What the later dense columns keep of `x` is the right-hand side with the earlier coefficients eliminated.
+    """
+    n_u = ar.q - ar.q_head
+    nb = n_u + tail
+    if is_star(ar):
+        down_star(ar, tail, piv, x)
+    else:
+        for h in range(ar.n_head):
+            for lv in range(ar.n_levels[h]):
+                _solve_down(ar, h, lv, tail, piv, x)
+    for c in range(n_u + used):
+        y = x[ar.q_head + c] / S[c * nb + c]
+        x[ar.q_head + c] = y
+        for r in range(c + 1, nb):
+            x[ar.q_head + r] -= S[c * nb + r] * y
+
+
+@kernel
+def solve_up(ar, tail, used, known, nb, piv, S, x):
     """Solve with the upper factor in place, over the random effects and the first `used` dense columns.
 
-    `nb` is the length of a row of `S`, whose columns beyond those are passed over.
+    `nb` is the length of a row of `S`, whose columns beyond those are passed over. The last `known` of the dense
+    columns used have their solution in `x` already.
     """
     n = ar.q - ar.q_head + used
-    for c in range(n - 1, -1, -1):
+    for c in range(n - known - 1, -1, -1):
         y = x[ar.q_head + c]
         for r in range(c + 1, n):
             y -= S[c * nb + r] * x[ar.q_head + r]
         x[ar.q_head + c] = y / S[c * nb + c]
+    if is_star(ar):
+        up_star(ar, tail, used, piv, x)
+        return
     for h in range(ar.n_head - 1, -1, -1):
         for lv in range(ar.n_levels[h]):
             _solve_up(ar, h, lv, tail, used, piv, x)
 
 
 @kernel
-def solve(ar, tail, piv, S, x):
-    """Solve in place; ``x`` is laid out as ``v`` (and its beta part is left alone where beta is not in the border)."""
-    nb = ar.q - ar.q_head + tail
-    for h in range(ar.n_head):
-        for lv in range(ar.n_levels[h]):
-            _solve_down(ar, h, lv, tail, piv, x)
-    for c in range(nb):
-        y = x[ar.q_head + c] / S[c * nb + c]
-        x[ar.q_head + c] = y
-        for r in range(c + 1, nb):
-            x[ar.q_head + r] -= S[c * nb + r] * y
-    solve_up(ar, tail, tail, nb, piv, S, x)
+def solve(ar, tail, used, piv, S, x):
+    """Solve in place over the random effects and the first `used` of the `tail` dense columns of the factor.
+
+    ``x`` is laid out as ``v``. Its entries for the other dense columns are overwritten.
+    """
+    solve_down(ar, tail, used, piv, S, x)
+    solve_up(ar, tail, used, 0, ar.q - ar.q_head + tail, piv, S, x)

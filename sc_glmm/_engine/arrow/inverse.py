@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from sc_glmm._engine.arrow.star import invert_star, is_star
 from sc_glmm._families.jit import allocating, kernel
 
 
@@ -128,6 +129,9 @@ def invert(ar, tail, used, piv, vS, vpiv, tt, B):
     `vS` is the inverse of the border, full; `vpiv` becomes that on the pivot rows, laid out as `piv` (own block full,
     entries of columns beyond those used undefined). `tt` and `B` are from :func:`new_inverse_work`.
     """
+    if is_star(ar):
+        invert_star(ar, tail, used, piv, vS, vpiv)
+        return
     for h in range(ar.n_head - 1, -1, -1):
         k = ar.fac_k[h]
         for lv in range(ar.n_levels[h]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sc_glmm._engine.arrow.star import assemble_star, is_star, row_product_star
 from sc_glmm._families.jit import kernel
 
 
@@ -52,6 +53,9 @@ def assemble(ar, J, W, tail, used, one, piv, S):
     P is `one` for every random effect. Of the `tail` dense columns the first `used` are filled, with those of J behind
     Z.
     """
+    if is_star(ar):
+        assemble_star(ar, J, W, tail, used, one, piv, S)
+        return
     q_head = ar.q_head
     kh = ar.fac_z[ar.n_head]
     n_u = ar.q - q_head
@@ -85,13 +89,18 @@ def assemble(ar, J, W, tail, used, one, piv, S):
 
 
 @kernel
-def row_product(ar, J, d, tail, vpiv, vS, y):
-    """``y = V J_d`` on the coordinates of row d, V the inverse; returns the leverage ``J_d' V J_d``."""
+def row_product(ar, J, d, tail, used, vpiv, vS, y):
+    """``y = V J_d`` on the coordinates of row d, V the inverse; returns the leverage ``J_d' V J_d``.
+
+    V is over the random effects and the first `used` of the `tail` dense columns of the pivot rows.
+    """
+    if is_star(ar):
+        return row_product_star(ar, J, d, tail, used, vpiv, vS, y)
     q_head = ar.q_head
     kh = ar.fac_z[ar.n_head]
     kz = ar.kz
-    nb = ar.q - q_head + tail
-    nl = kz + tail
+    nb = ar.q - q_head + used
+    nl = kz + used
     for a in range(nl):
         y[a] = 0.0
     for h in range(ar.n_head):
@@ -116,7 +125,7 @@ def row_product(ar, J, d, tail, vpiv, vS, y):
                 v = vpiv[row + list_at + ar.place[d, h, b - kh]]
                 s += v * J[d, b]
                 y[b] += v * ja
-            for j in range(tail):
+            for j in range(used):
                 v = vpiv[row + tail_at + j]
                 s += v * J[d, kz + j]
                 y[kz + j] += v * ja

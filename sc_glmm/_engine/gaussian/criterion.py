@@ -208,7 +208,7 @@ def _solve_for_mode(ar, wk):
             last = ar.base[i] + own * tail + width - 1
             for c in range(k):
                 wk.v[own + c] = wk.piv[last + c * width]
-    solve_up(ar, tail, ar.p, n + 1, wk.piv, wk.S, wk.v)
+    solve_up(ar, tail, ar.p, 0, n + 1, wk.piv, wk.S, wk.v)
 
 
 class Side(NamedTuple):

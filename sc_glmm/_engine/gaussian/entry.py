@@ -9,7 +9,7 @@ from sc_glmm._engine.optimize import DONE, PHASE, begin, new_opt, tell
 from sc_glmm._families.cache import cached
 from sc_glmm._families.jit import allocating
 
-KERNEL_DIGEST = "c1eeeb95e1d69b07"
+KERNEL_DIGEST = "8614ffb2d9f7cadb"
 
 
 @cached(nogil=True, error_model="numpy")

@@ -20,32 +20,41 @@ MAX_HALVINGS = 25
 
 
 @kernel
-def information(V, B, climb):
-    """``climb.M = B' V^-1 B``: the information in the coordinates of a hypothesis. Returns whether V is definite."""
-    p = V.shape[0]
-    ok = True
-    for j in range(p):
-        climb.free[j] = 1
-    for j in range(p):
-        for i in range(p):
-            climb.unit[i] = B[i, j]
-        if not solve_spd(V, climb.unit, climb.free, climb.L, climb.columns[j]):
-            ok = False
+def set_metric(B, climb):
+    """``climb.M = B' I B``: the information of beta in the coordinates of a hypothesis."""
+    p = B.shape[0]
     for i in range(p):
         for j in range(p):
             s = 0.0
             for r in range(p):
-                s += B[r, i] * climb.columns[j, r]
+                s += climb.info[i, r] * B[r, j]
+            climb.columns[i, j] = s
+    for i in range(p):
+        for j in range(p):
+            s = 0.0
+            for r in range(p):
+                s += B[r, i] * climb.columns[r, j]
             climb.M[i, j] = s
-    return ok
 
 
 @kernel
-def _newton_step(B, m, climb):
+def read_information(ar, S, info):
+    """The information of beta: the last p pivots of the joint factor of (u, beta), times their transpose."""
+    nb = ar.q - ar.q_head + ar.p
+    first = nb - ar.p
+    for i in range(ar.p):
+        for j in range(ar.p):
+            s = 0.0
+            for r in range(min(i, j) + 1):
+                s += S[(first + r) * nb + first + i] * S[(first + r) * nb + first + j]
+            info[i, j] = s
+
+
+@kernel
+def newton_step(B, m, climb):
     """The step in the coordinates that are not held, from gradient and metric. Returns (squared length, ok)."""
     p = B.shape[0]
-    if not information(climb.V, B, climb):
-        return 0.0, False
+    set_metric(B, climb)
     for i in range(p):
         s = 0.0
         for j in range(p):
@@ -61,7 +70,7 @@ def _newton_step(B, m, climb):
 
 
 @kernel
-def _set_move(B, climb):
+def set_move(B, climb):
     """The step as a move of beta. Returns the fraction of it that may be taken at once."""
     top = 0.0
     for i in range(B.shape[0]):
@@ -96,20 +105,10 @@ def _accept(climb):
 
 
 @kernel
-def _read_metric(ar, wk, climb):
-    """The covariance of beta that the objective has left in the work space."""
-    nb = ar.q - ar.q_head + ar.p
-    first = nb - ar.p
-    for i in range(ar.p):
-        for j in range(ar.p):
-            climb.V[i, j] = wk.vS[(first + i) * nb + first + j]
-
-
-@kernel
-def maximise(like, ar, nd, ge, gh, B, m, have_metric, wk, climb):
+def maximise(like, ar, nd, ge, gh, B, m, wk, climb):
     """Maximise from ``climb.psi`` with the first `m` coordinates held at zero. Returns (minus the maximum, found).
 
-    ``climb.psi``, ``climb.v`` become the place of the maximum and ``climb.V`` the covariance of beta there.
+    ``climb.psi``, ``climb.v`` become the place of the maximum and ``climb.info`` the information of beta there.
     """
     f = 1e300
     length = 1.0
@@ -117,6 +116,7 @@ def maximise(like, ar, nd, ge, gh, B, m, have_metric, wk, climb):
     last = 1e300
     fresh = False
     final = False
+    have_metric = False
     what = EVALUATE
     _stay(climb)
     for _ in range(MAX_STEPS):
@@ -126,7 +126,7 @@ def maximise(like, ar, nd, ge, gh, B, m, have_metric, wk, climb):
         if what == COVARIANCE:
             if not ok:
                 return f, False
-            _read_metric(ar, wk, climb)
+            read_information(ar, wk.S, climb.info)
             if final:
                 return f, True
             have_metric = True
@@ -146,7 +146,7 @@ def maximise(like, ar, nd, ge, gh, B, m, have_metric, wk, climb):
             if f == 1e300 or halvings > MAX_HALVINGS:
                 return f, False
         if halvings == 0:
-            dec, ok = _newton_step(B, m, climb)
+            dec, ok = newton_step(B, m, climb)
             if not ok:
                 return f, False
             final = dec < CLOSE or m == ar.p
@@ -156,6 +156,6 @@ def maximise(like, ar, nd, ge, gh, B, m, have_metric, wk, climb):
                 _stay(climb)
                 continue
             last = dec
-            length = _set_move(B, climb)
+            length = set_move(B, climb)
         _set_trial(climb, length)
     return f, False

@@ -45,6 +45,20 @@ def curvature_at_mode(code, ar, nd, ge, phi, tail, v, wk):
 
 
 @kernel
+def weigh_skewness(ar, tail, used, wk):
+    """Leverages of the rows, and ``w = H^-1 J' (a W')``; H over the random effects and `used` of the dense columns."""
+    for i in range(wk.w.shape[0]):
+        wk.w[i] = 0.0
+    for d in range(wk.eta.shape[0]):
+        lev = row_product(ar, wk.J, d, tail, used, wk.vpiv, wk.vS, wk.yj[d])
+        wk.lever[d] = lev
+        s = -lev * wk.d3[d]
+        for a in range(ar.kz + used):
+            wk.w[ar.pos[d, a]] += wk.J[d, a] * s
+    solve(ar, tail, used, wk.piv, wk.S, wk.w)
+
+
+@kernel
 def gradient(ar, tail, v, has_phi, wk, grad):
     """Gradient of the Laplace log likelihood at the mode; ``grad = [beta if it is not in the border, theta, log phi]``.
 
@@ -55,15 +69,7 @@ def gradient(ar, tail, v, has_phi, wk, grad):
     p = ar.p
     kz = ar.kz
     nl = kz + tail
-    for i in range(wk.w.shape[0]):
-        wk.w[i] = 0.0
-    for d in range(n_rows):
-        lev = row_product(ar, wk.J, d, tail, wk.vpiv, wk.vS, wk.yj[d])
-        wk.lever[d] = lev
-        s = -lev * wk.d3[d]
-        for a in range(nl):
-            wk.w[ar.pos[d, a]] += wk.J[d, a] * s
-    solve(ar, tail, wk.piv, wk.S, wk.w)
+    weigh_skewness(ar, tail, tail, wk)
     n_beta = p - tail
     n_theta = ar.theta_fac.shape[0]
     for i in range(grad.shape[0]):

@@ -14,7 +14,8 @@ STEP_MAX = 3.0
 
 
 @kernel
-def _predict(ar, J, v, eta):
+def predict(ar, J, v, eta):
+    """Linear predictors of the rows at `v`."""
     for d in range(eta.shape[0]):
         s = 0.0
         for a in range(J.shape[1]):
@@ -50,7 +51,7 @@ def find_mode(code, ar, nd, ge, phi, tail, v, wk, stay):
     n_rows = wk.eta.shape[0]
     nl = ar.kz + tail
     for it in range(100):
-        _predict(ar, wk.J, v, wk.eta)
+        predict(ar, wk.J, v, wk.eta)
         if stay:
             return True
         for d in range(n_rows):
@@ -74,7 +75,7 @@ def find_mode(code, ar, nd, ge, phi, tail, v, wk, stay):
                 wk.step[ar.pos[d, a]] += wk.J[d, a] * wk.d1[d]
         for i in range(n_free):
             wk.w[i] = wk.step[i]
-        solve(ar, tail, wk.piv, wk.S, wk.step)
+        solve(ar, tail, tail, wk.piv, wk.S, wk.step)
         dec = 0.0
         for i in range(n_free):
             dec += wk.w[i] * wk.step[i]
@@ -97,7 +98,7 @@ def find_mode(code, ar, nd, ge, phi, tail, v, wk, stay):
                 # the first round measures where we are
                 for i in range(v.shape[0]):
                     wk.vtry[i] = v[i] + alpha * wk.step[i] if i < n_free and trial > 0 else v[i]
-                _predict(ar, wk.J, wk.vtry, wk.eta)
+                predict(ar, wk.J, wk.vtry, wk.eta)
                 h1 = _penalised(code, ar, nd, ge, phi, wk.eta, wk.vtry)
                 if trial == 0:
                     h0 = h1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from sc_glmm._engine.dense import log_det
-from sc_glmm._engine.laplace.climb import information
+from sc_glmm._engine.laplace.climb import set_metric
 from sc_glmm._engine.laplace.profile_records import UNSEEN
 from sc_glmm._families.jit import kernel
 
@@ -29,13 +29,12 @@ def _residual_sum(v, q, wk):
 @kernel
 def note_free_fit(g, node, f, task, wk, climb, fits, out):
     """Note the free maximum at a node, and what each hypothesis needs of it."""
-    p = climb.V.shape[0]
+    p = climb.info.shape[0]
     out.ell[g, node] = -f
     for i in range(p):
         for j in range(p):
-            fits.V[node, i, j] = climb.V[i, j]
-    information(climb.V, task.bases[0], climb)
-    out.log_det[g, node] = log_det(climb.M, 0, climb.L)
+            fits.info[node, i, j] = climb.info[i, j]
+    out.log_det[g, node] = log_det(climb.info, 0, climb.L)
     fits.restricted[node] = -f - 0.5 * out.log_det[g, node]
     out.rss[g, node] = _residual_sum(climb.v, climb.v.shape[0] - p, wk)
     for i in range(p):
@@ -43,9 +42,9 @@ def note_free_fit(g, node, f, task, wk, climb, fits, out):
     for i in range(climb.v.shape[0]):
         fits.v[node, i] = climb.v[i]
     for c in range(1, task.bases.shape[0]):
-        information(climb.V, task.bases[c], climb)
         if task.n_tested[c] > 1:
             continue
+        set_metric(task.bases[c], climb)
         s = 0.0
         for j in range(p):
             s += task.inverses[c, 0, j] * climb.psi[j]
@@ -67,7 +66,7 @@ def note_hypothesis(g, stage, node, f, task, climb, out):
         return
     delta = out.delta[g, c, node]
     r = math.copysign(math.sqrt(ratio), delta)
-    information(climb.V, task.bases[stage], climb)
+    set_metric(task.bases[stage], climb)
     star = r
     if abs(r) > SMALL_ROOT:
         # q = delta sqrt(|information, free| / |information of the others, under the hypothesis|)

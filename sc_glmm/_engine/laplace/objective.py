@@ -29,8 +29,8 @@ def objective(what, like, ar, nd, ge, gh, psi, v, wk, grad):
     """Minus the log likelihood at ``psi = [beta if it is not integrated, theta, log phi]``. Returns (f, ok).
 
     `v` is the start of the inner search and becomes the mode; with one quadrature node this is Laplace. The value
-    depends on `psi` only. With START or COVARIANCE the inverse of the joint Hessian of (u, beta) is left in
-    ``wk.vpiv, wk.vS``, and the value means nothing.
+    depends on `psi` only. With START or COVARIANCE the factor of the joint Hessian of (u, beta) is left in ``wk.piv,
+    wk.S`` and the inverse on the border in ``wk.vS``, and the value means nothing.
     """
     n_theta = ar.theta_fac.shape[0]
     n_beta = 0 if like.joint else ar.p
@@ -44,17 +44,17 @@ def objective(what, like, ar, nd, ge, gh, psi, v, wk, grad):
     set_theta(ar, psi, n_beta, wk)
     if not find_mode(like.code, ar, nd, ge, phi, tail, v, wk, what == COVARIANCE):
         return 1e300, False
+    h, log_det, ok = curvature_at_mode(like.code, ar, nd, ge, phi, tail, v, wk)
+    if not ok:
+        return 1e300, False
     if gh.shape[1] > 1 and what == EVALUATE:
-        val, ok = quadrature(like, ar, nd, ge, phi, gh, v, wk, grad)
+        val, ok = quadrature(like, ar, nd, ge, phi, gh, v, grad.shape[0], wk, grad)
     else:
-        h, log_det, ok = curvature_at_mode(like.code, ar, nd, ge, phi, tail, v, wk)
-        if not ok:
-            return 1e300, False
         nb = ar.q - ar.q_head + tail
         invert_border(nb, nb, wk.S, wk.vS)
-        invert(ar, tail, tail, wk.piv, wk.vS, wk.vpiv, wk.tt, wk.B)
         if what != EVALUATE:
             return 0.0, True
+        invert(ar, tail, tail, wk.piv, wk.vS, wk.vpiv, wk.tt, wk.B)
         gradient(ar, tail, v, like.has_phi, wk, grad)
         val = h - 0.5 * log_det
         if like.joint:

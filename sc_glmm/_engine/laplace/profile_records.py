@@ -71,7 +71,11 @@ class ProfileOut(NamedTuple):
 
 
 class Climb(NamedTuple):
-    """Buffers of one maximisation over beta: point, gradient, step, and the covariance of beta that is its metric."""
+    """Buffers of one maximisation over beta: point, gradient, step, and the information of beta that is its metric.
+
+    `start` is where it began; `tilt` and `shift` are what the last node says of the next (:mod:`.joint`,
+    :mod:`.integrated`); `lam_from` and `lam_to` are the flat Lambda at these two.
+    """
 
     psi: FloatArray
     trial: FloatArray
@@ -79,22 +83,26 @@ class Climb(NamedTuple):
     new_grad: FloatArray
     v: FloatArray
     vt: FloatArray
-    V: FloatArray
+    start: FloatArray
+    info: FloatArray
     M: FloatArray
     L: FloatArray
     columns: FloatArray
-    unit: FloatArray
+    tilt: FloatArray
+    shift: FloatArray
     coord_grad: FloatArray
     step: FloatArray
     move: FloatArray
     free: IntArray
+    lam_from: FloatArray
+    lam_to: FloatArray
 
 
 class FreeFits(NamedTuple):
-    """The free fits of a gene at the nodes: modes, covariances of beta, restricted log likelihoods; the walk's ends."""
+    """The free fits of a gene at the nodes: modes, informations of beta, restricted log likelihoods; the walk's ends."""
 
     v: FloatArray
-    V: FloatArray
+    info: FloatArray
     restricted: FloatArray
     ends: IntArray
 
@@ -110,8 +118,11 @@ class RowTable(NamedTuple):
 
 
 @allocating
-def new_climb(n, n_v, p):
-    """Buffers for n parameters of the objective, n_v coefficients and p fixed effects."""
+def new_climb(ar, n):
+    """Buffers for n parameters of the objective."""
+    n_v = ar.q + ar.p
+    p = ar.p
+    n_lam = ar.fac_lam[ar.fac_k.shape[0]]
     return Climb(
         np.zeros(n),
         np.zeros(n),
@@ -119,15 +130,19 @@ def new_climb(n, n_v, p):
         np.zeros(n),
         np.zeros(n_v),
         np.zeros(n_v),
+        np.zeros(n_v),
         np.zeros((p, p)),
         np.zeros((p, p)),
         np.zeros((p, p)),
         np.zeros((p, p)),
+        np.zeros(p),
         np.zeros(p),
         np.zeros(p),
         np.zeros(p),
         np.zeros(p),
         np.ones(p, np.int64),
+        np.zeros(n_lam),
+        np.zeros(n_lam),
     )
 
 

@@ -14,20 +14,55 @@ from __future__ import annotations
 import math
 
 from sc_glmm._families.jit import kernel
-from sc_glmm._families.registry import row_full
+from sc_glmm._families.registry import row_full, row_slope
 
 
 @kernel
-def quadrature(like, ar, nd, ge, phi, gh, v, wk, grad):
+def _differentiate_mode(ar, g, u, has_theta, has_phi, wk):
+    """Derivatives of h' and of H in each parameter, at the mode of group g, into ``wk.dh``.
+
+    Returns H and its derivative in u.
+    """
+    dh = wk.dh
+    p = ar.p
+    H = 1.0
+    dH_u = 0.0
+    for i in range(dh.shape[1]):
+        dh[0, i] = 0.0
+        dh[1, i] = 0.0
+    for r in range(ar.grp_ptr[g], ar.grp_ptr[g + 1]):
+        d = ar.grp_row[r]
+        j = wk.J[d, 0]
+        z = ar.XZ[d, 0]
+        W = wk.W[d]
+        dW = -wk.d3[d]
+        H += j * j * W
+        dH_u += j * j * j * dW
+        for c in range(p):
+            x = wk.J[d, ar.kz + c]
+            dh[0, c] -= j * W * x
+            dh[1, c] += j * j * dW * x
+        if has_theta:
+            dh[0, p] += z * wk.d1[d] - j * W * z * u
+            dh[1, p] += 2.0 * j * z * W + j * j * dW * z * u
+        if has_phi:
+            dh[0, p + 1] += j * wk.e1[d]
+            dh[1, p + 1] -= j * j * wk.e2[d]
+    return H, dH_u
+
+
+@kernel
+def quadrature(like, ar, nd, ge, phi, gh, v, n_par, wk, grad):
     """Log likelihood (without the gene term) and its gradient in ``[beta, theta, log phi]``, from the mode in `v`.
 
-    For one grouping factor with one column and beta outside the border. `gh` is ``(2, n_agq)``: nodes and log
-    weights.
+    For one grouping factor with one column and beta outside the border, after
+    :func:`~sc_glmm._engine.laplace.gradient.curvature_at_mode`. `gh` is ``(2, n_agq)``: nodes and log weights. Only the first `n_par` entries of the gradient are computed: all, or those of beta.
     """
-    code, has_phi = like.code, like.has_phi
+    code = like.code
     dh, acc = wk.dh, wk.acc
-    n_par = grad.shape[0]
     p = ar.p
+    has_theta = n_par > p
+    has_phi = has_theta and like.has_phi
     kz = ar.kz
     for i in range(n_par):
         grad[i] = 0.0
@@ -36,29 +71,7 @@ def quadrature(like, ar, nd, ge, phi, gh, v, wk, grad):
         first = ar.grp_ptr[g]
         last = ar.grp_ptr[g + 1]
         u = v[g]
-        H = 1.0
-        dH_u = 0.0
-        for i in range(n_par):
-            dh[0, i] = 0.0  # derivative of h' (at the mode) in the parameters
-            dh[1, i] = 0.0  # explicit derivative of H
-        for r in range(first, last):
-            d = ar.grp_row[r]
-            row_full(code, wk.eta[d], phi, nd.ptr[d], nd.ptr[d + 1], nd.ec, nd.weight, ge.a, ge.a_sum[d], wk.out)
-            j = wk.J[d, 0]
-            z = ar.XZ[d, 0]
-            W = -wk.out[2]
-            dW = -wk.out[3]
-            H += j * j * W
-            dH_u += j * j * j * dW
-            for c in range(p):
-                x = wk.J[d, kz + c]
-                dh[0, c] -= j * W * x
-                dh[1, c] += j * j * dW * x
-            dh[0, p] += z * wk.out[1] - j * W * z * u
-            dh[1, p] += 2.0 * j * z * W + j * j * dW * z * u
-            if has_phi:
-                dh[0, p + 1] += j * wk.out[5]
-                dh[1, p + 1] -= j * j * wk.out[6]
+        H, dH_u = _differentiate_mode(ar, g, u, has_theta, has_phi, wk)
         if not H > 0.0:
             return 0.0, False
         s = 1.0 / math.sqrt(H)
@@ -73,20 +86,27 @@ def quadrature(like, ar, nd, ge, phi, gh, v, wk, grad):
                 d = ar.grp_row[r]
                 j = wk.J[d, 0]
                 eta = wk.eta[d] + j * (uk - u)
-                row_full(code, eta, phi, nd.ptr[d], nd.ptr[d + 1], nd.ec, nd.weight, ge.a, ge.a_sum[d], wk.out)
-                h += wk.out[0]
-                hu += j * wk.out[1]
-                for c in range(p):
-                    acc[k, c] += wk.out[1] * wk.J[d, kz + c]
-                acc[k, p] += wk.out[1] * ar.XZ[d, 0] * uk
+                if has_theta:
+                    row_full(code, eta, phi, nd.ptr[d], nd.ptr[d + 1], nd.ec, nd.weight, ge.a, ge.a_sum[d], wk.out)
+                    f, slope = wk.out[0], wk.out[1]
+                    acc[k, p] += slope * ar.XZ[d, 0] * uk
+                else:
+                    f, slope = row_slope(
+                        code, eta, phi, nd.ptr[d], nd.ptr[d + 1], nd.ec, nd.weight, ge.a, ge.a_sum[d]
+                    )
                 if has_phi:
                     acc[k, p + 1] += wk.out[4]
+                h += f
+                hu += j * slope
+                for c in range(p):
+                    acc[k, c] += slope * wk.J[d, kz + c]
             acc[k, n_par] = h
             acc[k, n_par + 1] = hu
             top = max(top, h)
         norm = 0.0
         for k in range(gh.shape[1]):
-            norm += math.exp(acc[k, n_par] - top)
+            acc[k, n_par] = math.exp(acc[k, n_par] - top)
+            norm += acc[k, n_par]
         total += math.log(s) + top + math.log(norm)
         for i in range(n_par):
             du = dh[0, i] / H
@@ -94,7 +114,8 @@ def quadrature(like, ar, nd, ge, phi, gh, v, wk, grad):
             ds = -0.5 * s * dH / H
             gi = -0.5 * dH / H
             for k in range(gh.shape[1]):
-                pk = math.exp(acc[k, n_par] - top) / norm
+                pk = acc[k, n_par] / norm
                 gi += pk * (acc[k, i] + acc[k, n_par + 1] * (du + math.sqrt(2.0) * gh[0, k] * ds))
             grad[i] += gi
     return total, True
+

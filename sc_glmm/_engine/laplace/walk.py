@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from sc_glmm._engine.arrow.factor import fill_lambda
 from sc_glmm._engine.laplace.climb import maximise
+from sc_glmm._engine.laplace.integrated import climb_integrated
+from sc_glmm._engine.laplace.joint import CLOSE, climb_jointly
 from sc_glmm._engine.laplace.notes import fill_hypothesis, fill_walk, note_free_fit, note_hypothesis
 from sc_glmm._engine.laplace.profile_records import UNSEEN
 from sc_glmm._families.jit import kernel
@@ -73,34 +76,60 @@ def _end_walk_if_negligible(node, task, fits):
 
 
 @kernel
-def _enter(g, stage, node, started, task, fits, climb, out):
+def _enter(g, stage, node, started, ar, task, fits, climb, out):
     """Set where the search at a node starts: at the last maximum, or, at a stage's first node, from what is given."""
-    p = climb.V.shape[0]
-    if stage == 0 and not started:
-        for i in range(p):
-            climb.psi[i] = task.beta_start[g, i]
-        for i in range(climb.v.shape[0]):
-            climb.v[i] = task.v_start[g, i]
-    elif stage == 0 and task.start_node >= 0 and node == task.start_node - 1:
-        # back to the start, for the other direction
-        for i in range(p):
-            climb.psi[i] = out.beta[g, task.start_node, i]
-        for i in range(climb.v.shape[0]):
-            climb.v[i] = fits.v[task.start_node, i]
-    elif not started:
-        _drop_tested(g, stage, node, task, fits, climb, out)
+    p = climb.info.shape[0]
+    fill_lambda(ar, climb.psi, p, climb.lam_from)
     for t in range(task.grid.shape[1]):
         climb.psi[p + t] = task.grid[node, t]
-    if stage > 0:
+    fill_lambda(ar, climb.psi, p, climb.lam_to)
+    if not started and stage > 0:
+        _drop_tested(g, stage, node, task, fits, climb, out)
         for i in range(p):
-            for j in range(p):
-                climb.V[i, j] = fits.V[node, i, j]
+            climb.shift[i] = 0.0
+    elif not started:
+        for i in range(p):
+            climb.psi[i] = task.beta_start[g, i]
+            climb.tilt[i] = 0.0
+            climb.shift[i] = 0.0
+        for i in range(climb.v.shape[0]):
+            climb.v[i] = task.v_start[g, i]
+    else:
+        if stage == 0 and task.start_node >= 0 and node == task.start_node - 1:
+            # back to the start, for the other direction
+            for i in range(p):
+                climb.psi[i] = out.beta[g, task.start_node, i]
+            for i in range(climb.v.shape[0]):
+                climb.v[i] = fits.v[task.start_node, i]
+            fill_lambda(ar, task.grid[task.start_node], 0, climb.lam_from)
+        _keep_predictors(ar, climb.lam_from, climb.lam_to, climb.v)
+
+
+@kernel
+def _keep_predictors(ar, lam_from, lam_to, v):
+    """Change u so that the effects ``Lambda u`` stay, and the predictors with them."""
+    for f in range(ar.fac_k.shape[0]):
+        k = ar.fac_k[f]
+        first = ar.fac_lam[f]
+        for level in range(ar.n_levels[f]):
+            at = ar.fac_u[f] + level * k
+            for r in range(k - 1, -1, -1):
+                s = 0.0
+                for c in range(r + 1):
+                    s += lam_from[first + r * k + c] * v[at + c]
+                v[at + r] = s
+            for r in range(k):
+                s = v[at + r]
+                for c in range(r):
+                    s -= lam_to[first + r * k + c] * v[at + c]
+                scale = lam_to[first + r * k + r]
+                v[at + r] = s / scale if scale != 0.0 else 0.0
 
 
 @kernel
 def _drop_tested(g, stage, node, task, fits, climb, out):
     """The free fit at the node without the part that is tested."""
-    p = climb.V.shape[0]
+    p = climb.info.shape[0]
     for i in range(climb.v.shape[0]):
         climb.v[i] = fits.v[node, i]
     for i in range(p):
@@ -113,6 +142,28 @@ def _drop_tested(g, stage, node, task, fits, climb, out):
         for j in range(p):
             s += task.bases[stage, i, j] * climb.coord_grad[j]
         climb.psi[i] = s
+
+
+@kernel
+def _maximise(like, ar, nd, ge, gh, B, m, wk, climb):
+    """The maximum at a node: by few steps where they will do, else by the search that halves its steps."""
+    for i in range(climb.v.shape[0]):
+        climb.start[i] = climb.v[i]
+    for j in range(ar.p):
+        climb.start[ar.q + j] = climb.psi[j]
+    if gh.shape[1] == 1:
+        f, found = climb_jointly(like, ar, nd, ge, B, m, CLOSE, True, wk, climb)
+    else:
+        f, found = climb_integrated(like, ar, nd, ge, gh, B, m, wk, climb)
+    if found:
+        return f, True
+    for i in range(climb.v.shape[0]):
+        climb.v[i] = climb.start[i]
+    for j in range(ar.p):
+        climb.psi[j] = climb.start[ar.q + j]
+        climb.tilt[j] = 0.0
+        climb.shift[j] = 0.0
+    return maximise(like, ar, nd, ge, gh, B, m, wk, climb)
 
 
 @kernel
@@ -132,9 +183,9 @@ def profile_gene(g, like, ar, nd, ge, gh, task, wk, climb, fits, out):
                 break
             if node == SKIP:
                 continue
-            _enter(g, stage, node, started, task, fits, climb, out)
+            _enter(g, stage, node, started, ar, task, fits, climb, out)
             started = True
-            f, found = maximise(like, ar, nd, ge, gh, B, m, stage > 0, wk, climb)
+            f, found = _maximise(like, ar, nd, ge, gh, B, m, wk, climb)
             if not found:
                 return False
             if stage > 0:
