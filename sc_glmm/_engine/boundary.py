@@ -1,9 +1,9 @@
-"""Correlated random effects whose covariance is singular: starts on the boundary, for fits that got lost beside it.
+"""Starts on the boundary for correlated random effects whose covariance is singular or nearly so.
 
 A covariance ``Lambda Lambda'`` of lower rank has many factors near it where the first diagonal entries of Lambda are
-small: ``(0, r)`` and ``(r, 0)`` in the second row of Lambda are the same variance. The likelihood is a curved valley
-there, in which a search can run out of steps. With the last column of Lambda at zero the valley is straight, and zero
-is a stationary point in that column. Whether it is an optimum is decided by the Hessian, as for any other fit.
+small: ``(0, r)`` and ``(r, 0)`` in the second row of Lambda give the same variance. The likelihood has a curved ridge
+there, on which a search can run out of steps. With the last column of Lambda at zero the ridge is straight, and zero
+is a stationary point in that column. The Hessian decides whether it is an optimum, as for any other fit.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ NEAR = 0.03
 
 
 def is_near(terms: Sequence[Sequence[int]], theta: FloatArray) -> bool:
-    """Whether some term's covariance is all but singular, and not because the last entries of its Lambda are zero."""
+    """Check whether the covariance of a term is nearly singular, although the last entry of its Lambda is not zero."""
     for lam in _factors(terms, theta):
         if len(lam) > 1 and lam[-1, -1] != 0.0 and np.linalg.svd(lam, compute_uv=False)[-1] < NEAR:
             return True
@@ -27,7 +27,7 @@ def is_near(terms: Sequence[Sequence[int]], theta: FloatArray) -> bool:
 
 
 def lower_ranks(terms: Sequence[Sequence[int]], theta: FloatArray) -> Iterator[FloatArray]:
-    """Theta of the nearest covariances of lower rank, one rank less each time; none without correlated effects.
+    """Find theta of the nearest covariances of lower rank, in steps of one rank; none without correlated effects.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ def lower_ranks(terms: Sequence[Sequence[int]], theta: FloatArray) -> Iterator[F
 
 
 def _factors(terms: Sequence[Sequence[int]], theta: FloatArray) -> Iterator[FloatArray]:
-    """Lambda of each term, in the order of theta, which holds their lower triangles column by column."""
+    """Yield Lambda of each term, in the order of theta, which holds their lower triangles column by column."""
     first = 0
     for size in (size for sizes in terms for size in sizes):
         last = first + size * (size + 1) // 2
@@ -54,7 +54,7 @@ def _factors(terms: Sequence[Sequence[int]], theta: FloatArray) -> Iterator[Floa
 
 
 def _of_rank(lam: FloatArray, rank: int) -> FloatArray:
-    """The lower triangular factor of the nearest covariance of that rank."""
+    """Compute the lower triangular factor of the nearest covariance of this rank."""
     if rank == len(lam):
         return lam
     left, values, _ = np.linalg.svd(lam)

@@ -1,4 +1,4 @@
-"""Algebra of small dense matrices in loops: no exceptions, no allocation."""
+"""Algebra of small dense matrices in loops, without exceptions or allocation."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def solve_spd(H, g, free, L, x):
 def saddle_free(H, g, free, D, V, x):
     """``x = V |D|^-1 V' g`` over the free coordinates, with ``H = V D V'`` by cyclic Jacobi rotations.
 
-    Minus x leads away from a saddle, where Newton's step leads into it. `D` and `V` are work space.
+    A step of minus x leads away from a saddle, unlike Newton's step. `D` and `V` are work space.
     """
     n = H.shape[0]
     for i in range(n):

@@ -1,9 +1,9 @@
-"""The digest of all kernel sources that the files with cached entries carry.
+"""Digest of all kernel sources, which is stored in the files with cached entries.
 
 ``python -m sc_glmm._engine.digest`` rewrites it.
 
-Run it after every change of a file in `_families` or `_engine` (the pre-commit hook does): without it numba may go on
-using the kernels it compiled before the change.
+Run it after every change of a file in `_families` or `_engine` (the pre-commit hook does). Otherwise numba may use the
+kernels that it compiled before the change.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ _LINE = re.compile(r'^KERNEL_DIGEST = "[^"]*"$', flags=re.MULTILINE)
 
 
 def sources() -> list[Path]:
-    """Every source that the entries may be compiled from."""
+    """List all sources that the entries may be compiled from."""
     folders = (_HERE, _HERE.parent / "_families")
     return sorted(path for folder in folders for path in folder.rglob("*.py"))
 
 
 def kernel_digest() -> str:
-    """Sixteen hexadecimal digits that change with any source that the entries are compiled from."""
+    """Compute sixteen hexadecimal digits that change with any of the sources."""
     digest = hashlib.sha256()
     for path in sources():
         text = _LINE.sub("", path.read_text(encoding="utf-8"))
@@ -33,7 +33,7 @@ def kernel_digest() -> str:
 
 
 def rewrite() -> bool:
-    """Bring the constants up to date; returns whether one was out of date."""
+    """Update the constants. Returns whether one of them was out of date."""
     digest, changed = kernel_digest(), False
     for path in ENTRIES:
         text = path.read_text(encoding="utf-8")

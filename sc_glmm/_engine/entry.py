@@ -1,9 +1,8 @@
-"""The compiled functions that Python calls; the only cached ones.
+"""The compiled functions that Python calls, which are the only cached ones.
 
-numba's cache on disk knows only the source of the file a function is in, not of the kernels it calls: after an upgrade
-of another file it would return old numbers. :data:`KERNEL_DIGEST` is a digest of all kernel sources; it stands in this
-file, so that a change of any of them changes this one (a test recomputes it, ``python -m sc_glmm._engine.digest``
-rewrites it).
+Numba's cache on disk checks the source file of a function, but not those of the kernels it calls. After a change of
+another file it would return old numbers. :data:`KERNEL_DIGEST` is a digest of all kernel sources, so that a change of
+any of them changes this file. A test recomputes it, and ``python -m sc_glmm._engine.digest`` rewrites it.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from sc_glmm._families.cache import cached
 
 __all__ = ["EMPTY", "FAILED", "NOT_CONVERGED", "OK", "evaluate", "fit_block"]
 
-KERNEL_DIGEST = "8614ffb2d9f7cadb"
+KERNEL_DIGEST = "cb0fee73d2e47c83"
 
 
 @cached(nogil=True, error_model="numpy")
@@ -39,7 +38,7 @@ def fit_block(like, ar, sets, genes, gh, options, out):
     gh
         ``(2, n_agq)`` quadrature nodes and log weights.
     options, out
-        How to fit, and what comes out: :mod:`sc_glmm._engine.laplace.search`.
+        Options and results: :mod:`sc_glmm._engine.laplace.search`.
     """
     p = ar.p
     n_theta = ar.theta_fac.shape[0]

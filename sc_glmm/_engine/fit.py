@@ -1,4 +1,4 @@
-"""Fit a block of genes and give the numbers back on the user's scale: plain arrays in, plain arrays out."""
+"""Fit a block of genes and return the numbers on the scale of the user, from plain arrays."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from .._arrays import FloatArray, IntArray
 
 
 def gauss_hermite(n_agq: int) -> FloatArray:
-    """``(2, n_agq)``: nodes, and logs of the weights over sqrt(pi)."""
+    """Compute the ``(2, n_agq)`` nodes, and logs of the weights divided by sqrt(pi)."""
     x, w = np.polynomial.hermite.hermgauss(n_agq)
     return np.ascontiguousarray(np.vstack([x, np.log(w) - 0.5 * np.log(np.pi)]))
 
 
 def as_sets(nodes: Nodes | NodeSets) -> NodeSets:
-    """Node tables as the kernels take them, from one table or from those of the genes."""
+    """Convert one node table, or those of the genes, to the form of the kernels."""
     return NodeSets(nodes.ptr, *(np.ascontiguousarray(np.atleast_2d(a)) for a in nodes[1:]))
 
 
@@ -72,7 +72,7 @@ def search_fits(
     full: bool = False,
     near: FitOut | None = None,
 ) -> FitOut:
-    """As :func:`fit_genes`, for the columns of the arrow; `near` are fits of these genes to nearly the same data."""
+    """Fit genes for the columns of the arrow; `near` are fits of these genes to nearly the same data."""
     sets, like = as_sets(nodes), Likelihood(family.code, family.has_dispersion, reml)
 
     def fitted(genes: IntArray, theta: FloatArray, near: FitOut | None) -> FitOut:
@@ -98,7 +98,7 @@ def search_fits(
 
 
 def _inverses(hess: FloatArray) -> FloatArray:
-    """Inverses of those matrices that are positive definite, NaN for the others."""
+    """Invert the positive definite matrices; the inverses of the others are NaN."""
     out = np.full_like(hess, np.nan)
     if hess.shape[1] == 0:
         return out
@@ -111,7 +111,7 @@ def _inverses(hess: FloatArray) -> FloatArray:
 def read_fits(
     structure: Structure, out: FitOut, stats: GeneStats, family: Family, *, reml: bool, full: bool = False
 ) -> GeneFits:
-    """What a search has found, for the columns of the user."""
+    """Convert the results of a search to the columns of the user."""
     scaling = structure.scaling
     Lambda, ranef = random_effects(structure, out.theta, out.v)
     return GeneFits(
@@ -134,7 +134,7 @@ def _look_on_the_boundary(
     out: FitOut,
     fitted: Callable[[IntArray, FloatArray, FitOut | None], FitOut],
 ) -> None:
-    """Fit again what did not converge or ended beside the boundary, from covariances of lower rank (`.boundary`)."""
+    """Refit genes that did not converge or ended near the boundary, from covariances of lower rank (`.boundary`)."""
     terms = [structure.blocks[block].terms for block in structure.scaling.order]
     if max(map(max, terms)) == 1:
         return
@@ -146,7 +146,7 @@ def _look_on_the_boundary(
         for theta in lower_ranks(terms, out.theta[gene]):
             again = fitted(one, theta, None)
             out.n_eval[gene] += again.n_eval[0]
-            # not where the covariance has another rank at a better optimum
+            # unless the covariance has another rank at a better optimum
             if again.status[0] == entry.OK and again.loglik[0] > least:
                 again.n_eval[0] = out.n_eval[gene]
                 for kept, found in zip(out, again, strict=True):
@@ -173,7 +173,7 @@ def _room_for_fits(structure: Structure, n_genes: int, family: Family, reml: boo
 
 
 def _log_dispersion_se(hess: FloatArray, log_phi: FloatArray, status: IntArray, family: Family) -> FloatArray:
-    """Standard error of the last outer parameter, NaN where it stands at a bound or the fit has not arrived."""
+    """Compute the standard error of the last outer parameter; NaN at a bound, or if the fit did not converge."""
     out = np.full(len(hess), np.nan)
     if not family.has_dispersion:
         return out
@@ -186,7 +186,7 @@ def _log_dispersion_se(hess: FloatArray, log_phi: FloatArray, status: IntArray, 
 
 
 def _full_vcov(vcov: FloatArray, hess: FloatArray, dbeta: FloatArray, reml: bool) -> FloatArray:
-    """Covariance of the scaled beta that counts the uncertainty of the variances; NaN where H is not definite."""
+    """Compute the covariance of the scaled beta with the uncertainty of the variances; NaN if H is not definite."""
     p = vcov.shape[1]
     out = np.full_like(vcov, np.nan)
     for g in range(len(vcov)):

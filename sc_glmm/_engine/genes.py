@@ -1,4 +1,4 @@
-"""What the engine takes of a block of genes, and what it gives back: plain arrays, whatever the family."""
+"""Statistics of a block of genes for the engine, and its results, as plain arrays for every family."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .._arrays import FloatArray, IntArray
 
 @dataclass(frozen=True)
 class Structure:
-    """A design laid out for the engine, with the way back.
+    """A design in the layout of the engine, with the scaling back to that of the user.
 
     Attributes
     ----------
@@ -25,7 +25,7 @@ class Structure:
     blocks
         The caller's blocks, in the caller's order.
     theta_start
-        ``(n_theta,)`` where the covariance parameters start, for a response of unit scale.
+        ``(n_theta,)`` starting covariance parameters, for a response of unit scale.
     one
         ``(p,)`` scaled beta whose predictor is nearest to one.
     """
@@ -63,7 +63,7 @@ class GeneStats:
         ``(n_genes, 4)`` of a Gaussian response (else zeros): number of cells; sum of squares; centre and unit, the
         values being centre + unit times what the statistics are of.
     const
-        ``(n_genes,)`` what the log likelihood has besides.
+        ``(n_genes,)`` additive constants of the log likelihood.
     """
 
     A: FloatArray
@@ -78,7 +78,7 @@ class GeneStats:
         return len(self.A)
 
     def table(self) -> GeneTable:
-        """What the kernels see of it."""
+        """Return the statistics in the form of the kernels."""
         return GeneTable(
             np.ascontiguousarray(self.A),
             np.ascontiguousarray(self.tail),
@@ -88,7 +88,7 @@ class GeneStats:
         )
 
     def gene(self, g: int, nodes: Nodes) -> Gene:
-        """What the kernels see of one gene."""
+        """Return the statistics of one gene in the form of the kernels."""
         over = slice(self.over_ptr[g], self.over_ptr[g + 1])
         return Gene(
             np.ascontiguousarray(self.A[g]),
@@ -99,7 +99,7 @@ class GeneStats:
         )
 
     def take(self, start: int, stop: int) -> GeneStats:
-        """The genes ``start:stop``."""
+        """Return the statistics of the genes ``start:stop``."""
         return GeneStats(
             A=self.A[start:stop],
             tail=self.tail[start:stop],
@@ -111,7 +111,7 @@ class GeneStats:
         )
 
     def pick(self, genes: IntArray) -> GeneStats:
-        """The genes of the given places, in their order."""
+        """Return the statistics of the genes at the given positions, in this order."""
         lengths = np.diff(self.over_ptr)[genes]
         ptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         places = np.repeat(self.over_ptr[:-1][genes] - ptr[:-1], lengths) + np.arange(ptr[-1])
@@ -183,7 +183,7 @@ def build_structure(X: FloatArray, blocks: Sequence[Block], n_cells: FloatArray)
 def random_effects(
     structure: Structure, theta: FloatArray, v: FloatArray
 ) -> tuple[tuple[FloatArray, ...], tuple[FloatArray, ...]]:
-    """Lambda and the modes b per block in the caller's order, for the caller's columns and with unique signs."""
+    """Compute Lambda and the modes b of each block, for the columns of the caller and with unique signs."""
     arrow, scaling = structure.arrow, structure.scaling
     n_genes = len(theta)
     Lambda: list[FloatArray] = [np.zeros(0)] * len(structure.blocks)
@@ -194,7 +194,7 @@ def random_effects(
         mine = arrow.theta_fac == f
         lam[:, arrow.theta_row[mine], arrow.theta_col[mine]] = theta[:, mine]
         u = v[:, arrow.fac_u[f] : arrow.fac_u[f + 1]].reshape(n_genes, n_levels, k)
-        # the likelihood knows no sign of a column of Lambda; the reported one has a positive diagonal
+        # the sign of a column of Lambda is not identified; the reported diagonal is positive
         sign = np.where(np.diagonal(lam, axis1=1, axis2=2) < 0.0, -1.0, 1.0)
         inverse = solve_triangular(scaling.basis[f], np.eye(k), lower=True)
         lam = inverse @ (lam * sign[:, None, :])

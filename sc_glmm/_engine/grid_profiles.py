@@ -1,4 +1,4 @@
-"""Profile a block of genes over a grid of the variances: plain arrays in, plain arrays out."""
+"""Profile a block of genes over a grid of the variances, from plain arrays."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Profiles:
     ok: NDArray[np.bool_]
 
 
-# Nodes a row must have on average for a table to pay.
+# Smallest mean number of nodes of a row for which a table saves time.
 _TABLE_PAYS = 3.0
 
 
@@ -81,20 +81,20 @@ def profile_genes(
     structure, nodes, stats, family
         As for :func:`fit_genes`.
     log_dispersion
-        ``(n_genes,)`` held.
+        ``(n_genes,)`` fixed log dispersions.
     beta
-        ``(n_genes, p)`` where to start; NaN for genes to be left out.
+        ``(n_genes, p)`` starting values; genes with NaN are not profiled.
     grid
         ``(n_grid, n_theta)`` covariance parameters of the arrow's columns, largest variance first.
     contrasts
         ``(q, p)`` each.
     idle
-        Contrasts that the variances on the grid do not matter for: they are tested at each gene's likeliest node.
+        Contrasts that the variances on the grid do not affect. They are tested at the likeliest node of each gene.
     n_agq
         Quadrature nodes; more than one only for one block of one column.
     start_node
-        For a grid of one variance: follow each gene's likelihood from this node as far as it counts, instead of
-        looking at all nodes. What is left out has likelihoods that round to zero, and its neighbours' numbers.
+        For a grid of one variance: the likelihood of each gene is followed from this node in both directions until it
+        is negligible. The other nodes take the numbers of their neighbours, with a negligible likelihood.
     """
     warm.wait()
     sets = as_sets(nodes)
@@ -130,7 +130,7 @@ def profile_genes(
 
 
 def empty_profiles(n_genes: int, n_grid: int, n_contrasts: int, p: int) -> Profiles:
-    """Room for the profiles of some genes."""
+    """Allocate the profiles of some genes, with missing values."""
 
     def missing(*shape: int) -> FloatArray:
         return np.full((n_genes, *shape), np.nan)
@@ -174,9 +174,9 @@ def compile_profiles() -> None:
 
 
 def _coordinates(L: FloatArray, R: FloatArray) -> tuple[FloatArray, float]:
-    """``B`` with ``scaled beta = B c``, the first coordinates of c being zero where ``L beta`` is, and a length.
+    """Find B with ``scaled beta = B c``, where ``L beta = 0`` if the first coordinates of c are zero, and a length.
 
-    For one row ``L beta`` is the length times the first coordinate: the search does not see the unit of a contrast.
+    For one row, ``L beta`` is the length times the first coordinate, so that the search does not depend on its unit.
     """
     scaled = solve_triangular(R, L.T, trans="T", lower=False).T
     length = np.sqrt(np.sum(scaled**2, axis=1))

@@ -1,14 +1,14 @@
 """The outer optimiser: quasi-Newton to the neighbourhood, Newton on differences of the exact gradient to the end.
 
-It asks and is told: ``opt.trial`` is the point whose objective it wants, :func:`tell` takes value and gradient and
-decides on the next one. So it knows no model, and any objective serves it that depends on its parameters only. (numba
-could take no objective as an argument without losing its cache; the caller's loop is four lines.)
+The optimiser does not call the objective. The caller evaluates it at ``opt.trial`` and passes value and gradient to
+:func:`tell`, which sets the next trial. So the optimiser works for any objective that depends only on its parameters.
+(Numba cannot cache a function with the objective as an argument; the loop of the caller has four lines.)
 
-theta is free to change sign: the likelihood is even in each column of Lambda, so that a variance of zero is a smooth
-stationary point, found as fast as any other; at the end a theta that is all but zero is set to zero if the objective
-does not mind. The dispersion has bounds, and where the likelihood is flat towards the lower one (the Poisson limit)
-it goes there. Convergence is judged on the Newton decrement ``g' H^-1 g`` with H from differences of the gradient at
-the point itself, never on small steps.
+theta may change its sign. The likelihood is even in each column of Lambda, so that a variance of zero is a smooth
+stationary point that is found as fast as any other. At the end, a theta close to zero is set to zero if this does not
+make the objective worse. The dispersion has bounds. Where the likelihood is flat towards the lower bound (the Poisson
+limit), the dispersion is set to it. Convergence is judged by the Newton decrement ``g' H^-1 g``, with H from
+differences of the gradient at the point itself, and never by small steps.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ ROUGH = 1e-4
 FINE = 1e-11
 ACCEPTED = 1e-7
 MAX_OUTER = 25
-# Differences of objectives below this are rounding, or below this share of the objective: counts of many thousands in
-# each cell make one of 1e8, whose last digits say nothing.
+# Smaller differences of objectives, absolute or relative, are rounding errors. Counts of many thousands in each cell
+# give an objective of 1e8, whose last digits are random.
 NOISE = 1e-9
 RELATIVE_NOISE = 2e-15
 
-# The phase says what the point is that was asked for: the start, a point of the quasi-Newton line search, the
-# dispersion at its lower bound, a column of the difference Hessian, a Newton step, a parameter at zero.
+# The phase is the kind of the current trial: the start, a point of the quasi-Newton line search, the dispersion at its
+# lower bound, a column of the difference Hessian, a Newton step, a parameter at zero.
 FIRST, LINE, LIMIT, HESSIAN, NEWTON, SNAP, DONE = range(7)
-# What to do once a point has been taken: ask for the next, take a quasi-Newton step, hand over to Newton, make a
-# Hessian, take a Newton step, try the next parameter at zero, end.
+# The next action after a trial: evaluate another trial, take a quasi-Newton step, change to Newton, compute a Hessian,
+# take a Newton step, try the next parameter at zero, end.
 ASK, DESCEND, HAND_OVER, DIFFERENTIATE, STEP, SNAP_NEXT, FINISH = range(7)
-# places in `ctl`
+# Indices of `ctl`.
 PHASE, N_EVAL, N_ITER, N_LINE, INNER, OUTER, COLUMN, MINUS, DEFINITE, FAILED, FINAL, FULL, LIMITED, HAS_BOUND = range(
     14
 )
-# places in `val`
+# Indices of `val`.
 F, SLOPE, A, DEC, LOW, HIGH, E, SNAP_BELOW = range(8)
 
 
@@ -205,7 +205,7 @@ def _quasi_newton_step(opt):
 
 @kernel
 def _next_column(opt):
-    """Ask for the next point of the difference Hessian; returns False after the last."""
+    """Set the next trial for the difference Hessian. Returns False after the last."""
     n = opt.psi.shape[0]
     c = opt.ctl[COLUMN]
     while c < n and not opt.free[c]:
@@ -223,7 +223,7 @@ def _next_column(opt):
 
 @kernel
 def _take_column(opt, aux, trial_aux):
-    """Put the gradient that was asked for into the Hessian."""
+    """Put the gradient at the trial into the Hessian."""
     c = opt.ctl[COLUMN]
     e = opt.val[E]
     n_aux = opt.daux.shape[1]
@@ -246,12 +246,12 @@ def _take_column(opt, aux, trial_aux):
 
 @kernel
 def _newton_step(opt):
-    """`step` and decrement from the Hessian at hand."""
+    """Compute the step and the decrement from the current Hessian."""
     n = opt.psi.shape[0]
     ok = solve_spd(opt.H, opt.grad, opt.free, opt.L, opt.step)
     opt.ctl[DEFINITE] = 1 if ok else 0
     if not ok:
-        # B has done its work by now
+        # B is no longer needed
         saddle_free(opt.H, opt.grad, opt.free, opt.B, opt.L, opt.step)
     dec = 0.0
     for i in range(n):
@@ -287,7 +287,7 @@ def _symmetrise(opt):
 
 @kernel
 def _next_snap(opt):
-    """Ask for the next all but vanishing parameter at zero; returns False when there is none."""
+    """Set a trial with the next small parameter at zero. Returns False if there is none."""
     n = opt.psi.shape[0]
     c = opt.ctl[COLUMN]
     while c < n and not (opt.zero_ok[c] and 0.0 < abs(opt.psi[c]) < opt.val[SNAP_BELOW]):
@@ -356,7 +356,7 @@ def _told_newton(opt, f, ok):
     """The end of a Newton step, or a point on the way back from it."""
     ctl = opt.ctl
     val = opt.val
-    # below that the value cannot tell better from worse
+    # smaller differences of the value are rounding errors
     noise = max(NOISE, RELATIVE_NOISE * abs(val[F]))
     if not (ok and (f <= val[F] - noise or (val[DEC] < 1e-5 and f <= val[F] + noise))):
         val[A] *= 0.3

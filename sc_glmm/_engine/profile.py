@@ -1,10 +1,10 @@
-"""Profiles of many genes over a grid of covariance parameters: the compiled door of the moderated tests.
+"""Profiles of many genes over a grid of covariance parameters: the compiled entry of the moderated tests.
 
 At every node of the grid the Laplace (or quadrature) likelihood is maximised over beta, freely and under each
-hypothesis ``L beta = 0``; what comes out is the REML-like term ``l - log|X'WX| / 2`` and, per hypothesis, estimate,
-variance, signed root of the likelihood ratio and its modified version r* (``methods`` in the docs).
+hypothesis ``L beta = 0``. The results are the REML-like term ``l - log|X'WX| / 2`` and, for each hypothesis, the
+estimate, its variance, the signed root of the likelihood ratio and its modified version r*.
 
-It is cached, as the doors in :mod:`.entry` are; :func:`~sc_glmm._engine.laplace.walk.profile_gene` is where to read on.
+The entry is cached like those in :mod:`.entry`. Read on at :func:`~sc_glmm._engine.laplace.walk.profile_gene`.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from sc_glmm._families.cache import cached
 from sc_glmm._families.jit import kernel
 from sc_glmm._families.registry import TABLE
 
-KERNEL_DIGEST = "8614ffb2d9f7cadb"
+KERNEL_DIGEST = "cb0fee73d2e47c83"
 
 
 @kernel
 def _predict_fixed(ar, beta, level, eta):
-    """Predictors of the fixed effects, near the mean.
+    """Compute the predictors of the fixed effects, limited to values near the mean.
 
-    Modes of random effects belong to the fitted theta, so that they say nothing about other nodes of the grid.
+    Modes of random effects are not included, because they belong to the fitted theta and not to the nodes of the grid.
     """
     for d in range(eta.shape[0]):
         s = 0.0
@@ -44,7 +44,7 @@ def profile_block(like, ar, sets, genes, gh, task, out):
     like, ar, sets, genes, gh
         As for :func:`sc_glmm._engine.entry.fit_block`. Beta is not integrated out here.
     task, out
-        What is profiled, and what comes out: :mod:`sc_glmm._engine.laplace.profile_records`.
+        The task and its results: :mod:`sc_glmm._engine.laplace.profile_records`.
     """
     n_rows = ar.XZ.shape[0]
     n = ar.p + ar.theta_fac.shape[0] + (1 if like.has_phi else 0)

@@ -9,10 +9,10 @@ from .._arrays import FloatArray
 
 
 def rowwise(a: NDArray[np.number], b: FloatArray) -> FloatArray:
-    """``a @ b`` with ``a (n_genes, k)`` and ``b (k, ...)``.
+    """Compute ``a @ b`` with ``a (n_genes, k)`` and ``b (k, ...)``.
 
-    BLAS adds up in another order for another number of rows, so that a range of genes would have other last bits than
-    all of them.
+    The order of the sums in BLAS depends on the number of rows, so that the last bits of a gene would depend on the
+    number of genes.
     """
     out = np.zeros((len(a), *b.shape[1:]))
     for j, row in enumerate(b):

@@ -24,7 +24,7 @@ _child: subprocess.Popen[bytes] | None = None
 
 
 def announcement() -> str | None:
-    """What to say before the first fit: that kernels are about to be compiled, and whether they are kept."""
+    """Return the message before the first fit if kernels must be compiled; it tells whether they can be stored."""
     if is_compiled(entry.fit_block):
         return None
     if is_kept(entry.fit_block):
@@ -37,7 +37,7 @@ def announcement() -> str | None:
 
 
 def start() -> None:
-    """Begin to compile the profiles in another process, once."""
+    """Start to compile the profiles in another process, once."""
     global _child
     if _child is not None or not sys.executable or not is_kept(profile.profile_block):
         return
@@ -53,6 +53,6 @@ def start() -> None:
 
 
 def wait() -> None:
-    """Wait for the other process, if there is one."""
+    """Wait for the other process to end, if there is one."""
     if _child is not None and _child.returncode is None:
         _child.wait()

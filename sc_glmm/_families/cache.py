@@ -1,11 +1,11 @@
-"""Where compiled kernels are kept: in the first folder that can be written, and read from those that cannot.
+"""Cache of compiled kernels: written to the first writable folder, and read from read-only folders as well.
 
-numba keeps machine code beside the source, or in the home of the user, and raises an error at import where neither can
-be written: in containers, and on clusters with shared installations. Such a kernel is compiled in each process here.
-Code that lies in a folder that can only be read, such as one that ``sc-glmm compile`` filled when an image was built,
-is used; numba alone would pass over it. Damaged and unwritable caches cost time and never a run.
+Numba stores machine code beside the source or in the home folder of the user. If neither is writable, as in containers
+and shared installations, it raises an error at import. Here, the kernel is compiled in each process instead. Code in a
+read-only folder, such as one that ``sc-glmm compile`` filled when an image was built, is used; numba alone would ignore
+it. A damaged or unwritable cache costs time, but never stops a run.
 
-The caches of numba are internal to it: where a version differs, its own decorator is used.
+The caches of numba are internal to it. Where a version differs, its own decorator is used.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class _Folders(caching.FunctionCache):  # type: ignore[misc, no-any-unimported]
         return None if self.written is None else self.written.cache_path
 
     def holds_code(self) -> bool:
-        """Whether code of the function as it is now lies in a folder."""
+        """Check whether code of the current function is in one of the folders."""
         for cache in self._all():
             try:
                 if cache._cache_file._load_index():
@@ -72,7 +72,7 @@ class _Folders(caching.FunctionCache):  # type: ignore[misc, no-any-unimported]
         return [*([] if self.written is None else [self.written]), *self.read]
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """Compiled code for a signature, or None."""
+        """Load the compiled code for a signature; None if there is none."""
         for cache in self._all():
             try:
                 found = cache.load_overload(sig, target_context)
@@ -84,7 +84,7 @@ class _Folders(caching.FunctionCache):  # type: ignore[misc, no-any-unimported]
         return None
 
     def _refuse_without_room(self) -> None:
-        """LLVM ends the process where it gets no memory, without a word: refuse before it is called."""
+        """Raise an error if memory is short, because LLVM would end the process without a message."""
         need = _ROOM_FOR_ENTRIES if ".kernels" not in self._module and "._engine." in self._module else _ROOM
         problem = shortage(need, "compiling the kernels")
         if problem is not None:
@@ -93,7 +93,7 @@ class _Folders(caching.FunctionCache):  # type: ignore[misc, no-any-unimported]
             )
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        """Keep compiled code, if there is room."""
+        """Store compiled code, if the disk has room."""
         if self.written is None:
             return
         try:
@@ -102,12 +102,12 @@ class _Folders(caching.FunctionCache):  # type: ignore[misc, no-any-unimported]
             self._begin_again(sig, data)
 
     def _begin_again(self, sig: Any, data: Any) -> None:
-        """Replace an index that cannot be read: it is cut off, or names modules of a version that was here before."""
+        """Replace an unreadable index, which is truncated or names modules of another version."""
         try:
             self.written.flush()
             self.written.save_overload(sig, data)
         except _UNREADABLE:
-            pass  # a full disk: the code is used, and compiled again in the next process
+            pass  # the disk is full: the next process compiles the code again
 
     def enable(self) -> None:
         """Use the cache."""
@@ -120,13 +120,13 @@ class _Folders(caching.FunctionCache):  # type: ignore[misc, no-any-unimported]
             cache.disable()
 
     def flush(self) -> None:
-        """Forget what was written."""
+        """Delete the stored code."""
         if self.written is not None:
             self.written.flush()
 
 
 def _read_only(function: Callable[..., Any]) -> list[Any]:
-    """Caches of a function in folders that exist and cannot be written."""
+    """Find the caches of a function in existing folders that are not writable."""
     found = []
     for locator in caching.CompileResultCacheImpl._locator_classes:
         impl = type("_Impl", (caching.CompileResultCacheImpl,), {"_locator_classes": [_reading(locator)]})
@@ -138,7 +138,7 @@ def _read_only(function: Callable[..., Any]) -> list[Any]:
 
 
 def _reading(locator: Any) -> Any:
-    """A locator of folders that can only be read."""
+    """Make a locator of read-only folders."""
 
     def ensure_cache_path(self: Any) -> None:
         path = self.get_cache_path()
@@ -149,10 +149,10 @@ def _reading(locator: Any) -> Any:
 
 
 def is_compiled(entry: Any) -> bool:
-    """Whether a compiled entry is loaded, or lies in one of its folders."""
+    """Check whether a compiled entry is loaded, or in one of its folders."""
     return bool(entry.signatures) or entry._cache.holds_code()
 
 
 def is_kept(entry: Any) -> bool:
-    """Whether what is compiled now is there in the next process."""
+    """Check whether code that is compiled now is available to the next process."""
     return entry._cache.written is not None

@@ -1,14 +1,12 @@
-"""How the inner kernels are compiled: quickly, and only for use by other compiled code.
+"""Compilation of the inner kernels, quickly and only for use by other compiled code.
 
-They must not be called from Python as they are (the interpreter would crash): tests put their ``py_func`` in their
-place, or go through :mod:`sc_glmm._engine.entry`.
+Kernels must not be called from Python, which would crash the interpreter. Tests replace them by their ``py_func``, or
+use :mod:`sc_glmm._engine.entry`.
 
-numba optimises every function together with all that it calls and makes machine code of both, once more for each
-caller on the way up. Of a kernel only what its callers link in is ever run, so its library is left as it is and the
-entries alone are optimised. Fits and profiles together are compiled in 33 processor seconds so, and in 73 the usual
-way (numba 0.68).
-The library's hooks are internal to numba: where a version lacks one, kernels are compiled the usual way, with the
-same results.
+Numba optimises every function together with all functions that it calls, and does so again for each caller. Only the
+code that the entries link in is ever run. Libraries of kernels are therefore left as they are, and only the entries are
+optimised. Fits and profiles together are then compiled in 33 instead of 73 processor seconds (numba 0.68). The hooks of
+the library are internal to numba. Where a version lacks one, kernels are compiled the usual way, with the same results.
 """
 
 from __future__ import annotations
@@ -71,7 +69,7 @@ class _KernelCompiler(CompilerBase):  # type: ignore[misc, no-any-unimported]
 
 
 def is_linked_only() -> bool:
-    """Whether this numba has the hooks."""
+    """Check whether this version of numba has the hooks."""
     return all(hasattr(JITCodeLibrary, name) for name in _HOOKS)
 
 
@@ -85,7 +83,7 @@ if is_linked_only():
     _OPTIONS["pipeline_class"] = _KernelCompiler
 
 allocating = njit(**_OPTIONS)
-"""For kernels that make arrays."""
+"""Decorator of kernels that allocate arrays."""
 
 kernel = njit(**_OPTIONS, _nrt=False)
-"""For all others: arrays that they get outlive them, so that they need not count references."""
+"""Decorator of all other kernels. Their arguments outlive them, so that references need not be counted."""

@@ -97,7 +97,7 @@ def gene_term(phi, tail, over_value, over_count):
         x = j * phi
         s += tail[j] * math.log1p(x)
         d += tail[j] * x / (1.0 + x)
-    # j from N_TAIL to y - 1 for the few large counts, by Euler and Maclaurin: the first term left out is below 1e-12
+    # j from N_TAIL to y - 1 for the few large counts, by Euler and Maclaurin; the first omitted term is below 1e-12
     lo = float(N_TAIL)
     xl = lo * phi
     rl = phi / (1.0 + xl)

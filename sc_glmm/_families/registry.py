@@ -1,7 +1,7 @@
-"""The families by name, and the switch by which compiled code calls them.
+"""The families by name, and the switch through which compiled code calls them.
 
-numba can neither cache a kernel that gets a compiled function as an argument nor one that closes over it, so the
-engine passes an integer. The switch costs nothing measurable at run time.
+Numba can neither cache a kernel with a compiled function as an argument nor one that closes over it. The engine
+therefore passes an integer. The switch costs no measurable time.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from sc_glmm._families.jit import kernel
 POISSON = 0
 NB = 1
 BINOMIAL = 2
-# No row of cells needs it: :mod:`sc_glmm._engine.gaussian` fits from cross-products.
+# Kernels of rows do not use it: :mod:`sc_glmm._engine.gaussian` fits from cross-products.
 GAUSSIAN = -1
 # A tabulated row of counts, whatever family made the table.
 TABLE = 3
@@ -23,7 +23,7 @@ TABLE = 3
 
 @dataclass(frozen=True)
 class Family:
-    """What the layers above need to know of a family.
+    """Properties of a family for the layers above.
 
     Attributes
     ----------
@@ -36,11 +36,11 @@ class Family:
     counts
         Whether the response must be counts (and has a size factor).
     log_dispersion_bounds
-        Where log(phi) is kept; at the lower one the negative binomial is Poisson to double precision.
+        Bounds of log(phi). At the lower bound, the negative binomial is Poisson to double precision.
     one_node
-        Whether a row's likelihood needs no more of its cells than the sum of their size factors.
+        Whether the likelihood of a row depends on its cells only through the sum of their size factors.
     trials
-        Whether the response is successes out of trials; a node's weight are its trials.
+        Whether the response is successes out of trials; the weight of a node is its number of trials.
     """
 
     name: str
@@ -84,7 +84,7 @@ def row_newton(code, eta, phi, lo, hi, ec, weight, a, a_sum):
 
 @kernel
 def row_slope(code, eta, phi, lo, hi, ec, weight, a, a_sum):
-    """Log likelihood of a row, and its first derivative."""
+    """Compute the log likelihood of a row, and its first derivative."""
     if code == TABLE:
         return table.slope(eta, phi, lo, hi, ec, weight, a, a_sum)
     d1, _ = row_newton(code, eta, phi, lo, hi, ec, weight, a, a_sum)
@@ -116,7 +116,7 @@ def gene_term(code, phi, tail, over_value, over_count):
 
 @kernel
 def start_values(code, ec, weight, a_sum, tail, over_value, over_count):
-    """Where a fit starts: (constant predictor, log dispersion), from moments."""
+    """Compute starting values from moments: (constant predictor, log dispersion)."""
     total = 0.0
     for d in range(a_sum.shape[0]):
         total += a_sum[d]

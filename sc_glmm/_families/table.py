@@ -1,9 +1,9 @@
-"""A row's log likelihood with the dispersion fixed, tabulated: the same function in a tenth of the time.
+"""Table of the log likelihood of a row with a fixed dispersion, which takes a tenth of the time.
 
-Between knots :data:`STEP` apart the function is the polynomial of degree 7 that agrees with it to the third
-derivative at both. The relative error is about 4e-10, the derivatives are those of the polynomial, so that value and
-gradient belong together. Left of the table the row is Poisson (its mean is small there); right of it the last
-parabola goes on.
+Between knots at a distance of :data:`STEP`, the function is the polynomial of degree 7 that agrees with it up to the
+third derivative at both knots. The relative error is about 4e-10. Derivatives are those of the polynomial, so that they
+agree with the value. To the left of the table, where its mean is small, the row is Poisson. To the right, the last
+parabola continues.
 
 Layout: interval i of a row is node ``lo + i``; ``weight[lo + i]`` is its left knot, ``ec[8 (lo + i):]`` its
 coefficients in ``t = (eta - knot) / STEP``.
@@ -132,7 +132,7 @@ def full(eta, phi, lo, hi, ec, weight, a, a_sum, out):
 
 @kernel
 def coefficients(left, right, ec, k):
-    """Coefficients of one interval from ``[f, f', f'', f''']`` at its knots, into ``ec[k:k + 8]``."""
+    """Compute the coefficients of one interval from ``[f, f', f'', f''']`` at its knots, into ``ec[k:k + 8]``."""
     c0 = left[0]
     c1 = STEP * left[1]
     c2 = 0.5 * STEP * STEP * left[2]

@@ -1,7 +1,7 @@
 """Cholesky of the arrow in place (upper factors), and solutions from it.
 
-Loops rather than LAPACK: per gene the blocks are a few columns wide, and a matrix that is not positive definite is a
-status. The border alone may be wide, in a model of a data frame: there LAPACK factorises it
+These are loops instead of LAPACK, because the blocks of a gene are a few columns wide, and a matrix that is not
+positive definite must be a status. In a model of a data frame the border may be wide; LAPACK then factorises it
 (:mod:`sc_glmm._engine.gaussian.evaluate`).
 """
 
@@ -15,7 +15,7 @@ from sc_glmm._families.jit import kernel
 
 @kernel
 def fill_lambda(ar, psi, first, lam):
-    """The flat Lambda (row-major k x k per factor) from ``theta = psi[first:]``."""
+    """Fill the flat Lambda (row-major k x k for each factor) from ``theta = psi[first:]``."""
     for i in range(lam.shape[0]):
         lam[i] = 0.0
     for t in range(ar.theta_fac.shape[0]):
@@ -25,7 +25,7 @@ def fill_lambda(ar, psi, first, lam):
 
 @kernel
 def _factor_block(block, base, k, m, log_det):
-    """Cholesky of k rows of m entries. Returns (`log_det` plus theirs, whether they are positive definite)."""
+    """Factorise k rows of m entries. Returns (`log_det` plus theirs, whether they are positive definite)."""
     for c in range(k):
         row = base + c * m
         dg = block[row + c]
@@ -45,7 +45,7 @@ def _factor_block(block, base, k, m, log_det):
 
 @kernel
 def _take_from_level(ar, h, i, h2, tail, piv, base, n):
-    """Take the products of the pivot rows of level i from those of the level of factor h2 that contains it."""
+    """Subtract the products of the pivot rows of level i from those of the level of factor h2 that contains it."""
     k2 = ar.fac_k[h2]
     i2 = ar.head_lev[h2] + ar.anc[i, h2]
     skip = ar.fac_z[h2] - ar.fac_z[h]
@@ -72,7 +72,7 @@ def _take_from_level(ar, h, i, h2, tail, piv, base, n):
 
 @kernel
 def _take_from_border(ar, i, k, tail, piv, base, n, S):
-    """Take the products of the pivot rows of level i from the upper triangle of the border."""
+    """Subtract the products of the pivot rows of level i from the upper triangle of the border."""
     first = ar.ptr[i]
     m = ar.ptr[i + 1] - first
     n_u = ar.q - ar.q_head
@@ -99,7 +99,7 @@ def _take_from_border(ar, i, k, tail, piv, base, n, S):
 
 @kernel
 def eliminate(ar, tail, piv, S):
-    """Factorise the head and leave in `S` what remains of the border. Returns (log determinant of the head, ok)."""
+    """Factorise the head and leave the rest of the border in `S`. Returns (log determinant of the head, ok)."""
     if is_star(ar):
         return eliminate_star(ar, tail, piv, S)
     log_det = 0.0
@@ -120,13 +120,13 @@ def eliminate(ar, tail, piv, S):
 
 @kernel
 def factorise_border(S, nb, log_det):
-    """Cholesky of the border. Returns (`log_det` plus its own, whether it is positive definite)."""
+    """Factorise the border. Returns (`log_det` plus its own, whether it is positive definite)."""
     return _factor_block(S, 0, nb, nb, log_det)
 
 
 @kernel
 def factorise(ar, tail, piv, S):
-    """Cholesky of the whole. Returns (log determinant, whether it is positive definite)."""
+    """Factorise the whole system. Returns (log determinant, whether it is positive definite)."""
     log_det, ok = eliminate(ar, tail, piv, S)
     if not ok:
         return 0.0, False
@@ -135,7 +135,7 @@ def factorise(ar, tail, piv, S):
 
 @kernel
 def _solve_down(ar, h, lv, tail, piv, x):
-    """Solve for the coefficients of one level, and take what they do from those of the levels above and the border."""
+    """Solve for the coefficients of one level, and eliminate them from the levels above and the border."""
     k = ar.fac_k[h]
     z0 = ar.fac_z[h]
     own = ar.fac_u[h] + lv * k
@@ -164,7 +164,7 @@ def _solve_down(ar, h, lv, tail, piv, x):
 
 @kernel
 def _solve_up(ar, h, lv, tail, used, piv, x):
-    """The coefficients of one level from those of the levels above and the border."""
+    """Solve for the coefficients of one level, given those of the levels above and the border."""
     k = ar.fac_k[h]
     z0 = ar.fac_z[h]
     own = ar.fac_u[h] + lv * k
@@ -195,7 +195,7 @@ def _solve_up(ar, h, lv, tail, used, piv, x):
 def solve_down(ar, tail, used, piv, S, x):
     """Solve with the transposed factor in place, over the random effects and the first `used` dense columns.
 
-    What the later dense columns keep of `x` is the right-hand side with the earlier coefficients eliminated.
+    The entries of `x` for the other dense columns become the right-hand side with these coefficients eliminated.
     """
     n_u = ar.q - ar.q_head
     nb = n_u + tail
@@ -216,8 +216,8 @@ def solve_down(ar, tail, used, piv, S, x):
 def solve_up(ar, tail, used, known, nb, piv, S, x):
     """Solve with the upper factor in place, over the random effects and the first `used` dense columns.
 
-    `nb` is the length of a row of `S`, whose columns beyond those are passed over. The last `known` of the dense
-    columns used have their solution in `x` already.
+    `nb` is the length of a row of `S`; its further columns are ignored. For the last `known` of these dense columns,
+    `x` already contains the solution.
     """
     n = ar.q - ar.q_head + used
     for c in range(n - known - 1, -1, -1):

@@ -10,13 +10,13 @@ from sc_glmm._families.jit import allocating, kernel
 
 @allocating
 def new_pivots(ar, tail):
-    """Room for the pivot rows with up to `tail` dense columns."""
+    """Allocate pivot rows with up to `tail` dense columns."""
     return np.zeros(ar.base[ar.base.shape[0] - 1] + ar.q_head * tail + 1)
 
 
 @allocating
 def new_inverse_work(ar, tail):
-    """Room for `tt` and `B` of :func:`invert`."""
+    """Allocate `tt` and `B` of :func:`invert`."""
     widest = ar.width.max() + tail
     kmax = ar.fac_k.max()
     return np.zeros(widest * widest + 1), np.zeros(kmax * widest + 1)
@@ -24,7 +24,7 @@ def new_inverse_work(ar, tail):
 
 @kernel
 def invert_border(n, nb, S, Si):
-    """Symmetric inverse of U'U, U the leading n columns of the upper factor in `S`, whose rows have nb entries."""
+    """Compute the inverse of U'U, with U the first n columns of the upper factor in `S`, whose rows have nb entries."""
     for c in range(n):
         for i in range(n):
             Si[i * n + c] = 0.0
@@ -43,7 +43,7 @@ def invert_border(n, nb, S, Si):
 
 @kernel
 def _gather_border(ar, i, used, vS, nt, tt):
-    """The inverse among what level i meets of the border, as the last rows and columns of `tt`."""
+    """Copy the inverse of the border entries that level i meets, to the last rows and columns of `tt`."""
     first = ar.ptr[i]
     m = ar.ptr[i + 1] - first
     n_u = ar.q - ar.q_head
@@ -65,7 +65,7 @@ def _gather_border(ar, i, used, vS, nt, tt):
 
 @kernel
 def _gather_level(ar, h, i, h2, tail, used, vpiv, nt, tt):
-    """The inverse on the rows of the level of factor h2 that contains level i, as rows and columns of `tt`."""
+    """Copy the inverse on the rows of the level of factor h2 that contains level i, to rows and columns of `tt`."""
     k2 = ar.fac_k[h2]
     i2 = ar.head_lev[h2] + ar.anc[i, h2]
     at = ar.fac_z[h2] - ar.fac_z[h] - ar.fac_k[h]
@@ -94,7 +94,7 @@ def _gather_level(ar, h, i, h2, tail, used, vpiv, nt, tt):
 
 @kernel
 def _invert_block(piv, base, k, n, nt, tt, B, vpiv):
-    """The inverse on the pivot rows of one level (n entries each): couplings to what is in `tt`, and the own block."""
+    """Compute the inverse on the pivot rows of one level (n entries each): the own block and the couplings to `tt`."""
     m = k + nt
     # B = U^-1 [T | I]; the identity part gives the inverse of the own block
     for c in range(k - 1, -1, -1):
@@ -124,7 +124,7 @@ def _invert_block(piv, base, k, n, nt, tt, B, vpiv):
 
 @kernel
 def invert(ar, tail, used, piv, vS, vpiv, tt, B):
-    """The inverse on the pattern of the arrow, over the random effects and the first `used` dense columns.
+    """Compute the inverse on the pattern of the arrow, over the random effects and the first `used` dense columns.
 
     `vS` is the inverse of the border, full; `vpiv` becomes that on the pivot rows, laid out as `piv` (own block full,
     entries of columns beyond those used undefined). `tt` and `B` are from :func:`new_inverse_work`.

@@ -1,4 +1,4 @@
-"""What is added up over the rows of a design: ``J' W J``, and the products of the inverse with rows of J."""
+"""Sums over the rows of a design: ``J' W J``, and products of the inverse with rows of J."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from sc_glmm._families.jit import kernel
 
 @kernel
 def fill_J(ar, lam, J):
-    """``J = [Z Lambda, X]`` row by row."""
+    """Fill ``J = [Z Lambda, X]`` row by row."""
     kz = ar.kz
     for d in range(J.shape[0]):
         for f in range(ar.fac_k.shape[0]):
@@ -90,7 +90,7 @@ def assemble(ar, J, W, tail, used, one, piv, S):
 
 @kernel
 def row_product(ar, J, d, tail, used, vpiv, vS, y):
-    """``y = V J_d`` on the coordinates of row d, V the inverse; returns the leverage ``J_d' V J_d``.
+    """Compute ``y = V J_d`` on the coordinates of row d, with V the inverse. Returns the leverage ``J_d' V J_d``.
 
     V is over the random effects and the first `used` of the `tail` dense columns of the pivot rows.
     """

@@ -1,7 +1,7 @@
 """The arrow of one grouping factor with one column: all that a random intercept of samples needs.
 
-Every level has one pivot row, ``[own entry, dense columns]``, and the border has dense columns only. Without the lists
-of the general arrow the same sums take half the time; they are added in the same order, so that the bits are the same.
+Every level has one pivot row, ``[own entry, dense columns]``, and the border has only dense columns. Without the lists
+of the general arrow, the same sums take about half the time. They are added in the same order, with the same bits.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def is_star(ar):
 
 @kernel
 def assemble_star(ar, J, W, tail, used, one, piv, S):
-    """As :func:`sc_glmm._engine.arrow.rows.assemble`."""
+    """Do the same as :func:`sc_glmm._engine.arrow.rows.assemble`."""
     n = 1 + tail
     for i in range(ar.q * n):
         piv[i] = 0.0
@@ -42,7 +42,7 @@ def assemble_star(ar, J, W, tail, used, one, piv, S):
 
 @kernel
 def eliminate_star(ar, tail, piv, S):
-    """As :func:`sc_glmm._engine.arrow.factor.eliminate`."""
+    """Do the same as :func:`sc_glmm._engine.arrow.factor.eliminate`."""
     log_det = 0.0
     for row in range(0, ar.q * (1 + tail), 1 + tail):
         pivot = piv[row]
@@ -62,7 +62,7 @@ def eliminate_star(ar, tail, piv, S):
 
 @kernel
 def down_star(ar, tail, piv, x):
-    """The part of the levels in :func:`sc_glmm._engine.arrow.factor.solve_down`."""
+    """Do the part of the levels in :func:`sc_glmm._engine.arrow.factor.solve_down`."""
     n = 1 + tail
     for level in range(ar.q):
         y = x[level] / piv[level * n]
@@ -73,7 +73,7 @@ def down_star(ar, tail, piv, x):
 
 @kernel
 def up_star(ar, tail, used, piv, x):
-    """The part of the levels in :func:`sc_glmm._engine.arrow.factor.solve_up`."""
+    """Do the part of the levels in :func:`sc_glmm._engine.arrow.factor.solve_up`."""
     n = 1 + tail
     for level in range(ar.q):
         y = x[level]
@@ -84,7 +84,7 @@ def up_star(ar, tail, used, piv, x):
 
 @kernel
 def invert_star(ar, tail, used, piv, vS, vpiv):
-    """As :func:`sc_glmm._engine.arrow.inverse.invert`."""
+    """Do the same as :func:`sc_glmm._engine.arrow.inverse.invert`."""
     for row in range(0, ar.q * (1 + tail), 1 + tail):
         own = 1.0 / piv[row]
         s = own * own
@@ -99,7 +99,7 @@ def invert_star(ar, tail, used, piv, vS, vpiv):
 
 @kernel
 def row_product_star(ar, J, d, tail, used, vpiv, vS, y):
-    """As :func:`sc_glmm._engine.arrow.rows.row_product`."""
+    """Do the same as :func:`sc_glmm._engine.arrow.rows.row_product`."""
     row = ar.pos[d, 0] * (1 + tail)
     j = J[d, 0]
     s = 0.0

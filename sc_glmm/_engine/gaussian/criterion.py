@@ -54,7 +54,7 @@ class Work(NamedTuple):
 
 @allocating
 def new_buffers(ar):
-    """Buffers for a design."""
+    """Allocate buffers for a design."""
     n_lam = ar.fac_lam[ar.fac_k.shape[0]]
     n_v = ar.q + ar.p
     nb = n_v - ar.q_head
@@ -135,7 +135,7 @@ def _lambda_times(lam, first, k, x, at, n):
 
 @kernel
 def _scale_head(ar, raw, lam, piv):
-    """The pivot rows of ``Lambda' Z'WZ Lambda + I`` and of what stands behind them."""
+    """Compute the pivot rows of ``Lambda' Z'WZ Lambda + I`` and of the dense columns."""
     for i in range(raw.shape[0]):
         piv[i] = raw[i]
     tail = ar.p + 1
@@ -164,7 +164,7 @@ def _scale_head(ar, raw, lam, piv):
 
 @kernel
 def _scale_border(ar, S0, lam, S):
-    """``Lambda' S0 Lambda + I`` on the random effects of the border, Lambda on one side of the rest."""
+    """Compute ``Lambda' S0 Lambda + I`` on the random effects of the border, with Lambda on one side of the rest."""
     for i in range(S0.shape[0]):
         S[i] = S0[i]
     n_u = ar.q - ar.q_head
@@ -194,7 +194,7 @@ def eliminate_scaled(ar, theta, raw, S0, wk):
 
 @kernel
 def _solve_for_mode(ar, wk):
-    """The mode (u, beta): the column of the response is the right-hand side, solved downward already."""
+    """Compute the mode (u, beta). The column of the response is the right-hand side, after the downward solution."""
     tail = ar.p + 1
     n = ar.q - ar.q_head + ar.p
     for i in range(n):
@@ -212,7 +212,7 @@ def _solve_for_mode(ar, wk):
 
 
 class Side(NamedTuple):
-    """Coefficients of one level: where their Lambda begins (-1: fixed effects, whose Lambda is 1), number, place."""
+    """Coefficients of one level: start of their Lambda (-1: fixed effects, whose Lambda is 1), number, position."""
 
     lam: int
     k: int
@@ -220,7 +220,7 @@ class Side(NamedTuple):
 
 
 class Block(NamedTuple):
-    """A block of a matrix: where it begins, and from row to row; a step of zero stands for no block."""
+    """A block of a matrix: its start, and the step from row to row. A step of zero stands for no block."""
 
     values: FloatArray
     first: int
@@ -229,7 +229,7 @@ class Block(NamedTuple):
 
 @kernel
 def _add_to_trace(wk, t, r, s, a, c, V, both):
-    """What the entry ``t = Q[r, s]`` gives to the trace, see :func:`_pair`."""
+    """Add the entry ``t = Q[r, s]`` to the trace, see :func:`_pair`."""
     # column j of Q Lambda gets Q[., s] Lambda[s, j]
     for j in range(s + 1 if c.lam >= 0 else 1):
         x = t * wk.lam[c.lam + s * c.k + j] if c.lam >= 0 else t
@@ -244,7 +244,7 @@ def _add_to_trace(wk, t, r, s, a, c, V, both):
 
 @kernel
 def _pair(wk, a, c, V, Q, both):
-    """What one block ``Q = Z_a' W Z_c`` of the coefficients of two levels gives to the trace ``G`` and to ``e``.
+    """Add one block ``Q = Z_a' W Z_c`` of the coefficients of two levels to the trace ``G`` and to ``e``.
 
     ``G_a += V (Q Lambda_c)'`` and ``e_a -= Q b_c``; with `both`, ``G_c += V' (Lambda_a' Q)`` and ``e_c -= Q' b_a``.
     """
@@ -262,7 +262,7 @@ def _pair(wk, a, c, V, Q, both):
 
 @kernel
 def _trace_of_level(ar, h, lv, used, raw, wk):
-    """What the pivot rows of one level give to the trace ``G`` and to the residual ``e``."""
+    """Add the pivot rows of one level to the trace ``G`` and to the residual ``e``."""
     k = ar.fac_k[h]
     z0 = ar.fac_z[h]
     i = ar.head_lev[h] + lv
@@ -293,7 +293,7 @@ def _trace_of_level(ar, h, lv, used, raw, wk):
 
 @kernel
 def _trace_of_border(ar, used, S0, wk):
-    """The same of the random effects of the border among themselves and with the fixed effects."""
+    """Do the same for the random effects of the border among themselves and with the fixed effects."""
     n_u = ar.q - ar.q_head
     nb = n_u + ar.p + 1
     nv = n_u + used
@@ -317,7 +317,7 @@ def _trace_of_border(ar, used, S0, wk):
 
 @kernel
 def finish(ar, raw, S0, wk, used, ratio, grad):
-    """Mode, inverse and gradient from the factor and the inverse of its border (``wk.vS``, full).
+    """Compute mode, inverse and gradient from the factor and the inverse of its border (``wk.vS``, full).
 
     `used` of the fixed effects are in the inverse; `ratio` is (n or n - p) over the penalised sum of squares. `grad`
     becomes the gradient of half the profiled criterion.
@@ -355,7 +355,7 @@ def finish(ar, raw, S0, wk, used, ratio, grad):
 
 @kernel
 def criterion(ar, theta, raw, S0, reml, n_obs, constant, wk, grad):
-    """Half the profiled deviance or REML criterion, with its gradient. Returns (value, ok)."""
+    """Compute half the profiled deviance or REML criterion, with its gradient. Returns (value, ok)."""
     p = ar.p
     log_det, ok = eliminate_scaled(ar, theta, raw, S0, wk)
     if not ok:

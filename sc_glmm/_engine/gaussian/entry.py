@@ -1,4 +1,4 @@
-"""The compiled functions of Gaussian models that Python calls; :mod:`sc_glmm._engine.entry` says why they are few."""
+"""The compiled functions of Gaussian models that Python calls, cached as those in :mod:`sc_glmm._engine.entry`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sc_glmm._engine.optimize import DONE, PHASE, begin, new_opt, tell
 from sc_glmm._families.cache import cached
 from sc_glmm._families.jit import allocating
 
-KERNEL_DIGEST = "8614ffb2d9f7cadb"
+KERNEL_DIGEST = "cb0fee73d2e47c83"
 
 
 @cached(nogil=True, error_model="numpy")
@@ -20,7 +20,7 @@ def cross_products(ar, weight, sums, square, raw, S0):
 
 @cached(nogil=True, error_model="numpy")
 def new_work(ar):
-    """Buffers for evaluations with one design; their content never matters to a result."""
+    """Allocate buffers for evaluations with one design; their content does not affect results."""
     return of.new_buffers(ar)
 
 
@@ -32,7 +32,7 @@ def eliminate(ar, theta, raw, S0, wk):
 
 @cached(nogil=True, error_model="numpy")
 def finish(ar, raw, S0, wk, used, ratio, grad):
-    """See :func:`sc_glmm._engine.gaussian.criterion.finish`; of ``wk.vS`` LAPACK has filled the upper triangle."""
+    """See :func:`sc_glmm._engine.gaussian.criterion.finish`; LAPACK has filled the upper triangle of ``wk.vS``."""
     n = ar.q - ar.q_head + used
     for i in range(n):
         for j in range(i):
@@ -55,19 +55,19 @@ def _open(psi, cap, metric, zero_ok, snap_below):
 
 @cached(nogil=True, error_model="numpy")
 def open_optimiser(psi, cap, metric, zero_ok, snap_below):
-    """An optimiser that Python drives: start, largest steps, diagonal metric, which parameters may be set to zero."""
+    """Make an optimiser for a loop in Python: start, largest steps, diagonal metric, parameters that may be zero."""
     return _open(psi, cap, metric, zero_ok, snap_below)
 
 
 @cached(nogil=True, error_model="numpy")
 def tell_optimiser(opt, f, ok, nothing):
-    """Tell it the value at ``opt.trial``, whose gradient is in ``opt.trial_grad``; returns whether it was accepted."""
+    """Pass the value at ``opt.trial``, with the gradient in ``opt.trial_grad``. Returns whether it was accepted."""
     return tell(opt, f, ok, nothing, nothing)
 
 
 @cached(nogil=True, error_model="numpy")
 def descend(ar, raw, S0, reml, n_obs, constant, psi, cap, metric, zero_ok, snap_below, wk):
-    """Minimise the criterion with a border in loops; returns the optimiser at its end."""
+    """Minimise the criterion with a border in loops. Returns the optimiser at its end."""
     opt = _open(psi, cap, metric, zero_ok, snap_below)
     nothing = np.zeros(0)
     while opt.ctl[PHASE] != DONE:

@@ -17,7 +17,7 @@ from ..._arrays import FloatArray
 
 @dataclass(frozen=True)
 class LmmPoint:
-    """The criterion at one theta and what follows from it.
+    """The criterion at one theta, with the quantities that follow from it.
 
     Attributes
     ----------
@@ -55,13 +55,13 @@ class LmmPoint:
 
 
 def new_work(problem: LmmProblem) -> Work:
-    """Buffers for evaluations of problems of one design; their content never matters to a result."""
+    """Allocate buffers for evaluations of problems of one design; their content does not affect results."""
     work: Work = entry.new_work(problem.arrow)
     return work
 
 
 def evaluate(problem: LmmProblem, theta: FloatArray, reml: bool, work: Work) -> LmmPoint | None:
-    """The criterion at the scaled `theta`; None where it is not finite."""
+    """Evaluate the criterion at the scaled `theta`; None where it is not finite."""
     arrow, p, raw, S0 = problem.arrow, problem.n_beta, problem.raw, problem.S0.reshape(-1)
     log_det, ok = entry.eliminate(arrow, theta, raw, S0, work)
     if not ok:
@@ -106,12 +106,12 @@ def evaluate(problem: LmmProblem, theta: FloatArray, reml: bool, work: Work) -> 
 
 
 def residual_sd(problem: LmmProblem, point: LmmPoint, reml: bool) -> float:
-    """Residual standard deviation at a point of the profiled criterion, in the unit of the response."""
+    """Compute the residual standard deviation at a point of the profiled criterion, in the unit of the response."""
     return problem.unit * math.sqrt(point.r2 / (problem.n_obs - problem.n_beta if reml else problem.n_obs))
 
 
 def conditional_blocks(problem: LmmProblem, theta: FloatArray, work: Work) -> list[FloatArray]:
-    """Per factor of the arrow ``(n_levels, k, k)``: blocks of M^-1 on the diagonal, at `theta`."""
+    """Compute the ``(n_levels, k, k)`` diagonal blocks of M^-1 of each factor of the arrow, at `theta`."""
     point = evaluate(problem, theta, False, work)
     if point is None:
         raise FloatingPointError("the criterion is not finite at this theta")
@@ -136,7 +136,7 @@ def conditional_blocks(problem: LmmProblem, theta: FloatArray, work: Work) -> li
 
 
 def _inverse(U: FloatArray) -> FloatArray:
-    """``(n, n)`` inverse of ``U'U``, upper triangle."""
+    """Compute the upper triangle of the ``(n, n)`` inverse of ``U'U``."""
     if len(U) == 0:
         return np.empty((0, 0))
     inverse, _ = lapack.dpotri(np.array(U, order="C").T, lower=1, overwrite_c=1)

@@ -1,4 +1,4 @@
-"""Fit a Gaussian mixed model: the ask-and-tell optimiser over theta, driven from Python, on one BLAS thread."""
+"""Fit a Gaussian mixed model: the optimiser over theta in a loop in Python, on one BLAS thread."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Objective = Callable[[FloatArray, FloatArray], float | None]
 
 @dataclass(frozen=True)
 class OptSummary:
-    """How an optimisation ended.
+    """Summary of an optimisation.
 
     Attributes
     ----------
@@ -51,7 +51,7 @@ class OptSummary:
 
 @dataclass(frozen=True)
 class LmmSolution:
-    """An optimum in the engine's terms: theta of the scaled columns, its diagonal not negative, and the point there."""
+    """An optimum for the scaled columns: theta, with a non-negative diagonal, and the evaluation there."""
 
     theta: FloatArray
     point: LmmPoint
@@ -91,7 +91,7 @@ def minimise(
 
 
 def _summary(opt: Opt) -> OptSummary | None:
-    """How it ended; None if it has not begun."""
+    """Summarise the optimisation; None if it has not started."""
     if opt.ctl[OPT_FAILED]:
         return None
     decrement = float(opt.val[DEC])
@@ -179,7 +179,7 @@ def fit_lmm(problem: LmmProblem, *, reml: bool, start: FloatArray | None = None,
 
 
 def _positive(problem: LmmProblem, theta: FloatArray) -> FloatArray:
-    """The likelihood knows no sign of a column of Lambda; the reported one has a positive diagonal."""
+    """Choose the signs of the columns of Lambda, which are not identified, so that the diagonal is positive."""
     arrow = problem.arrow
     out = theta.copy()
     for t in np.flatnonzero((arrow.theta_row == arrow.theta_col) & (theta < 0.0)):

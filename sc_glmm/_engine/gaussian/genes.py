@@ -1,4 +1,4 @@
-"""Gaussian mixed models of many genes: one design, and the response of a gene as sums over its rows."""
+"""Gaussian mixed models of many genes, with one design and the responses as sums over its rows."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from ..._arrays import FloatArray
 
 
 def shared_problem(structure: Structure, n_cells: FloatArray, n_obs: int) -> LmmProblem:
-    """The design of all genes, whose statistics are centred already; `n_cells` are those of its rows."""
+    """Prepare the design of all genes, whose statistics are already centred; `n_cells` are the cells of its rows."""
     return without_response(structure.arrow, structure.scaling, n_cells, n_obs=n_obs, log_weight=0.0, constant=None)
 
 
 def gene_problem(shared: LmmProblem, stats: GeneStats, gene: int) -> LmmProblem:
-    """The cross-products of one gene about its centre: its means over rows, and the sum of squares within them."""
+    """Compute the cross-products of one gene about its centre, from row means and the sum of squares within rows."""
     n_cells, sums = shared.weight, stats.A[gene]
     _, squares, _, unit = (float(x) for x in stats.extra[gene])
     within = max(squares - float(sums @ (sums / n_cells)), 0.0)

@@ -6,7 +6,7 @@ sum of squares at its minimum over u and beta,
     deviance  = log |M|                 + n (1 + log(2 pi r2 / n))             - sum log w,
     criterion = log |M| + log |X'V^-1X| + (n - p) (1 + log(2 pi r2 / (n - p))) - sum log w.
 
-``Z'WZ, Z'WX, X'WX, Z'Wy, X'Wy, y'Wy`` are computed once, so that an evaluation does not see the observations.
+``Z'WZ, Z'WX, X'WX, Z'Wy, X'Wy, y'Wy`` are computed once, so that an evaluation does not need the observations.
 
 The response enters as its residual from least squares on X, divided by a power of two near its size: no digits are
 lost to its mean, and nothing that is compared with a threshold depends on its unit.
@@ -73,17 +73,17 @@ class LmmProblem:
         return len(self.arrow.theta_fac)
 
     def scale_theta(self, theta: FloatArray) -> FloatArray:
-        """From the user's relative theta, in the order of the arrow, to that of the engine's columns."""
+        """Convert the relative theta of the user, in the order of the arrow, to the columns of the engine."""
         return scale_theta(self.arrow, self.scaling, theta)
 
     def unscale_theta(self, theta: FloatArray) -> FloatArray:
-        """Back to the user's scale."""
+        """Convert theta back to the scale of the user."""
         return unscale_theta(self.arrow, self.scaling, theta)
 
     def with_response(
         self, y: FloatArray, row_of: IntArray, weights: FloatArray | None, within: float = 0.0
     ) -> LmmProblem:
-        """The same design with another response.
+        """Combine the same design with another response.
 
         Parameters
         ----------
@@ -117,18 +117,18 @@ class LmmProblem:
         return replace(self, raw=raw, S0=S0, beta_ols=beta, centre=centre, unit=unit)
 
     def beta(self, scaled: FloatArray) -> FloatArray:
-        """``(p,)`` fixed effects for the user's X and response from those of the residuals."""
+        """Compute the ``(p,)`` fixed effects for the X and response of the user from those of the residuals."""
         out = self.unit * self.scaling.beta(scaled + self.beta_ols)
         return out if self.constant is None else out + self.centre * self.constant
 
 
 def power_of_two(size: float) -> float:
-    """The power of two just above `size`; one for zero."""
+    """Find the power of two just above `size`; one for zero."""
     return math.ldexp(1.0, math.frexp(size)[1]) if 0.0 < size < math.inf else 1.0
 
 
 def constant_direction(X: FloatArray) -> FloatArray | None:
-    """``(p,)`` coefficients whose predictor ``X beta`` is one in every row; None if there are none."""
+    """Find the ``(p,)`` coefficients whose predictor ``X beta`` is one in every row; None if there are none."""
     is_one = np.flatnonzero((X == 1.0).all(axis=0))
     if len(is_one):
         return np.asarray(np.arange(X.shape[1]) == is_one[0], dtype=np.float64)
@@ -181,7 +181,7 @@ def without_response(
     log_weight: float,
     constant: FloatArray | None,
 ) -> LmmProblem:
-    """A design whose cross-products wait for a response; arguments as in :class:`LmmProblem`."""
+    """Prepare a design without a response; arguments as in :class:`LmmProblem`."""
     n_border = arrow.q - arrow.q_head + arrow.p + 1
     return LmmProblem(
         arrow=arrow,

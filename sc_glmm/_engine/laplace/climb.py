@@ -1,8 +1,7 @@
 """Maximise the likelihood of one gene over beta, under a hypothesis, with variances and dispersion held.
 
-Newton in the coordinates c of the hypothesis, beta = B c, of which the first are held at zero. The metric is the
-information of beta from the Laplace approximation: the one of the free fit at the node at first, renewed where it is
-out of date.
+This is Newton's method in the coordinates c of the hypothesis, beta = B c, of which the first are fixed at zero. The
+metric is the information on beta from the Laplace approximation. It is computed again where the steps shrink slowly.
 """
 
 from __future__ import annotations
@@ -11,9 +10,9 @@ from sc_glmm._engine.dense import solve_spd
 from sc_glmm._engine.laplace.objective import COVARIANCE, EVALUATE, objective
 from sc_glmm._families.jit import kernel
 
-# Squared length of a Newton step, in the metric of the information, after which beta stands.
+# Squared length of a Newton step, in the metric of the information, at which the search ends.
 CLOSE = 1e-9
-# A step that shortens the next by less than this was taken in a metric that is out of date.
+# If a step is not shorter than the last by this factor, the metric is out of date.
 SLOW = 0.1
 MAX_STEPS = 80
 MAX_HALVINGS = 25
@@ -21,7 +20,7 @@ MAX_HALVINGS = 25
 
 @kernel
 def set_metric(B, climb):
-    """``climb.M = B' I B``: the information of beta in the coordinates of a hypothesis."""
+    """Set ``climb.M = B' I B``, the information on beta in the coordinates of a hypothesis."""
     p = B.shape[0]
     for i in range(p):
         for j in range(p):
@@ -39,7 +38,7 @@ def set_metric(B, climb):
 
 @kernel
 def read_information(ar, S, info):
-    """The information of beta: the last p pivots of the joint factor of (u, beta), times their transpose."""
+    """Compute the information on beta, ``R'R``, with R the last p pivots of the joint factor of (u, beta)."""
     nb = ar.q - ar.q_head + ar.p
     first = nb - ar.p
     for i in range(ar.p):
@@ -52,7 +51,7 @@ def read_information(ar, S, info):
 
 @kernel
 def newton_step(B, m, climb):
-    """The step in the coordinates that are not held, from gradient and metric. Returns (squared length, ok)."""
+    """Compute the step in the free coordinates from gradient and metric. Returns (squared length, ok)."""
     p = B.shape[0]
     set_metric(B, climb)
     for i in range(p):
@@ -71,7 +70,7 @@ def newton_step(B, m, climb):
 
 @kernel
 def set_move(B, climb):
-    """The step as a move of beta. Returns the fraction of it that may be taken at once."""
+    """Convert the step to a move of beta. Returns the fraction of it that may be taken at once."""
     top = 0.0
     for i in range(B.shape[0]):
         s = 0.0
@@ -90,7 +89,7 @@ def _stay(climb):
 
 @kernel
 def _set_trial(climb, length):
-    """``trial = psi - length * move``; the variances and the dispersion stay."""
+    """Set ``trial = psi - length * move``; the variances and the dispersion do not change."""
     for i in range(climb.move.shape[0]):
         climb.trial[i] = climb.psi[i] - length * climb.move[i]
 
@@ -106,9 +105,9 @@ def _accept(climb):
 
 @kernel
 def maximise(like, ar, nd, ge, gh, B, m, wk, climb):
-    """Maximise from ``climb.psi`` with the first `m` coordinates held at zero. Returns (minus the maximum, found).
+    """Maximise from ``climb.psi`` with the first `m` coordinates fixed at zero. Returns (minus the maximum, found).
 
-    ``climb.psi``, ``climb.v`` become the place of the maximum and ``climb.info`` the information of beta there.
+    ``climb.psi`` and ``climb.v`` become the position of the maximum, and ``climb.info`` the information on beta there.
     """
     f = 1e300
     length = 1.0
@@ -150,7 +149,7 @@ def maximise(like, ar, nd, ge, gh, B, m, wk, climb):
             if not ok:
                 return f, False
             final = dec < CLOSE or m == ar.p
-            # where groups separate, the information changes on the way
+            # if groups separate, the information changes during the search
             if final or (dec > SLOW * last and not fresh):
                 what = COVARIANCE
                 _stay(climb)

@@ -7,12 +7,11 @@ outer parameter) or v = (u, beta) (REML: beta is integrated out with a flat prio
     log L = h - log det H / 2 + [REML] p log(2 pi) / 2,       H = J' W J + P,  W = -f''.
 
 The gradient follows by implicit differentiation of the mode. Let ``a_d`` be the leverage ``J_d' H^-1 J_d``, ``w =
-H^-1 J' (a W')`` with ``W' = -f'''``, and ``q = J w``. Everything an outer parameter does to the objective goes
-through
+H^-1 J' (a W')`` with ``W' = -f'''``, and ``q = J w``. An outer parameter affects the objective through
 
     G_d = f'_d - a_d W'_d / 2 + q_d W_d / 2,
 
-the derivative in a shift of row d's predictor; see :func:`gradient`.
+the derivative with respect to a shift of the predictor of row d; see :func:`gradient`.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from sc_glmm._families.registry import row_full
 
 @kernel
 def curvature_at_mode(code, ar, nd, ge, phi, tail, v, wk):
-    """All derivatives of the rows at the mode, and the factor there. Returns (h, log det H, ok)."""
+    """Compute all derivatives of the rows at the mode, and the factor there. Returns (h, log det H, ok)."""
     h = 0.0
     for i in range(ar.q):
         h -= 0.5 * v[i] * v[i]
@@ -46,7 +45,7 @@ def curvature_at_mode(code, ar, nd, ge, phi, tail, v, wk):
 
 @kernel
 def weigh_skewness(ar, tail, used, wk):
-    """Leverages of the rows, and ``w = H^-1 J' (a W')``; H over the random effects and `used` of the dense columns."""
+    """Compute leverages and ``w = H^-1 J' (a W')``, with H over the random effects and `used` dense columns."""
     for i in range(wk.w.shape[0]):
         wk.w[i] = 0.0
     for d in range(wk.eta.shape[0]):
@@ -60,10 +59,10 @@ def weigh_skewness(ar, tail, used, wk):
 
 @kernel
 def gradient(ar, tail, v, has_phi, wk, grad):
-    """Gradient of the Laplace log likelihood at the mode; ``grad = [beta if it is not in the border, theta, log phi]``.
+    """Compute the gradient of the Laplace log likelihood at the mode, in ``[beta, theta, log phi]``.
 
-    Needs what :func:`curvature_at_mode` and :func:`~sc_glmm._engine.arrow.inverse.invert` left in `wk`. The gene
-    term of log phi is not in it.
+    Beta is left out if it is in the border. Call :func:`curvature_at_mode` and
+    :func:`~sc_glmm._engine.arrow.inverse.invert` before, which fill `wk`. The gene term of log phi is not included.
     """
     n_rows = wk.eta.shape[0]
     p = ar.p

@@ -1,9 +1,9 @@
 """Maximise the likelihood by quadrature over beta, from the joint mode of (u, beta) at each node of a grid.
 
-The mode of h is cheap. The maximum by quadrature differs from it by a shift that changes little from one node to the
-next. From there few evaluations are needed, and the last step is not evaluated again. Each of them factorises the
-Hessian of (u, beta): this gives the metric of the step in beta, and u takes one Newton step towards its new mode at the
-same time. Quadrature needs no more, as its nodes may be around any point close to the mode.
+The mode of h is cheap to find. The maximum by quadrature differs from it by a shift that changes little from one node
+to the next. From there two or three evaluations are enough, because the likelihood is not evaluated again after the
+last step. Each evaluation factorises the Hessian of (u, beta), which is the metric of the step in beta. At the same
+time u takes one Newton step towards its new mode. Quadrature is exact enough around any point close to the mode.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from sc_glmm._engine.laplace.quadrature import quadrature
 from sc_glmm._families.jit import kernel
 from sc_glmm._families.registry import gene_term
 
-# Squared length of the step after the last one, as the last two predict it.
+# Squared length of the next step, predicted from the last two, at which the search ends.
 CLOSE = 1e-8
-# The last step itself is no longer: the value lacks this times the relative error of the information.
+# Largest squared length of the last step. The error of the value is this times the relative error of the metric.
 LAST = 1e-5
-# The joint mode is only where the search starts.
+# Squared length of the last step to the joint mode, which is only a starting point.
 NEARBY = 1e-3
 MAX_STEPS = 10
 SLOW = 0.5
@@ -31,7 +31,7 @@ SLOW = 0.5
 
 @kernel
 def _move_to_start(ar, wk, climb):
-    """From the joint mode by the shift of the last node, u with it."""
+    """Move from the joint mode by the shift of the last node; u follows beta."""
     for i in range(ar.q):
         wk.step[i] = 0.0
     for j in range(ar.p):
@@ -43,7 +43,10 @@ def _move_to_start(ar, wk, climb):
 
 @kernel
 def climb_integrated(like, ar, nd, ge, gh, B, m, wk, climb):
-    """As :func:`sc_glmm._engine.laplace.climb.maximise`, by quadrature; gives up where that search must be careful."""
+    """Maximise as :func:`sc_glmm._engine.laplace.climb.maximise` does, by quadrature, without halving steps.
+
+    Returns False where a more careful search is necessary.
+    """
     for j in range(ar.p):
         climb.tilt[j] = 0.0
     _, found = climb_jointly(like, ar, nd, ge, B, m, NEARBY, False, wk, climb)

@@ -1,17 +1,17 @@
 """Maximise the Laplace likelihood of one gene over beta by Newton steps in (u, beta) together.
 
-The slope of the Laplace log likelihood in beta is that of h plus the *tilt* c: the slope of ``- log det H / 2`` along the
-mode of u. With c held, ``h + c'beta`` is concave in (u, beta), and the factor of its Hessian gives both the log
-determinant of H (without the last p pivots) and the information of beta (their product). The tilt is renewed at every
-step. It changes little, so that two or three steps are enough, where a search over beta alone would find the mode of u
-anew at each of its steps.
+The slope of the Laplace log likelihood in beta is the slope of h plus the *tilt* c, which is the slope of ``- log det H
+/ 2`` along the mode of u. With c fixed, ``h + c'beta`` is concave in (u, beta). The factor of its Hessian gives the log
+determinant of H (without the last p pivots) and the information on beta (from the last p pivots). The tilt is computed
+again at every step. It changes little, so that two or three steps are enough. A search over beta alone would have to
+find the mode of u again at each of its steps.
 
-The last step is not evaluated again: to second order the log likelihood after it is
+The likelihood is not evaluated again after the last step. To second order, its log is then
 
     h - log det H / 2 + dec / 2 - w'g / 2,
 
-with dec the squared length of the step, g the gradient in u, and w as in :mod:`.gradient` (the last term is what the
-movement of u towards its mode does to the log determinant).
+with dec the squared length of the step, g the gradient in u, and w as in :mod:`.gradient`. The last term is the change
+of the log determinant as u moves to its mode.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from sc_glmm._engine.laplace.mode import STEP_MAX, predict, set_theta
 from sc_glmm._families.jit import kernel
 from sc_glmm._families.registry import gene_term
 
-# Squared length of the last step. The terms left out of the value are of the order of its power 3/2.
+# Squared length of the last step. The error of the value is of the order of this to the power of 3/2.
 CLOSE = 1e-8
-# A search that needs more steps, or whose steps do not shrink, is left to :mod:`.climb`, which can halve them.
+# If a search needs more steps, or if its steps do not shrink, :mod:`.climb` takes over, which can halve steps.
 MAX_STEPS = 12
 SLOW = 0.5
-# Below this a step is so short that no predictor can move too far.
+# A step with a smaller squared length moves no predictor too far.
 SHORT = 1e-2
 
 
 @kernel
 def _set_tilt(ar, wk, tilt):
-    """Slope of minus half the log determinant in beta, from the factor and the rows' derivatives in `wk`."""
+    """Compute the slope of minus half the log determinant in beta, from the factor and the derivatives in `wk`."""
     n_u = ar.q - ar.q_head
     invert_border(n_u, n_u + ar.p, wk.S, wk.vS)
     invert(ar, ar.p, 0, wk.piv, wk.vS, wk.vpiv, wk.tt, wk.B)
@@ -55,7 +55,7 @@ def _set_tilt(ar, wk, tilt):
 
 @kernel
 def set_gradient(ar, v, wk, tilt):
-    """Gradient of ``h + tilt'beta`` in (u, beta), into ``wk.step`` and ``wk.vtry``."""
+    """Compute the gradient of ``h + tilt'beta`` in (u, beta), into ``wk.step`` and ``wk.vtry``."""
     for i in range(ar.q):
         wk.step[i] = -v[i]
     for j in range(ar.p):
@@ -69,7 +69,7 @@ def set_gradient(ar, v, wk, tilt):
 
 @kernel
 def _set_step(ar, B, m, wk, climb):
-    """Turn the gradient in ``wk.step`` into the step with the first `m` coordinates held. Returns (dec, length, ok)."""
+    """Turn the gradient in ``wk.step`` into the step with `m` coordinates fixed. Returns (dec, length, ok)."""
     read_information(ar, wk.S, climb.info)
     solve_down(ar, ar.p, 0, wk.piv, wk.S, wk.step)
     for j in range(ar.p):
@@ -87,7 +87,7 @@ def _set_step(ar, B, m, wk, climb):
 
 @kernel
 def follow(ar, length, wk, climb):
-    """Complete the step in ``wk.step``, solved downward: u follows the move of beta."""
+    """Complete the step in ``wk.step``, after the downward solution, so that u follows the move of beta."""
     for j in range(ar.p):
         wk.step[ar.q + j] = -length * climb.move[j]
     solve_up(ar, ar.p, ar.p, ar.p, ar.q - ar.q_head + ar.p, wk.piv, wk.S, wk.step)
@@ -95,7 +95,7 @@ def follow(ar, length, wk, climb):
 
 @kernel
 def _longest_step(ar, wk):
-    """The fraction of the step that moves no predictor beyond STEP_MAX."""
+    """Find the fraction of the step that moves no predictor by more than STEP_MAX."""
     top = 0.0
     for d in range(wk.eta.shape[0]):
         s = 0.0
@@ -107,7 +107,7 @@ def _longest_step(ar, wk):
 
 @kernel
 def _value(ar, h, log_det, dec, wk):
-    """The log likelihood after the last step."""
+    """Compute the log likelihood after the last step."""
     slack = 0.0
     for i in range(ar.q):
         slack += wk.w[i] * wk.vtry[i]
@@ -116,10 +116,10 @@ def _value(ar, h, log_det, dec, wk):
 
 @kernel
 def climb_jointly(like, ar, nd, ge, B, m, close, tilted, wk, climb):
-    """As :func:`sc_glmm._engine.laplace.climb.maximise`, for Laplace; gives up where that search must be careful.
+    """Maximise as :func:`sc_glmm._engine.laplace.climb.maximise` does, for Laplace, without halving steps.
 
-    The search ends after a step whose squared length is below `close`. Without `tilted`, h itself is maximised, and
-    the value means nothing.
+    Returns False where a more careful search is necessary. The search ends after a step whose squared length is below
+    `close`. Without `tilted`, h itself is maximised, and the returned value has no meaning.
     """
     phi = math.exp(climb.psi[climb.psi.shape[0] - 1]) if like.has_phi else 1.0
     set_theta(ar, climb.psi, ar.p, wk)
@@ -133,7 +133,7 @@ def climb_jointly(like, ar, nd, ge, B, m, close, tilted, wk, climb):
         h, log_det, ok = curvature_at_mode(like.code, ar, nd, ge, phi, ar.p, climb.vt, wk)
         if not ok:
             return 1e300, False
-        # at the start the tilt of the last node will do
+        # at the start, the tilt of the last node is close enough
         if step > 0 and tilted:
             _set_tilt(ar, wk, climb.tilt)
         set_gradient(ar, climb.vt, wk, climb.tilt)

@@ -1,4 +1,4 @@
-"""The inner problem: the mode of the random effects (and of beta, where it is integrated out) of one gene."""
+"""The inner problem of one gene: the mode of the random effects, and of beta where it is integrated out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STEP_MAX = 3.0
 
 @kernel
 def predict(ar, J, v, eta):
-    """Linear predictors of the rows at `v`."""
+    """Compute the linear predictors of the rows at `v`."""
     for d in range(eta.shape[0]):
         s = 0.0
         for a in range(J.shape[1]):
@@ -25,7 +25,7 @@ def predict(ar, J, v, eta):
 
 @kernel
 def _penalised(code, ar, nd, ge, phi, eta, v):
-    """h(v)."""
+    """Compute h(v)."""
     s = 0.0
     for i in range(ar.q):
         s += v[i] * v[i]
@@ -37,13 +37,13 @@ def _penalised(code, ar, nd, ge, phi, eta, v):
 
 @kernel
 def find_mode(code, ar, nd, ge, phi, tail, v, wk, stay):
-    """Maximise h over u, from `v`, in place. Returns whether it got there.
+    """Maximise h over u, from `v`, in place. Returns whether the maximum was found.
 
-    With `tail`, the p columns of X in the border, it is maximised over beta as well.
-    With `stay` only the predictors at `v` are computed.
+    With `tail`, the p columns of X in the border, h is maximised over beta as well. With `stay`, only the predictors at
+    `v` are computed.
 
-    Newton on a concave function: full steps once near, halved while far. The loop ends after a step whose squared
-    length in the metric of the Hessian was below CLOSE; the error left is of the order of that.
+    This is Newton's method on a concave function. Far from the maximum, steps are halved where necessary. The loop ends
+    after a step whose squared length in the metric of the Hessian is below CLOSE. The remaining error is of this order.
     """
     q = ar.q
     n_free = q + tail
@@ -60,7 +60,7 @@ def find_mode(code, ar, nd, ge, phi, tail, v, wk, stay):
             wk.W[d] = -d2
         assemble(ar, wk.J, wk.W, tail, tail, 1.0, wk.piv, wk.S)
         if it == 0:
-            # a flat likelihood (all counts zero in some direction) must not stop the first step
+            # a flat likelihood (all counts zero in some direction) must not prevent the first step
             for i in range(q - ar.q_head, nb):
                 wk.S[i * nb + i] += 1e-12 * (1.0 + wk.S[i * nb + i])
         log_det, ok = factorise(ar, tail, wk.piv, wk.S)
@@ -95,7 +95,7 @@ def find_mode(code, ar, nd, ge, phi, tail, v, wk, stay):
                 alpha = STEP_MAX / top
             h0 = 0.0
             for trial in range(42):
-                # the first round measures where we are
+                # the first round evaluates the current point
                 for i in range(v.shape[0]):
                     wk.vtry[i] = v[i] + alpha * wk.step[i] if i < n_free and trial > 0 else v[i]
                 predict(ar, wk.J, wk.vtry, wk.eta)
@@ -115,6 +115,6 @@ def find_mode(code, ar, nd, ge, phi, tail, v, wk, stay):
 
 @kernel
 def set_theta(ar, psi, first, wk):
-    """Everything that depends on theta (``psi[first:]``) and not on the gene's counts."""
+    """Compute what depends on theta (``psi[first:]``) and not on the counts of the gene."""
     fill_lambda(ar, psi, first, wk.lam)
     fill_J(ar, wk.lam, wk.J)

@@ -1,4 +1,4 @@
-"""What is noted of a maximum on the grid, and what the nodes that were not visited take from their neighbours."""
+"""Record the maxima on the grid, and fill the nodes that were not visited from their neighbours."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from sc_glmm._engine.laplace.climb import set_metric
 from sc_glmm._engine.laplace.profile_records import UNSEEN
 from sc_glmm._families.jit import kernel
 
-# Nodes beyond the end of a walk count as this much less likely than the last one visited.
+# The log likelihood beyond the end of a walk is set to that of the last visited node minus this.
 BEYOND = 1000.0
-# Below this the signed root is used as it is: r* is a ratio of two small numbers there.
+# Smaller signed roots are not modified, because r* would be a ratio of two small numbers.
 SMALL_ROOT = 0.1
 
 
 @kernel
 def _residual_sum(v, q, wk):
-    """``u'u + sum f'^2 / W``."""
+    """Compute ``u'u + sum f'^2 / W``."""
     rss = 0.0
     for i in range(q):
         rss += v[i] * v[i]
@@ -28,7 +28,7 @@ def _residual_sum(v, q, wk):
 
 @kernel
 def note_free_fit(g, node, f, task, wk, climb, fits, out):
-    """Note the free maximum at a node, and what each hypothesis needs of it."""
+    """Record the free maximum at a node, and the quantities that each hypothesis needs."""
     p = climb.info.shape[0]
     out.ell[g, node] = -f
     for i in range(p):
@@ -50,14 +50,14 @@ def note_free_fit(g, node, f, task, wk, climb, fits, out):
             s += task.inverses[c, 0, j] * climb.psi[j]
         out.delta[g, c - 1, node] = s
         whole = log_det(climb.M, 0, climb.L)
-        # kept where r* will stand, which needs it
+        # stored here until r*, which needs it, takes its place
         out.star[g, c - 1, node] = whole
         out.var[g, c - 1, node] = math.exp(log_det(climb.M, 1, climb.L) - whole)
 
 
 @kernel
 def note_hypothesis(g, stage, node, f, task, climb, out):
-    """Note the maximum under a hypothesis: likelihood ratio, signed root and r*."""
+    """Record the maximum under a hypothesis: likelihood ratio, signed root and r*."""
     c = stage - 1
     ratio = max(2.0 * (out.ell[g, node] + f), 0.0)
     if task.n_tested[stage] > 1:
@@ -78,7 +78,7 @@ def note_hypothesis(g, stage, node, f, task, climb, out):
 
 @kernel
 def _copy_node(g, node, last, out):
-    """Give a node beyond the end of the walk the numbers of the last one, and a likelihood that is nothing."""
+    """Copy the last visited node to a node beyond the end of the walk, with a negligible likelihood."""
     out.ell[g, node] = out.ell[g, last] - BEYOND
     out.log_det[g, node] = out.log_det[g, last]
     out.rss[g, node] = out.rss[g, last]
@@ -92,7 +92,7 @@ def _copy_node(g, node, last, out):
 
 @kernel
 def fill_walk(g, start_node, fits, out):
-    """Fill the nodes that the walk has not reached, on both sides of its start."""
+    """Fill the nodes that the walk did not reach, on both sides of its start."""
     n_grid = fits.restricted.shape[0]
     for side in range(2):
         last = start_node
@@ -108,7 +108,7 @@ def fill_walk(g, start_node, fits, out):
 
 @kernel
 def fill_hypothesis(best, root, star):
-    """Fill the nodes that a hypothesis has left out, which have no weight, from the likeliest outward."""
+    """Fill the nodes without weight, at which a hypothesis was not fitted, from the likeliest node outward."""
     n_grid = root.shape[0]
     for side in range(2):
         last = best

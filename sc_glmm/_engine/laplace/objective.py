@@ -1,7 +1,7 @@
-"""What the outer optimiser minimises: minus the log likelihood of one gene, with its exact gradient.
+"""The objective of the outer optimiser: minus the log likelihood of one gene, with its exact gradient.
 
-There is one call of each heavy kernel in here and one call of this function in each entry: numba inlines callees, and
-compile time grows with every further call site.
+Each heavy kernel is called at one place here, and this function at one place in each entry. Numba inlines callees, so
+that compile time grows with the number of call sites.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from sc_glmm._families.registry import gene_term
 
 LOG_2PI = math.log(2.0 * math.pi)
 
-# What is wanted of :func:`objective`: value and gradient; the joint mode of (u, beta) to start from; the joint
-# covariance at a given (u, beta).
+# Tasks of :func:`objective`: value and gradient; the joint mode of (u, beta) as a start; the joint covariance at given
+# (u, beta).
 EVALUATE = 0
 START = 1
 COVARIANCE = 2
@@ -28,9 +28,9 @@ COVARIANCE = 2
 def objective(what, like, ar, nd, ge, gh, psi, v, wk, grad):
     """Minus the log likelihood at ``psi = [beta if it is not integrated, theta, log phi]``. Returns (f, ok).
 
-    `v` is the start of the inner search and becomes the mode; with one quadrature node this is Laplace. The value
-    depends on `psi` only. With START or COVARIANCE the factor of the joint Hessian of (u, beta) is left in ``wk.piv,
-    wk.S`` and the inverse on the border in ``wk.vS``, and the value means nothing.
+    `v` is the start of the inner search and becomes the mode. One quadrature node is the Laplace approximation. The
+    value depends only on `psi`. With START or COVARIANCE, the factor of the joint Hessian of (u, beta) is left in
+    ``wk.piv`` and ``wk.S``, and its inverse on the border in ``wk.vS``; the value has no meaning.
     """
     n_theta = ar.theta_fac.shape[0]
     n_beta = 0 if like.joint else ar.p
@@ -39,7 +39,7 @@ def objective(what, like, ar, nd, ge, gh, psi, v, wk, grad):
             v[ar.q + j] = psi[j]
     log_phi = psi[n_beta + n_theta] if like.has_phi else 0.0
     phi = math.exp(log_phi)
-    # columns of X that are solved for together with the random effects
+    # number of columns of X that are solved together with the random effects
     tail = ar.p if like.joint or what != EVALUATE else 0
     set_theta(ar, psi, n_beta, wk)
     if not find_mode(like.code, ar, nd, ge, phi, tail, v, wk, what == COVARIANCE):

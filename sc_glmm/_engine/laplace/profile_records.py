@@ -1,4 +1,4 @@
-"""What the kernels of a profile pass around: the task, what comes out, and buffers that are allocated once."""
+"""Records of the kernels of a profile: the task, its results, and buffers that are allocated once."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ UNSEEN = -1e300
 
 
 class ProfileTask(NamedTuple):
-    """What is profiled. A stage is the free fit (the first) or a hypothesis.
+    """The task of a profile. Its stages are the free fit (the first) and the hypotheses.
 
     Attributes
     ----------
     use_table
-        Whether rows have so many nodes that tabulating them pays.
+        Whether rows have so many nodes that tabulating them saves time.
     log_phi
-        ``(n_genes,)`` the dispersion, held.
+        ``(n_genes,)`` fixed log dispersions.
     beta_start, v_start
         ``(n_genes, p)`` and ``(n_genes, q + p)`` scaled coefficients to start from.
     level
@@ -31,16 +31,16 @@ class ProfileTask(NamedTuple):
     grid
         ``(n_grid, n_theta)`` scaled theta of each node, largest variance first.
     start_node
-        The node to start from, where the grid is a line: likelihoods are followed from there in both directions until
-        they are negligible. The last node, of no variance, is always visited; those left out take the numbers of
-        their neighbours, and count as unlikely. -1: every node is visited, in order.
+        The first node, if the grid is a line. From there the likelihood is followed in both directions until it is
+        negligible. The last node, of zero variance, is always visited. Other nodes take the numbers of their
+        neighbours, with a negligible likelihood. -1: every node is visited, in order.
     bases, inverses
-        ``(n_stages, p, p)``: B with beta = B c, whose first coordinates are those tested; the first is the unit
-        matrix. And their inverses.
+        ``(n_stages, p, p)`` matrices B with beta = B c, whose first coordinates are tested (the first B is the unit
+        matrix), and their inverses.
     n_tested
         ``(n_stages,)`` number of coordinates that the hypothesis sets to zero; the first is zero.
     idle
-        ``(n_stages,)`` whether the variances on the grid do not matter for a hypothesis.
+        ``(n_stages,)`` whether the variances on the grid do not affect a hypothesis.
     """
 
     use_table: bool
@@ -71,10 +71,10 @@ class ProfileOut(NamedTuple):
 
 
 class Climb(NamedTuple):
-    """Buffers of one maximisation over beta: point, gradient, step, and the information of beta that is its metric.
+    """Buffers of one maximisation over beta: point, gradient, step, and the information on beta, which is the metric.
 
-    `start` is where it began; `tilt` and `shift` are what the last node says of the next (:mod:`.joint`,
-    :mod:`.integrated`); `lam_from` and `lam_to` are the flat Lambda at these two.
+    `start` is the first point. `tilt` and `shift` go from one node to the next (:mod:`.joint`, :mod:`.integrated`).
+    `lam_from` and `lam_to` are the flat Lambda at these two nodes.
     """
 
     psi: FloatArray
@@ -99,7 +99,7 @@ class Climb(NamedTuple):
 
 
 class FreeFits(NamedTuple):
-    """The free fits of a gene at the nodes: modes, informations of beta, restricted log likelihoods; the walk's ends."""
+    """Free fits of a gene at the nodes: modes, information on beta, restricted log likelihoods; ends of the walk."""
 
     v: FloatArray
     info: FloatArray

@@ -5,8 +5,8 @@ z_k`` and
 
     log I = log s + log sum_k omega_k exp(h(u_k) + z_k^2),     omega_k the Gauss-Hermite weights over sqrt(pi).
 
-The derivative counts the movement of u and s with the parameters, so that it is that of the value computed, whatever
-the number of nodes (with one node this is Laplace).
+The derivative includes the movement of u and s with the parameters. It is therefore the exact derivative of the
+computed value for any number of nodes (one node is the Laplace approximation).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sc_glmm._families.registry import row_full, row_slope
 
 @kernel
 def _differentiate_mode(ar, g, u, has_theta, has_phi, wk):
-    """Derivatives of h' and of H in each parameter, at the mode of group g, into ``wk.dh``.
+    """Compute the derivatives of h' and of H in each parameter, at the mode of group g, into ``wk.dh``.
 
     Returns H and its derivative in u.
     """
@@ -53,10 +53,11 @@ def _differentiate_mode(ar, g, u, has_theta, has_phi, wk):
 
 @kernel
 def quadrature(like, ar, nd, ge, phi, gh, v, n_par, wk, grad):
-    """Log likelihood (without the gene term) and its gradient in ``[beta, theta, log phi]``, from the mode in `v`.
+    """Compute the log likelihood without the gene term, and its gradient in ``[beta, theta, log phi]``.
 
-    For one grouping factor with one column and beta outside the border, after
-    :func:`~sc_glmm._engine.laplace.gradient.curvature_at_mode`. `gh` is ``(2, n_agq)``: nodes and log weights. Only the first `n_par` entries of the gradient are computed: all, or those of beta.
+    `v` is the mode, at which :func:`~sc_glmm._engine.laplace.gradient.curvature_at_mode` was called. There must be one
+    grouping factor with one column, and beta outside the border. `gh` is ``(2, n_agq)``: nodes and log weights. Only
+    the first `n_par` entries of the gradient are computed: all of them, or those of beta.
     """
     code = like.code
     dh, acc = wk.dh, wk.acc
@@ -91,9 +92,7 @@ def quadrature(like, ar, nd, ge, phi, gh, v, n_par, wk, grad):
                     f, slope = wk.out[0], wk.out[1]
                     acc[k, p] += slope * ar.XZ[d, 0] * uk
                 else:
-                    f, slope = row_slope(
-                        code, eta, phi, nd.ptr[d], nd.ptr[d + 1], nd.ec, nd.weight, ge.a, ge.a_sum[d]
-                    )
+                    f, slope = row_slope(code, eta, phi, nd.ptr[d], nd.ptr[d + 1], nd.ec, nd.weight, ge.a, ge.a_sum[d])
                 if has_phi:
                     acc[k, p + 1] += wk.out[4]
                 h += f
@@ -118,4 +117,3 @@ def quadrature(like, ar, nd, ge, phi, gh, v, n_par, wk, grad):
                 gi += pk * (acc[k, i] + acc[k, n_par + 1] * (du + math.sqrt(2.0) * gh[0, k] * ds))
             grad[i] += gi
     return total, True
-

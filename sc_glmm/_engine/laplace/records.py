@@ -1,4 +1,4 @@
-"""The records that the kernels pass around: statistics of one gene, options, and buffers that are allocated once."""
+"""Records of the kernels: statistics of one gene, options, and buffers that are allocated once."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class NodeSets(NamedTuple):
 
 
 class Likelihood(NamedTuple):
-    """Which likelihood: code of the family, whether phi is a parameter, whether beta is integrated out (REML)."""
+    """The likelihood: code of the family, whether phi is a parameter, whether beta is integrated out (REML)."""
 
     code: int
     has_phi: bool
@@ -67,7 +67,7 @@ class Gene(NamedTuple):
 
 
 class Work(NamedTuple):
-    """Buffers; nothing in them outlives a call but the sizes."""
+    """Buffers. Only their sizes are kept between calls."""
 
     eta: FloatArray
     d1: FloatArray
@@ -97,7 +97,7 @@ class Work(NamedTuple):
 
 @allocating
 def read_gene(genes, g, nd, a_sum):
-    """The statistics of gene `g`, and a size that is zero if there is nothing to fit; `a_sum` takes its row totals."""
+    """Read gene `g`, with row totals in `a_sum`. Returns (statistics, size); a gene of size zero cannot be fitted."""
     size = 0.0
     for d in range(a_sum.shape[0]):
         s = 0.0
@@ -112,7 +112,7 @@ def read_gene(genes, g, nd, a_sum):
 
 @allocating
 def nodes_of(sets, g):
-    """The node table of gene `g`."""
+    """Read the node table of gene `g`."""
     own = g if sets.ec.shape[0] > 1 else 0
     return Nodes(sets.ptr, sets.ec[own], sets.weight[own])
 
@@ -125,7 +125,7 @@ def row_sums(ar):
 
 @allocating
 def new_work(ar, n_par, n_agq):
-    """Buffers for the larger of the two borders (with beta), `n_par` outer parameters and `n_agq` nodes."""
+    """Allocate buffers for the border with beta, `n_par` outer parameters and `n_agq` nodes."""
     n_rows = ar.XZ.shape[0]
     nl = ar.XZ.shape[1]
     n_v = ar.q + ar.p

@@ -1,4 +1,4 @@
-"""The fit of one gene: where its search starts, and what is kept of it."""
+"""Fit one gene: the start of the search, and its results."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sc_glmm._families.registry import start_values
 
 from ..._arrays import FloatArray, IntArray
 
-# Status of a fit, as the kernel reports it.
+# Status of a fit.
 OK = 0
 NOT_CONVERGED = 1
 FAILED = 2
@@ -49,7 +49,7 @@ class FitOptions(NamedTuple):
 
 
 class FitOut(NamedTuple):
-    """What the fits of a block leave.
+    """Results of the fits of a block.
 
     Attributes
     ----------
@@ -80,7 +80,7 @@ class FitOut(NamedTuple):
 
 @kernel
 def _start(attempt, g, moments, like, ar, options, opt, v):
-    """Set the first trial. The second attempt has small variances and a large dispersion."""
+    """Set the first trial. The second attempt starts with small variances and a large dispersion."""
     level, log_phi = moments
     n = opt.psi.shape[0]
     n_beta = 0 if like.joint else ar.p
@@ -134,7 +134,7 @@ def _begin(near, g, like, ar, options, wk, opt, v):
 
 @kernel
 def _keep(g, like, ar, opt, v, out):
-    """Keep what an attempt has found."""
+    """Keep the result of an attempt."""
     n = opt.psi.shape[0]
     n_beta = 0 if like.joint else ar.p
     for j in range(ar.p):
@@ -156,7 +156,7 @@ def _keep(g, like, ar, opt, v, out):
 
 @kernel
 def _return_to_best(g, like, ar, opt, v, out):
-    """Ask for the covariance at what was kept."""
+    """Set the trial to the best result, to compute the covariance there."""
     n_beta = 0 if like.joint else ar.p
     for i in range(v.shape[0]):
         v[i] = out.v[g, i]
@@ -184,7 +184,7 @@ def fit_gene(g, like, ar, nd, ge, gh, options, opt, wk, v, vt, out):
     best = 1e300
     attempt = 0
     _start(attempt, g, moments, like, ar, options, opt, v)
-    # one call of the objective serves all (see there): for the start, for the search, and for the covariance
+    # a single call of the objective (see there) serves the start, the search and the covariance
     what = START
     while True:
         for i in range(v.shape[0]):

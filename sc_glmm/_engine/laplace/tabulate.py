@@ -8,16 +8,16 @@ from sc_glmm._families.jit import kernel
 from sc_glmm._families.registry import row_full
 from sc_glmm._families.table import STEP, coefficients
 
-# Intervals a row may have: 32 units of the linear predictor, exp(32) = 8e13.
+# Largest number of intervals of a row: 32 units of the linear predictor, exp(32) = 8e13.
 MAX_INTERVALS = 64
 
 
 @kernel
 def tabulate(code, phi, nd, ge, eta, level, table):
-    """Fill the table of every row over the predictors that a profile over the variance can visit.
+    """Fill the table of every row over the range of predictors that a profile over the variance can visit.
 
-    These lie between the row's mode at the fit (`eta`), the mean over all rows (`level`) and the row's own maximum,
-    with a margin that shrinks with its counts: few counts say little against a prior of large variance.
+    The range contains the mode of the row at the fit (`eta`), the mean over all rows (`level`) and the maximum of the
+    row alone. Its margin is wider for rows with few counts, because these constrain the predictor less.
     """
     n_rows = nd.ptr.shape[0] - 1
     left, right = table.left, table.right

@@ -1,4 +1,4 @@
-"""Follow a gene's profile over the grid of variances: which node comes next, and where its search starts."""
+"""Profile a gene over the grid of variances: the order of the nodes, and the start of the search at each node."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from sc_glmm._engine.laplace.notes import fill_hypothesis, fill_walk, note_free_
 from sc_glmm._engine.laplace.profile_records import UNSEEN
 from sc_glmm._families.jit import kernel
 
-# A node whose restricted log likelihood is this far below the gene's best has no posterior mass to speak of (1e-6).
+# Hypotheses are not fitted at nodes whose restricted log likelihood is this far below the best: weights below 1e-6.
 IRRELEVANT = 14.0
-# A node this far below the best is where a walk along the grid ends: posterior weights beyond are below 1e-17.
+# A walk along the grid ends at a node this far below the best: posterior weights beyond it are below 1e-17.
 NEGLIGIBLE = 40.0
-# Instead of a node: the stage is over; this visit is left out.
+# Returned instead of a node: the stage has ended; this visit is skipped.
 END, SKIP = -1, -2
-# places in `FreeFits.ends`
+# Indices of `FreeFits.ends`.
 UPWARD, DOWNWARD = 0, 1
 
 
@@ -31,7 +31,7 @@ def _likeliest(restricted):
 
 @kernel
 def _next_on_walk(visit, start_node, n_grid, ends):
-    """From the start to larger numbers, then from the start to smaller ones."""
+    """Go from the start to larger indices, then from the start to smaller ones."""
     if visit == 0:
         ends[UPWARD] = start_node + 1
         ends[DOWNWARD] = start_node - 1
@@ -47,9 +47,9 @@ def _next_on_walk(visit, start_node, n_grid, ends):
 
 @kernel
 def _node_of_visit(visit, stage, best, task, fits):
-    """The free fits go over the grid; a hypothesis is fitted where the gene's posterior can have any mass.
+    """Find the node of a visit. The free fits visit the grid, and hypotheses the nodes with posterior weight.
 
-    One that the variances do not matter for is fitted at the likeliest node alone.
+    If the variances do not affect a hypothesis, it is fitted at the likeliest node only.
     """
     if stage == 0:
         if task.start_node < 0:
@@ -62,7 +62,7 @@ def _node_of_visit(visit, stage, best, task, fits):
 
 @kernel
 def _end_walk_if_negligible(node, task, fits):
-    """Let a walk that has come far below the best jump to its end: the last node, or none."""
+    """End the walk in one direction where the likelihood is far below the best. The last node is always visited."""
     restricted = fits.restricted
     peak = UNSEEN
     for other in range(restricted.shape[0]):
@@ -77,7 +77,7 @@ def _end_walk_if_negligible(node, task, fits):
 
 @kernel
 def _enter(g, stage, node, started, ar, task, fits, climb, out):
-    """Set where the search at a node starts: at the last maximum, or, at a stage's first node, from what is given."""
+    """Set the start of the search at a node: the last maximum, or at the first node of a stage the given values."""
     p = climb.info.shape[0]
     fill_lambda(ar, climb.psi, p, climb.lam_from)
     for t in range(task.grid.shape[1]):
@@ -96,7 +96,7 @@ def _enter(g, stage, node, started, ar, task, fits, climb, out):
             climb.v[i] = task.v_start[g, i]
     else:
         if stage == 0 and task.start_node >= 0 and node == task.start_node - 1:
-            # back to the start, for the other direction
+            # return to the start node, to go in the other direction
             for i in range(p):
                 climb.psi[i] = out.beta[g, task.start_node, i]
             for i in range(climb.v.shape[0]):
@@ -107,7 +107,7 @@ def _enter(g, stage, node, started, ar, task, fits, climb, out):
 
 @kernel
 def _keep_predictors(ar, lam_from, lam_to, v):
-    """Change u so that the effects ``Lambda u`` stay, and the predictors with them."""
+    """Change u so that the effects ``Lambda u``, and with them the predictors, stay the same."""
     for f in range(ar.fac_k.shape[0]):
         k = ar.fac_k[f]
         first = ar.fac_lam[f]
@@ -128,7 +128,7 @@ def _keep_predictors(ar, lam_from, lam_to, v):
 
 @kernel
 def _drop_tested(g, stage, node, task, fits, climb, out):
-    """The free fit at the node without the part that is tested."""
+    """Start from the free fit at the node, with the tested coordinates set to zero."""
     p = climb.info.shape[0]
     for i in range(climb.v.shape[0]):
         climb.v[i] = fits.v[node, i]
@@ -146,7 +146,7 @@ def _drop_tested(g, stage, node, task, fits, climb, out):
 
 @kernel
 def _maximise(like, ar, nd, ge, gh, B, m, wk, climb):
-    """The maximum at a node: by few steps where they will do, else by the search that halves its steps."""
+    """Find the maximum at a node by few Newton steps or, where these fail, by the search that can halve its steps."""
     for i in range(climb.v.shape[0]):
         climb.start[i] = climb.v[i]
     for j in range(ar.p):
@@ -168,7 +168,7 @@ def _maximise(like, ar, nd, ge, gh, B, m, wk, climb):
 
 @kernel
 def profile_gene(g, like, ar, nd, ge, gh, task, wk, climb, fits, out):
-    """Profile gene `g`: all free fits, then each hypothesis. Returns whether all maxima were found."""
+    """Profile gene `g`: first all free fits, then each hypothesis. Returns whether all maxima were found."""
     n_grid = task.grid.shape[0]
     for node in range(n_grid):
         fits.restricted[node] = UNSEEN
