@@ -17,7 +17,7 @@ from sc_glmm._families.cache import cached
 
 __all__ = ["EMPTY", "FAILED", "NOT_CONVERGED", "OK", "evaluate", "fit_block"]
 
-KERNEL_DIGEST = "cb0fee73d2e47c83"
+KERNEL_DIGEST = "82bb35e86036c2c6"
 
 
 @cached(nogil=True, error_model="numpy")

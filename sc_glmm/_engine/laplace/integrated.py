@@ -20,7 +20,7 @@ from sc_glmm._families.jit import kernel
 from sc_glmm._families.registry import gene_term
 
 # Squared length of the next step, predicted from the last two, at which the search ends.
-CLOSE = 1e-8
+CLOSE = 1e-9
 # Largest squared length of the last step. The error of the value is this times the relative error of the metric.
 LAST = 1e-5
 # Squared length of the last step to the joint mode, which is only a starting point.
@@ -74,10 +74,14 @@ def climb_integrated(like, ar, nd, ge, gh, B, m, wk, climb):
         for i in range(climb.v.shape[0]):
             climb.v[i] += wk.step[i]
         if dec < CLOSE or (dec < LAST and dec * dec < CLOSE * last):
+            # information and residuals belong to the maximum, not to the point before the last step
+            predict(ar, wk.J, climb.v, wk.eta)
+            _, _, ok = curvature_at_mode(like.code, ar, nd, ge, phi, ar.p, climb.v, wk)
+            read_information(ar, wk.S, climb.info)
             g0, _ = gene_term(like.code, phi, ge.tail, ge.over_value, ge.over_count)
             for j in range(ar.p):
                 climb.shift[j] = climb.v[ar.q + j] - climb.psi[j]
                 climb.psi[j] = climb.v[ar.q + j]
-            return -value - 0.5 * dec - g0, True
+            return -value - 0.5 * dec - g0, ok
         last = dec
     return 1e300, False
