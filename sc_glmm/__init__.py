@@ -72,7 +72,9 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("sc-glmm")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from ._display.habits import hint
+
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint(name)}")
 
 
 def __dir__() -> list[str]:

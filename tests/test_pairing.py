@@ -106,3 +106,33 @@ def test_run_gives_the_note_once_from_memory_and_from_files(where, tmp_path) -> 
     (once,) = notes_of("counts ~ disease + (1|sample)")
     assert "6 of 6 levels of 'who'" in once
     assert notes_of("counts ~ disease + (1|sample) + (1|who)") == []
+
+
+def ages(n: int, span: int, n_arms: int, rng: np.random.Generator) -> tuple[pd.DataFrame, np.ndarray]:
+    """Samples whose ages have nothing to do with their arms."""
+    arm = rng.permutation(np.arange(n) % n_arms)
+    frame = pd.DataFrame({"arm": [f"a{a}" for a in arm], "library": [f"s{i}" for i in range(n)]})
+    return frame, rng.integers(30, 30 + span, n)
+
+
+@pytest.mark.parametrize("as_text", [False, True], ids=["integers", "text of integers"])
+def test_ages_that_samples_share_by_chance_do_not_pair(as_text, rng) -> None:
+    said = 0
+    for _ in range(400):
+        frame, age = ages(int(rng.integers(6, 60)), int(rng.integers(4, 50)), int(rng.integers(2, 4)), rng)
+        said += note(frame, age=age.astype(str) if as_text else age) is not None
+    assert said <= 8  # before numbers needed more evidence, about 60
+
+
+@pytest.mark.parametrize("kind", [int, str, "category"])
+@pytest.mark.parametrize(("donors", "paired"), [(6, 6), (8, 7), (20, 12), (40, 25)])
+def test_numbers_of_donors_pair(kind, donors, paired, rng) -> None:
+    numbers = rng.choice(np.arange(100, 2000), donors, replace=False)
+    rows = [
+        {"arm": arm, "library": f"{i}{arm}", "donor": number}
+        for i, number in enumerate(numbers)
+        for arm in (("x", "y") if i < paired else ("xy"[i % 2],))
+    ]
+    frame = pd.DataFrame(rows)
+    said = note(frame, donor=frame["donor"].astype(kind))
+    assert said is not None and f"{paired} of {donors} levels of 'donor'" in said

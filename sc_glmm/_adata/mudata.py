@@ -53,6 +53,11 @@ def results_in(data: Any, key: str) -> tuple[Any, str]:
     if isinstance(data, str | os.PathLike):
         return Store(data).results(key), key
     if not is_mudata(data):
+        if not hasattr(data, "uns"):
+            raise InputError(
+                f"results are read from an AnnData after sc_glmm.tl.test, or from the path of a file; this is a "
+                f"{type(data).__name__}"
+            )
         return data, key
     name, colon, inner = key.partition(":")
     if colon and name in data.mod:

@@ -214,9 +214,16 @@ def find_response(opened: Opened, formula: MixedFormula, counts: bool) -> Respon
         if problem is not None:
             raise InputError(
                 f"{name} {problem}. Raw counts are needed; {_where_counts_are(opened)}, or use family='gaussian' for "
-                "log-normalised values"
+                f"log-normalised values.{_rounding(name, problem)}"
             )
     return Response(matrix, name, notes)
+
+
+def _rounding(name: str, problem: str) -> str:
+    """Advice for counts with decimals, unless they have the totals of normalised values."""
+    if "whole number" not in problem or "adds up" in problem or "add up" in problem:
+        return ""
+    return f" Round counts that were corrected, as by SoupX or DecontX: adata.{name} = np.rint(adata.{name})"
 
 
 def _where_counts_are(opened: Opened) -> str:

@@ -28,7 +28,7 @@ def write_results(
     recipe: Mapping[str, Any],
     *,
     groupby: str | None,
-    details: pd.DataFrame | None,
+    details: pd.DataFrame,
     sizes: FloatArray | None = None,
 ) -> None:
     """Write the results into the slots that scanpy users expect; older results under the same key are removed first."""
@@ -52,8 +52,7 @@ def write_results(
     entry: dict[str, Any] = dict(mirror_of(tests, groupby, recipe, _levels(adata, tests, groupby)))
     entry["params"] = {**entry.get("params", {}), **_plain(recipe), "varm": varm}
     entry["contrasts"] = list(dict.fromkeys(contrast.words for group in tests for contrast in group.contrasts))
-    if details is not None:
-        entry["details"] = details
+    entry["details"] = details
     priors = {str(i): {"group": group.group, **group.arrays} for i, group in enumerate(tests) if group.arrays}
     if priors:
         entry["priors"] = priors

@@ -16,13 +16,14 @@ from .._arrays import FloatArray
 from .._errors import InputError
 from .._inference.minimum import Alternative
 from .._results import CONTRAST_COLUMNS
+from .contrasts import meanings
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 
 # Entries of a recipe that are stored as JSON.
-_AS_JSON = ("given_reference", "groups", "contrast_rows", "log_sample_factors", "df", "pilot")
+_AS_JSON = ("given_reference", "groups", "contrast_rows", "contrast_facts", "log_sample_factors", "df", "pilot")
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def read_results(adata: AnnData, key: str) -> pd.DataFrame:
             f"key_added={key!r})"
         )
     if entry["params"].get("cells_grouped_by") is not None and f"{key}_results" in adata.uns:
-        return _indexed_by_gene(adata.uns[f"{key}_results"])
+        return _readable(adata.uns[f"{key}_results"], entry["params"])
     varm: Mapping[str, Any] = adata.varm
     genes = varm[key].drop(columns=["status"])
     parts = []
@@ -66,7 +67,7 @@ def read_results(adata: AnnData, key: str) -> pd.DataFrame:
         parts.append(table[["variable", "contrast", *CONTRAST_COLUMNS]].join(genes))
     frame = pd.concat(parts, ignore_index=True)
     frame["contrast"] = pd.Categorical(frame["contrast"], categories=list(dict.fromkeys(frame["contrast"].astype(str))))
-    return _indexed_by_gene(frame)
+    return _readable(frame, entry["params"])
 
 
 def _other_keys(adata: AnnData, key: str) -> str:
@@ -86,14 +87,15 @@ def _other_keys(adata: AnnData, key: str) -> str:
     )
 
 
-def _indexed_by_gene(frame: pd.DataFrame) -> pd.DataFrame:
+def _readable(frame: pd.DataFrame, params: Mapping[str, Any]) -> pd.DataFrame:
     """Index by gene, so that columns align with those of `var`, and decoupler finds its labels.
 
-    The column `tested` marks rows with a valid p-value.
+    The column `tested` marks rows with a valid p-value; `meaning` has what each contrast compares.
     """
     result = frame.set_axis(pd.Index([str(gene) for gene in frame["variable"]]), axis=0)
     place = list(result.columns).index("status") + 1
     result.insert(place, "tested", np.isfinite(result["p_value"].to_numpy(dtype=np.float64)))
+    result.insert(place + 1, "meaning", meanings(result, params))
     return result
 
 
@@ -150,7 +152,8 @@ def read_details(adata: AnnData, key: str) -> pd.DataFrame:
     entry = adata.uns.get(key)
     if not isinstance(entry, Mapping) or "details" not in entry:
         raise InputError(
-            f"there are no details under key={key!r}; run sc_glmm.tl.test(adata, ..., groupby=..., key_added={key!r})"
+            f"there are no details under key={key!r}{_other_keys(adata, key)}; run sc_glmm.tl.test(adata, ..., "
+            f"key_added={key!r})"
         )
     return entry["details"].reset_index(drop=True)
 
@@ -160,7 +163,7 @@ def read_fit_info(adata: AnnData, key: str) -> pd.DataFrame:
     frame = read_results(adata, key)
     group = adata.uns[key]["params"].get("cells_grouped_by")
     first = frame[~frame.duplicated(["variable", *([group] if group else [])])]
-    drop = [c for c in ("contrast", "tested", *CONTRAST_COLUMNS) if c in first and c != "status"]
+    drop = [c for c in ("contrast", "tested", "meaning", *CONTRAST_COLUMNS) if c in first and c != "status"]
     return first.drop(columns=drop)
 
 

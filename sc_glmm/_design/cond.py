@@ -242,7 +242,29 @@ def _describe(design: Design, parts: Parts) -> tuple[str, str, tuple[str, str, s
     for weight, values in parts:
         times = "" if abs(weight) == 1.0 else f"{abs(weight):g} * "
         texts.append(f"{'-' if weight < 0 else '+'} {times}[{_cell(values)}]")
-    return "contrast", " ".join(texts).removeprefix("+ "), None
+    return "contrast", _means_in_words(design, parts) or " ".join(texts).removeprefix("+ "), None
+
+
+def _means_in_words(design: Design, parts: Parts) -> str | None:
+    """Words for a comparison of two levels averaged over others, or of means of levels; None for other sums."""
+    ups = [values for weight, values in parts if weight > 0]
+    downs = [values for weight, values in parts if weight < 0]
+    if not all(abs(abs(weight) * len(ups if weight > 0 else downs) - 1.0) < _SUM_TOLERANCE for weight, _ in parts):
+        return None
+    (first, *_), keys = ups, list(ups[0])
+    for key in keys:
+        a, b = first[key], downs[0][key]
+        matched = [{**values, key: b} for values in ups if values[key] == a and {**values, key: b} in downs]
+        if len(matched) == len(ups) == len(downs):
+            where = " and ".join(_cell({name: value for name, value in up.items() if name != key}) for up in ups)
+            return f"{key}: {value_words(a)} vs {value_words(b)} (mean of {where})"
+    varied = [key for key in keys if any(values[key] != first[key] for values in (*ups, *downs))]
+    if len(varied) != 1:
+        return None
+    (key,) = varied
+    up, down = (" and ".join(value_words(values[key]) for values in side) for side in (ups, downs))
+    where = interaction_setting(design, key, {**typical_values(design), **first})
+    return f"{key}: {'mean of ' * (len(ups) > 1)}{up} vs {'mean of ' * (len(downs) > 1)}{down}{where}"
 
 
 def _only_difference(one: Mapping[str, object], other: Mapping[str, object]) -> str | None:

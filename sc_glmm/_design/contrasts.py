@@ -45,9 +45,13 @@ class Contrast:
     columns
         Names of the columns of X in `L`.
     words
-        Label: ``"disease: AD vs ctl"``.
+        Label: ``"disease: AD vs ctl"``, or the user's name.
     levels
         ``(factor, level, base)`` if it compares two levels of a factor, otherwise None.
+    meaning
+        What it compares; differs from `words` if the user named it.
+    asked
+        Text by which the user asked for it; empty for others.
     """
 
     name: str
@@ -55,6 +59,8 @@ class Contrast:
     columns: tuple[str, ...]
     words: str
     levels: tuple[str, str, str] | None = None
+    meaning: str = ""
+    asked: str = ""
 
 
 def build_contrasts(design: Design, contrasts: Any = None, *, each_level: bool = False) -> tuple[Contrast, ...]:
@@ -109,8 +115,8 @@ def build_contrasts(design: Design, contrasts: Any = None, *, each_level: bool =
             )
     elif isinstance(contrasts, Mapping) and contrasts:
         result = [
-            replace(_from_any(design, value), name=_key(str(name)), words=str(name))
-            for name, value in contrasts.items()
+            replace(one, name=_key(str(name)), words=str(name), meaning=one.words)
+            for name, one in ((name, _from_any(design, value)) for name, value in contrasts.items())
         ]
     elif isinstance(contrasts, _SINGLE_CONTRAST_TYPES) or _is_triple(design, contrasts) or _is_numbers(contrasts):
         result = [_from_any(design, contrasts)]
@@ -128,7 +134,7 @@ def build_contrasts(design: Design, contrasts: Any = None, *, each_level: bool =
 
 def _from_any(design: Design, value: Any) -> Contrast:
     if isinstance(value, str):
-        return _from_text(design, value)
+        return replace(_from_text(design, value), asked=value)
     if _is_triple(design, value):
         return _from_triple(design, *value)
     if isinstance(value, Condition):
@@ -193,10 +199,21 @@ def _each_level(design: Design, joint: Contrast) -> list[Contrast]:
     for level in factor.levels:
         if level != factor.base:
             try:
-                result.append(_from_triple(design, factor.name, level, factor.base))
+                result.append(_part_of(design, joint, _from_triple(design, factor.name, level, factor.base)))
             except DesignError:  # the data cannot separate this level; the joint test remains
                 continue
     return result
+
+
+def _part_of(design: Design, joint: Contrast, one: Contrast) -> Contrast:
+    """Compare two levels with numbers at zero, as the joint test does, and not at their mean."""
+    if not one.L[:, (joint.L == 0.0).all(axis=0)].any():
+        return one
+    for j in design.fixed.terms[joint.name]:
+        if compared_levels(design, joint.name, j) == one.levels:
+            row = np.eye(len(design.fixed.names))[[j]]
+            return replace(_checked(design, one.name, row, column_words(design, j)), levels=one.levels)
+    return one
 
 
 def _is_plain_factor(design: Design, name: str) -> bool:
@@ -389,7 +406,7 @@ def _distinct(contrasts: list[Contrast]) -> tuple[Contrast, ...]:
             name = f"{contrast.name}_{count}"
         taken.add(name)
         label = contrast.words if words.count(contrast.words) == 1 else f"{contrast.words} [{name}]"
-        result.append(replace(contrast, name=name, words=label))
+        result.append(replace(contrast, name=name, words=label, meaning=contrast.meaning or contrast.words))
     return tuple(result)
 
 

@@ -95,6 +95,9 @@ def _missing(name: Name, data: pd.DataFrame, source: str) -> FormulaError:
     folded = [candidate for candidate in columns if candidate.casefold() == name.name.casefold()]
     close = folded or difflib.get_close_matches(name.name, columns, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
+    written = [c for c in columns if c in source and not c.isidentifier() and source.find(c) == name.span[0]]
+    if written:  # my-col is read as my - col
+        hint = f"; a column with other signs in its name needs backticks: `{max(written, key=len)}`"
     message = f"there is no column {name.name!r}{hint} (available: {list_some(columns, 20)})"
     return FormulaError(message, source, name.span)
 

@@ -133,9 +133,9 @@ def details_table(
     obs: pd.DataFrame,
     groups: Sequence[tuple[str, BoolArray]],
     formula: MixedFormula,
-    groupby: str,
+    groupby: str | None,
 ) -> pd.DataFrame:
-    """Build a table with one row per group, including groups that were skipped.
+    """Build a table with one row per group, including groups that were skipped; with one row without groups.
 
     Columns: the group; ``n_cells``; ``n_<group>`` levels of each grouping factor; ``n_<sample>[<factor>: <level>]``
     samples in each arm; ``n_tested`` genes with a p-value; ``n_failed``; ``n_<status>`` genes of each status;
@@ -157,15 +157,16 @@ def details_table(
     formula
         The model for all cells.
     groupby
-        Name of the first column.
+        Name of the first column; None without groups.
     """
+    first = [] if groupby is None else [groupby]
     tested = {group.group: group for group in tests}
     rows: list[dict[str, Any]] = []
     sample_columns: list[str] = []
     for name, mask in groups:
         counts = count_samples(formula, obs.loc[mask])
         sample_columns += [column for column in counts if column not in sample_columns]
-        row = {groupby: name, "n_cells": int(mask.sum()), **counts}
+        row = {**dict.fromkeys(first, name), "n_cells": int(mask.sum()), **counts}
         if name in tested:
             row |= {"n_cells": tested[name].recipe["n_cells"], **_genes(tested[name])}
         row["skipped"] = skipped.get(name, "")
@@ -173,7 +174,7 @@ def details_table(
     frame = pd.DataFrame(rows)
     numbers = ["n_cells", *sample_columns, "n_tested", "n_failed", *(f"n_{status}" for status in STATUS)]
     texts = ["dropped", "columns_dropped", "not_tested", "skipped"]
-    frame = frame.reindex(columns=[groupby, *dict.fromkeys(numbers), *_RATIOS, *texts])
+    frame = frame.reindex(columns=[*first, *dict.fromkeys(numbers), *_RATIOS, *texts])
     frame[numbers] = frame[numbers].fillna(0).astype(np.int64)
     frame[list(_RATIOS)] = frame[list(_RATIOS)].astype(np.float64)
     frame[texts] = frame[texts].fillna("")

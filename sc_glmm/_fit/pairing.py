@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 
-from .._arrays import IntArray
+from .._arrays import FloatArray, IntArray
 from .._formula import MixedFormula
 
 # A column is reported if at least this number, and this share, of its levels have samples of several arms.
 _MIN_PAIRS, _MIN_SHARE = 3, 0.5
+# Numbers may be measurements, such as ages, that samples share by chance. They pair samples if this is unlikely by
+# chance, or if nearly all levels have several arms and nearly none has two samples of one arm.
+_BY_CHANCE, _COMPLETE, _CLEAN = 0.01, 0.8, 0.9
 # A numeric column with more distinct values does not define arms.
 _MAX_ARMS = 10
 
@@ -21,7 +25,8 @@ def pairing_note(formula: MixedFormula, frame: pd.DataFrame, labels: pd.DataFram
 
     The name of the column does not matter. Each sample (level of the finest grouping factor) is in one of its levels.
     Most levels have samples of several arms, usually one sample per arm. A random effect of the column then removes the
-    variation that its samples share from the comparison.
+    variation that its samples share from the comparison. A column of numbers needs more evidence, because samples
+    can share an age by chance.
 
     Parameters
     ----------
@@ -45,9 +50,9 @@ def pairing_note(formula: MixedFormula, frame: pd.DataFrame, labels: pd.DataFram
             if name in used:
                 continue
             level = _codes(labels[name])
-            pairs = _pairs(level, sample, arm)
+            is_text = not _are_numbers(labels[name])
+            pairs = _pairs(level, sample, arm, measured=not is_text)
             if pairs is not None and not any(_same(level, other) for other in in_formula):
-                is_text = not pd.api.types.is_numeric_dtype(labels[name])
                 candidates.append((pairs, is_text, -place, str(name)))
         if candidates:
             (paired, n_levels), _, _, name = max(candidates)
@@ -85,7 +90,13 @@ def _arms(formula: MixedFormula, frame: pd.DataFrame, sample: IntArray) -> Itera
             yield name, codes
 
 
-def _pairs(level: IntArray, sample: IntArray, arm: IntArray) -> tuple[int, int] | None:
+def _are_numbers(column: pd.Series) -> bool:
+    """Whether all levels are numbers, whatever the type of the column."""
+    levels = pd.Series(column.dropna().unique().astype(str))
+    return bool(pd.to_numeric(levels, errors="coerce").notna().all())
+
+
+def _pairs(level: IntArray, sample: IntArray, arm: IntArray, *, measured: bool) -> tuple[int, int] | None:
     """Count the levels with samples of several arms, and all levels; None if the levels do not pair samples."""
     if (level >= 0).sum() < 0.5 * len(level) or not _is_nested(sample, level):
         return None
@@ -99,7 +110,49 @@ def _pairs(level: IntArray, sample: IntArray, arm: IntArray) -> tuple[int, int] 
     alone = len(n_arms) == len(np.unique(sample[present]))  # the column is another name of the samples
     if alone or several < max(_MIN_PAIRS, _MIN_SHARE * len(n_arms)) or np.median(n_samples) > 1:
         return None
+    if measured and not _is_design(pairs, n_samples):
+        return None
     return several, len(n_arms)
+
+
+def _is_design(pairs: IntArray, n_samples: IntArray) -> bool:
+    """Whether samples share levels as in a design with pairs, and not as they share an age by chance.
+
+    A level is clean if no two of its samples are of one arm. If levels are shared by chance, each is clean with the
+    probability that samples drawn at random are of different arms.
+
+    Parameters
+    ----------
+    pairs
+        ``(n_pairs, 2)`` level and arm that occur together.
+    n_samples
+        ``(n_pairs,)`` their number of samples.
+    """
+    _, place = np.unique(pairs[:, 0], return_inverse=True)
+    size, arms = np.bincount(place, weights=n_samples), np.bincount(place)
+    shared, clean = size > 1, size == arms
+    if np.mean(arms > 1) >= _COMPLETE and np.mean(clean) >= _CLEAN:
+        return True
+    totals = np.bincount(np.unique(pairs[:, 1], return_inverse=True)[1], weights=n_samples).astype(np.float64)
+    different = np.array([_all_different(totals, int(k)) for k in size[shared]])
+    return _at_least(int((shared & clean).sum()), different) < _BY_CHANCE
+
+
+def _all_different(totals: FloatArray, k: int) -> float:
+    """Probability that `k` samples drawn at random are of different arms with `totals` samples."""
+    ways = np.zeros(k + 1)
+    ways[0] = 1.0
+    for total in totals:
+        ways[1:] = ways[1:] + total * ways[:-1]
+    return float(ways[k]) / math.comb(int(totals.sum()), k)
+
+
+def _at_least(n: int, chances: FloatArray) -> float:
+    """Probability that at least `n` of independent events with these chances happen."""
+    distribution = np.ones(1)
+    for chance in chances:
+        distribution = np.convolve(distribution, [1.0 - chance, chance])
+    return float(distribution[n:].sum())
 
 
 def _codes(column: pd.Series) -> IntArray:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from .._errors import FormulaError
 from .algebra import OPERATIONS, Terms, atom_terms
+from .language import quoted_column
 from .piece import Piece, join
 from .python import read_python
 from .random import Bar
@@ -223,8 +224,10 @@ class Parser:
         """Return the atom of an expression, which may be a single name."""
         text, names, tree = read_python(self.source, start, stop, response=response)
         span = span or (start, stop)
-        if len(names) == 1 and text in (names[0].name, f"`{names[0].name}`"):
-            return Atom(names[0].name, "column", span, names)
+        columns = tuple(name for name in names if not name.called)
+        alone = quoted_column(tree) is not None or len(names) == 1 and text in (names[0].name, f"`{names[0].name}`")
+        if alone and len(columns) == 1:
+            return Atom(columns[0].name, "column", span, columns)
         return Atom(text, "python", span, names, self.source[span[0]] == "{", tree)
 
     def need_terms(self, piece: Piece, operator: Token) -> None:
@@ -237,7 +240,11 @@ class Parser:
     def missing_operator(self) -> FormulaError:
         """Return the error for two terms side by side."""
         token = self.token
-        return self.fail(f"an operator such as '+' is missing before {token.text!r}", (token.start, token.start + 1))
+        return self.fail(
+            f"an operator such as '+' is missing before {token.text!r}; a name with a space needs backticks, as in "
+            "`my column`",
+            (token.start, token.start + 1),
+        )
 
     def missing_term(self, token: Token) -> FormulaError:
         """Return the error for a token that is not a term."""

@@ -121,7 +121,7 @@ def validate_request(opened: Opened, options: RunOptions) -> ParsedRequest:
             "the column of the samples, as in 'counts ~ disease + (1|sample)'"
         )
     test = choose_test(options.test, family)
-    if options.groupby in (taken := {"variable", "contrast", *CONTRAST_COLUMNS, *FACTS}):
+    if options.groupby in (taken := {"variable", "contrast", "tested", "meaning", *CONTRAST_COLUMNS, *FACTS}):
         raise InputError(
             f"groupby={options.groupby!r} is also the name of a column of the results: rename the column in obs "
             f"(reserved names: {', '.join(sorted(taken))})"
@@ -219,10 +219,8 @@ def put_results(adata: AnnData, key: str, job: Job, tests: list[GeneTests], note
         n_obs=adata.n_obs,
         n_vars=adata.n_vars,
     )
-    details = None
-    if options.groupby is not None:
-        used = [(name, mask & sizes.used) for name, mask in job.groups]
-        details = details_table(tests, job.skipped, native(adata.obs), used, request.formula, options.groupby)
+    used = [(name, mask & sizes.used) for name, mask in job.groups]
+    details = details_table(tests, job.skipped, native(adata.obs), used, request.formula, options.groupby)
     given = sizes.log if options.size_factors is not None or options.offset is not None else None
     write_results(adata, key, tests, recipe, groupby=options.groupby, details=details, sizes=given)
     return tests

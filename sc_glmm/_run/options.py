@@ -8,12 +8,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
+from difflib import get_close_matches
 from functools import cache
 from math import inf
 from numbers import Integral, Real
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from .. import _hypotheses
+from .._display.habits import family_name
 from .._errors import InputError
 
 
@@ -147,7 +149,10 @@ class RunOptions:
         for name, words in allowed_words().items():
             value = getattr(self, name)
             if not (value is None or isinstance(value, str)) or value not in words:
-                allowed, hint = ", ".join(repr(word) for word in words if word is not None), option_info()[name].hint
+                choices, hint = [word for word in words if word is not None], option_info()[name].hint
+                near = get_close_matches(str(value).lower(), choices, n=1)
+                hint = f"did you mean {near[0]!r}?" if near else hint
+                allowed = ", ".join(map(repr, choices))
                 raise InputError(f"{name}={value!r}: allowed are {allowed}{'; ' if hint else ''}{hint}")
         for name, info in option_info().items():
             value = getattr(self, name)
@@ -165,7 +170,9 @@ class RunOptions:
             )
         for name in ("groupby", "modality"):
             if not isinstance(value := getattr(self, name), str | None):
-                raise InputError(f"{name}={value!r}: must be a name, as text")
+                several = isinstance(value, list | tuple) and len(value) > 1
+                join = "; for the combinations of several columns, add a column that joins their text" * several
+                raise InputError(f"{name}={value!r}: must be one name, as text{join}")
         for name in ("copy", "progress"):
             # the class of numpy's booleans is called bool or bool_, depending on the version
             if type(value := getattr(self, name)).__name__ not in ("bool", "bool_", "NoneType"):
@@ -199,8 +206,16 @@ class RunOptions:
 
     @classmethod
     def from_arguments(cls, arguments: Mapping[str, Any]) -> RunOptions:
-        """Take the options from the arguments of a call, its ``locals()``."""
-        return cls(**{name: arguments[name] for name in option_info()})
+        """Take the options from the arguments of a call, its ``locals()``; other spellings of words are accepted."""
+        given = {name: arguments[name] for name in option_info()}
+        if isinstance(given["family"], str):
+            given["family"] = family_name(given["family"])
+        for name, words in allowed_words().items():
+            if isinstance(given[name], str) and given[name] not in words and given[name].lower() in words:
+                given[name] = given[name].lower()
+        if isinstance(given["groupby"], list | tuple) and len(given["groupby"]) == 1:
+            (given["groupby"],) = given["groupby"]
+        return cls(**given)
 
     @classmethod
     def from_recipe(cls, recipe: Mapping[str, Any]) -> RunOptions:

@@ -226,6 +226,15 @@ def _recipe_of(
         "columns": list(design.fixed.names),
         "columns_dropped": list(design.fixed.aliased),
         "contrast_rows": {contrast.name: contrast.L.tolist() for contrast in plan.contrasts},
+        "contrast_facts": {
+            contrast.words: {
+                "name": contrast.name,
+                "meaning": contrast.meaning,
+                "levels": contrast.levels,
+                "asked": contrast.asked,
+            }
+            for contrast in plan.contrasts
+        },
         "base_levels": {name: factor.base for name, factor in design.fixed.factors.items()},
         "groups": {g.name: len(g.levels) for g in model.groupings},
         "df": dict(zip([c.name for c in plan.contrasts], plan.dfs, strict=True)),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Sequence
+import textwrap
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -19,6 +21,8 @@ _NOTABLE_SHIFT = 0.7
 # Size factors from fewer genes are unreliable.
 _FEW_GENES = 200
 _MAX_LISTED_CONTRASTS = 6
+# Number of characters that explain a name.
+_MAX_MEANING = 90
 
 
 def summary_line(
@@ -89,7 +93,7 @@ def attention(
 
 
 def _compared(tests: Sequence[GeneTests]) -> list[str]:
-    words = list(dict.fromkeys(contrast.words for group in tests for contrast in group.contrasts))
+    words = list(dict.fromkeys(_in_words(label, facts) for group in tests for label, facts in _facts(group)))
     more = " ..." if len(words) > _MAX_LISTED_CONTRASTS else ""
     return [f"compared: {'; '.join(words[:_MAX_LISTED_CONTRASTS])}{more}"]
 
@@ -97,6 +101,16 @@ def _compared(tests: Sequence[GeneTests]) -> list[str]:
 def _low_counts(tests: Sequence[GeneTests], min_counts: int) -> list[str]:
     n_low = sum(int((group.genes["status"].astype(str) == "low_count").sum()) for group in tests)
     return [f"low count: fewer than {min_counts} counts, not tested (min_counts=0 tests them)"] if n_low else []
+
+
+def _facts(group: GeneTests) -> Iterable[tuple[str, Mapping[str, Any]]]:
+    return dict(group.recipe["contrast_facts"]).items()
+
+
+def _in_words(label: str, facts: Mapping[str, Any]) -> str:
+    """A label; after a name that the user chose, what it means."""
+    meaning = str(facts["meaning"])
+    return label if meaning == label else f"{label} = {textwrap.shorten(meaning, _MAX_MEANING, placeholder=' ...')}"
 
 
 def _not_tested(

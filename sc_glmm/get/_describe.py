@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from .._adata.contrasts import all_contrasts
 from .._adata.mudata import results_in
 from .._adata.stored import read_alternative, read_results
 
@@ -33,6 +34,7 @@ MAIN_COLUMNS = (
 _MEANINGS: dict[str, str] = {
     "variable": "gene",
     "contrast": "comparison, such as 'disease: AD vs ctl'",
+    "meaning": "what the contrast compares; differs from contrast if you gave it a name",
     "log_fc": "estimated log2 fold change of the contrast",
     "ci_low": "lower limit of the 95 % confidence interval of log_fc",
     "ci_high": "upper limit of the 95 % confidence interval of log_fc",
@@ -95,7 +97,8 @@ def describe(adata: AnnData | str | os.PathLike[str], key: str = "glmm") -> pd.D
     -------
     pandas.DataFrame
         One row per column of ``get.results(adata, columns="all")``, indexed by its name, with ``meaning`` and ``main``
-        (whether ``get.results(adata)`` shows it). The main columns come first.
+        (whether ``get.results(adata)`` shows it). The main columns come first. The row ``contrast`` has what named
+        contrasts compare.
 
     Raises
     ------
@@ -103,12 +106,16 @@ def describe(adata: AnnData | str | os.PathLike[str], key: str = "glmm") -> pd.D
         If there are no results under `key`.
     """
     stored, key = results_in(adata, key)
-    groupby = stored.uns[key]["params"].get("cells_grouped_by") if key in stored.uns else None
     columns = [str(name) for name in read_results(stored, key).columns]
+    params = stored.uns[key]["params"]
+    groupby = params.get("cells_grouped_by")
     names = list(dict.fromkeys([name for name in (groupby, *MAIN_COLUMNS) if name in columns] + columns))
     meanings = [
         f"level of {groupby!r} whose cells were tested" if name == groupby else _meaning(name) for name in names
     ]
+    named = [f"{each.label!r} is {each.meaning}" for each in all_contrasts(params) if each.label != each.meaning]
+    if named:
+        meanings[names.index("contrast")] = "; ".join(["comparison", *named])
     words = read_alternative(stored, key).words
     if words and "p_value" in names:
         meanings[names.index("p_value")] = f"p-value{words}; NaN if the gene could not be tested"

@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 def details(adata: AnnData | str | os.PathLike[str], key: str = "glmm") -> pd.DataFrame:
-    """Get one row per group of cells: its size, its status, and the reason if it was skipped.
+    """Get one row per group of cells: its size, its status, and the reason if it was skipped; one row without groups.
 
     Parameters
     ----------
     adata
-        AnnData (or MuData) after :func:`sc_glmm.tl.test` with `groupby`; or the path of an ``.h5ad`` file or a zarr
-        store with results.
+        AnnData (or MuData) after :func:`sc_glmm.tl.test`; or the path of an ``.h5ad`` file or a zarr store with
+        results.
     key
         `key_added` of the run. If several modalities of a MuData have results, also with the modality: ``"rna:glmm"``.
 
@@ -30,7 +30,7 @@ def details(adata: AnnData | str | os.PathLike[str], key: str = "glmm") -> pd.Da
     A data frame with
 
     the column of `groupby`
-        The group.
+        The group, if there are groups.
     ``n_cells``
         Number of cells used.
     ``n_<group>``
@@ -59,6 +59,6 @@ def details(adata: AnnData | str | os.PathLike[str], key: str = "glmm") -> pd.Da
     Raises
     ------
     InputError
-        If there are no results with groups under `key`.
+        If there are no results under `key`.
     """
     return read_details(*results_in(adata, key))

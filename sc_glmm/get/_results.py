@@ -3,26 +3,46 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from .._adata.contrasts import all_contrasts, as_list, find_contrasts, similar
 from .._adata.mudata import results_in
 from .._adata.stored import read_results
+from .._display.habits import explain_arguments
 from .._errors import InputError
 from ._describe import MAIN_COLUMNS
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
+_RENAMED = {"gene": "genes", "groups": "group", "pval_cutoff": "alpha", "log2fc_min": "min_log_fc"}
+_ADVICE = {
+    "groupby": "group= selects levels of the groupby of the run",
+    "n": "take the first rows, as in sc_glmm.get.results(adata, sort='p_value').head(20)",
+    "n_genes": "take the first rows, as in sc_glmm.get.results(adata, sort='p_value').head(20)",
+    "ascending": "sort= chooses the order by the column",
+}
+# Names of the same columns in other packages.
+_COLUMNS = {
+    **dict.fromkeys(("p", "pval", "pvals", "pvalue", "P.Value", "PValue", "p.value"), "p_value"),
+    **dict.fromkeys(
+        ("padj", "pvals_adj", "p_adj", "p_val_adj", "adj.P.Val", "FDR", "fdr", "q", "qvalue", "q_value"), "adj_p_value"
+    ),
+    **dict.fromkeys(("lfc", "logFC", "log2FoldChange", "logfoldchanges", "log2fc", "avg_log2FC"), "log_fc"),
+    **dict.fromkeys(("scores", "score", "t", "z", "F"), "stat"),
+    **dict.fromkeys(("gene", "names", "genes"), "variable"),
+}
+
 # Columns that are sorted from the smallest value, and by absolute value from the largest.
 _SORT_SMALLEST_FIRST = ("p_", "adj_p", "lfsr", "s_value")
 _SORT_BY_ABSOLUTE_VALUE = ("log_fc", "coef", "stat", "log_fc_shrunk", "extreme_")
 
 
+@explain_arguments(_RENAMED, _ADVICE)
 def results(
     adata: AnnData | str | os.PathLike[str],
     key: str = "glmm",
@@ -46,8 +66,9 @@ def results(
     key
         `key_added` of the run. If several modalities of a MuData have results, also with the modality: ``"rna:glmm"``.
     contrast
-        One or several contrasts: by label (``"disease: AD vs ctl"``), by name (``"disease"``), or by levels
-        (``"AD vs ctl"``, ``"AD"``). Default: all contrasts.
+        One or several contrasts: by label (``"disease: AD vs ctl"``), by name (``"disease"``), by levels
+        (``"AD vs ctl"``, ``"AD"``, or the triple ``("disease", "AD", "ctl")``), or as passed to
+        :func:`sc_glmm.tl.test`. Default: all contrasts.
     group
         One or several levels of `groupby`. Default: all levels.
     genes
@@ -88,6 +109,8 @@ def results(
 
         With ``columns="all"`` also
 
+        ``meaning``
+            What the contrast compares; differs from `contrast` if you gave it a name.
         ``coef``, ``se``, ``log_fc_se``
             Estimate and standard error (natural log); standard error in log2.
         ``stat``, ``df``
@@ -125,11 +148,13 @@ def results(
     groupby = params.get("cells_grouped_by")
     keep = np.ones(len(frame), dtype=bool)
     if contrast is not None:
-        keep &= frame["contrast"].isin(_contrasts(frame, params, contrast)).to_numpy()
+        keep &= frame["contrast"].isin(find_contrasts(all_contrasts(params), contrast)).to_numpy()
     if group is not None:
         keep &= frame[_group_column(groupby, group, key)].isin(known_names(group, frame[groupby], "group")).to_numpy()
     if genes is not None:
         keep &= frame["variable"].isin(known_names(genes, frame["variable"], "gene")).to_numpy()
+    if not isinstance(tested, bool | np.bool_):
+        raise InputError(f"tested={tested!r}: allowed are True and False")
     if tested:
         keep &= frame["tested"].to_numpy()
     if alpha is not None:
@@ -142,45 +167,14 @@ def results(
     return frame[_columns(frame, groupby, columns)]
 
 
-def _as_list(value: Any) -> list[str]:
-    return [value] if isinstance(value, str) or not isinstance(value, Iterable) else [str(each) for each in value]
-
-
 def known_names(requested: Any, column: pd.Series, content: str) -> list[str]:
     """Return the requested names as a list, after checking that the column contains them."""
     available = dict.fromkeys(column.astype(str))
-    names = [str(name) for name in _as_list(requested)]
+    names = [str(name) for name in as_list(requested)]
     for name in names:
         if name not in available:
-            raise InputError(f"the results have no {content} {name!r}{_similar(name, list(available))}")
+            raise InputError(f"the results have no {content} {name!r}{similar(name, list(available))}")
     return names
-
-
-def _similar(name: str, available: Sequence[str], most: int = 8) -> str:
-    """Write a hint with similar names, and the first names."""
-    folded = {each.casefold(): each for each in available}
-    close = [folded[each] for each in get_close_matches(name.casefold(), folded, n=3)]
-    more = f", ... ({len(available)} in all)" if len(available) > most else ""
-    shown = ", ".join(repr(each) for each in available[:most]) + more
-    hint = f"; did you mean {' or '.join(map(repr, close))}?" if close else ";"
-    return f"{hint} available: {shown}"
-
-
-def _contrasts(frame: pd.DataFrame, params: Any, requested: Any) -> list[str]:
-    """Find the labels of contrasts from labels, names or levels."""
-    words = [str(each) for each in frame["contrast"].cat.categories]
-    pairs = [(str(k), str(w)) for k, w in zip(params["contrast_keys"], params["contrast_words"], strict=True)]
-    chosen: list[str] = []
-    for name in map(str, _as_list(requested)):
-        labels = [each for each in words if each == name] or [label for key, label in pairs if key == name]
-        if not labels:  # "AD vs ctl" or "AD" of "disease: AD vs ctl"
-            compared = {each: each.partition(": ")[2] or each for each in words}
-            labels = [each for each, inner in compared.items() if name in (inner, inner.partition(" vs ")[0])]
-        if not labels:
-            keys = list(dict.fromkeys(key for key, _ in pairs))
-            raise InputError(f"the results have no contrast {name!r}{_similar(name, words)} (names: {', '.join(keys)})")
-        chosen += labels
-    return chosen
 
 
 def _group_column(groupby: Any, group: Any, key: str) -> str:
@@ -197,8 +191,8 @@ def _number(value: Any, name: str, maximum: float) -> float:
 
 
 def _sorted(frame: pd.DataFrame, by: str) -> pd.DataFrame:
-    if by not in frame.columns:
-        raise InputError(f"sort={by!r}: the results have no such column{_similar(str(by), list(frame.columns), 14)}")
+    if not isinstance(by, str) or by not in frame.columns:
+        raise InputError(f"sort={by!r}: the results have no such column{_like(by, list(frame.columns))}")
     column = frame[by]
     if not pd.api.types.is_numeric_dtype(column):
         return frame.sort_values(by, kind="stable")
@@ -211,17 +205,23 @@ def _sorted(frame: pd.DataFrame, by: str) -> pd.DataFrame:
     return frame.iloc[order]
 
 
+def _like(name: Any, available: Sequence[str]) -> str:
+    """Write a hint with a column of the same meaning, or with similar ones."""
+    own = _COLUMNS.get(name) if isinstance(name, str) else None
+    return f"; did you mean {own!r}?" if own in available else similar(str(name), available, 14)
+
+
 def _columns(frame: pd.DataFrame, groupby: Any, requested: Any) -> list[str]:
     available = [str(name) for name in frame.columns]
     first = [name for name in (groupby, "variable", "contrast") if name is not None]
     if isinstance(requested, str) and requested in ("main", "all"):
         names = available if requested == "all" else [name for name in MAIN_COLUMNS if name in available]
     else:
-        names = [str(name) for name in _as_list(requested)]
+        names = [str(name) for name in as_list(requested)]
         for name in names:
             if name not in available:
                 raise InputError(
                     f"columns={requested!r}: allowed are 'main', 'all' or names of columns, but there is no column "
-                    f"{name!r}{_similar(name, available, 14)}"
+                    f"{name!r}{_like(name, available)}"
                 )
     return list(dict.fromkeys([*first, *names]))

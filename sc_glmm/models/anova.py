@@ -13,7 +13,7 @@ from .._design import Design, all_terms, build_design, term_hypothesis, untestab
 from .._design.fixed import find_aliased
 from .._errors import DesignError, InputError
 from .._formula import Atom, parse_formula
-from .checks import check_flag
+from .checks import accept_r_names, check_flag
 from .fitted import MixedFit, check_fit
 from .lmm import LmmModel
 from .lrt import REFIT_NOTE, compare
@@ -24,6 +24,7 @@ from .wald import METHODS, ddf_method, joint_test
 TYPES = {"I": "I", "II": "II", "III": "III", "1": "I", "2": "II", "3": "III"}
 
 
+@accept_r_names
 def anova(
     fit: MixedFit,
     *others: MixedFit,
@@ -95,6 +96,7 @@ def anova(
     return Table(table, f"Type {kind} {title}{suffix}", (*notes[: len(infinite)], *reasons.values()))
 
 
+@accept_r_names
 def drop1(fit: MixedFit, *, ddf: str | None = None) -> Table:
     """Test each fixed-effects term by dropping it, except terms that are part of another term.
 

@@ -11,13 +11,24 @@ from typing import Any, ParamSpec, TypeVar, cast
 import numpy as np
 import pandas as pd
 
+from .._display.habits import explain_arguments
 from .._errors import InputError
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 # R's name of an argument -> name in this package.
-_R_NAMES = {"REML": "reml", "nAGQ": "n_agq", "ref": "reference"}
+_R_NAMES = {
+    "REML": "reml",
+    "nAGQ": "n_agq",
+    "ref": "reference",
+    "condVar": "cond_var",
+    "postVar": "cond_var",
+    "conf.level": "conf_level",
+    "re.form": "re_form",
+    "allow.new.levels": "allow_new_levels",
+    "na.action": "na_action",
+}
 # R's arguments without an equivalent -> what to do instead.
 _R_ONLY = {
     "control": "it is not needed; the Newton decrement decides about convergence, see fit.converged",
@@ -28,45 +39,43 @@ _R_ONLY = {
     "ziformula": "zero inflation is not supported; family='nb' allows more zeros than Poisson",
     "dispformula": "the dispersion is the same for all observations",
     "link": "the link is log for counts and logit for trials",
+    "parm": "select rows of the result, as in .loc['x']",
+    "oldNames": "it is not needed: variances are named by their grouping factor",
+    "test": "it is not needed: models are compared by likelihood ratio",
+    "use_u": "re_form=None keeps the random effects of the fit, re_form='NA' draws new ones",
+    "use.u": "re_form=None keeps the random effects of the fit, re_form='NA' draws new ones",
+    "by": "name all factors in specs, and select pairs of the result",
 }
 
 
-def accept_r_style(function: Callable[P, R]) -> Callable[P, R]:
-    """Let a function accept R's names of arguments, and the data before the formula.
+accept_r_names = explain_arguments(_R_NAMES, _R_ONLY)
 
-    Unknown names raise an error that lists the allowed names.
-    """
-    parameters = list(inspect.signature(function).parameters)
+
+def accept_r_style(function: Callable[P, R]) -> Callable[P, R]:
+    """Let a function accept R's names of arguments, and the data before the formula."""
+    parameters = inspect.signature(function).parameters
+    by_position = [name for name, one in parameters.items() if one.kind != one.KEYWORD_ONLY]
+    explained: Callable[..., R] = accept_r_names(function)
 
     @functools.wraps(function)
     def wrapped(*args: P.args, **options: P.kwargs) -> R:
-        positional: list[Any] = list(args)
-        if len(positional) > 1 and isinstance(positional[0], pd.DataFrame) and isinstance(positional[1], str):
-            positional[:2] = positional[1::-1]
-        keywords: dict[str, Any] = {}
-        for name, value in options.items():
-            parameter = _R_NAMES.get(name, name)
-            if parameter not in parameters:
-                raise InputError(f"{function.__name__}() has no argument {name!r}: {_instead(name, parameters)}")
-            if parameter in keywords:
-                raise InputError(f"{function.__name__}() received {parameter}= twice: remove one")
-            keywords[parameter] = value
-        n_positional = len(positional)
-        required = ("formula", "data")
-        missing = [name for name in required if name not in keywords and parameters.index(name) >= n_positional]
+        given: list[Any] = list(args)
+        if len(given) > 1 and isinstance(given[0], pd.DataFrame) and isinstance(given[1], str):
+            given[:2] = given[1::-1]
+        if len(given) == 1 and isinstance(given[0], pd.DataFrame) and "formula" in options:
+            given.insert(0, options.pop("formula"))
+        if len(given) > len(by_position):
+            raise InputError(
+                f"{function.__name__}() was called with {len(given)} arguments without a name: after "
+                f"{', '.join(by_position)}, name them, as in reml=False"
+            )
+        named = {*by_position[: len(given)], *options}
+        missing = [name for name in ("formula", "data") if name not in named]
         if missing:
             raise InputError(f"{function.__name__}() needs a formula and a data frame, but {missing[0]} is missing")
-        return function(*positional, **keywords)  # type: ignore[arg-type]
+        return explained(*given, **options)
 
     return cast("Callable[P, R]", wrapped)
-
-
-def _instead(name: str, parameters: Iterable[str]) -> str:
-    """Write what to do about an unknown argument."""
-    if name in _R_ONLY:
-        return _R_ONLY[name]
-    close = difflib.get_close_matches(name.lower(), list(parameters), n=1)
-    return f"did you mean {close[0]}=?" if close else f"allowed are {', '.join(parameters)}"
 
 
 def check_choice(name: str, value: Any, allowed: Iterable[str]) -> None:

@@ -12,7 +12,7 @@ from .._arrays import FloatArray
 from .._design import estimable_alone
 from .._errors import InputError
 from .._parallel.blas import one_blas_thread
-from .checks import check_choice, check_count, check_level, random_generator
+from .checks import accept_r_names, check_choice, check_count, check_level, random_generator
 from .fitted import MixedFit
 from .glmm import GlmmModel
 from .lmm import LmmModel
@@ -25,6 +25,7 @@ from .wald import ddf_method, single_tests
 _FAR = 1e200
 
 
+@accept_r_names
 def confint(
     fit: MixedFit,
     *,

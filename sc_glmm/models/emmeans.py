@@ -15,7 +15,7 @@ from .._arrays import BoolArray, FloatArray
 from .._design import FixedDesign, all_terms, confounding, depends_on_aliased, display_names
 from .._errors import InputError
 from .._formula import parse_formula
-from .checks import check_choice, check_level
+from .checks import accept_r_names, check_choice, check_level
 from .fitted import MixedFit, check_fit
 from .scales import Scale, scale_of
 from .table import Table
@@ -54,6 +54,7 @@ class Means:
         return Table(self.means)._repr_html_() + Table(self.contrasts, "", self.notes)._repr_html_()
 
 
+@accept_r_names
 def emmeans(
     fit: MixedFit,
     specs: str | Sequence[str],

@@ -13,7 +13,7 @@ import pandas as pd
 from .._arrays import FloatArray
 from .._engine.arrow.layout import least_deviation, orthogonal_basis
 from .._errors import InputError
-from .checks import check_flag
+from .checks import accept_r_names, check_flag
 from .limit import Limit
 from .prepare import Prepared, TermPlace
 
@@ -220,6 +220,7 @@ class MixedFit(ABC):
         sizes = {g.name: len(g.levels) for g in self.prepared.groupings}
         return pd.Series({name: sizes[name] for name in groups}, dtype="int64", name="levels")
 
+    @accept_r_names
     def ranef(self, *, cond_var: bool = False) -> dict[str, pd.DataFrame]:
         """Get the conditional modes of the random effects.
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from .._display import warn_notes
+from .._display.habits import family_name
 from .._errors import InputError
 from .._families.registry import FAMILIES
 from .._fit.model import check_method
@@ -107,22 +108,10 @@ def glmer(
         "na_action": na_action,
     }
     fit = GlmmFit.optimise(prepared, data, y, trials, family, n_agq, options, reml)
-    warn_notes(fit.notes, stacklevel=4)
+    warn_notes(fit.notes, stacklevel=5)
     return fit
 
 
-# Name of a distribution in another package -> name in this package.
-_ALIASES = {
-    "negative.binomial": "nb",
-    "negative_binomial": "nb",
-    "negativebinomial": "nb",
-    "negbin": "nb",
-    "negbinomial": "nb",
-    "nbinom": "nb",
-    "nbinom2": "nb",
-    "bernoulli": "binomial",
-    "logistic": "binomial",
-}
 # Families that are not supported -> what to use instead.
 _UNSUPPORTED = {
     "nbinom1": "its variance is linear in the mean, but the variance of 'nb' is mu + phi mu^2",
@@ -140,12 +129,11 @@ def _read_family(family: Any, weights: Any) -> str:
         raise InputError(f"family is {type(family).__name__}, but must be a string; {allowed}")
     if not family:
         raise InputError(f"glmer() needs family=; {allowed} (use sc_glmm.lmer for measurements)")
-    name = family.lower().partition("(")[0].strip()
-    name = _ALIASES.get(name, name)
-    if name in ("gaussian", "normal"):
+    name = family_name(family)
+    if name == "gaussian":
         raise InputError(f"family={family!r}: use sc_glmm.lmer to fit a linear mixed model")
     if name not in families:
-        raise InputError(f"family={family!r}: {allowed}" + (f". {_UNSUPPORTED[name]}" if name in _UNSUPPORTED else ""))
+        raise InputError(f"family={family!r}: {allowed}" + (f"; {_UNSUPPORTED[name]}" if name in _UNSUPPORTED else ""))
     if "(" in family and "link" in family and {"binomial": "logit"}.get(name, "log") not in family:
         raise InputError(f"family={family!r}: the link is log for counts and logit for trials; omit another link")
     if weights is not None and name != "binomial":

@@ -106,7 +106,7 @@ def lmer(
         options = {"reml": reml, "weights": weights, "offset": offset, "reference": reference, "na_action": na_action}
         problem = build_problem(prepared.X, prepared.blocks, prepared.row_of, y - prepared.offset, prior)
         fit = LmmFit.optimise(prepared, data, y, prior, reml, options, problem)
-    warn_notes(fit.notes, stacklevel=4)
+    warn_notes(fit.notes, stacklevel=5)
     return fit
 
 

@@ -11,12 +11,13 @@ from .._arrays import FloatArray, IntArray
 from .._design import ReTerm
 from .._errors import InputError
 from .._formula import parse_formula
-from .checks import check_choice, check_count, check_flag, random_generator
+from .checks import accept_r_names, check_choice, check_count, check_flag, random_generator
 from .fitted import MixedFit
 from .scales import inverse_link
 from .update import term_key
 
 
+@accept_r_names
 def predict(
     fit: MixedFit,
     newdata: pd.DataFrame | None = None,
@@ -154,6 +155,7 @@ def _new_offset(fit: MixedFit, data: pd.DataFrame, offset: Any) -> FloatArray:
     return total
 
 
+@accept_r_names
 def simulate(
     fit: MixedFit,
     nsim: int = 1,

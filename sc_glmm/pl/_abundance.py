@@ -74,10 +74,7 @@ def abundance(
         Title in the place of the figure's own; ``""`` for none.
     ax
         Axes for the shares; fold changes are left out then. Default: a new figure with both.
-    save
-        File to write, such as ``"figure.pdf"``.
-    show
-        Whether to show the figure at once (``plt.show()``). A notebook shows it anyway.
+    |file|
 
     Returns
     -------
@@ -159,11 +156,13 @@ def _draw_shares(ax: Axes, shape: AbundanceShape, base: float) -> None:
             Line2D([], [], marker="o", ms=4, linestyle="none", color=PALETTE[i], label=plain(level))
             for i, level in enumerate(shape.levels)
         ]
+        letters = sum(len(level) + 5 for level in shape.levels)
+        room = int(13 * _WIDTHS[0]) - max(map(len, shape.types), default=0)
         ax.legend(
             handles=handles,
             loc="lower left",
             bbox_to_anchor=(0.0, 1.0),
-            ncols=len(handles),
+            ncols=len(handles) if letters <= room else 1,
             fontsize=0.875 * base,
             frameon=False,
             handletextpad=0.1,
@@ -200,7 +199,7 @@ def _draw_changes(ax: Axes, shape: AbundanceShape, alpha: float, base: float) ->
     ax.set_ylim(len(shape.types) - 0.5, -0.5)
     ax.set_yticks([])
     ax.spines["left"].set_visible(False)
-    ax.set_xlabel(fold_change_label(shape.words), fontsize=base)
+    ax.set_xlabel(fold_change_label(shape.words, width=_WIDTHS[1]), fontsize=base)
     relative = {"robust": "most types", "total": "all cells"}.get(
         shape.table.reference, plain(", ".join(shape.table.reference_types[:2]))
     )

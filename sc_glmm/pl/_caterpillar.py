@@ -9,10 +9,10 @@ import numpy as np
 from matplotlib.lines import Line2D
 from scipy.stats import norm
 
-from ._model import ModelToPlot, model_and_title
+from ._model import ModelToPlot, model_and_title, varying_term
 from ._numbers.samples import Intercepts, random_intercepts
 from ._shared import documented, finish
-from ._style import COLUMN, DATA, PALETTE, axes_to_draw, plain
+from ._style import COLUMN, DATA, PALETTE, axes_to_draw, plain, say_no_variance
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -49,35 +49,24 @@ def caterpillar(
     Parameters
     ----------
     |model|
-    |key|
-    |group|
     term
-        Grouping factor. Default: the one with the most levels.
+        Grouping factor. Default: the one with the most levels among those with a variance above zero.
     column
         Which of its effects, such as a slope. Default: the first.
     by
         Factor of the fixed effects that colours the levels. Default: the first that is constant within levels.
     |gene_symbols|
-    |drawing|
-
-    Returns
-    -------
-    |axes|
-
-    Raises
-    ------
-    |no_model|
+    |drawing_model|
 
     Examples
     --------
-    >>> import pandas as pd, sc_glmm
-    >>> frame = pd.DataFrame({"y": [3.1, 4.2, 5.0, 6.3, 1.2, 2.5, 8.1, 7.7], "block": list("aabbccdd")})
+    |blocks|
     >>> fit = sc_glmm.lmer("y ~ 1 + (1|block)", frame)
     >>> [label.get_text() for label in sc_glmm.pl.caterpillar(fit).get_yticklabels()]
     ['c', 'a', 'b', 'd']
     """
     shown = model_and_title(data, gene, key, group, gene_symbols)
-    shape = random_intercepts(shown.gene, group=term, column=column, by=by)
+    shape = random_intercepts(shown.gene, group=term or varying_term(shown.gene.fit), column=column, by=by)
     n = len(shape.names)
     if not (shape.mode.any() or shape.sd.any()):
         return _say_no_variance(shown, shape, title, ax, save, show)
@@ -139,8 +128,6 @@ def _say_no_variance(
 ) -> Axes:
     """Write one line of text instead of a column of zeros."""
     ax, base = axes_to_draw(ax, (COLUMN, 0.8))
-    words = f"no variance between levels of {plain(shape.group)}:\nall {len(shape.names):,} effects are zero"
-    ax.text(0.5, 0.5, words, transform=ax.transAxes, ha="center", va="center", fontsize=base, color="0.35")
-    ax.set_axis_off()
+    say_no_variance(ax, shape.group, len(shape.names), base)
     ax.set_title(shown.title, fontsize=base, loc="left")
     return finish(ax, title, save, show)

@@ -11,14 +11,12 @@ from matplotlib.ticker import MaxNLocator
 from ._numbers.frames import one_contrast, require_columns, require_level, results_frame
 from ._numbers.sets import count_significant
 from ._shared import documented, finish
-from ._style import COLUMN, DOWN, REST, UP, axes_to_draw, plain, threshold_words
+from ._style import COLUMN, DOWN, LABEL, REST, UP, axes_to_draw, plain, row_height, threshold_words, wrapped
 
 if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
     from matplotlib.axes import Axes
-
-_ROW = 0.2  # inches
 
 
 @documented
@@ -43,32 +41,12 @@ def counts(
     Parameters
     ----------
     |results|
-    |key|
-    |contrast|
-    |group|
     |alpha|
     |drawing|
 
-    Returns
-    -------
-    |axes|
-
-    Raises
-    ------
-    |missing|
-
     Examples
     --------
-    >>> import pandas as pd, sc_glmm
-    >>> frame = pd.DataFrame(
-    ...     {
-    ...         "cell_type": ["B", "B", "T", "T"],
-    ...         "variable": ["g1", "g2", "g1", "g2"],
-    ...         "log_fc": [1.5, 0.1, -0.5, 0.2],
-    ...         "p_value": [1e-5, 0.8, 0.02, 0.5],
-    ...         "adj_p_value": [2e-5, 0.8, 0.04, 0.5],
-    ...     }
-    ... )
+    |two_types|
     >>> [label.get_text() for label in sc_glmm.pl.counts(frame).get_yticklabels()]
     ['B (2)', 'T (2)']
     """
@@ -76,7 +54,11 @@ def counts(
     frame = results_frame(data, key=key, contrast=contrast, group=group)
     require_columns(frame, ["variable", "log_fc", "p_value", "adj_p_value"], plot="counts")
     table = count_significant(frame, alpha)
-    ax, base = axes_to_draw(ax, (COLUMN, 0.75 + _ROW * len(table)))
+    names = [
+        wrapped(f"{name} ({n:,})" if name else f"{n:,} genes", LABEL)
+        for name, n in zip(table["set"], table["tested"], strict=True)
+    ]
+    ax, base = axes_to_draw(ax, (COLUMN, 0.75 + row_height(names) * len(table)))
     rows = np.arange(len(table))
     right = (table["up"] + table["either"]).to_numpy(float)
     left = table["down"].to_numpy(float)
@@ -98,12 +80,9 @@ def counts(
                 fontsize=0.75 * base,
                 color="0.25",
             )
-    ax.set_xlim(-1.45 * max(float(left.max()), 0.25 * most), 1.3 * max(float(right.max()), 0.25 * most))
+    least = max(0.25 * most, 1.0)
+    ax.set_xlim(-1.45 * max(float(left.max()), least), 1.3 * max(float(right.max()), least))
     ax.set_ylim(len(table) - 0.4, -0.6)
-    names = [
-        f"{plain(name)} ({n:,})" if name else f"{n:,} genes"
-        for name, n in zip(table["set"], table["tested"], strict=True)
-    ]
     ax.set_yticks(rows, names, fontsize=0.875 * base)
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)

@@ -11,9 +11,9 @@ from scipy import stats
 from .._arrays import FloatArray
 from .._errors import InputError
 from ..models.diagnostics import effects_frame, quantile_residuals
-from ._model import fitted_model, name_model
+from ._model import effect_sds, fitted_model, name_model, varying_term
 from ._shared import documented, finish
-from ._style import COLUMN, DATA, PALETTE, RASTER_FROM, axes_to_draw, plain
+from ._style import COLUMN, DATA, PALETTE, RASTER_FROM, axes_to_draw, plain, say_no_variance
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -59,8 +59,6 @@ def residuals(
     Parameters
     ----------
     |model|
-    |key|
-    |group|
     kind
         ``"scaled"`` (default for Gaussian models): Pearson residuals divided by sigma. ``"quantile"`` (default for
         counts and trials): randomised quantile residuals, given the estimated random effects. ``"marginal"``: the same,
@@ -68,20 +66,11 @@ def residuals(
     seed
         Seed for the random numbers of quantile residuals.
     |gene_symbols|
-    |drawing|
-
-    Returns
-    -------
-    |axes|
-
-    Raises
-    ------
-    |no_model|
+    |drawing_model|
 
     Examples
     --------
-    >>> import pandas as pd, sc_glmm
-    >>> frame = pd.DataFrame({"y": [3.1, 4.2, 5.0, 6.3, 1.2, 2.5, 8.1, 7.7], "block": list("aabbccdd")})
+    |blocks|
     >>> sc_glmm.pl.residuals(sc_glmm.lmer("y ~ 1 + (1|block)", frame)).get_ylabel()
     'scaled residual'
     """
@@ -136,27 +125,15 @@ def residual_histogram(
     Parameters
     ----------
     |model|
-    |key|
-    |group|
-    kind, seed
-        Type of residuals and seed; see :func:`residuals`.
+    |residuals|
     bins
         Number of bins. Default: the square root of the number of observations, at most 50.
     |gene_symbols|
-    |drawing|
-
-    Returns
-    -------
-    |axes|
-
-    Raises
-    ------
-    |no_model|
+    |drawing_model|
 
     Examples
     --------
-    >>> import pandas as pd, sc_glmm
-    >>> frame = pd.DataFrame({"y": [3.1, 4.2, 5.0, 6.3, 1.2, 2.5, 8.1, 7.7], "block": list("aabbccdd")})
+    |blocks|
     >>> ax = sc_glmm.pl.residual_histogram(sc_glmm.lmer("y ~ 1 + (1|block)", frame), bins=4)
     >>> len(ax.lines)
     1
@@ -201,25 +178,13 @@ def residual_qq(
     Parameters
     ----------
     |model|
-    |key|
-    |group|
-    kind, seed
-        Type of residuals and seed; see :func:`residuals`.
+    |residuals|
     |gene_symbols|
-    |drawing|
-
-    Returns
-    -------
-    |axes|
-
-    Raises
-    ------
-    |no_model|
+    |drawing_model|
 
     Examples
     --------
-    >>> import pandas as pd, sc_glmm
-    >>> frame = pd.DataFrame({"y": [3.1, 4.2, 5.0, 6.3, 1.2, 2.5, 8.1, 7.7], "block": list("aabbccdd")})
+    |blocks|
     >>> sc_glmm.pl.residual_qq(sc_glmm.lmer("y ~ 1 + (1|block)", frame)).get_xlabel()
     'normal quantile'
     """
@@ -256,34 +221,23 @@ def random_effect_qq(
     Parameters
     ----------
     |model|
-    |key|
-    |group|
     term
-        Grouping factor. Default: the one with the most levels.
+        Grouping factor. Default: the one with the most levels among those with a variance above zero.
     column
         Which of its effects, such as a slope. Default: all, in units of their standard deviations.
     |gene_symbols|
-    |drawing|
-
-    Returns
-    -------
-    |axes|
-
-    Raises
-    ------
-    |no_model|
+    |drawing_model|
 
     Examples
     --------
-    >>> import pandas as pd, sc_glmm
-    >>> frame = pd.DataFrame({"y": [3.1, 4.2, 5.0, 6.3, 1.2, 2.5, 8.1, 7.7], "block": list("aabbccdd")})
+    |blocks|
     >>> sc_glmm.pl.random_effect_qq(sc_glmm.lmer("y ~ 1 + (1|block)", frame)).get_ylabel()
     'block effect / SD'
     """
     shown = fitted_model(data, gene, key, group, gene_symbols)
     frame = effects_frame(shown.fit)
     groups = list(dict.fromkeys(frame["group"]))
-    factor = groups[0] if term is None else term
+    factor = (varying_term(shown.fit) or groups[0]) if term is None else term
     if factor not in groups:
         raise InputError(f"term={term!r}: the model has random effects of {groups}")
     frame = frame[frame["group"] == factor]
@@ -293,7 +247,7 @@ def random_effect_qq(
             raise InputError(f"column={column!r}: the random effects of {factor!r} are {effects}")
         effects = [column]
     ax, base = axes_to_draw(ax, _SQUARE)
-    sds = _model_sds(shown.fit, factor)
+    sds = effect_sds(shown.fit, factor)
     drawn = 0
     for i, effect in enumerate(effects):
         own = frame[frame["effect"] == effect].sort_values("mode")
@@ -305,17 +259,15 @@ def random_effect_qq(
         ax.vlines(x, mode - half, mode + half, color=color, linewidth=0.6, alpha=0.5, zorder=2)
         ax.scatter(x, mode, s=10.0, color=color, linewidths=0, zorder=3, label=plain(effect))
         drawn += 1
-    ax.axline((0.0, 0.0), slope=1.0, color="0.4", linewidth=0.7, zorder=1)
+    name_model(ax, shown, base)
     if drawn == 0:
-        words = f"no variance between levels of {plain(factor)}"
-        ax.text(0.5, 0.5, words, transform=ax.transAxes, ha="center", va="bottom", fontsize=base, color="0.35")
-        ax.set_xticks([])
-        ax.set_yticks([])
-    if len(effects) > 1 and drawn:
+        say_no_variance(ax, factor, len(frame) // len(effects), base)
+        return finish(ax, title, save, show)
+    ax.axline((0.0, 0.0), slope=1.0, color="0.4", linewidth=0.7, zorder=1)
+    if len(effects) > 1:
         ax.legend(frameon=False, fontsize=0.8 * base, loc="upper left", handletextpad=0.1, borderaxespad=0.1)
     ax.set_xlabel("normal quantile", fontsize=base)
     ax.set_ylabel(plain(f"{factor} effect / SD"), fontsize=base)
-    name_model(ax, shown, base)
     return finish(ax, title, save, show)
 
 
@@ -352,16 +304,3 @@ def _quantiles(ax: Axes, ordered: FloatArray, slope: float, color: str) -> None:
     ax.fill_between(x, slope * low, slope * high, color="0.85", linewidth=0, zorder=1)
     ax.axline((0.0, 0.0), slope=slope, color="0.4", linewidth=0.7, zorder=2)
     ax.scatter(x, ordered[rank - 1], s=6.0, color=color, linewidths=0, zorder=3, rasterized=len(rank) > RASTER_FROM)
-
-
-def varying_term(fit: MixedFit) -> str | None:
-    """The grouping factor with the most levels and a variance above zero; None if all variances are zero."""
-    terms = sorted(fit.prepared.groupings, key=lambda one: -len(one.levels))
-    return next((one.name for one in terms if any(sd > 0.0 for sd in _model_sds(fit, one.name).values())), None)
-
-
-def _model_sds(data: MixedFit, group: str) -> dict[str, float]:
-    """Standard deviation of each effect of a grouping factor according to the model."""
-    place = [g.name for g in data.prepared.groupings].index(group)
-    sd = np.sqrt(np.sum(data.Lambda[place] ** 2, axis=1))
-    return dict(zip(data.prepared.groupings[place].columns, sd.tolist(), strict=True))

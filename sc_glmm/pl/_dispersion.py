@@ -43,9 +43,10 @@ def dispersion(
     the genes with enough counts for an estimate of their own. Genes with fewer counts (grey) take their value from the
     trend.
 
-    Between samples, this is the standard deviation of the random effects (natural log: 0.2 is about 20 %). The solid
-    line is the mean of the prior that the moderated tests estimate from all genes; the dashed line is its 95 %
-    quantile. Coloured genes vary more than genes of their abundance, and their p-values tend to be too small.
+    Between samples, this is the standard deviation of the random effects (natural log: 0.2 is about 20 %): its
+    posterior mean, or the gene's own estimate for a factor without a prior. The solid line is the mean of the prior
+    that the moderated tests estimate from all genes; the dashed line is its 95 % quantile. Coloured genes vary more
+    than genes of their abundance, and their p-values tend to be too small.
 
     Parameters
     ----------
@@ -57,14 +58,6 @@ def dispersion(
         ``"dispersion"``, or the grouping factor whose random effects are drawn, such as ``"sample"``.
     |group|
     |drawing|
-
-    Returns
-    -------
-    |axes|
-
-    Raises
-    ------
-    |missing|
 
     Examples
     --------

@@ -11,15 +11,25 @@ from matplotlib.ticker import MaxNLocator
 from ._numbers.frames import one_contrast, require_columns, require_level, results_frame
 from ._numbers.sets import GeneAcrossSets, gene_across_sets
 from ._shared import documented, finish
-from ._style import COLUMN, DOWN, REST, UP, axes_to_draw, fold_change_label, italic, plain, threshold_words
+from ._style import (
+    COLUMN,
+    DOWN,
+    LABEL,
+    REST,
+    UP,
+    axes_to_draw,
+    draw_titles,
+    fold_change_label,
+    italic,
+    row_height,
+    threshold_words,
+    wrapped,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
     from matplotlib.axes import Axes
-
-
-_ROW = 0.2  # inches
 
 
 @documented
@@ -45,7 +55,7 @@ def forest(
 
     Parameters
     ----------
-    |results|
+    |data|
     gene
         Name of the gene.
     |key|
@@ -56,14 +66,6 @@ def forest(
         Sort by fold change, largest on top. Default: the order of the results.
     |gene_symbols|
     |drawing|
-
-    Returns
-    -------
-    |axes|
-
-    Raises
-    ------
-    |missing|
 
     Examples
     --------
@@ -87,7 +89,8 @@ def forest(
     wanted = ["variable", "log_fc", "ci_low", "ci_high", "p_value", "adj_p_value"]
     require_columns(frame, wanted, plot="forest")
     shape = gene_across_sets(frame, gene, alpha)
-    ax, base = axes_to_draw(ax, (COLUMN, 0.75 + _ROW * len(shape.sets)))
+    labels = [wrapped(name, LABEL) for name in shape.sets]
+    ax, base = axes_to_draw(ax, (COLUMN, 0.75 + row_height(labels) * len(shape.sets)))
     order = (
         np.argsort(-np.nan_to_num(shape.estimate, nan=-np.inf), kind="stable") if sort else np.arange(len(shape.sets))
     )
@@ -98,13 +101,11 @@ def forest(
     ax.set_xlim(left, right)
     ax.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
     ax.set_ylim(len(order) - 0.4, -0.6)
-    names = [plain(shape.sets[i]) or plain(gene) for i in order]
-    ax.set_yticks(range(len(order)), names, fontsize=0.875 * base)
+    ax.set_yticks(range(len(order)), [labels[i] for i in order], fontsize=0.875 * base)
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)
     ax.set_xlabel(fold_change_label(one_contrast(frame)), fontsize=base)
-    ax.set_title(italic(gene), fontsize=base, loc="left")
-    ax.set_title(f"filled: {threshold_words(alpha)}", fontsize=0.75 * base, color="0.35", loc="right")
+    draw_titles(ax, italic(gene), f"95 % interval; filled: {threshold_words(alpha)}", base, small=0.75)
     return finish(ax, title, save, show)
 
 

@@ -52,9 +52,6 @@ def heatmap(
     Parameters
     ----------
     |results|
-    |key|
-    |contrast|
-    |group|
     genes
         Genes to show, from top to bottom. Default: the `n_genes` top genes of the cell types (the first of each, then
         the second of each, and so on) as far as they are significant. Genes with similar fold changes are placed next
@@ -62,12 +59,11 @@ def heatmap(
     n_genes
         Number of genes, if `genes` is not given.
     |alpha|
-    shrunken
-        Draw ``log_fc_shrunk`` instead of ``log_fc``.
+    |shrunken|
     limit
         Fold change (log2) at the ends of the colour scale. Default: 98 % of the fold changes lie within.
     |gene_symbols|
-    |drawing|
+    |axes_and_file|
 
     Returns
     -------
@@ -80,16 +76,7 @@ def heatmap(
 
     Examples
     --------
-    >>> import pandas as pd, sc_glmm
-    >>> frame = pd.DataFrame(
-    ...     {
-    ...         "cell_type": ["B", "B", "T", "T"],
-    ...         "variable": ["g1", "g2", "g1", "g2"],
-    ...         "log_fc": [1.5, 0.1, -0.5, 0.2],
-    ...         "p_value": [1e-5, 0.8, 0.02, 0.5],
-    ...         "adj_p_value": [2e-5, 0.8, 0.04, 0.5],
-    ...     }
-    ... )
+    |two_types|
     >>> [label.get_text() for label in sc_glmm.pl.heatmap(frame).get_yticklabels()]
     ['g1']
     """

@@ -48,8 +48,6 @@ def influence(
     Parameters
     ----------
     |model|
-    |key|
-    |group|
     term
         What is left out, one level at a time: a grouping factor of the model, or any column of its data. Default: the
         grouping factor with the most levels. `data` may also be the result of ``fit.influence()``.
@@ -57,7 +55,7 @@ def influence(
         Fixed effect: draws its estimate without each group, next to the estimate from all data with its 95 % interval
         (the band). Default: Cook's distance.
     |gene_symbols|
-    |drawing|
+    |axes_and_file|
 
     Returns
     -------
@@ -71,8 +69,7 @@ def influence(
 
     Examples
     --------
-    >>> import pandas as pd, sc_glmm
-    >>> frame = pd.DataFrame({"y": [3.1, 4.2, 5.0, 6.3, 1.2, 2.5, 8.1, 7.7], "block": list("aabbccdd")})
+    |blocks|
     >>> ax = sc_glmm.pl.influence(sc_glmm.lmer("y ~ 1 + (1|block)", frame))
     >>> [label.get_text() for label in ax.get_yticklabels()]
     ['b', 'a', 'c', 'd']

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import matplotlib as mpl
@@ -12,6 +13,7 @@ from .._adata.latent import read_factors
 from .._errors import InputError
 from ..get import latent_factors as report_of
 from ..get._latent_factors import sample_columns
+from ._shared import documented, finish
 from ._style import FONT, PALETTE, axes_to_draw, grid_of_axes, plain
 
 if TYPE_CHECKING:
@@ -22,13 +24,17 @@ _PANEL = (3.35, 2.7)  # inches
 _MOST_LEVELS = len(PALETTE)
 
 
+@documented
 def latent_factors(
     data: AnnData,
     *,
     color: str | None = None,
     key: str = "latent",
     group: str | None = None,
+    title: str | None = None,
     ax: Axes | None = None,
+    save: str | os.PathLike[str] | None = None,
+    show: bool | None = None,
 ) -> Axes:
     """Draw the samples in the plane of the first two hidden factors, and the correlations of all factors.
 
@@ -46,8 +52,11 @@ def latent_factors(
         `key_added` of the factors.
     group
         Level of `groupby`. Default: the first with a factor.
+    title
+        Title instead of the group; ``""`` for none.
     ax
         Axes for the samples; the correlations are then not drawn. Default: a new figure with both.
+    |file|
 
     Returns
     -------
@@ -82,7 +91,7 @@ def latent_factors(
     _draw_samples(ax, samples, report, _coloring(known, color), base)
     if group:
         ax.set_title(plain(group), loc="left", fontsize=base)
-    return ax
+    return finish(ax, title, save, show)
 
 
 def _coloring(known: dict[str, pd.Series], color: str | None) -> tuple[str, pd.Series] | None:

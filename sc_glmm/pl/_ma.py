@@ -72,23 +72,11 @@ def ma(
     Parameters
     ----------
     |results|
-    |key|
-    |contrast|
-    |group|
     |alpha|
-    shrunken
-        Draw ``log_fc_shrunk`` instead of ``log_fc``.
+    |shrunken|
     |labels|
     |gene_symbols|
     |drawing|
-
-    Returns
-    -------
-    |axes|
-
-    Raises
-    ------
-    |missing|
 
     Examples
     --------

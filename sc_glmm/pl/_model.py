@@ -102,6 +102,19 @@ def name_model(ax: Axes, shown: FittedModel, base: float) -> None:
         ax.set_title(shown.title, fontsize=base, loc="left")
 
 
+def varying_term(fit: MixedFit) -> str | None:
+    """The grouping factor with the most levels and a variance above zero; None if all variances are zero."""
+    terms = sorted(fit.prepared.groupings, key=lambda one: -len(one.levels))
+    return next((one.name for one in terms if any(sd > 0.0 for sd in effect_sds(fit, one.name).values())), None)
+
+
+def effect_sds(fit: MixedFit, group: str) -> dict[str, float]:
+    """Standard deviation of each effect of a grouping factor according to the model."""
+    place = [g.name for g in fit.prepared.groupings].index(group)
+    sd = np.sqrt(np.sum(fit.Lambda[place] ** 2, axis=1))
+    return dict(zip(fit.prepared.groupings[place].columns, sd.tolist(), strict=True))
+
+
 def _has_results(data: Any) -> bool:
     return isinstance(data, str | os.PathLike) or hasattr(data, "uns")
 
@@ -120,6 +133,8 @@ def _name_and_title(
     """Name of the gene in the AnnData, and its symbol in italics with the group."""
     if gene is None:
         raise InputError("this figure draws one gene of an AnnData: name it, as in pl.samples(adata, 'ISG15').")
+    if not isinstance(gene, str):
+        raise InputError(f"gene={gene!r}: this figure draws one gene, so give its name as text")
     name, symbol = name_and_symbol(gene, data, key, gene_symbols)
     return name, italic(symbol) + (f", {plain(group)}" if group else "")
 
@@ -132,7 +147,9 @@ def evidence(gene: GeneFit) -> str:
         return "separated" if gene.separated else ""
     lines = [_one_result(row) for _, row in rows[:_MOST_CONTRASTS]]
     if len(rows) > 1:
-        short = [plain(words.partition(": ")[2] or words) for words, _ in rows]
+        factors = {words.partition(": ")[0] for words, _ in rows if ": " in words}
+        alike = len(factors) == 1 and all(": " in words for words, _ in rows)  # the axis names the factor
+        short = [plain(words.partition(": ")[2] if alike else words) for words, _ in rows]
         lines = [f"{words}: {line}" for words, line in zip(short, lines, strict=False)]
     return "\n".join([*lines, *([f"and {len(rows) - len(lines)} more"] if len(rows) > len(lines) else [])])
 

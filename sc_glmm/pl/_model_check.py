@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .._errors import InputError
-from ._diagnostics import random_effect_qq, residual_histogram, residual_qq, residuals, varying_term
+from ._diagnostics import random_effect_qq, residual_histogram, residual_qq, residuals
 from ._influence import influence
 from ._model import fitted_model
 from ._shared import documented, write_and_show
@@ -52,8 +52,6 @@ def diagnostics(
     Parameters
     ----------
     |model|
-    |key|
-    |group|
     term
         What is left out for the influence: a grouping factor of the model, or any column of its data. Default: the
         grouping factor with the most levels.
@@ -64,10 +62,7 @@ def diagnostics(
         Title instead of gene and formula; ``""`` for none.
     ax
         Six axes to draw into. Default: those of a new figure, as wide as a journal page.
-    save
-        File to write, such as ``"figure.pdf"``.
-    show
-        Whether to show the figure at once (``plt.show()``). A notebook always shows it.
+    |file|
 
     Returns
     -------
@@ -80,8 +75,7 @@ def diagnostics(
 
     Examples
     --------
-    >>> import pandas as pd, sc_glmm
-    >>> frame = pd.DataFrame({"y": [3.1, 4.2, 5.0, 6.3, 1.2, 2.5, 8.1, 7.7], "block": list("aabbccdd")})
+    |blocks|
     >>> sc_glmm.pl.diagnostics(sc_glmm.lmer("y ~ 1 + (1|block)", frame)).shape
     (6,)
     """
@@ -108,6 +102,6 @@ def _draw(fit: MixedFit, term: str | None, seed: int, axes: npt.NDArray[np.objec
     residuals(fit, seed=seed, ax=axes[0])
     residual_histogram(fit, seed=seed, ax=axes[1])
     residual_qq(fit, seed=seed, ax=axes[2])
-    random_effect_qq(fit, term=varying_term(fit), ax=axes[3])
+    random_effect_qq(fit, ax=axes[3])
     residual_qq(fit, kind="marginal", seed=seed, ax=axes[4])
     influence(fit, term=term, ax=axes[5])

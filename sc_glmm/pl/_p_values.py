@@ -17,7 +17,7 @@ from ._numbers.evidence import (
 )
 from ._numbers.frames import require_columns, results_frame, split_sets
 from ._shared import documented, finish, write_and_show
-from ._style import COLUMN, DATA, FLAG, FONT, RASTER_FROM, axes_to_draw, panels, plain
+from ._style import COLUMN, DATA, FLAG, FONT, RASTER_FROM, axes_to_draw, panels, plain, wrapped
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,6 +28,8 @@ _SIZE = (COLUMN, 2.3)
 _SQUARE = (2.6, 2.6)
 _PANEL = (2.2, 1.7)
 _SMALL_SQUARE = (2.2, 2.2)
+_TEXT_FROM = (0.4, 0.3)  # p-values from which on text stands above the bars, in one panel and in several
+_TITLE = 30  # characters above a panel
 
 
 @documented
@@ -53,20 +55,9 @@ def p_values(
     Parameters
     ----------
     |results|
-    |key|
-    |contrast|
-    |group|
     bins
         Number of bins.
     |drawing|
-
-    Returns
-    -------
-    |axes|
-
-    Raises
-    ------
-    |missing|
 
     Examples
     --------
@@ -94,8 +85,9 @@ def p_values(
             fontsize=0.875 * base,
             color="0.25",
         )
-        # Leave room above the bars for the text.
-        one.set_ylim(0.0, 1.4 * float(shape.counts.max()))
+        # Leave room above the bars on the right for the text.
+        below = float(shape.counts[shape.edges[1:] > _TEXT_FROM[len(axes) > 1]].max())
+        one.set_ylim(0.0, max(1.06 * float(shape.counts.max()), 1.4 * below))
         _name(one, name or group or "", base)
     _outer_labels(axes, "p-value", "genes", base)
     return _finish(axes, title, save, show)
@@ -130,18 +122,7 @@ def qq(
     Parameters
     ----------
     |results|
-    |key|
-    |contrast|
-    |group|
     |drawing|
-
-    Returns
-    -------
-    |axes|
-
-    Raises
-    ------
-    |missing|
 
     Examples
     --------
@@ -226,7 +207,7 @@ def _axes(
 
 def _name(ax: Axes, title: str, base: float) -> None:
     if title:
-        ax.set_title(plain(title), fontsize=base, loc="left")
+        ax.set_title(wrapped(title, _TITLE), fontsize=base, loc="left")
 
 
 def _outer_labels(axes: npt.NDArray[np.object_], x: str, y: str, base: float) -> None:

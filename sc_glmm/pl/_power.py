@@ -44,14 +44,6 @@ def power(
         One group of the pilot; by default all of them together.
     |drawing|
 
-    Returns
-    -------
-    |axes|
-
-    Raises
-    ------
-    |missing|
-
     Examples
     --------
     >>> import pandas as pd, sc_glmm

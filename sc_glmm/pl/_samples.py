@@ -11,7 +11,7 @@ import numpy.typing as npt
 from matplotlib.artist import Artist
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from .._arrays import FloatArray
 from .._errors import InputError
@@ -19,7 +19,7 @@ from ._labels import place_labels
 from ._model import model_and_title
 from ._numbers.samples import SampleMeans, sample_means
 from ._shared import documented, finish
-from ._style import COLUMN, DATA, PALETTE, axes_to_draw, plain
+from ._style import COLUMN, DATA, PALETTE, axes_to_draw, draw_titles, plain
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -62,8 +62,6 @@ def samples(
     Parameters
     ----------
     |model|
-    |key|
-    |group|
     by
         Column of the fixed effects on the horizontal axis. Default: the first factor, or else the first number, along
         which a line is drawn.
@@ -75,15 +73,7 @@ def samples(
         Logarithmic vertical axis. Default: only for counts. A sample without a count is an open triangle on the lower
         border.
     |gene_symbols|
-    |drawing|
-
-    Returns
-    -------
-    |axes|
-
-    Raises
-    ------
-    |no_model|
+    |drawing_model|
 
     Examples
     --------
@@ -116,22 +106,14 @@ def samples(
         ax.set_xlim(-0.55, len(shape.levels) - 0.45)
         ax.tick_params(axis="x", length=0)
         ax.set_xticks(range(len(shape.levels)), [plain(level) for level in shape.levels], fontsize=0.875 * base)
+    elif (shape.at == np.round(shape.at)).all():
+        ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     ax.set_xlabel(plain(shape.by), fontsize=base)
     ax.set_ylabel("mean count per cell" if shape.log else "mean", fontsize=base)
-    _draw_titles(ax, shown.title, shown.evidence, base)
     _draw_legend(ax, shape, base, floor)
+    draw_titles(ax, shown.title, shown.evidence, base)
     _name_samples(ax, shape, x, floor, labels, base)
     return finish(ax, title, save, show)
-
-
-def _draw_titles(ax: Axes, title: str, evidence: str, base: float) -> None:
-    """Write the gene on the left and the test on the right, or on two lines if they do not fit next to each other."""
-    figure = ax.get_figure(root=True)
-    room = ax.get_window_extent().width * 72.0 / (figure.dpi if figure is not None else 72.0)
-    lines = evidence.splitlines()
-    crowded = len(lines) > 1 or bool(lines) and base * (0.55 * len(title) + 0.44 * len(lines[0])) > room
-    ax.set_title(title + ("\n" * len(lines) if crowded else ""), fontsize=base, loc="left")
-    ax.set_title(evidence, fontsize=0.8 * base, color="0.3", loc="right")
 
 
 def dot_area(n_cells: npt.NDArray[np.int64] | FloatArray, largest: float) -> FloatArray:

@@ -53,14 +53,6 @@ def variance_fractions(
     |gene_symbols|
     |drawing|
 
-    Returns
-    -------
-    |axes|
-
-    Raises
-    ------
-    |missing|
-
     Examples
     --------
     >>> import sc_glmm

@@ -72,9 +72,6 @@ def volcano(
     Parameters
     ----------
     |results|
-    |key|
-    |contrast|
-    |group|
     |alpha|
     min_log_fc
         Draw lines at plus and minus this log2 fold change; 0 draws none. They do not change the colours. By default
@@ -83,14 +80,6 @@ def volcano(
     |labels|
     |gene_symbols|
     |drawing|
-
-    Returns
-    -------
-    |axes|
-
-    Raises
-    ------
-    |missing|
 
     Examples
     --------

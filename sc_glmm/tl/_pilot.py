@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from .._adata.contrasts import contrasts_of_group, find_contrasts
 from .._adata.mudata import results_in
 from .._adata.stored import StoredRun, read_results, read_run
 from .._arrays import FloatArray
@@ -155,8 +156,6 @@ def _from_run(
 def _contrast(run: StoredRun, facts: Mapping[str, Any], contrast: str | None) -> str:
     """Return the name of the contrast to plan; by default, the first one with a single row."""
     names = [str(name) for name in run.params["contrast_rows"]]
-    words = dict(zip([str(w) for w in np.atleast_1d(run.params["contrast_words"])],
-                     [str(k) for k in np.atleast_1d(run.params["contrast_keys"])], strict=True))  # fmt: skip
     single = [name for name in names if name in facts["contrasts"]]
     if contrast is None:
         if not single:
@@ -165,10 +164,12 @@ def _contrast(run: StoredRun, facts: Mapping[str, Any], contrast: str | None) ->
                 "sc_glmm.tl.test with contrasts=, such as 'AD vs ctl'"
             )
         return single[0]
-    name = words.get(contrast, contrast)
-    if name not in single:
-        raise InputError(f"contrast={contrast!r}: allowed are {', '.join(map(repr, single))}")
-    return name
+    known = contrasts_of_group(run.params, run.frame["contrast"])
+    meant = find_contrasts(known, contrast)
+    found = [each.name for each in known if each.label in meant and each.name in single]
+    if len(found) != 1:
+        raise InputError(f"contrast={contrast!r} must be one comparison; allowed are {', '.join(map(repr, single))}")
+    return found[0]
 
 
 def _from_assumptions(frame: pd.DataFrame, group: str | None, design: str | None) -> list[Pilot]:

@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from .._adata.columns import groups_of
+from .._adata.contrasts import contrasts_of_group
 from .._adata.mudata import modality_with
 from .._adata.open import find_response, open_data
 from .._adata.stored import StoredRun, read_run
@@ -261,11 +262,10 @@ def _from_table(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _contrasts(run: StoredRun) -> list[Contrast]:
-    rows = run.params["contrast_rows"]
-    words = [str(text) for text in np.atleast_1d(run.params["contrast_words"])]
+    labels = {each.name: each.label for each in contrasts_of_group(run.params, run.frame["contrast"])}
     return [
-        Contrast(name, np.atleast_2d(np.asarray(L, dtype=np.float64)), (), text)
-        for (name, L), text in zip(rows.items(), words, strict=True)
+        Contrast(name, np.atleast_2d(np.asarray(L, dtype=np.float64)), (), labels[name])
+        for name, L in run.params["contrast_rows"].items()
     ]
 
 

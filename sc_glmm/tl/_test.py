@@ -16,6 +16,8 @@ from .._adata.store import recover
 from .._adata.tables import columns_of
 from .._compress.source import Source
 from .._display import logger, progress_of_run, warn_notes
+from .._display.habits import explain_arguments
+from .._errors import InputError
 from .._fit.cluster import library_sums
 from .._parallel.resources import resolve_memory, resolve_n_jobs
 from .._run.conductor import Conductor
@@ -29,7 +31,35 @@ from .._run.summary import as_lines, summary_line
 if TYPE_CHECKING:
     from anndata import AnnData
 
+# Arguments of other functions, and what to do instead.
+_ADVICE = {
+    "layer": "name the layer on the left of the formula, as in 'counts ~ disease + (1|sample)'",
+    "use_raw": "adata.raw is not used: copy its counts into a layer, and name it on the left of the formula",
+    "groups": "select comparisons with contrasts=",
+    "corr_method": "p-values are adjusted by Benjamini and Hochberg",
+    "design": "the model is the second argument, formula",
+    "condition": "name the column in the formula, as in 'counts ~ disease + (1|sample)'",
+    "sample_col": "name the samples in the formula, as in 'counts ~ disease + (1|sample)'",
+    "REML": "write method='reml' or method='ml'",
+    "ddf": "tests are chosen by test=, such as 'satterthwaite'",
+    "alpha": "all p-values are stored; select with sc_glmm.get.results(adata, alpha=0.05)",
+    "inplace": "copy=True returns a copy with the results",
+    "n_genes": "all genes are stored; select with sc_glmm.get.results",
+    "rankby_abs": "sort with sc_glmm.get.results(adata, sort='log_fc')",
+    "pts": "the results have the percentage of cells with counts, pct",
+    "min_pct": "write min_counts=, the number of counts a gene needs",
+}
+_RENAMED = {
+    "nAGQ": "n_agq",
+    "contrast": "contrasts",
+    "group_by": "groupby",
+    "n_cpus": "n_jobs",
+    "n_threads": "n_jobs",
+    "ncores": "n_jobs",
+}
 
+
+@explain_arguments(_RENAMED, _ADVICE)
 def test(
     adata: AnnData | str | os.PathLike[str],
     formula: str,
@@ -235,6 +265,8 @@ def test(
     >>> sc_glmm.get.results(adata)[["variable", "log_fc", "p_value"]].shape
     (60, 3)
     """
+    if isinstance(adata, str) and "~" in adata and not isinstance(formula, str):
+        raise InputError(f"the data come before the formula: sc_glmm.tl.test(adata, {adata!r})")
     options, start = RunOptions.from_arguments(locals()), time.perf_counter()
     data, obs_above = modality_of(adata, modality, copy)
     if not copy and isinstance(data, str | os.PathLike):
@@ -250,10 +282,10 @@ def test(
     with progress_of_run(progress, reading=isinstance(matrix, Source)):
         library = partial(library_sums, matrix, n_jobs=jobs, progress=progress)
         job = plan_job(adata, request, library, opened.labels)
-        warn_notes([*job.notes, *factor_notes(adata, request.formula, contrasts is not None)])
+        warn_notes([*job.notes, *factor_notes(adata, request.formula, contrasts is not None)], stacklevel=4)
         store = MemoryStore(matrix, job.plans, job.task, n_jobs=jobs, memory_limit=limit, progress=progress)
         tests, notes = Conductor(job.plans, job.task, matrix, adata.var_names, store, jobs, progress).run()
-    warn_notes(notes)
+    warn_notes(notes, stacklevel=4)
     tests = put_results(adata, key_added, job, tests, notes)
     if not copy:
         hand_over(opened, data, key_added)

@@ -83,7 +83,7 @@ def test_unnamed_variables_have_the_same_values_as_in_a_triple() -> None:
         (
             "~ disease",
             (cond(disease="AD") + cond(disease="MCI")) / 2 - cond(disease="ctl"),
-            "0.5 * [disease = AD] + 0.5 * [disease = MCI] - [disease = ctl]",
+            "disease: mean of AD and MCI vs ctl",
             [0, 0.5, 0.5],
         ),
         ("~ C(year)", cond(year=2022) - cond(year=2021), "year: 2022 vs 2021", [0, -1, 1]),

@@ -298,3 +298,24 @@ def test_each_level_and_the_joint_contrast() -> None:
     assert len(build_contrasts(design)) == 3
     # three names of terms are still three contrasts
     assert len(build_contrasts(design, ["disease", "sex", "age"])) == 3
+
+
+@pytest.mark.parametrize("formula", ["~ kind * age", "~ kind * age + kind:sex", "~ kind + age", "~ kind:age + kind"])
+def test_each_level_is_a_part_of_the_joint_test(formula: str) -> None:
+    """Whatever a factor interacts with, comparisons of levels stand at the same values as the joint test."""
+    n = 60
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {"kind": list("abc") * 20, "sex": list("fm") * 30, "age": rng.uniform(40, 60, n), "s": np.arange(n) // 3}
+    )
+    design = build_design(
+        parse_formula(f"{formula} + (1|s)"),
+        frame,
+        reference={name: frame[name].iloc[0] for name in ("kind", "sex") if name in formula},
+    )
+    made = {one.name: one for one in build_contrasts(design, each_level=True)}
+    joint, parts = made["kind"].L, [made[f"kind_{level}_vs_a"] for level in "bc"]
+    assert np.linalg.matrix_rank(np.vstack([joint, *(part.L for part in parts)])) == len(joint) == 2
+    assert [part.levels for part in parts] == [("kind", "b", "a"), ("kind", "c", "a")]
+    where = made["kind"].words.partition(" (at ")[2]
+    assert all(part.words.partition(" (at ")[2] == where for part in parts)

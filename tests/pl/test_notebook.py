@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from tests.kernels import new_kernel, run_cell
+
 pytest.importorskip("ipykernel")
 pytest.importorskip("jupyter_client")
 
@@ -31,31 +33,12 @@ DRAWING = [
 
 @pytest.fixture
 def kernel() -> Iterator[Any]:
-    from jupyter_client.manager import start_new_kernel
-
-    manager, client = start_new_kernel(kernel_name="python3")
-    yield client
-    client.stop_channels()
-    manager.shutdown_kernel(now=True)
-
-
-def images(client: Any, code: str) -> int:
-    """Count the pictures of a cell; an error in the cell fails the test."""
-    n_pictures = 0
-
-    def look(message: dict[str, Any]) -> None:
-        nonlocal n_pictures
-        content = message["content"]
-        if message["msg_type"] == "error":
-            raise AssertionError("\n".join(content["traceback"]))
-        n_pictures += "image/png" in content.get("data", {})
-
-    client.execute_interactive(code, output_hook=look, timeout=300)
-    return n_pictures
+    with new_kernel() as client:
+        yield client
 
 
 @pytest.mark.parametrize("first", [0, 3], ids=["one axes first", "a page first"])
 def test_every_cell_shows_its_picture(kernel: Any, first: int) -> None:
-    images(kernel, FIRST)
+    run_cell(kernel, FIRST)
     cells = DRAWING[first:] + DRAWING[:first]
-    assert [images(kernel, code) for code in cells] == [1] * len(cells)
+    assert [run_cell(kernel, code).images for code in cells] == [1] * len(cells)

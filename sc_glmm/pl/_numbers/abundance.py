@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ..._adata.abundance import N_CELLS, AbundanceTable, require_table
+from ..._adata.contrasts import contrasts_of_run
 from ..._arrays import BoolArray, FloatArray, IntArray
 from ..._errors import InputError
 from ..._formula import parse_formula
@@ -82,7 +83,7 @@ def abundance_shape(
         )
     names = [str(name) for name in adata.var_names]
     frame, words = _frame(adata, key, contrast, names) if tested else (_nothing(names), None)
-    column, levels, arm = _arms(adata, by, key, words)
+    column, levels, arm = _arms(adata, by, key, None if words is None else words.partition("\n")[0])
     order = _order(frame, share, sort, n_types)
     frame = frame.iloc[order]
     return AbundanceShape(
@@ -110,7 +111,10 @@ def _frame(adata: AnnData, key: str, contrast: str | None, names: list[str]) -> 
     """Results of one contrast, one row a type in the order of the table, and its words."""
     frame = results_frame(adata, key=key, contrast=contrast)
     if contrast is None and frame["contrast"].nunique() > 1:
-        frame = frame[frame["contrast"].astype(str) == levels_of(frame["contrast"])[0]]
+        # a joint test has no fold change to draw
+        drawable = frame[np.isfinite(frame["log_fc"].to_numpy(dtype=np.float64))]
+        first = levels_of((drawable if len(drawable) else frame)["contrast"])[0]
+        frame = frame[frame["contrast"].astype(str) == first]
     require_one_row_a_gene(frame, plot="abundance")
     frame = frame.set_index(frame["variable"].astype(str)).reindex(names)
     return frame, one_contrast(frame.dropna(subset="contrast"))
@@ -135,12 +139,24 @@ def _arms(adata: AnnData, by: str | None, key: str, words: str | None) -> tuple[
     if by is None:
         return "", [], np.zeros(len(obs), dtype=np.int64)
     column: Any = obs[by].astype("category").cat.remove_unused_categories()
+    base = _base(adata, key, by)
+    if base is not None and base in (texts := [str(level) for level in column.cat.categories]):
+        first = column.cat.categories[texts.index(base)]
+        column = column.cat.reorder_categories([first, *(each for each in column.cat.categories if each != first)])
     levels = [str(level) for level in column.cat.categories]
     if len(levels) > 7:
         raise InputError(
             f"by={by!r} has {len(levels)} values; the figure tells up to 7 arms apart. Name another column with by="
         )
     return by, levels, column.cat.codes.to_numpy(dtype=np.int64)
+
+
+def _base(adata: AnnData, key: str, name: str) -> str | None:
+    """The level of a column that the run compared the others with."""
+    entry: Any = adata.uns.get(key)
+    known = contrasts_of_run(entry["params"]).values() if isinstance(entry, Mapping) and "params" in entry else ()
+    levels = [each.levels for held in known for each in held if each.levels is not None]
+    return next((base for factor, _, base in levels if factor == name), None)
 
 
 def _comparisons(obs: pd.DataFrame, name: str) -> set[str]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from ..._adata.contrasts import all_contrasts, contrasts_in_frame, find_contrasts, similar
 from ..._errors import InputError
 from ..._inference.minimum import ANY_DIFFERENCE, Alternative
 from .symbols import with_symbols
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 # Values of `status` for fits without problems; a variance of zero is a valid result.
 WELL = ("ok", "singular")
+# Characters in a line that fits the width of a column, and lines at most, for the meaning of a named contrast.
+_LINE, _MOST_LINES = 44, 3
 
 
 def results_frame(
@@ -33,14 +36,18 @@ def results_frame(
     With `gene_symbols`, genes are named by that column of ``var``.
     """
     if isinstance(data, pd.DataFrame):
-        frame = data
-        if contrast is not None and "contrast" in frame:
-            frame = _chosen(frame, "contrast", contrast, "contrast")
+        frame, known = data, contrasts_in_frame(data) if "contrast" in data else []
     else:
         # Imported here, so that a data frame can be drawn without loading anndata.
+        from ..._adata.mudata import results_in
         from ...get import results
 
-        frame = results(data, key=key, contrast=contrast, columns="all")
+        held, held_key = results_in(data, key)
+        frame = results(data, key=key, columns="all")
+        known = all_contrasts(held.uns[held_key]["params"])
+    kept = np.ones(len(frame), dtype=bool)
+    if contrast is not None and "contrast" in frame:
+        kept &= frame["contrast"].astype(str).isin(find_contrasts(known, contrast)).to_numpy()
     if group is not None:
         column = group_column(frame)
         if column is None:
@@ -48,8 +55,14 @@ def results_frame(
                 f"group={group!r} was given, but the results have no groups: their first column is "
                 f"{frame.columns[0]!r}. Omit group=, or run sc_glmm.tl.test with groupby="
             )
-        frame = _chosen(frame, column, group, "group")
-    return with_symbols(frame, data, key, gene_symbols)
+        mine = (frame[column].astype(str) == _known_group(frame[column], group)).to_numpy()
+        if not (kept & mine).any() and kept.any():
+            raise InputError(
+                f"the contrast {contrast!r} was not tested in group={group!r}; there are "
+                f"{levels_of(frame.loc[mine, 'contrast'])}. sc_glmm.get.details has the reasons"
+            )
+        kept &= mine
+    return with_symbols(frame[kept], data, key, gene_symbols)
 
 
 def tested_effects(data: AnnData | pd.DataFrame, key: str) -> Alternative:
@@ -62,13 +75,11 @@ def tested_effects(data: AnnData | pd.DataFrame, key: str) -> Alternative:
     return read_alternative(*results_in(data, key))
 
 
-def _chosen(frame: pd.DataFrame, column: str, value: str, argument: str) -> pd.DataFrame:
-    known = levels_of(frame[column])
-    if value not in known:
-        near = get_close_matches(value, known, n=1, cutoff=0.4)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise InputError(f"{argument}={value!r} is not in the results, which contain {known}.{hint}")
-    return frame[frame[column].astype(str) == value]
+def _known_group(column: pd.Series, group: object) -> str:
+    known = levels_of(column)
+    if str(group) not in known:
+        raise InputError(f"the results have no group {str(group)!r}{similar(str(group), known)}")
+    return str(group)
 
 
 def group_column(frame: pd.DataFrame) -> str | None:
@@ -163,10 +174,18 @@ def significant_rows(frame: pd.DataFrame, alpha: float) -> np.ndarray:
 
 
 def one_contrast(frame: pd.DataFrame) -> str | None:
-    """The label of the contrast, if the data frame has only one: ``"disease: AD vs ctl"``."""
+    """The label of the contrast, if the data frame has only one: ``"disease: AD vs ctl"``.
+
+    A name that the user chose is followed by what it means, on lines of its own.
+    """
     if "contrast" not in frame or frame["contrast"].nunique() != 1:
         return None
-    return str(frame["contrast"].iloc[0])
+    label = str(frame["contrast"].iloc[0])
+    meanings = list(dict.fromkeys(frame["meaning"].astype(str))) if "meaning" in frame else []
+    if len(meanings) != 1 or meanings[0] == label:
+        return label
+    lines = textwrap.wrap(f"= {meanings[0]}", _LINE, max_lines=_MOST_LINES, placeholder=" ...")
+    return "\n".join([label, *lines])
 
 
 def effect_column(frame: pd.DataFrame, shrunken: bool, *, plot: str) -> str:

@@ -126,9 +126,9 @@ def variance_spread(
     fine = np.isfinite(sd) & (mean > 0)
     if not fine.any():
         raise InputError(f"none of the {len(info)} genes has a standard deviation for {group!r}.")
-    odd = (
-        info["more_variable"].to_numpy(bool)[fine] if "more_variable" in info else np.zeros(int(fine.sum()), dtype=bool)
-    )
+    # the flag is about the variances that have a prior
+    flagged = "more_variable" in info and column.endswith("_eb")
+    odd = info["more_variable"].to_numpy(bool)[fine] if flagged else np.zeros(int(fine.sum()), dtype=bool)
     at, centre, limit = np.empty(0), np.empty(0), np.empty(0)
     # The prior refers to columns of unit size: for an intercept, it is the variance itself.
     if prior and group in places and ": " not in names[places[group]]:

@@ -41,10 +41,13 @@ def test_sets_are_groups_and_contrasts(frame):
 
 
 def test_unknown_names(frame):
-    with pytest.raises(sg.InputError, match="contrast='a vs d'.*Did you mean"):
+    with pytest.raises(sg.InputError, match="no contrast 'a vs d'.*did you mean"):
         results_frame(frame, key="glmm", contrast="a vs d")
-    with pytest.raises(sg.InputError, match="group='t'"):
+    with pytest.raises(sg.InputError, match="no group 't'; did you mean 'T'"):
         results_frame(frame, key="glmm", group="t")
+    gone = frame[(frame["cell_type"] != "T") | (frame["contrast"] != "a vs c")]
+    with pytest.raises(sg.InputError, match="'a vs c' was not tested in group='T'; there are .'a vs b'.. "):
+        results_frame(gone, key="glmm", contrast="a vs c", group="T")
     with pytest.raises(sg.InputError, match="the results have no groups.*groupby="):
         results_frame(frame.drop(columns="cell_type"), key="glmm", group="T")
 
