@@ -303,3 +303,21 @@ def test_formula_in_a_file_does_not_run_code(tmp_path: Path) -> None:
             refused += 1
     assert refused >= 3
     assert not hit.exists()
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("bs(x, df=1000000000)", "df of bs"),
+        ("bs(x, 1000000000)", "df of bs"),
+        ("poly(x, degree=100000)", "degree of poly"),
+        ("hashed(x, levels=1000000000)", "levels of hashed"),
+        (f"cr(x, knots=[{', '.join(['0.5'] * 300)}])", "knots of cr"),
+        (f"I(0x{'f' * 5000} * x)", "too large"),
+        (f"bs(x, df=-0x{'f' * 5000})", "too large"),
+        ("bs(x, df=4, df=5)", "given twice"),
+    ],
+)
+def test_a_number_cannot_fill_the_memory(code: str, words: str) -> None:
+    with pytest.raises(FormulaError, match=words):
+        parse_formula(f"y ~ {code} + (1 | s)")

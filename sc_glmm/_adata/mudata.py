@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
 
-from .._errors import InputError
+from .._errors import FormulaError, InputError
+from .checks import check_run, has_results
 from .store import Store
 
 
@@ -51,7 +52,7 @@ def results_in(data: Any, key: str) -> tuple[Any, str]:
         If no modality has such results, or several have.
     """
     if isinstance(data, str | os.PathLike):
-        return Store(data).results(key), key
+        return checked(Store(data).results(key), data, [key]), key
     if not is_mudata(data):
         if not hasattr(data, "uns"):
             raise InputError(
@@ -70,6 +71,19 @@ def results_in(data: Any, key: str) -> tuple[Any, str]:
             f"key='{(having or list(data.mod))[0]}:{key}'"
         )
     return data.mod[having[0]], key
+
+
+def checked(adata: Any, path: str | os.PathLike[str], keys: Iterable[str]) -> Any:
+    """Check the results under these keys, if there are any; an error names the file."""
+    for key in keys:
+        if has_results(adata.uns.get(key)):
+            try:
+                check_run(adata.uns, adata.varm, key)
+            except FormulaError as error:
+                raise FormulaError(f"{path}: {error.message}", error.source, error.span) from error
+            except InputError as error:
+                raise InputError(f"{path}: {error}") from error
+    return adata
 
 
 def modality_with(data: Any, key: str) -> tuple[Any, str, pd.DataFrame | None]:

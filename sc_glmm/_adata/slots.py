@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import pandas as pd
 from .._arrays import FloatArray
 from .._results import GeneTests, results_by_group
 from .mirror import mirror_of
+from .seal import seal
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -62,6 +63,7 @@ def write_results(
     entry["variances"] = {str(i): {"group": group.group, **group.variances} for i, group in enumerate(tests)}
     if sizes is not None:
         entry["log_sizes"] = sizes
+    entry["params"]["checksums"] = json.dumps(seal(entry))
     adata.uns[key] = entry
 
 
@@ -82,7 +84,9 @@ def _levels(adata: AnnData, tests: Sequence[GeneTests], groupby: str | None) -> 
 def remove_results(adata: AnnData, key: str) -> None:
     """Remove the results of an earlier run under `key`: its table of genes, and what its entry in ``uns`` lists."""
     entry = adata.uns.get(key)
-    gone = {key, *(tables_of_run(entry) if is_run(entry) else ())}
+    varm: Mapping[str, Any] = adata.varm
+    listed = [name for name in tables_of_run(entry) if name in varm] if is_run(entry) else []
+    gone = {key, *(name for name in listed if is_own_table(getattr(varm[name], "columns", ())))}
     for name in [name for name in map(str, adata.varm.keys()) if name in gone]:
         del adata.varm[name]
     if not is_run(adata.uns.get(f"{key}_results")):
@@ -96,6 +100,11 @@ def _is_left(adata: AnnData, name: str, words: str) -> bool:
         return False
     table: Any = adata.varm[name]
     return set(_OF_CONTRAST) <= set(getattr(table, "columns", ())) and set(table["contrast"].astype(str)) == {words}
+
+
+def is_own_table(columns: Collection[str]) -> bool:
+    """Whether an entry of ``varm`` with these columns may be a table of a run that lists it: a file can list any."""
+    return set(_OF_CONTRAST) <= set(columns)
 
 
 def is_run(entry: Any) -> bool:

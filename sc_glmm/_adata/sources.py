@@ -14,6 +14,7 @@ from .._compress.kernels import Stored
 from .._compress.matrix import stored_values
 from .._compress.source import Form, Source, checked_lines, sparse_rows
 from .._errors import InputError
+from .claims import at, refuse_claims
 from .hdf5 import H5Reader, Reader
 
 
@@ -204,11 +205,21 @@ def source_in_file(group: Any, path: str, key: str, name: str) -> Source:
     name
         Its name in messages.
     """
-    element = group[key]
+    try:
+        element = at(group, key)
+        refuse_claims(element["indptr"] if hasattr(element, "keys") and "indptr" in element else np.zeros(0))
+    except ValueError as error:
+        raise InputError(f"{path}: {name} cannot be read: {error}") from error
     reader: Any = ZarrReader if os.path.isdir(path) else H5Reader
     if not hasattr(element, "keys"):
         return DenseSource(name, reader(path, key), path)
     form, shape = _sparse_form(element, f"{path}: {name}")
+    n_lines = shape[1 if form == "csc" else 0]
+    if tuple(element["indptr"].shape) != (n_lines + 1,):
+        raise InputError(
+            f"{path}: {name} is damaged: its indptr has shape {tuple(element['indptr'].shape)}, but its shape "
+            f"{shape} needs {n_lines + 1:,} numbers; use an intact copy"
+        )
     indptr = np.asarray(element["indptr"][...])
     values, indices = reader(path, f"{key}/data"), reader(path, f"{key}/indices")
     for array in (values, indices):

@@ -15,10 +15,11 @@ from .._display import logger, warn_notes
 from .._errors import InputError
 from . import journal
 from .abundance import MARK
+from .claims import at, child_of, read_checked
 from .hdf5 import open_for_reading, readable
 from .leftovers import remove_leftovers
 from .lock import gate, writing
-from .slots import OF_GENES, with_free_names
+from .slots import OF_GENES, is_own_table, with_free_names
 from .sources import source_in_file
 from .stage import StagedRoot, is_slot, lay_stage, move_in, pending_stage, stage_path
 from .tables import Columns, read_labels, read_table
@@ -62,8 +63,8 @@ class Store:
                     f"{self.path} cannot be read as an AnnData: it contains {sorted(root)} but not {missing[0]!r}; "
                     "use a file from AnnData.write_h5ad or write_zarr"
                 )
-            self.layers = self._read("layers", lambda: tuple(root["layers"]) if "layers" in root else ())
-            self.has_x = self._read("X", lambda: "X" in root and self._is_matrix(root["X"]))
+            self.layers = self._read("layers", lambda: tuple(at(root, "layers")) if "layers" in root else ())
+            self.has_x = self._read("X", lambda: "X" in root and self._is_matrix(at(root, "X")))
 
     def _tell_of_interrupted_run(self) -> None:
         beside = stage_path(self._place) if self.is_zarr else journal.journal_path(self._place)
@@ -114,8 +115,10 @@ class Store:
             if f"uns/{key}" in root and f"uns/{key}/params" not in root:
                 return f"uns/{key}"
             if f"uns/{key}" not in root and f"varm/{key}" in root:
-                table = root[f"varm/{key}"]
-                columns = self._read(f"varm/{key}", lambda: {str(name) for name in table.attrs.get("column-order", ())})
+                columns = self._read(
+                    f"varm/{key}",
+                    lambda: {str(name) for name in at(root, f"varm/{key}").attrs.get("column-order", ())},
+                )
                 if not set(OF_GENES) <= columns:
                     return f"varm/{key}"
             return f"uns/{key}_results" if grouped and f"uns/{key}_results/params" in root else None
@@ -126,48 +129,45 @@ class Store:
         A table of samples keeps all columns, and the mark that says what it is.
         """
         from anndata import AnnData
-        from anndata.io import read_elem
 
         with self._open() as root:
             mark = f"uns/{MARK}"
             marked = mark in root
-            obs = self._read("obs", lambda: read_table(root["obs"], None if marked else columns))
-            var = self._read("var", lambda: read_table(root["var"]))
+            obs = self._read("obs", lambda: read_table(at(root, "obs"), None if marked else columns))
+            var = self._read("var", lambda: read_table(at(root, "var")))
             made = self._read("obs and var", lambda: AnnData(obs=obs, var=var))
             if marked:
-                made.uns[MARK] = self._read(mark, lambda: read_elem(root[mark]))
+                made.uns[MARK] = self._read(mark, lambda: read_checked(at(root, mark)))
             return made
 
     def labels(self) -> pd.DataFrame:
         """The columns of cells that hold categories or whole numbers; damaged ones are left out."""
         with self._open() as root:
-            return self._read("obs", lambda: read_labels(root["obs"]))
+            return self._read("obs", lambda: read_labels(at(root, "obs")))
 
     def with_results(self) -> AnnData:
         """The tables with `varm` and `uns`, which contain the results."""
         from anndata import AnnData
-        from anndata.io import read_elem
 
         with self._open() as root:
-            parts: dict[str, Any] = {key: self._read(key, partial(read_elem, root[key])) for key in ("obs", "var")}
+            parts: dict[str, Any] = {key: self._read(key, partial(_read_at, root, key)) for key in ("obs", "var")}
             for group in ("varm", "uns"):
                 parts[group] = {
-                    name: self._read(f"{group}/{name}", partial(read_elem, root[f"{group}/{name}"]))
-                    for name in _names_in(root, group)
+                    name: self._read(f"{group}/{name}", partial(_read_at, root, f"{group}/{name}"))
+                    for name in self._read(group, partial(_names_in, root, group))
                 }
         return self._read("the tables", lambda: AnnData(**parts))
 
     def results(self, key: str) -> AnnData:
         """An AnnData with `var`, the names of the cells, and the entries of `varm` and `uns` of the run under `key`."""
         from anndata import AnnData
-        from anndata.io import read_elem
 
         with self._open() as root:
-            obs = self._read("obs", lambda: read_table(root["obs"], Columns(frozenset())))
-            result = AnnData(obs=obs, var=self._read("var", lambda: read_table(root["var"])))
+            obs = self._read("obs", lambda: read_table(at(root, "obs"), Columns(frozenset())))
+            result = AnnData(obs=obs, var=self._read("var", lambda: read_table(at(root, "var"))))
             for name in self._read(f"uns/{key}", lambda: _results_in(root, key)):
                 place, _, entry = name.partition("/")
-                value = self._read(name, partial(read_elem, root[name]))
+                value = self._read(name, partial(_read_at, root, name))
                 self._read(name, partial(getattr(result, place).__setitem__, entry, value))
         return result
 
@@ -188,7 +188,14 @@ class Store:
         """A layer, or X: a source that reads it chunk by chunk."""
         key, name = ("X", "X") if layer is None else (f"layers/{layer}", f"layers[{layer!r}]")
         with self._open() as root:
-            return self._read(name, lambda: source_in_file(root, str(self.path), key, name))
+            source = self._read(name, lambda: source_in_file(root, str(self.path), key, name))
+            shape = tuple(self._read(table, partial(_n_rows, root, table)) for table in ("obs", "var"))
+        if source.shape != shape:
+            raise InputError(
+                f"{self.path}: {name} has shape {source.shape}, but obs and var have {shape[0]:,} cells and "
+                f"{shape[1]:,} genes. It is damaged; use an intact copy of the file"
+            )
+        return source
 
     def write_results(self, adata: AnnData, key: str) -> None:
         """Write the results under `key` in `adata` into the file; older results under this key are removed.
@@ -212,8 +219,12 @@ class Store:
                     "lost. The results were not written; run again with another key"
                 )
             with self._open() as root:
-                mine = _results_in(root, key)
-                taken = {name for name in _names_in(root, "varm") if f"varm/{name}" not in mine}
+                mine = self._read(f"uns/{key}", partial(_results_in, root, key))
+                taken = {
+                    name for name in self._read("varm", partial(_names_in, root, "varm")) if f"varm/{name}" not in mine
+                }
+                if not self.is_zarr:
+                    self._refuse_aliases(root)
             entries = with_free_names(entries, key, taken)
             try:
                 (_write_zarr if self.is_zarr else _write_h5ad)(self._place, entries, key)
@@ -223,10 +234,24 @@ class Store:
                     f"{_state(self._place, self.is_zarr)}"
                 ) from error
 
+    def _refuse_aliases(self, root: Any) -> None:
+        """Raise an error if changes of ``varm`` or ``uns`` would change other parts of the file, or other files."""
+        import h5py
+
+        for group in ("varm", "uns"):
+            if group not in root:
+                continue
+            link = root.get(group, getlink=True)
+            if not isinstance(link, h5py.HardLink) or h5py.h5o.get_info(root[group].id).rc != 1:
+                raise InputError(
+                    f"{self.path}: {group} is a link to another element, which would be changed together with it. The "
+                    "results were not written; copy the data into a new file with anndata"
+                )
+
     def _refuse_other_genes(self, adata: AnnData) -> None:
         """Raise an error if another program has replaced the file during the run."""
         with self._open() as root:
-            there = self._read("var", lambda: read_table(root["var"], Columns(frozenset()))).index
+            there = self._read("var", lambda: read_table(at(root, "var"), Columns(frozenset()))).index
         if not there.equals(adata.var_names):
             raise InputError(
                 f"{self.path} now has other genes ({len(there)}) than when it was read ({adata.n_vars}), because "
@@ -255,23 +280,39 @@ def results_of(adata: AnnData, key: str) -> dict[str, Any]:
 
 def _results_in(root: Any, key: str) -> list[str]:
     """Paths of the results of the run under `key`; content of the file is only used for names of entries."""
-    from anndata.io import read_elem
-
     old = [f"varm/{key}", f"uns/{key}"]
     if f"uns/{key}_results/params" not in root:  # a run with that key
         old.append(f"uns/{key}_results")
     place = f"uns/{key}/params/varm"
     if place in root:
-        names: Any = read_elem(root[place])
-        old += [f"varm/{name}" for name in np.atleast_1d(names)]
+        names: Any = read_checked(at(root, place))
+        old += [f"varm/{name}" for name in np.atleast_1d(names) if _is_own(root, f"varm/{name}")]
     return [name for name in dict.fromkeys(old) if is_slot(name) and name in root]
+
+
+def _is_own(root: Any, name: str) -> bool:
+    """Whether an entry that a file lists as a table of a run has the columns of one."""
+    if not is_slot(name) or name not in root:
+        return False
+    columns = {str(column) for column in at(root, name).attrs.get("column-order", ())}
+    return is_own_table(columns)
+
+
+def _n_rows(root: Any, name: str) -> int:
+    """Number of rows of ``obs`` or ``var``, without reading it."""
+    table = at(root, name)
+    return int((child_of(table, str(table.attrs["_index"])) if hasattr(table, "keys") else table).shape[0])
 
 
 def _names_in(root: Any, group: str) -> list[str]:
     """Entries of ``varm`` or ``uns``."""
     if isinstance(root, StagedRoot):
         return root.names(group)
-    return list(root[group]) if group in root else []
+    return list(at(root, group)) if group in root else []
+
+
+def _read_at(root: Any, place: str) -> Any:
+    return read_checked(at(root, place))
 
 
 def _write_h5ad(path: Path, entries: Mapping[str, Any], key: str) -> None:

@@ -16,6 +16,7 @@ from .._arrays import FloatArray
 from .._errors import InputError
 from .._inference.minimum import Alternative
 from .._results import CONTRAST_COLUMNS
+from .checks import check_run, has_results
 from .contrasts import meanings
 
 if TYPE_CHECKING:
@@ -49,14 +50,28 @@ class StoredRun:
     log_sizes: FloatArray | None
 
 
-def read_results(adata: AnnData, key: str) -> pd.DataFrame:
-    """The tidy data frame of all contrasts (and groups) under `key`."""
+def run_entry(adata: AnnData, key: str) -> Mapping[str, Any]:
+    """The entry of ``uns`` of the run under `key`, after all its elements were checked.
+
+    Raises
+    ------
+    InputError
+        If there is no such run, or if an element of its results is missing or damaged.
+    """
     entry = adata.uns.get(key)
-    if not isinstance(entry, Mapping) or "params" not in entry:
+    if not has_results(entry):
         raise InputError(
             f"there are no results under key={key!r}{_other_keys(adata, key)}; run sc_glmm.tl.test(adata, ..., "
             f"key_added={key!r})"
         )
+    varm: Any = adata.varm
+    check_run(adata.uns, varm, key)
+    return adata.uns[key]  # type: ignore[no-any-return]
+
+
+def read_results(adata: AnnData, key: str) -> pd.DataFrame:
+    """The tidy data frame of all contrasts (and groups) under `key`."""
+    entry = run_entry(adata, key)
     if entry["params"].get("cells_grouped_by") is not None and f"{key}_results" in adata.uns:
         return _readable(adata.uns[f"{key}_results"], entry["params"])
     varm: Mapping[str, Any] = adata.varm
@@ -72,13 +87,7 @@ def read_results(adata: AnnData, key: str) -> pd.DataFrame:
 
 def _other_keys(adata: AnnData, key: str) -> str:
     """Hint with the keys that have results."""
-    held = [
-        str(name)
-        for name, entry in adata.uns.items()
-        if isinstance(entry, Mapping)
-        and isinstance(entry.get("params"), Mapping)
-        and "contrast_keys" in entry["params"]
-    ]
+    held = [str(name) for name, entry in adata.uns.items() if has_results(entry)]
     near = get_close_matches(str(key), held, n=1)
     return (
         f" (existing keys: {', '.join(map(repr, held))}{f'; did you mean {near[0]!r}?' if near else ''})"
@@ -129,7 +138,10 @@ def read_run(adata: AnnData, key: str, group: str | None) -> StoredRun:
         params = {**params, **params["groups"][str(group)]}
         frame = frame[frame[groupby].astype(str) == str(group)].reset_index(drop=True)
     if "contrast_rows" not in params:
-        raise InputError(f"the results under key={key!r} were written by an older version; run sc_glmm.tl.test again")
+        raise InputError(
+            f"uns/{key}/params has no contrast_rows, so the results were written by an older version; run "
+            "sc_glmm.tl.test again"
+        )
     sizes = entry.get("log_sizes")
     return StoredRun(
         params=params,
@@ -142,15 +154,15 @@ def read_run(adata: AnnData, key: str, group: str | None) -> StoredRun:
 
 def read_alternative(adata: AnnData, key: str) -> Alternative:
     """The hypothesis that the run under `key` compared fold changes with."""
-    params = adata.uns[key]["params"]
+    params = run_entry(adata, key)["params"]
     minimum = float(params.get("min_log_fc", 0.0)) * math.log(2.0)
     return Alternative(str(params.get("alternative", "two-sided")), minimum)
 
 
 def read_details(adata: AnnData, key: str) -> pd.DataFrame:
     """The table of details of the groups under `key`."""
-    entry = adata.uns.get(key)
-    if not isinstance(entry, Mapping) or "details" not in entry:
+    entry = run_entry(adata, key)
+    if "details" not in entry:
         raise InputError(
             f"there are no details under key={key!r}{_other_keys(adata, key)}; run sc_glmm.tl.test(adata, ..., "
             f"key_added={key!r})"
@@ -175,11 +187,10 @@ def read_variances(adata: AnnData, key: str) -> dict[str, Mapping[str, Any]]:
     InputError
         If an older version wrote the results.
     """
-    stored = adata.uns[key].get("variances")
+    stored = run_entry(adata, key).get("variances")
     if stored is None:
         raise InputError(
-            f"the results under key={key!r} were written by an older version, which did not keep what variances are "
-            "split by; run sc_glmm.tl.test again"
+            f"uns/{key} has no variances, so the results were written by an older version; run sc_glmm.tl.test again"
         )
     return {str(stored[place]["group"]): stored[place] for place in sorted(stored, key=int)}
 
@@ -189,7 +200,7 @@ def read_prior(adata: AnnData, key: str, group: str | None) -> tuple[dict[str, F
 
     Both are empty after tests without a prior.
     """
-    entry = adata.uns[key]
+    entry = run_entry(adata, key)
     params = entry["params"]
     if group is not None:
         params = json.loads(params["groups"]).get(group, {})

@@ -10,6 +10,7 @@ import pandas as pd
 
 from .._errors import FormulaError
 from .._formula import parse_formula
+from .claims import child_of, read_checked
 
 # Columns in which common tools store the library size of the whole matrix.
 TOTAL_COLUMNS = ("total_counts", "n_counts", "nCount_RNA", "n_umi", "nUMI")
@@ -48,17 +49,15 @@ def read_table(element: Any, columns: Columns | None = None) -> pd.DataFrame:
     columns
         Columns to read; None for all.
     """
-    from anndata.io import read_elem
-
     attrs = element.attrs
     known = attrs.get("encoding-type") == "dataframe" and attrs.get("encoding-version") == "0.2.0"
     chosen = columns.among([str(name) for name in attrs["column-order"]]) if known and columns is not None else None
-    read: Callable[[Any], Any] = read_elem
+    read: Callable[[Any], Any] = read_checked
     if chosen is None:
         whole: pd.DataFrame = read(element)
         return whole
     index = str(attrs["_index"])
-    table = pd.DataFrame({name: read(element[name]) for name in chosen}, index=read(element[index]))
+    table = pd.DataFrame({name: read(child_of(element, name)) for name in chosen}, index=read(child_of(element, index)))
     if index != "_index":
         table.index.name = index
     return table
@@ -88,17 +87,15 @@ def read_labels(element: Any) -> pd.DataFrame:
 
     Text that occurs several times is written as categories, and other text names single cells.
     """
-    from anndata.io import read_elem
-
     attrs = element.attrs
     if attrs.get("encoding-type") != "dataframe":
         return pd.DataFrame()
     found = {}
     for name in map(str, attrs["column-order"]):
         try:
-            column = element[name]
+            column = child_of(element, name)
             if str(column.attrs.get("encoding-type")) == "categorical" or column.dtype.kind in "iu":
-                found[name] = pd.Series(read_elem(column))
+                found[name] = pd.Series(read_checked(column))
         except (KeyError, AttributeError, TypeError, ValueError, OSError, RuntimeError):
             continue
     return pd.DataFrame(found)

@@ -13,6 +13,10 @@ from dataclasses import dataclass
 
 MAX_DEPTH = 100
 _CONSTANT_TYPES = (int, float, str, bool)
+# Whole numbers up to this size are doubles.
+MAX_BITS = 1023
+# Most columns of a spline, a polynomial or hashed levels: a number in a formula could otherwise fill the memory.
+MAX_COLUMNS = 200
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,13 @@ TRANSFORMS: dict[str, Signature] = {
     "standardize": _signature(1, 4, "center rescale ddof"),
     "exp10": _signature(1, 1),
     "pow": _signature(2, 2),
+}
+# Arguments that are a number of columns, by position.
+_N_COLUMNS: dict[str, dict[int, str]] = {
+    "bs": {1: "df", 2: "knots", 3: "degree"},
+    **{name: {1: "df", 2: "knots"} for name in ("cr", "cs", "cc")},
+    "poly": {1: "degree"},
+    "hashed": {1: "levels"},
 }
 #: Codings of a factor, the second argument of ``C``: ``contr.sum`` or ``contr.sum()``, and patsy's ``Sum``.
 CODINGS: dict[str, Signature] = {
@@ -255,6 +266,8 @@ class _Checker:
     def constant(self, node: ast.Constant) -> None:
         if node.value is not None and not isinstance(node.value, _CONSTANT_TYPES):
             raise RefusedError(f"values of type {type(node.value).__name__} are not allowed in a formula", node)
+        if isinstance(node.value, int) and node.value.bit_length() > MAX_BITS:
+            raise RefusedError("this whole number is too large for a double; the largest is about 1e308", node)
 
     def name(self, node: ast.Name) -> None:
         if node.id.startswith("__"):
@@ -295,6 +308,10 @@ class _Checker:
             if keyword.arg not in signature.keywords:
                 known = ", ".join(sorted(signature.keywords)) or "no keyword arguments"
                 raise RefusedError(f"{name}() has no argument {keyword.arg!r}; it has {known}", node)
+        given = [keyword.arg for keyword in node.keywords]
+        twice = next((name for name in given if given.count(name) > 1), None)
+        if twice is not None:
+            raise RefusedError(f"the argument {twice!r} is given twice", node)
         if not signature.low <= len(node.args) + (len(node.keywords) if signature.low > 1 else 0) or (
             len(node.args) > signature.high
         ):
@@ -303,10 +320,13 @@ class _Checker:
             raise RefusedError(f"{name}() takes {count} argument{plural}, but received {len(node.args)}", node)
         if name == "Q" and quoted_column(node) is None:
             raise RefusedError('Q() takes the name of a column as a string: Q("a name")', node)
+        sizes = _N_COLUMNS.get(name, {})
         for i, argument in enumerate(node.args):
             self.argument(name, argument, i, depth)
+            _check_size(name, sizes.get(i), argument)
         for keyword in node.keywords:
             self.argument(name, keyword.value, -1, depth)
+            _check_size(name, keyword.arg if keyword.arg in sizes.values() else None, keyword.value)
 
     def argument(self, function: str, node: ast.expr, position: int, depth: int) -> None:
         """Check an argument of a function: the first ones are values, the others numbers, lists and codings."""
@@ -328,8 +348,8 @@ class _Checker:
         match node:
             case ast.Constant():
                 self.constant(node)
-            case ast.UnaryOp(op=ast.USub() | ast.UAdd(), operand=ast.Constant(value=int() | float())):
-                pass
+            case ast.UnaryOp(op=ast.USub() | ast.UAdd(), operand=ast.Constant(value=int() | float()) as number):
+                self.constant(number)
             case ast.List(elts=parts) | ast.Tuple(elts=parts):
                 for part in parts:
                     self.literal(part, depth + 1)
@@ -340,6 +360,15 @@ class _Checker:
                     self.literal(entry, depth + 1)
             case _:
                 raise _refused(node, "only a number, a string, or a list of these is allowed here")
+
+
+def _check_size(function: str, argument: str | None, node: ast.expr) -> None:
+    """Refuse a number of columns that no data need."""
+    size: int | float = len(node.elts) if isinstance(node, ast.List | ast.Tuple) else 0
+    if isinstance(node, ast.Constant) and isinstance(node.value, int | float):
+        size = node.value
+    if argument is not None and size > MAX_COLUMNS:
+        raise RefusedError(f"{argument} of {function}() may be at most {MAX_COLUMNS}, but is {str(size)[:20]}", node)
 
 
 def _refused(node: ast.AST, allowed: str = "") -> RefusedError:

@@ -33,7 +33,9 @@ def with_counts_of(study: Study, genes: Sequence[str]) -> AnnData | None:
         entry["log_sizes"] = find_sizes(study.opened.adata, study.formula, family, None, None, lambda: library).log
     if "log_sizes" in entry:
         entry["log_sizes"] = np.asarray(entry["log_sizes"], dtype=np.float64)[study.used]
-    entry["params"] = {**entry["params"], "n_obs": int(study.used.sum())}
+    # the checksums are those of all cells
+    kept = {name: value for name, value in entry["params"].items() if name != "checksums"}
+    entry["params"] = {**kept, "n_obs": int(study.used.sum())}
     uns[study.key] = entry
     layer = study.formula.response_name
     places: dict[str, Any] = {"layers": {layer: response}} if layer in study.opened.layers else {"X": response}

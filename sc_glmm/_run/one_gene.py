@@ -12,6 +12,7 @@ import pandas as pd
 from .._arrays import FloatArray
 from .._compress.matrix import Matrix
 from .._design import Contrast, finest
+from .._errors import InputError
 from .._families.registry import Family
 from .._fit.compress import CellGroup, Compressed, tests_slopes
 from .._fit.gaussian import GaussianParts
@@ -95,6 +96,12 @@ class _StoredRun(MemoryStore):
             return None
         design = self._plans[i].cells.design
         levels = design.random[finest(design.random)].levels
+        missing = [level for level in levels if level not in self._by_level]
+        if missing:
+            raise InputError(
+                f"the stored log_sample_factors have none for {missing[0]!r}, which has cells: the results are "
+                "damaged, or the data were changed; run sc_glmm.tl.test again"
+            )
         return factors_of_levels(design, self.layout(i), np.array([self._by_level[level] for level in levels]))
 
     def prior(self, i: int) -> tuple[VariancePrior | None, FloatArray] | None:
@@ -107,6 +114,12 @@ class _StoredRun(MemoryStore):
         return plan  # type: ignore[no-any-return]
 
     def _plan(self, stored: StoredGene, model: Any) -> ProfilePlan:
+        found, wanted = stored.grid.theta.shape[1], len(model.structure.arrow.theta_fac)
+        if found != wanted:
+            raise InputError(
+                f"the stored grid has {found} covariance parameters, but the model has {wanted}: the results are "
+                "damaged; run sc_glmm.tl.test again"
+            )
         exposure = np.sum(model.nodes.ec * model.nodes.weight)
         return ProfilePlan(
             grid=stored.grid,

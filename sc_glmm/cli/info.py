@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -33,6 +32,8 @@ def info(source: Source) -> None:
 
 def describe(adata: AnnData) -> list[str]:
     """Write the lines that :func:`info` prints."""
+    from .._adata.checks import has_results
+
     lines = [f"{adata.n_obs:,} cells, {adata.n_vars:,} genes", "columns of cells:"]
     for name in adata.obs.columns:
         column = adata.obs[name]
@@ -42,17 +43,12 @@ def describe(adata: AnnData) -> list[str]:
         else:
             shown = ", ".join(sorted(levels)[:6]) + (", ..." if len(levels) > 6 else "")
             lines.append(f"  {name}: {len(levels)} level{'s' if len(levels) != 1 else ''} ({shown})")
-    runs = [key for key, entry in adata.uns.items() if isinstance(entry, Mapping) and _is_run(entry)]
+    runs = [key for key, entry in adata.uns.items() if has_results(entry)]
     if not runs:
         lines.append("no results of sc-glmm test")
     for key in runs:
         lines += _run_lines(adata, str(key))
     return lines
-
-
-def _is_run(entry: Mapping[str, Any]) -> bool:
-    params = entry.get("params")
-    return isinstance(params, Mapping) and "contrast_keys" in params
 
 
 def _run_lines(adata: AnnData, key: str) -> list[str]:
@@ -85,10 +81,12 @@ def _run_lines(adata: AnnData, key: str) -> list[str]:
 
 def read_adata(path: Path, counts: bool) -> AnnData:
     """Read a file, with its matrices only if `counts`."""
+    from .._adata.mudata import checked
     from .._adata.store import Store
 
     if not counts:
-        return Store(path).with_results()
+        adata = Store(path).with_results()
+        return checked(adata, path, list(adata.uns))  # type: ignore[no-any-return]
     import anndata
 
     try:

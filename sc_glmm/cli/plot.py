@@ -159,9 +159,11 @@ def _read(path: Path, figure: str, function: Callable[..., Any]) -> Any:
         return _read_table(path, suffix)
     if _draws_a_model(function) or _takes_a_path(function):
         return path
+    from .._adata.mudata import checked
     from .._adata.store import Store
 
-    return Store(path).with_results()
+    adata = Store(path).with_results()
+    return checked(adata, path, list(adata.uns))
 
 
 def _read_table(path: Path, suffix: str) -> pd.DataFrame:

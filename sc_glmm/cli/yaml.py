@@ -16,6 +16,9 @@ from .console import report_errors
 CONTRASTS = "sc_glmm.contrasts"
 GENES = "sc_glmm.genes"
 
+# Most entries of a file; a list of genes may have all of a genome.
+_MOST_ENTRIES = 1_000_000
+
 _EXAMPLE = "AD: [disease, AD, ctl], or AD: \"cond(disease='AD') - cond(disease='ctl')\""
 
 
@@ -29,10 +32,37 @@ def read_yaml(path: Path) -> Any:
     """
     import yaml  # type: ignore[import-untyped]
 
+    class Loader(yaml.SafeLoader):  # type: ignore[misc]
+        """A loader of plain values, in which merged mappings cannot grow without limit."""
+
+        def flatten_mapping(self, node: Any) -> None:
+            super().flatten_mapping(node)
+            if len(node.value) > _MOST_ENTRIES:
+                raise yaml.YAMLError(f"a mapping has more than {_MOST_ENTRIES:,} entries after merging (<<)")
+
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        value = yaml.load(path.read_text(encoding="utf-8"), Loader)
+        _refuse_bombs(value)
+    # dates, numbers and nesting that Python does not have raise errors of Python
+    except (yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         raise InputError(f"{path} cannot be read as YAML: {error}") from error
+    return value
+
+
+def _refuse_bombs(value: Any) -> None:
+    """Raise an error for a value that is small in the file, but huge (or endless) when its references are followed."""
+    n, waiting = 0, [value]
+    while waiting:
+        held = waiting.pop()
+        n += 1
+        if n > _MOST_ENTRIES:
+            raise ValueError(f"it has more than {_MOST_ENTRIES:,} entries, or an entry that contains itself")
+        if isinstance(held, Mapping):
+            waiting += [*held.keys(), *held.values()]
+        elif isinstance(held, list | tuple | set):
+            waiting += held
+        elif isinstance(held, int) and held.bit_length() > 64:
+            raise ValueError("it has a whole number of more than 64 bits")
 
 
 def read_options(context: typer.Context, path: Path | None) -> Path | None:
@@ -127,7 +157,7 @@ def as_contrasts(value: Any, path: Path) -> dict[str, Any]:
                     f"names and contrasts, such as {_EXAMPLE}"
                 )
             factor, base, level = comparison
-            result[str(entry["id"])] = (str(factor), level, base)
+            result[str(entry["id"])] = (str(factor), *_levels(level, base, path))
     elif isinstance(value, Mapping):
         result = {str(name): _contrast(entry, path) for name, entry in value.items()}
     if not result:
@@ -143,8 +173,15 @@ def _contrast(value: Any, path: Path) -> Any:
     if isinstance(value, list) and value and all(isinstance(part, int | float) for part in value):
         return value
     if isinstance(value, list) and len(value) == 3:
-        return (str(value[0]), value[1], value[2])
+        return (str(value[0]), *_levels(value[1], value[2], path))
     raise InputError(f"{path}: {value!r} is not a contrast; write for example {_EXAMPLE}")
+
+
+def _levels(level: Any, base: Any, path: Path) -> tuple[Any, Any]:
+    for each in (level, base):
+        if isinstance(each, list | Mapping | set) or each is None:
+            raise InputError(f"{path}: {each!r} is not a level of a contrast; write text or a number")
+    return level, base
 
 
 def parse_contrast(text: str) -> str | tuple[str, str, str]:

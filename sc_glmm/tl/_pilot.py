@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 MAX_GENES, MIN_GENES = 400, 200
 # Default standard deviation of the log size factors of cells, as in datasets.simulate.
 _LOG_SIZE_SD = 0.45
+# No grid of a run has a larger variance of an effect.
+_LARGEST = 1e4
 _REQUIRED_COLUMNS = ("mean", "dispersion", "sd")
 
 
@@ -128,6 +130,11 @@ def _from_run(
     # genes that the pilot did not test get a rank by interpolation
     rank = np.interp(total[used], total[has_posterior][order], abundance_rank(total[has_posterior])[order])
     at_node = grid.variance @ (grid.unit * np.asarray(of_contrast["adds"], dtype=np.float64))
+    if not (at_node < _LARGEST).all():
+        raise InputError(
+            f"the stored grid has a variance of {at_node.max():g}, but at most {_LARGEST:g} (natural log) is "
+            "possible: the results are damaged; run sc_glmm.tl.test again"
+        )
     variance, place = np.unique(np.round(at_node, 12), return_inverse=True)
     weight = np.zeros((int(used.sum()), len(variance)))
     np.add.at(weight.T, place.reshape(-1), prior_of(run.prior, grid).at(rank).T)

@@ -281,5 +281,8 @@ def _stored(run: StoredRun, rows: pd.DataFrame) -> StoredGene:
         ranks = abundance_rank(first["total"].to_numpy(dtype=np.float64)[in_prior])
         rank = float(ranks[np.count_nonzero(in_prior[:place])])
     row = rows.iloc[0]
+    phi = float(row.get("dispersion", np.nan))
+    if get_family(str(run.params["family"])).has_dispersion and not 0.0 < phi < np.inf:
+        raise InputError(f"the stored dispersion of {row['variable']!r} is {phi:g}; run sc_glmm.tl.test again")
     prior = prior_of(run.prior, grid) if run.prior else None
-    return StoredGene(grid, prior, rank, float(row.get("dispersion", np.nan)), bool(row.get("phi_from_trend", False)))
+    return StoredGene(grid, prior, rank, phi, bool(row.get("phi_from_trend", False)))
