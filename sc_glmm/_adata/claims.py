@@ -9,6 +9,7 @@ an element is rejected before anything is allocated or opened.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 from .._parallel.resources import available_memory
@@ -44,6 +45,8 @@ def refuse_claims(element: Any) -> None:
         if n_seen > _MOST or depth > _DEEPEST:
             raise ValueError(f"it has more than {_MOST:,} parts or {_DEEPEST} levels, or contains itself")
         if hasattr(held, "keys"):
+            if held.attrs.get("encoding-type") == "dataframe":
+                refuse_lengths(held, [str(name) for name in held.attrs["column-order"]])
             waiting += [(child_of(held, name), depth + 1) for name in held]
             continue
         refuse_other_files(held)
@@ -53,6 +56,17 @@ def refuse_claims(element: Any) -> None:
         raise ValueError(
             f"it declares {n_bytes / 1e9:,.1f} GB of data, but {free / 1e9:,.1f} GB of memory are available"
         )
+
+
+def refuse_lengths(table: Any, names: Iterable[str]) -> None:
+    """Raise an error for columns of a table that are not as long as its index; pandas would repeat one number."""
+    index = tuple(child_of(table, str(table.attrs["_index"])).shape)
+    for name in names:
+        column = child_of(table, name)
+        inside = next((part for part in ("codes", "values") if hasattr(column, "keys") and part in column), None)
+        array = column if inside is None else child_of(column, inside)
+        if tuple(getattr(array, "shape", index)) != index:
+            raise ValueError(f"its column {name!r} has shape {tuple(array.shape)}, but its index has shape {index}")
 
 
 def child_of(group: Any, name: str) -> Any:

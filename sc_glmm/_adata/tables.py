@@ -10,7 +10,7 @@ import pandas as pd
 
 from .._errors import FormulaError
 from .._formula import parse_formula
-from .claims import child_of, read_checked
+from .claims import child_of, read_checked, refuse_lengths
 
 # Columns in which common tools store the library size of the whole matrix.
 TOTAL_COLUMNS = ("total_counts", "n_counts", "nCount_RNA", "n_umi", "nUMI")
@@ -57,6 +57,7 @@ def read_table(element: Any, columns: Columns | None = None) -> pd.DataFrame:
         whole: pd.DataFrame = read(element)
         return whole
     index = str(attrs["_index"])
+    refuse_lengths(element, chosen)
     table = pd.DataFrame({name: read(child_of(element, name)) for name in chosen}, index=read(child_of(element, index)))
     if index != "_index":
         table.index.name = index

@@ -220,12 +220,15 @@ def outcomes(
         for i, (label, reader) in enumerate(read.items()):
             if stopped and i != turn:
                 continue
-            what = _outcome(reader, copy, name, expected.get(label), sealed)
+            what = _outcome(reader, copy, name, kind, expected.get(label), sealed)
             stopped |= what == "error"
             yield label, what
 
 
-def _outcome(reader: Callable[[Path], Any], copy: Path, name: str, expected: Any, sealed: bool) -> str:
+_VALUES = ("nan", "negative", "enormous", "words")
+
+
+def _outcome(reader: Callable[[Path], Any], copy: Path, name: str, kind: str, expected: Any, sealed: bool) -> str:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -236,7 +239,9 @@ def _outcome(reader: Callable[[Path], Any], copy: Path, name: str, expected: Any
             return "error" if known else f"an error without the file: {error}"
         except Exception:  # noqa: BLE001 (any other error is what is looked for)
             return traceback.format_exc(limit=-3)
-    if isinstance(found, pd.DataFrame) and expected is not None and sealed:
+    # a number of a table that is possible cannot be told from another
+    of_table = name.startswith("varm/") or "_results/" in name or "/details/" in name
+    if isinstance(found, pd.DataFrame) and expected is not None and sealed and not (of_table and kind in _VALUES):
         own = name.split("/")[-1]
         free = [c for c in found if str(c) == own or own in (f"{c}_codes",)]
         try:
