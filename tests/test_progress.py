@@ -49,7 +49,7 @@ def test_the_command_without_a_terminal_writes_lines_and_no_bar(tmp_path: Path) 
     adata = sc_glmm.datasets.simulate(n_samples=8, n_cells=400, n_genes=40, n_cell_types=2, seed=0)
     adata.write_h5ad(tmp_path / "data.h5ad")
     command = [str(Path(sys.executable).with_name("sc-glmm"))]
-    words = ["test", "data.h5ad", "-f", "counts ~ disease + (1|sample)", "--groupby", "cell_type", "--test", "t"]
+    words = ["test", "data.h5ad", "counts ~ disease + (1|sample)", "--groupby", "cell_type", "--test", "t"]
     words += ["--reference", "disease=ctl", "-o", "out.csv"]
     done = subprocess.run([*command, *words], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert "\r" not in done.stderr and "%|" not in done.stderr
