@@ -115,7 +115,10 @@ class CentredRows:
     def shifted(self, log_factor: FloatArray) -> CentredRows:
         """The rows with ``log_factor (n_base,)`` added to the offsets of their cells."""
         offset = self.cells.offset + np.repeat(log_factor, np.diff(self.cells.ptr))
-        return replace(self, cells=self.cells._replace(offset=offset))
+        per_node = np.repeat(np.exp(log_factor)[self.base_row], np.diff(self.table.ptr))
+        changed = "weight" if self.table.kind == "collapsed" else "ec"
+        table = replace(self.table, **{changed: getattr(self.table, changed) * per_node})
+        return replace(self, table=table, cells=self.cells._replace(offset=offset))
 
 
 @dataclass(frozen=True)

@@ -73,6 +73,30 @@ def test_tests_of_single_genes_equal_those_on_cells(monkeypatch, test):
     assert_close(*pair)
 
 
+@pytest.mark.parametrize("test", ["t", "wald", "lrt"])
+@pytest.mark.parametrize("family", ["nb", "poisson"])
+def test_factors_of_samples_reach_the_nodes_around_zero(monkeypatch, family, test):
+    """Check genes with small slopes, whose first nodes are the last, with the default size factors."""
+    adata = sc_glmm.datasets.simulate(n_samples=8, n_cells=800, n_genes=60, seed=5)
+    adata.obs["x"] = np.random.default_rng(5).normal(size=adata.n_obs)
+    options = {"contrasts": {"both": ["disease", "x"]}} if test == "t" else {}
+    ours, exact = tables(
+        adata,
+        "counts ~ disease + x + (1|sample)",
+        monkeypatch,
+        size_factors=None,
+        family=family,
+        test=test,
+        within="homogeneous",
+        **options,
+    )
+    factors = adata.uns["glmm"]["params"]["sample_factor_shift"]
+    assert factors > 0.02
+    np.testing.assert_allclose(ours["p_value"], exact["p_value"], rtol=1e-3)
+    np.testing.assert_allclose(ours["loglik"], exact["loglik"], atol=1e-3)
+    np.testing.assert_allclose(ours["sd_sample"], exact["sd_sample"], atol=1e-4)
+
+
 def test_bootstrap_of_a_gene(monkeypatch):
     options = {"test": "bootstrap", "genes": ["gene_1"], "n_boot": 9, "seed": 1, "within": "homogeneous"}
     adata = make(n_cells=400)
