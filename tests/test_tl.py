@@ -354,8 +354,8 @@ def test_unsuitable_objects_are_rejected():
     twice.var_names = ["a", "a", "b", "c"]
     refuses("more than once", adata=twice)
     refuses("key_added", key_added="a/b")
-    refuses("family", family="nbinom")
-    refuses("method", method="REML")
+    refuses("family", family="tweedie")
+    refuses("method", method="mle")
     refuses("n_jobs", n_jobs=0)
     refuses("method='ml'", n_agq=5)
 

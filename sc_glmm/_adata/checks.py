@@ -100,6 +100,9 @@ def _check_params(params: Mapping[str, Any], place: str) -> Mapping[str, Mapping
         number(params.get(name, 1), f"{place}/{name}", least=1, whole=True)
     number(params.get("min_log_fc", 0.0), f"{place}/min_log_fc", least=0.0)
     text(params.get("alternative", "two-sided"), f"{place}/alternative", _SIDES)
+    text(params.get("adjust", "group"), f"{place}/adjust", ("group", "global"))
+    text(params.get("within", "heterogeneous"), f"{place}/within", ("heterogeneous", "homogeneous"))
+    text(params.get("dispersion", "ml"), f"{place}/dispersion", ("ml", "shrunken"))
     for name in ("notes", "attention"):
         words(params.get(name, []), f"{place}/{name}")
     from_json(params.get("given_reference"), f"{place}/given_reference")
@@ -135,6 +138,7 @@ def _check_group(own: Mapping[str, Any], place: str, n_obs: int) -> None:
     _formula(own["formula_fitted"], f"{place}/formula_fitted")
     n_columns = len(words(own["columns"], f"{place}/columns"))
     number(own["n_cells"], f"{place}/n_cells", least=1, most=n_obs, whole=True)
+    _check_facts(from_json(own.get("contrast_facts"), f"{place}/contrast_facts"), f"{place}/contrast_facts")
     rows = from_json(own["contrast_rows"], f"{place}/contrast_rows")
     for name, row in rows.items():
         numbers(
@@ -148,6 +152,16 @@ def _check_group(own: Mapping[str, Any], place: str, n_obs: int) -> None:
         number(own["eigen_ratio"], f"{place}/eigen_ratio", least=0.0)
     if "pilot" in own:
         _check_pilot(from_json(own["pilot"], f"{place}/pilot"), list(rows), own, f"{place}/pilot")
+
+
+def _check_facts(facts: Mapping[str, Any], place: str) -> None:
+    """Check what the contrasts are called and what they mean."""
+    for label, fact in facts.items():
+        inside = f"{place}/{label}"
+        for name in ("name", "meaning", "asked"):
+            text(member(table(fact, inside), name, inside), f"{inside}/{name}")
+        if member(fact, "levels", inside) is not None:
+            words(fact["levels"], f"{inside}/levels", 3)
 
 
 def _is_nan(value: Any) -> bool:
@@ -213,9 +227,9 @@ def _check_prior(
     if text(member(prior, "group", inside), f"{inside}/group") != group:
         refuse(f"{inside}/group", f"is {prior['group']!r}, but must be {group!r}")
     for name, wanted in (("variance", variance), ("theta", theta)):
-        found = numbers(member(prior, name, inside), f"{inside}/{name}", wanted.shape)
+        found = numbers(member(prior, name, inside), f"{inside}/{name}", (None, None))
         if not np.array_equal(found, wanted):
-            refuse(f"{inside}/{name}", "is not that of the grid")
+            refuse(f"{inside}/{name}", f"differs from {inside.replace('/priors/', '/grids/')}/{name}")
     anchors = numbers(member(prior, "anchors", inside), f"{inside}/anchors", (None,), 0.0, 1.0)
     if len(anchors) == 0 or (np.diff(anchors) <= 0.0).any():
         refuse(f"{inside}/anchors", "must be increasing numbers")

@@ -65,7 +65,9 @@ def refuse_lengths(table: Any, names: Iterable[str]) -> None:
         column = child_of(table, name)
         inside = next((part for part in ("codes", "values") if hasattr(column, "keys") and part in column), None)
         array = column if inside is None else child_of(column, inside)
-        if tuple(getattr(array, "shape", index)) != index:
+        if hasattr(array, "keys"):
+            raise ValueError(f"its column {name!r} is a group, but must be an array")
+        if tuple(array.shape) != index:
             raise ValueError(f"its column {name!r} has shape {tuple(array.shape)}, but its index has shape {index}")
 
 

@@ -48,7 +48,8 @@ def test_every_forged_element_is_refused_by_name_or_changes_nothing(whole, expec
     """Each kind forges a fifth of the elements; ``python tests/adata/forge.py`` forges all of them."""
     read, kind = forge.readers("gene_01", "glmm", None), list(forge.KINDS)[number]
     tried = 0
-    for i, name in enumerate(forge.elements(whole, "glmm")[number % 5 :: 5]):
+    every = 1 if kind == "json_of_others" else 5  # few elements are of this form
+    for i, name in enumerate(forge.elements(whole, "glmm")[number % every :: every]):
         # half of them without checksums; all readers for a few elements, the one that reads most for the others
         chosen = read if i % 7 == 0 else {"fractions": read["fractions"]}
         for label, what in forge.outcomes(whole, name, kind, chosen, expected, sealed=i % 2 == 0):
@@ -116,7 +117,8 @@ def test_a_grid_with_other_parameters_than_the_model(whole, tmp_path):
 def test_a_changed_number_is_found_by_the_checksum(whole, tmp_path):
     path = Path(shutil.copy(whole, tmp_path / "forged.h5ad"))
     with h5py.File(path, "r+") as file:
-        file["uns/glmm/priors/0/marginal_0"][0, :2] = file["uns/glmm/priors/0/marginal_0"][0, 1::-1]
+        mass = file["uns/glmm/priors/0/marginal_0"][()]
+        file["uns/glmm/priors/0/marginal_0"][...] = mass[:, ::-1]
     with pytest.raises(InputError, match=r"forged\.h5ad: uns/glmm/priors was changed after the run"):
         sc_glmm.tl.refit(path, "gene_01")
 
@@ -126,6 +128,6 @@ def test_checksums_do_not_depend_on_the_form_of_a_file(whole, tmp_path):
     expected = sc_glmm.get.results(adata, columns="all")
     adata[:, ::2].copy().write_zarr(tmp_path / "other.zarr")
     found = sc_glmm.get.results(tmp_path / "other.zarr", columns="all")
-    assert found["p_value"].tolist() == expected["p_value"].tolist()[::2]
+    np.testing.assert_array_equal(found["p_value"], expected["p_value"][::2])
     adata.uns["glmm"]["params"]["contrast_keys"] = "disease"  # R has no lists of one word
     assert len(sc_glmm.get.results(adata)) == 70

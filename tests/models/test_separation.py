@@ -38,7 +38,7 @@ def data() -> pd.DataFrame:
 
 
 def _fit(formula: str, data: pd.DataFrame, family: str, **options):
-    with pytest.warns(ScGlmmWarning, match="separation: the fixed effects single out 80 of 240"):
+    with pytest.warns(ScGlmmWarning, match="separation: the fixed effects separate 80 of 240"):
         return glmer(formula, data, family=family, **options)
 
 

@@ -155,7 +155,7 @@ def test_several_contrasts(frame):
         pl.volcano(both)
     ax = pl.volcano(both, contrast="sex: M vs F")
     assert ax.get_xlabel().endswith("sex: M vs F")
-    with pytest.raises(sc_glmm.InputError, match="'sex: M vs f'.*Did you mean 'sex: M vs F'"):
+    with pytest.raises(sc_glmm.InputError, match="'sex: M vs f'.*did you mean 'sex: M vs F'"):
         pl.volcano(both, contrast="sex: M vs f")
 
 
