@@ -210,5 +210,5 @@ def test_details_without_groups_are_one_row() -> None:
     (row,) = sc_glmm.get.details(adata).to_dict("records")
     assert row["n_cells"] == adata.n_obs and row["n_sample"] == adata.obs["sample"].nunique()
     assert row["n_tested"] == int(sc_glmm.get.results(adata)["tested"].sum()) and row["skipped"] == ""
-    with pytest.raises(InputError, match="there are no results under key='glm' .existing keys: 'glmm'; did you mean 'glmm'"):
+    with pytest.raises(InputError, match="no results under key='glm' .existing keys: 'glmm'; did you mean 'glmm'"):
         sc_glmm.get.details(adata, "glm")

@@ -58,7 +58,10 @@ def test_samples_of_a_separated_gene(tested, place, empty, sign):
     assert row["status"] == "separated"
     ax = pl.samples(tested, tested.var_names[place])
     end = row["ci_low"] if sign == ">" else row["ci_high"]
-    assert ax.get_title(loc="right") == f"log$_2$ FC {sign} {end:.1f} (95 %), adjusted p = {row['adj_p_value']:.2g}"
+    assert (
+        ax.get_title(loc="right").replace("\n", " ")
+        == f"log$_2$ FC {sign} {end:.1f} (95 %), adjusted p = {row['adj_p_value']:.2g}"
+    )
     levels = [text.get_text() for text in ax.get_xticklabels()]
     broken = [line for line in ax.lines if line.get_linestyle() != "-"]
     assert [round(float(np.mean(line.get_xdata()))) for line in broken] == [levels.index(empty)]
