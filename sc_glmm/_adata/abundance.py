@@ -14,7 +14,7 @@ from .._errors import InputError
 if TYPE_CHECKING:
     from anndata import AnnData
 
-# Entry of uns that marks a table, and names of its columns.
+# The entry of uns that marks a table, and the names of its columns.
 MARK = "abundance"
 SIZES = "size_factors"
 N_CELLS = "n_cells"
@@ -37,9 +37,9 @@ class AbundanceTable:
         Reference for changes: ``"robust"``, the change of most types along the design; ``"total"``, all cells;
         ``"types"``, the cells of `reference_types`.
     reference_types
-        Names of these types.
+        Names of the cell types that form the reference.
     varying
-        Columns of the cells with several values within a sample; the table does not have them.
+        Columns of the cells with several values within a sample; these columns are not in the table.
     """
 
     sample: str
@@ -50,7 +50,7 @@ class AbundanceTable:
 
 
 def mark_table(adata: AnnData, table: AbundanceTable) -> None:
-    """Store in ``uns`` that the rows are samples."""
+    """Mark an AnnData in ``uns`` as a table whose rows are samples."""
     adata.uns[MARK] = {
         name: list(value) if isinstance(value, tuple) else value for name, value in asdict(table).items()
     }
@@ -89,7 +89,7 @@ def require_table(adata: AnnData) -> AbundanceTable:
 
 
 def spatial_weights(adata: AnnData) -> FloatArray | None:
-    """Read ``(n_vars,)`` weights of neighbourhoods in the false discovery rate; None if there are none.
+    """Read the ``(n_vars,)`` weights of neighbourhoods for the false discovery rate; return None if there are none.
 
     Raises
     ------

@@ -1,6 +1,6 @@
-"""Check the stored results of a run: whoever wrote them, every element has the kind, shape and range that readers need.
+"""Check the kind, shape and range of the stored results of a run before they are used.
 
-Elements that no reader uses are not checked.
+The results may come from any program. Elements that are never read are not checked.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from .schema import from_json, member, number, numbers, refuse, table, text, wor
 from .seal import SEALED, seal
 from .table_checks import check_long_table, check_tables
 
-# Most nodes of a grid of variances; those of a run have at most 125.
+# Largest allowed number of nodes of a grid of variances; the grid of a run has at most 125.
 _MOST_NODES = 10_000
 _SIDES = ("two-sided", "greater", "less", "abs-less")
 
 
 def has_results(entry: Any) -> bool:
-    """Whether an entry of ``uns`` is from a run, even if one of its elements is missing."""
+    """Check whether an entry of ``uns`` is from a run, even if one of its elements is missing."""
     if not isinstance(entry, Mapping) or "params" not in entry:
         return False
     params = entry["params"]
@@ -36,7 +36,7 @@ def has_results(entry: Any) -> bool:
 
 
 def check_run(uns: Mapping[str, Any], varm: Mapping[str, Any], key: str) -> None:
-    """Raise an error about the first element of the results under `key` that is missing or has another kind.
+    """Raise an error for the first element of the results under `key` that is missing or of the wrong kind.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def _check_seal(entry: Mapping[str, Any], params: Mapping[str, Any], place: str)
 
 
 def _check_params(params: Mapping[str, Any], place: str) -> Mapping[str, Mapping[str, Any]]:
-    """Check what all groups share; return the parameters of each group (an empty name without groups)."""
+    """Check the parameters that all groups share; return those of each group (with an empty name without groups)."""
     for name in ("formula", "family", "test", "method", "contrast_keys", "contrast_words", "varm", "n_obs", "n_vars"):
         member(params, name, place)
     _formula(params["formula"], f"{place}/formula")
@@ -110,7 +110,7 @@ def _check_params(params: Mapping[str, Any], place: str) -> Mapping[str, Mapping
         from_json(params["versions"], f"{place}/versions")
     groupby = params.get("cells_grouped_by")
     if groupby is None:
-        # anndata before 0.12 leaves out what is None, and only a run without groups has no list of them
+        # anndata before 0.12 does not write values of None; only a run without groups has a list of tables here
         words(params["varm"], f"{place}/varm", n_contrasts)
         return {"": params}
     text(groupby, f"{place}/cells_grouped_by")
@@ -130,7 +130,7 @@ def _formula(value: Any, place: str) -> None:
 
 
 def _check_group(own: Mapping[str, Any], place: str, n_obs: int) -> None:
-    """Check what testing a gene again needs; a run of an older version has less."""
+    """Check the elements that are needed to test a gene again; older versions stored fewer of them."""
     if "contrast_rows" not in own:
         return
     for name in ("formula_fitted", "columns", "n_cells"):
@@ -155,7 +155,7 @@ def _check_group(own: Mapping[str, Any], place: str, n_obs: int) -> None:
 
 
 def _check_facts(facts: Mapping[str, Any], place: str) -> None:
-    """Check what the contrasts are called and what they mean."""
+    """Check the names and meanings of the contrasts."""
     for label, fact in facts.items():
         inside = f"{place}/{label}"
         for name in ("name", "meaning", "asked"):
@@ -241,7 +241,7 @@ def _check_prior(
 
 
 def _check_variances(entry: Mapping[str, Any], i: int, group: str, columns: Sequence[str], place: str) -> None:
-    """Check what splits the variance of the linear predictor."""
+    """Check the decomposition of the variance of the linear predictor."""
     if "variances" not in entry:
         return
     inside = f"{place}/variances/{i}"

@@ -1,4 +1,4 @@
-"""Look at the declared structure of a stored element before it is read.
+"""Check the declared structure of a stored element before it is read.
 
 Functions here raise ValueError; callers add the file and the element.
 
@@ -14,9 +14,9 @@ from typing import Any
 
 from .._parallel.resources import available_memory
 
-# Most groups and arrays in one element, and most groups inside each other.
+# Largest number of groups and arrays in one element, and of groups nested in each other.
 _MOST, _DEEPEST = 200_000, 40
-# Elements below this size are read without a look at the memory.
+# Elements below this size (bytes) are read without comparing them with the available memory.
 _SMALL = 1 << 26
 
 
@@ -36,7 +36,7 @@ def read_checked(element: Any) -> Any:
 
 
 def refuse_claims(element: Any) -> None:
-    """Raise an error for an element that cannot be read safely; nothing but its structure is read."""
+    """Raise an error for an element that cannot be read safely; only its structure is read."""
     n_bytes, n_seen = 0, 0
     waiting = [(element, 0)]
     while waiting:
@@ -59,7 +59,7 @@ def refuse_claims(element: Any) -> None:
 
 
 def refuse_lengths(table: Any, names: Iterable[str]) -> None:
-    """Raise an error for columns of a table that are not as long as its index; pandas would repeat one number."""
+    """Raise an error for columns of a table whose length differs from its index; pandas would repeat a single value."""
     index = tuple(child_of(table, str(table.attrs["_index"])).shape)
     for name in names:
         column = child_of(table, name)
@@ -72,7 +72,7 @@ def refuse_lengths(table: Any, names: Iterable[str]) -> None:
 
 
 def child_of(group: Any, name: str) -> Any:
-    """An entry of a group; links to other files are not followed."""
+    """Return an entry of a group; links to other files are not followed."""
     get = getattr(group, "get", None)
     if type(group).__module__.startswith("h5py") and get is not None:
         import h5py
@@ -83,13 +83,13 @@ def child_of(group: Any, name: str) -> Any:
 
 
 def refuse_other_files(dataset: Any) -> None:
-    """Raise an error for an HDF5 dataset whose values are in other files."""
+    """Raise an error for an HDF5 dataset that stores its values in other files."""
     if getattr(dataset, "external", None) or getattr(dataset, "is_virtual", False):
         raise ValueError("its values are in other files; copy them into this file")
 
 
 def at(root: Any, place: str) -> Any:
-    """The element at ``varm/glmm`` or ``X``, without following links to other files."""
+    """Return the element at a place such as ``varm/glmm`` or ``X``, without following links to other files."""
     if not hasattr(root, "get"):  # a store with a stage next to it
         return root[place]
     held = root

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
-# If the counts are less than this fraction of the library size, the matrix was probably subset to some genes.
+# If the counts are below this fraction of the library size, the matrix was probably subset to some genes.
 CUT_SHARE = 0.8
 
 
@@ -31,12 +31,12 @@ def shown(names: Sequence[object], n: int = 8) -> str:
 
 
 def obs_numbers(adata: AnnData, value: Any, what: str) -> FloatArray:
-    """One number per cell, from a column of obs, a Series indexed by cells, or an array in their order.
+    """Return ``(n_obs,)`` numbers from a column of obs, a Series indexed by cells, or an array in the order of cells.
 
     Raises
     ------
     InputError
-        If the column does not exist, is not numeric, or has the wrong length. Missing values are left to the caller.
+        If the column does not exist, is not numeric, or has the wrong length. The caller handles missing values.
     """
     if isinstance(value, str):
         if value not in adata.obs:
@@ -58,7 +58,7 @@ def obs_numbers(adata: AnnData, value: Any, what: str) -> FloatArray:
 
 
 def cut_note(adata: AnnData, library: FloatArray) -> str | None:
-    """A note if the library sizes are far below those in obs, because the matrix was subset to some genes."""
+    """Return a note if the library sizes are far below those in obs, because the matrix was subset to some genes."""
     for column in TOTAL_COLUMNS:
         if column in adata.obs and pd.api.types.is_numeric_dtype(adata.obs[column]):
             known = np.asarray(adata.obs[column], dtype=np.float64)
@@ -75,7 +75,7 @@ def cut_note(adata: AnnData, library: FloatArray) -> str | None:
 
 
 def groups_of(adata: AnnData, groupby: str | None) -> tuple[list[tuple[str, NDArray[np.bool_]]], list[str]]:
-    """The groups of cells as (name, mask), and notes; without `groupby`, one group of all cells."""
+    """Return the groups of cells as (name, mask), and notes; without `groupby`, return one group of all cells."""
     if groupby is None:
         return [("", np.ones(adata.n_obs, dtype=bool))], []
     if groupby not in adata.obs:
@@ -87,7 +87,7 @@ def groups_of(adata: AnnData, groupby: str | None) -> tuple[list[tuple[str, NDAr
 
 
 def _unknown_column(adata: AnnData, what: str, name: str) -> InputError:
-    """The error for a missing column of obs, with a similar name."""
+    """Return the error for a missing column of obs; it suggests a similar name."""
     columns = list(map(str, adata.obs.columns))
     near = get_close_matches(name, columns, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""

@@ -1,4 +1,4 @@
-"""Find the contrasts of a stored run by everything that users call them."""
+"""Find the contrasts of a stored run by any of the names that users give them."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from .._errors import InputError
 
 @dataclass(frozen=True)
 class StoredContrast:
-    """A contrast of a run.
+    """Contrast of a run.
 
     Attributes
     ----------
     label
-        Its label in the column `contrast`.
+        Label in the column `contrast`.
     name
-        Its key.
+        Key.
     meaning
-        What it compares.
+        Description of the comparison.
     levels
-        ``(factor, level, base)`` if it compares two levels of a factor, otherwise None.
+        ``(factor, level, base)`` if the contrast compares two levels of a factor, otherwise None.
     asked
-        Text by which the user asked for it; may be empty.
+        Text with which the user requested the contrast; may be empty.
     """
 
     label: str
@@ -41,9 +41,9 @@ class StoredContrast:
 
 
 def contrasts_of_run(params: Mapping[str, Any]) -> dict[str, tuple[StoredContrast, ...]]:
-    """The contrasts of each group of cells (an empty string without groups).
+    """Return the contrasts of each group of cells (under an empty string without groups).
 
-    A contrast of one name can have different meanings in different groups, for example if a group lacks the base level.
+    Contrasts of the same name can differ in meaning between groups, for example if a group lacks the base level.
     """
     groups = {"": params} if params.get("cells_grouped_by") is None else _decoded(params["groups"])
     return {str(group): _contrasts_in(recipe) for group, recipe in groups.items()}
@@ -63,29 +63,29 @@ def _contrasts_in(recipe: Mapping[str, Any]) -> tuple[StoredContrast, ...]:
 
 
 def contrasts_of_group(params: Mapping[str, Any], labels: pd.Series) -> tuple[StoredContrast, ...]:
-    """The contrasts of one group of cells, from the merged parameters of the run and of the group.
+    """Return the contrasts of one group of cells, from the merged parameters of the run and the group.
 
-    `labels` are those of its results; versions that stored no facts about contrasts are read by them.
+    `labels` are the labels in its results. They are used if an older version stored no facts about contrasts.
     """
     there = set(labels.astype(str))
     return _contrasts_in(params) or tuple(each for each in _without_facts(params) if each.label in there)
 
 
 def all_contrasts(params: Mapping[str, Any]) -> list[StoredContrast]:
-    """The different contrasts of a run, in their order."""
+    """Return the distinct contrasts of a run, in their order."""
     found = list(dict.fromkeys(each for group in contrasts_of_run(params).values() for each in group))
     return found or _without_facts(params)
 
 
 def _without_facts(params: Mapping[str, Any]) -> list[StoredContrast]:
-    """The contrasts of a run of a version that stored their keys and labels only."""
+    """Return the contrasts of a run of an older version, which stored only their keys and labels."""
     pairs = zip(np.atleast_1d(params["contrast_keys"]), np.atleast_1d(params["contrast_words"]), strict=True)
     named = [(str(name), str(label)) for name, label in pairs]
     return [StoredContrast(label, name, label, _levels_in_words(label)) for name, label in named]
 
 
 def contrasts_in_frame(frame: pd.DataFrame) -> list[StoredContrast]:
-    """The contrasts of a data frame of results, which has labels and perhaps meanings."""
+    """Return the contrasts of a data frame of results, which has labels and perhaps meanings."""
     meanings = frame["meaning"] if "meaning" in frame else frame["contrast"]
     pairs = pd.DataFrame({"label": frame["contrast"].astype(str), "meaning": meanings.astype(str)}).drop_duplicates()
     return [
@@ -100,7 +100,7 @@ def _levels_in_words(words: str) -> tuple[str, str, str] | None:
 
 
 def meanings(frame: pd.DataFrame, params: Mapping[str, Any]) -> pd.Series:
-    """``(n_rows,)`` what the contrast of each row compares."""
+    """Return the ``(n_rows,)`` meanings: what the contrast of each row compares."""
     groupby = params.get("cells_grouped_by")
     contrast = pd.Categorical(frame["contrast"])
     labels = [str(label) for label in contrast.categories]
@@ -116,9 +116,9 @@ def meanings(frame: pd.DataFrame, params: Mapping[str, Any]) -> pd.Series:
 
 
 def find_contrasts(known: Sequence[StoredContrast], asked: Any) -> list[str]:
-    """Labels of the contrasts that users mean by one or several names.
+    """Find the labels of the contrasts that one or several names of the user refer to.
 
-    A name is, in this order: a label; a key, or the text by which the contrast was asked for; what a contrast compares;
+    A name can be, in this order: a label; a key, or the text with which the contrast was requested; its meaning;
     ``"AD vs ctl"`` or ``"disease: AD vs ctl"``; the level ``"AD"``. A triple ``(factor, level, base)`` is one contrast.
 
     Raises
@@ -170,12 +170,12 @@ def _level(one: StoredContrast) -> tuple[str, ...]:
 
 
 def as_list(value: Any) -> list[Any]:
-    """A single value as a list."""
+    """Return a single value as a list."""
     return [value] if isinstance(value, str) or not isinstance(value, Iterable) else list(value)
 
 
 def similar(name: str, available: Sequence[str], most: int = 8, *, also: Sequence[str] = ()) -> str:
-    """Write a hint with similar names, and the first names; names in `also` are only written if they are similar."""
+    """Write a hint with similar names and the first names; names in `also` are listed only if they are similar."""
     folded = {each.casefold(): each for each in (*also, *available)}
     close = [folded[each] for each in get_close_matches(name.casefold(), folded, n=3)]
     more = f", ... ({len(available)} in all)" if len(available) > most else ""

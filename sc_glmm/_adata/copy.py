@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def copy_of(adata: AnnData) -> AnnData:
     """Copy an object with all its entries.
 
-    Sparse matrices with numbers of a foreign byte order, which scipy cannot copy, get that of the machine.
+    Scipy cannot copy sparse matrices in a foreign byte order. They are converted to the byte order of the machine.
     """
     held: Any = adata
     matrices = {str(name): matrix for name, matrix in held.layers.items() if name is not None}
@@ -47,7 +47,7 @@ def _is_foreign(matrix: Any) -> bool:
 
 
 def _native(matrix: Any) -> Any:
-    """Copy a matrix; a foreign sparse one gets the byte order of the machine."""
+    """Copy a matrix; convert a sparse one in a foreign byte order to the byte order of the machine."""
     if not _is_foreign(matrix) or isinstance(matrix, np.ndarray):
         return matrix.copy()
     parts = (part.astype(part.dtype.newbyteorder("=")) for part in _parts(matrix))

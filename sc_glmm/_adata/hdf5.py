@@ -1,8 +1,8 @@
 """Read slices of HDF5 datasets directly from the file, from many threads at once.
 
-h5py holds one lock for all files, and Python's lock while it copies. Plain numbers need neither. HDF5 reports the
-position of the bytes of a dataset, the operating system reads them, and zlib decompresses gzip. Everything else (other
-filters, several dimensions in chunks) uses h5py, one thread at a time.
+h5py holds one lock for all files, and Python's lock while it copies. Plain numbers can be read without both locks:
+HDF5 reports the position of the bytes of a dataset, the operating system reads them, and zlib decompresses gzip.
+All other data (other filters, several dimensions in chunks) are read with h5py, in one thread at a time.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .journal import view
 from .lock import gate
 
 _DEFLATE, _SHUFFLE = 1, 2
-# Gaps between neighbouring chunks up to this many bytes are read too, because this is faster than seeking.
+# Gaps of up to this many bytes between neighbouring chunks are read too, because this is faster than seeking.
 _GAP = 1 << 12
 
 
@@ -35,7 +35,7 @@ class Reader(Protocol):
     dtype: np.dtype[Any]
 
     def read(self, first: int, last: int) -> AnyArray:
-        """The elements from `first` up to `last`, exclusive."""
+        """Read the elements from `first` up to `last`, exclusive."""
         ...
 
 
@@ -52,7 +52,7 @@ class _Layout:
 
 
 class H5Reader:
-    """A dataset of an HDF5 file. Pickled as a path and a name; opens the file on use.
+    """Dataset of an HDF5 file. It is pickled as a path and a name, and opens the file on use.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ class H5Reader:
         self._row = int(np.prod(self.shape[1:], dtype=np.int64)) * self.dtype.itemsize
 
     def read(self, first: int, last: int) -> AnyArray:
-        """The elements (rows) from `first` up to `last`, exclusive."""
+        """Read the elements (rows) from `first` up to `last`, exclusive."""
         first, last = max(first, 0), min(last, self.shape[0])
         if self._layout is None:
             return self._through_h5py(first, last)
@@ -102,7 +102,7 @@ class H5Reader:
             return np.asarray(file[self.name][first:last])
 
     def _from_chunks(self, layout: _Layout, first: int, last: int) -> AnyArray:
-        """Chunks that are adjacent in the file are read at once."""
+        """Read elements from chunks; chunks that are adjacent in the file are read at once."""
         out = np.zeros(last - first, dtype=self.dtype)
         if last <= first:
             return out
@@ -167,7 +167,7 @@ class H5Reader:
 
 
 def _layout(dataset: Any) -> _Layout | None:
-    """Position of the bytes, or None if they cannot be read directly."""
+    """Return the position of the bytes, or None if they cannot be read directly."""
     import h5py
 
     if dataset.dtype.kind not in "biuf" or dataset.id.get_type().get_class() not in (h5py.h5t.INTEGER, h5py.h5t.FLOAT):
@@ -197,7 +197,7 @@ def _layout(dataset: Any) -> _Layout | None:
 
 
 class readable:
-    """A context that translates h5py's errors about a file."""
+    """Context that translates h5py's errors about a file."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -215,7 +215,7 @@ class readable:
 
 @contextmanager
 def open_for_reading(path: str) -> Iterator[Any]:
-    """Open an HDF5 file while nobody writes to it, including pending results of an interrupted run."""
+    """Open an HDF5 file while no process writes to it, including pending results of an interrupted run."""
     import h5py
 
     place = Path(path).resolve()

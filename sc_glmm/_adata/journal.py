@@ -31,7 +31,7 @@ COPY_BYTES = 1 << 28
 
 
 def journal_path(path: Path) -> Path:
-    """Path of the journal of a file."""
+    """Return the path of the journal of a file."""
     return path.with_name(f"{path.name}.sc-glmm-journal")
 
 
@@ -44,7 +44,7 @@ class Journal:
     changes: Sequence[Change]
 
     def to_bytes(self) -> bytes:
-        """The journal as bytes on disk."""
+        """Convert the journal to the bytes that are stored on disk."""
         header = {
             "old_size": self.old_size,
             "new_size": self.new_size,
@@ -55,7 +55,7 @@ class Journal:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Journal | None:
-        """The journal from its bytes; None if it is incomplete."""
+        """Read the journal from its bytes; return None if it is incomplete."""
         start = len(_MAGIC) + 8 + 32
         body = data[start:]
         sound = (
@@ -81,7 +81,7 @@ class Journal:
             return None
 
     def fits(self, path: Path) -> bool:
-        """Whether every byte of the file is the old or the new one; otherwise another program has written to it."""
+        """Check that every byte of the file is the old or the new one; otherwise another program has written to it."""
         size = path.stat().st_size
         if not min(self.old_size, self.new_size) <= size <= max(self.old_size, self.new_size):
             return False
@@ -97,7 +97,7 @@ class Journal:
 
 
 def commit(path: Path, overlay: Overlay) -> None:
-    """Change the file; the caller is its only writer (:func:`.lock.writing`).
+    """Write the changes to the file; the caller is its only writer (:func:`.lock.writing`).
 
     Raises
     ------
@@ -105,8 +105,8 @@ def commit(path: Path, overlay: Overlay) -> None:
         If another program has changed the file since the overlay was opened, or still uses it. In the first case the
         file is not changed; in the second, the journal is kept.
     OSError
-        If the journal cannot be written, for example because the disk is full: the file is not changed. If the file
-        cannot be changed after that: the journal is kept, and :func:`recover` applies it.
+        If the journal cannot be written, for example because the disk is full; the file is then not changed. Or if the
+        file cannot be changed after that; the journal is then kept, and :func:`recover` applies it.
     """
     result = Journal(overlay.old_size, overlay.size, overlay.changes())
     if _can_be_replaced(path):
@@ -147,7 +147,7 @@ def _kept_beside(path: Path) -> str:
 
 
 def _can_be_replaced(path: Path) -> bool:
-    """Whether a copy may replace the file: it is small, has one name, and keeps its owner."""
+    """Check whether a copy may replace the file: it is small, has one name, and keeps its owner."""
     state = path.stat()
     own = not hasattr(os, "geteuid") or os.geteuid() in (state.st_uid, 0)
     return state.st_size <= COPY_BYTES and state.st_nlink == 1 and own
@@ -193,7 +193,7 @@ def _finish(path: Path, made: Journal) -> None:
 
 
 def pending(path: Path) -> Journal | None:
-    """The pending changes of a file.
+    """Return the pending changes of a file; None if there are none.
 
     Raises
     ------
@@ -227,7 +227,7 @@ def _does_not_fit(path: Path) -> InputError:
 
 
 def view(path: Path) -> Overlay | None:
-    """The file as :func:`recover` would leave it; None without pending changes. The caller holds the gate."""
+    """Return the file as :func:`recover` would leave it; None without pending changes. The caller holds the gate."""
     found = pending(path)
     return None if found is None else Overlay(path, found.changes, found.new_size)
 
@@ -254,7 +254,7 @@ def recover(path: Path) -> bool:
 
 
 def _change(path: Path, made: Journal, *, beyond: bool | None, sync: bool = True) -> None:
-    """Write the part beyond the old end of the file (reserve space first), or the part before it; None for nothing."""
+    """Write the part beyond the old end of the file (reserving space first), or the part before it (None: no part)."""
     descriptor = os.open(path, os.O_RDWR | getattr(os, "O_CLOEXEC", 0))
     try:
         if beyond and made.new_size > os.fstat(descriptor).st_size and hasattr(os, "posix_fallocate"):

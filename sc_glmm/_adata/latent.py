@@ -47,7 +47,7 @@ class GroupFactors:
 
 
 def fixed_labels(formula: MixedFormula) -> list[str]:
-    """Sort the labels of the fixed terms for which factors are estimated."""
+    """Return the sorted labels of the fixed terms for which factors are estimated."""
     return sorted(formula.labels.values())
 
 

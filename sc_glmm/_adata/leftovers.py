@@ -13,14 +13,14 @@ from pathlib import Path
 
 from .lock import is_alive
 
-# Unfinished files of another machine are kept until nobody has written to them for a day.
+# Unfinished files of another machine are kept until they have not been written to for a day.
 _SECONDS_ELSEWHERE = 86_400.0
 _ROOMS = ("new", "copy", "old")
 
 
 @contextmanager
 def temporary_beside(path: Path, suffix: str = "", room: str = "new") -> Iterator[Path]:
-    """A hidden name next to `path` for a file that replaces `path` when it is complete; removed otherwise.
+    """Provide a hidden name next to `path` for a file that replaces `path` once complete; remove the file otherwise.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ def temporary_beside(path: Path, suffix: str = "", room: str = "new") -> Iterato
     suffix
         Suffix of the hidden name.
     room
-        ``"new"``, ``"copy"`` or ``"old"``: distinguishes the unfinished files of one process.
+        ``"new"``, ``"copy"`` or ``"old"``; distinguishes the unfinished files of one process.
     """
     remove_leftovers(path)
     temporary = path.with_name(f".{path.name}.{room}.{_host()}-{os.getpid()}.tmp{suffix}")
@@ -41,8 +41,8 @@ def temporary_beside(path: Path, suffix: str = "", room: str = "new") -> Iterato
 
 
 def remove_leftovers(path: Path) -> None:
-    """Remove the unfinished files of ended processes next to `path`; files that cannot be removed stay."""
-    # files of an unfinished file, such as its lock, begin with its name
+    """Remove the unfinished files of ended processes next to `path`; files that cannot be removed are kept."""
+    # files that belong to an unfinished file, such as its lock, begin with its name
     pattern = re.compile(rf"\.+{re.escape(path.name)}\.(?:{'|'.join(_ROOMS)})\.(?P<host>.+?)-(?P<pid>\d+)\.tmp.*")
     try:
         names = os.listdir(path.parent)

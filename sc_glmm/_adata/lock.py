@@ -1,7 +1,7 @@
 """Locks between processes: one writer of a file at a time, and no reader while the file changes.
 
 A writer holds a lock file next to the data, from before it reads the file until the change is complete. The *gate* is a
-second lock on the data themselves (the .h5ad file, or the metadata of `obs` in a zarr store). Readers share it; a
+second lock on the data themselves (the .h5ad file, or the metadata of `obs` in a zarr store). Readers share it. A
 writer holds it alone, and only while bytes change. HDF5 takes the same lock on a file that it opens, so the gate also
 excludes other programs.
 """
@@ -34,18 +34,18 @@ _SILENT = 0.5
 
 
 def lock_path(path: Path) -> Path:
-    """Lock file of the writers of `path`; it exists only while one of them works (or was killed)."""
+    """Return the lock file of the writers of `path`; it exists only while one of them works (or was killed)."""
     return path.with_name(f".{path.name}.sc-glmm-lock")
 
 
 def _claim_path(path: Path) -> Path:
-    """The same on a file system without locks."""
+    """Return the file that replaces the lock file on a file system without locks."""
     return path.with_name(f".{path.name}.sc-glmm-claim")
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Be the only writer of `path`.
+    """Make this process the only writer of `path`.
 
     Raises
     ------
@@ -56,14 +56,14 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        # removed while it is held: waiting processes see that their file is gone, and start again
+        # removed while it is held: waiting processes notice that their file is gone, and start again
         (_claim_path(path) if held is None else lock_path(path)).unlink(missing_ok=True)
         if held is not None:
             os.close(held)
 
 
 def _wait_for_lock(path: Path) -> int | None:
-    """The descriptor of the lock file; None if the file system has no locks and the claim succeeded."""
+    """Wait for the lock and return its descriptor; None if the file system has no locks and the claim succeeded."""
     start, reported = time.monotonic(), False
     while True:
         try:
@@ -94,7 +94,7 @@ _NO_LOCKS = -1
 
 
 def _try_lock(file: Path) -> tuple[bool, int | None]:
-    """Whether the lock was acquired, and its descriptor; ``_NO_LOCKS`` if the file system has no locks."""
+    """Try to lock; return success and the descriptor (``_NO_LOCKS`` if the file system has no locks)."""
     if fcntl is None:
         return False, _NO_LOCKS
     flags = getattr(os, "O_CLOEXEC", 0)
@@ -124,7 +124,7 @@ def _try_lock(file: Path) -> tuple[bool, int | None]:
 
 
 def _is_still(descriptor: int, file: Path) -> bool:
-    """Whether an open file still has its name."""
+    """Check whether an open file still has its name."""
     try:
         now = os.stat(file)
     except FileNotFoundError:
@@ -134,7 +134,7 @@ def _is_still(descriptor: int, file: Path) -> bool:
 
 
 def _try_claim(path: Path) -> bool:
-    """Create the claim, which only one process can do; the user must remove the claim of an ended process."""
+    """Try to create the claim, as only one process can; the user must remove the claim of an ended process."""
     claim = _claim_path(path)
     try:
         descriptor = os.open(claim, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
@@ -156,7 +156,7 @@ def _ourselves() -> str:
 
 
 def _holder(path: Path) -> str:
-    """Name of the process that holds the lock."""
+    """Return the name of the process that holds the lock."""
     for file in (_claim_path(path), lock_path(path)):
         try:
             words = file.read_text().split()
@@ -168,7 +168,7 @@ def _holder(path: Path) -> str:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process of this machine exists."""
+    """Check whether a process of this machine exists."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -179,7 +179,7 @@ def is_alive(pid: int) -> bool:
 
 
 def gate_file(path: Path) -> Path:
-    """The file that is locked as the gate of an .h5ad file or a zarr store."""
+    """Return the file that is locked as the gate of an .h5ad file or a zarr store."""
     if not path.is_dir():
         return path
     known = [path / "obs" / name for name in ("zarr.json", ".zgroup", ".zattrs")]
@@ -188,16 +188,16 @@ def gate_file(path: Path) -> Path:
 
 @contextmanager
 def gate(path: Path, *, alone: bool, busy: str) -> Iterator[None]:
-    """Hold the gate, shared or `alone`; no effect on file systems without locks.
+    """Hold the gate, shared or `alone`; this has no effect on file systems without locks.
 
     Parameters
     ----------
     path
         The .h5ad file or the zarr store.
     alone
-        Whether to exclude everybody else.
+        Whether to exclude all other processes.
     busy
-        Message if it is not free within :data:`GATE_PATIENCE`.
+        Message if the gate is not free within :data:`GATE_PATIENCE`.
     """
     descriptor = _wait_at_gate(path, alone, busy)
     try:
@@ -240,7 +240,7 @@ def _wait_at_gate(path: Path, alone: bool, busy: str) -> int | None:
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Delay Ctrl-C and SIGTERM until the end, while a file changes."""
+    """Delay Ctrl-C and SIGTERM to the end of the context, while a file changes."""
     if threading.current_thread() is not threading.main_thread():
         yield  # signals only interrupt the main thread
         return

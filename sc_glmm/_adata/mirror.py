@@ -1,13 +1,13 @@
 """Store results also in the format of scanpy's ``rank_genes_groups``, for its plots and getters.
 
-The format only fits contrasts of two levels of a factor. Genes without a result come last, with the neutral values
-score 0, log fold change 0, p-value 1, because scanpy draws a missing log fold change as 1 and cannot set axes for a
-missing score. Levels without a contrast (the base, skipped groups) have a field of neutral values, because some of
-scanpy's plots need one for every category. The genes of such a field are ordered from the most negative score
-elsewhere, so that plots of its first genes show those that are highest in it.
+The format only fits contrasts of two levels of a factor. Genes without a result come last, with neutral values: score
+0, log fold change 0, p-value 1. The reason is that scanpy draws a missing log fold change as 1 and cannot set axes for
+a missing score. Levels without a contrast (the base, skipped groups) have a field of neutral values, because some
+plots of scanpy need a field for every category. The genes of such a field are ordered by the most negative score in the
+other fields. Plots of its first genes therefore show the genes that are highest in this level.
 
-Fields have the names of the levels, without characters that zarr or HDF5 cannot store in the name of a field: the level
-``"CD4:naive"`` is the field ``"CD4_naive"``.
+The fields are named after the levels, without characters that zarr or HDF5 cannot store in the name of a field. For
+example, the level ``"CD4:naive"`` is the field ``"CD4_naive"``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .._results import ContrastTable, GeneTests
 def mirror_of(
     tests: Sequence[GeneTests], groupby: str | None, recipe: Mapping[str, Any], levels: Mapping[str, Sequence[str]]
 ) -> dict[str, Any]:
-    """The mirror: one field per level of the tested factor, or with `groupby` one per group.
+    """Create the mirror: one field per level of the tested factor, or with `groupby` one per group.
 
     Without a contrast of two levels it is empty.
 
@@ -47,7 +47,7 @@ def mirror_of(
         factor, _, base = chosen[0].levels or ("", "", "")
         params: dict[str, Any] = {"groupby": factor, "reference": base}
     else:
-        # a group may lack some contrasts: all fields are those of the first contrast
+        # a group may lack some contrasts, so all fields show the first contrast
         first = next((c.levels for t in tests for c in t.contrasts if c.levels is not None), None)
         having = [(t.group, next((c for c in t.contrasts if first and c.levels == first), None)) for t in tests]
         fields = {group: c for group, c in having if c is not None}
@@ -72,7 +72,7 @@ _SLOTS = {"names": "O", "scores": "float32", "logfoldchanges": "float32", "pvals
 
 
 def _same_factor(contrasts: Sequence[ContrastTable]) -> list[ContrastTable]:
-    """The contrasts of the first factor against its first base, one for each level."""
+    """Return the contrasts of the first factor against its first base, one per level."""
     comparisons = [c for c in contrasts if c.levels is not None]
     if not comparisons or comparisons[0].levels is None:
         return []
@@ -101,7 +101,7 @@ def _ranked(contrast: ContrastTable) -> pd.DataFrame:
 
 
 def _neutral(ranked: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """The field of a level without a contrast."""
+    """Create the field of a level without a contrast."""
     scores = pd.concat([table.set_index("names")["scores"] for table in ranked.values()], axis=1).mean(axis=1)
     names = scores.sort_values(kind="stable").index.to_numpy(dtype=object)
     return pd.DataFrame({"names": names, "scores": 0.0, "logfoldchanges": 0.0, "pvals": 1.0, "pvals_adj": 1.0})
@@ -113,7 +113,7 @@ def _records(columns: Mapping[str, pd.DataFrame], slot: str, kind: str) -> Any:
 
 
 def _field_names(names: Iterable[str]) -> list[str]:
-    """Unique names of fields that zarr and HDF5 can store: no colon, no NUL, no surrogate."""
+    """Create unique names of fields that zarr and HDF5 can store: without colon, NUL or surrogate."""
     fields: list[str] = []
     for name in names:
         field = "".join("_" if char in ":\0" or 0xD800 <= ord(char) < 0xE000 else char for char in name) or "_"

@@ -1,4 +1,4 @@
-"""Access one modality of a MuData as an AnnData, with the columns of the MuData in addition."""
+"""Access one modality of a MuData as an AnnData, together with the columns of the MuData."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from .store import Store
 
 
 def is_mudata(data: Any) -> bool:
-    """Whether `data` has modalities, without importing mudata."""
+    """Check whether `data` has modalities, without importing mudata."""
     return isinstance(getattr(data, "mod", None), Mapping) and hasattr(data, "obsmap")
 
 
 def modality_of(data: Any, modality: str | None, copy: bool) -> tuple[Any, pd.DataFrame | None]:
-    """The AnnData of the modality, and its `obs` with the columns of the MuData; None if there are no others.
+    """Return the AnnData of the modality, and its `obs` with the columns of the MuData (None if it has no others).
 
     Raises
     ------
@@ -41,10 +41,10 @@ def modality_of(data: Any, modality: str | None, copy: bool) -> tuple[Any, pd.Da
 
 
 def results_in(data: Any, key: str) -> tuple[Any, str]:
-    """The AnnData with the results under `key`, and their key in it.
+    """Return the AnnData with the results under `key`, and their key in it.
 
-    For a path, an AnnData with these results and without a matrix. For a MuData, the modality in ``"rna:glmm"``, or
-    else the only modality with such results. Other objects are returned unchanged.
+    For a path, this is an AnnData with these results and without a matrix. For a MuData, it is the modality in
+    ``"rna:glmm"``, or else the only modality with such results. Other objects are returned unchanged.
 
     Raises
     ------
@@ -74,7 +74,7 @@ def results_in(data: Any, key: str) -> tuple[Any, str]:
 
 
 def checked(adata: Any, path: str | os.PathLike[str], keys: Iterable[str]) -> Any:
-    """Check the results under these keys, if there are any; an error names the file."""
+    """Check the results under these keys, if there are any; an error message names the file."""
     for key in keys:
         if has_results(adata.uns.get(key)):
             try:
@@ -87,7 +87,7 @@ def checked(adata: Any, path: str | os.PathLike[str], keys: Iterable[str]) -> An
 
 
 def modality_with(data: Any, key: str) -> tuple[Any, str, pd.DataFrame | None]:
-    """Do the same as :func:`results_in`, and return the columns of cells as :func:`modality_of` does."""
+    """Find results as :func:`results_in` does, and return the columns of cells as :func:`modality_of` does."""
     inside, inner = results_in(data, key)
     if not is_mudata(data):
         return inside, inner, None
@@ -99,7 +99,7 @@ def _has_results(entry: Any) -> bool:
 
 
 def _columns_above(data: Any, modality: str) -> pd.DataFrame | None:
-    """`obs` of a modality with the additional columns of the MuData; None if there are none."""
+    """Return `obs` of a modality with the additional columns of the MuData; None if it has none."""
     inside = data.mod[modality]
     above = [name for name in data.obs.columns if name not in inside.obs.columns]
     if not above:

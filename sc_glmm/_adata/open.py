@@ -26,7 +26,7 @@ from .slots import other_entry, remove_results, with_free_names
 
 @dataclass(frozen=True)
 class Response:
-    """The matrix on the left side of the formula.
+    """Matrix on the left side of the formula.
 
     Attributes
     ----------
@@ -45,7 +45,7 @@ class Response:
 
 @dataclass(frozen=True)
 class Opened:
-    """An opened AnnData.
+    """Opened AnnData.
 
     Attributes
     ----------
@@ -54,12 +54,12 @@ class Opened:
     layers
         Names of its layers.
     matrix
-        Returns a layer by name, or X (None): in memory, or a source that reads it chunk by chunk. None if there is no
-        X.
+        Function that returns a layer by name, or X (None): in memory, or a source that reads it chunk by chunk. It
+        returns None if there is no X.
     store
         The file for the results, if a path was given.
     labels
-        Returns the columns of cells that hold text, categories or whole numbers, including those that were not read.
+        Function that returns the columns of cells with text, categories or whole numbers, even if they were not read.
     """
 
     adata: AnnData
@@ -84,7 +84,7 @@ def open_data(
     key
         Name of the results.
     obs
-        Replacement of the table of cells; results must then be handed over.
+        Replacement of the table of cells; the caller must then call :func:`hand_over`.
     columns
         Columns of the table of cells to read if it is not in memory; None for all.
 
@@ -132,7 +132,7 @@ def hand_over(opened: Opened, data: Any, key: str) -> None:
 
 
 def _with_tables(adata: AnnData, obs: pd.DataFrame | None, columns: Columns | None) -> AnnData:
-    """The same object, or an AnnData with tables only if they are lazy (or if `obs` replaces them)."""
+    """Return the same object, or an AnnData with tables only if they are lazy (or if `obs` replaces them)."""
     if obs is None and isinstance(adata.obs, pd.DataFrame) and isinstance(adata.var, pd.DataFrame):
         return adata
     from anndata import AnnData
@@ -150,7 +150,7 @@ def _in_memory_table(table: Any) -> pd.DataFrame:
 
 
 def check_object(adata: Any, key: str) -> None:
-    """Raise an error for anything that is not an AnnData, is empty, or has duplicate gene names."""
+    """Raise an error for an object that is not an AnnData, is empty, or has duplicate gene names."""
     if not hasattr(adata, "obs") or not hasattr(adata, "varm"):
         raise InputError(f"the first argument is a {type(adata).__name__}; it must be an AnnData")
     if adata.n_obs == 0 or adata.n_vars == 0:
@@ -172,7 +172,7 @@ def check_key(key: object) -> None:
 
 
 def check_free(opened: Opened, data: Any, key: str, groupby: str | None) -> None:
-    """Raise an error for a key that is used by something other than a table of results.
+    """Raise an error for a key that already holds something other than a table of results.
 
     Results of an earlier run, or of scanpy's ``rank_genes_groups``, may be replaced.
     """
@@ -183,7 +183,7 @@ def check_free(opened: Opened, data: Any, key: str, groupby: str | None) -> None
 
 
 def find_response(opened: Opened, formula: MixedFormula, counts: bool) -> Response:
-    """The matrix of the response: the layer on the left side, or else X.
+    """Find the matrix of the response: the layer on the left side, or else X.
 
     Raises
     ------
@@ -220,14 +220,14 @@ def find_response(opened: Opened, formula: MixedFormula, counts: bool) -> Respon
 
 
 def _rounding(name: str, problem: str) -> str:
-    """Advice for counts with decimals, unless they have the totals of normalised values."""
+    """Write advice for counts with decimals, unless they have the totals of normalised values."""
     if "whole number" not in problem or "adds up" in problem or "add up" in problem:
         return ""
     return f" Round counts that were corrected, as by SoupX or DecontX: adata.{name} = np.rint(adata.{name})"
 
 
 def _where_counts_are(opened: Opened) -> str:
-    """Advice for a response without counts."""
+    """Write advice for a response without counts."""
     layers = [name for name in opened.layers if count_problem(opened.matrix(name), probe=True) is None]
     text = f"layers with counts: {shown(layers)}"
     if layers:
@@ -239,5 +239,5 @@ def _where_counts_are(opened: Opened) -> str:
 
 
 def _in_memory(matrix: Any) -> Matrix:
-    """The matrix behind a view or another type of lazy matrix; matrices in memory are returned unchanged."""
+    """Return the matrix behind a view or another type of lazy matrix; matrices in memory are returned unchanged."""
     return matrix.to_memory() if hasattr(matrix, "to_memory") else matrix

@@ -1,4 +1,4 @@
-"""A writable view of a file that keeps changes in memory until they are committed."""
+"""Writable view of a file that keeps changes in memory until they are committed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PAGE = 1 << 14
 
 @dataclass(frozen=True)
 class Change:
-    """Old and new bytes from `offset` on; `old` is shorter if the file grows."""
+    """Old and new bytes from position `offset` onwards; `old` is shorter if the file grows."""
 
     offset: int
     old: bytes
@@ -22,7 +22,7 @@ class Change:
 
 
 class Overlay(io.RawIOBase):
-    """A file object that can be written to without changing the file: writes stay in memory.
+    """File object that can be written to without changing the file: writes stay in memory.
 
     Parameters
     ----------
@@ -47,25 +47,25 @@ class Overlay(io.RawIOBase):
         self.seek(0)
 
     def readable(self) -> bool:
-        """Yes."""
+        """Return True."""
         return True
 
     def writable(self) -> bool:
-        """Yes."""
+        """Return True."""
         return True
 
     def seekable(self) -> bool:
-        """Yes."""
+        """Return True."""
         return True
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Move to a position."""
+        """Move to a position in the file."""
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self.size}[whence]
         self._place = base + offset
         return self._place
 
     def tell(self) -> int:
-        """The position."""
+        """Return the position in the file."""
         return self._place
 
     def truncate(self, size: int | None = None) -> int:
@@ -84,7 +84,7 @@ class Overlay(io.RawIOBase):
             if page in self._pages:
                 view[done : done + step] = self._pages[page][start : start + step]
             else:
-                # a run of untouched pages at once
+                # read a run of unchanged pages at once
                 while done + step < n and (self._place + done + step) // _PAGE not in self._pages:
                     step = min(step + _PAGE, n - done)
                 view[done : done + step] = self._old(self._place + done, step)
@@ -108,13 +108,13 @@ class Overlay(io.RawIOBase):
         return len(view)
 
     def close(self) -> None:
-        """Discard everything."""
+        """Discard all changes."""
         if not self.closed:
             os.close(self._descriptor)
         super().close()
 
     def _old(self, offset: int, n: int) -> bytes:
-        """Bytes of the file, zeros beyond its end."""
+        """Read bytes of the file, with zeros beyond its end."""
         data = b""
         while len(data) < n:
             more = os.pread(self._descriptor, n - len(data), offset + len(data))
@@ -124,7 +124,7 @@ class Overlay(io.RawIOBase):
         return data.ljust(n, b"\0")
 
     def changes(self) -> list[Change]:
-        """Changes relative to the file, by pages."""
+        """Return the changes relative to the file, by pages."""
         out = []
         for page in sorted(self._pages):
             offset = page * _PAGE

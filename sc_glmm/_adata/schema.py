@@ -1,4 +1,4 @@
-"""Kinds of values that results contain, and errors for values of another kind."""
+"""Checks of the kinds of values in results, and errors for values of another kind."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from .._errors import InputError
 
 
 def refuse(place: str, problem: str) -> NoReturn:
-    """Raise the error about one element of results: ``uns/glmm/params/formula``."""
+    """Raise an error about one element of results, such as ``uns/glmm/params/formula``."""
     raise InputError(f"{place} {problem}. The results are damaged: use an intact copy, or run sc_glmm.tl.test again")
 
 
 def shown(value: Any) -> str:
-    """A short form of a value, for messages."""
+    """Shorten a value for messages."""
     if isinstance(value, np.ndarray):
         return f"an array of shape {value.shape} and type {value.dtype}"
     text = f"{type(value).__name__} {value!r}" if not isinstance(value, str) else repr(value)
@@ -27,28 +27,28 @@ def shown(value: Any) -> str:
 
 
 def table(value: Any, place: str) -> Mapping[str, Any]:
-    """A dictionary with names."""
+    """Return a dictionary with names, or raise an error."""
     if not isinstance(value, Mapping):
         refuse(place, f"is {shown(value)}, but must be a group of named values")
     return value
 
 
 def member(values: Mapping[str, Any], name: str, place: str) -> Any:
-    """An element that must exist."""
+    """Return an element, or raise an error if it does not exist."""
     if name not in values:
         refuse(f"{place}/{name}", "is missing")
     return values[name]
 
 
 def text(value: Any, place: str, allowed: tuple[str, ...] = ()) -> str:
-    """Text, or one of the allowed words."""
+    """Return text, or one of the allowed words; raise an error for other values."""
     if not isinstance(value, str) or (allowed and value not in allowed):
         refuse(place, f"is {shown(value)}, but must be {' or '.join(map(repr, allowed)) if allowed else 'text'}")
     return str(value)
 
 
 def words(value: Any, place: str, length: int | None = None) -> list[str]:
-    """A list of text."""
+    """Return a list of text, or raise an error."""
     held = np.atleast_1d(np.asarray(value, dtype=object)) if value is not None else np.zeros(0, dtype=object)
     if held.ndim != 1 or not all(isinstance(each, str) for each in held):
         refuse(place, f"is {shown(value)}, but must be a list of text")
@@ -58,7 +58,7 @@ def words(value: Any, place: str, length: int | None = None) -> list[str]:
 
 
 def number(value: Any, place: str, least: float = -np.inf, most: float = np.inf, whole: bool = False) -> float:
-    """One finite number."""
+    """Return one finite number, or raise an error."""
     held: Any = value.item() if isinstance(value, np.ndarray) and value.shape == () else value
     real = isinstance(held, (int, np.integer) if whole else (int, float, np.integer, np.floating))
     # a whole number beyond the range of floats cannot be compared with infinity
@@ -72,7 +72,7 @@ def number(value: Any, place: str, least: float = -np.inf, most: float = np.inf,
 def numbers(
     value: Any, place: str, shape: tuple[int | None, ...], least: float = -np.inf, most: float = np.inf
 ) -> FloatArray:
-    """An array of finite numbers of this shape; None for any length."""
+    """Return an array of finite numbers of this shape (None for any length), or raise an error."""
     try:
         held = np.asarray(value)
     except ValueError:
@@ -91,7 +91,7 @@ def numbers(
 
 
 def from_json(value: Any, place: str) -> Mapping[str, Any]:
-    """A dictionary that is stored as JSON; empty for none."""
+    """Read a dictionary that is stored as JSON; return an empty one for None."""
     if value is None:
         return {}
     held = value
@@ -105,7 +105,7 @@ def from_json(value: Any, place: str) -> Mapping[str, Any]:
 
 
 def text_column(frame: pd.DataFrame, name: str, place: str) -> None:
-    """A column of text or categories without missing entries."""
+    """Check a column of text or categories without missing entries."""
     column = frame[name]
     held: Any = column.cat.categories if isinstance(column.dtype, pd.CategoricalDtype) else column
     if not all(isinstance(each, str) for each in held.unique()) or column.isna().any():
@@ -115,7 +115,7 @@ def text_column(frame: pd.DataFrame, name: str, place: str) -> None:
 def number_column(
     frame: pd.DataFrame, name: str, place: str, least: float = -np.inf, most: float = np.inf, finite: bool = False
 ) -> FloatArray:
-    """A column of numbers; missing ones are NaN."""
+    """Check a column of numbers; missing ones are NaN."""
     column = frame[name]
     if not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_complex_dtype(column):
         refuse(f"{place}/{name}", f"has type {column.dtype}, but must be numbers")
@@ -132,6 +132,6 @@ def number_column(
 
 
 def flag_column(frame: pd.DataFrame, name: str, place: str) -> None:
-    """A column of True and False."""
+    """Check a column of True and False."""
     if not pd.api.types.is_bool_dtype(frame[name].dtype):
         refuse(f"{place}/{name}", f"has type {frame[name].dtype}, but must be True or False")

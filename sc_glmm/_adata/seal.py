@@ -1,7 +1,7 @@
 """Checksums of the parameters, grids and priors of a run, which reveal later changes.
 
-They do not depend on how a file stores a value: a list of one word and the word itself, a whole number and the same
-number as a float, or a value that is None and one that was left out have the same checksum.
+They do not depend on how a file stores a value. The checksum is the same for a list of one word and the word itself,
+for a whole number and the same number as a float, and for a value that is None and one that is absent.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-# The names of the tables may change when results are moved to another file.
+# Not sealed, because the names of the tables may change when results are moved to another file.
 _NOT_SEALED = ("varm", "checksums")
 SEALED = ("params", "grids", "priors", "variances")
 
 
 def seal(entry: Mapping[str, Any]) -> dict[str, str]:
-    """Name of a part of the entry in ``uns`` -> its checksum."""
+    """Compute the checksum of each part of the entry in ``uns``, by the name of the part."""
     out = {}
     for part in SEALED:
         if part in entry:

@@ -1,4 +1,4 @@
-"""The slots for results: varm, uns, and the recipe of a run."""
+"""Slots for results: varm, uns, and the recipe of a run."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def write_results(
             table.insert(0, "variable", table.index.astype(str))
             table.insert(1, "contrast", contrast.words)
             name = f"{key}_{contrast.name}"
-            # the slot of another run, such as one with key_added="glmm_disease"
+            # the slot belongs to another run, such as one with key_added="glmm_disease"
             while name in adata.varm and not _is_left(adata, name, contrast.words):
                 name += "_"
             adata.varm[name] = table
@@ -68,7 +68,7 @@ def write_results(
 
 
 def _levels(adata: AnnData, tests: Sequence[GeneTests], groupby: str | None) -> dict[str, list[str]]:
-    """Levels that occur in the columns of obs with text or categories, as far as the tests use them."""
+    """Return the levels that occur in the text or category columns of obs, for the columns that the tests use."""
     obs: pd.DataFrame = adata.obs  # type: ignore[assignment]
     texts = obs.select_dtypes(exclude=["number", "bool", "datetime", "timedelta"])
     compared = {contrast.levels[0] for group in tests for contrast in group.contrasts if contrast.levels is not None}
@@ -82,7 +82,7 @@ def _levels(adata: AnnData, tests: Sequence[GeneTests], groupby: str | None) -> 
 
 
 def remove_results(adata: AnnData, key: str) -> None:
-    """Remove the results of an earlier run under `key`: its table of genes, and what its entry in ``uns`` lists."""
+    """Remove the results of an earlier run under `key`: its table of genes, and the tables that its entry lists."""
     entry = adata.uns.get(key)
     varm: Mapping[str, Any] = adata.varm
     listed = [name for name in tables_of_run(entry) if name in varm] if is_run(entry) else []
@@ -95,7 +95,7 @@ def remove_results(adata: AnnData, key: str) -> None:
 
 
 def _is_left(adata: AnnData, name: str, words: str) -> bool:
-    """Whether an entry of ``varm`` is a table of this contrast from a run whose entry in ``uns`` was lost."""
+    """Check whether an entry of ``varm`` is a table of this contrast from a run whose entry in ``uns`` was lost."""
     if any(name in tables_of_run(entry) for entry in adata.uns.values() if is_run(entry)):
         return False
     table: Any = adata.varm[name]
@@ -103,22 +103,22 @@ def _is_left(adata: AnnData, name: str, words: str) -> bool:
 
 
 def is_own_table(columns: Collection[str]) -> bool:
-    """Whether an entry of ``varm`` with these columns may be a table of a run that lists it: a file can list any."""
+    """Check by its columns whether a listed entry of ``varm`` may be a table of a run, because a file can list any."""
     return set(_OF_CONTRAST) <= set(columns)
 
 
 def is_run(entry: Any) -> bool:
-    """Whether an entry of ``uns`` is from a run (or from scanpy's ``rank_genes_groups``)."""
+    """Check whether an entry of ``uns`` is from a run (or from scanpy's ``rank_genes_groups``)."""
     return isinstance(entry, Mapping) and isinstance(entry.get("params"), Mapping)
 
 
 def tables_of_run(entry: Mapping[str, Any]) -> list[str]:
-    """Entries of ``varm`` of a run in addition to the one with its key."""
+    """Return the entries of ``varm`` of a run in addition to the one named by its key."""
     return [str(name) for name in np.atleast_1d(entry["params"].get("varm", []))]
 
 
 def other_entry(adata: AnnData, key: str, *, grouped: bool) -> str | None:
-    """The location of other content under `key`; None if there is none."""
+    """Return the location of other content under `key`; None if there is none."""
     entry, varm = adata.uns.get(key), adata.varm
     if is_run(entry):
         taken: list[str] = []
@@ -133,7 +133,7 @@ def other_entry(adata: AnnData, key: str, *, grouped: bool) -> str | None:
 
 
 def with_free_names(entries: Mapping[str, Any], key: str, taken: Container[str]) -> dict[str, Any]:
-    """The entries of a run; those of its contrasts are renamed if another run uses the name in ``varm``.
+    """Return the entries of a run; rename those of its contrasts if another run uses the name in ``varm``.
 
     Parameters
     ----------
@@ -160,7 +160,7 @@ def with_free_names(entries: Mapping[str, Any], key: str, taken: Container[str])
 
 
 def _plain(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """Values that h5ad and zarr can store: plain values and lists of strings; everything else as JSON."""
+    """Convert to values that h5ad and zarr can store: plain values, lists of strings, and JSON for all others."""
     out: dict[str, Any] = {}
     for name, value in recipe.items():
         if value is None or isinstance(value, str | bool | int | float):

@@ -19,7 +19,7 @@ from .hdf5 import H5Reader, Reader
 
 
 class ZarrReader:
-    """An array of a zarr store. Pickled as a path and a name.
+    """Array of a zarr store. It is pickled as a path and a name.
 
     Parameters
     ----------
@@ -45,8 +45,8 @@ class ZarrReader:
     def check_complete(self) -> None:
         """Raise an error if chunks of an array are missing, because zarr reads them as zeros.
 
-        Chunks of zeros are not written. But stored values of a sparse matrix are not zero, and neither are the indices
-        of a whole chunk.
+        Zarr does not write chunks of zeros. But the stored values of a sparse matrix are not zero, and neither are the
+        indices of a whole chunk.
         """
         there, wanted = int(self._array.nchunks_initialized), int(self._array.nchunks)
         if there < wanted:
@@ -56,7 +56,7 @@ class ZarrReader:
             )
 
     def read(self, first: int, last: int) -> AnyArray:
-        """The elements (rows) from `first` up to `last`, exclusive."""
+        """Read the elements (rows) from `first` up to `last`, exclusive."""
         try:
             return np.asarray(self._array[first:last])
         except (OSError, RuntimeError, ValueError) as error:
@@ -66,7 +66,7 @@ class ZarrReader:
 
 
 class SparseSource(Source):
-    """A CSR or CSC matrix with values and indices that are read slice by slice.
+    """CSR or CSC matrix with values and indices that are read slice by slice.
 
     Parameters
     ----------
@@ -110,19 +110,19 @@ class SparseSource(Source):
         stored_values(np.zeros(0, dtype=values.dtype))
 
     def read(self, first: int, last: int) -> Stored:
-        """The lines from `first` to before `last`."""
+        """Read the lines from `first` up to `last`, exclusive."""
         lo, hi = int(self.line_ptr[first]), int(self.line_ptr[last])  # type: ignore[index]
         indptr = self.line_ptr[first : last + 1] - lo  # type: ignore[index]
         stored = Stored(self._values.read(lo, hi), self._indices.read(lo, hi), indptr)
         return checked_lines(stored, self.shape[0 if self.form == "csc" else 1], self._label, first)
 
     def read_values(self, first: int, last: int) -> tuple[AnyArray, AnyArray]:
-        """Only the stored values of these lines."""
+        """Read only the stored values of these lines."""
         lo, hi = int(self.line_ptr[first]), int(self.line_ptr[last])  # type: ignore[index]
         return stored_values(self._values.read(lo, hi)), self.line_ptr[first : last + 1] - lo  # type: ignore[index]
 
     def part(self, first: int, last: int) -> Source:
-        """The lines from `first` to before `last`."""
+        """Return the lines from `first` up to `last`, exclusive, as a source."""
         result = copy(self)
         result.line_ptr = self.line_ptr[first : last + 1].copy()  # type: ignore[index]
         result.shape = (self.shape[0], last - first) if self.form == "csc" else (last - first, self.shape[1])
@@ -130,7 +130,7 @@ class SparseSource(Source):
 
 
 class DenseSource(Source):
-    """A dense matrix, read by rows."""
+    """Dense matrix that is read by rows."""
 
     form = "dense"
     line_ptr = None
@@ -142,23 +142,23 @@ class DenseSource(Source):
         stored_values(np.zeros(0, dtype=rows.dtype))
 
     def read(self, first: int, last: int) -> Stored:
-        """The rows from `first` to before `last`, as CSR arrays."""
+        """Read the rows from `first` up to `last`, exclusive, as CSR arrays."""
         return sparse_rows(self._rows.read(self._first + first, self._first + last))
 
     def part(self, first: int, last: int) -> Source:
-        """The rows from `first` to before `last`."""
+        """Return the rows from `first` up to `last`, exclusive, as a source."""
         result = copy(self)
         result._first, result.shape = self._first + first, (last - first, self.shape[1])
         return result
 
     def read_values(self, first: int, last: int) -> tuple[AnyArray, AnyArray]:
-        """All elements of these rows."""
+        """Read all elements of these rows."""
         block = stored_values(np.ascontiguousarray(self._rows.read(self._first + first, self._first + last)))
         return block.reshape(-1), np.arange(last - first + 1, dtype=np.int64) * self.shape[1]
 
 
 class DaskSource(Source):
-    """A dask array in blocks of whole rows (or of columns, if it has only one block of rows); one block is a chunk."""
+    """Dask array in blocks of whole rows (or of columns, if it has only one block of rows); one block is a chunk."""
 
     line_ptr = None
 
@@ -171,12 +171,12 @@ class DaskSource(Source):
         self.form = "csc" if by_columns else "csr"
 
     def bounds(self) -> IntArray:
-        """First line of every block."""
+        """Return the first line of every block."""
         sizes = self._array.chunks[1 if self.form == "csc" else 0]
         return np.unique(np.concatenate([[0], np.cumsum(sizes)])).astype(np.int64)
 
     def read(self, first: int, last: int) -> Stored:
-        """The lines from `first` to before `last`."""
+        """Read the lines from `first` up to `last`, exclusive."""
         part = self._array[:, first:last] if self.form == "csc" else self._array[first:last]
         block = part.compute()
         if not sp.issparse(block):
@@ -186,24 +186,24 @@ class DaskSource(Source):
         return checked_lines(stored, self.shape[0 if self.form == "csc" else 1], self.name, first)
 
     def read_values(self, first: int, last: int) -> tuple[AnyArray, AnyArray]:
-        """Only the stored values of these lines."""
+        """Read only the stored values of these lines."""
         stored = self.read(first, last)
         return stored.data, stored.indptr
 
 
 def source_in_file(group: Any, path: str, key: str, name: str) -> Source:
-    """The matrix under `key` of an open HDF5 file or zarr store, as a source for reading in chunks.
+    """Return the matrix under `key` of an open HDF5 file or zarr store, as a source for reading in chunks.
 
     Parameters
     ----------
     group
         The open root group.
     path
-        Its path, which threads and processes open again.
+        Path of the file or store, which threads and processes open again.
     key
-        Such as ``"X"`` or ``"layers/counts"``.
+        Name of the matrix in the file, such as ``"X"`` or ``"layers/counts"``.
     name
-        Its name in messages.
+        Name of the matrix in messages.
     """
     try:
         element = at(group, key)
@@ -240,15 +240,15 @@ def _sparse_form(element: Any, name: str) -> tuple[Form, tuple[int, int]]:
 
 
 def is_dask(matrix: Any) -> bool:
-    """Whether a matrix is a dask array."""
+    """Check whether a matrix is a dask array."""
     return hasattr(matrix, "dask") and hasattr(matrix, "compute")
 
 
 def lazy_source(matrix: Any, name: str) -> Source | None:
-    """A source for the matrix of a backed or lazy AnnData; None for matrices in memory."""
+    """Return a source for the matrix of a backed or lazy AnnData; None for matrices in memory."""
     if is_dask(matrix):
         return DaskSource(matrix, name)
-    # anndata's CSRDataset and CSCDataset have a group; h5py's and zarr's arrays do not
+    # anndata's CSRDataset and CSCDataset have a group; the arrays of h5py and zarr do not
     held = getattr(matrix, "group", matrix)
     if type(held).__module__.startswith("h5py"):
         if held.file.mode != "r":

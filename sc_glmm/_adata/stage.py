@@ -1,9 +1,9 @@
 """Stage results for a zarr store in a folder next to it, whose entries are moved into the store one by one.
 
 The folder is complete before it gets its name. Its list states which entries of ``varm`` and ``uns`` are added and
-removed, with a digest of each; nothing else is ever moved or removed, whatever the list contains. Readers of a store
-with such a folder see its entries instead of those in the store, under the gate (:mod:`.lock`) that the moves hold
-alone.
+removed, with a digest of each. No other entries are moved or removed, whatever the list contains. Readers of a store
+with such a folder see its entries instead of those in the store. They read under the gate (:mod:`.lock`), which is
+held alone during the moves.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _GROUPS = ("varm", "uns")
 
 
 def is_slot(name: object) -> bool:
-    """Whether a name is ``varm/<name>`` or ``uns/<name>``, the only places for results."""
+    """Check whether a name is ``varm/<name>`` or ``uns/<name>``, the only places for results."""
     if not isinstance(name, str):
         return False
     group, _, entry = name.partition("/")
@@ -37,18 +37,18 @@ def is_slot(name: object) -> bool:
 
 
 def stage_path(path: Path) -> Path:
-    """Path of the stage of a store."""
+    """Return the path of the stage of a store."""
     return path.with_name(f"{path.name}.sc-glmm-new")
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A complete stage.
+    """Complete stage.
 
     Attributes
     ----------
     folder
-        Its folder.
+        Folder of the stage.
     added
         Names such as ``varm/glmm``, and a digest of each.
     removed
@@ -60,12 +60,12 @@ class Stage:
     removed: tuple[str, ...]
 
     def waiting(self) -> list[str]:
-        """Entries that have not been moved yet."""
+        """Return the entries that have not been moved yet."""
         return [name for name in self.added if (self.folder / name).is_dir()]
 
 
 class StagedRoot:
-    """The root of a store as it will be after its stage is moved in; opened for reading."""
+    """Root of a store as it will be after its stage is moved in; opened for reading."""
 
     def __init__(self, path: str, stage: Stage) -> None:
         import zarr
@@ -92,7 +92,7 @@ class StagedRoot:
         return iter(self._root)
 
     def names(self, group: str) -> list[str]:
-        """Entries of ``varm`` or ``uns``."""
+        """Return the names of the entries of ``varm`` or ``uns``."""
         there = list(self._root[group]) if group in self._root else []
         new = [name.partition("/")[2] for name in self._waiting if name.startswith(f"{group}/")]
         return [name for name in dict.fromkeys([*there, *new]) if f"{group}/{name}" not in self._gone]
@@ -106,7 +106,7 @@ def lay_stage(path: Path, fill: Any, names: list[str], removed: list[str], versi
     path
         The store.
     fill
-        Called with the open root group of the stage; writes the entries.
+        Function that is called with the open root group of the stage and writes the entries.
     names
         Names of the written entries.
     removed
@@ -132,7 +132,7 @@ def _sealed(content: Mapping[str, Any]) -> bytes:
 
 
 def pending_stage(path: Path) -> Stage | None:
-    """The pending stage of a store.
+    """Return the pending stage of a store; None if there is none.
 
     Raises
     ------
@@ -200,20 +200,20 @@ def move_in(path: Path, busy: str) -> None:
                 zarr.consolidate_metadata(str(path))
         for group in _GROUPS:
             _sync_tree(path / group)
-        # remove its name first: a half-removed folder is not a stage
+        # remove its name first, so that a half-removed folder is not taken for a stage
         with temporary_beside(stage.folder, room="old") as done:
             stage.folder.rename(done)
     sync_folder(path.parent)
 
 
 def _consolidated(path: Path) -> bool:
-    """Whether the store has a copy of all metadata at its root (zarr 3)."""
+    """Check whether the store has a copy of all metadata at its root (zarr 3)."""
     root = path / "zarr.json"
     return root.exists() and json.loads(root.read_text()).get("consolidated_metadata") is not None
 
 
 def _digest(folder: Path) -> str:
-    """Digest of the names and contents of all files below a folder; links raise an error."""
+    """Compute a digest of the names and contents of all files below a folder; links raise an error."""
     digest = hashlib.sha256()
     for place, folders, files in os.walk(folder):
         folders.sort()

@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 
 class Store:
-    """An AnnData on disk.
+    """AnnData on disk.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ class Store:
         if not self.path.exists():
             raise InputError(f"there is no file {self.path}; give the path of an .h5ad file or a zarr store")
         self.is_zarr = self.path.is_dir()
-        # links point to one file: locks and journals are next to that file
+        # several links can point to one file, so locks and journals are next to that file
         self._place = self.path.resolve()
         self._tell_of_interrupted_run()
         with self._open() as root:
@@ -106,11 +106,11 @@ class Store:
             yield root if stage is None else StagedRoot(str(self.path), stage)
 
     def _is_matrix(self, element: Any) -> bool:
-        """Anndata writes an empty element if there is no X."""
+        """Check whether an element is a matrix; anndata writes an empty element if there is no X."""
         return str(element.attrs.get("encoding-type", "")) != "null"
 
     def other_entry(self, key: str, grouped: bool) -> str | None:
-        """The location of other content under `key`; None if there is none."""
+        """Return the location of other content under `key`; None if there is none."""
         with self._open() as root:
             if f"uns/{key}" in root and f"uns/{key}/params" not in root:
                 return f"uns/{key}"
@@ -124,9 +124,9 @@ class Store:
             return f"uns/{key}_results" if grouped and f"uns/{key}_results/params" in root else None
 
     def tables(self, columns: Columns | None = None) -> AnnData:
-        """An AnnData with `obs` (all columns, or some) and `var`, without a matrix.
+        """Read an AnnData with `obs` (all columns, or some) and `var`, without a matrix.
 
-        A table of samples keeps all columns, and the mark that says what it is.
+        A table of samples keeps all columns and its mark in ``uns``.
         """
         from anndata import AnnData
 
@@ -141,12 +141,12 @@ class Store:
             return made
 
     def labels(self) -> pd.DataFrame:
-        """The columns of cells that hold categories or whole numbers; damaged ones are left out."""
+        """Read the columns of cells with categories or whole numbers; damaged ones are left out."""
         with self._open() as root:
             return self._read("obs", lambda: read_labels(at(root, "obs")))
 
     def with_results(self) -> AnnData:
-        """The tables with `varm` and `uns`, which contain the results."""
+        """Read the tables with `varm` and `uns`, which contain the results."""
         from anndata import AnnData
 
         with self._open() as root:
@@ -159,7 +159,7 @@ class Store:
         return self._read("the tables", lambda: AnnData(**parts))
 
     def results(self, key: str) -> AnnData:
-        """An AnnData with `var`, the names of the cells, and the entries of `varm` and `uns` of the run under `key`."""
+        """Read an AnnData with `var`, the names of the cells, and the results under `key` in `varm` and `uns`."""
         from anndata import AnnData
 
         with self._open() as root:
@@ -185,7 +185,7 @@ class Store:
             ) from error
 
     def matrix(self, layer: str | None) -> Source:
-        """A layer, or X: a source that reads it chunk by chunk."""
+        """Return a layer, or X, as a source that reads it chunk by chunk."""
         key, name = ("X", "X") if layer is None else (f"layers/{layer}", f"layers[{layer!r}]")
         with self._open() as root:
             source = self._read(name, lambda: source_in_file(root, str(self.path), key, name))
@@ -260,7 +260,7 @@ class Store:
 
 
 def _state(path: Path, is_zarr: bool) -> str:
-    """State of the file after a failed attempt to write."""
+    """Describe the state of the file after a failed attempt to write."""
     if os.path.lexists(stage_path(path) if is_zarr else journal.journal_path(path)):
         return (
             "the results are stored next to it, and the next run that writes into it, or "
@@ -270,7 +270,7 @@ def _state(path: Path, is_zarr: bool) -> str:
 
 
 def results_of(adata: AnnData, key: str) -> dict[str, Any]:
-    """Paths such as ``varm/glmm`` and their content."""
+    """Return the results as paths such as ``varm/glmm`` and their content."""
     entry = adata.uns[key]
     names = [key, *map(str, entry["params"].get("varm", []))]
     entries: dict[str, Any] = {f"varm/{name}": adata.varm[name] for name in names if name in adata.varm}
@@ -279,7 +279,7 @@ def results_of(adata: AnnData, key: str) -> dict[str, Any]:
 
 
 def _results_in(root: Any, key: str) -> list[str]:
-    """Paths of the results of the run under `key`; content of the file is only used for names of entries."""
+    """Return the paths of the results of the run under `key`; from the file, only names of entries are used."""
     old = [f"varm/{key}", f"uns/{key}"]
     if f"uns/{key}_results/params" not in root:  # a run with that key
         old.append(f"uns/{key}_results")
@@ -291,7 +291,7 @@ def _results_in(root: Any, key: str) -> list[str]:
 
 
 def _is_own(root: Any, name: str) -> bool:
-    """Whether an entry that a file lists as a table of a run has the columns of one."""
+    """Check whether an entry that a file lists as a table of a run has the columns of such a table."""
     if not is_slot(name) or name not in root:
         return False
     columns = {str(column) for column in at(root, name).attrs.get("column-order", ())}
@@ -299,13 +299,13 @@ def _is_own(root: Any, name: str) -> bool:
 
 
 def _n_rows(root: Any, name: str) -> int:
-    """Number of rows of ``obs`` or ``var``, without reading it."""
+    """Return the number of rows of ``obs`` or ``var``, without reading it."""
     table = at(root, name)
     return int((child_of(table, str(table.attrs["_index"])) if hasattr(table, "keys") else table).shape[0])
 
 
 def _names_in(root: Any, group: str) -> list[str]:
-    """Entries of ``varm`` or ``uns``."""
+    """Return the names of the entries of ``varm`` or ``uns``."""
     if isinstance(root, StagedRoot):
         return root.names(group)
     return list(at(root, group)) if group in root else []
@@ -389,7 +389,7 @@ def recover(path: str | os.PathLike[str]) -> bool:
 
 
 def _place(path: str | os.PathLike[str]) -> Path:
-    """The path, if it is a valid file name."""
+    """Return the path, if it is a valid file name."""
     text = os.fspath(path)
     if not text or "\0" in text or any(0xD800 <= ord(char) < 0xDC80 for char in text):
         raise InputError(f"there is no file {text!r}; give the path of an .h5ad file or a zarr store")

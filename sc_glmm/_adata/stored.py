@@ -34,11 +34,11 @@ class StoredRun:
     Attributes
     ----------
     params
-        The recipe of the run, and of the group.
+        Recipe of the run and of the group.
     frame
-        Its results, one row per gene and contrast, as in ``get.results``.
+        Results, one row per gene and contrast, as in ``get.results``.
     prior, grid
-        Arrays of the moderated tests; empty without one.
+        Arrays of the moderated tests; empty if there are none.
     log_sizes
         ``(n_obs,)`` given size factors or offsets, natural log; None if none were given.
     """
@@ -51,7 +51,7 @@ class StoredRun:
 
 
 def run_entry(adata: AnnData, key: str) -> Mapping[str, Any]:
-    """The entry of ``uns`` of the run under `key`, after all its elements were checked.
+    """Return the entry of ``uns`` of the run under `key`, after checking all its elements.
 
     Raises
     ------
@@ -70,7 +70,7 @@ def run_entry(adata: AnnData, key: str) -> Mapping[str, Any]:
 
 
 def read_results(adata: AnnData, key: str) -> pd.DataFrame:
-    """The tidy data frame of all contrasts (and groups) under `key`."""
+    """Return a tidy data frame of all contrasts (and groups) under `key`."""
     entry = run_entry(adata, key)
     if entry["params"].get("cells_grouped_by") is not None and f"{key}_results" in adata.uns:
         return _readable(adata.uns[f"{key}_results"], entry["params"])
@@ -86,7 +86,7 @@ def read_results(adata: AnnData, key: str) -> pd.DataFrame:
 
 
 def _other_keys(adata: AnnData, key: str) -> str:
-    """Hint with the keys that have results."""
+    """Write a hint with the keys that have results."""
     held = [str(name) for name, entry in adata.uns.items() if has_results(entry)]
     near = get_close_matches(str(key), held, n=1)
     return (
@@ -97,9 +97,9 @@ def _other_keys(adata: AnnData, key: str) -> str:
 
 
 def _readable(frame: pd.DataFrame, params: Mapping[str, Any]) -> pd.DataFrame:
-    """Index by gene, so that columns align with those of `var`, and decoupler finds its labels.
+    """Index results by gene, so that columns align with those of `var`, and decoupler finds its labels.
 
-    The column `tested` marks rows with a valid p-value; `meaning` has what each contrast compares.
+    The column `tested` marks rows with a valid p-value; `meaning` states what each contrast compares.
     """
     result = frame.set_axis(pd.Index([str(gene) for gene in frame["variable"]]), axis=0)
     place = list(result.columns).index("status") + 1
@@ -109,7 +109,7 @@ def _readable(frame: pd.DataFrame, params: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def read_run(adata: AnnData, key: str, group: str | None) -> StoredRun:
-    """The run under `key` for one group of cells (None without groups).
+    """Read the run under `key` for one group of cells (None without groups).
 
     Raises
     ------
@@ -153,14 +153,14 @@ def read_run(adata: AnnData, key: str, group: str | None) -> StoredRun:
 
 
 def read_alternative(adata: AnnData, key: str) -> Alternative:
-    """The hypothesis that the run under `key` compared fold changes with."""
+    """Read the hypothesis against which the run under `key` tested fold changes."""
     params = run_entry(adata, key)["params"]
     minimum = float(params.get("min_log_fc", 0.0)) * math.log(2.0)
     return Alternative(str(params.get("alternative", "two-sided")), minimum)
 
 
 def read_details(adata: AnnData, key: str) -> pd.DataFrame:
-    """The table of details of the groups under `key`."""
+    """Read the table of details of the groups under `key`."""
     entry = run_entry(adata, key)
     if "details" not in entry:
         raise InputError(
@@ -171,7 +171,7 @@ def read_details(adata: AnnData, key: str) -> pd.DataFrame:
 
 
 def read_fit_info(adata: AnnData, key: str) -> pd.DataFrame:
-    """One row per gene and group, without the columns of contrasts."""
+    """Read one row per gene and group, without the columns of contrasts."""
     frame = read_results(adata, key)
     group = adata.uns[key]["params"].get("cells_grouped_by")
     first = frame[~frame.duplicated(["variable", *([group] if group else [])])]
@@ -180,7 +180,7 @@ def read_fit_info(adata: AnnData, key: str) -> pd.DataFrame:
 
 
 def read_variances(adata: AnnData, key: str) -> dict[str, Mapping[str, Any]]:
-    """What splits the variance of the linear predictor, by group (an empty string without groups), in their order.
+    """Read the split of the variance of the linear predictor, by group in order (an empty string without groups).
 
     Raises
     ------
@@ -196,7 +196,7 @@ def read_variances(adata: AnnData, key: str) -> dict[str, Mapping[str, Any]]:
 
 
 def read_prior(adata: AnnData, key: str, group: str | None) -> tuple[dict[str, FloatArray], list[str]]:
-    """Arrays of the prior of the moderated tests of one group, and the names of its variances.
+    """Read the arrays of the prior of the moderated tests of one group, and the names of its variances.
 
     Both are empty after tests without a prior.
     """

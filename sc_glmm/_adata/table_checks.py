@@ -11,7 +11,7 @@ import pandas as pd
 from .._results import CONTRAST_COLUMNS
 from .schema import flag_column, member, number_column, refuse, text_column, words
 
-# Beginning of the names of columns of genes -> least and most allowed number.
+# Prefix of the names of columns of genes -> smallest and largest allowed number.
 _RANGES: dict[str, tuple[float, float]] = {
     "n_empty_": (0.0, np.inf),
     "sd_": (0.0, np.inf),
@@ -71,7 +71,7 @@ def check_long_table(
     details = uns[key].get("details")
     if details is not None:
         place = f"uns/{key}/details"
-        # the column of the groups has another name here if its own name cannot be written
+        # the column of the groups is renamed here if its own name cannot be written
         held = _frame(uns[key], f"uns/{key}", "details", ("n_cells", "skipped"))
         for column in map(str, held.columns):
             if pd.api.types.is_numeric_dtype(held[column]):
@@ -94,7 +94,7 @@ def _frame(held: Mapping[str, Any], group: str, name: str, columns: Sequence[str
 
 
 def _check_genes(frame: pd.DataFrame, place: str, counts: bool, others: Sequence[str]) -> None:
-    """Check the columns of genes; names of columns that a run does not write are left alone."""
+    """Check the columns of genes; columns that a run does not write are not checked."""
     for column in map(str, frame.columns):
         if column in others:
             continue

@@ -1,4 +1,4 @@
-"""Read only the needed columns of tables on disk, because the table of an atlas may have hundreds."""
+"""Read only the needed columns of tables on disk, because the table of an atlas may have hundreds of columns."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Columns:
     useful: frozenset[str] = frozenset()
 
     def among(self, there: Collection[str]) -> list[str] | None:
-        """Columns in `there` to read, in their order; None for all."""
+        """Return the columns in `there` to read, in their order; None for all."""
         if not self.needed <= set(there):
             return None
         wanted = self.needed | self.useful
@@ -65,9 +65,9 @@ def read_table(element: Any, columns: Columns | None = None) -> pd.DataFrame:
 
 
 def columns_of(formula: str, *more: Any) -> Columns | None:
-    """Columns of `obs` that a run needs: those in the formula, and those in `more` that are names.
+    """Find the columns of `obs` that a run needs: those in the formula, and those in `more` that are names.
 
-    None (all) if the formula cannot be parsed, which raises an error later.
+    Return None (all columns) if the formula cannot be parsed; this raises an error later.
     """
     try:
         names = parse_formula(formula).names
@@ -77,16 +77,16 @@ def columns_of(formula: str, *more: Any) -> Columns | None:
 
 
 def labels_in(frame: Any) -> pd.DataFrame:
-    """Columns of text, categories or whole numbers."""
+    """Return the columns of text, categories or whole numbers."""
     held: pd.DataFrame = frame
     # column by column: pandas cannot select columns of a foreign byte order together
     return pd.DataFrame({name: column for name, column in held.items() if column.dtype.kind in "OUSTiub"}, held.index)
 
 
 def read_labels(element: Any) -> pd.DataFrame:
-    """Columns of categories or whole numbers of a table that AnnData wrote; those that cannot be read are left out.
+    """Read the columns of categories or whole numbers of a table that AnnData wrote; unreadable ones are left out.
 
-    Text that occurs several times is written as categories, and other text names single cells.
+    AnnData writes text that occurs several times as categories; other text names single cells.
     """
     attrs = element.attrs
     if attrs.get("encoding-type") != "dataframe":

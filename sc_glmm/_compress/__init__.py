@@ -1,4 +1,4 @@
-"""Cells compressed without loss into a few numbers per gene and design row. Arrays only, no names."""
+"""Lossless compression of cells into a few numbers per gene and design row. It uses arrays only, no names."""
 
 from .check import centred_error, node_error
 from .composition import pooled_factors

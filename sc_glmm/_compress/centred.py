@@ -1,9 +1,9 @@
-"""Rows in which covariates vary from cell to cell: points of a lattice stand for the cells of a base row.
+"""Design rows with covariates that vary from cell to cell: points of a lattice represent the cells of a base row.
 
 The columns of X and Z that vary within a base row are linear in a few variables v, which have mean zero and variance
-one there. A function of the predictor is interpolated in v by a polynomial on the points of a lattice, and in the
-offset by Chebyshev points: first around slopes of zero, which one pass over the matrix does for all genes, then around
-the slopes of each gene (:mod:`.recentre`).
+one in this row. A function of the predictor is interpolated in v by a polynomial on the points of a lattice, and in the
+offset by Chebyshev points. The first nodes are around slopes of zero; one pass over the matrix computes them for all
+genes. Further nodes are around the slopes of each gene (:mod:`.recentre`).
 """
 
 from __future__ import annotations
@@ -20,51 +20,51 @@ from .lattice import lattice, n_points
 from .nodes import NodeTable, check_offset
 from .recentre import CellsByRow
 
-# What a row costs in units of a cell that is a row of its own, and what each further node of it costs.
+# Cost of a row, and of each further node in it; the unit is the cost of a cell with a row of its own.
 _ROW, _NODE = 1.0, 0.03
-# Room for the slopes: range of the predictor beyond that of the offsets for which nodes are laid out.
+# Room for the slopes: nodes are laid out for the range of the offsets plus this range of the predictor.
 _ROOM = 2.0
 # Error of interpolation in the predictor, relative to the largest value.
 _TOL = 1e-7
-# Deviations below this share of a column's are rounding.
+# Deviations below this fraction of a column's scale are rounding errors.
 _ROUNDING = 1e-9
-# More classes than this share of the cells are not looked at.
+# Splits into more classes than this fraction of the cells are not considered.
 _MOST_CLASSES = 0.25
-# Rows, and cells of each, by which the number of variables is guessed.
+# Number of rows, and of cells in each, that are used to estimate the number of variables.
 _PROBES, _PROBED_CELLS = 6, 100
-# More variables than this leave no lattice smaller than the cells of a sample.
+# With more variables than this, every lattice has more points than a sample has cells.
 _MAX_VARIABLES = 12
-# Degree of the lattices: third derivatives are all that fits need. A hypothesis that changes slopes leaves the place
-# where the nodes are exact; then it depends on the number of variables, from one on. The last is for all further ones.
+# Degree of the lattices. Fits need derivatives up to the third. A hypothesis that changes slopes moves away from the
+# slopes at which the nodes are exact and needs a higher degree, by number of variables (1, 2, 3, and 4 or more).
 _DEGREE = 3
 _WIDE_DEGREES = (8, 6, 5, 4)
 
 
 @dataclass(frozen=True)
 class CentredRows:
-    """Rows that stand for cells.
+    """Rows that represent cells.
 
     Attributes
     ----------
     table
-        Nodes around slopes of zero; its `order_ptr` counts base rows.
+        Nodes around slopes of zero; its `order_ptr` refers to base rows.
     cells
-        What nodes around other slopes are made from.
+        Data from which nodes around other slopes are computed.
     slopes
-        ``(n_rows, n_variables)`` values at the rows of a base row, times these, are their slopes in v.
+        ``(n_rows, n_variables)`` factors: values at the rows of a base row, times these and summed, give its slopes.
     columns
-        ``(n_rows, n_columns)`` the columns at each row.
+        ``(n_rows, n_columns)`` values of the columns at each row.
     base_row
         ``(n_rows,)`` base row of each row.
     example
-        ``(n_rows,)`` a cell of each row's base row.
+        ``(n_rows,)`` one cell of the base row of each row.
     n_cells
-        ``(n_rows,)`` cells of each row: those of a base row are shared among its rows, so that sums of squares and
-        products of the columns over rows are those over cells.
+        ``(n_rows,)`` number of cells of each row. The cells of a base row are divided among its rows so that sums of
+        squares and products of the columns over rows equal those over cells.
     power
-        ``(n_base,)`` first power of a change of slopes that the nodes do not hold; 0 where rows are cells.
+        ``(n_base,)`` lowest power of a change of slopes that the nodes do not represent; 0 if the rows are cells.
     reach
-        ``(n_base, n_variables)`` largest absolute value of each variable; 0 where rows are cells.
+        ``(n_base, n_variables)`` largest absolute value of each variable; 0 if the rows are cells.
     """
 
     table: NodeTable
@@ -78,14 +78,14 @@ class CentredRows:
     reach: FloatArray
 
     def error_of(self, change: FloatArray, counts: FloatArray, order: int = 0) -> FloatArray:
-        """Bound the error of log likelihoods, ``(n_genes,)``, if slopes differ from those of the nodes.
+        """Bound the ``(n_genes,)`` errors of log likelihoods if slopes differ from those of the nodes.
 
         Parameters
         ----------
         change
-            ``(n_genes, n_base, n_variables)`` the difference.
+            ``(n_genes, n_base, n_variables)`` differences of the slopes.
         counts
-            ``(n_genes, n_base)`` counts of the base rows.
+            ``(n_genes, n_base)`` sums of counts in the base rows.
         order
             0 for the log likelihoods, 1 for their derivatives in the predictor.
         """
@@ -95,12 +95,12 @@ class CentredRows:
         return np.asarray(np.sum((counts + 1.0) * largest**power / factorials, axis=1))
 
     def slopes_of(self, eta: FloatArray) -> FloatArray:
-        """``(n_genes, n_base, n_variables)`` slopes of predictors ``(n_genes, n_rows)``."""
+        """Compute the ``(n_genes, n_base, n_variables)`` slopes of predictors ``(n_genes, n_rows)``."""
         per_row = eta[:, :, None] * self.slopes
         return np.add.reduceat(per_row, self.cells.first[:-1], axis=1) if len(self.base_row) else per_row
 
     def at_cells(self, values: FloatArray) -> FloatArray:
-        """``(n_cells, n_columns)`` values at the cells, in the order of the rows, of what is linear in v there."""
+        """Compute ``(n_cells, n_columns)`` values at the cells, in the order of the rows, of functions linear in v."""
         cells = self.cells
         out = np.empty((len(cells.offset), values.shape[1]))
         for base in range(len(cells.ptr) - 1):
@@ -113,7 +113,7 @@ class CentredRows:
         return out
 
     def shifted(self, log_factor: FloatArray) -> CentredRows:
-        """The rows with ``log_factor (n_base,)`` added to the offsets of their cells."""
+        """Return the rows with ``log_factor (n_base,)`` added to the offsets of their cells."""
         offset = self.cells.offset + np.repeat(log_factor, np.diff(self.cells.ptr))
         per_node = np.repeat(np.exp(log_factor)[self.base_row], np.diff(self.table.ptr))
         changed = "weight" if self.table.kind == "collapsed" else "ec"
@@ -123,7 +123,7 @@ class CentredRows:
 
 @dataclass(frozen=True)
 class _Piece:
-    """One base row: its lattice (`degree` 0: none, but its cells), variables and columns."""
+    """One base row: its lattice (`degree` 0: no lattice, the rows are cells), variables and columns."""
 
     degree: int
     v: FloatArray
@@ -135,14 +135,18 @@ class _Piece:
 
 
 def base_rows(codes: Sequence[IntArray], columns: FloatArray) -> IntArray:
-    """``(n_obs,)`` base row of each cell: levels of all factors, split by columns of few values as long as it pays."""
+    """Find the ``(n_obs,)`` base row of each cell.
+
+    Base rows are the combinations of the levels of all factors. They are split further by columns with few distinct
+    values as long as this reduces the cost.
+    """
     ids = np.zeros(len(columns), dtype=np.int64)
     for code in codes:
         ids = _split(ids, code)
     best, least = ids, _cost(ids, columns)
     varying = [j for j in range(columns.shape[1]) if _varies(ids, columns[:, j])]
     while varying:
-        # a factor pays once all its columns are split off, so that dearer rows on the way count for nothing
+        # splitting by a factor reduces the cost only after all its columns are used, so interim costs are ignored
         ids = min((_split(ids, columns[:, j]) for j in varying), key=lambda split: int(split.max(initial=0)))
         if int(ids.max(initial=0)) + 1 > _MOST_CLASSES * len(ids):
             break
@@ -154,21 +158,21 @@ def base_rows(codes: Sequence[IntArray], columns: FloatArray) -> IntArray:
 
 
 def _split(ids: IntArray, values: np.ndarray) -> IntArray:
-    """Classes of equal id and value, in their order."""
+    """Return the classes of equal id and value, in their order."""
     _, value_ids = np.unique(values, return_inverse=True)
     _, finer = np.unique(ids * (int(value_ids.max(initial=0)) + 1) + value_ids.reshape(-1), return_inverse=True)
     return finer.reshape(-1).astype(np.int64, copy=False)
 
 
 def _varies(ids: IntArray, values: FloatArray) -> bool:
-    """Whether some class has more than one value."""
+    """Check whether a class has more than one value."""
     example = np.zeros(int(ids.max(initial=-1)) + 1)
     example[ids] = values
     return not np.array_equal(example[ids], values)
 
 
 def _cost(ids: IntArray, columns: FloatArray) -> float:
-    """About what a pass over the rows costs, if all have as many variables as the largest of them."""
+    """Estimate the cost of a pass over the rows, if all have as many variables as the largest rows."""
     cells = np.bincount(ids)
     rank = 0
     for row in np.argsort(-cells, kind="stable")[:_PROBES]:
@@ -187,20 +191,20 @@ def _lattice_cost(n_variables: int, degree: int, n_nodes: int) -> float:
 def centred_rows(
     base_of: IntArray, columns: FloatArray, offset: FloatArray, *, collapsed: bool = False, wide: bool = False
 ) -> CentredRows | None:
-    """Lay out the rows of cells whose `columns` vary within base rows; None if rows would be about as many as cells.
+    """Lay out the rows of cells whose `columns` vary within base rows; return None if this does not save enough rows.
 
     Parameters
     ----------
     base_of
-        ``(n_obs,)`` base row of each cell, see :func:`base_rows`.
+        ``(n_obs,)`` base row of each cell (:func:`base_rows`).
     columns
         ``(n_obs, n_columns)`` columns of X and of the bases of all random terms.
     offset
         ``(n_obs,)`` log size factors.
     collapsed
-        Whether one node a row will do (Poisson).
+        Whether one node per row is sufficient (Poisson).
     wide
-        Whether hypotheses change slopes, so that nodes must be good at some distance from those of the fit.
+        Whether hypotheses change slopes; the nodes must then be accurate at some distance from the slopes of the fit.
     """
     base_of, offset = check_offset(base_of, offset)
     n_base = int(base_of.max(initial=-1)) + 1
@@ -227,7 +231,7 @@ def _n_nodes(width: float) -> int:
 
 
 def _piece(columns: FloatArray, scale: FloatArray, n_nodes: int, wide: bool) -> _Piece:
-    """The lattice of one base row, or its cells."""
+    """Lay out one base row: a lattice, or its cells."""
     n = len(columns)
     mean = columns.mean(axis=0)
     unit = _orthonormal((columns - mean) / scale)
@@ -244,7 +248,7 @@ def _piece(columns: FloatArray, scale: FloatArray, n_nodes: int, wide: bool) -> 
 
 
 def _orthonormal(columns: FloatArray) -> FloatArray:
-    """A basis of the columns, column by column: other than a singular value decomposition it has no signs to choose."""
+    """Compute an orthonormal basis column by column; unlike in a singular value decomposition, signs are determined."""
     basis = np.zeros((len(columns), 0))
     for column in columns.T:
         left = column
@@ -265,7 +269,7 @@ def _join(
     n_nodes: IntArray,
     collapsed: bool,
 ) -> CentredRows:
-    """All base rows in one table."""
+    """Combine all base rows in one table."""
     n_base, n_cells = len(pieces), np.diff(ptr)
     on_lattice = np.array([piece.degree > 0 for piece in pieces])
     n_variables = max((piece.v.shape[1] for piece in pieces if piece.degree), default=0)
@@ -304,7 +308,7 @@ def _starts(sizes: IntArray) -> IntArray:
 
 
 def _padded(parts: Sequence[FloatArray], width: int) -> FloatArray:
-    """Stacked, with zeros for the variables that a part has not."""
+    """Stack arrays, with zeros for variables that are missing in a part."""
     out = np.zeros((sum(len(part) for part in parts), width))
     start = 0
     for part in parts:
@@ -323,7 +327,7 @@ def _first_table(
     by_cell: FloatArray,
     collapsed: bool,
 ) -> NodeTable:
-    """The node table around slopes of zero; `by_cell` are the weights of `cells.basis` cell by cell."""
+    """Create the node table around slopes of zero; `by_cell` are the weights of `cells.basis`, cell by cell."""
     n_base, n_obs = len(on_lattice), len(order)
     sizes = np.diff(cells.ptr)
     base = np.repeat(np.arange(n_base), sizes)
@@ -348,7 +352,7 @@ def _first_table(
     flat = np.concatenate([weight.ravel() for weight in weights])
     by_row = (first, n_nodes[base], flat, n_nodes[base], n_basis[base], by_cell)
     writes = _reordered(back, *by_row)
-    # a cell of a collapsed row has one weight
+    # in a collapsed row, each cell has one weight
     summed = (*writes[:2], np.exp(cells.offset)[back], *writes[3:]) if collapsed else writes
     weight = chebyshev.node_weights(order, len(ec), *summed)
     widest = max(widths, default=0.0)
@@ -372,7 +376,7 @@ def _first_table(
 
 
 def _on_points(value: FloatArray, n: int) -> tuple[FloatArray, FloatArray, float]:
-    """Chebyshev points on the range of the values, the values' Lagrange weights on them, and the range."""
+    """Return Chebyshev points on the range of the values, the Lagrange weights of the values, and the range."""
     angle = (2 * np.arange(n) + 1) * np.pi / (2 * n)
     point, barycentric = -np.cos(angle), np.sin(angle) * (-1.0) ** np.arange(n)
     low, high = float(value.min()), float(value.max())
@@ -392,7 +396,7 @@ def _reordered(
     x_width: IntArray,
     x_weight: FloatArray,
 ) -> tuple[IntArray, IntArray, FloatArray, IntArray, IntArray, FloatArray]:
-    """Fields of a node table for cells in their own order, from those in the order of the rows."""
+    """Convert fields of a node table from the order of the rows to the order of the cells."""
 
     def pieces(sizes: IntArray, values: FloatArray) -> tuple[IntArray, FloatArray]:
         starts, moved = _starts(sizes), _starts(sizes[back])

@@ -1,10 +1,10 @@
-"""Lagrange weights on Chebyshev panels: the kernels that place nodes and spread cells over them.
+"""Kernels that place nodes on Chebyshev panels and compute the Lagrange weights of the cells.
 
 The functions to be represented are log(1 + exp(c + t)) and its derivatives in c for any real t. They are analytic for
 |Im c| < pi, so on an interval of width R interpolation in K Chebyshev points has an error of order rho**-K with
 rho = h + sqrt(h**2 + 1), h = pi / (R / 2).
 
-Numba caches by the hash of one file: every kernel called here is defined here.
+Numba caches by the hash of one file, so every kernel that is called here is defined here.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from numba import njit
 from .._arrays import FloatArray, IntArray
 from .._families.cache import cached
 
-# Beyond WIDE one interval needs so many points that equal panels no wider than PANEL are the better choice.
+# An interval wider than WIDE needs so many points that equal panels no wider than PANEL are cheaper.
 WIDE = 7.0
 PANEL = 4.0
 
 
 @cached(nogil=True)
 def convergence_rate(width: float) -> float:
-    """Factor by which each further point shrinks the error on an interval of this width (> 0)."""
+    """Compute the factor by which each further point reduces the error on an interval of this width (> 0)."""
     h = math.pi / (0.5 * width)
     return h + math.sqrt(h * h + 1.0)
 
 
 @cached(nogil=True)
 def n_points(width: float, tol: float) -> int:
-    """Points that an interval of this width needs for the relative error `tol`, derivatives included."""
+    """Compute how many points an interval of this width needs for the relative error `tol`, including derivatives."""
     if width <= 0.0:
         return 1
     return int(math.ceil(math.log(1.0 / tol) / math.log(convergence_rate(width)))) + 3
@@ -39,7 +39,7 @@ def n_points(width: float, tol: float) -> int:
 
 @cached(nogil=True)
 def sort_by_row(row_of: IntArray, n_rows: int) -> tuple[IntArray, IntArray]:
-    """Cells in order of their row, those with a negative row left out, and where each row begins."""
+    """Return the cells sorted by row, without those of a negative row, and the start of each row."""
     start = np.zeros(n_rows + 1, dtype=np.int64)
     for row in row_of:
         if row >= 0:
@@ -62,7 +62,7 @@ def plan_panels(
 ) -> tuple[IntArray, IntArray, FloatArray, FloatArray, IntArray, IntArray]:
     """Choose the panels of every row and the number of nodes of every panel.
 
-    A panel with no more distinct values than interpolation would need points takes the values themselves as its nodes.
+    If a panel has no more distinct values than interpolation would need points, its nodes are the values themselves.
 
     Returns
     -------
@@ -71,11 +71,11 @@ def plan_panels(
     node_start
         ``(n_panels + 1,)`` first node of each panel.
     low, high
-        Hull of the values in each panel.
+        Smallest and largest value in each panel.
     exact
-        1 where the nodes of a panel are the values themselves.
+        1 if the nodes of a panel are the values themselves.
     panel_of
-        Panel of each cell, -1 for cells in no row.
+        Panel of each cell, -1 for cells without a row.
     """
     n_rows = start.shape[0] - 1
     panel_start = np.zeros(n_rows + 1, dtype=np.int64)
@@ -118,7 +118,7 @@ def plan_panels(
             n_full[panel] = max(n_points(high_of[panel] - low_of[panel], tol), n_min)
             n_most = max(n_most, n_full[panel])
 
-    # Distinct values, counted only as far as they could still be fewer than the points.
+    # Distinct values are counted only as long as they could be fewer than the points.
     exact = np.ones(n_panels, dtype=np.int64)
     n_distinct = np.zeros(n_panels, dtype=np.int64)
     seen = np.empty((n_beside, n_most))
@@ -150,7 +150,7 @@ def plan_panels(
 
 @cached(nogil=True)
 def _points(n_most: int) -> tuple[FloatArray, FloatArray]:
-    """Chebyshev points of the first kind on [-1, 1], ascending, and their barycentric weights; row n for n points."""
+    """Compute ascending Chebyshev points of the first kind on [-1, 1] and barycentric weights; row n has n points."""
     point = np.zeros((n_most + 1, n_most))
     barycentric = np.zeros((n_most + 1, n_most))
     for n in range(1, n_most + 1):
@@ -163,9 +163,9 @@ def _points(n_most: int) -> tuple[FloatArray, FloatArray]:
 
 @njit(nogil=True)
 def _insert(node: FloatArray, n: int, v: float) -> int:
-    """Insert `v` among the first `n` nodes, which ascend, unless it is there. Returns how many were added.
+    """Insert `v` among the first `n` ascending nodes, unless it is one of them; return the number of added nodes.
 
-    Ascending nodes do not depend on the order of the cells.
+    Nodes are kept in ascending order so that they do not depend on the order of the cells.
     """
     for j in range(n):
         if node[j] == v:
@@ -180,7 +180,7 @@ def _insert(node: FloatArray, n: int, v: float) -> int:
 
 @njit(nogil=True)
 def _lagrange(x: float, point: FloatArray, barycentric: FloatArray, weight_out: FloatArray) -> None:
-    """Lagrange weights of `x` on the points, by the barycentric formula."""
+    """Compute the Lagrange weights of `x` on the points with the barycentric formula."""
     n = weight_out.shape[0]
     total = 0.0
     for k in range(n):
@@ -212,11 +212,11 @@ def spread_cells(
     Returns
     -------
     node
-        Place of each node on the axis of `value`, ascending within each panel.
+        Position of each node on the axis of `value`, ascending within each panel.
     cell_first
         First node of each cell.
     cell_ptr
-        ``(n_obs + 1,)`` where the weights of each cell begin in `cell_weight`.
+        ``(n_obs + 1,)`` start of the weights of each cell in `cell_weight`.
     cell_weight
         Ragged weights; those of one cell sum to one.
     """
@@ -277,7 +277,7 @@ def node_weights(
     cell_x_ptr: IntArray,
     cell_x_weight: FloatArray,
 ) -> FloatArray:
-    """Sum of the cells' weights on each node."""
+    """Sum the weights of the cells on each node."""
     total = np.zeros(n_nodes)
     for i in order:
         weight = cell_weight[cell_ptr[i] : cell_ptr[i + 1]]

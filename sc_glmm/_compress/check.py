@@ -1,4 +1,4 @@
-"""Run-time check of the nodes against the cells they stand for."""
+"""Run-time check of the nodes against the cells that they represent."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .chebyshev import sort_by_row
 from .nodes import NodeTable, check_values
 from .recentre import CountLists, recentre
 
-# Places of log(phi) + eta relative to a row's middle offset; the functions change most around 0.
+# Values of log(phi) + eta relative to the middle offset of a row; the functions change most around 0.
 SHIFTS = np.array([-12.0, -6.0, -3.0, -1.0, 0.0, 1.0, 3.0, 6.0, 12.0])
 
 
@@ -32,7 +32,7 @@ def _largest_error(
     node_weight: FloatArray,
     shift: FloatArray,
 ) -> float:
-    """Largest relative error of the row sums of log(1 + exp(offset + shift)), over rows and shifts."""
+    """Compute the largest relative error of the row sums of log(1 + exp(offset + shift)), over rows and shifts."""
     worst = 0.0
     for row in range(order_ptr.shape[0] - 1):
         for s in range(shift.shape[1]):
@@ -49,14 +49,14 @@ def _largest_error(
 
 
 def node_error(node_table: NodeTable, row_of: IntArray, offset: FloatArray, shifts: FloatArray | None = None) -> float:
-    """Largest relative error of the row sums of log(1 + exp(offset + t)) by nodes against cells.
+    """Compute the largest relative error of the row sums of log(1 + exp(offset + t)), nodes compared with cells.
 
     Parameters
     ----------
     node_table
-        Nodes to check; those of kind "collapsed" are checked for the sum of exp(offset), all that they represent.
+        Nodes to check. Those of kind "collapsed" represent only the sum of exp(offset), so this sum is checked.
     row_of, offset
-        Rows and offsets of the cells that the table was made with.
+        Rows and offsets of the cells for which the table was created.
     shifts
         Values of t = log(phi) + eta; by default from 12 below to 12 above the middle offset of each row.
     """
@@ -73,9 +73,9 @@ def node_error(node_table: NodeTable, row_of: IntArray, offset: FloatArray, shif
 
 
 def centred_error(rows: CentredRows) -> float:
-    """As :func:`node_error` for rows that stand for cells whose covariates differ, at slopes of zero and others.
+    """Compute the error as :func:`node_error` for rows of cells with different covariates, at zero and other slopes.
 
-    The other slopes move the predictor of a row by half a unit (natural log) for a deviation of each covariate.
+    The other slopes move the predictor of a row by 0.5 (natural log) per standard deviation of each covariate.
     """
     cells = rows.cells
     if rows.table.kind == "collapsed":
@@ -98,7 +98,7 @@ def centred_error(rows: CentredRows) -> float:
 
 
 def _shifts(order: IntArray, order_ptr: IntArray, value: FloatArray, shifts: FloatArray | None) -> FloatArray:
-    """``(n_rows, n_shifts)`` shifts of every row."""
+    """Return the ``(n_rows, n_shifts)`` shifts of every row."""
     n_cells = np.diff(order_ptr)
     if shifts is not None:
         return np.tile(np.asarray(shifts, dtype=np.float64), (len(n_cells), 1))

@@ -1,4 +1,4 @@
-"""A factor per sample for what its library size hides: strong genes that respond shift the shares of all others."""
+"""Factors per sample that correct its library size: strongly expressed genes that respond shift all other shares."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ import numpy as np
 
 from .._arrays import FloatArray
 
-# Expected count that a gene, or a pool of weaker genes, must have in a sample for its ratio to be used.
+# Smallest expected count of a gene, or of a pool of weaker genes, in a sample for its ratio to be used.
 POOL_COUNT = 30.0
-# Share of the pools cut off at both ends of the ratios.
+# Fraction of the pools that is trimmed at each end of the ratios.
 TRIM = 0.3
-# With fewer pools than this a trimmed mean says nothing, and the library size stands as it is.
+# With fewer pools than this, a trimmed mean is not informative, and the library size is not corrected.
 MIN_POOLS = 10
 
 
 def pooled_factors(counts: FloatArray) -> FloatArray:
-    r"""Trimmed ratio of each sample's counts to those expected from all samples, with weak genes pooled.
+    r"""Compute the trimmed ratio of the counts of each sample to those expected from all samples, pooling weak genes.
 
-    For sample s with total :math:`N_s`, gene g is expected to have :math:`m_{gs} = N_s p_g` counts, :math:`p_g` its
-    share of the counts of all samples. Genes with :math:`m_{gs} \ge 30` stand for themselves; the others are added
-    up, in the order of their shares, to pools with as much. Of the ratios :math:`y / m` of genes and pools the 30 %
-    largest and smallest are cut off, and the factor is :math:`\sum y / \sum m` over the rest, scaled to geometric
-    mean 1 over samples.
+    For sample s with total :math:`N_s`, the expected count of gene g is :math:`m_{gs} = N_s p_g`, where :math:`p_g` is
+    the share of the gene in the counts of all samples. Genes with :math:`m_{gs} \ge 30` are used alone. The other genes
+    are added up, in the order of their shares, to pools with the same minimum. The 30 % largest and the 30 % smallest
+    ratios :math:`y / m` of genes and pools are trimmed. The factor is :math:`\sum y / \sum m` over the rest, scaled to
+    geometric mean 1 over samples.
 
-    The trimmed mean of M values (Robinson and Oshlack 2010) has the same aim, but takes logs of single genes' ratios
-    where both samples have counts. With the few cells that a sample has of one cell type most genes have none or one,
-    and the condition "both have counts" makes the factor of a small sample too large, by a factor of two at 4,000
-    counts.
+    The trimmed mean of M values (Robinson and Oshlack 2010) has the same aim, but takes logs of the ratios of single
+    genes where both samples have counts. In the few cells that a sample has of one cell type, most genes have 0 or 1
+    counts. The condition "both have counts" then makes the factor of a small sample too large, by a factor of two at
+    4,000 counts.
 
     Parameters
     ----------
@@ -67,10 +67,10 @@ def _log_factor(y: FloatArray, share: FloatArray, total: float) -> float:
 
 
 def _pools(y: FloatArray, expected: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Counts and expected counts of pools of genes, which come in ascending order of what is expected of them.
+    """Compute the counts and expected counts of pools of genes, which are sorted by their expected counts.
 
-    Weak genes have few distinct shares. Genes of the same share are added up first and a pool that ends among them gets
-    its part of the sum: which of them come first is nothing that a result may depend on.
+    Weak genes have few distinct shares. Genes with the same share are added up first, and a pool that ends among them
+    gets a fraction of their sum. The result therefore does not depend on the order of these genes.
     """
     _, first = np.unique(expected, return_index=True)
     if len(first) == 0:

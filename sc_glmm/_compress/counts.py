@@ -1,4 +1,4 @@
-"""From a count matrix to per-gene statistics of its design rows, in one pass over the stored counts."""
+"""Compute per-gene statistics of the design rows of a count matrix, in one pass over the stored counts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from .spread import Sums, empty_sums, merge_over, spread_by_columns, spread_by_r
 
 @dataclass(frozen=True)
 class CountStats:
-    """Per gene all that a Poisson or negative-binomial likelihood needs.
+    """Statistics per gene that are sufficient for a Poisson or negative-binomial likelihood.
 
     With eta_d the linear predictor of row d (offset excluded), the log likelihood of a gene is, over its nodes k,
 
@@ -43,9 +43,9 @@ class CountStats:
     A
         ``(n_genes, n_nodes)`` counts spread over the nodes, sum of y_i * l_k(i) over cells.
     tail
-        ``(n_genes, 64)`` number of cells with y > j for j = 0 ... 63, those of the overflow list included.
+        ``(n_genes, 64)`` number of cells with y > j for j = 0 ... 63, including those in the overflow list.
     over_ptr
-        ``(n_genes + 1,)`` where the overflow list of each gene begins.
+        ``(n_genes + 1,)`` start of the overflow list of each gene.
     over_value, over_count
         Distinct counts above 64, ascending within a gene, and the number of cells that have them.
     const
@@ -57,9 +57,9 @@ class CountStats:
 
     Notes
     -----
-    With groups every array but `A`, `over_value` and `over_count` has a leading axis of length n_groups; the nodes in
-    `A` belong to one group each, by their row. ``over_value[over_ptr[h, g] : over_ptr[h, g + 1]]`` is the list of gene
-    g in group h. :meth:`group` takes one group out.
+    With groups, every array except `A`, `over_value` and `over_count` has a leading axis of length n_groups. Each node
+    in `A` belongs to one group, the group of its row. The list of gene g in group h is
+    ``over_value[over_ptr[h, g] : over_ptr[h, g + 1]]``. :meth:`group` extracts one group.
     """
 
     A: FloatArray
@@ -72,7 +72,7 @@ class CountStats:
     n_nonzero: IntArray
 
     def group(self, index: int) -> CountStats:
-        """Statistics of one group; `A` keeps the nodes of all."""
+        """Return the statistics of one group; `A` keeps the nodes of all groups."""
         return replace(
             self,
             tail=self.tail[index],
@@ -101,25 +101,25 @@ def compress_counts(
     ----------
     matrix
         Counts, cells x genes: scipy CSR or CSC matrix or array, or dense array, of any real type, or a
-        :class:`~sc_glmm._compress.source.Source`, which may lie on disk. It is neither made dense nor cast; memory
-        beyond the result is a few chunks of the matrix and a few numbers per cell.
+        :class:`~sc_glmm._compress.source.Source`, which may be on disk. The matrix is neither converted to dense nor
+        cast. Besides the result, memory holds a few chunks of the matrix and a few numbers per cell.
     node_table
-        Nodes of the cells. Cells of row -1 are skipped.
+        Nodes of the cells. Cells with row -1 are skipped.
     offset
-        ``(n_obs,)`` log size factors that the table was made with.
+        ``(n_obs,)`` log size factors for which the table was created.
     obs_index
-        ``(n_obs,)`` row of `matrix` that holds each cell, -1 for cells that it does not hold. By default cell i is
-        row i. Statistics of several matrices that share the cells among them can be added (:func:`add_counts`).
+        ``(n_obs,)`` row of `matrix` with each cell, -1 for cells that are not in it. By default, cell i is row i. If
+        the cells are divided among several matrices, their statistics can be added (:func:`add_counts`).
     genes
-        Columns of `matrix`; the result has their order.
+        Columns of `matrix`, in the order of the result.
     group_of
-        ``(n_obs,)`` group of each cell; rows must not be shared by groups. The result then has a group axis.
+        ``(n_obs,)`` group of each cell; groups must not share rows. The result then has a group axis.
     n_groups
-        Number of groups; by default as many as `group_of` names.
+        Number of groups; by default the number of groups in `group_of`.
     n_jobs
-        Number of threads. The result does not depend on it, to the last bit.
+        Number of threads. The result is identical for any number, to the last bit.
     progress
-        Show a bar while a matrix on disk is read; None for a terminal or notebook only.
+        Whether to show a progress bar while a matrix on disk is read; None: only in a terminal or notebook.
     """
     source = as_source(matrix)
     n_obs, order, order_ptr = node_table.n_obs, node_table.order, node_table.order_ptr
@@ -136,7 +136,7 @@ def compress_counts(
     if source.form == "csc":
         spread_by_columns(source, cell_of, gene_map, groups, node_table, offset, sums, n_jobs, progress)
     else:
-        # a table with one node a row has no sums of offsets in its nodes: cells keep their order in the matrix there
+        # a collapsed table cannot give sums of offsets from its nodes, so its cells keep their order in the matrix
         rank = np.zeros(n_obs, dtype=np.int64) if node_table.kind == "collapsed" else rank_of_cells(order, n_obs)
         places = CellPlaces(cell_of, rank)
         spread_by_rows(source, places, columns, gene_map, groups, node_table, offset, sums, n_jobs, progress)
@@ -147,7 +147,7 @@ def compress_counts(
 
 
 def add_counts(first: CountStats, second: CountStats) -> CountStats:
-    """Statistics of all cells from those of two disjoint sets of cells, made with one node table and the same genes."""
+    """Add the statistics of two disjoint sets of cells, computed with the same node table and genes."""
     if first.A.shape != second.A.shape or first.tail.shape != second.tail.shape:
         raise InputError(
             f"the statistics have shapes {first.A.shape}, {first.tail.shape} and {second.A.shape}, "
@@ -172,12 +172,12 @@ def add_counts(first: CountStats, second: CountStats) -> CountStats:
 
 
 def _lengths(stats: CountStats) -> IntArray:
-    """Length of the overflow list of every (group, gene) slot."""
+    """Compute the length of the overflow list of every (group, gene) slot."""
     return np.diff(stats.over_ptr, axis=-1).ravel()
 
 
 def _over_ptr(slot: IntArray, shape: tuple[int, ...]) -> IntArray:
-    """Beginnings of the overflow lists of all genes, from the sorted slots of the entries."""
+    """Compute the starts of the overflow lists of all genes, from the sorted slots of the entries."""
     n_genes = shape[-1]
     n_slots = int(np.prod(shape))
     ends = np.searchsorted(slot, np.arange(n_slots + 1)).astype(np.int64)
@@ -186,10 +186,10 @@ def _over_ptr(slot: IntArray, shape: tuple[int, ...]) -> IntArray:
 
 
 def _offset_sums(A: FloatArray, table: NodeTable, group_of_row: IntArray, n_groups: int) -> FloatArray:
-    """``(n_groups, n_genes)`` sums of count times offset, from the counts on the nodes.
+    """Compute ``(n_groups, n_genes)`` sums of count times offset, from the counts on the nodes.
 
-    Nodes hold every linear function of the offset. Added up cell by cell, the last bits would depend on the order in
-    which a pass meets the cells, and so on the format of the matrix.
+    Nodes represent every linear function of the offset exactly. If the sums were added up cell by cell, the last bits
+    would depend on the order of the cells in a pass, and therefore on the format of the matrix.
     """
     offset = np.log(table.ec)
     if n_groups == 1:
@@ -200,7 +200,7 @@ def _offset_sums(A: FloatArray, table: NodeTable, group_of_row: IntArray, n_grou
 
 
 def _finish(sums: Sums) -> CountStats:
-    """Turn histograms into tails and constants, and the overflowing counts into a list per group and gene."""
+    """Convert histograms to tails and constants, and the counts above 64 to a list per group and gene."""
     n_groups, n_genes, _ = sums.hist.shape
     shape = (n_groups, n_genes)
     slot, over_value, over_count = merge_over([part for block in sums.over for part in block.parts])
@@ -212,7 +212,7 @@ def _finish(sums: Sums) -> CountStats:
     log_factorial = gammaln(y + 1.0)
     tail = np.empty((*shape, N_TAIL))
     const, total = sums.offset - over_lgamma, over_total
-    # group by group: the histograms of all as floating-point numbers would be large
+    # group by group, because the histograms of all groups as floating-point numbers would be large
     for group, hist in enumerate(sums.hist):
         tail[group] = np.cumsum(hist[:, :0:-1], axis=1, dtype=np.float64)[:, ::-1] + n_over[group, :, None]
         const[group] -= rowwise(hist, log_factorial)

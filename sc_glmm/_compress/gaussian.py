@@ -1,4 +1,4 @@
-"""From a matrix of values to the cross-products that a Gaussian model needs."""
+"""Compute the cross-products that a Gaussian model needs from a matrix of values."""
 
 from __future__ import annotations
 
@@ -38,23 +38,23 @@ from .source import Chunk, Source, as_source
 
 @dataclass(frozen=True)
 class GaussianStats:
-    """Per gene the sums that give X'y, Z'y and y'y: with M the rows of X or Z, M'y is ``sum_y @ M``.
+    """Sums per gene that give X'y, Z'y and y'y: if M has the rows of X or Z, M'y is ``sum_y @ M``.
 
-    The sum of all values and that of their squares have a low part as well (:mod:`.pairs`), so that squares about the
-    mean keep their digits however large the mean is.
+    The sum of all values and the sum of their squares also have a low part (:mod:`.pairs`). Sums of squares around the
+    mean are therefore accurate even if the mean is large.
 
     Attributes
     ----------
     sum_y
-        ``(n_genes, n_rows)`` sum of the values (less their offsets) in each design row.
+        ``(n_genes, n_rows)`` sum of the values (minus their offsets) in each design row.
     total, total_low
-        ``(n_genes,)`` sum of all values; with groups ``(n_groups, n_genes)``, as the following.
+        ``(n_genes,)`` sum of all values; with groups ``(n_groups, n_genes)``, like the next attributes.
     sum_yy, sum_yy_low
-        ``(n_genes,)`` sum of their squares.
+        ``(n_genes,)`` sum of the squares of the values.
     n_cells
-        ``(n_rows,)`` cells in each design row.
+        ``(n_rows,)`` number of cells in each design row.
     n_nonzero
-        ``(n_genes,)`` cells whose value is not zero.
+        ``(n_genes,)`` number of cells with a nonzero value.
     """
 
     sum_y: FloatArray
@@ -66,7 +66,7 @@ class GaussianStats:
     n_nonzero: IntArray
 
     def squares_about(self, centre: FloatArray, n_obs: int) -> FloatArray:
-        """``(n_genes,)`` sums of squared differences from `centre` ``(n_genes,)``."""
+        """Compute ``(n_genes,)`` sums of squared differences from `centre` ``(n_genes,)``."""
         total = self.total, self.total_low
         # sum y^2 - c (2 sum y - n c)
         inner = pairs.add(pairs.times(total, 2.0), pairs.negative(pairs.times(pairs.single(centre), float(n_obs))))
@@ -90,13 +90,13 @@ def compress_gaussian(
     Parameters
     ----------
     matrix
-        Values, cells x genes; forms as for :func:`compress_counts`.
+        Values, cells x genes; allowed forms as in :func:`compress_counts`.
     rows
-        Design rows of the cells; those of several groups (:func:`stack_rows`) give `sum_yy` a group axis.
+        Design rows of the cells; with the rows of several groups (:func:`stack_rows`), `sum_yy` has a group axis.
     offset
-        ``(n_obs,)`` subtracted from the values of a cell.
+        ``(n_obs,)`` numbers that are subtracted from the values of a cell.
     obs_index, genes, n_groups, n_jobs, progress
-        As for :func:`compress_counts`.
+        As in :func:`compress_counts`.
     """
     row_of, n_rows = rows.row_of, rows.n_rows
     group_of = rows.group_of if isinstance(rows, StackedRows) else None
@@ -164,7 +164,7 @@ def compress_gaussian(
 
 
 def add_sums(first: GaussianStats, second: GaussianStats) -> GaussianStats:
-    """Statistics of all cells from those of two disjoint sets of cells, made with the same rows and genes."""
+    """Add the statistics of two disjoint sets of cells, computed with the same rows and genes."""
     if first.sum_y.shape != second.sum_y.shape or first.sum_yy.shape != second.sum_yy.shape:
         raise InputError(
             f"the statistics have shapes {first.sum_y.shape}, {first.sum_yy.shape} and {second.sum_y.shape}, "

@@ -1,4 +1,4 @@
-"""Cheap look at a matrix before it is taken for counts."""
+"""Quick checks that a matrix contains counts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .kernels import TOO_LARGE, Stored, scan_values
 from .matrix import Matrix
 from .source import Source, as_source, read_chunk_values
 
-# Cells looked at, and how closely their totals must agree, to recognise a normalised matrix.
+# Number of cells that are checked, and tolerance of their totals, to recognise a normalised matrix.
 PROBE_CELLS = 200
 PROBE_TOLERANCE = 0.01
 # log1p(1e6) is 13.8: no log-transformed single-cell value is larger than this.
@@ -18,21 +18,21 @@ LOG_MAX = 16.0
 
 
 def count_problem(matrix: Matrix | Source, *, probe: bool = False) -> str | None:
-    """Say why a matrix cannot hold raw counts, or None if it can.
+    """Describe why a matrix cannot contain raw counts; return None if it can.
 
-    Scans the stored values chunk by chunk and stops at the first that is negative, not finite or not whole.
+    The stored values are checked chunk by chunk, up to the first that is negative, not finite or not a whole number.
 
     Parameters
     ----------
     matrix
         Sparse or dense, cells x genes, or a source.
     probe
-        Look at the first chunk only: for matrices on disk, whose other values are looked at where they are read anyway.
+        Whether to check the first chunk only. For matrices on disk: their other values are checked when they are read.
 
     Returns
     -------
-    A clause to follow the name of the matrix, such as "holds 1.386 (row 0, column 12), which is not a whole number; it
-    looks log-normalised: exp(x) - 1 adds up to 10000 in every cell".
+    A clause that follows the name of the matrix, such as "holds 1.386 (row 0, column 12), which is not a whole number;
+    it looks log-normalised: exp(x) - 1 adds up to 10000 in every cell".
     """
     source = as_source(matrix)
     spans = source.spans()
@@ -44,7 +44,7 @@ def count_problem(matrix: Matrix | Source, *, probe: bool = False) -> str | None
 
 
 def problem_of_values(source: Source, first: int, last: int, values: AnyArray) -> str | None:
-    """As :func:`count_problem`, of the stored values of a chunk that have been read."""
+    """Describe the problem as :func:`count_problem`, for the stored values of a chunk that has been read."""
     _, bad = scan_values(values)
     return None if bad < 0 else _describe(source, first, last, bad, float(values[bad]))
 
@@ -73,7 +73,7 @@ def _position(source: Source, first: int, last: int, place: int) -> tuple[int, i
 
 
 def _first_cells(source: Source) -> sp.csr_matrix:
-    """The first cells as floating-point numbers; of a CSC matrix the first chunk of genes must do."""
+    """Return the first cells as floating-point numbers; for a CSC matrix, only the first chunk of genes is used."""
     n_cells, n_genes = min(source.shape[0], PROBE_CELLS), source.shape[1]
 
     def parts(stored: Stored) -> tuple[AnyArray, AnyArray, AnyArray]:
@@ -102,7 +102,7 @@ def _normalisation(source: Source) -> str:
 
 
 def _common_total(values: sp.csr_matrix) -> float | None:
-    """Total of the non-empty cells, if they all have about the same."""
+    """Return the total of the non-empty cells if it is about the same in all of them, otherwise None."""
     totals = np.asarray(values.sum(axis=1)).ravel()
     totals = totals[totals > 0]
     middle = float(np.median(totals)) if len(totals) > 1 else 0.0

@@ -1,11 +1,11 @@
 """Kernels that spread the counts of cells over nodes, row by row (CSR, dense) or gene by gene (CSC).
 
-Numba caches by the hash of one file: every kernel called here is defined here. The kernels compile once for each type
-of stored data and indices, so that no matrix is ever cast as a whole. The innermost loops are written out in both
-kernels: a call there costs three times the work, and slices that begin at zero let the compiler use vector
+Numba caches by the hash of one file, so every kernel that is called here is defined here. The kernels compile once for
+each type of stored data and indices, so a matrix is never cast as a whole. The innermost loops are written out in both
+kernels: a call in them would triple the time, and slices that begin at zero let the compiler use vector
 instructions.
 
-Values become float64 by name: numba's ``float`` would leave float32 as it is.
+Values are converted with ``float64``, because numba's ``float`` would keep float32.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from .._arrays import AnyArray, FloatArray, IntArray
 from .._families.cache import cached
 from .._families.nb import N_TAIL
 
-# Counts up to N_TAIL have a bin of their own; after a change of it touch this file, whose cache cannot see it.
-# From here on float64 does not hold every whole number.
+# Counts up to N_TAIL have their own bin. After a change of N_TAIL, touch this file: its cache does not notice it.
+# From this number on, float64 cannot represent every whole number.
 TOO_LARGE = 2.0**53
 CELLS_PER_BLOCK = 4096
 
 
 class Stored(NamedTuple):
-    """The arrays of a CSR or CSC matrix; after a change of the fields touch moments.py, whose cache cannot see it."""
+    """Arrays of a CSR or CSC matrix. After a change of the fields, touch moments.py: its cache does not notice it."""
 
     data: AnyArray
     indices: AnyArray
@@ -34,7 +34,7 @@ class Stored(NamedTuple):
 
 
 class Writes(NamedTuple):
-    """How cells write to nodes: fields of :class:`NodeTable` without their prefix, and the offsets."""
+    """Fields of :class:`NodeTable` that cells use to write to nodes (without their prefix), and the offsets."""
 
     offset: FloatArray
     first: IntArray
@@ -47,7 +47,7 @@ class Writes(NamedTuple):
 
 @cached(nogil=True)
 def _kind(y: float) -> int:
-    """0 for an ordinary count, 1 for one of the overflow list, 2 for something that is no count."""
+    """Return 0 for an ordinary count, 1 for a count of the overflow list, 2 for a value that is not a count."""
     if not (0.0 <= y < TOO_LARGE) or y != np.floor(y):
         return 2
     return 0 if y <= N_TAIL else 1
@@ -55,7 +55,7 @@ def _kind(y: float) -> int:
 
 @cached(nogil=True)
 def scan_values(data: AnyArray) -> tuple[int, int]:
-    """Number of values for the overflow list, and place of the first value that is no count (-1: none)."""
+    """Return the number of values for the overflow list, and the position of the first non-count (-1: none)."""
     n_over = 0
     for p in range(data.shape[0]):
         kind = _kind(np.float64(data[p]))
@@ -67,7 +67,7 @@ def scan_values(data: AnyArray) -> tuple[int, int]:
 
 @cached(nogil=True)
 def scan_lines(stored: Stored, lines: IntArray, minor_map: IntArray) -> tuple[int, int]:
-    """As :func:`scan_values`, for some rows (CSR) or columns (CSC) and what `minor_map` does not map below zero."""
+    """Scan some rows (CSR) or columns (CSC) as :func:`scan_values`, where `minor_map` is not negative."""
     n_over = 0
     for line in lines:
         for p in range(stored.indptr[line], stored.indptr[line + 1]):
@@ -81,7 +81,7 @@ def scan_lines(stored: Stored, lines: IntArray, minor_map: IntArray) -> tuple[in
 
 @cached(nogil=True)
 def check_lines(stored: Stored, n_minor: int) -> int:
-    """0 if the indices ascend in every line, 1 if they do not, 2 if some are outside of ``0 ... n_minor - 1``."""
+    """Return 0 if the indices ascend in every line, 1 if not, 2 if some are outside of ``0 ... n_minor - 1``."""
     ascending = True
     for line in range(stored.indptr.shape[0] - 1):
         last = -1
@@ -97,7 +97,7 @@ def check_lines(stored: Stored, n_minor: int) -> int:
 
 @cached(nogil=True)
 def _first_from(indices: AnyArray, start: int, end: int, column: int) -> int:
-    """First place from `start` on whose index is `column` or more."""
+    """Find the first position from `start` on with an index of at least `column`."""
     while start < end:
         middle = (start + end) // 2
         if indices[middle] < column:
@@ -123,10 +123,10 @@ def spread_rows(
     over_slot_out: IntArray,
     over_value_out: FloatArray,
 ) -> int:
-    """Add the counts of `cells` in the columns from `first_column` to before `end_column`.
+    """Add the counts of `cells` in the columns from `first_column` up to `end_column`, exclusive.
 
-    The rows `matrix_row` of a CSR matrix hold the cells; indices must ascend within a row. Counts for the overflow list
-    go to slot ``group * n_genes + gene``; returned is how many these are.
+    The rows `matrix_row` of a CSR matrix contain the cells; indices must ascend within a row. Counts for the overflow
+    list go to slot ``group * n_genes + gene``; their number is returned.
     """
     n_over = 0
     for c in range(cells.shape[0]):
@@ -177,7 +177,7 @@ def _spread_column(
     over_value_out: FloatArray,
     n_over: int,
 ) -> tuple[int, int]:
-    """Add the counts of gene `g` from place `p` on, in rows before `before`. Returns the next place, and `n_over`."""
+    """Add the counts of gene `g` from position `p` on, in rows below `before`; return the next position, `n_over`."""
     while p < end and stored.indices[p] < before:
         i = cell_of[stored.indices[p]]
         y = np.float64(stored.data[p])
@@ -217,10 +217,10 @@ def spread_columns(
     over_slot_out: IntArray,
     over_value_out: FloatArray,
 ) -> int:
-    """Add `columns` of a CSC matrix, which are `genes` of the results; as :func:`spread_rows` otherwise.
+    """Add `columns` of a CSC matrix, which are `genes` of the results; otherwise as :func:`spread_rows`.
 
-    The genes advance together through blocks of cells whose weights stay in the processor's cache; row indices must
-    ascend within a column.
+    All genes are processed together in blocks of cells, so that the weights of a block stay in the processor's cache.
+    Row indices must ascend within a column.
     """
     n_over = 0
     cursor = np.empty(columns.shape[0], dtype=np.int64)
@@ -249,7 +249,7 @@ def spread_columns(
 
 @cached(nogil=True)
 def sparse_block(block: AnyArray) -> tuple[AnyArray, AnyArray, AnyArray]:
-    """Data, indices and indptr of the CSR form of a C-contiguous dense block."""
+    """Return data, indices and indptr of the CSR form of a C-contiguous dense block."""
     n = 0
     for i in range(block.shape[0]):
         for j in range(block.shape[1]):

@@ -1,4 +1,4 @@
-"""Points that hold all polynomials of a degree in several variables, and the weights that carry a cell to them."""
+"""Points that determine all polynomials of a degree in several variables, and the weights of a cell on them."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from .._arrays import FloatArray
 
 @dataclass(frozen=True)
 class Lattice:
-    """The lattice of one number of variables and one degree.
+    """Lattice for one number of variables and one degree.
 
     Attributes
     ----------
     points
-        ``(n_points, n_variables)``, in standard deviations.
+        ``(n_points, n_variables)`` positions in standard deviations.
     exponents
-        ``(n_points, n_variables)`` of the monomials.
+        ``(n_points, n_variables)`` exponents of the monomials.
     inverse
-        ``(n_points, n_points)``: monomials at a place, times this, are the weights that carry the place to the points.
+        ``(n_points, n_points)`` matrix: monomials at a position, times this, are its weights on the points.
     slopes
-        ``(n_points, n_variables)``: values at the points, times this, are the slopes of the plane through them.
+        ``(n_points, n_variables)`` matrix: values at the points, times this, are the slopes of the plane through them.
     share
-        ``(n_points,)`` not negative: under these weights the variables have mean zero, variance one and no correlation.
+        ``(n_points,)`` nonnegative weights with which the variables have mean zero, variance one and no correlation.
     """
 
     points: FloatArray
@@ -37,26 +37,27 @@ class Lattice:
     share: FloatArray
 
     def weights(self, place: FloatArray) -> FloatArray:
-        """``(n, n_points)`` weights of places ``(n, n_variables)``: exact for polynomials of the degree."""
+        """Compute ``(n, n_points)`` weights of positions ``(n, n_variables)``, exact for polynomials of the degree."""
         return _monomials(place, self.exponents) @ self.inverse
 
 
 def n_points(n_variables: int, degree: int) -> int:
-    """Number of points."""
+    """Compute the number of points of a lattice."""
     return math.comb(n_variables + degree, degree)
 
 
 _EXACT = 1e-9
-# How far the points of many variables are moved out, until some weights give them the moments of the cells.
+# Factors by which the points are moved outwards, until nonnegative weights give them the moments of the cells.
 _SCALES = (1.0, 1.5, 2.0, 3.0, 4.0)
 
 
 @cache
 def lattice(n_variables: int, degree: int) -> Lattice:
-    """All points whose ranks on the axes add up to no more than the degree.
+    """Create the lattice of all points whose ranks on the axes add up to at most the degree.
 
-    Places on an axis are those of Gauss and Hermite, from the middle outwards: for normal covariates the first power
-    that is not held vanishes on average. With many variables zero must be among them, for a point to have few others.
+    Positions on an axis are Gauss-Hermite points, from the middle outwards. For normal covariates, the first power that
+    is not represented then vanishes on average. With many variables, zero must be one of the positions, so that a point
+    differs from zero in only a few variables.
     """
     ranks = _ranks(n_variables, degree)
     exponents = np.array(ranks, dtype=np.float64).reshape(len(ranks), n_variables)
@@ -80,7 +81,7 @@ def lattice(n_variables: int, degree: int) -> Lattice:
 
 
 def _share(points: FloatArray) -> tuple[FloatArray, float]:
-    """Weights that are not negative, and how much of the moments they miss."""
+    """Compute nonnegative weights, and their error in the moments."""
     n_variables = points.shape[1]
     pairs = np.tril_indices(n_variables)
     moments = np.vstack([np.ones(len(points)), points.T, (points[:, pairs[0]] * points[:, pairs[1]]).T])
@@ -90,7 +91,7 @@ def _share(points: FloatArray) -> tuple[FloatArray, float]:
 
 
 def _ranks(n_variables: int, degree: int) -> list[tuple[int, ...]]:
-    """Exponents of the monomials up to a degree, in ascending order."""
+    """List the exponents of the monomials up to a degree, in ascending order."""
     if n_variables == 0:
         return [()]
     return [(first, *rest) for first in range(degree + 1) for rest in _ranks(n_variables - 1, degree - first)]

@@ -1,4 +1,4 @@
-"""The counts of single genes, cell by cell, from a matrix in any form: some genes at a time."""
+"""Lists of the counts of single genes, cell by cell, from a matrix in any form, for some genes at a time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .passes import chunks_with_progress
 from .recentre import CountLists
 from .source import Chunk, Source, as_source
 
-# Bytes of a count in a list: place of its cell (int32) and value (float32), and as much again while they are sorted.
+# Bytes of a count in a list: position of its cell (int32) and value (float32), and the same again during sorting.
 BYTES_PER_COUNT = 16
 
 
@@ -25,13 +25,13 @@ class GeneLists:
     matrix
         Cells x genes.
     rank
-        ``(n_matrix_rows,)`` place of the cell that each row holds among those used, -1 for rows that hold none.
+        ``(n_matrix_rows,)`` position of the cell of each matrix row among the used cells, -1 for rows without one.
     genes
-        Columns of the matrix; a gene is called by its place among them.
+        Columns of the matrix; methods refer to a gene by its position among them.
     memory_limit
-        Bytes that lists may take; None for no limit. The matrix is read again for the genes that do not fit.
+        Largest size of the lists in bytes; None for no limit. The matrix is read again for the genes that do not fit.
     n_jobs, progress
-        Threads that read; whether there is a bar.
+        Number of reading threads, and whether to show a progress bar.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class GeneLists:
         self._pieces: list[sp.csc_matrix] = []
 
     def pick(self, genes: IntArray) -> CountLists:
-        """The counts of some genes, in their order."""
+        """Return the counts of some genes, in their order."""
         cells, counts = [], []
         for gene in genes.tolist():
             if not self._first <= gene < self._last:
@@ -67,7 +67,7 @@ class GeneLists:
         return CountLists(ptr, np.concatenate(cells).astype(np.int64), np.concatenate(counts).astype(np.float64))
 
     def _load(self, gene: int) -> None:
-        """Read the lists of `gene` and of those after it, as many as there is room for."""
+        """Read the lists of `gene` and of as many following genes as fit in memory."""
         n_values = max(self._source.n_values(0, self._source.n_lines), 1)
         fits = len(self._genes)
         if self._limit is not None:
@@ -82,7 +82,7 @@ class GeneLists:
             self._pieces += self._piece(chunk, wanted)
 
     def _piece(self, chunk: Chunk, wanted: IntArray) -> Iterator[sp.csc_matrix]:
-        """The counts of a chunk, gene by gene."""
+        """Return the counts of a chunk, gene by gene."""
         stored = chunk.stored
         line = np.repeat(np.arange(chunk.first, chunk.last), np.diff(stored.indptr))
         row, column = (stored.indices, line) if self._source.form == "csc" else (line, stored.indices)
@@ -96,5 +96,5 @@ class GeneLists:
 
 
 def _narrow(values: AnyArray) -> AnyArray:
-    """Whole numbers in four bytes where they fit."""
+    """Convert whole numbers to four bytes if they fit."""
     return values.astype(np.float32) if values.max(initial=0) < 2**24 else values.astype(np.float64)

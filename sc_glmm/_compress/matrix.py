@@ -1,4 +1,4 @@
-"""The forms of a matrix that are read, and the choice of its rows and columns."""
+"""Supported forms of a matrix, and the selection of its rows and columns."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Genes: TypeAlias = slice | AnyArray | Sequence[int]
 
 
 def stored_values(data: AnyArray) -> AnyArray:
-    """The stored values in a type that the kernels can read; a copy only for rare types such as float16."""
+    """Return the stored values in a type that the kernels can read; only rare types such as float16 are copied."""
     if data.dtype.kind not in "biuf":
         raise InputError(f"the matrix has dtype {data.dtype}; only real numbers can be used. Convert it first.")
     if data.dtype.itemsize > 8 or data.dtype == np.float16 or not data.dtype.isnative:
@@ -26,15 +26,15 @@ def stored_values(data: AnyArray) -> AnyArray:
 
 
 def native_order(numbers: AnyArray) -> AnyArray:
-    """The same numbers in the byte order of the machine; a copy only where they are not."""
+    """Return the numbers in the byte order of the machine; they are copied only if their byte order differs."""
     return numbers if numbers.dtype.isnative else numbers.astype(numbers.dtype.newbyteorder("="))
 
 
 def as_readable(matrix: Matrix) -> Matrix:
-    """CSR, CSC or a two-dimensional numpy array, with no element stored twice.
+    """Convert a matrix to CSR, CSC or a two-dimensional numpy array, with no element stored twice.
 
-    CSR, CSC and dense input is not copied, except a sparse matrix whose indices are unsorted or repeated: a count that
-    is stored in two parts would be taken for two cells. Other sparse formats are converted to CSR.
+    CSR, CSC and dense input is not copied, except a sparse matrix with unsorted or repeated indices: a count that is
+    stored in two parts would be taken for two cells. Other sparse formats are converted to CSR.
     """
     if sp.issparse(matrix):
         if matrix.ndim != 2:
@@ -46,7 +46,7 @@ def as_readable(matrix: Matrix) -> Matrix:
         if any(a is not b for a, b in zip(parts, (matrix.data, matrix.indices, matrix.indptr), strict=True)):
             matrix = kind(parts, shape=matrix.shape)
         if not matrix.has_canonical_format:
-            # A plain copy: subclasses, such as anndata's views, write changes back to their owner.
+            # Copy to the plain class: subclasses, such as anndata's views, write changes back to their owner.
             matrix = kind((matrix.data.copy(), matrix.indices.copy(), matrix.indptr.copy()), shape=matrix.shape)
             matrix.sum_duplicates()
         return matrix
@@ -63,7 +63,7 @@ def as_readable(matrix: Matrix) -> Matrix:
 
 
 def gene_index(genes: Genes, n_vars: int) -> IntArray:
-    """Columns that `genes` selects."""
+    """Return the columns that `genes` selects."""
     index = np.arange(n_vars, dtype=np.int64)[genes]
     if len(np.unique(index)) < len(index):
         raise InputError(f"genes selects a column twice ({len(index)} entries); give each column once.")
@@ -71,7 +71,7 @@ def gene_index(genes: Genes, n_vars: int) -> IntArray:
 
 
 def rows_of_cells(obs_index: AnyArray | None, n_obs: int, n_matrix: int) -> IntArray:
-    """Row of the matrix that holds each cell, -1 for none."""
+    """Return the matrix row of each cell, -1 for cells without one."""
     if obs_index is None:
         if n_obs != n_matrix:
             raise InputError(
@@ -95,7 +95,7 @@ def rows_of_cells(obs_index: AnyArray | None, n_obs: int, n_matrix: int) -> IntA
 
 
 def cells_of_rows(order: IntArray, matrix_row: IntArray, n_matrix: int) -> IntArray:
-    """Cell held by each row of the matrix, -1 for rows whose cell is not in `order`."""
+    """Return the cell in each row of the matrix, -1 for rows whose cell is not in `order`."""
     cell_of = np.full(n_matrix, -1, dtype=np.int64)
     present = order[matrix_row[order] >= 0]
     cell_of[matrix_row[present]] = present
@@ -103,14 +103,14 @@ def cells_of_rows(order: IntArray, matrix_row: IntArray, n_matrix: int) -> IntAr
 
 
 def rank_of_cells(order: IntArray, n_obs: int) -> IntArray:
-    """Place of each cell in `order`, -1 for cells that are not in it."""
+    """Return the position of each cell in `order`, -1 for cells that are not in it."""
     rank = np.full(n_obs, -1, dtype=np.int64)
     rank[order] = np.arange(len(order))
     return rank
 
 
 def map_genes(genes: IntArray, n_vars: int) -> IntArray:
-    """Place of each column of the matrix among `genes`, -1 for none."""
+    """Return the position of each column of the matrix among `genes`, -1 for columns that are not selected."""
     gene_map = np.full(n_vars, -1, dtype=np.int64)
     gene_map[genes] = np.arange(len(genes))
     return gene_map
@@ -119,7 +119,7 @@ def map_genes(genes: IntArray, n_vars: int) -> IntArray:
 def group_rows(
     group_of: IntArray | None, n_groups: int | None, order: IntArray, order_ptr: IntArray, n_obs: int
 ) -> tuple[IntArray, IntArray, int]:
-    """Group of each cell and of each design row (-1 for rows without cells), and the number of groups."""
+    """Return the group of each cell and of each design row (-1 for rows without cells), and the number of groups."""
     if group_of is None:
         return np.zeros(n_obs, dtype=np.int64), np.zeros(len(order_ptr) - 1, dtype=np.int64), 1
     groups = np.ascontiguousarray(group_of, dtype=np.int64)

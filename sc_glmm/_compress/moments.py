@@ -1,12 +1,13 @@
 """Kernels for sums of stored values and of their squares, row by row (CSR, dense) or gene by gene (CSC).
 
-Sums are pairs of floats, high and low, whose total holds about 32 digits (Dekker 1971; Ogita, Rump and Oishi 2005).
-The variance of values whose mean is large, the difference of two nearly equal sums, then keeps all of its digits, and
-the order of the cells does not show.
+Sums are pairs of floats, high and low, whose total has about 32 digits (Dekker 1971; Ogita, Rump and Oishi 2005).
+The variance of values with a large mean is the difference of two nearly equal sums; with pairs it keeps all digits.
+The result also does not depend on the order of the cells.
 
-Numba caches by the hash of one file: every kernel called here is defined here (the record `Stored` has no code).
+Numba caches by the hash of one file, so every kernel that is called here is defined here (the record `Stored` has no
+code).
 
-Values become float64 by name: numba's ``float`` would leave float32 as it is.
+Values are converted with ``float64``, because numba's ``float`` would keep float32.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def _add(high: FloatArray, low: FloatArray, at: tuple[int, ...], value: float, r
 
 @njit(nogil=True, inline="always")
 def _product_error(a: float, b: float, product: float) -> float:
-    """What rounding took from ``product = a * b``."""
+    """Compute the rounding error of ``product = a * b``."""
     t = SPLIT * a
     a1 = t - (t - a)
     a2 = a - a1
@@ -82,11 +83,11 @@ def add_moments_by_rows(
     low_out: FloatArray,
     moments_out: FloatArray,
 ) -> None:
-    """Add `cells`, held by the rows `matrix_row` of a CSR matrix, in columns from `first_column` to `end_column`.
+    """Add `cells`, in rows `matrix_row` of a CSR matrix, in columns from `first_column` up to `end_column`, exclusive.
 
-    `sum_out` and `low_out` take the pairs of each gene and row; `moments_out` takes per group and gene the pairs of the
-    sum, of the sum of squares and of the sum of value times offset, and the number of values not zero. Indices must
-    ascend within a row.
+    `sum_out` and `low_out` receive the pairs of each gene and row. `moments_out` receives, per group and gene, the
+    pairs of the sum, of the sum of squares and of the sum of value times offset, and the number of nonzero values.
+    Indices must ascend within a row.
     """
     for c in range(cells.shape[0]):
         i = cells[c]
@@ -130,7 +131,7 @@ def add_moments_by_columns(
 
 @cached(nogil=True)
 def total_of_rows(data: AnyArray, indptr: AnyArray, total_out: FloatArray) -> None:
-    """Sum of the stored values of each row of a CSR matrix."""
+    """Sum the stored values of each row of a CSR matrix."""
     for i in range(total_out.shape[0]):
         total = 0.0
         for p in range(indptr[i], indptr[i + 1]):
@@ -140,6 +141,6 @@ def total_of_rows(data: AnyArray, indptr: AnyArray, total_out: FloatArray) -> No
 
 @cached(nogil=True)
 def total_over_columns(stored: Stored, total_out: FloatArray) -> None:
-    """Sum of the stored values of each row of a CSC matrix."""
+    """Sum the stored values of each row of a CSC matrix."""
     for p in range(stored.data.shape[0]):
         total_out[stored.indices[p]] += np.float64(stored.data[p])

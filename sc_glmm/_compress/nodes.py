@@ -1,4 +1,4 @@
-"""The node table: a design row's cells replaced by a few weighted offsets."""
+"""Node table: a few weighted offsets that replace the cells of a design row."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ NodeKind = Literal["collapsed", "chebyshev", "cells", "centred"]
 
 @dataclass(frozen=True)
 class NodeTable:
-    """Rows and their nodes: all that the kernels of the engine see of the cells' offsets.
+    """Rows and their nodes: the only data about the cells' offsets that the engine's kernels use.
 
     For any smooth f of the offset, the sum of f over the cells of row d is the sum over its nodes k of
-    ``weight[k] * f(log(ec[k]))``, and the same with counts y_i as factors and ``A[g, k]`` in place of ``weight[k]``.
+    ``weight[k] * f(log(ec[k]))``. With counts y_i as factors of the cells, ``A[g, k]`` replaces ``weight[k]``.
 
     Attributes
     ----------
@@ -32,35 +32,35 @@ class NodeTable:
     ec
         ``(n_nodes,)`` exp(node offset).
     weight
-        Weight of each node; the weights of a row sum to its number of cells ("collapsed": to its sum of exp(offset)).
-        They can be negative. Shape (n_nodes,).
+        ``(n_nodes,)`` weight of each node; the weights of a row sum to its number of cells ("collapsed": to its sum of
+        exp(offset)). They can be negative.
     cell_first
-        ``(n_obs,)`` first node that each cell writes to.
+        ``(n_obs,)`` first node to which each cell writes.
     cell_ptr
-        ``(n_obs + 1,)`` where each cell's weights begin in `cell_weight`; a cell of no row has none.
+        ``(n_obs + 1,)`` start of the weights of each cell in `cell_weight`; a cell without a row has no weights.
     cell_weight
-        How a cell's count is spread over the consecutive nodes from `cell_first` on.
+        Weights that spread the count of a cell over the consecutive nodes from `cell_first` on.
     order
-        ``(n_used,)`` cells sorted by row, cells of no row left out.
+        ``(n_used,)`` cells sorted by row; cells without a row are left out.
     order_ptr
-        ``(n_rows + 1,)`` where the cells of each row begin in `order`; base rows for kind "centred".
+        ``(n_rows + 1,)`` start of the cells of each row in `order`; for kind "centred", of each base row.
     kind
-        "collapsed": one node a row, exact for Poisson only; "cells": every node is a cell or several with the same
-        offset, exact; "chebyshev": some rows interpolate; "centred": some rows interpolate in
-        covariates of cells as well.
+        "collapsed": one node per row, exact for Poisson only. "cells": every node is one cell or several cells with the
+        same offset, exact. "chebyshev": some rows interpolate. "centred": some rows also interpolate in covariates of
+        cells.
     n_nodes_max
         Largest number of nodes of a row.
     range_max
         Largest offset range of an interpolated panel; 0 if there is none.
     bound
-        Error of an interpolated function relative to its largest value on the panel, by the theory that chose the
-        number of nodes (0 where nothing is interpolated). :func:`node_error` measures it.
+        Theoretical error of an interpolated function, relative to its largest value on the panel, from the theory that
+        chose the number of nodes (0 without interpolation). :func:`node_error` measures the error.
     cell_stride
         ``(n_obs,)`` distance between the nodes of neighbouring covariate nodes; 0 without a covariate.
     cell_x_ptr, cell_x_weight
-        As `cell_ptr` and `cell_weight`, for the covariate nodes: a cell adds
-        ``y * cell_x_weight[q] * cell_weight[k]`` to node ``cell_first + q * cell_stride + k``. One weight of 1 per
-        cell without a covariate.
+        Like `cell_ptr` and `cell_weight`, for the covariate nodes: a cell adds
+        ``y * cell_x_weight[q] * cell_weight[k]`` to node ``cell_first + q * cell_stride + k``. Without a covariate,
+        each cell has one weight of 1.
     """
 
     ptr: IntArray
@@ -81,17 +81,17 @@ class NodeTable:
 
     @property
     def n_rows(self) -> int:
-        """Number of rows."""
+        """Return the number of rows."""
         return len(self.ptr) - 1
 
     @property
     def n_nodes(self) -> int:
-        """Number of nodes of all rows."""
+        """Return the number of nodes of all rows."""
         return len(self.ec)
 
     @property
     def n_obs(self) -> int:
-        """Number of cells, those of no row included."""
+        """Return the number of cells, including cells without a row."""
         return len(self.cell_first)
 
 
@@ -104,7 +104,7 @@ class Panels:
     row_start
         ``(n_rows + 1,)`` first node of each row.
     node
-        Place of each node on the axis.
+        Position of each node on the axis.
     cell_first, cell_ptr, cell_weight
         As in :class:`NodeTable`.
     range_max, bound
@@ -121,9 +121,9 @@ class Panels:
 
 
 def panel_bound(width: float, n_nodes: int) -> float:
-    """Error, relative to the largest value on the panel, that theory allows `n_nodes` points on `width`.
+    """Compute the theoretical error, relative to the largest value on the panel, of `n_nodes` points on `width`.
 
-    Three of the points pay for the derivatives, as in the rule that chooses their number.
+    Three of the points are reserved for the derivatives, as in the rule that chooses their number.
     """
     return float(chebyshev.convergence_rate(width)) ** (3 - n_nodes)
 
@@ -149,7 +149,7 @@ def spread(order: IntArray, order_ptr: IntArray, value: FloatArray, tol: float, 
 
 
 def check_values(row_of: IntArray, values: FloatArray, what: str) -> tuple[IntArray, FloatArray]:
-    """Bring rows and values of the cells into the kernels' types; refuse values that are not finite."""
+    """Convert rows and values of the cells to the types of the kernels; raise an error for non-finite values."""
     row_of = np.ascontiguousarray(row_of, dtype=np.int64)
     values = np.ascontiguousarray(values, dtype=np.float64)
     if row_of.shape != values.shape or row_of.ndim != 1:
@@ -164,7 +164,7 @@ def check_values(row_of: IntArray, values: FloatArray, what: str) -> tuple[IntAr
 
 
 def check_offset(row_of: IntArray, offset: FloatArray) -> tuple[IntArray, FloatArray]:
-    """As :func:`check_values` for log offsets, whose exponentials must be numbers."""
+    """Check log offsets as :func:`check_values`; their exponentials must also be finite."""
     row_of, offset = check_values(row_of, offset, "offset")
     bad = np.flatnonzero((np.abs(offset) > OFFSET_MAX) & (row_of >= 0))
     if len(bad):
@@ -176,7 +176,7 @@ def check_offset(row_of: IntArray, offset: FloatArray) -> tuple[IntArray, FloatA
 
 
 def poisson_nodes(row_of: IntArray, n_rows: int, offset: FloatArray) -> NodeTable:
-    """One node a row with the sum of exp(offset): all that a Poisson likelihood needs, exactly.
+    """Create one node per row with the sum of exp(offset), which is exact and sufficient for a Poisson likelihood.
 
     Parameters
     ----------
@@ -214,11 +214,11 @@ def poisson_nodes(row_of: IntArray, n_rows: int, offset: FloatArray) -> NodeTabl
 def chebyshev_nodes(
     row_of: IntArray, n_rows: int, offset: FloatArray, tol: float = 1e-10, *, n_min: int = 1
 ) -> NodeTable:
-    """Chebyshev nodes over the hull of each row's offsets, for any likelihood that is smooth in the offset.
+    """Place Chebyshev nodes on the range of each row's offsets, for any likelihood that is smooth in the offset.
 
-    A row takes ``K = ceil(log(1 / tol) / log(rho)) + 3`` nodes with ``rho = h + sqrt(h**2 + 1)`` and
-    ``h = pi / (range / 2)``; a row wider than 7 is cut into equal panels no wider than 4. Where a panel has no more
-    than K distinct offsets, these are its nodes and nothing is approximated.
+    A row has ``K = ceil(log(1 / tol) / log(rho)) + 3`` nodes with ``rho = h + sqrt(h**2 + 1)`` and
+    ``h = pi / (range / 2)``. A row wider than 7 is divided into equal panels no wider than 4. If a panel has at most K
+    distinct offsets, these are its nodes, without approximation.
 
     Parameters
     ----------
@@ -231,7 +231,7 @@ def chebyshev_nodes(
     tol
         Error of log1p(phi * mu) relative to its largest value on the panel; derivatives lose up to three digits.
     n_min
-        Least number of nodes of an interpolated panel (to double the nodes in a test).
+        Smallest number of nodes of an interpolated panel (to double the nodes in a test).
     """
     row_of, offset = check_offset(row_of, offset)
     order, order_ptr = chebyshev.sort_by_row(row_of, n_rows)
@@ -258,16 +258,16 @@ def chebyshev_nodes(
 
 
 def restrict_table(table: NodeTable, cells: IntArray) -> tuple[NodeTable, IntArray]:
-    """The table of some cells, with the nodes that they write to, and the places of these nodes in `table`.
+    """Return the table of some cells with the nodes that they use, and the positions of these nodes in `table`.
 
-    Statistics on it are those of these cells on the places that it names; weights stay those of all cells.
+    Statistics on this table are those of the chosen cells at these nodes; the node weights remain those of all cells.
 
     Parameters
     ----------
     table
         Nodes of all cells.
     cells
-        Some of them, ascending; cell i of the result is ``cells[i]``.
+        Ascending numbers of the chosen cells; cell i of the result is ``cells[i]``.
     """
     width, n_x = np.diff(table.cell_ptr)[cells], np.diff(table.cell_x_ptr)[cells]
     used = (width > 0) & (n_x > 0)
@@ -309,12 +309,12 @@ def restrict_table(table: NodeTable, cells: IntArray) -> tuple[NodeTable, IntArr
 
 
 def no_covariate(n_obs: int) -> tuple[IntArray, IntArray, FloatArray]:
-    """`cell_stride`, `cell_x_ptr` and `cell_x_weight` of cells without a covariate."""
+    """Return `cell_stride`, `cell_x_ptr` and `cell_x_weight` of cells without a covariate."""
     return np.zeros(n_obs, dtype=np.int64), np.arange(n_obs + 1, dtype=np.int64), np.ones(n_obs)
 
 
 def check_tol(tol: float) -> float:
-    """Refuse a tolerance for which the rule for the number of nodes makes no sense."""
+    """Raise an error for a tolerance for which the rule for the number of nodes is not valid."""
     if not (math.isfinite(tol) and 1e-15 <= tol <= 1e-2):
         raise InputError(f"tol is {tol}; it must lie between 1e-15 and 1e-2. The default is 1e-10.")
     return float(tol)

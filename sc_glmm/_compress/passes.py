@@ -1,9 +1,9 @@
-"""How a pass over a matrix is cut into blocks that threads can share.
+"""Division of a pass over a matrix into blocks for several threads.
 
-A pass goes through the chunks of its source one after the other. Within a chunk of rows (CSR, dense) every block owns
-a range of genes, within a chunk of genes (CSC) some of these genes. So no two blocks write to the same number, each
-number is added up in the order of the cells, and no result depends on the number of threads, on the memory or on where
-the matrix lies.
+A pass processes the chunks of its source one after the other. In a chunk of rows (CSR, dense), every block has its own
+range of genes; in a chunk of genes (CSC), it has some of these genes. No two blocks write to the same number, and
+each number is added up in the order of the cells. Results therefore do not depend on the number of threads, the memory
+or the location of the matrix.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from .._arrays import IntArray
 from .._display import bar_of_pass
 from .source import Chunk, Source, read_chunks
 
-# Blocks of genes of a chunk of rows, and genes that a block has at least: each block looks up where its genes begin in
-# every row, which costs about as much as adding two counts.
+# Number of blocks of genes in a chunk of rows, and smallest number of genes in a block. Each block looks up the start
+# of its genes in every row, which costs about as much as adding two counts.
 MAX_RANGES = 32
 GENES_PER_RANGE = 64
-# Blocks of a chunk of genes.
+# Number of blocks in a chunk of genes.
 MAX_BLOCKS = 16
 
 
 class CellPlaces(NamedTuple):
-    """Which cell each row of a matrix holds, and in which order cells are added up.
+    """Cell in each row of a matrix, and the order in which cells are added up.
 
     Attributes
     ----------
     cell_of
-        ``(n_matrix_rows,)`` cell that each row of the matrix holds, -1 for none.
+        ``(n_matrix_rows,)`` cell in each row of the matrix, -1 for none.
     rank
-        ``(n_obs,)`` place of each cell in the order of their design rows.
+        ``(n_obs,)`` position of each cell in the order of the design rows.
     """
 
     cell_of: IntArray
@@ -41,21 +41,21 @@ class CellPlaces(NamedTuple):
 
 
 class RowPiece(NamedTuple):
-    """Cells of a chunk, sorted by design row, and the rows of the chunk that hold them."""
+    """Cells of a chunk, sorted by design row, and their rows in the chunk."""
 
     rows: IntArray
     cells: IntArray
 
 
 class GenePiece(NamedTuple):
-    """Columns of a chunk in blocks: places in the chunk, and genes of the results."""
+    """Columns of a chunk in blocks: positions in the chunk, and genes of the results."""
 
     columns: list[IntArray]
     genes: list[IntArray]
 
 
 def cells_in(places: CellPlaces, first: int, last: int) -> RowPiece:
-    """The cells that rows `first` to before `last` of a matrix hold."""
+    """Return the cells in the rows from `first` up to `last` (exclusive) of a matrix."""
     cells = places.cell_of[first:last]
     rows = np.flatnonzero(cells >= 0)
     rows = rows[np.argsort(places.rank[cells[rows]], kind="stable")]
@@ -63,7 +63,7 @@ def cells_in(places: CellPlaces, first: int, last: int) -> RowPiece:
 
 
 def column_ranges(columns: IntArray) -> list[tuple[int, int]]:
-    """Ranges ``(first, end)`` of columns with about as many of the chosen ones each."""
+    """Divide the columns into ranges ``(first, end)`` with about the same number of chosen columns."""
     n_ranges = min(max(len(columns) // GENES_PER_RANGE, 1), MAX_RANGES)
     ascending = np.sort(columns)
     parts = [part for part in np.array_split(ascending, n_ranges) if len(part)]
@@ -71,7 +71,7 @@ def column_ranges(columns: IntArray) -> list[tuple[int, int]]:
 
 
 def genes_in(chunk: Chunk, gene_map: IntArray) -> GenePiece:
-    """The chosen columns of a chunk of a CSC matrix, in blocks of about the same size."""
+    """Return the chosen columns of a chunk of a CSC matrix, in blocks of about the same size."""
     columns = np.flatnonzero(gene_map[chunk.first : chunk.last] >= 0)
     sizes = np.diff(chunk.stored.indptr)[columns]
     parts = [columns[part] for part in split_evenly(sizes, MAX_BLOCKS)]
@@ -79,7 +79,7 @@ def genes_in(chunk: Chunk, gene_map: IntArray) -> GenePiece:
 
 
 def split_evenly(sizes: IntArray, n_blocks: int) -> list[slice]:
-    """At most `n_blocks` runs of consecutive items whose sizes add up to about the same."""
+    """Divide consecutive items into at most `n_blocks` runs with sizes that add up to about the same."""
     ends = np.cumsum(sizes)
     total = ends[-1] if len(ends) else 0
     cuts = np.searchsorted(ends, total * np.arange(1, n_blocks) / n_blocks) + 1
@@ -90,7 +90,7 @@ def split_evenly(sizes: IntArray, n_blocks: int) -> list[slice]:
 def chunks_with_progress(
     source: Source, spans: list[tuple[int, int]], n_jobs: int, desc: str, progress: bool | None
 ) -> Iterator[Chunk]:
-    """The chunks of a pass, with a bar that counts cells (or genes) and says how long it will take."""
+    """Return the chunks of a pass, with a progress bar that counts cells (or genes) and shows the remaining time."""
     bar = chunk_bar(source, spans, desc, progress)
     for chunk in read_chunks(source, spans, n_readers=readers(n_jobs)):
         yield chunk
@@ -101,12 +101,12 @@ def chunks_with_progress(
 
 
 def readers(n_jobs: int) -> int:
-    """Threads that read: two keep a disk busy, more help where values must be decompressed."""
+    """Choose the number of reading threads: two keep a disk busy, and more help if values must be decompressed."""
     return min(max(n_jobs, 2), 8)
 
 
 def chunk_bar(source: Source, spans: list[tuple[int, int]], desc: str, progress: bool | None) -> Any:
-    """A progress bar over the lines of the chunks, or None; a matrix in memory is through before a bar is read."""
+    """Create a progress bar over the lines of the chunks; None for a matrix in memory, where a pass is too short."""
     if source.in_memory:
         return None
     total = sum(last - first for first, last in spans)

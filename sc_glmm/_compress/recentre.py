@@ -1,11 +1,11 @@
-"""Put cells on nodes around the slopes that a gene's predictor has, sample by sample.
+"""Put cells on nodes around the slopes of a gene's predictor, sample by sample.
 
-At given slopes a cell's covariates are part of its offset: ``t = offset + slopes' v``. The nodes of a row are Chebyshev
-points on the range of t, at each point of the lattice of its covariates (:mod:`.lattice`). At these slopes the sums
-over nodes are exact to the error of interpolation in t, whatever the other parameters are, and so are their derivatives
-in the slopes up to the degree of the lattice.
+At given slopes, a cell's covariates are part of its offset: ``t = offset + slopes' v``. The nodes of a row are
+Chebyshev points on the range of t, at each point of the lattice of its covariates (:mod:`.lattice`). At these slopes,
+the sums over nodes are exact up to the interpolation error in t, for all values of the other parameters. The same
+holds for their derivatives in the slopes up to the degree of the lattice.
 
-Numba caches by the hash of one file: every kernel called here is defined here.
+Numba caches by the hash of one file, so every kernel that is called here is defined here.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .._families.cache import cached
 
 
 class CellsByRow(NamedTuple):
-    """The cells in the order of their base rows, and the rows that stand for them.
+    """Cells in the order of their base rows, and the rows that represent them.
 
     Attributes
     ----------
@@ -30,17 +30,17 @@ class CellsByRow(NamedTuple):
     offset
         ``(n_cells,)`` log size factors.
     v
-        ``(n_cells, n_variables)`` covariates of the cells in units of their row.
+        ``(n_cells, n_variables)`` covariates of the cells in the units of their base row.
     basis
-        ``(n_weights,)`` weights of the cells on the points of their row's lattice: point by point in each base row.
+        ``(n_weights,)`` weights of the cells on the points of their row's lattice, point by point in each base row.
     basis_ptr
-        ``(n_base + 1,)`` where the weights of each base row begin.
+        ``(n_base + 1,)`` start of the weights of each base row.
     first
         ``(n_base + 1,)`` first row of each base row.
     on_lattice
-        ``(n_base,)`` whether the rows of a base row are points of a lattice, else they are its cells.
+        ``(n_base,)`` 1 if the rows of a base row are points of a lattice, 0 if they are its cells.
     point
-        ``(n_rows, n_variables)`` place of each row in its lattice.
+        ``(n_rows, n_variables)`` position of each row in its lattice.
     node_ptr
         ``(n_rows + 1,)`` first node of each row.
     """
@@ -57,22 +57,22 @@ class CellsByRow(NamedTuple):
 
 
 class CountLists(NamedTuple):
-    """Counts of some genes: where each begins, places of their cells in the order of the rows (ascending), counts."""
+    """Counts of some genes: start of each gene, positions of the cells in row order (ascending), and counts."""
 
     ptr: IntArray
     cell: IntArray
     value: FloatArray
 
 
-# Cells whose polynomials are held at a time.
+# Number of cells whose polynomials are in memory at a time.
 BLOCK = 256
-# What sums of products may do: be added up in another order. The same code gives the same bits.
+# Optimisations allowed in sums of products, such as another order. The same compiled code gives the same bits.
 _SUMS = {"reassoc", "contract", "nsz"}
 
 
 @njit(nogil=True, fastmath=_SUMS)
 def _add_products(left: FloatArray, right: FloatArray, n: int, out: FloatArray) -> None:
-    """Add ``left @ right'`` of the first `n` columns, two rows of each at a time."""
+    """Add ``left @ right'`` over the first `n` columns, for two rows of each at a time."""
     n_left = out.shape[0]
     n_right = out.shape[1]
     for i in range(0, n_left, 2):
@@ -111,7 +111,7 @@ def _sum_of_products(left: FloatArray, right: FloatArray) -> float:
 
 @njit(nogil=True)
 def _polynomials(x: FloatArray, n: int, out: FloatArray) -> None:
-    """Chebyshev's polynomials, one a row, at the first `n` places."""
+    """Compute the Chebyshev polynomials, one per row, at the first `n` positions."""
     for c in range(n):
         out[0, c] = 1.0
     if out.shape[0] > 1:
@@ -124,7 +124,7 @@ def _polynomials(x: FloatArray, n: int, out: FloatArray) -> None:
 
 @njit(nogil=True)
 def _write_weights(moments: FloatArray, n: int, node: int, out: FloatArray) -> None:
-    """Weights of the `n` Chebyshev points of every row, from sums of the polynomials: Lagrange's are made of these."""
+    """Compute the weights of the `n` Chebyshev points of every row from sums of the polynomials (Lagrange's basis)."""
     for j in range(moments.shape[0]):
         for k in range(n):
             x = -math.cos((2 * k + 1) * math.pi / (2 * n))
@@ -141,7 +141,7 @@ def _write_weights(moments: FloatArray, n: int, node: int, out: FloatArray) -> N
 
 @njit(nogil=True)
 def _shifted(cells: CellsByRow, base: int, slope: FloatArray, t_out: FloatArray) -> tuple[float, float]:
-    """``t`` of the cells of a base row, and its range."""
+    """Compute ``t`` for the cells of a base row, and return its range."""
     low, high = np.inf, -np.inf
     start = cells.ptr[base]
     for c in range(start, cells.ptr[base + 1]):
@@ -156,7 +156,7 @@ def _shifted(cells: CellsByRow, base: int, slope: FloatArray, t_out: FloatArray)
 
 @njit(nogil=True)
 def _add_all(basis: FloatArray, x: FloatArray, polynomial: FloatArray, moments: FloatArray) -> None:
-    """Sums over all cells of a base row: `basis` ``(n_points, n_cells)``, `x` their places on [-1, 1]."""
+    """Add up all cells of a base row: `basis` ``(n_points, n_cells)``, and `x`, their positions on [-1, 1]."""
     moments[:] = 0.0
     n_cells = basis.shape[1]
     for start in range(0, n_cells, BLOCK):
@@ -176,7 +176,7 @@ def _add_counts(
     polynomial: FloatArray,
     moments: FloatArray,
 ) -> None:
-    """As :func:`_add_all`, for the cells with a count, times the count; `chosen` is room for a block of them."""
+    """Add up only the cells with a count, times the count, as :func:`_add_all`; `chosen` is a buffer for one block."""
     moments[:] = 0.0
     n_points = basis.shape[0]
     place = np.empty(BLOCK)
@@ -195,7 +195,7 @@ def _add_counts(
 def _place_nodes(
     cells: CellsByRow, base: int, slope: FloatArray, middle: float, half: float, ec_out: FloatArray
 ) -> None:
-    """``exp(offset)`` of the nodes of a base row: what is left of t without the covariates of the row."""
+    """Compute ``exp(offset)`` of the nodes of a base row: the part of t that the row's covariates do not explain."""
     first = cells.first[base]
     node0 = cells.node_ptr[first]
     n = cells.node_ptr[first + 1] - node0
@@ -220,7 +220,7 @@ def _keep_cells(
     weight_out: FloatArray,
     A_out: FloatArray,
 ) -> None:
-    """Nodes of a base row whose rows are its cells."""
+    """Write the nodes of a base row whose rows are its cells."""
     node = cells.node_ptr[cells.first[base]]
     start = cells.ptr[base]
     for c in range(start, cells.ptr[base + 1]):
@@ -248,10 +248,10 @@ def recentre(
     A_out: FloatArray,
     error_out: FloatArray,
 ) -> None:
-    """Node tables of some genes at slopes ``(n_genes, n_base, n_variables)``; `weight_out` and `A_out` are zeros.
+    """Compute node tables of some genes at slopes ``(n_genes, n_base, n_variables)``.
 
-    `error_out` becomes the error that theory allows the widest row of each gene, relative to the largest value of the
-    interpolated function.
+    `weight_out` and `A_out` must contain zeros. `error_out` receives the theoretical error for the widest row of each
+    gene, relative to the largest value of the interpolated function.
     """
     t = np.empty(_most(np.diff(cells.ptr)))
     n_most = _most(np.diff(cells.node_ptr))
@@ -298,7 +298,10 @@ def recentre(
 
 @cached(nogil=True, error_model="numpy")
 def recentre_collapsed(cells: CellsByRow, slope: FloatArray, weight_out: FloatArray) -> None:
-    """As :func:`recentre` for Poisson: one node a row, ``weight_out`` the sums of exp(offset), zeros before."""
+    """Compute node tables as :func:`recentre` for Poisson, with one node per row.
+
+    `weight_out` must contain zeros and receives the sums of exp(offset).
+    """
     t = np.empty(cells.offset.shape[0])
     for g in range(slope.shape[0]):
         for base in range(cells.ptr.shape[0] - 1):

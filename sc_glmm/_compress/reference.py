@@ -1,8 +1,8 @@
-"""What most cell types do: the reference against which the changes of single types are measured.
+"""Common change of most cell types, the reference for the changes of single types.
 
-Counts of cells by type know shares, not numbers: if one type grows, the shares of all others shrink. Changes can be
-told only relative to something. Here that is the location of the changes of all types along every direction of the
-design, by an estimator that types with a change of their own do not move.
+Counts of cells by type contain information on shares, not on absolute numbers: if one type grows, the shares of all
+others shrink. A change can therefore only be measured relative to a reference. Here, the reference is the location of
+the changes of all types along every direction of the design. Its estimator is robust to types with their own change.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from scipy.stats import chi2
 
 from .._arrays import FloatArray
 
-# Tukey's biweight: 95 % efficiency for types without a change of their own; farther away a type has no weight.
+# Tukey's biweight: 95 % efficiency for types without their own change; types farther away have weight zero.
 BIWEIGHT = 4.685
 _PASSES = 30
 _ITERATIONS = 100
-# Samples that the median of the dispersions counts for, in the dispersion of each type.
+# Weight, in samples, of the median of the dispersions in the dispersion of each type.
 _PRIOR_DF = 4.0
 
 
 @dataclass(frozen=True)
 class Reference:
-    """The common change.
+    """Common change.
 
     Attributes
     ----------
     log_shift
-        ``(n_samples,)`` natural log that each sample's size is multiplied by, mean zero.
+        ``(n_samples,)`` natural log of the factor by which the size of each sample is multiplied, mean zero.
     weight
-        ``(n_types,)`` weight of each type, 1 for those that change as the reference does, 0 for those far from it.
+        ``(n_types,)`` weight of each type: 1 for types that change like the reference, 0 for types far from it.
     """
 
     log_shift: FloatArray
@@ -39,24 +39,25 @@ class Reference:
 
 
 def common_change(counts: FloatArray, log_size: FloatArray, X: FloatArray) -> Reference:
-    r"""What most types do, as one factor for each sample.
+    r"""Estimate the common change of most types, as one factor per sample.
 
     Each type has a log-linear model :math:`\log E\,y_{sk} = \log n_s + x_s^\top b_k` with variance
-    :math:`\mu + \psi_k \mu^2`, its dispersion by moments, drawn to the median over types. In coordinates T of the
-    column space of X without the constant, its changes are :math:`c_k` with covariance :math:`V_k`. Their location m
-    solves :math:`\sum_k w(d_k) V_k^{-1} (c_k - m) = 0` with :math:`d_k^2 = (c_k - m)^\top V_k^{-1} (c_k - m)` and
-    Tukey's biweight w, from the coordinatewise median on. What is left of each sample is averaged over types with the
-    same weights, so that the scatter of a type around the reference and its change against it are measured alike:
+    :math:`\mu + \psi_k \mu^2`. Its dispersion is estimated by moments and shrunken to the median over types. In
+    coordinates T of the column space of X without the constant, its changes are :math:`c_k` with covariance
+    :math:`V_k`. Their location m solves :math:`\sum_k w(d_k) V_k^{-1} (c_k - m) = 0` with
+    :math:`d_k^2 = (c_k - m)^\top V_k^{-1} (c_k - m)` and Tukey's biweight w. The iteration starts from the
+    coordinatewise median. The residuals of each sample are averaged over types with the same weights, so that the
+    scatter of a type around the reference and its change against the reference are measured in the same way:
 
     .. math:: r_s = T_s m + \sum_k w_k \omega_{sk} \frac{y_{sk} - \mu_{sk}}{\mu_{sk}} \Big/ \sum_k w_k
         \omega_{sk}, \quad \omega_{sk} = \frac{\mu_{sk}}{1 + \psi_k \mu_{sk}}.
 
-    Nothing depends on how the columns of X code the design: only its column space counts.
+    The result depends only on the column space of X, not on the coding of the design.
 
     Parameters
     ----------
     counts
-        ``(n_samples, n_types)``.
+        ``(n_samples, n_types)`` numbers of cells.
     log_size
         ``(n_samples,)`` natural logs of the sizes of the samples.
     X
@@ -68,7 +69,7 @@ def common_change(counts: FloatArray, log_size: FloatArray, X: FloatArray) -> Re
     if len(seen) < 2 or T.shape[1] == 0 or len(T) <= T.shape[1] + 1:
         return Reference(np.zeros(len(counts)), np.ones(counts.shape[1]))
     y, shift = counts[:, seen], np.zeros(len(counts))
-    # relative to all cells the most abundant types would seem to vary least: first, all types count alike
+    # relative to all cells, the most abundant types would seem to vary least; so all types first get the same weight
     shift += _residual(y, _changes(y, log_size, T, alike=True), np.ones(len(seen)))
     found = _changes(y, log_size + shift, T)
     m, weight = _location(found)
@@ -85,9 +86,9 @@ class _Changes:
     Attributes
     ----------
     change, precision
-        ``(n_types, r)`` changes along T, and ``(n_types, r, r)`` the inverse of their covariance.
+        ``(n_types, r)`` changes along T, and the ``(n_types, r, r)`` inverse of their covariance.
     mu, information
-        ``(n_samples, n_types)`` means, and the information of each count on their logs.
+        ``(n_samples, n_types)`` means, and the information of each count on the log of its mean.
     """
 
     change: FloatArray
@@ -97,16 +98,16 @@ class _Changes:
 
 
 def _residual(counts: FloatArray, found: _Changes, weight: FloatArray) -> FloatArray:
-    """``(n_samples,)`` what the fits leave of each sample, averaged over types."""
+    """Compute the ``(n_samples,)`` residuals of the fits, averaged over types."""
     total = found.information @ weight
     score = (found.information * (counts - found.mu) / found.mu) @ weight
-    # one step of a logarithm; a sample far from what was fitted moves by at most a factor of e
+    # one step on the log scale; a sample far from its fitted values moves by at most a factor of e
     left: FloatArray = np.clip(score / np.maximum(total, 1e-300), -1.0, 1.0)
     return left
 
 
 def _without_constant(X: FloatArray) -> FloatArray:
-    """``(n, r)`` orthonormal columns: the column space of X without the constant."""
+    """Compute ``(n, r)`` orthonormal columns that span the column space of X without the constant."""
     centred = X - X.mean(axis=0)
     length = np.linalg.norm(centred, axis=0)
     varying = length > 1e-10 * np.maximum(np.abs(X).max(axis=0), 1e-300) * np.sqrt(len(X))
@@ -116,11 +117,11 @@ def _without_constant(X: FloatArray) -> FloatArray:
 
 
 def _changes(counts: FloatArray, log_size: FloatArray, T: FloatArray, *, alike: bool = False) -> _Changes:
-    """Fit every type; `alike` gives all of them the median dispersion."""
+    """Fit every type; with `alike`, all types have the median dispersion."""
     n, r = T.shape
     D = np.column_stack([np.ones(n), T])
     size = np.exp(log_size - log_size.max())
-    # half a count a coefficient, spread as the samples' sizes are, keeps types without a cell in an arm finite
+    # add half a count per coefficient, in proportion to sample size, so that types without cells in an arm stay finite
     y = counts + 0.5 * (r + 1) * (size / size.sum())[:, None]
     log_mu = np.log(size)[:, None] + np.log(y.sum(axis=0) / size.sum())
     dispersion = np.zeros(counts.shape[1])
@@ -134,7 +135,7 @@ def _changes(counts: FloatArray, log_size: FloatArray, T: FloatArray, *, alike: 
         information = np.einsum("sk,si,sj->kij", W, D, D)
         score = np.einsum("sk,si->ki", W * (y - mu) / mu, D)
         step = np.linalg.solve(information, score[:, :, None])[:, :, 0]
-        # steps of the linear predictor beyond 3 are cut: counts of zero would send it away
+        # limit steps of the linear predictor to 3, because counts of zero would let it diverge
         far = np.abs(D @ step.T).max(axis=0)
         beta = beta + step / np.maximum(far / 3.0, 1.0)[:, None]
         log_mu = np.log(size)[:, None] + D @ beta.T
@@ -152,7 +153,7 @@ def _changes(counts: FloatArray, log_size: FloatArray, T: FloatArray, *, alike: 
 
 
 def _location(found: _Changes) -> tuple[FloatArray, FloatArray]:
-    """Biweight location of the changes, and the weights of the types."""
+    """Compute the biweight location of the changes, and the weights of the types."""
     change, precision = found.change, found.precision
     r = change.shape[1]
     reach = float(chi2.ppf(chi2.cdf(BIWEIGHT**2, 1), r))
@@ -162,7 +163,7 @@ def _location(found: _Changes) -> tuple[FloatArray, FloatArray]:
         off = change - m
         weight = np.maximum(1.0 - np.einsum("ki,kij,kj->k", off, precision, off) / reach, 0.0) ** 2
         if weight.sum() <= 0.0:
-            # all types are far from one another, or from their median: it stays
+            # all types are far from each other, or from their median: keep the current location
             break
         total = np.einsum("k,kij->ij", weight, precision)
         new = np.linalg.solve(total, np.einsum("k,kij,kj->i", weight, precision, change))

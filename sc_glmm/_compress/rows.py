@@ -1,4 +1,4 @@
-"""Design rows: the distinct combinations of covariates and groups that cells share."""
+"""Design rows: distinct combinations of covariates and groups that several cells can share."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from .._arrays import AnyArray, FloatArray, IntArray
 
 @dataclass(frozen=True)
 class DesignRows:
-    """The distinct combinations of X row, basis rows and group codes, in lexicographic order of (codes, Z, X).
+    """Distinct combinations of X row, basis rows and group codes, in lexicographic order of (codes, Z, X).
 
-    Two cells in the same row have the same linear predictor whatever the parameters; they can differ only in their
-    offset. The order depends on the values alone, so permuting the cells permutes `row_of` and nothing else.
+    Two cells in the same row have the same linear predictor for any parameters; only their offsets can differ. The
+    order of the rows depends on the values alone, so a permutation of the cells only permutes `row_of`.
 
     Attributes
     ----------
@@ -24,11 +24,11 @@ class DesignRows:
     n_rows
         Number of distinct rows.
     X
-        ``(n_rows, p)`` fixed-effects rows.
+        ``(n_rows, p)`` rows of the fixed-effects matrix.
     Z
-        Per random term ``(n_rows, k)`` its basis rows.
+        ``(n_rows, k)`` basis rows for each random term.
     codes
-        Per random term ``(n_rows,)`` the level of its grouping factor.
+        ``(n_rows,)`` level of the grouping factor for each random term.
     n_cells
         ``(n_rows,)`` number of cells in each row.
     """
@@ -42,11 +42,11 @@ class DesignRows:
 
 
 def _refine(ids: IntArray, n_ids: int, column: AnyArray) -> tuple[IntArray, int]:
-    """Split the classes of `ids` by the values of `column`; classes stay in order, values ascend within each."""
+    """Split the classes of `ids` by the values of `column`; classes keep their order, and values ascend in each."""
     example = np.zeros(n_ids, dtype=column.dtype)
     example[ids] = column
     if np.array_equal(example[ids], column):
-        # Constant within every class, as sample-level covariates are within samples: no sort needed.
+        # Constant within every class, like sample-level covariates within samples: no sort is needed.
         return ids, n_ids
     values, value_ids = np.unique(column, return_inverse=True)
     present, refined = np.unique(ids * len(values) + value_ids.reshape(-1), return_inverse=True)
@@ -61,9 +61,9 @@ def unique_rows(X: FloatArray, Zs: Sequence[FloatArray], codes: Sequence[IntArra
     X
         ``(n_obs, p)`` fixed-effects matrix; no NaN.
     Zs
-        Per random term ``(n_obs, k)`` its basis; no NaN.
+        ``(n_obs, k)`` basis for each random term; no NaN.
     codes
-        Per random term ``(n_obs,)`` the level of each cell.
+        ``(n_obs,)`` level of each cell for each random term.
     """
     n_obs = len(X)
     ids, n_ids = np.zeros(n_obs, dtype=np.int64), min(n_obs, 1)
@@ -87,16 +87,16 @@ def unique_rows(X: FloatArray, Zs: Sequence[FloatArray], codes: Sequence[IntArra
 
 @dataclass(frozen=True)
 class StackedRows:
-    """The rows of several groups of cells laid one after the other, for one pass over the matrix.
+    """Rows of several groups of cells, one group after the other, for one pass over the matrix.
 
     Attributes
     ----------
     row_of
-        ``(n_obs,)`` row of each cell over all groups, -1 for cells of no group.
+        ``(n_obs,)`` row of each cell in the numbering over all groups, -1 for cells without a group.
     group_of
-        ``(n_obs,)`` group of each cell, -1 for cells of no group.
+        ``(n_obs,)`` group of each cell, -1 for cells without a group.
     first_row
-        ``(n_groups + 1,)`` first row of each group and, at the end, the number of rows.
+        ``(n_groups + 1,)`` first row of each group, followed by the number of rows.
     """
 
     row_of: IntArray
@@ -105,17 +105,17 @@ class StackedRows:
 
     @property
     def n_rows(self) -> int:
-        """Number of rows of all groups."""
+        """Return the number of rows of all groups."""
         return int(self.first_row[-1])
 
 
 def stack_rows(parts: Sequence[tuple[IntArray, DesignRows]], n_obs: int) -> StackedRows:
-    """Give the rows of several groups one numbering.
+    """Number the rows of several groups consecutively.
 
     Parameters
     ----------
     parts
-        Per group the places of its cells among all `n_obs` cells, and their design rows.
+        For each group, the positions of its cells among all `n_obs` cells, and their design rows.
     n_obs
         Number of all cells.
     """

@@ -19,28 +19,28 @@ from .passes import chunk_bar, readers
 from .rows import StackedRows
 from .source import Source, as_source, read_chunk_values, read_chunks
 
-# Trimmed mean of M values: the shares of genes cut off at both ends by log ratio and by abundance.
+# Trimmed mean of M values: fractions of the genes that are trimmed at each end by log ratio and by abundance.
 TRIM_RATIO = 0.3
 TRIM_ABUNDANCE = 0.05
-# A gene above this share of a sample moves the library size of the sample noticeably.
+# A gene with more than this share of a sample has a noticeable effect on the library size of the sample.
 DOMINANT_SHARE = 0.05
 
 
 def library_size(
     matrix: Matrix | Source, *, check: bool = False, n_jobs: int = 1, progress: bool | None = False
 ) -> FloatArray:
-    """``(n_obs,)`` sum of the counts of each cell over all genes.
+    """Compute the ``(n_obs,)`` sums of the counts of each cell over all genes.
 
-    Of a CSR matrix on disk only the values are read, not the indices; of a CSC matrix everything.
+    For a CSR matrix on disk, only the values are read, not the indices; a CSC matrix is read completely.
 
     Parameters
     ----------
     matrix
         Counts, cells x genes.
     check
-        Refuse values that are no counts, as :func:`~sc_glmm._compress.guards.count_problem` finds them.
+        Whether to raise an error for values that are not counts (:func:`~sc_glmm._compress.guards.count_problem`).
     n_jobs, progress
-        Threads that read a matrix on disk, and whether a bar is shown meanwhile.
+        Number of threads that read a matrix on disk, and whether to show a progress bar during reading.
     """
     source = as_source(matrix)
     total = np.zeros(source.shape[0])
@@ -72,7 +72,7 @@ def _refuse(source: Source, first: int, last: int, values: AnyArray) -> None:
 
 
 def pseudobulk(matrix: Matrix | Source, codes: IntArray, n_levels: int, *, n_jobs: int = 1) -> FloatArray:
-    """``(n_levels, n_genes)`` sum of the counts of each gene over the cells of each sample.
+    """Compute the ``(n_levels, n_genes)`` sums of the counts of each gene over the cells of each sample.
 
     Parameters
     ----------
@@ -91,10 +91,10 @@ def pseudobulk(matrix: Matrix | Source, codes: IntArray, n_levels: int, *, n_job
 
 
 def tmm_factors(counts: FloatArray) -> FloatArray:
-    """Trimmed mean of M values of Robinson and Oshlack (Genome Biology 2010, 11:R25), one factor per sample.
+    """Compute one factor per sample: the trimmed mean of M values (Robinson and Oshlack, Genome Biology 2010, 11:R25).
 
     The effective library size of a sample is its total times its factor. The factors have geometric mean 1. Samples
-    without counts, and samples that share too few genes with the reference, get the factor that changes nothing.
+    without counts, and samples that share too few genes with the reference, get a factor without effect.
 
     Parameters
     ----------
@@ -103,12 +103,12 @@ def tmm_factors(counts: FloatArray) -> FloatArray:
 
     Notes
     -----
-    Against a reference sample r every gene has a log ratio M and an abundance A,
-    ``M = log2((y / N) / (y_r / N_r))`` and ``A = (log2(y / N) + log2(y_r / N_r)) / 2``. Of the genes seen in both
-    samples the 30 % with the largest and smallest M and the 5 % with the largest and smallest A are cut off; log2 of
+    Relative to a reference sample r, every gene has a log ratio M and an abundance A,
+    ``M = log2((y / N) / (y_r / N_r))`` and ``A = (log2(y / N) + log2(y_r / N_r)) / 2``. Only genes seen in both samples
+    are used. The 30 % with the largest and the 30 % with the smallest M are trimmed, and 5 % at each end of A. Log2 of
     the factor is the mean of the remaining M, weighted by the inverse of their approximate variances. The reference is
-    the sample whose upper quartile of y / N is closest to the mean one. Where M is tied at a cut, as it is for small
-    counts, other programs differ from this one and from themselves by the rounding of N.
+    the sample whose upper quartile of y / N is closest to the mean one. For small counts, M is often tied at a cut. The
+    results of other programs then depend on the rounding of N, and can differ from this one and between runs.
     """
     counts = np.asarray(counts, dtype=np.float64)
     total = counts.sum(axis=1)
@@ -129,28 +129,28 @@ def _reference_sample(counts: FloatArray, total: FloatArray) -> int:
     upper = np.quantile(counts, 0.75, axis=1) / total
     if np.median(upper) > 0:
         return int(np.argmin(np.abs(upper - upper.mean())))
-    # Most samples see less than a quarter of the genes: take the one that sees most.
+    # Most samples contain less than a quarter of the genes: use the sample that contains most.
     return int(np.argmax(np.sqrt(counts).sum(axis=1)))
 
 
 def _trimmed_mean(y: FloatArray, total: float, y_ref: FloatArray, total_ref: float) -> float:
-    """Weighted mean of the log2 ratios that are left after trimming; 0 if none are."""
+    """Compute the weighted mean of the log2 ratios that remain after trimming; 0 if none remain."""
     both = (y > 0) & (y_ref > 0)
     y, y_ref = y[both], y_ref[both]
-    # Ratios and products of the counts themselves: equal ones come out equal, whatever the totals.
+    # Ratios and products of the counts themselves: equal ones are exactly equal, whatever the totals.
     kept = _central(y / y_ref, TRIM_RATIO) * _central(y * y_ref, TRIM_ABUNDANCE)
     variance = (1 - y / total) / y + (1 - y_ref / total_ref) / y_ref
-    # Two samples of one and the same gene alone have no variance, and say nothing on composition.
+    # Two samples with the same single gene have no variance and no information on composition.
     if not kept.any() or not variance.all():
         return 0.0
     return float(np.average(np.log2(y / y_ref), weights=kept / variance) - np.log2(total / total_ref))
 
 
 def _central(values: FloatArray, trim: float) -> FloatArray:
-    """Share of each value that is left when a share of all is cut off at both ends.
+    """Compute the fraction of each value that remains after trimming a fraction of all values at both ends.
 
-    Small counts have few distinct ratios. The values of a tie that straddles a cut are all kept in part, where a cut
-    by rank would leave the choice among them to rounding.
+    Small counts have few distinct ratios. If a cut falls within a tie, all tied values are kept in part. A cut by rank
+    would instead choose among them by rounding errors.
     """
     cut = np.floor(len(values) * trim)
     below, above = rankdata(values, "min") - 1, rankdata(values, "max")
@@ -158,7 +158,7 @@ def _central(values: FloatArray, trim: float) -> FloatArray:
 
 
 def dominant_genes(counts: FloatArray) -> tuple[IntArray, FloatArray]:
-    """Genes that make up more than 5 % of some sample, and their largest share, which descends.
+    """Find genes with more than 5 % of the counts of a sample, and their largest shares, in descending order.
 
     Parameters
     ----------
@@ -173,20 +173,20 @@ def dominant_genes(counts: FloatArray) -> tuple[IntArray, FloatArray]:
 
 @dataclass(frozen=True)
 class SizeFactors:
-    """Size factors and what they were made of.
+    """Size factors and their components.
 
     Attributes
     ----------
     values
-        ``(n_obs,)`` size factor of each cell, linear, mean 1 over the cells with counts; 0 for cells without.
+        ``(n_obs,)`` size factor of each cell on the linear scale, with mean 1 over the cells with counts; 0 for others.
     library_size
         ``(n_obs,)`` sum of the counts of each cell.
     sample_factor
-        ``(n_levels,)`` factor of each sample, 1 without correction.
+        ``(n_levels,)`` factor of each sample; 1 without correction.
     dominant
-        Genes that make up more than 5 % of some sample, the largest share first.
+        Genes with more than 5 % of the counts of a sample, the largest share first.
     dominant_share
-        Their largest share in a sample.
+        Largest share of each of these genes in a sample.
     """
 
     values: FloatArray
@@ -197,12 +197,12 @@ class SizeFactors:
 
     @property
     def log_shift(self) -> float:
-        """Largest change that the correction makes to the log size factors of a sample."""
+        """Compute the largest change that the correction makes to the log size factors of a sample."""
         return float(np.abs(np.log(self.sample_factor)).max(initial=0.0))
 
 
 def total_size_factors(matrix: Matrix | Source) -> SizeFactors:
-    """Size factors proportional to the library size."""
+    """Compute size factors proportional to the library size."""
     return _scaled(library_size(matrix), np.ones(1), np.zeros((1, matrix.shape[1])), None)
 
 
@@ -214,10 +214,10 @@ def sample_size_factors(
     method: Literal["pooled", "tmm"] = "pooled",
     n_jobs: int = 1,
 ) -> SizeFactors:
-    """Size factors proportional to the library size times a factor of the sample for its composition.
+    """Compute size factors proportional to the library size times a factor of the sample for its composition.
 
-    Library sizes compare the cells of a sample, where composition is much the same; between samples a few strongly
-    expressed genes that respond would shift all others, which trimming them prevents.
+    Within a sample, cells have a similar composition, so library sizes are comparable. Between samples, a few strongly
+    expressed genes that respond would shift all other genes. Trimming these genes prevents this.
 
     Parameters
     ----------

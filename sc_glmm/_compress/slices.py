@@ -1,4 +1,4 @@
-"""Statistics of a range of genes out of those of all."""
+"""Statistics of a range of genes, extracted from those of all genes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .gaussian import GaussianStats
 
 
 def take_genes(stats: CountStats | GaussianStats, start: int, stop: int) -> CountStats | GaussianStats:
-    """Statistics of the genes ``start:stop`` alone, with or without a group axis; arrays may be views."""
+    """Return the statistics of the genes ``start:stop`` only, with or without a group axis; arrays may be views."""
     part = slice(start, stop)
     if isinstance(stats, GaussianStats):
         names = ("total", "total_low", "sum_yy", "sum_yy_low", "n_nonzero")

@@ -1,8 +1,8 @@
-"""Where a pass gets its cells from: a matrix in memory, or one that lies on disk and comes in chunks.
+"""Sources of the cells of a pass: a matrix in memory, or a matrix on disk that is read in chunks.
 
 A source is a matrix of *lines*: the rows of a CSR or dense matrix, the columns of a CSC matrix. It is read in chunks of
-consecutive lines, whose bounds are a matter of the data alone, so that sums over chunks have the same bits wherever the
-matrix is, however much memory there is and however many threads add them up. Every dense chunk is turned into CSR.
+consecutive lines. The bounds of the chunks depend on the data alone. Sums over chunks therefore have the same bits for
+any location of the matrix, size of the memory and number of threads. Every dense chunk is converted to CSR.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from .matrix import Matrix, as_readable, native_order, stored_values
 
 Form = Literal["csr", "csc", "dense"]
 
-# Stored values (or elements of a dense matrix) of a chunk: 32 MB of float32 values and int32 indices.
+# Stored values (or elements of a dense matrix) per chunk: 32 MB of float32 values and int32 indices.
 CHUNK_VALUES = 1 << 22
-# Chunks that are read ahead of the one that is being added up.
+# Number of chunks that are read ahead of the one that is being added up.
 CHUNKS_AHEAD = 3
 
 
@@ -39,20 +39,20 @@ class Chunk(NamedTuple):
 
 
 class Source(ABC):
-    """A matrix of cells x genes that is read in chunks of consecutive lines.
+    """Matrix of cells x genes that is read in chunks of consecutive lines.
 
     Attributes
     ----------
     shape
-        Cells, genes.
+        Numbers of cells and genes.
     form
-        How it is stored. The lines of a CSC matrix are genes, those of the others cells.
+        Storage format. The lines of a CSC matrix are genes; those of other formats are cells.
     name
-        What messages call it.
+        Name of the matrix in messages.
     line_ptr
-        ``(n_lines + 1,)`` where each line begins among the stored values; None for a dense matrix.
+        ``(n_lines + 1,)`` start of each line among the stored values; None for a dense matrix.
     in_memory
-        Whether reading costs nothing, so that there is no point in reading ahead.
+        Whether the matrix is in memory; reading ahead then has no benefit.
     """
 
     shape: tuple[int, int]
@@ -63,29 +63,29 @@ class Source(ABC):
 
     @abstractmethod
     def read(self, first: int, last: int) -> Stored:
-        """The lines from `first` to before `last`; indices ascend within a line and none is repeated."""
+        """Read the lines from `first` up to `last`, exclusive; indices ascend within a line, without repetition."""
 
     @abstractmethod
     def read_values(self, first: int, last: int) -> tuple[AnyArray, AnyArray]:
-        """Only the stored values of these lines, in the order of the lines, and where each line begins among them."""
+        """Read only the stored values of these lines, in the order of the lines, and the start of each line in them."""
 
     def part(self, first: int, last: int) -> Source:
-        """The lines from `first` to before `last` as a source of their own, which pickles small.
+        """Return the lines from `first` up to `last`, exclusive, as a separate source with a small pickle.
 
         Raises
         ------
         InputError
-            If the matrix is in memory (of this process), or others have it in parts already.
+            If the matrix is in the memory of this process, or is already stored in parts elsewhere (dask).
         """
         raise InputError(f"{self.name} is no matrix on disk, of which processes can read parts by themselves")
 
     @property
     def n_lines(self) -> int:
-        """Rows of a CSR or dense matrix, columns of a CSC matrix."""
+        """Return the number of rows of a CSR or dense matrix, or of columns of a CSC matrix."""
         return self.shape[1] if self.form == "csc" else self.shape[0]
 
     def bounds(self) -> IntArray:
-        """First line of every chunk and, at the end, the number of lines."""
+        """Return the first line of every chunk, followed by the number of lines."""
         if self.line_ptr is None:
             step = max(CHUNK_VALUES // max(self.shape[1], 1), 1)
             cuts = np.arange(step, self.n_lines, step)
@@ -95,20 +95,20 @@ class Source(ABC):
         return np.unique(np.concatenate([[0], np.minimum(cuts, self.n_lines), [self.n_lines]])).astype(np.int64)
 
     def n_values(self, first: int, last: int) -> int:
-        """Stored values (or elements) of the lines from `first` to before `last`."""
+        """Count the stored values (or elements) of the lines from `first` up to `last`, exclusive."""
         if self.line_ptr is None:
             return (last - first) * self.shape[1]
         return int(self.line_ptr[last] - self.line_ptr[first])
 
     def spans(self, wanted: BoolArray | None = None) -> list[tuple[int, int]]:
-        """The chunks as ``(first, last)``; only those with a line of `wanted`."""
+        """Return the chunks as ``(first, last)``; only those with a line of `wanted`."""
         edges = self.bounds().tolist()
         spans = [span for span in zip(edges[:-1], edges[1:], strict=True) if span[0] < span[1]]
         return spans if wanted is None else [(a, b) for a, b in spans if wanted[a:b].any()]
 
 
 class MemorySource(Source):
-    """A scipy CSR or CSC matrix or a numpy array; nothing is copied but blocks of a dense matrix."""
+    """Scipy CSR or CSC matrix or numpy array; only blocks of a dense matrix are copied."""
 
     in_memory = True
 
@@ -120,14 +120,14 @@ class MemorySource(Source):
         self.line_ptr = None if dense else np.asarray(self._matrix.indptr, dtype=np.int64)
 
     def read(self, first: int, last: int) -> Stored:
-        """The lines from `first` to before `last`."""
+        """Read the lines from `first` up to `last`, exclusive."""
         if self.line_ptr is None:
             return sparse_rows(self._matrix[first:last])
         lo, hi = self.line_ptr[first], self.line_ptr[last]
         return Stored(self._matrix.data[lo:hi], self._matrix.indices[lo:hi], self.line_ptr[first : last + 1] - lo)
 
     def read_values(self, first: int, last: int) -> tuple[AnyArray, AnyArray]:
-        """Only the stored values of these lines."""
+        """Read only the stored values of these lines."""
         if self.line_ptr is None:
             block = stored_values(np.ascontiguousarray(self._matrix[first:last]))
             return block.reshape(-1), np.arange(last - first + 1, dtype=np.int64) * self.shape[1]
@@ -136,22 +136,22 @@ class MemorySource(Source):
 
 
 def as_source(matrix: Matrix | Source) -> Source:
-    """A source for any matrix that can be read; sources stay what they are."""
+    """Return a source for any readable matrix; sources are returned unchanged."""
     return matrix if isinstance(matrix, Source) else MemorySource(matrix)
 
 
 def sparse_rows(dense: AnyArray) -> Stored:
-    """Rows of a dense matrix as CSR arrays."""
+    """Convert rows of a dense matrix to CSR arrays."""
     return Stored(*sparse_block(np.ascontiguousarray(stored_values(dense))))
 
 
 def checked_lines(stored: Stored, n_minor: int, name: str, first: int) -> Stored:
-    """Lines that come from outside, put in order if indices do not ascend.
+    """Check lines from a file or another program, and sort them if their indices do not ascend.
 
     Raises
     ------
     InputError
-        If an index is out of range or occurs twice in a line: in files, both are signs of damage.
+        If an index is out of range or occurs twice in a line. In files, both indicate damage.
     """
     stored = Stored(stored_values(stored.data), native_order(stored.indices), stored.indptr)
     state = kernels.check_lines(stored, n_minor)
@@ -178,7 +178,7 @@ def checked_lines(stored: Stored, n_minor: int, name: str, first: int) -> Stored
 
 
 def read_chunks(source: Source, spans: Sequence[tuple[int, int]], n_readers: int = 2) -> Iterator[Chunk]:
-    """The chunks in order, some of them read ahead in threads."""
+    """Read the chunks in order; threads read some of them ahead."""
     if source.in_memory:
         for first, last in spans:
             yield Chunk(first, last, source.read(first, last))
@@ -190,7 +190,7 @@ def read_chunks(source: Source, spans: Sequence[tuple[int, int]], n_readers: int
 def read_chunk_values(
     source: Source, spans: Sequence[tuple[int, int]], n_readers: int = 2
 ) -> Iterator[tuple[int, int, AnyArray, AnyArray]]:
-    """As :func:`read_chunks`, with values and `indptr` only."""
+    """Read chunks as :func:`read_chunks`, but only values and `indptr`."""
     if source.in_memory:
         for first, last in spans:
             yield first, last, *source.read_values(first, last)
@@ -200,7 +200,7 @@ def read_chunk_values(
 
 
 def _ahead(read: Any, spans: Sequence[tuple[int, int]], n_readers: int) -> Iterator[tuple[tuple[int, int], Any]]:
-    """Results of ``read(first, last)`` in order, a few of them in the making while one is being used."""
+    """Yield the results of ``read(first, last)`` in order, while threads prepare the next ones."""
     with ThreadPoolExecutor(max(n_readers, 1), thread_name_prefix="sc-glmm-read") as pool:
         pending: deque[tuple[tuple[int, int], Future[Any]]] = deque()
         rest = iter(spans)
@@ -219,7 +219,7 @@ def _ahead(read: Any, spans: Sequence[tuple[int, int]], n_readers: int) -> Itera
 
 
 def one_column(matrix: Matrix | Source, column: int) -> Matrix:
-    """One gene of any matrix, as a sparse or dense column in memory."""
+    """Return one gene of any matrix as a sparse or dense column in memory."""
     if not isinstance(matrix, Source):
         return matrix[:, [column]]
     if matrix.form == "csc":

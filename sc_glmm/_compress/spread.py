@@ -1,4 +1,4 @@
-"""The two passes that spread counts over nodes: by rows (CSR, dense) and by genes (CSC)."""
+"""Two passes that spread counts over nodes: by rows (CSR, dense) and by genes (CSC)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .passes import (
 )
 from .source import Chunk, Source
 
-# Entries of the overflow list of a block of genes that are kept before equal ones are counted.
+# Number of entries of the overflow list of a block of genes before equal entries are combined.
 OVER_PENDING = 1 << 18
 
 
@@ -36,7 +36,7 @@ class Overflow:
     n_pending: int = 0
 
     def add(self, slot: IntArray, value: FloatArray) -> None:
-        """Add counts of one cell each."""
+        """Add counts, each from one cell."""
         if len(slot) == 0:
             return
         self.parts.append((slot, value, np.ones(len(value))))
@@ -46,7 +46,7 @@ class Overflow:
 
 
 def merge_over(parts: list[tuple[IntArray, FloatArray, FloatArray]]) -> tuple[IntArray, FloatArray, FloatArray]:
-    """Sort entries by slot and value and add up the numbers of cells of equal ones."""
+    """Sort entries by slot and value, and add up the numbers of cells of equal entries."""
     slot = np.concatenate([np.zeros(0, np.int64), *(part[0] for part in parts)])
     value = np.concatenate([np.zeros(0), *(part[1] for part in parts)])
     count = np.concatenate([np.zeros(0), *(part[2] for part in parts)])
@@ -58,7 +58,7 @@ def merge_over(parts: list[tuple[IntArray, FloatArray, FloatArray]]) -> tuple[In
 
 @dataclass(frozen=True)
 class Sums:
-    """What a pass fills.
+    """Results of a pass.
 
     Attributes
     ----------
@@ -69,7 +69,7 @@ class Sums:
     offset
         ``(n_groups, n_genes)`` sum of count times offset.
     over
-        Counts above 64, in parts that each belong to other genes.
+        Counts above 64, in parts for different genes.
     """
 
     A: FloatArray
@@ -79,7 +79,7 @@ class Sums:
 
 
 def empty_sums(n_groups: int, n_genes: int, n_nodes: int) -> Sums:
-    """Sums of no cells."""
+    """Create sums of zero for the start of a pass."""
     return Sums(
         A=np.zeros((n_genes, n_nodes)),
         hist=np.zeros((n_groups, n_genes, N_TAIL + 1), dtype=np.int32),
@@ -89,7 +89,7 @@ def empty_sums(n_groups: int, n_genes: int, n_nodes: int) -> Sums:
 
 
 def refuse_value(name: str, value: float, row: int, column: int) -> None:
-    """Raise for a stored value that is no count."""
+    """Raise an error for a stored value that is not a count."""
     raise InputError(
         f"{name} holds {value} in row {row}, column {column}, which is no count; only whole numbers from 0 on can "
         "be used. Give the raw counts, not normalised or log-transformed values."
@@ -102,7 +102,7 @@ def _writes(table: NodeTable, offset: FloatArray) -> kernels.Writes:
 
 
 def _n_over(source: Source, chunk: Chunk, lines: IntArray, minor_map: IntArray) -> int:
-    """Upper bound of the counts for the overflow list in a chunk; values that are no counts are refused if used."""
+    """Bound the number of overflow counts in a chunk; raise an error for used values that are not counts."""
     n_over, bad = kernels.scan_values(chunk.stored.data)
     if bad >= 0:
         n_over, bad = kernels.scan_lines(chunk.stored, lines, minor_map)
@@ -126,7 +126,7 @@ def spread_by_rows(
     n_jobs: int,
     progress: bool | None,
 ) -> None:
-    """Add the cells of a CSR or dense matrix; each block of a chunk owns a range of genes."""
+    """Add the cells of a CSR or dense matrix; each block of a chunk processes its own range of genes."""
     writes, ranges = _writes(table, offset), column_ranges(columns)
     over = [Overflow() for _ in ranges]
     sums.over.extend(over)
@@ -168,7 +168,7 @@ def spread_by_columns(
     n_jobs: int,
     progress: bool | None,
 ) -> None:
-    """Add the genes of a CSC matrix; each block owns its genes."""
+    """Add the genes of a CSC matrix; each block processes its own genes."""
     writes = _writes(table, offset)
 
     def add(chunk: Chunk, piece: GenePiece, n_over: int, over: list[Overflow], block: int) -> None:

@@ -1,4 +1,4 @@
-"""Sums over the cells of each sample, and cells with a count, sparse where the matrix is."""
+"""Sums over the cells of each sample, and numbers of cells with a count; sparse for a sparse matrix."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .matrix import Matrix, as_readable
 
 
 def membership(codes: IntArray, n_levels: int) -> Any:
-    """``(n_levels, n_obs)`` CSR with a one where a cell belongs to a level; code -1 belongs to none."""
+    """Return an ``(n_levels, n_obs)`` CSR matrix with a one if a cell belongs to a level; code -1 belongs to none."""
     codes = np.asarray(codes, dtype=np.int64)
     cells = np.flatnonzero(codes >= 0)
     shape = (n_levels, len(codes))
@@ -20,7 +20,7 @@ def membership(codes: IntArray, n_levels: int) -> Any:
 
 
 def sums_by_level(matrix: Matrix, codes: IntArray, n_levels: int) -> Any:
-    """Sum of each gene over the cells of each level, float64.
+    """Sum each gene over the cells of each level, in float64.
 
     Parameters
     ----------
@@ -33,23 +33,23 @@ def sums_by_level(matrix: Matrix, codes: IntArray, n_levels: int) -> Any:
 
     Returns
     -------
-    ``(n_levels, n_genes)`` CSR for a sparse matrix, else a numpy array.
+    ``(n_levels, n_genes)`` CSR for a sparse matrix, otherwise a numpy array.
     """
     return _product(membership(codes, n_levels), as_readable(matrix))
 
 
 def cells_by_level(matrix: Matrix, codes: IntArray, n_levels: int) -> Any:
-    """Number of cells of each level in which a gene is not zero, as :func:`sums_by_level`."""
+    """Count the cells of each level in which a gene is not zero; the result is as in :func:`sums_by_level`."""
     matrix = as_readable(matrix)
     if isinstance(matrix, np.ndarray):
         return _product(membership(codes, n_levels), matrix != 0)
-    # The places of the stored values are shared, not copied; a stored zero counts for nothing.
+    # The positions of the stored values are shared, not copied; a stored zero is not counted.
     seen = type(matrix)((matrix.data != 0, matrix.indices, matrix.indptr), shape=matrix.shape)
     return _product(membership(codes, n_levels), seen)
 
 
 def _product(member: Any, matrix: Matrix) -> Any:
-    """Float64 whatever the matrix holds: sums of small integers overflow in their own type."""
+    """Multiply in float64 for any type of the matrix, because sums of small integers overflow in their own type."""
     if isinstance(matrix, np.ndarray):
         return np.asarray(member @ matrix, dtype=np.float64)
     out = sp.csr_matrix(member @ matrix)
