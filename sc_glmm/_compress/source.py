@@ -77,7 +77,7 @@ class Source(ABC):
         InputError
             If the matrix is in the memory of this process, or is already stored in parts elsewhere (dask).
         """
-        raise InputError(f"{self.name} is no matrix on disk, of which processes can read parts by themselves")
+        raise InputError(f"{self.name} is not a matrix on disk, so processes cannot read parts of it on their own")
 
     @property
     def n_lines(self) -> int:

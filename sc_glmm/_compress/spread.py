@@ -91,7 +91,7 @@ def empty_sums(n_groups: int, n_genes: int, n_nodes: int) -> Sums:
 def refuse_value(name: str, value: float, row: int, column: int) -> None:
     """Raise an error for a stored value that is not a count."""
     raise InputError(
-        f"{name} holds {value} in row {row}, column {column}, which is no count; only whole numbers from 0 on can "
+        f"{name} holds {value} in row {row}, column {column}, which is not a count; only whole numbers from 0 on can "
         "be used. Give the raw counts, not normalised or log-transformed values."
     )
 

@@ -106,7 +106,7 @@ def test_subsets_of_genes(data, form, genes):
 def test_error_names_the_place_of_a_value_that_is_not_a_count(data, form, value):
     y, row_of, offset = data
     y[213, 8] = value
-    with pytest.raises(InputError, match=r"row 213, column 8, which is no count"):
+    with pytest.raises(InputError, match=r"row 213, column 8, which is not a count"):
         compress(FORMS[form](y), row_of, offset)
 
 
