@@ -16,6 +16,7 @@ from sc_glmm._adata.hdf5 import H5Reader
 from sc_glmm._adata.sources import ZarrReader
 from sc_glmm._compress import source
 from sc_glmm._results import CONTRAST_COLUMNS
+from sc_glmm.models.table import column_text
 
 FORMULA = "counts ~ disease + (1|sample)"
 CTL = {"disease": "ctl"}
@@ -232,6 +233,9 @@ def test_error_gives_the_reason_for_genes_without_a_model():
     assert f"{result.test.p_value.iloc[0]:.4f}" in text or f"{result.test.p_value.iloc[0]:.3g}" in text
     with pytest.raises(InputError, match="is not one of the 60 gene names"):
         sc_glmm.tl.refit(adata, "no such gene")
+    assert "<2e-16" in column_text("adj_p_value", pd.Series([1e-20]))[0].replace(" ", "")
+    with pytest.raises(InputError, match=f"Did you mean '{zero}'"):
+        sc_glmm.tl.refit(adata, zero.upper())
     with pytest.raises(InputError, match="there are no results under key='other'"):
         sc_glmm.tl.refit(adata, zero, key="other")
     with pytest.raises(InputError, match="has no groups"):

@@ -309,7 +309,7 @@ def test_values_that_are_not_counts_are_rejected():
 def test_left_side_that_is_not_a_layer_means_x_with_a_note():
     adata = make(n_genes=4)
     adata.X = adata.layers["counts"].copy()
-    with pytest.warns(ScGlmmWarning, match="no layer 'raw_counts'.*X is used"):
+    with pytest.warns(ScGlmmWarning, match="no layer 'raw_counts'.*X is used; did you mean 'counts'"):
         run(adata, "raw_counts ~ disease + (1|sample)")
     assert adata.uns["glmm"]["params"]["response"] == "X"
     refuses("layers with counts: 'counts'", formula="wrong ~ disease + (1|sample)")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -208,7 +209,9 @@ def find_response(opened: Opened, formula: MixedFormula, counts: bool) -> Respon
         if matrix is None:
             raise InputError(f"there is no layer {wanted!r} and no X; layers: {list(opened.layers)}")
         if wanted not in (None, "X"):
-            notes = (f"there is no layer {wanted!r} (layers: {shown(list(opened.layers))}), so X is used",)
+            near = get_close_matches(str(wanted), list(opened.layers), n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            notes = (f"there is no layer {wanted!r} (layers: {shown(list(opened.layers))}), so X is used{hint}",)
     if counts:
         problem = count_problem(matrix, probe=isinstance(matrix, Source))
         if problem is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
 
@@ -12,6 +13,7 @@ from .._arrays import BoolArray
 from .._errors import InputError
 
 _FORMS = "a boolean column of var (such as 'highly_variable'), one boolean per gene, or names of genes"
+_WRITERS = {"highly_variable": "scanpy.pp.highly_variable_genes", "expressed": "sc_glmm.pp.filter_genes"}
 
 
 def select_genes(var: pd.DataFrame, genes: Any) -> BoolArray | None:
@@ -68,8 +70,10 @@ def _column(var: pd.DataFrame, name: str) -> pd.Series:
         return column
     if name in var.index:
         raise InputError(f"genes={name!r} is the name of a gene, not a column of var; use a list, genes=[{name!r}]")
-    near = get_close_matches(name, list(map(str, var.columns)), n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
+    near = near_name(name, var.columns)
+    hint = f" Did you mean {near!r}?" if near else ""
+    if name in _WRITERS:
+        hint = f" Run {_WRITERS[name]} first, which writes this column."
     raise InputError(f"genes={name!r} is not a column of var; allowed are {_FORMS}.{hint}")
 
 
@@ -102,13 +106,23 @@ def _named(var: pd.DataFrame, names: pd.Series) -> BoolArray:
     found = names.isin(var.index)
     if not found.all():
         first = str(names[~found].iloc[0])
-        near = get_close_matches(first, list(map(str, var.index)), n=1)
+        near = near_name(first, var.index)
+        others = int((~found).sum()) - 1
         column = column_with(var, first)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
+        hint = f" Did you mean {near!r}?" if near else ""
         if column is not None:
             hint = f" var[{column!r}] contains it: genes=adata.var[{column!r}].isin([...]) selects by that column"
-        raise InputError(f"genes: {first!r} is not one of the gene names ({int((~found).sum())} such names).{hint}")
+        more = f", nor are {others:,} more of the given names" if others else ""
+        raise InputError(f"genes: {first!r} is not one of the gene names{more}.{hint}")
     return np.asarray(var.index.isin(names), dtype=bool)
+
+
+def near_name(word: str, names: Iterable[Any]) -> str | None:
+    """Find the name that a misspelt word most likely means; one that differs only in case comes first."""
+    known = list(map(str, names))
+    same = [name for name in known if name.casefold() == word.casefold()]
+    close = same or get_close_matches(word, known, n=1)
+    return close[0] if close else None
 
 
 def column_with(var: pd.DataFrame, word: str) -> str | None:

@@ -78,7 +78,7 @@ def column_text(name: str, values: pd.Series) -> list[str]:
         return [f"{v:d}" for v in values]
     if values.dtype.kind != "f":
         return ["" if v is None or (isinstance(v, float) and np.isnan(v)) else str(v) for v in values]
-    if name.startswith("Pr(") or name in ("p_value", "p"):
+    if name.startswith("Pr(") or name in ("p_value", "adj_p_value", "p"):
         return ["" if np.isnan(v) else p_text(float(v)) for v in values]
     return number_text([float(v) for v in values])
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,7 +22,7 @@ from .._design import Contrast, Design, build_design
 from .._errors import InputError
 from .._fit.compress import CellGroup
 from .._fit.model import get_family
-from .._fit.selection import column_with
+from .._fit.selection import column_with, near_name
 from .._formula import parse_formula
 from .._hypotheses.registry import get_test
 from .._inference.prior import abundance_rank
@@ -163,8 +162,8 @@ def _fit_again(
 def _rows_of(adata: AnnData, run: StoredRun, gene: str, key: str) -> pd.DataFrame:
     """Return the rows of the gene in the results, after checking that the object has the same size as in the run."""
     if gene not in adata.var_names:
-        near = get_close_matches(str(gene), list(map(str, adata.var_names)), n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
+        near = near_name(str(gene), adata.var_names)
+        hint = f" Did you mean {near!r}?" if near else ""
         var: pd.DataFrame = adata.var  # type: ignore[assignment]
         column = column_with(var, gene)
         if column is not None:
