@@ -137,7 +137,7 @@ def test_groupby_tests_each_group(source, tmp_path):
     found = pd.read_csv(out)
     assert len(found) == 50
     assert set(found["cell_type"]) == {"type_1", "type_2"}
-    assert "50 genes in" in result.stdout
+    assert "50 genes in 2 levels of 'cell_type' in" in result.stdout
     assert "type_1" in result.stdout
 
 

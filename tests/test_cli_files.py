@@ -60,6 +60,8 @@ def test_info_describes_a_file(source, tmp_path) -> None:
     bare = tmp_path / "bare.h5ad"
     sc_glmm.datasets.simulate(n_samples=4, n_cells=40, n_genes=5).write_h5ad(bare)
     assert run("info", bare).stdout.endswith("no results of sc-glmm test\n")
+    (tmp_path / "results.csv").write_text("variable,log_fc\n")
+    assert "results.csv is a table; info shows an .h5ad file" in refused("info", tmp_path / "results.csv")
 
 
 @pytest.mark.parametrize(
@@ -90,6 +92,7 @@ def test_plot_draws_a_figure(source, tmp_path, figure: str, options: list, form:
         (["vulcano"], "no figure 'vulcano'; allowed are .*volcano"),
         (["forest"], "shows one gene; choose it with --gene"),
         (["volcano", "--gene", "g"], "has no --gene"),
+        (["volcano", "--key", "kinds"], "Select one with group='B' \\(in the command, --group\\)"),
         (["volcano", "--key", "none"], "no results under key='none'"),
     ],
 )

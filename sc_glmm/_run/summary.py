@@ -136,9 +136,9 @@ def _failed(tests: Sequence[GeneTests]) -> list[str]:
     if not n_failed:
         return []
     return [
-        f"{n_failed:,} fits failed and have no p-value; the columns status and message of "
-        "sc_glmm.get.results(..., columns='all') give the reasons. If there are many, the formula is too complex for "
-        "the samples: remove random slopes or covariates"
+        f"{n_failed:,} {'fit failed and has' if n_failed == 1 else 'fits failed and have'} no p-value; the columns "
+        "status and message of sc_glmm.get.results(..., columns='all') give the reasons. If there are many, the "
+        "formula is too complex for the samples: remove random slopes or covariates"
     ]
 
 

@@ -25,6 +25,11 @@ def info(source: Source) -> None:
     Print the number of cells, the columns of obs, and a summary of the stored results.
     """
     with report_errors():
+        if source.suffix in (".csv", ".tsv", ".parquet"):
+            raise InputError(
+                f"{source} is a table; info shows an .h5ad file or zarr store. Write one with sc-glmm test -o "
+                f"{source.with_suffix('.h5ad').name}, or read the table with pandas."
+            )
         lines = describe(read_adata(source, counts=False))
     for line in lines:
         typer.echo(line)

@@ -108,7 +108,11 @@ def summary(results: pd.DataFrame, seconds: float, groupby: str | None = None) -
     # A gene has one fit per group, and one row for each contrast of this fit.
     fits = results.drop_duplicates(["variable", groupby] if groupby in results else ["variable"])
     ms_per_gene = 1e3 * seconds / max(len(fits), 1)
-    lines = [f"{len(fits):,} genes in {seconds:.1f} s ({ms_per_gene:.2f} ms per gene)"]
+    genes = f"{len(fits):,} genes"
+    if groupby in results:
+        n_levels = results[groupby].nunique()
+        genes = f"{len(fits):,} genes in {n_levels} level{'s' if n_levels != 1 else ''} of {groupby!r}"
+    lines = [f"{genes} in {seconds:.1f} s ({ms_per_gene:.2f} ms per gene)"]
     counts = [(str(word).replace("_", " "), n) for word, n in fits["status"].astype(str).value_counts().items()]
     for words, rows in results.groupby("contrast", sort=False, observed=True):
         counts.append((f"{words}, FDR {100 * ALPHA:g} %", int((rows["adj_p_value"] < ALPHA).sum())))

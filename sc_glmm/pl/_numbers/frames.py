@@ -124,12 +124,13 @@ def require_one_row_a_gene(frame: pd.DataFrame, *, plot: str) -> None:
     if "contrast" in frame and frame["contrast"].nunique() > 1:
         raise InputError(
             f"{plot} draws one contrast, but these results have {levels_of(frame['contrast'])}. Select one with "
-            "contrast=."
+            f"contrast={frame['contrast'].iloc[-1]!r} (in the command, --contrast)."
         )
     column = group_column(frame)
     if column is not None:
         raise InputError(
-            f"{plot} draws one {column}, but these results have {levels_of(frame[column])}. Select one with group=."
+            f"{plot} draws one {column}, but these results have {levels_of(frame[column])}. Select one with "
+            f"group={frame[column].iloc[0]!r} (in the command, --group)."
         )
     raise InputError(
         f"{plot} draws each gene once; {gene!r} has {int((frame['variable'] == gene).sum())} rows. "
