@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .build import Design, build_design
 from .cond import Condition, cond
-from .contrasts import Contrast, build_contrasts, is_comparison, untestable_terms
+from .contrasts import Contrast, build_contrasts, is_comparison, partial_terms, untestable_terms
 from .ddf import residual_df
 from .estimability import (
     all_terms,
@@ -36,6 +36,7 @@ __all__ = [
     "finest",
     "group_levels",
     "is_comparison",
+    "partial_terms",
     "residual_df",
     "term_hypothesis",
     "estimable_alone",

@@ -176,6 +176,19 @@ def untestable_terms(design: Design) -> dict[str, str]:
     return found
 
 
+def partial_terms(design: Design) -> dict[str, str]:
+    """Find the terms of which the data can test only a part: label -> description of the part."""
+    if not design.fixed.aliased:
+        return {}
+    terms = [label for label, columns in all_terms(design.fixed).items() if label != "1" and columns]
+    parts = {label: _hypothesis(design, label) for label in terms}
+    return {label: _part_words(part) for label, part in parts.items() if len(part.L) and not part.whole}
+
+
+def _part_words(part: TermHypothesis) -> str:
+    return f"{part.label}: {len(part.L)} of {part.n_rows} differences; the others are confounded with other terms"
+
+
 def _default(design: Design, each_level: bool) -> list[Contrast]:
     """Build a contrast for each term that can be tested; it is an error if no term can be tested as a whole."""
     labels = [label for label, columns in all_terms(design.fixed).items() if label != "1" and columns]
@@ -292,7 +305,7 @@ def _from_term(design: Design, label: str) -> Contrast:
     if len(part.L) == 1:
         note = combination_words(part.full, design.fixed.recipe.names)
     else:
-        note = f"{label}: {len(part.L)} of {part.n_rows} differences; the others are confounded with other terms"
+        note = _part_words(part)
     return _checked(design, label, part.L, note)
 
 

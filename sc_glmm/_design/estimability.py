@@ -38,8 +38,8 @@ class TermHypothesis:
     n_rows
         Degrees of freedom of the whole hypothesis.
     whole
-        Whether the part that cannot be estimated affects only dropped columns. The test then still matches the name of
-        the term.
+        Whether the part that cannot be estimated affects only dropped columns, and is not confounded with other terms.
+        The test then still matches the name of the term.
     """
 
     label: str
@@ -120,20 +120,24 @@ def term_hypothesis(fixed: FixedDesign, label: str, full: FloatArray | None = No
     -------
     The part that can be estimated; it has no rows if nothing can be estimated.
     """
+    columns = list(all_terms(fixed)[label])
     if full is None:
-        columns = list(all_terms(fixed)[label])
         full = np.eye(len(fixed.keep) + len(fixed.aliased))[columns]
-    hit = depends_on_aliased(fixed, full).any(axis=1)
+    depends = depends_on_aliased(fixed, full)
+    hit = np.any(depends, axis=1)
     part = full[~hit]
     if hit.any():
         part = np.vstack([part, _estimable_combinations(fixed, full[hit])])
     weights_on_X = full[hit][:, list(fixed.keep)]
+    # the column that was dropped depends on the order of the terms, but the columns it is confounded with do not
+    others = [i for i, j in enumerate(fixed.keep) if j not in columns]
+    confounded = bool(len(part) < len(full) and fixed.alias_weights[others][:, np.any(depends, axis=0)].any())
     return TermHypothesis(
         label=label,
         full=part,
         L=np.ascontiguousarray(part[:, list(fixed.keep)]),
         n_rows=len(full),
-        whole=len(part) > 0 and not weights_on_X.any(),
+        whole=len(part) > 0 and not weights_on_X.any() and not confounded,
     )
 
 

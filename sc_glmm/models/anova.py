@@ -9,7 +9,7 @@ import pandas as pd
 from scipy import stats
 
 from .._arrays import FloatArray
-from .._design import Design, all_terms, build_design, term_hypothesis, untestable_terms
+from .._design import Design, all_terms, build_design, partial_terms, term_hypothesis, untestable_terms
 from .._design.fixed import find_aliased
 from .._errors import DesignError, InputError
 from .._formula import Atom, parse_formula
@@ -89,11 +89,12 @@ def anova(
     infinite = [label for label, row in rows.items() if np.isnan(next(iter(row.values())))]
     notes = [f"{', '.join(infinite)}: infinite estimates have no Wald test; see drop1() for likelihood ratios"]
     reasons = {label: reason for label, reason in untestable_terms(fit.prepared.design).items() if label not in rows}
+    partly = {} if kind == "I" else {k: v for k, v in partial_terms(fit.prepared.design).items() if k in rows}
     if not rows and reasons:
         raise DesignError(next(iter(reasons.values())))
     table = pd.DataFrame.from_dict(rows, orient="index")
     table = table.reindex([label for label in fit.prepared.design.fixed.terms if label in rows or label in reasons])
-    return Table(table, f"Type {kind} {title}{suffix}", (*notes[: len(infinite)], *reasons.values()))
+    return Table(table, f"Type {kind} {title}{suffix}", (*notes[: len(infinite)], *reasons.values(), *partly.values()))
 
 
 @accept_r_names

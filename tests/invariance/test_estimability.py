@@ -294,3 +294,31 @@ def test_shown_values_do_not_depend_on_the_dropped_column(base: str) -> None:
     one, two = (fit.summary().fixed["estimate"].dropna() for fit in fits)
     assert set(one.index) == set(two.index)
     np.testing.assert_allclose(one, two[one.index], rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("order", ["stage + batch", "batch + stage"])
+def test_level_that_is_confounded_with_a_batch(order: str) -> None:
+    """Check a stage that was measured in a batch of its own: the other difference is tested and named."""
+    adata = ADATA.copy()
+    number = adata.obs["sample"].cat.codes.to_numpy()
+    stage = np.array(["a", "b", "c"])[number % 3]
+    adata.obs["stage"] = pd.Categorical(stage)
+    adata.obs["batch"] = pd.Categorical(np.where(stage == "c", "third", np.where(number % 2, "first", "second")))
+    base = {"stage": "a", "batch": "first"}
+    formula = f"counts ~ {order} + (1|sample)"
+    for contrasts in ("c", "c vs b", "stage[T.c]", ("stage", "c", "a"), {"joint": ["stage[T.b]", "stage[T.c]"]}):
+        with pytest.raises(DesignError, match="confounded with batch"):
+            run(adata, formula, reference=base, contrasts=contrasts)
+    table, _ = run(adata, formula, reference=base)
+    assert set(table["contrast"]) == {"stage[T.b]", "stage: b vs a", "batch[T.second]", "batch: second vs first"}
+    for term, words in (("stage", "stage[T.b]"), ("batch", "batch[T.second]")):
+        table, _ = run(adata, formula, reference=base, contrasts=term)
+        assert set(table["contrast"]) == {words}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ScGlmmWarning)
+        fit = sc_glmm.lmer(f"y ~ {order} + (1|sample)", adata.obs.assign(y=np.asarray(adata.X[:, 0].todense()).ravel()))
+    for kind in ("II", "III"):
+        tests = fit.anova(type=kind)
+        assert tests.table["NumDF"].tolist() == [1, 1]
+        for term in ("stage", "batch"):
+            assert f"{term}: 1 of 2 differences; the others are confounded with other terms" in tests.notes
