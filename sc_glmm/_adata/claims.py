@@ -60,15 +60,21 @@ def refuse_claims(element: Any) -> None:
 
 def refuse_lengths(table: Any, names: Iterable[str]) -> None:
     """Raise an error for columns of a table whose length differs from its index; pandas would repeat a single value."""
-    index = tuple(child_of(table, str(table.attrs["_index"])).shape)
+    index = _shape_of_column(table, str(table.attrs["_index"]))
     for name in names:
-        column = child_of(table, name)
-        inside = next((part for part in ("codes", "values") if hasattr(column, "keys") and part in column), None)
-        array = column if inside is None else child_of(column, inside)
-        if hasattr(array, "keys"):
-            raise ValueError(f"its column {name!r} is a group, but must be an array")
-        if tuple(array.shape) != index:
-            raise ValueError(f"its column {name!r} has shape {tuple(array.shape)}, but its index has shape {index}")
+        shape = _shape_of_column(table, name)
+        if shape != index:
+            raise ValueError(f"its column {name!r} has shape {shape}, but its index has shape {index}")
+
+
+def _shape_of_column(table: Any, name: str) -> tuple[int, ...]:
+    """Shape of a column of a table; categories and nullable columns are groups of arrays."""
+    column = child_of(table, name)
+    inside = next((part for part in ("codes", "values") if hasattr(column, "keys") and part in column), None)
+    array = column if inside is None else child_of(column, inside)
+    if hasattr(array, "keys"):
+        raise ValueError(f"its column {name!r} is a group, but must be an array")
+    return tuple(array.shape)
 
 
 def child_of(group: Any, name: str) -> Any:
