@@ -209,6 +209,8 @@ def _check_moderation(entry: Mapping[str, Any], own: Mapping[str, Any], i: int, 
     variance = numbers(grid["variance"], f"{inside}/variance", (n_grid, len(names)), least=0.0)
     theta = numbers(grid["theta"], f"{inside}/theta", (n_grid, None))
     numbers(grid["unit"], f"{inside}/unit", (len(names),), least=0.0)
+    if np.size(grid.get("place", ())):  # runs of older versions have none
+        numbers(grid["place"], f"{inside}/place", (len(names), 2), 0.0, _MOST_NODES)
     number(grid["centre"], f"{inside}/centre", 0, n_grid - 1, whole=True)
     n_contrasts = len(from_json(own.get("contrast_rows"), place)) or None
     numbers(np.atleast_1d(grid["idle"]), f"{inside}/idle", (n_contrasts,), 0.0, 1.0)

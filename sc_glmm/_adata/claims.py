@@ -60,14 +60,14 @@ def refuse_claims(element: Any) -> None:
 
 def refuse_lengths(table: Any, names: Iterable[str]) -> None:
     """Raise an error for columns of a table whose length differs from its index; pandas would repeat a single value."""
-    index = _shape_of_column(table, str(table.attrs["_index"]))
+    index = shape_of_column(table, str(table.attrs["_index"]))
     for name in names:
-        shape = _shape_of_column(table, name)
+        shape = shape_of_column(table, name)
         if shape != index:
             raise ValueError(f"its column {name!r} has shape {shape}, but its index has shape {index}")
 
 
-def _shape_of_column(table: Any, name: str) -> tuple[int, ...]:
+def shape_of_column(table: Any, name: str) -> tuple[int, ...]:
     """Shape of a column of a table; categories and nullable columns are groups of arrays."""
     column = child_of(table, name)
     inside = next((part for part in ("codes", "values") if hasattr(column, "keys") and part in column), None)

@@ -15,7 +15,7 @@ from .._display import logger, warn_notes
 from .._errors import InputError
 from . import journal
 from .abundance import MARK
-from .claims import at, child_of, read_checked
+from .claims import at, read_checked, shape_of_column
 from .hdf5 import open_for_reading, readable
 from .leftovers import remove_leftovers
 from .lock import gate, writing
@@ -301,7 +301,7 @@ def _is_own(root: Any, name: str) -> bool:
 def _n_rows(root: Any, name: str) -> int:
     """Return the number of rows of ``obs`` or ``var``, without reading it."""
     table = at(root, name)
-    return int((child_of(table, str(table.attrs["_index"])) if hasattr(table, "keys") else table).shape[0])
+    return int((shape_of_column(table, str(table.attrs["_index"])) if hasattr(table, "keys") else table.shape)[0])
 
 
 def _names_in(root: Any, group: str) -> list[str]:

@@ -120,6 +120,12 @@ class _StoredRun(MemoryStore):
                 f"the stored grid has {found} covariance parameters, but the model has {wanted}: the results are "
                 "damaged; run sc_glmm.tl.test again"
             )
+        columns = [block.Z.shape[1] for block in model.structure.blocks]
+        if any(not (0 <= b < len(columns) and 0 <= column < columns[b]) for b, column in stored.grid.place):
+            raise InputError(
+                f"the stored grid has variances at {stored.grid.place}, which the model does not have: the results are "
+                "damaged; run sc_glmm.tl.test again"
+            )
         exposure = np.sum(model.nodes.ec * model.nodes.weight)
         return ProfilePlan(
             grid=stored.grid,

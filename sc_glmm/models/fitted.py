@@ -145,7 +145,7 @@ class MixedFit(ABC):
 
     @property
     def theta(self) -> FloatArray:
-        """Covariance parameters in lme4's order: lower triangles of Lambda divided by sigma, column by column."""
+        """Lower triangles of Lambda divided by sigma, column by column, in the order of lme4."""
         parts = [self.term_lambda(place) for place in self.prepared.places]
         return np.concatenate([lam.T[np.triu_indices(len(lam))] for lam in parts]) / self.sigma
 

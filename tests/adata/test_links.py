@@ -82,9 +82,11 @@ def virtual(file: h5py.File) -> None:
 
 def huge(place: str) -> Callable[[h5py.File], None]:
     def change(file: h5py.File) -> None:
-        kind = file[place].dtype
-        del file[place]
-        file.create_dataset(place, shape=(10**13,), chunks=(1000,), dtype=kind)
+        # anndata 0.13 stores an index as a group of values and a mask
+        whole = f"{place}/values" if isinstance(file[place], h5py.Group) else place
+        kind = file[whole].dtype
+        del file[whole]
+        file.create_dataset(whole, shape=(10**13,), chunks=(1000,), dtype=kind)
 
     return change
 
