@@ -177,3 +177,17 @@ def test_steep_genes_are_not_fitted_around_zero(monkeypatch):
         warnings.simplefilter("ignore")
         sc_glmm.tl.test(make(), "counts ~ disease + s_score + mito + (1|sample)", size_factors="size", test="t")
     assert not fitted[0][0] and any(fitted[0]) and fitted[1][0]
+
+
+def test_slopes_of_donors_on_cells():
+    """Check genes that are fitted on their cells where donors have slopes and samples have intercepts."""
+    rng = np.random.default_rng(0)
+    donor, sample = np.repeat(np.arange(6), 100), np.repeat(np.arange(12), 50)
+    x = rng.normal(size=600)
+    mean = 3 * np.exp((rng.normal(0, 0.3, (6, 8))[donor] + rng.normal(0, 0.3, (12, 8))[sample]) * x[:, None])
+    obs = {"donor": [f"d{i}" for i in donor], "sample": [f"s{i}" for i in sample], "x": x, "size": np.ones(600)}
+    adata = anndata.AnnData(rng.poisson(mean * rng.gamma(4.0, 0.25, mean.shape)).astype(float), obs=obs)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        sc_glmm.tl.test(adata, "X ~ x + (x|donor) + (1|sample)", size_factors="size", test="t", progress=False)
+    assert np.isfinite(sc_glmm.get.results(adata)["p_value"]).all()
