@@ -321,7 +321,7 @@ def cells_as_rows(
         XZ=np.ascontiguousarray(centre.rows.at_cells(arrow.XZ)),
         pos=np.ascontiguousarray(arrow.pos[row]),
         lev=np.ascontiguousarray(arrow.lev[row]),
-        place=np.ascontiguousarray(arrow.place[row]) if len(arrow.place) == len(arrow.lev) else arrow.place,
+        place=np.ascontiguousarray(arrow.place[row]),
         grp_ptr=np.searchsorted(np.sort(level), np.arange(len(arrow.grp_ptr))).astype(np.int64),
         grp_row=np.argsort(level, kind="stable").astype(np.int64),
     )
