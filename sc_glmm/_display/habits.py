@@ -1,4 +1,4 @@
-"""What users of R, scanpy and other packages write, and what it is called here."""
+"""Translate names that users of R, scanpy and other packages write into the names of this package."""
 
 from __future__ import annotations
 
@@ -60,12 +60,12 @@ _ELSEWHERE = {
 
 
 def hint(name: str) -> str:
-    """What to write instead of a name that the package does not have; empty if nobody knows."""
+    """Write a hint for a name that the package does not have; empty without a known replacement."""
     return f"; write {_ELSEWHERE[name]}" if name in _ELSEWHERE else ""
 
 
 def family_name(family: str) -> str:
-    """The name here of a family: ``"nb"`` for ``"negative.binomial"``, ``"poisson"`` for ``"poisson(link='log')"``."""
+    """Return the name of a family in this package, such as ``"nb"`` for ``"negative.binomial"``."""
     name = family.lower().partition("(")[0].strip()
     return _FAMILIES.get(name, name)
 
