@@ -11,6 +11,7 @@ import pandas as pd
 from scipy import sparse
 
 from ._arrays import FloatArray, IntArray
+from ._display.arguments import check_choice
 from ._errors import InputError
 
 if TYPE_CHECKING:
@@ -225,8 +226,7 @@ def simulate(
 
 
 def _check_sizes(n_samples: int, n_cells: int, n_genes: int, n_types: int, design: str) -> None:
-    if design not in _LAYOUTS:
-        raise InputError(f"design={design!r} is not valid; allowed are 'unpaired' and 'paired'.")
+    check_choice("design", design, _LAYOUTS)
     if n_samples < 4:
         raise InputError(
             f"n_samples={n_samples}: must be at least 4, because a comparison needs two samples in each arm."

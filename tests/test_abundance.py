@@ -337,7 +337,7 @@ def test_neighbourhoods_of_milo():
 
 def test_messages_about_tables():
     adata = cells()
-    with pytest.raises(InputError, match="no column 'cel_type' in obs.*Did you mean 'cell_type'"):
+    with pytest.raises(InputError, match="no column 'cel_type' in obs.*did you mean 'cell_type'"):
         sc_glmm.pp.abundance(adata, groupby="cel_type")
     with pytest.raises(InputError, match="one sample .*'s0'"):
         sc_glmm.pp.abundance(adata[adata.obs["sample"] == "s0"].copy())

@@ -87,7 +87,7 @@ def test_sorting(adata: Any) -> None:
     [
         ({"contrast": "diseas: AD vs ctl"}, "did you mean 'disease: AD vs ctl'"),
         ({"genes": ["GENE0002", "zzz"]}, "the results have no gene 'GENE0002'.*did you mean"),
-        ({"genes": "nothing like it"}, "the results have no gene 'nothing like it'; available:"),
+        ({"genes": "nothing like it"}, "the results have no gene 'nothing like it' .available:"),
         ({"group": "B"}, "has no groups"),
         ({"key": "types", "group": "b"}, "the results have no group 'b'.*did you mean 'B'"),
         ({"key": "type"}, "existing keys: 'glmm', 'types'; did you mean 'types'"),

@@ -65,7 +65,7 @@ def test_other_spellings_of_a_run(adata: Any, given: dict[str, Any], own: dict[s
         ({"REML": True}, "method='reml'"),
         ({"alpha": 0.05}, "alpha=0.05"),
         ({"ddf": "KR"}, "tests are chosen by test="),
-        ({"contrats": "AD"}, "did you mean contrasts="),
+        ({"contrats": "AD"}, "did you mean 'contrasts'"),
         ({"test": "LRT2"}, "did you mean 'lrt'"),
         ({"groupby": ["cell_type", "sample"]}, "add a column that joins"),
         ({"reference": "ctl"}, "reference={'disease': 'ctl'}"),
@@ -135,7 +135,7 @@ def test_results_are_not_read_from_a_table(tested: Any) -> None:
         ({"figsize": (3, 3)}, "plt.subplots(figsize"),
         ({"dpi": 100}, "300 dpi"),
         ({"groupby": "disease"}, "group="),
-        ({"n_label": 3}, "did you mean n_labels="),
+        ({"n_label": 3}, "did you mean 'n_labels'"),
         ({"ax": "x"}, "must be one axes"),
     ],
 )

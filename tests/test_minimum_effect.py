@@ -161,7 +161,7 @@ def test_volcano_and_table_show_the_minimum(options: dict[str, Any], lines: list
     words = Alternative(options.get("alternative", "two-sided"), np.log(2.0) * options.get("min_log_fc", 0.0)).words
     assert description == (f"p-value{words}; NaN if the gene could not be tested" if words else description)
     assert (words in description) and (bool(words) or description.startswith("two-sided"))
-    with pytest.raises(InputError, match="min_log_fc=-1: allowed are finite numbers from 0 on, in log2"):
+    with pytest.raises(InputError, match="min_log_fc=-1: allowed are finite numbers of at least 0, in log2"):
         sc_glmm.pl.volcano(adata, min_log_fc=-1)
 
 

@@ -234,7 +234,7 @@ def test_error_gives_the_reason_for_genes_without_a_model():
     with pytest.raises(InputError, match="is not one of the 60 gene names"):
         sc_glmm.tl.refit(adata, "no such gene")
     assert "<2e-16" in column_text("adj_p_value", pd.Series([1e-20]))[0].replace(" ", "")
-    with pytest.raises(InputError, match=f"Did you mean '{zero}'"):
+    with pytest.raises(InputError, match=f"did you mean '{zero}'"):
         sc_glmm.tl.refit(adata, zero.upper())
     with pytest.raises(InputError, match="there are no results under key='other'"):
         sc_glmm.tl.refit(adata, zero, key="other")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +10,7 @@ from numpy.typing import NDArray
 
 from .._arrays import FloatArray
 from .._design.columns import native
+from .._display.arguments import suggest
 from .._errors import InputError
 from .tables import TOTAL_COLUMNS
 
@@ -21,13 +20,6 @@ if TYPE_CHECKING:
 
 # If the counts are below this fraction of the library size, the matrix was probably subset to some genes.
 CUT_SHARE = 0.8
-
-
-def shown(names: Sequence[object], n: int = 8) -> str:
-    if not names:
-        return "none"
-    text = ", ".join(repr(str(name)) for name in names[:n])
-    return text if len(names) <= n else f"{text}, ... ({len(names)} in all)"
 
 
 def obs_numbers(adata: AnnData, value: Any, what: str) -> FloatArray:
@@ -88,7 +80,4 @@ def groups_of(adata: AnnData, groupby: str | None) -> tuple[list[tuple[str, NDAr
 
 def _unknown_column(adata: AnnData, what: str, name: str) -> InputError:
     """Return the error for a missing column of obs; it suggests a similar name."""
-    columns = list(map(str, adata.obs.columns))
-    near = get_close_matches(name, columns, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    return InputError(f"{what}={name!r} is not a column of obs, whose columns are {shown(columns)}.{hint}")
+    return InputError(f"{what}={name!r} is not a column of obs{suggest(name, adata.obs.columns)}")

@@ -6,12 +6,12 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from .._display.arguments import quote_some, suggest
 from .._errors import InputError
 
 
@@ -140,10 +140,10 @@ def _find(known: Sequence[StoredContrast], name: str) -> list[str]:
             return found
     labels = list(dict.fromkeys(each.label for each in known))
     keys = list(dict.fromkeys(each.name for each in known))
-    by_name = "" if keys == labels else f" (names: {', '.join(keys)})"
+    by_name = "" if keys == labels else f", with the names {quote_some(keys)}"
     ways = (_own_names, _own_meaning, _comparison, _level)
     also = [other for each in known for names in ways for other in names(each)]
-    raise InputError(f"the results have no contrast {name!r}{similar(name, labels, also=also)}{by_name}")
+    raise InputError(f"the results have no contrast {name!r}{suggest(name, labels, also=also)}{by_name}")
 
 
 def _own_label(one: StoredContrast) -> tuple[str, ...]:
@@ -172,16 +172,6 @@ def _level(one: StoredContrast) -> tuple[str, ...]:
 def as_list(value: Any) -> list[Any]:
     """Return a single value as a list."""
     return [value] if isinstance(value, str) or not isinstance(value, Iterable) else list(value)
-
-
-def similar(name: str, available: Sequence[str], most: int = 8, *, also: Sequence[str] = ()) -> str:
-    """Write a hint with similar names and the first names; names in `also` are listed only if they are similar."""
-    folded = {each.casefold(): each for each in (*also, *available)}
-    close = [folded[each] for each in get_close_matches(name.casefold(), folded, n=3)]
-    more = f", ... ({len(available)} in all)" if len(available) > most else ""
-    shown = ", ".join(repr(each) for each in available[:most]) + more
-    hint = f"; did you mean {' or '.join(map(repr, close))}?" if close else ";"
-    return f"{hint} available: {shown}"
 
 
 def _decoded(value: Any) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -13,6 +12,7 @@ import pandas as pd
 from .._compress.guards import count_problem
 from .._compress.matrix import Matrix
 from .._compress.source import Source
+from .._display.arguments import did_you_mean, quote_some
 from .._errors import FormulaError, InputError
 from .._formula import MixedFormula
 from .sources import lazy_source
@@ -21,7 +21,6 @@ from .tables import Columns, labels_in
 
 if TYPE_CHECKING:
     from anndata import AnnData
-from .columns import shown
 from .slots import other_entry, remove_results, with_free_names
 
 
@@ -209,9 +208,8 @@ def find_response(opened: Opened, formula: MixedFormula, counts: bool) -> Respon
         if matrix is None:
             raise InputError(f"there is no layer {wanted!r} and no X; layers: {list(opened.layers)}")
         if wanted not in (None, "X"):
-            near = get_close_matches(str(wanted), list(opened.layers), n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            notes = (f"there is no layer {wanted!r} (layers: {shown(list(opened.layers))}), so X is used{hint}",)
+            hint = did_you_mean(wanted, opened.layers)
+            notes = (f"there is no layer {wanted!r} (layers: {quote_some(opened.layers)}), so X is used{hint}",)
     if counts:
         problem = count_problem(matrix, probe=isinstance(matrix, Source))
         if problem is not None:
@@ -232,7 +230,7 @@ def _rounding(name: str, problem: str) -> str:
 def _where_counts_are(opened: Opened) -> str:
     """Write advice for a response without counts."""
     layers = [name for name in opened.layers if count_problem(opened.matrix(name), probe=True) is None]
-    text = f"layers with counts: {shown(layers)}"
+    text = f"layers with counts: {quote_some(layers)}"
     if layers:
         return f"{text}. Put that layer's name on the left side of the formula, as in '{layers[0]} ~ ...'"
     raw = getattr(opened.adata, "raw", None)

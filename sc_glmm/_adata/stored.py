@@ -6,13 +6,13 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from .._arrays import FloatArray
+from .._display.arguments import did_you_mean
 from .._errors import InputError
 from .._inference.minimum import Alternative
 from .._results import CONTRAST_COLUMNS
@@ -88,12 +88,7 @@ def read_results(adata: AnnData, key: str) -> pd.DataFrame:
 def _other_keys(adata: AnnData, key: str) -> str:
     """Write a hint with the keys that have results."""
     held = [str(name) for name, entry in adata.uns.items() if has_results(entry)]
-    near = get_close_matches(str(key), held, n=1)
-    return (
-        f" (existing keys: {', '.join(map(repr, held))}{f'; did you mean {near[0]!r}?' if near else ''})"
-        if held
-        else ""
-    )
+    return f" (existing keys: {', '.join(map(repr, held))}{did_you_mean(key, held)})" if held else ""
 
 
 def _readable(frame: pd.DataFrame, params: Mapping[str, Any]) -> pd.DataFrame:

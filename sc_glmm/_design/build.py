@@ -10,12 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from .._display.arguments import list_some
 from .._errors import DesignError, mark
 from .._formula import Atom, MixedFormula
 from .coding import FloatArray, Recipe, code_again, code_terms
 from .columns import Column, native, read_column
 from .fixed import FixedDesign, build_fixed
-from .names import Use, find_columns, list_some
+from .names import Use, find_columns
 from .random import ReTerm, build_random
 
 

@@ -14,10 +14,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from .._arrays import FloatArray
+from .._display.arguments import list_some
 from .._errors import DesignError, FormulaError, mark
 from .._formula import Atom, MixedFormula, Term, term_text
 from .evaluate import GUARD, State, evaluate, guard_levels
-from .names import list_some
 
 if TYPE_CHECKING:
     from formulaic import ModelSpec

@@ -9,8 +9,9 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
+from .._display.arguments import list_some
 from .._errors import DesignError
-from .names import Use, list_some
+from .names import Use
 
 
 @dataclass(frozen=True)

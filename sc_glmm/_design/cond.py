@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from .._display.arguments import list_some
 from .._errors import DesignError
 from .build import Design
 from .cells import rows_at, typical_values
 from .coding import FloatArray
 from .estimability import check_estimable
-from .names import list_some
 from .words import interaction_setting, value_words
 
 _OPERATIONS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {

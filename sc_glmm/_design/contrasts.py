@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from .._display.arguments import list_some
 from .._errors import DesignError, FormulaError
 from .._formula import parse_formula, term_label
 from .build import Design
@@ -25,7 +26,6 @@ from .estimability import (
     term_hypothesis,
     widen,
 )
-from .names import list_some
 from .words import codes_every_level, column_words, combination_words, compared_levels, main_effect, term_of, term_words
 
 # a list or tuple is not among them, because it may contain several contrasts

@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from .._arrays import BoolArray
+from .._display.arguments import list_some
 from .._errors import DesignError
 from .coding import FloatArray
 from .fixed import FixedDesign
-from .names import list_some
 
 # Weight on a direction that the data do not determine, relative to the size of the row (columns of unit length).
 TOLERANCE = 1e-8

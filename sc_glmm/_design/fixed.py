@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 import scipy.linalg
 
+from .._display.arguments import list_some
 from .._errors import DesignError, mark
 from .._formula import Atom, MixedFormula, Term
 from .coding import FloatArray, Recipe, code_again, code_terms
 from .columns import Column
 from .evaluate import level_text
-from .names import list_some
 
 # a column is dependent if less than this fraction of its length is orthogonal to earlier columns (as in R's lm)
 ALIAS_TOLERANCE = 1e-7

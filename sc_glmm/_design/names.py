@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pandas as pd
 
+from .._display.arguments import did_you_mean, list_some
 from .._errors import DesignError, FormulaError, mark
 from .._formula import Atom, MixedFormula, Name
 
@@ -92,19 +92,9 @@ def _atoms(formula: MixedFormula, response: bool) -> Iterator[tuple[Atom, bool]]
 
 def _missing(name: Name, data: pd.DataFrame, source: str) -> FormulaError:
     columns = [column for column in data.columns if isinstance(column, str)]
-    folded = [candidate for candidate in columns if candidate.casefold() == name.name.casefold()]
-    close = folded or difflib.get_close_matches(name.name, columns, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
+    hint = did_you_mean(name.name, columns)
     written = [c for c in columns if c in source and not c.isidentifier() and source.find(c) == name.span[0]]
     if written:  # my-col is read as my - col
         hint = f"; a column with other signs in its name needs backticks: `{max(written, key=len)}`"
     message = f"there is no column {name.name!r}{hint} (available: {list_some(columns, 20)})"
     return FormulaError(message, source, name.span)
-
-
-def list_some(items: Iterable[object], most: int = 8) -> str:
-    """Join items as in ``a, b, c, ... (12 in all)``; ``none`` if there are none."""
-    texts = [str(item) for item in items]
-    if len(texts) <= most:
-        return ", ".join(texts) or "none"
-    return f"{', '.join(texts[:most])}, ... ({len(texts)} in all)"

@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 
 from .._arrays import IntArray
+from .._display.arguments import list_some
 from .._errors import DesignError, mark
 from .._formula import MixedFormula, RandomTerm, term_label
 from .coding import FloatArray, Recipe, code_again, code_terms
 from .columns import Column
 from .fixed import check_levels
-from .names import list_some
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ from itertools import product
 
 import numpy as np
 
+from .._display.arguments import list_some
 from .._formula import Term
 from .build import Design
 from .coding import FloatArray
 from .estimability import all_terms
 from .fixed import Factor
-from .names import list_some
 
 
 def term_words(design: Design, label: str) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ParamSpec, TypeVar, cast
 
 from .._errors import InputError
+from .arguments import did_you_mean
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -93,7 +93,7 @@ def explain_arguments(
             for name, value in options.items():
                 own = renamed.get(name, name)
                 if own not in known:
-                    raise InputError(f"{function.__name__}() has no argument {name!r}: {_instead(name, known, advice)}")
+                    raise InputError(f"{function.__name__}() has no argument {name!r}{_instead(name, known, advice)}")
                 if own in given:
                     raise InputError(f"{function.__name__}(): {own}= is given twice")
                 given[own] = value
@@ -106,6 +106,5 @@ def explain_arguments(
 
 def _instead(name: str, known: Iterable[str], advice: Mapping[str, str]) -> str:
     if name in advice:
-        return advice[name]
-    close = difflib.get_close_matches(name.lower(), list(known), n=1)
-    return f"did you mean {close[0]}=?" if close else f"allowed are {', '.join(known)}"
+        return f": {advice[name]}"
+    return did_you_mean(name, known) or f": allowed are {', '.join(known)}"

@@ -10,6 +10,7 @@ import numpy as np
 from .._arrays import FloatArray, IntArray
 from .._compress import CountStats, GaussianStats, NodeTable, chebyshev_nodes, poisson_nodes
 from .._design import ReTerm
+from .._display.arguments import check_choice
 from .._engine.arrow.layout import Block
 from .._engine.genes import GeneStats
 from .._engine.laplace.records import Nodes
@@ -51,8 +52,7 @@ def get_family(name: str) -> Family:
     allowed = [other for other, family in FAMILIES.items() if not family.trials]
     if name in FAMILIES and name not in allowed:
         raise InputError(f"family={name!r} needs the number of trials; a count matrix has none: use sc_glmm.glmer")
-    if name not in FAMILIES:
-        raise InputError(f"family={name!r}: allowed are {', '.join(map(repr, allowed))}")
+    check_choice("family", name, allowed)
     return FAMILIES[name]
 
 
@@ -64,8 +64,7 @@ def check_method(method: str, n_agq: int, random: Sequence[ReTerm]) -> bool:
     InputError
         If a value is not allowed, or if the engine does not support the combination.
     """
-    if method not in ("reml", "ml"):
-        raise InputError(f"method={method!r}: allowed are 'reml' and 'ml'")
+    check_choice("method", method, ("reml", "ml"))
     if not isinstance(n_agq, int) or n_agq < 1 or n_agq > 101:
         raise InputError(f"n_agq={n_agq!r}: allowed are whole numbers from 1 (Laplace) to 101; odd numbers are best")
     if n_agq > 1:

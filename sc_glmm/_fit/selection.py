@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from .._arrays import BoolArray
+from .._display.arguments import did_you_mean
 from .._errors import InputError
 
 _FORMS = "a boolean column of var (such as 'highly_variable'), one boolean per gene, or names of genes"
@@ -70,11 +69,8 @@ def _column(var: pd.DataFrame, name: str) -> pd.Series:
         return column
     if name in var.index:
         raise InputError(f"genes={name!r} is the name of a gene, not a column of var; use a list, genes=[{name!r}]")
-    near = near_name(name, var.columns)
-    hint = f" Did you mean {near!r}?" if near else ""
-    if name in _WRITERS:
-        hint = f" Run {_WRITERS[name]} first, which writes this column."
-    raise InputError(f"genes={name!r} is not a column of var; allowed are {_FORMS}.{hint}")
+    hint = f"; run {_WRITERS[name]} first" if name in _WRITERS else did_you_mean(name, var.columns)
+    raise InputError(f"genes={name!r} is not a column of var{hint} (allowed are {_FORMS})")
 
 
 def _aligned(var: pd.DataFrame, series: pd.Series) -> pd.Series:
@@ -106,23 +102,14 @@ def _named(var: pd.DataFrame, names: pd.Series) -> BoolArray:
     found = names.isin(var.index)
     if not found.all():
         first = str(names[~found].iloc[0])
-        near = near_name(first, var.index)
         others = int((~found).sum()) - 1
         column = column_with(var, first)
-        hint = f" Did you mean {near!r}?" if near else ""
+        hint = did_you_mean(first, var.index)
         if column is not None:
-            hint = f" var[{column!r}] contains it: genes=adata.var[{column!r}].isin([...]) selects by that column"
+            hint = f"; var[{column!r}] contains it: genes=adata.var[{column!r}].isin([...]) selects by that column"
         more = f", nor are {others:,} more of the given names" if others else ""
-        raise InputError(f"genes: {first!r} is not one of the gene names{more}.{hint}")
+        raise InputError(f"genes: {first!r} is not one of the gene names{more}{hint}")
     return np.asarray(var.index.isin(names), dtype=bool)
-
-
-def near_name(word: str, names: Iterable[Any]) -> str | None:
-    """Find the name that a misspelt word most likely means; one that differs only in case comes first."""
-    known = list(map(str, names))
-    same = [name for name in known if name.casefold() == word.casefold()]
-    close = same or get_close_matches(word, known, n=1)
-    return close[0] if close else None
 
 
 def column_with(var: pd.DataFrame, word: str) -> str | None:

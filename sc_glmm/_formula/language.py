@@ -7,9 +7,10 @@ Python. This file defines the whole language, and `_design/evaluate.py` evaluate
 from __future__ import annotations
 
 import ast
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
+
+from .._display.arguments import did_you_mean
 
 MAX_DEPTH = 100
 _CONSTANT_TYPES = (int, float, str, bool)
@@ -216,13 +217,10 @@ def unknown_function(name: str) -> str:
     """Return the error message for an unknown function."""
     if name.removeprefix("np.") in REPLACEMENTS:
         return f"there is no function {name!r} in formulas: {REPLACEMENTS[name.removeprefix('np.')]}"
-    known = sorted(NUMPY) if name.startswith("np.") else sorted(FUNCTIONS)
-    folded = {candidate.casefold(): candidate for candidate in known}
-    close = difflib.get_close_matches(name.removeprefix("np.").casefold(), folded, n=1)
-    hint = f"; did you mean {name[:3] if name.startswith('np.') else ''}{folded[close[0]]}?" if close else ""
+    known = [f"np.{each}" for each in sorted(NUMPY)] if name.startswith("np.") else sorted(FUNCTIONS)
     return (
-        f"there is no function {name!r} in formulas{hint} ({len(FUNCTIONS)} functions are available, such as log, "
-        "sqrt, np.where, C, bs, poly, scale; see the page 'Formula syntax')"
+        f"there is no function {name!r} in formulas{did_you_mean(name, known)} ({len(FUNCTIONS)} functions are "
+        "available, such as log, sqrt, np.where, C, bs, poly, scale; see the page 'Formula syntax')"
     )
 
 

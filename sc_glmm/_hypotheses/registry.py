@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
+from .._display.arguments import check_choice
 from .._errors import InputError
 from .._families.registry import Family
 from . import names, registered
@@ -20,8 +21,7 @@ def get_test(name: str) -> HypothesisTest:
     """
     test = registered(name)
     if test is None:
-        if name not in names():
-            raise InputError(f"test={name!r}: allowed are {', '.join(map(repr, names()))}")
+        check_choice("test", name, names())
         found: HypothesisTest = import_module(f"{__package__}.tests.{name}").TEST
         return found
     return test

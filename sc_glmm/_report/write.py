@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .._adata.leftovers import temporary_beside
+from .._display.arguments import check_count, check_level
 from .._errors import InputError
-from .._run.options import is_whole
 from . import sections
 from .genes import caption, choose_genes, gene_cards
 from .layout import layout_of
@@ -135,8 +135,6 @@ def _target(out: str | os.PathLike[str]) -> Path:
 
 
 def _check(*, alpha: float, **whole: int) -> None:
-    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0.0 < alpha < 1.0:
-        raise InputError(f"alpha={alpha!r} must lie between 0 and 1: it is a level for adjusted p-values")
+    check_level("alpha", alpha)
     for name, value in whole.items():
-        if not is_whole(value) or value < 0:
-            raise InputError(f"{name}={value!r}: allowed are whole numbers from 0 on")
+        check_count(name, value, 0)

@@ -8,13 +8,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
-from difflib import get_close_matches
 from functools import cache
-from math import inf
-from numbers import Integral, Real
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from .. import _hypotheses
+from .._display.arguments import check_choice, check_flag, is_number, is_whole
 from .._display.habits import family_name
 from .._errors import InputError
 
@@ -147,23 +145,15 @@ class RunOptions:
     def __post_init__(self) -> None:
         """Raise an error for invalid words and numbers, wherever they come from."""
         for name, words in allowed_words().items():
-            value = getattr(self, name)
-            if not (value is None or isinstance(value, str)) or value not in words:
-                choices, hint = [word for word in words if word is not None], option_info()[name].hint
-                near = get_close_matches(str(value).lower(), choices, n=1)
-                hint = f"did you mean {near[0]!r}?" if near else hint
-                allowed = ", ".join(map(repr, choices))
-                raise InputError(f"{name}={value!r}: allowed are {allowed}{'; ' if hint else ''}{hint}")
+            check_choice(name, getattr(self, name), words, option_info()[name].hint)
         for name, info in option_info().items():
             value = getattr(self, name)
             if info.minimum is None:
                 continue
-            kind = "whole numbers" if types()[name] is int else "finite numbers"
             whole = types()[name] is int
-            is_number = is_whole(value) if whole else isinstance(value, Real) and not isinstance(value, bool)
-            valid = is_number and float(value) >= info.minimum
-            if not valid or value == inf:
-                raise InputError(f"{name}={value!r}: allowed are {kind} of at least {info.minimum}")
+            if not (is_whole(value) if whole else is_number(value)) or value < info.minimum:
+                kind = "whole" if whole else "finite"
+                raise InputError(f"{name}={value!r}: allowed are {kind} numbers of at least {info.minimum}")
         if self.alternative == "abs-less" and self.min_log_fc == 0.0:
             raise InputError(
                 "alternative='abs-less' tests for effects smaller than min_log_fc=, so min_log_fc must be above 0"
@@ -174,9 +164,8 @@ class RunOptions:
                 join = "; for the combinations of several columns, add a column that joins their text" * several
                 raise InputError(f"{name}={value!r}: must be one name, as text{join}")
         for name in ("copy", "progress"):
-            # the class of numpy's booleans is called bool or bool_, depending on the version
-            if type(value := getattr(self, name)).__name__ not in ("bool", "bool_", "NoneType"):
-                raise InputError(f"{name}={value!r}: allowed are True and False")
+            if getattr(self, name) is not None:
+                check_flag(name, getattr(self, name))
         if not (self.n_jobs is None or is_whole(self.n_jobs)):
             raise InputError(f"n_jobs={self.n_jobs!r}: allowed are positive whole numbers, and -1 or None for all CPUs")
         self._check_reference()
@@ -243,11 +232,6 @@ class RunOptions:
     def from_json(cls, values: Mapping[str, Any]) -> RunOptions:
         """Read the options from values of JSON, in which triples of contrasts are lists."""
         return cls(**{**values, "contrasts": _with_triples(values.get("contrasts"))})
-
-
-def is_whole(value: Any) -> bool:
-    """Return whether a value is a whole number that a double can represent, as files need."""
-    return isinstance(value, Integral) and not isinstance(value, bool) and abs(int(value)) < 2**53
 
 
 @cache

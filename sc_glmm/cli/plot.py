@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .._display.arguments import suggest
 from .._errors import InputError
 from .console import atomically, report_errors
 
@@ -106,7 +107,7 @@ def plot(
         from .. import pl
 
         if figure not in pl.__all__:
-            raise InputError(f"There is no figure {figure!r}; allowed are {', '.join(pl.__all__)}.")
+            raise InputError(f"There is no figure {figure!r}{suggest(figure, pl.__all__, 99)}")
         if out.suffix not in _FORMATS:
             raise InputError(f"The output {out} ends in {out.suffix!r}; it must end in {', '.join(_FORMATS)}.")
         function = getattr(pl, figure)

@@ -9,6 +9,7 @@ from typing import Any
 
 import typer
 
+from .._display.arguments import suggest
 from .._errors import InputError
 from .console import report_errors
 
@@ -89,9 +90,8 @@ def read_options(context: typer.Context, path: Path | None) -> Path | None:
                 context.meta[GENES] = [str(gene) for gene in value]
                 continue
             if name not in allowed:
-                raise InputError(
-                    f"{path} contains {key!r}, which is not an option; allowed are {', '.join(sorted(allowed))}"
-                )
+                hint = suggest(name, sorted(allowed), 99)
+                raise InputError(f"{path} contains {key!r}, which is not an option{hint}")
             if name == "reference" and isinstance(value, Mapping):
                 value = [f"{factor}={level}" for factor, level in value.items()]
             if name in ("reference", "contrast") and isinstance(value, str):

@@ -9,7 +9,7 @@ import pandas as pd
 
 from .._adata.latent import read_factors
 from .._arrays import FloatArray
-from .._errors import InputError
+from .._display.arguments import check_choice
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -56,8 +56,8 @@ def latent_factors(adata: AnnData, key: str = "latent", *, group: str | None = N
     entry = read_factors(adata, key)
     reports = [dict(report) for report in entry["groups"].values()]
     names = [str(report["group"]) for report in reports]
-    if group is not None and group not in names:
-        raise InputError(f"group={group!r}: allowed are {', '.join(map(repr, names))}")
+    if group is not None:
+        check_choice("group", group, names)
     rows = []
     for report in reports:
         name = str(report["group"])

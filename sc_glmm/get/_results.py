@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from .._adata.contrasts import all_contrasts, as_list, find_contrasts, similar
+from .._adata.contrasts import all_contrasts, as_list, find_contrasts
 from .._adata.mudata import results_in
 from .._adata.stored import read_results
+from .._display.arguments import check_flag, is_number, suggest
 from .._display.habits import explain_arguments
 from .._errors import InputError
 from ._describe import MAIN_COLUMNS
@@ -153,8 +154,7 @@ def results(
         keep &= frame[_group_column(groupby, group, key)].isin(known_names(group, frame[groupby], "group")).to_numpy()
     if genes is not None:
         keep &= frame["variable"].isin(known_names(genes, frame["variable"], "gene")).to_numpy()
-    if not isinstance(tested, bool | np.bool_):
-        raise InputError(f"tested={tested!r}: allowed are True and False")
+    check_flag("tested", tested)
     if tested:
         keep &= frame["tested"].to_numpy()
     if alpha is not None:
@@ -173,7 +173,7 @@ def known_names(requested: Any, column: pd.Series, content: str) -> list[str]:
     names = [str(name) for name in as_list(requested)]
     for name in names:
         if name not in available:
-            raise InputError(f"the results have no {content} {name!r}{similar(name, list(available))}")
+            raise InputError(f"the results have no {content} {name!r}{suggest(name, available)}")
     return names
 
 
@@ -184,7 +184,7 @@ def _group_column(groupby: Any, group: Any, key: str) -> str:
 
 
 def _number(value: Any, name: str, maximum: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not 0.0 <= value <= maximum:
+    if not is_number(value) or not 0.0 <= value <= maximum:
         allowed = "numbers from 0 to 1, such as 0.05" if maximum == 1.0 else "numbers of at least 0"
         raise InputError(f"{name}={value!r}: allowed are {allowed}")
     return float(value)
@@ -208,7 +208,7 @@ def _sorted(frame: pd.DataFrame, by: str) -> pd.DataFrame:
 def _like(name: Any, available: Sequence[str]) -> str:
     """Write a hint with a column of the same meaning, or with similar ones."""
     own = _COLUMNS.get(name) if isinstance(name, str) else None
-    return f"; did you mean {own!r}?" if own in available else similar(str(name), available, 14)
+    return f"; did you mean {own!r}?" if own in available else suggest(str(name), available, 14)
 
 
 def _columns(frame: pd.DataFrame, groupby: Any, requested: Any) -> list[str]:

@@ -12,6 +12,7 @@ import pandas as pd
 from .._adata.mudata import results_in
 from .._adata.stored import read_fit_info, read_variances
 from .._arrays import FloatArray
+from .._display.arguments import check_choice, check_flag
 from .._errors import InputError
 from .._fit.variance_forms import forms_from_arrays
 from .._inference.variance_parts import METHODS, distribution_variance, random_variance
@@ -106,10 +107,8 @@ def variance_fractions(
     >>> list(sc_glmm.get.variance_fractions(adata).columns)
     ['variable', 'disease', '(1 | sample)', 'dispersion', 'poisson']
     """
-    if method not in METHODS:
-        raise InputError(f"method={method!r}: allowed are {', '.join(map(repr, METHODS))}")
-    if type(fractions).__name__ not in ("bool", "bool_"):
-        raise InputError(f"fractions={fractions!r}: allowed are True and False")
+    check_choice("method", method, METHODS)
+    check_flag("fractions", fractions)
     stored, key = results_in(adata, key)
     info = read_fit_info(stored, key)
     params = stored.uns[key]["params"]

@@ -11,9 +11,10 @@ from scipy import stats
 from .._arrays import FloatArray
 from .._design import Design, all_terms, build_design, partial_terms, term_hypothesis, untestable_terms
 from .._design.fixed import find_aliased
+from .._display.arguments import check_flag
 from .._errors import DesignError, InputError
 from .._formula import Atom, parse_formula
-from .checks import accept_r_names, check_flag
+from .checks import accept_r_names
 from .fitted import MixedFit, check_fit
 from .lmm import LmmModel
 from .lrt import REFIT_NOTE, compare

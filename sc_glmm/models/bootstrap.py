@@ -8,9 +8,10 @@ import numpy as np
 from scipy import stats
 
 from .._arrays import FloatArray
+from .._display.arguments import check_count
 from .._errors import InputError
 from .._parallel.blas import one_blas_thread
-from .checks import check_count, random_generator
+from .checks import random_generator
 from .fitted import MixedFit, check_fit
 from .lrt import compare
 from .predict import draw

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar, cast
 
 import numpy as np
@@ -76,36 +75,6 @@ def accept_r_style(function: Callable[P, R]) -> Callable[P, R]:
         return explained(*given, **options)
 
     return cast("Callable[P, R]", wrapped)
-
-
-def check_choice(name: str, value: Any, allowed: Iterable[str]) -> None:
-    """Raise an error unless the value is one of the allowed words."""
-    allowed = tuple(allowed)
-    if not isinstance(value, str) or value not in allowed:
-        close = difflib.get_close_matches(str(value), allowed, n=1, cutoff=0.5)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise InputError(f"{name}={value!r}: allowed are {', '.join(map(repr, allowed))}{hint}")
-
-
-def check_level(level: Any, name: str = "level") -> None:
-    """Raise an error unless the value is a coverage between 0 and 1."""
-    number = isinstance(level, int | float | np.number) and not isinstance(level, bool)
-    if number and 0.0 < level < 1.0:
-        return
-    hint = f": write {level / 100:g}" if number and 1.0 < level < 100.0 else ", such as 0.95"
-    raise InputError(f"{name}={level!r} must be a number between 0 and 1{hint}")
-
-
-def check_flag(name: str, value: Any) -> None:
-    """Raise an error unless the value is True or False."""
-    if not isinstance(value, bool | np.bool_):
-        raise InputError(f"{name}={value!r}: allowed are True and False")
-
-
-def check_count(name: str, value: Any, minimum: int, advice: str) -> None:
-    """Raise an error unless the value is a whole number of at least `minimum`."""
-    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < minimum:
-        raise InputError(f"{name}={value!r} must be a whole number of at least {minimum}: {advice}")
 
 
 def random_generator(seed: Any) -> np.random.Generator:

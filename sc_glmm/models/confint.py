@@ -10,9 +10,10 @@ from scipy import stats
 
 from .._arrays import FloatArray
 from .._design import estimable_alone
+from .._display.arguments import check_choice, check_count, check_level
 from .._errors import InputError
 from .._parallel.blas import one_blas_thread
-from .checks import accept_r_names, check_choice, check_count, check_level, random_generator
+from .checks import accept_r_names, random_generator
 from .fitted import MixedFit
 from .glmm import GlmmModel
 from .lmm import LmmModel
@@ -63,7 +64,7 @@ def confint(
     InputError
         If an option has an invalid value, or if fewer than nine in ten simulated responses could be fitted.
     """
-    check_level(level)
+    check_level("level", level)
     names = [*variance_names(fit), *fit.names]
     kind = method.lower() if isinstance(method, str) else method  # R writes "Wald"
     check_choice("method", kind, ("profile", "wald", "boot"))

@@ -7,7 +7,8 @@ import pandas as pd
 from scipy import stats
 
 from .._arrays import FloatArray
-from .checks import check_count, check_flag, random_generator
+from .._display.arguments import check_count, check_flag
+from .checks import random_generator
 from .fitted import MixedFit, check_fit
 from .predict import draw
 

@@ -13,9 +13,10 @@ from scipy import stats
 
 from .._arrays import BoolArray, FloatArray
 from .._design import FixedDesign, all_terms, confounding, depends_on_aliased, display_names
+from .._display.arguments import check_choice, check_level
 from .._errors import InputError
 from .._formula import parse_formula
-from .checks import accept_r_names, check_choice, check_level
+from .checks import accept_r_names
 from .fitted import MixedFit, check_fit
 from .scales import Scale, scale_of
 from .table import Table
@@ -102,7 +103,7 @@ def emmeans(
     names, within = _read_specs(specs, fit.prepared.design.columns)
     check_choice("adjust", adjust, ADJUST)
     check_choice("type", type, ("link", "response"))
-    check_level(level)
+    check_level("level", level)
     if at is not None and not isinstance(at, Mapping):
         raise InputError(f"at={at!r} must be a dictionary, such as {{'age': [40, 60]}}")
     method = ddf_method(fit, ddf)

@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 
 from .._arrays import FloatArray
+from .._display.arguments import check_flag
 from .._engine.arrow.layout import least_deviation, orthogonal_basis
 from .._errors import InputError
-from .checks import accept_r_names, check_flag
+from .checks import accept_r_names
 from .limit import Limit
 from .prepare import Prepared, TermPlace
 

@@ -9,11 +9,12 @@ from typing import Any, Literal
 import pandas as pd
 
 from .._display import warn_notes
+from .._display.arguments import check_flag
 from .._display.habits import family_name
 from .._errors import InputError
 from .._families.registry import FAMILIES
 from .._fit.model import check_method
-from .checks import accept_r_style, check_flag
+from .checks import accept_r_style
 from .fitted import MixedFit
 from .glmm import GlmmModel, read_counts, read_fractions
 from .methods import FitMethods

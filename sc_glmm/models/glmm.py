@@ -12,6 +12,7 @@ from scipy.special import gammaln
 
 from .._arrays import FloatArray
 from .._compress import compress_counts
+from .._display.arguments import check_choice, check_flag
 from .._engine import entry
 from .._engine.fit import fit_genes
 from .._engine.gaussian.evaluate import conditional_blocks, new_work
@@ -23,7 +24,7 @@ from .._families.nb import N_TAIL
 from .._families.registry import FAMILIES, Family
 from .._fit.model import count_nodes, count_stats, engine_nodes
 from .._parallel.blas import one_blas_thread
-from .checks import check_choice, check_flag, check_response
+from .checks import check_response
 from .fitted import MixedFit
 from .limit import Limit, find_limit
 from .prepare import Prepared, with_response

@@ -11,10 +11,11 @@ import pandas as pd
 
 from .._arrays import FloatArray
 from .._display import warn_notes
+from .._display.arguments import check_flag
 from .._engine.gaussian.problem import build_problem
 from .._errors import InputError
 from .._parallel.blas import one_blas_thread
-from .checks import accept_r_style, check_flag
+from .checks import accept_r_style
 from .fitted import MixedFit
 from .lmm import LmmModel
 from .lrt import ranova as _ranova

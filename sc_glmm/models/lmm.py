@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from .._arrays import FloatArray
+from .._display.arguments import check_choice, check_flag
 from .._engine.gaussian.evaluate import LmmPoint, conditional_blocks, evaluate, new_work, residual_sd
 from .._engine.gaussian.fit import LmmSolution, fit_lmm
 from .._engine.gaussian.problem import LmmProblem
@@ -18,7 +19,7 @@ from .._errors import InputError
 from .._inference.ddf import KenwardRogerParts, SatterthwaiteParts
 from .._inference.variances import satterthwaite_parts
 from .._parallel.blas import one_blas_thread
-from .checks import check_choice, check_flag, check_response
+from .checks import check_response
 from .ddf import kenward_roger_parts
 from .fitted import MixedFit
 from .prepare import Prepared, with_response

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from .checks import check_choice
+from .._display.arguments import check_choice
 from .fitted import MixedFit
 
 

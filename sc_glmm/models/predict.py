@@ -9,9 +9,10 @@ import pandas as pd
 
 from .._arrays import FloatArray, IntArray
 from .._design import ReTerm
+from .._display.arguments import check_choice, check_count, check_flag, suggest
 from .._errors import InputError
 from .._formula import parse_formula
-from .checks import accept_r_names, check_choice, check_count, check_flag, random_generator
+from .checks import accept_r_names, random_generator
 from .fitted import MixedFit
 from .scales import inverse_link
 from .update import term_key
@@ -135,7 +136,7 @@ def _new_offset(fit: MixedFit, data: pd.DataFrame, offset: Any) -> FloatArray:
         total += in_formula
     if offset is not None:
         if isinstance(offset, str) and offset not in data.columns:
-            raise InputError(f"offset={offset!r} is not a column of newdata; its columns are {list(data.columns)[:12]}")
+            raise InputError(f"offset={offset!r} is not a column of newdata{suggest(offset, data.columns)}")
         try:
             values = np.asarray(data[offset] if isinstance(offset, str) else offset, dtype=np.float64)
         except (TypeError, ValueError) as error:

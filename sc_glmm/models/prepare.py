@@ -12,11 +12,11 @@ import pandas as pd
 from .._arrays import FloatArray, IntArray
 from .._compress import unique_rows
 from .._design import Design, build_design
+from .._display.arguments import check_choice, suggest
 from .._engine.arrow.layout import Block
 from .._errors import DesignError, InputError, mark
 from .._fit.model import Grouping, merge_terms
 from .._formula import MixedFormula, parse_formula
-from .checks import check_choice
 
 
 @dataclass(frozen=True)
@@ -148,9 +148,7 @@ def per_row(name: str, values: Any, data: pd.DataFrame, design: Design) -> Float
     """Return a column of the data, or one number per row, on the rows used; all must be finite."""
     if isinstance(values, str):
         if values not in data.columns:
-            raise InputError(
-                f"{name}={values!r} is not a column of the data; its columns are {list(data.columns)[:12]}"
-            )
+            raise InputError(f"{name}={values!r} is not a column of the data{suggest(values, data.columns)}")
         values = data[values]
     try:
         numbers = np.asarray(values, dtype=np.float64)

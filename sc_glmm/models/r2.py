@@ -12,10 +12,10 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from .._display.arguments import check_choice
 from .._errors import InputError
 from .._fit.variance_forms import variance_forms
 from .._inference.variance_parts import METHODS, distribution_variance, random_variance
-from .checks import check_choice
 from .fitted import MixedFit, check_fit
 from .update import reduced, term_key
 

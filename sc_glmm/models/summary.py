@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from .._design import estimable_alone
-from .._design.names import list_some
+from .._display.arguments import list_some
 from .._engine.optimize import ACCEPTED
 from .fitted import MixedFit
 from .glmm import GlmmModel

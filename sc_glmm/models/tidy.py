@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from .checks import check_level
+from .._display.arguments import check_level
 from .fitted import MixedFit
 from .predict import predict
 from .varcorr import varcorr
@@ -40,7 +40,7 @@ def tidy(fit: MixedFit, *, ddf: str | None = None, conf_level: float | None = No
     fixed.insert(1, "group", None)
     fixed.insert(2, "term", list(fit.names))
     if conf_level is not None:
-        check_level(conf_level, "conf_level")
+        check_level("conf_level", conf_level)
         df = fixed["df"].to_numpy()
         quantile = np.where(np.isinf(df), stats.norm.ppf(0.5 + conf_level / 2), stats.t.ppf(0.5 + conf_level / 2, df))
         fixed["conf_low"] = fixed["estimate"] - quantile * fixed["se"]

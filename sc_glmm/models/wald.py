@@ -12,6 +12,7 @@ from scipy import stats
 from .._arrays import FloatArray
 from .._design import build_contrasts, estimable_alone, residual_df, untestable_terms
 from .._display import warn_notes
+from .._display.arguments import check_choice
 from .._errors import DesignError, InputError
 from .._inference.ddf import kenward_roger, satterthwaite
 from .fitted import MixedFit
@@ -42,7 +43,7 @@ def ddf_method(fit: MixedFit, ddf: str | None) -> str:
         return "satterthwaite" if isinstance(fit, LmmModel) else "asymptotic"
     name = _SHORT.get(ddf.lower(), ddf.lower()) if isinstance(ddf, str) else ""
     if name not in METHODS:
-        raise InputError(f"ddf={ddf!r}: allowed are {', '.join(map(repr, (*METHODS, *_SHORT)))}")
+        check_choice("ddf", ddf, (*METHODS, *_SHORT))
     if name in ("satterthwaite", "kenward-roger") and not isinstance(fit, LmmModel):
         raise InputError(
             f"ddf={ddf!r} needs a linear mixed model; for counts and trials, use 'asymptotic' or, with few groups, "

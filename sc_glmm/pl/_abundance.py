@@ -9,9 +9,8 @@ import numpy as np
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from .._errors import InputError
+from .._display.arguments import check_count, check_level
 from ._numbers.abundance import AbundanceShape, abundance_shape
-from ._numbers.frames import require_level
 from ._shared import documented, finish
 from ._style import (
     DATA,
@@ -94,9 +93,8 @@ def abundance(
     >>> len(sc_glmm.pl.abundance(counts, by="disease").get_yticklabels())
     4
     """
-    require_level(alpha)
-    if isinstance(n_types, bool) or not isinstance(n_types, int) or n_types < 1:
-        raise InputError(f"n_types={n_types!r}: allowed are whole numbers from 1 on")
+    check_level("alpha", alpha)
+    check_count("n_types", n_types, 1)
     if isinstance(data, str | os.PathLike):
         import anndata
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from ._numbers.frames import one_contrast, require_columns, require_level, results_frame
+from .._display.arguments import check_level
+from ._numbers.frames import one_contrast, require_columns, results_frame
 from ._numbers.sets import count_significant
 from ._shared import documented, finish
 from ._style import COLUMN, DOWN, LABEL, REST, UP, axes_to_draw, plain, row_height, threshold_words, wrapped
@@ -50,7 +51,7 @@ def counts(
     >>> [label.get_text() for label in sc_glmm.pl.counts(frame).get_yticklabels()]
     ['B (2)', 'T (2)']
     """
-    require_level(alpha)
+    check_level("alpha", alpha)
     frame = results_frame(data, key=key, contrast=contrast, group=group)
     require_columns(frame, ["variable", "log_fc", "p_value", "adj_p_value"], plot="counts")
     table = count_significant(frame, alpha)

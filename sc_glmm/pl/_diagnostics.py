@@ -9,6 +9,7 @@ import numpy as np
 from scipy import stats
 
 from .._arrays import FloatArray
+from .._display.arguments import check_choice
 from .._errors import InputError
 from ..models.diagnostics import effects_frame, quantile_residuals
 from ._model import effect_sds, fitted_model, name_model, varying_term
@@ -273,8 +274,7 @@ def random_effect_qq(
 
 def _residuals(data: MixedFit, kind: Kind | None, seed: int) -> tuple[Kind, FloatArray]:
     chosen: Any = ("scaled" if data.family == "gaussian" else "quantile") if kind is None else kind
-    if chosen not in _LABELS:
-        raise InputError(f"kind={kind!r}: allowed are {', '.join(map(repr, _LABELS))}")
+    check_choice("kind", chosen, _LABELS)
     if chosen == "scaled":
         return chosen, data.residuals("pearson", scaled=True)
     return chosen, quantile_residuals(data, marginal=chosen == "marginal", seed=seed)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from ._numbers.frames import one_contrast, require_columns, require_level, results_frame
+from .._display.arguments import check_level
+from ._numbers.frames import one_contrast, require_columns, results_frame
 from ._numbers.sets import GeneAcrossSets, gene_across_sets
 from ._shared import documented, finish
 from ._style import (
@@ -84,7 +85,7 @@ def forest(
     >>> [label.get_text() for label in sc_glmm.pl.forest(frame, "g1").get_yticklabels()]
     ['B', 'T']
     """
-    require_level(alpha)
+    check_level("alpha", alpha)
     frame = results_frame(data, key=key, contrast=contrast, group=group, gene_symbols=gene_symbols)
     wanted = ["variable", "log_fc", "ci_low", "ci_high", "p_value", "adj_p_value"]
     require_columns(frame, wanted, plot="forest")

@@ -11,7 +11,8 @@ import numpy as np
 from matplotlib.colors import Colormap, LinearSegmentedColormap
 from matplotlib.ticker import MaxNLocator
 
-from ._numbers.frames import effect_column, one_contrast, require_columns, require_level, results_frame
+from .._display.arguments import check_level
+from ._numbers.frames import effect_column, one_contrast, require_columns, results_frame
 from ._numbers.sets import FoldChangeGrid, fold_change_grid
 from ._shared import documented, finish
 from ._style import PAGE, axes_to_draw, fold_change_label, plain, threshold_words
@@ -80,7 +81,7 @@ def heatmap(
     >>> [label.get_text() for label in sc_glmm.pl.heatmap(frame).get_yticklabels()]
     ['g1']
     """
-    require_level(alpha)
+    check_level("alpha", alpha)
     frame = results_frame(data, key=key, contrast=contrast, group=group, gene_symbols=gene_symbols)
     require_columns(frame, ["variable", "log_fc", "p_value", "adj_p_value"], plot="heatmap")
     column = effect_column(frame, shrunken, plot="heatmap")

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from .._adata.latent import read_factors
+from .._display.arguments import suggest
 from .._errors import InputError
 from ..get import latent_factors as report_of
 from ..get._latent_factors import sample_columns
@@ -100,7 +101,7 @@ def _coloring(known: dict[str, pd.Series], color: str | None) -> tuple[str, pd.S
         few = [name for name, values in known.items() if isinstance(values.dtype, pd.CategoricalDtype)]
         return (few[0], known[few[0]]) if few else None
     if color not in known:
-        raise InputError(f"color={color!r}: the columns that differ between samples are {', '.join(map(repr, known))}")
+        raise InputError(f"color={color!r} is not a column that differs between samples{suggest(color, known)}")
     return color, known[color]
 
 

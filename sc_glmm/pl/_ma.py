@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .._arrays import FloatArray
+from .._display.arguments import check_level
 from .._errors import InputError
 from ._marks import (
     draw_counts,
@@ -25,7 +26,6 @@ from ._numbers.frames import (
     effect_column,
     one_contrast,
     require_columns,
-    require_level,
     require_one_row_a_gene,
     results_frame,
     significant_rows,
@@ -93,7 +93,7 @@ def ma(
     >>> sc_glmm.pl.ma(frame).get_xscale()
     'log'
     """
-    require_level(alpha)
+    check_level("alpha", alpha)
     frame = results_frame(data, key=key, contrast=contrast, group=group, gene_symbols=gene_symbols)
     require_columns(frame, ["variable", "log_fc", "p_value", "adj_p_value", "baseMean"], plot="ma")
     require_one_row_a_gene(frame, plot="ma")

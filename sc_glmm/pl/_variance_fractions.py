@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from .._display.arguments import suggest
 from .._errors import InputError
 from ._numbers.fractions import NOISE, fractions_frame, parts_of
 from ._numbers.symbols import with_symbols
@@ -100,7 +101,7 @@ def _bars(frame: pd.DataFrame, genes: Sequence[str], ax: Axes | None, group: str
     unknown = [gene for gene in wanted if gene not in set(names)]
     if unknown or not wanted:
         asked = f"{unknown[0]!r} is not one of the genes" if unknown else "genes is empty"
-        raise InputError(f"{asked}; gene names are {', '.join(map(repr, names[:5]))}, ... ({len(frame)}).")
+        raise InputError(f"{asked}{suggest(''.join(unknown[:1]), names, 5)}")
     parts = parts_of(frame)
     colors = _colors(parts)
     ax, base = axes_to_draw(ax, (COLUMN + 1.6, 0.24 * len(wanted) + 0.9))

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from .._arrays import FloatArray
+from .._display.arguments import check_level, is_number
 from .._errors import InputError
 from .._inference.minimum import Alternative
 from ._marks import (
@@ -26,7 +27,6 @@ from ._marks import (
 from ._numbers.frames import (
     one_contrast,
     require_columns,
-    require_level,
     require_one_row_a_gene,
     results_frame,
     significant_rows,
@@ -90,7 +90,7 @@ def volcano(
     >>> sc_glmm.pl.volcano(frame).get_xlabel()
     'log$_2$ fold change'
     """
-    require_level(alpha)
+    check_level("alpha", alpha)
     frame = results_frame(data, key=key, contrast=contrast, group=group, gene_symbols=gene_symbols)
     require_columns(frame, ["variable", "log_fc", "p_value", "adj_p_value"], plot="volcano")
     require_one_row_a_gene(frame, plot="volcano")
@@ -126,8 +126,8 @@ def volcano(
 def _lines(tested: Alternative, asked: float | None) -> list[float]:
     """Where fold changes begin to be of interest (log2)."""
     if asked is not None:
-        if isinstance(asked, bool) or not isinstance(asked, int | float | np.number) or not 0.0 <= asked < np.inf:
-            raise InputError(f"min_log_fc={asked!r}: allowed are finite numbers from 0 on, in log2")
+        if not is_number(asked) or asked < 0.0:
+            raise InputError(f"min_log_fc={asked!r}: allowed are finite numbers of at least 0, in log2")
         return [-float(asked), float(asked)] if asked > 0.0 else []
     size = tested.minimum / float(np.log(2.0))
     sides = {"greater": [size], "less": [-size]}.get(tested.kind, [-size, size])

@@ -12,6 +12,7 @@ import pandas as pd
 from .._adata.abundance import N_CELLS, SIZES, AbundanceTable, mark_table
 from .._adata.mudata import is_mudata
 from .._display import logger, warn_notes
+from .._display.arguments import suggest
 from .._errors import InputError
 from ._counted import Counted, of_table, of_types
 from ._neighbourhoods import Weights, of_milo, of_neighbourhoods, with_weights
@@ -169,10 +170,8 @@ def _with_reference(counted: Counted, reference: str | Sequence[str]) -> tuple[A
     types = [reference] if isinstance(reference, str) else [str(name) for name in reference]
     unknown = [name for name in types if name not in counted.types]
     if unknown or not types:
-        shown = ", ".join(map(repr, counted.types[:12])) + (", ..." if len(counted.types) > 12 else "")
-        raise InputError(
-            f"reference={reference!r}: allowed are 'robust', 'total', and names of types; the types are {shown}"
-        )
+        hint = suggest("".join(unknown[:1]), counted.types, 12, also=("robust", "total"))
+        raise InputError(f"reference={reference!r}: allowed are 'robust', 'total', and names of types{hint}")
     if len(counted.types) - len(set(types)) < 1:
         raise InputError(f"reference={reference!r} contains all types, so no type remains to be tested: remove one")
     return replace(counted.table, reference="types", reference_types=tuple(types)), types

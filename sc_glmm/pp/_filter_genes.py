@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from .._adata.copy import copy_of
-from .._compress.guards import count_problem
 from .._compress.sums import cells_by_level
 from .._display import logger, warn_notes
+from .._display.arguments import check_choice
 from .._errors import InputError
-from ._read import cross, layer_names, read_factor, read_matrix
+from ._read import cross, read_counts, read_factor
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -87,17 +87,10 @@ def filter_genes(
     >>> int(adata.var["expressed"].sum())
     46
     """
-    if arms not in ("any", "all"):
-        raise InputError(f'arms is {arms!r}; allowed values are "any" and "all".')
+    check_choice("arms", arms, ("any", "all"))
     if min_cells < 0 or min_samples < 0:
         raise InputError(f"min_cells={min_cells}, min_samples={min_samples}: both must be at least 0.")
-    matrix, name = read_matrix(adata, layer)
-    problem = count_problem(matrix)
-    if problem is not None:
-        raise InputError(
-            f"{name} {problem}. filter_genes needs counts, because a cell expresses a gene if it has a count: pass the "
-            f"layer with the counts as layer= (layers: {layer_names(adata)})."
-        )
+    matrix = read_counts(adata, layer, "filter_genes needs counts, because a cell expresses a gene if it has a count")
     columns = [] if groupby is None else [groupby] if isinstance(groupby, str) else list(groupby)
     codes, levels = cross([read_factor(adata, key) for key in (*columns, sample_key)])
     arm_names = list(dict.fromkeys(level[:-1] for level in levels))

@@ -10,6 +10,7 @@ import pandas as pd
 from scipy import sparse
 
 from .._adata.abundance import WEIGHTS, AbundanceTable
+from .._display.arguments import suggest
 from .._errors import InputError
 from ._counted import Counted, no_columns, of_table, samples_of, varying_columns
 from ._read import read_factor
@@ -26,10 +27,8 @@ _MILO = "milo"
 def of_neighbourhoods(adata: AnnData, sample: str, nhoods: str, weights: Weights | None) -> Counted:
     """Count the cells of each neighbourhood in each sample."""
     if nhoods not in adata.obsm:
-        available = ", ".join(map(repr, adata.obsm)) or "none"
-        raise InputError(
-            f"there is no entry {nhoods!r} in obsm; available: {available}. Milo's make_nhoods writes {_NHOODS!r}"
-        )
+        hint = suggest(nhoods, adata.obsm)
+        raise InputError(f"there is no entry {nhoods!r} in obsm{hint}; Milo's make_nhoods writes {_NHOODS!r}")
     member = sparse.csr_matrix(adata.obsm[nhoods], dtype=np.float64)
     codes, samples = read_factor(adata, sample)
     obs, notes, place = samples_of(adata.obs, codes, samples, sample)

@@ -74,7 +74,7 @@ def pseudobulk(
     """
     from anndata import AnnData
 
-    matrix, _ = read_matrix(adata, layer)
+    matrix = read_matrix(adata, layer)
     keys = [sample_key] if groupby is None else [sample_key, groupby]
     codes, levels = cross([read_factor(adata, key) for key in keys])
     notes = []

@@ -2,40 +2,47 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from .._compress.guards import count_problem
+from .._display.arguments import quote_some, suggest
 from .._errors import InputError
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 
-def read_matrix(adata: AnnData, layer: str | None) -> tuple[Any, str]:
-    """Return the matrix, and its name for messages."""
-    if layer is None:
-        return adata.X, "X"
-    if layer not in adata.layers:
-        raise InputError(f"there is no layer {layer!r}; available: {layer_names(adata)}. Omit layer= to use X.")
-    return adata.layers[layer], f"layer {layer!r}"
+def read_matrix(adata: AnnData, layer: str | None) -> Any:
+    """Return X, or the layer."""
+    if layer is not None and layer not in adata.layers:
+        raise InputError(f"there is no layer {layer!r}{suggest(layer, _layer_names(adata))}; omit layer= to use X")
+    return adata.X if layer is None else adata.layers[layer]
 
 
-def layer_names(adata: AnnData) -> str:
-    """List the names of the layers, for messages."""
-    # in anndata 0.13 and later, X is the layer None
-    return ", ".join(repr(name) for name in adata.layers.keys() if name is not None) or "none"
+def read_counts(adata: AnnData, layer: str | None, reason: str) -> Any:
+    """Return X, or the layer, after checking that it contains counts; `reason` says why they are needed."""
+    matrix = read_matrix(adata, layer)
+    problem = count_problem(matrix)
+    if problem is not None:
+        raise InputError(
+            f"{'X' if layer is None else f'layer {layer!r}'} {problem}. {reason}: pass the layer with the counts as "
+            f"layer= (layers: {quote_some(_layer_names(adata))})."
+        )
+    return matrix
+
+
+def _layer_names(adata: AnnData) -> list[str]:
+    """List the names of the layers; in anndata 0.13 and later, X is the layer None."""
+    return [name for name in adata.layers.keys() if name is not None]
 
 
 def read_factor(adata: AnnData, column: str, content: str = "sample") -> tuple[np.ndarray, list[str]]:
     """Return the level of each cell (-1 if missing), and the levels that occur, in the order of the categories."""
     if column not in adata.obs:
-        columns = ", ".join(map(repr, adata.obs.columns)) or "none"
-        near = get_close_matches(column, list(map(str, adata.obs.columns)), n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise InputError(f"there is no column {column!r} in obs; available: {columns}.{hint}")
+        raise InputError(f"there is no column {column!r} in obs{suggest(column, adata.obs.columns, 20)}")
     factor: Any = adata.obs[column].astype("category").cat.remove_unused_categories()
     if not len(factor.cat.categories):
         raise InputError(f"the column {column!r} of obs has no values; it must contain the {content} of each cell.")

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from .._adata.copy import copy_of
-from .._compress.guards import count_problem
 from .._compress.size_factors import SizeFactors, sample_size_factors, total_size_factors
+from .._display.arguments import check_choice
 from .._errors import InputError, ScGlmmWarning
 from .._fit.sizes import NOTABLE_SHIFT
-from ._read import layer_names, read_factor, read_matrix
+from ._read import read_counts, read_factor
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -81,15 +81,8 @@ def size_factors(
     """
     if method is None:
         method = "total" if sample_key is None else "pooled"
-    if method not in ("total", "pooled", "tmm"):
-        raise InputError(f'method is {method!r}; allowed values are "total", "pooled" and "tmm".')
-    matrix, name = read_matrix(adata, layer)
-    problem = count_problem(matrix)
-    if problem is not None:
-        raise InputError(
-            f"{name} {problem}. Size factors need raw counts: pass the layer with the counts as layer= "
-            f"(layers: {layer_names(adata)})."
-        )
+    check_choice("method", method, ("total", "pooled", "tmm"))
+    matrix = read_counts(adata, layer, "Size factors need raw counts")
     if method == "total":
         factors = total_size_factors(matrix)
     else:

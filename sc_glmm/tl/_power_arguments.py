@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from .._display.arguments import check_choice, check_count, check_level, is_number, is_whole
 from .._errors import InputError
-from .._run.options import is_whole
 
 # Number of ways to split a budget between samples and cells.
 _N_SPLITS = 12
@@ -21,27 +20,18 @@ _MIN_CELLS = 10
 def check_arguments(**arguments: Any) -> None:
     """Raise an error for fractions, numbers and words that are not allowed."""
     for name in ("fdr", "frac_de"):
-        value = arguments[name]
-        if not _is_number(value) or not 0.0 < value < 1.0:
-            raise InputError(f"{name}={value!r}: allowed are numbers between 0 and 1, such as 0.05")
-    for name, words in (("design", ("unpaired", "paired", None)), ("method", ("auto", "analytic", "simulation"))):
-        if arguments[name] not in words:
-            allowed = ", ".join(repr(word) for word in words if word is not None)
-            raise InputError(f"{name}={arguments[name]!r}: allowed are {allowed}")
-    n_tests = arguments["n_tests"]
-    if n_tests is not None and not (is_whole(n_tests) and n_tests > 0):
-        raise InputError(f"n_tests={n_tests!r}: allowed are whole numbers of at least 1")
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float | np.number) and not isinstance(value, bool) and math.isfinite(value)
+        check_level(name, arguments[name])
+    check_choice("design", arguments["design"], ("unpaired", "paired", None))
+    check_choice("method", arguments["method"], ("auto", "analytic", "simulation"))
+    if arguments["n_tests"] is not None:
+        check_count("n_tests", arguments["n_tests"], 1)
 
 
 def numbers(name: str, value: Any, allowed: str, is_allowed: Callable[[Any], bool]) -> list[Any]:
     """Convert one number, or several, to a list."""
     values = list(value) if isinstance(value, list | tuple | range | np.ndarray | pd.Series | pd.Index) else [value]
     for each in values:
-        if not _is_number(each) or not is_allowed(each):
+        if not is_number(each) or not is_allowed(each):
             raise InputError(f"{name}={each!r}: allowed are {allowed}, one number or a list")
     if not values:
         raise InputError(f"{name} is empty: allowed are {allowed}, one number or a list")
@@ -52,7 +42,7 @@ def costs_of(budget: Any, per_sample: Any, per_cell: Any) -> tuple[float | None,
     """Return the budget (None if there is none), the cost of a sample and the cost of a cell; None without costs."""
     arguments = {"budget": budget, "cost_per_sample": per_sample, "cost_per_cell": per_cell}
     for name, value in arguments.items():
-        if value is not None and (not _is_number(value) or value < 0.0 or (value == 0.0 and name != "cost_per_sample")):
+        if value is not None and (not is_number(value) or value < 0.0 or (value == 0.0 and name != "cost_per_sample")):
             allowed = "numbers of at least 0" if name == "cost_per_sample" else "positive numbers"
             raise InputError(f"{name}={value!r}: allowed are {allowed}")
     if all(value is None for value in arguments.values()):

@@ -19,10 +19,11 @@ from .._arrays import FloatArray
 from .._compress.size_factors import library_size
 from .._compress.source import one_column
 from .._design import Contrast, Design, build_design
+from .._display.arguments import did_you_mean
 from .._errors import InputError
 from .._fit.compress import CellGroup
 from .._fit.model import get_family
-from .._fit.selection import column_with, near_name
+from .._fit.selection import column_with
 from .._formula import parse_formula
 from .._hypotheses.registry import get_test
 from .._inference.prior import abundance_rank
@@ -162,17 +163,16 @@ def _fit_again(
 def _rows_of(adata: AnnData, run: StoredRun, gene: str, key: str) -> pd.DataFrame:
     """Return the rows of the gene in the results, after checking that the object has the same size as in the run."""
     if gene not in adata.var_names:
-        near = near_name(str(gene), adata.var_names)
-        hint = f" Did you mean {near!r}?" if near else ""
+        hint = did_you_mean(gene, adata.var_names)
         var: pd.DataFrame = adata.var  # type: ignore[assignment]
         column = column_with(var, gene)
         if column is not None:
             name = var.index[var[column].astype(object) == gene][0]
             hint = (
-                f" var[{column!r}] contains it, for the gene {name!r}: pass this name; figures also accept "
+                f"; var[{column!r}] contains it, for the gene {name!r}: pass this name; figures also accept "
                 f"gene_symbols={column!r}"
             )
-        raise InputError(f"gene={gene!r} is not one of the {adata.n_vars} gene names.{hint}")
+        raise InputError(f"gene={gene!r} is not one of the {adata.n_vars} gene names{hint}")
     for name, now, unit in (("n_obs", adata.n_obs, "cells"), ("n_vars", adata.n_vars, "genes")):
         if int(run.params[name]) != now:
             raise _changed(key, f"there are {now} {unit}, but the run had {int(run.params[name])}")

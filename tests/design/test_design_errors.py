@@ -38,7 +38,7 @@ def design_of(source: str, data: pd.DataFrame = DATA, **options: object) -> Desi
         ("~ log(x + xx)", "xx", "no column 'xx'"),
         ("~ x + `a b`", "`a b`", "no column 'a b'"),
         ("~ x:xyz", "xyz", "no column 'xyz'"),
-        ("~ lgo(x)", "lgo", "no function 'lgo' in formulas; did you mean log"),
+        ("~ lgo(x)", "lgo", "no function 'lgo' in formulas; did you mean 'log'"),
         ("~ open(x)", "open", "no function 'open'"),
         ("~ exec(x)", "exec", "no function 'exec'"),
         ("~ I(1)", "I(1)", "does not use a column"),

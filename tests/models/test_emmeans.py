@@ -82,7 +82,7 @@ def test_number_that_is_also_a_factor_takes_each_of_its_values(data):
     ("options", "message"),
     [
         ({"type": "respons"}, "did you mean 'response'"),
-        ({"level": 95}, "write 0.95"),
+        ({"level": 95}, "such as 0.95"),
         ({"specs": []}, "specs is empty"),
         ({"specs": ["arm", "arm"]}, "contains 'arm' twice"),
         ({"specs": None}, "name of a factor"),

@@ -113,7 +113,7 @@ def test_spellings_of_r(fits):
         assert glmer(count, data, family=family).family in ("nb", "poisson")
     for options, message in (
         ({"control": 1}, "it is not needed"),
-        ({"weight": "n"}, r"did you mean weights=\?"),
+        ({"weight": "n"}, r"did you mean 'weights'\?"),
         ({"family": "Gamma"}, "lmer with log"),
         ({"family": "poisson(link='identity')"}, "link is log"),
         ({"family": "quasipoisson"}, "use 'nb'"),

@@ -108,7 +108,7 @@ def test_names_stay_distinct():
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"sample_key": "samples"}, "no column 'samples' in obs.*Did you mean 'sample'"),
+        ({"sample_key": "samples"}, "no column 'samples' in obs.*did you mean 'sample'"),
         ({"sample_key": "sample", "groupby": "type"}, "no column 'type'"),
         ({"sample_key": "sample", "layer": "raw"}, "no layer 'raw'"),
         ({"sample_key": "sample", "min_cells": 1000}, "all 5 have fewer than min_cells=1000"),

@@ -12,6 +12,7 @@ import pandas as pd
 from ..._adata.abundance import N_CELLS, AbundanceTable, require_table
 from ..._adata.contrasts import contrasts_of_run
 from ..._arrays import BoolArray, FloatArray, IntArray
+from ..._display.arguments import suggest
 from ..._errors import InputError
 from ..._formula import parse_formula
 from .frames import levels_of, one_contrast, require_one_row_a_gene, results_frame, significant_rows
@@ -130,7 +131,7 @@ def _arms(adata: AnnData, by: str | None, key: str, words: str | None) -> tuple[
     """The column that tells arms apart, its levels, and that of each sample (-1 where missing)."""
     obs: pd.DataFrame = adata.obs  # type: ignore[assignment]
     if by is not None and by not in obs:
-        raise InputError(f"by={by!r} is not a column of the samples, which are {', '.join(map(repr, obs.columns))}")
+        raise InputError(f"by={by!r} is not a column of the samples{suggest(by, obs.columns)}")
     if by is None and words is not None:
         named = parse_formula(str(adata.uns[key]["params"]["formula"]))
         inside = list(dict.fromkeys(name for term in named.fixed_terms for atom in term for name in atom.columns))

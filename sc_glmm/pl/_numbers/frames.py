@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ..._adata.contrasts import all_contrasts, contrasts_in_frame, find_contrasts, similar
+from ..._adata.contrasts import all_contrasts, contrasts_in_frame, find_contrasts
+from ..._display.arguments import suggest
 from ..._errors import InputError
 from ..._inference.minimum import ANY_DIFFERENCE, Alternative
 from .symbols import with_symbols
@@ -78,7 +79,7 @@ def tested_effects(data: AnnData | pd.DataFrame, key: str) -> Alternative:
 def _known_group(column: pd.Series, group: object) -> str:
     known = levels_of(column)
     if str(group) not in known:
-        raise InputError(f"the results have no group {str(group)!r}{similar(str(group), known)}")
+        raise InputError(f"the results have no group {str(group)!r}{suggest(group, known)}")
     return str(group)
 
 
@@ -105,12 +106,6 @@ def require_columns(frame: pd.DataFrame, columns: Sequence[str], *, plot: str) -
             f"{plot} needs the columns {list(columns)}; the data frame lacks {missing} and has "
             f"{list(frame.columns)}. Pass the result of sc_glmm.get.results, or an AnnData after sc_glmm.tl.test."
         )
-
-
-def require_level(alpha: float) -> None:
-    """Raise an error if `alpha` is not a level for adjusted p-values."""
-    if not 0.0 < alpha < 1.0:
-        raise InputError(f"alpha={alpha} must lie between 0 and 1: it is a level for adjusted p-values.")
 
 
 def require_one_row_a_gene(frame: pd.DataFrame, *, plot: str) -> None:

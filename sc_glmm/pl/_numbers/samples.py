@@ -14,6 +14,7 @@ from scipy.stats import t as student_t
 
 from ..._arrays import FloatArray, IntArray
 from ..._design import finest
+from ..._display.arguments import suggest
 from ..._errors import InputError
 from ...models.emmeans import emmeans
 
@@ -210,7 +211,7 @@ def grouping_term(fit: MixedFit, group: str | None) -> ReTerm:
         return terms[finest(terms)]
     known = list(dict.fromkeys(term.group for term in terms))
     if group not in known:
-        raise InputError(f"{group!r} is not a grouping factor of {fit.formula!r}; its grouping factors are {known}.")
+        raise InputError(f"{group!r} is not a grouping factor of {fit.formula!r}{suggest(group, known)}")
     return next(term for term in terms if term.group == group)
 
 
@@ -219,7 +220,7 @@ def column_values(fit: MixedFit, name: str) -> tuple[FloatArray, tuple[str, ...]
     design = fit.prepared.design
     if name not in design.columns:
         raise InputError(
-            f"by={name!r} is not a column of the fixed effects of {fit.formula!r}; allowed are {list(design.columns)}."
+            f"by={name!r} is not a column of the fixed effects of {fit.formula!r}{suggest(name, design.columns)}"
         )
     column = design.columns[name]
     converted = column.convert(fit.data.loc[design.rows_used, name].reset_index(drop=True))
@@ -263,7 +264,7 @@ def random_intercepts(gene: GeneFit, *, group: str | None, column: str | None, b
     effects = [str(c) for c in frame.columns[:k]]
     column = effects[0] if column is None else column
     if column not in effects:
-        raise InputError(f"column={column!r} is not a random effect of {term.group!r}; allowed are {effects}.")
+        raise InputError(f"column={column!r} is not a random effect of {term.group!r}{suggest(column, effects)}")
     values = frame.reindex(list(term.levels)).to_numpy(float)
     mode, sd = values[:, effects.index(column)], values[:, k + effects.index(column)]
     # Ties (such as levels without data) are in natural order.

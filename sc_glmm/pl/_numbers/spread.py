@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ..._arrays import BoolArray, FloatArray
+from ..._display.arguments import suggest
 from ..._errors import InputError
 from ..._inference.prior import VariancePrior, abundance_rank
 from ..._results import sd_name
@@ -121,7 +122,8 @@ def variance_spread(
         group = next(iter([*places, *known, ""]))
     column = f"sd_{group}_eb" if group in moderated or group in places else f"sd_{group}"
     if column not in info:
-        raise InputError(f"what={group!r} is not a variance in these results; allowed are 'dispersion' and {known}.")
+        hint = suggest(group, ["dispersion", *known])
+        raise InputError(f"what={group!r} is not a variance in these results{hint}")
     mean, sd = info["mean"].to_numpy(float), info[column].to_numpy(float)
     fine = np.isfinite(sd) & (mean > 0)
     if not fine.any():

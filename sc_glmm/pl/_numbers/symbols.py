@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from difflib import get_close_matches
 from typing import Any
 
 import pandas as pd
 
 from ..._adata.mudata import results_in
+from ..._display.arguments import did_you_mean, suggest
 from ..._errors import InputError
 
 
@@ -31,11 +31,7 @@ def symbols_of(data: Any, key: str, column: str) -> pd.Series:
     else:
         where, table = "var", results_in(data, key)[0].var
     if column not in table:
-        near = get_close_matches(column, list(map(str, table.columns)), n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise InputError(
-            f"gene_symbols={column!r} is not a column of {where}; its columns are {list(table.columns)[:8]}.{hint}"
-        )
+        raise InputError(f"gene_symbols={column!r} is not a column of {where}{suggest(column, table.columns)}")
     names = pd.Series(table.index.astype(str), index=table.index.astype(str))
     symbols = pd.Series(table[column].astype(object).to_numpy(), index=names.index)
     symbols = symbols.where(symbols.notna() & (symbols.astype(str) != ""), names).astype(str)
@@ -67,6 +63,5 @@ def name_and_symbol(gene: str, data: Any, key: str, column: str | None) -> tuple
         return str(found.index[0]), gene
     if gene in symbols.index:
         return gene, str(symbols.loc[gene])
-    near = get_close_matches(gene, symbols.tolist(), n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    raise InputError(f"gene={gene!r} is neither a symbol in var[{column!r}] nor the name of a gene.{hint}")
+    hint = did_you_mean(gene, symbols)
+    raise InputError(f"gene={gene!r} is neither a symbol in var[{column!r}] nor the name of a gene{hint}")

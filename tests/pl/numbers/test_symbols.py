@@ -35,7 +35,7 @@ def test_a_gene_is_found_by_symbol_and_by_name(adata):
 
 
 def test_data_without_symbols_are_rejected(adata):
-    with pytest.raises(InputError, match="Did you mean 'symbol'"):
+    with pytest.raises(InputError, match="did you mean 'symbol'"):
         symbols_of(adata, "glmm", "symbols")
     frame = pd.DataFrame({"variable": ["e1", "e1", "e2"], "symbol": ["A", "A", "B"]})
     assert list(with_symbols(frame, frame, "glmm", "symbol")["variable"]) == ["A", "A", "B"]
