@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from .._arrays import FloatArray
+from .._arrays import BoolArray, FloatArray
 from .._design.columns import native
 from .._display.arguments import suggest
 from .._errors import InputError
@@ -66,7 +65,7 @@ def cut_note(adata: AnnData, library: FloatArray) -> str | None:
     return None
 
 
-def groups_of(adata: AnnData, groupby: str | None) -> tuple[list[tuple[str, NDArray[np.bool_]]], list[str]]:
+def groups_of(adata: AnnData, groupby: str | None) -> tuple[list[tuple[str, BoolArray]], list[str]]:
     """Return the groups of cells as (name, mask), and notes; without `groupby`, return one group of all cells."""
     if groupby is None:
         return [("", np.ones(adata.n_obs, dtype=bool))], []

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from .._arrays import BoolArray, FloatArray
 from .._display.arguments import list_some
 from .._errors import DesignError, mark
 from .._formula import Atom, MixedFormula
-from .coding import FloatArray, Recipe, code_again, code_terms
+from .coding import Recipe, code_again, code_terms
 from .columns import Column, native, read_column
 from .fixed import FixedDesign, build_fixed
 from .names import Use, find_columns
@@ -52,7 +52,7 @@ class Design:
     fixed: FixedDesign
     random: tuple[ReTerm, ...]
     offset: FloatArray | None
-    rows_used: npt.NDArray[np.bool_]
+    rows_used: BoolArray
     notes: tuple[str, ...]
     response: FloatArray | None = None
     columns: dict[str, Column] = field(default_factory=dict, repr=False)
@@ -200,7 +200,7 @@ def _check_reference(reference: Mapping[str, object], uses: dict[str, Use], data
 
 def _complete_rows(
     formula: MixedFormula, data: pd.DataFrame, uses: dict[str, Use], na_action: str
-) -> tuple[npt.NDArray[np.bool_], list[str]]:
+) -> tuple[BoolArray, list[str]]:
     """Find the rows without missing values in the columns used, and note how many others are dropped."""
     missing = {name: data[name].isna().to_numpy(dtype=bool) for name in uses}
     n_missing = {name: int(mask.sum()) for name, mask in missing.items() if mask.any()}

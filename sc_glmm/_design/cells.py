@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from .._arrays import FloatArray
 from .build import Design
-from .coding import FloatArray
 
 
 def typical_values(design: Design) -> dict[str, object]:

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from .._arrays import FloatArray
+from .._arrays import BoolArray, FloatArray, IntArray
 from .._display.arguments import list_some
 from .._errors import DesignError, FormulaError, mark
 from .._formula import Atom, MixedFormula, Term, term_text
@@ -304,7 +303,7 @@ def term_span(term: Term) -> tuple[int, int]:
     return min(atom.span[0] for atom in term), max(atom.span[1] for atom in term)
 
 
-def _not_finite(text: str, bad: npt.NDArray[np.bool_], formula: MixedFormula, span: tuple[int, int]) -> str:
+def _not_finite(text: str, bad: BoolArray, formula: MixedFormula, span: tuple[int, int]) -> str:
     return (
         f"{text!r} is infinite or not a number in {int(bad.sum())} of {bad.size} rows (the first is row "
         f"{int(bad.argmax())} of the rows used): change the expression or drop these rows\n{mark(formula.source, span)}"
@@ -338,7 +337,7 @@ def _snap(matrix: FloatArray, recipe: Recipe, frame: pd.DataFrame) -> FloatArray
     return matrix
 
 
-def _equal_rows(frame: pd.DataFrame, names: set[str]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def _equal_rows(frame: pd.DataFrame, names: set[str]) -> tuple[IntArray, IntArray]:
     """Find the distinct rows by the columns `names`, and the index of each row among them."""
     key = np.zeros(len(frame), dtype=np.int64)
     for name in frame.columns.intersection(list(names)):

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from .._arrays import FloatArray
 from .._display.arguments import list_some
 from .._errors import DesignError
 from .build import Design
 from .cells import rows_at, typical_values
-from .coding import FloatArray
 from .estimability import check_estimable
 from .words import interaction_setting, value_words
 

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from .._arrays import FloatArray
 from .._display.arguments import list_some
 from .._errors import DesignError, FormulaError
 from .._formula import parse_formula, term_label
 from .build import Design
-from .coding import FloatArray
 from .cond import Condition, cond, condition_contrast, parse_conditions
 from .estimability import (
     TermHypothesis,

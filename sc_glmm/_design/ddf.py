@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from .._arrays import FloatArray
-from .random import IntArray, ReTerm
+from .._arrays import BoolArray, FloatArray, IntArray
+from .random import ReTerm
 
 
 def residual_df(L: npt.ArrayLike, fixed_X: FloatArray, random: Sequence[ReTerm]) -> float:
@@ -54,9 +54,7 @@ def _distinct(random: Sequence[ReTerm]) -> list[tuple[IntArray, int]]:
     return sorted(factors.values(), key=lambda factor: factor[1])
 
 
-def _column_df(
-    j: int, X: FloatArray, groups: list[tuple[IntArray, int]], constant: list[npt.NDArray[np.bool_]]
-) -> float:
+def _column_df(j: int, X: FloatArray, groups: list[tuple[IntArray, int]], constant: list[BoolArray]) -> float:
     stratum = next((i for i, mask in enumerate(constant) if mask[j]), None)
     if stratum is None:
         return float(groups[-1][1] - 1)
@@ -82,8 +80,8 @@ def _level_table(columns: FloatArray, codes: IntArray, n_levels: int) -> FloatAr
     return columns[first]
 
 
-def _constant_within(columns: FloatArray, codes: IntArray, n_levels: int) -> npt.NDArray[np.bool_]:
+def _constant_within(columns: FloatArray, codes: IntArray, n_levels: int) -> BoolArray:
     """Return for each column whether it is constant within every level (up to rounding)."""
     spread = np.abs(columns - _level_table(columns, codes, n_levels)[codes]).max(axis=0, initial=0.0)
-    constant: npt.NDArray[np.bool_] = spread <= 1e-10 * np.abs(columns).max(axis=0, initial=0.0)
+    constant: BoolArray = spread <= 1e-10 * np.abs(columns).max(axis=0, initial=0.0)
     return constant

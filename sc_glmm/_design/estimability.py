@@ -13,10 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from .._arrays import BoolArray
+from .._arrays import BoolArray, FloatArray
 from .._display.arguments import list_some
 from .._errors import DesignError
-from .coding import FloatArray
 from .fixed import FixedDesign
 
 # Weight on a direction that the data do not determine, relative to the size of the row (columns of unit length).

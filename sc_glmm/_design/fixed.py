@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 import scipy.linalg
 
+from .._arrays import FloatArray
 from .._display.arguments import list_some
 from .._errors import DesignError, mark
 from .._formula import Atom, MixedFormula, Term
-from .coding import FloatArray, Recipe, code_again, code_terms
+from .coding import Recipe, code_again, code_terms
 from .columns import Column
 from .evaluate import level_text
 

@@ -9,11 +9,11 @@ from typing import Protocol
 import numpy as np
 import pandas as pd
 
-from .._arrays import IntArray
+from .._arrays import FloatArray, IntArray
 from .._display.arguments import list_some
 from .._errors import DesignError, mark
 from .._formula import MixedFormula, RandomTerm, term_label
-from .coding import FloatArray, Recipe, code_again, code_terms
+from .coding import Recipe, code_again, code_terms
 from .columns import Column
 from .fixed import check_levels
 

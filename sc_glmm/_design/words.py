@@ -7,10 +7,10 @@ from itertools import product
 
 import numpy as np
 
+from .._arrays import FloatArray
 from .._display.arguments import list_some
 from .._formula import Term
 from .build import Design
-from .coding import FloatArray
 from .estimability import all_terms
 from .fixed import Factor
 

@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from .._arrays import BoolArray, FloatArray
+from .._arrays import BoolArray, FloatArray, IntArray, ObjectArray
 from .._design import estimable_alone, finest
 from .._engine.genes import GeneFits
 from .._results import sd_name
@@ -152,7 +151,7 @@ def _extreme(model: GeneModel, fits: GeneFits) -> tuple[Any, FloatArray]:
     finite = np.isfinite(z).all(axis=1)
     place = np.argmax(np.abs(np.nan_to_num(z)), axis=1)
     values = np.where(finite, np.take_along_axis(z, place[:, None], axis=1)[:, 0], np.nan)
-    codes: NDArray[np.int64] = np.where(finite, place, -1).astype(np.int64)
+    codes: IntArray = np.where(finite, place, -1).astype(np.int64)
     return pd.Categorical.from_codes(codes, categories=pd.Index(model.groupings[i].levels)), values
 
 
@@ -167,7 +166,7 @@ def _determined(fits: GeneFits, result: AllFits, fitted: BoolArray) -> tuple[Flo
     return beta, se
 
 
-def _messages(status: NDArray[np.object_], result: AllFits) -> NDArray[np.object_]:
+def _messages(status: ObjectArray, result: AllFits) -> ObjectArray:
     texts = {
         "all_zero": "no counts in the cells used",
         "low_count": "fewer counts than min_counts",

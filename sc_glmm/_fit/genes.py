@@ -7,9 +7,8 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from .._arrays import BoolArray, FloatArray, IntArray
+from .._arrays import BoolArray, FloatArray, IntArray, ObjectArray
 from .._compress.recentre import CountLists
 from .._design import Design
 from .._display import progress_over
@@ -339,7 +338,7 @@ STATUS = ("not_selected", "all_zero", "low_count", "error", "separated", "not_co
 TRUSTED = ("ok", "singular")
 
 
-def categorical_status(status: NDArray[np.object_]) -> pd.Categorical:
+def categorical_status(status: ObjectArray) -> pd.Categorical:
     """Convert statuses to a categorical with the categories :data:`STATUS`."""
     return pd.Categorical(status, categories=list(STATUS))
 
@@ -355,7 +354,7 @@ def singular_genes(model: GeneModel, fits: GeneFits, tol: float = 1e-4) -> BoolA
     return flagged
 
 
-def gene_status(model: GeneModel, result: AllFits) -> NDArray[np.object_]:
+def gene_status(model: GeneModel, result: AllFits) -> ObjectArray:
     """Determine the status of each gene, ``(n_genes,)`` values of :data:`STATUS`."""
     fits = result.fits
     separated = np.zeros(len(fits.status), dtype=bool)

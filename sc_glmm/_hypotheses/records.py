@@ -6,9 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from .._arrays import FloatArray
+from .._arrays import BoolArray, FloatArray, ObjectArray
 from .._design import Contrast
 from .._families.registry import FAMILIES, Family
 from .._fit.gaussian import GaussianParts
@@ -77,7 +76,7 @@ class Evidence:
     model: GeneModel
     result: AllFits
     totals: GeneTotals
-    status: NDArray[np.object_]
+    status: ObjectArray
     moderation: Moderation | None = None
     ratios: FloatArray | None = None
     bootstrap: Callable[[FloatArray], FloatArray] | None = None
@@ -89,7 +88,7 @@ class Evidence:
         fits = self.result.fits
         return np.where(valid[:, None], fits.beta, np.nan), np.where(valid[:, None, None], fits.vcov, np.nan)
 
-    def valid(self, L: FloatArray) -> NDArray[np.bool_]:
+    def valid(self, L: FloatArray) -> BoolArray:
         """Check whether the fit of a gene determines the contrast `L`; separation may prevent this: ``(n_genes,)``."""
         valid = np.isin(self.status, TRUSTED)
         for gene, separation in self.result.separations.items():

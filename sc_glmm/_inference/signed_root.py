@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-from .._arrays import FloatArray
+from .._arrays import FloatArray, IntArray
 
 # Below this, a series replaces the formula of R, whose terms cancel.
 _SMALL = 0.02
@@ -87,7 +87,7 @@ class SignedRoots:
         bend = bend_through(z, root)
         return cls(weights, delta, sd, bend, root - z * steepness(_inside(bend * z)))
 
-    def __getitem__(self, genes: slice | NDArray[np.bool_] | NDArray[np.int64]) -> SignedRoots:
+    def __getitem__(self, genes: slice | NDArray[np.bool_] | IntArray) -> SignedRoots:
         """Select genes."""
         parts = (self.weights, self.delta, self.sd, self.bend, self.shift)
         return SignedRoots(*(part[genes] for part in parts))

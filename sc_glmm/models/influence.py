@@ -9,9 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from .._arrays import IntArray
+from .._arrays import BoolArray, IntArray
 from .._design import group_levels
 from .._errors import DesignError, InputError, ScGlmmWarning
 from .fitted import MixedFit, check_fit
@@ -147,7 +146,7 @@ def _groups(fit: MixedFit, group: str | None) -> tuple[str, IntArray, tuple[str,
     return name, *group_levels(values)
 
 
-def _refit(fit: MixedFit, rows: NDArray[np.bool_]) -> MixedFit:
+def _refit(fit: MixedFit, rows: BoolArray) -> MixedFit:
     """Fit the same formula to a subset of the rows used, with the same base levels."""
     make = fit.fitter
     design = fit.prepared.design

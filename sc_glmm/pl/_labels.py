@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.patheffects import withStroke
 
-from .._arrays import FloatArray
+from .._arrays import BoolArray, FloatArray
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -138,15 +137,15 @@ def _candidates(dot: FloatArray, size: FloatArray, px: float) -> tuple[FloatArra
     return np.hstack([centres - half, centres + half]), centres, gap
 
 
-def _inside(boxes: FloatArray, frame: FloatArray) -> npt.NDArray[np.bool_]:
+def _inside(boxes: FloatArray, frame: FloatArray) -> BoolArray:
     return (boxes[:, 0] >= frame[0]) & (boxes[:, 1] >= frame[1]) & (boxes[:, 2] <= frame[2]) & (boxes[:, 3] <= frame[3])
 
 
-def _touch(boxes: FloatArray, other: FloatArray) -> npt.NDArray[np.bool_]:
+def _touch(boxes: FloatArray, other: FloatArray) -> BoolArray:
     return (boxes[:, 0] < other[2]) & (boxes[:, 2] > other[0]) & (boxes[:, 1] < other[3]) & (boxes[:, 3] > other[1])
 
 
-def _crossed(boxes: FloatArray, start: FloatArray, stop: FloatArray) -> npt.NDArray[np.bool_]:
+def _crossed(boxes: FloatArray, start: FloatArray, stop: FloatArray) -> BoolArray:
     """Whether the segment crosses the boxes; tested at points that are closer than the width of a letter."""
     along = start + np.linspace(0.0, 1.0, 25)[:, None] * (stop - start)
     hit = (

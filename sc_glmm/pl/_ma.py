@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
-from .._arrays import FloatArray
+from .._arrays import BoolArray, FloatArray
 from .._display.arguments import check_level
 from .._errors import InputError
 from ._marks import (
@@ -126,7 +125,7 @@ def ma(
     return finish(ax, title, save, show)
 
 
-def effect_bound(log_fc: FloatArray, hits: npt.NDArray[np.bool_], well: npt.NDArray[np.bool_]) -> float:
+def effect_bound(log_fc: FloatArray, hits: BoolArray, well: BoolArray) -> float:
     """Largest fold change within the axes: all significant genes, and nearly all others."""
     size = np.abs(log_fc)
     usual = np.quantile(size[well], _INSIDE) if well.any() else size.max()

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 from matplotlib.lines import Line2D
 
-from .._arrays import BoolArray, FloatArray
+from .._arrays import BoolArray, FloatArray, IntArray
 from .._errors import InputError
 from ._labels import place_labels
 from ._style import DOWN, RASTER_FROM, REST, UP, plain
@@ -173,7 +173,7 @@ def draw_counts(ax: Axes, color: Words, base: float, places: Sequence[tuple[floa
         ax.text(x, y, words, transform=ax.transAxes, ha=side, va=height, fontsize=base, color=shade)
 
 
-def _best_of_both(hits: npt.NDArray[np.int64], up: BoolArray, n: int) -> npt.NDArray[np.int64]:
+def _best_of_both(hits: IntArray, up: BoolArray, n: int) -> IntArray:
     """The first n of `hits`, at least a third of them from each side if possible."""
     least = n // 3
     kept = [hits[up[hits]][:least], hits[~up[hits]][:least]]

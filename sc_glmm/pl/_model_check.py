@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 import numpy as np
-import numpy.typing as npt
 
+from .._arrays import ObjectArray
 from .._errors import InputError
 from ._diagnostics import random_effect_qq, residual_histogram, residual_qq, residuals
 from ._influence import influence
@@ -42,7 +42,7 @@ def diagnostics(
     ax: Sequence[Axes] | None = None,
     save: str | os.PathLike[str] | None = None,
     show: bool | None = None,
-) -> npt.NDArray[np.object_]:
+) -> ObjectArray:
     """Draw all checks of one fitted model: residuals, random effects, and influence of each group.
 
     The panels show the residuals against the fitted values; their histogram; their quantiles; the quantiles of the
@@ -81,7 +81,7 @@ def diagnostics(
     """
     shown = fitted_model(data, gene, key, group, gene_symbols)
     if ax is not None:
-        axes: npt.NDArray[np.object_] = np.array(list(ax), dtype=object)
+        axes: ObjectArray = np.array(list(ax), dtype=object)
         if len(axes) != _N_PANELS:
             raise InputError(
                 f"ax holds {len(axes)} axes; pass {_N_PANELS} axes to diagnostics, or omit ax= for a new figure"
@@ -98,7 +98,7 @@ def diagnostics(
     return axes
 
 
-def _draw(fit: MixedFit, term: str | None, seed: int, axes: npt.NDArray[np.object_]) -> None:
+def _draw(fit: MixedFit, term: str | None, seed: int, axes: ObjectArray) -> None:
     residuals(fit, seed=seed, ax=axes[0])
     residual_histogram(fit, seed=seed, ax=axes[1])
     residual_qq(fit, seed=seed, ax=axes[2])

@@ -6,8 +6,8 @@ import os
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
+from .._arrays import ObjectArray
 from .._errors import InputError
 from ._numbers.evidence import (
     Quantiles,
@@ -44,7 +44,7 @@ def p_values(
     ax: Axes | None = None,
     save: str | os.PathLike[str] | None = None,
     show: bool | None = None,
-) -> Axes | npt.NDArray[np.object_]:
+) -> Axes | ObjectArray:
     """Draw a histogram of the p-values.
 
     P-values of genes without an effect are uniform, so the histogram should be flat except for a peak near zero. The
@@ -111,7 +111,7 @@ def qq(
     ax: Axes | None = None,
     save: str | os.PathLike[str] | None = None,
     show: bool | None = None,
-) -> Axes | npt.NDArray[np.object_]:
+) -> Axes | ObjectArray:
     r"""Draw observed p-values against uniform ones, with the inflation factor.
 
     The dots of genes without an effect follow the line. If genes are independent, the band contains 95 % of each order
@@ -170,8 +170,8 @@ def _draw_quantiles(ax: Axes, shape: Quantiles) -> None:
 
 
 def _finish(
-    axes: npt.NDArray[np.object_], title: str | None, save: str | os.PathLike[str] | None, show: bool | None
-) -> Axes | npt.NDArray[np.object_]:
+    axes: ObjectArray, title: str | None, save: str | os.PathLike[str] | None, show: bool | None
+) -> Axes | ObjectArray:
     """Finish one panel, or several panels with a common title."""
     if len(axes) == 1:
         return finish(axes[0], title, save, show)
@@ -193,7 +193,7 @@ def _sets(
 
 def _axes(
     sets: list[tuple[str, pd.DataFrame]], ax: Axes | None, size: tuple[float, float], panel: tuple[float, float]
-) -> tuple[npt.NDArray[np.object_], float]:
+) -> tuple[ObjectArray, float]:
     if len(sets) == 1:
         one, base = axes_to_draw(ax, size)
         return np.array([one], dtype=object), base
@@ -210,7 +210,7 @@ def _name(ax: Axes, title: str, base: float) -> None:
         ax.set_title(wrapped(title, _TITLE), fontsize=base, loc="left")
 
 
-def _outer_labels(axes: npt.NDArray[np.object_], x: str, y: str, base: float) -> None:
+def _outer_labels(axes: ObjectArray, x: str, y: str, base: float) -> None:
     """Label the axes; only once for several panels."""
     if len(axes) == 1:
         axes[0].set_xlabel(x, fontsize=base)

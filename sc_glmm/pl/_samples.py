@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.artist import Artist
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from .._arrays import FloatArray
+from .._arrays import BoolArray, FloatArray, IntArray
 from .._errors import InputError
 from ._labels import place_labels
 from ._model import model_and_title
@@ -116,7 +115,7 @@ def samples(
     return finish(ax, title, save, show)
 
 
-def dot_area(n_cells: npt.NDArray[np.int64] | FloatArray, largest: float) -> FloatArray:
+def dot_area(n_cells: IntArray | FloatArray, largest: float) -> FloatArray:
     """Area of dots in points squared, proportional to cells except for the smallest."""
     return np.maximum(_AREA[1] * np.asarray(n_cells, dtype=np.float64) / largest, _AREA[0])
 
@@ -206,7 +205,7 @@ def _draw_samples(ax: Axes, shape: SampleMeans, x: FloatArray, floor: float) -> 
             )
 
 
-def _moved(shape: SampleMeans) -> npt.NDArray[np.bool_]:
+def _moved(shape: SampleMeans) -> BoolArray:
     """Samples with random effects large enough to be drawn."""
     return np.asarray(np.abs(shape.conditional - shape.fixed) > 1e-3 * np.abs(shape.fixed))
 

@@ -8,10 +8,9 @@ import textwrap
 from collections.abc import Iterable
 
 import matplotlib.pyplot as plt
-import numpy as np
-import numpy.typing as npt
 from matplotlib.axes import Axes
 
+from .._arrays import ObjectArray
 from .._errors import InputError
 
 # Colours that people with any type of colour vision can tell apart, also in print (Okabe and Ito, Tol). One meaning
@@ -38,26 +37,24 @@ def axes_to_draw(ax: Axes | None, size: tuple[float, float]) -> tuple[Axes, floa
     return grid_of_axes(1, 1, size)[0, 0], FONT
 
 
-def grid_of_axes(
-    n_rows: int, n_columns: int, size: tuple[float, float], *, sharex: bool = False
-) -> npt.NDArray[np.object_]:
+def grid_of_axes(n_rows: int, n_columns: int, size: tuple[float, float], *, sharex: bool = False) -> ObjectArray:
     """``(n_rows, n_columns)`` axes in a new figure of `size` inches, in the shared style."""
     # pyplot loads its backend with the first figure and turns on interactive mode in a notebook. Leaving an rc_context
     # would undo this, and no later figure would be shown.
     figure = plt.figure(figsize=size, dpi=200, layout="constrained")
     with plt.rc_context({"font.size": FONT, "axes.linewidth": 0.6}):
-        grid: npt.NDArray[np.object_] = figure.subplots(n_rows, n_columns, squeeze=False, sharex=sharex)
+        grid: ObjectArray = figure.subplots(n_rows, n_columns, squeeze=False, sharex=sharex)
         for ax in grid.ravel():
             finish_axes(ax)
     return grid
 
 
-def panels(n: int, size: tuple[float, float]) -> tuple[npt.NDArray[np.object_], float]:
+def panels(n: int, size: tuple[float, float]) -> tuple[ObjectArray, float]:
     """`n` panels of `size` inches, as many side by side as fit the page, and the font size."""
     columns = min(n, max(1, int(PAGE // size[0])))
     rows = math.ceil(n / columns)
     grid = grid_of_axes(rows, columns, (columns * size[0], rows * size[1]), sharex=True)
-    used: npt.NDArray[np.object_] = grid.ravel()[:n]
+    used: ObjectArray = grid.ravel()[:n]
     for empty in grid.ravel()[n:]:
         empty.remove()
     for i, ax in enumerate(used):

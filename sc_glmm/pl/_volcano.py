@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from .._arrays import FloatArray
+from .._arrays import BoolArray, FloatArray
 from .._display.arguments import check_level, is_number
 from .._errors import InputError
 from .._inference.minimum import Alternative
@@ -157,7 +157,7 @@ def _set_limits(ax: Axes, x: FloatArray, y: FloatArray) -> None:
     ax.set_ylim(-0.02 * top, 1.14 * top)
 
 
-def _draw_threshold(ax: Axes, p: FloatArray, significant: npt.NDArray[np.bool_], alpha: float, base: float) -> None:
+def _draw_threshold(ax: Axes, p: FloatArray, significant: BoolArray, alpha: float, base: float) -> None:
     ax.axvline(0.0, color="0.85", linewidth=0.6, zorder=1)
     if not significant.any() or p[significant].max() == 0.0:
         return

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from .._adata.columns import groups_of
 from .._adata.contrasts import contrasts_of_group
@@ -15,7 +14,7 @@ from .._adata.mudata import modality_with
 from .._adata.open import find_response, open_data
 from .._adata.stored import StoredRun, read_run
 from .._adata.tables import columns_of
-from .._arrays import FloatArray
+from .._arrays import FloatArray, IntArray
 from .._compress.size_factors import library_size
 from .._compress.source import one_column
 from .._design import Contrast, Design, build_design
@@ -193,7 +192,7 @@ def _dense(column: Any) -> FloatArray:
 
 def _cells(
     obs: Any,
-    places: NDArray[np.int64],
+    places: IntArray,
     y: FloatArray,
     log_sizes: FloatArray,
     params: Any,

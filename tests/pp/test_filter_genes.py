@@ -83,7 +83,7 @@ def test_cells_without_a_sample_do_not_count(adata):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"arms": "both"}, "arms is 'both'"),
+        ({"arms": "both"}, "arms='both': allowed are 'any', 'all'"),
         ({"min_cells": -1}, "min_cells=-1"),
         ({"min_samples": 5}, "largest arm has 4 levels of 'sample'"),
         ({"groupby": "arm", "min_samples": 3}, "largest arm has 2"),

@@ -76,7 +76,7 @@ def test_missing_samples_and_empty_cells(adata):
     [
         ({}, r"X holds .*not a whole number; it looks log-transformed.*\(layers: 'counts'\)"),
         ({"layer": "raw"}, r"there is no layer 'raw' \(available: 'counts'\); omit"),
-        ({"layer": "counts", "method": "median"}, "method is 'median'"),
+        ({"layer": "counts", "method": "median"}, "method='median': allowed are 'total', 'pooled', 'tmm'"),
         ({"layer": "counts", "method": "tmm"}, "sample_key= is missing"),
         ({"layer": "counts", "sample_key": "donor"}, "no column 'donor' in obs .available: 'sample', 'depth'"),
         ({"layer": "counts", "sample_key": "empty"}, "'empty' of obs has no values"),

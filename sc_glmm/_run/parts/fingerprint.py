@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from ..._arrays import BoolArray
 from ..._compress.source import Source
 from ..plan import Plan
 
@@ -36,7 +36,7 @@ def matrix_fingerprint(source: Source, cells: pd.Index, genes: pd.Index) -> str:
     return digest.hexdigest()[:32]
 
 
-def plan_fingerprint(plans: Sequence[Plan], selected: NDArray[np.bool_] | None) -> str:
+def plan_fingerprint(plans: Sequence[Plan], selected: BoolArray | None) -> str:
     """Compute a digest of everything that comes from `obs` and `var`: designs, contrasts, size factors and genes."""
     digest = hashlib.sha256(b"" if selected is None else np.packbits(selected).tobytes())
     for plan in plans:

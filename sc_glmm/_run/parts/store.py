@@ -7,8 +7,8 @@ from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ..._arrays import FloatArray
 from ..._engine.genes import GeneStats
 from ..._errors import InputError
 from ..._fit.compress import Compressed, Layout
@@ -32,7 +32,7 @@ class PartsStore(Store):
         super().__init__([run.gene_range(chunk) for chunk in range(run.manifest.n_chunks)])
         self._run = run
         self._cells: dict[int, Compressed] = {}
-        self._bulk: list[NDArray[np.float64] | None] = []
+        self._bulk: list[FloatArray | None] = []
         self._chunk: int | None = None
 
     def layout(self, i: int) -> Layout:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import beta, chi2
 
-from ..._arrays import FloatArray
+from ..._arrays import BoolArray, FloatArray, IntArray
 from ..._errors import InputError
 
 # P-values above this are attributed to genes without an effect (Storey).
@@ -31,7 +30,7 @@ class Histogram:
     """
 
     edges: FloatArray
-    counts: NDArray[np.int64]
+    counts: IntArray
     null_share: float
 
     @property
@@ -62,7 +61,7 @@ class Quantiles:
     low: FloatArray
     high: FloatArray
     inflation: float
-    cut: NDArray[np.bool_]
+    cut: BoolArray
 
 
 def finite_p_values(p_values: FloatArray, *, plot: str) -> FloatArray:

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from scipy.stats import norm
 from scipy.stats import t as student_t
 
-from ..._arrays import FloatArray, IntArray
+from ..._arrays import BoolArray, FloatArray, IntArray
 from ..._design import finest
 from ..._display.arguments import suggest
 from ..._errors import InputError
@@ -101,7 +100,7 @@ class Intercepts:
     names: tuple[str, ...]
     mode: FloatArray
     sd: FloatArray
-    silent: npt.NDArray[np.bool_]
+    silent: BoolArray
     level: IntArray
     by: str
     levels: tuple[str, ...]

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from scipy.cluster.hierarchy import leaves_list, linkage
 
-from ..._arrays import FloatArray
+from ..._arrays import BoolArray, FloatArray, IntArray
 from ..._errors import InputError
 from .frames import WELL, significant_rows, split_sets, status_of
 
@@ -32,7 +31,7 @@ class FoldChangeGrid:
     genes: tuple[str, ...]
     sets: tuple[str, ...]
     values: FloatArray
-    significant: npt.NDArray[np.bool_]
+    significant: BoolArray
 
 
 def fold_change_grid(
@@ -107,7 +106,7 @@ def leading_genes(parts: Sequence[tuple[str, pd.DataFrame]], n_genes: int, alpha
     return list(dict.fromkeys(every["gene"]))[:n_genes]
 
 
-def alike(values: FloatArray) -> npt.NDArray[np.int64]:
+def alike(values: FloatArray) -> IntArray:
     """Order of the rows that places similar rows next to each other (average linkage, reordered leaves)."""
     if len(values) < 3:
         return np.arange(len(values))
@@ -137,7 +136,7 @@ class GeneAcrossSets:
     estimate: FloatArray
     low: FloatArray
     high: FloatArray
-    significant: npt.NDArray[np.bool_]
+    significant: BoolArray
     note: tuple[str, ...]
 
 
