@@ -121,7 +121,7 @@ def read_run(adata: AnnData, key: str, group: str | None) -> StoredRun:
     place = 0
     if groupby is None:
         if group is not None:
-            raise InputError(f"group={group!r}: the run under key={key!r} has no groups (it was run without groupby=)")
+            raise without_groups(group, key)
     else:
         known = list(params["groups"])
         if group is None or str(group) not in known:
@@ -145,6 +145,11 @@ def read_run(adata: AnnData, key: str, group: str | None) -> StoredRun:
         grid=entry.get("grids", {}).get(str(place), {}),
         log_sizes=None if sizes is None else np.asarray(sizes, dtype=np.float64),
     )
+
+
+def without_groups(group: Any, key: str) -> InputError:
+    """Return the error for a group of a run that has none."""
+    return InputError(f"group={group!r}: the run under key={key!r} has no groups (it was run without groupby=)")
 
 
 def read_alternative(adata: AnnData, key: str) -> Alternative:

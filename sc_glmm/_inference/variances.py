@@ -41,7 +41,7 @@ def satterthwaite_parts(
     r2_unit = here.r2 / m
     H = np.empty((n + 1, n + 1))
     jacobian = np.empty((n + 1, p, p))
-    size = theta_size(problem, theta)
+    size = theta_size(theta)
 
     def at(where: FloatArray) -> LmmPoint:
         point = evaluate(problem, where, reml, work)
@@ -67,7 +67,7 @@ def satterthwaite_parts(
     return SatterthwaiteParts(sigma2 * here.vcov, covariance, jacobian, problem.scaling.R)
 
 
-def theta_size(problem: LmmProblem, theta: FloatArray) -> FloatArray:
+def theta_size(theta: FloatArray) -> FloatArray:
     """Compute the size of a large change of each theta: its absolute value, but at least 0.3: ``(n_theta,)``.
 
     theta is relative to sigma, and the columns have a root mean square of one. It therefore has no unit.

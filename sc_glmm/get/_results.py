@@ -11,7 +11,7 @@ import pandas as pd
 
 from .._adata.contrasts import all_contrasts, as_list, find_contrasts
 from .._adata.mudata import results_in
-from .._adata.stored import read_results
+from .._adata.stored import read_results, without_groups
 from .._display.arguments import check_flag, is_number, suggest
 from .._display.habits import explain_arguments
 from .._errors import InputError
@@ -151,7 +151,9 @@ def results(
     if contrast is not None:
         keep &= frame["contrast"].isin(find_contrasts(all_contrasts(params), contrast)).to_numpy()
     if group is not None:
-        keep &= frame[_group_column(groupby, group, key)].isin(known_names(group, frame[groupby], "group")).to_numpy()
+        if groupby is None:
+            raise without_groups(group, key)
+        keep &= frame[groupby].isin(known_names(group, frame[groupby], "group")).to_numpy()
     if genes is not None:
         keep &= frame["variable"].isin(known_names(genes, frame["variable"], "gene")).to_numpy()
     check_flag("tested", tested)
@@ -175,12 +177,6 @@ def known_names(requested: Any, column: pd.Series, content: str) -> list[str]:
         if name not in available:
             raise InputError(f"the results have no {content} {name!r}{suggest(name, available)}")
     return names
-
-
-def _group_column(groupby: Any, group: Any, key: str) -> str:
-    if groupby is None:
-        raise InputError(f"group={group!r}: the run under key={key!r} has no groups (it was run without groupby=)")
-    return str(groupby)
 
 
 def _number(value: Any, name: str, maximum: float) -> float:

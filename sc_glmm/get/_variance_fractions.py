@@ -10,10 +10,9 @@ import numpy as np
 import pandas as pd
 
 from .._adata.mudata import results_in
-from .._adata.stored import read_fit_info, read_variances
+from .._adata.stored import read_fit_info, read_variances, without_groups
 from .._arrays import FloatArray
 from .._display.arguments import check_choice, check_flag
-from .._errors import InputError
 from .._fit.variance_forms import forms_from_arrays
 from .._inference.variance_parts import METHODS, distribution_variance, random_variance
 from .._results import stack
@@ -114,7 +113,7 @@ def variance_fractions(
     params = stored.uns[key]["params"]
     groupby = params.get("cells_grouped_by")
     if group is not None and groupby is None:
-        raise InputError(f"group={group!r}: the run under key={key!r} has no groups (it was run without groupby=)")
+        raise without_groups(group, key)
     parts, noise = [], []
     for name, arrays in read_variances(stored, key).items():
         of_group = info if groupby is None else info[info[groupby].astype(str) == name]

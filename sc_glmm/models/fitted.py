@@ -5,14 +5,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 
 from .._arrays import FloatArray
-from .._display.arguments import check_flag
+from .._display.arguments import check_flag, is_number
 from .._engine.arrow.layout import least_deviation, orthogonal_basis
+from .._engine.gaussian.evaluate import conditional_blocks, new_work
+from .._engine.gaussian.problem import LmmProblem
 from .._errors import InputError
 from .checks import accept_r_names
 from .limit import Limit
@@ -119,8 +121,8 @@ class MixedFit(ABC):
         """Fit the same model to another response."""
 
     @abstractmethod
-    def refit_ml(self) -> MixedFit:
-        """Fit the same model by maximum likelihood."""
+    def _by_ml(self, options: Mapping[str, Any]) -> Self:
+        """Fit the same model by maximum likelihood; `options` are those of the new fit."""
 
     # --- estimates ----------------------------------------------------------------------------------------------
 
@@ -288,8 +290,8 @@ class MixedFit(ABC):
         InputError
             If `tol` is not a number from 0 to 1.
         """
-        if not isinstance(tol, int | float | np.number) or not 0.0 <= tol < 1.0:
-            raise InputError(f"tol={tol!r} must be a number from 0 to 1, such as 1e-4")
+        if not is_number(tol) or not 0.0 <= tol < 1.0:
+            raise InputError(f"tol={tol!r}: allowed are numbers from 0 to 1, such as 1e-4")
         weight = np.bincount(self.prepared.row_of, minlength=len(self.prepared.X)).astype(np.float64)
         smallest = [
             float(least_deviation(orthogonal_basis(block, weight), lam)) / self.sigma
@@ -314,6 +316,36 @@ class MixedFit(ABC):
         ``-2 log likelihood + log(n_obs) n_par``, with the likelihood that was maximised.
         """
         return -2.0 * self.loglik() + float(np.log(self.nobs)) * self.n_par
+
+    def remlcrit(self) -> float:
+        """Get the REML criterion at convergence, for counts by the Laplace approximation.
+
+        Returns
+        -------
+        ``-2 log restricted likelihood``.
+
+        Raises
+        ------
+        InputError
+            If the model was fitted by ML.
+        """
+        if not self.reml:
+            raise InputError("this model was fitted by ML and has no REML criterion: fit it with reml=True")
+        return -2.0 * self.loglik()
+
+    def refit_ml(self) -> Self:
+        """Fit the same model by maximum likelihood.
+
+        Returns
+        -------
+        The ML fit; the model itself if it was fitted by ML.
+
+        Raises
+        ------
+        InputError
+            If the model cannot be fitted.
+        """
+        return self._by_ml({**self.options, "reml": False}) if self.reml else self
 
     def fixed_part(self) -> FloatArray:
         """Compute the linear predictor without random effects.
@@ -368,8 +400,16 @@ class MixedFit(ABC):
         for block in dict.fromkeys(place.block for place in self.prepared.places):
             yield self.prepared.groupings[block].name, block
 
+    def _conditional_cov(self, problem: LmmProblem, theta: FloatArray) -> tuple[FloatArray, ...]:
+        """Compute :meth:`conditional_cov` of a Gaussian model with relative covariance parameters theta."""
+        inverse = conditional_blocks(problem, theta, new_work(problem))
+        of_block = {block: inverse[f] for f, block in enumerate(problem.scaling.order)}
+        return tuple(lam @ of_block[block] @ lam.T for block, lam in enumerate(self.Lambda))
+
     # names that R and statsmodels use
     isSingular = is_singular
+    REMLcrit = remlcrit
+    refitML = refit_ml
     AIC = aic
     BIC = bic
 

@@ -15,7 +15,6 @@ from .._compress import compress_counts
 from .._display.arguments import check_choice, check_flag
 from .._engine import entry
 from .._engine.fit import fit_genes
-from .._engine.gaussian.evaluate import conditional_blocks, new_work
 from .._engine.gaussian.problem import build_problem
 from .._engine.genes import GeneFits, GeneStats, Structure, build_structure
 from .._engine.laplace.records import Nodes
@@ -72,22 +71,6 @@ class GlmmModel(MixedFit):
         The likelihood that was maximised (restricted or not), with all constants.
         """
         return self.log_likelihood
-
-    def remlcrit(self) -> float:
-        """Get the REML criterion at convergence, by the Laplace approximation.
-
-        Returns
-        -------
-        ``-2 log restricted likelihood``.
-
-        Raises
-        ------
-        InputError
-            If the model was fitted by ML.
-        """
-        if not self.reml:
-            raise InputError("this model was fitted by ML and has no REML criterion: fit it with reml=True")
-        return -2.0 * self.log_likelihood
 
     def deviance(self) -> float:
         """Compute the conditional deviance, as lme4's ``deviance()`` does.
@@ -165,12 +148,7 @@ class GlmmModel(MixedFit):
             rows, columns = problem.arrow.theta_row[of_factor], problem.arrow.theta_col[of_factor]
             theta[of_factor] = self.Lambda[block][rows, columns]
         with one_blas_thread():
-            inverse = conditional_blocks(problem, problem.scale_theta(theta), new_work(problem))
-        out: list[FloatArray] = [np.empty(0)] * len(inverse)
-        for f, block in enumerate(problem.scaling.order):
-            lam = self.Lambda[block]
-            out[block] = lam @ inverse[f] @ lam.T
-        return tuple(out)
+            return self._conditional_cov(problem, problem.scale_theta(theta))
 
     def refit(self, y: Any) -> Self:
         """Fit the same model to another response.
@@ -195,32 +173,13 @@ class GlmmModel(MixedFit):
             values, trials = read_fractions(values, trials, self.formula)
         else:
             values = read_counts(values, self.formula)
-        return self._fit_again(values, trials, self.options, self.reml, with_response(self.prepared, self.data, values))
+        data = with_response(self.prepared, self.data, values)
+        return self.optimise(self.prepared, data, values, trials, self.family, self.n_agq, self.options, self.reml)
 
-    def refit_ml(self) -> Self:
-        """Fit the same model by maximum likelihood.
-
-        Returns
-        -------
-        The ML fit; the model itself if it was fitted by ML.
-
-        Raises
-        ------
-        InputError
-            If the model cannot be fitted.
-        """
-        return self._fit_again(self.y, self.weights, {**self.options, "reml": False}, False) if self.reml else self
-
-    def _fit_again(
-        self,
-        y: FloatArray,
-        trials: FloatArray | None,
-        options: Mapping[str, Any],
-        reml: bool,
-        data: pd.DataFrame | None = None,
-    ) -> Self:
-        data = self.data if data is None else data
-        return self.optimise(self.prepared, data, y, trials, self.family, self.n_agq, options, reml)
+    def _by_ml(self, options: Mapping[str, Any]) -> Self:
+        return self.optimise(
+            self.prepared, self.data, self.y, self.weights, self.family, self.n_agq, options, reml=False
+        )
 
     @classmethod
     def optimise(
@@ -278,8 +237,6 @@ class GlmmModel(MixedFit):
 
     logLik = loglik
     resid = residuals
-    REMLcrit = remlcrit
-    refitML = refit_ml
 
 
 def read_counts(values: FloatArray, formula: str) -> FloatArray:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from .._arrays import FloatArray
 from .._display.arguments import check_choice, check_flag
-from .._engine.gaussian.evaluate import LmmPoint, conditional_blocks, evaluate, new_work, residual_sd
+from .._engine.gaussian.evaluate import LmmPoint, evaluate, new_work, residual_sd
 from .._engine.gaussian.fit import LmmSolution, fit_lmm
 from .._engine.gaussian.problem import LmmProblem
 from .._errors import InputError
@@ -82,22 +82,6 @@ class LmmModel(MixedFit):
         """
         return self._criterion(False)
 
-    def remlcrit(self) -> float:
-        """Get the REML criterion at convergence.
-
-        Returns
-        -------
-        ``-2 log restricted likelihood``.
-
-        Raises
-        ------
-        InputError
-            If the model was fitted by ML.
-        """
-        if not self.reml:
-            raise InputError("this model was fitted by ML and has no REML criterion: fit it with reml=True")
-        return self._criterion(True)
-
     def fitted(self) -> FloatArray:
         """Compute the conditional means.
 
@@ -144,12 +128,7 @@ class LmmModel(MixedFit):
         One (n_levels, k, k) array for each block.
         """
         with one_blas_thread():
-            inverse = conditional_blocks(self.problem, self.solution.theta, new_work(self.problem))
-        out: list[FloatArray] = [np.empty(0)] * len(inverse)
-        for f, block in enumerate(self.problem.scaling.order):
-            lam = self.Lambda[block]
-            out[block] = lam @ inverse[f] @ lam.T
-        return tuple(out)
+            return self._conditional_cov(self.problem, self.solution.theta)
 
     def refit(self, y: Any) -> Self:
         """Fit the same model to another response.
@@ -175,21 +154,7 @@ class LmmModel(MixedFit):
         data = with_response(self.prepared, self.data, values)
         return self.optimise(self.prepared, data, values, self.weights, self.reml, self.options, problem)
 
-    def refit_ml(self) -> Self:
-        """Fit the same model by maximum likelihood.
-
-        Returns
-        -------
-        The ML fit; the model itself if it was fitted by ML.
-
-        Raises
-        ------
-        InputError
-            If the model cannot be fitted.
-        """
-        if not self.reml:
-            return self
-        options = {**self.options, "reml": False}
+    def _by_ml(self, options: Mapping[str, Any]) -> Self:
         return self.optimise(self.prepared, self.data, self.y, self.weights, False, options, self.problem)
 
     @classmethod
@@ -281,8 +246,6 @@ class LmmModel(MixedFit):
 
     logLik = loglik
     resid = residuals
-    REMLcrit = remlcrit
-    refitML = refit_ml
 
 
 def _exact_fit(effects: str, formula: str) -> str:

@@ -137,7 +137,7 @@ def sample_means(gene: GeneFit, *, by: str | None, sample: str | None) -> Sample
     to_mean = np.exp if log else np.asarray
     conditional = np.bincount(unit, np.where(gene.zero, 0.0, to_mean(eta) * exposure)) / total
     fixed = np.bincount(unit, np.where(gene.zero, 0.0, to_mean(eta_fixed) * exposure)) / total
-    pair, pair_name = _pairs(fit, term, pairs, unit) if levels else (np.full(len(pairs), -1), "")
+    pair, pair_name = _pairs(fit, pairs, unit) if levels else (np.full(len(pairs), -1), "")
     line_at, mean, low, high = fitted_line(gene, by, values, levels)
     return SampleMeans(
         by=by,
@@ -229,7 +229,7 @@ def column_values(fit: MixedFit, name: str) -> tuple[FloatArray, tuple[str, ...]
     return np.asarray(converted, dtype=np.float64), ("False", "True") if column.kind == "bool" else ()
 
 
-def _pairs(fit: MixedFit, term: ReTerm, pairs: IntArray, unit: IntArray) -> tuple[IntArray, str]:
+def _pairs(fit: MixedFit, pairs: IntArray, unit: IntArray) -> tuple[IntArray, str]:
     """Codes and name of the coarser grouping factor with samples in several levels; -1 if nothing joins the samples."""
     first = np.zeros(len(pairs), dtype=np.int64)
     first[unit[::-1]] = np.arange(len(unit))[::-1]
