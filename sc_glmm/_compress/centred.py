@@ -37,6 +37,8 @@ _MAX_VARIABLES = 12
 # Degree of the lattices. Fits need derivatives up to the third. A hypothesis that changes slopes moves away from the
 # slopes at which the nodes are exact and needs a higher degree, by number of variables (1, 2, 3, and 4 or more).
 _DEGREE = 3
+# Factors of the number of nodes in a row, for genes whose predictor has a wide range.
+NODE_SCALES = (1.0, 1.25, 1.6, 2.0, 2.5, 3.2, 4.0, 6.0)
 _WIDE_DEGREES = (8, 6, 5, 4)
 
 
@@ -94,6 +96,36 @@ class CentredRows:
         factorials = np.array([math.factorial(n) for n in power.tolist()], dtype=np.float64)
         return np.asarray(np.sum((counts + 1.0) * largest**power / factorials, axis=1))
 
+    def node_scales(self, widths: FloatArray, counts: FloatArray, tol: float) -> FloatArray:
+        """Find how many times as many nodes genes need for an error below `tol`: ``(n_genes,)`` of NODE_SCALES.
+
+        A larger factor is not chosen if cells with rows of their own would cost less; the error is then too large.
+
+        Parameters
+        ----------
+        widths
+            ``(n_genes, n_base)`` ranges of the predictors without their levels.
+        counts
+            ``(n_genes, n_base)`` sums of counts in the base rows.
+        tol
+            Largest error of a log likelihood.
+        """
+        scale = np.ones(len(widths))
+        left = np.flatnonzero(interpolation_error(self.cells, widths, counts) > tol)
+        for factor in NODE_SCALES[1:]:
+            cells = self.with_more_nodes(factor)
+            if len(left) == 0 or len(self.base_row) * _ROW + cells.node_ptr[-1] * _NODE > len(cells.offset):
+                break
+            scale[left] = factor
+            left = left[interpolation_error(cells, widths[left], counts[left]) > tol]
+        return scale
+
+    def with_more_nodes(self, factor: float) -> CellsByRow:
+        """Return the cells with `factor` times as many nodes in each row of a lattice."""
+        sizes = np.diff(self.cells.node_ptr)
+        more = np.where(self.cells.on_lattice[self.base_row] == 1, np.ceil(factor * sizes), sizes)
+        return self.cells._replace(node_ptr=_starts(more.astype(np.int64)))
+
     def slopes_of(self, eta: FloatArray) -> FloatArray:
         """Compute the ``(n_genes, n_base, n_variables)`` slopes of predictors ``(n_genes, n_rows)``."""
         per_row = eta[:, :, None] * self.slopes
@@ -119,6 +151,24 @@ class CentredRows:
         changed = "weight" if self.table.kind == "collapsed" else "ec"
         table = replace(self.table, **{changed: getattr(self.table, changed) * per_node})
         return replace(self, table=table, cells=self.cells._replace(offset=offset))
+
+
+def interpolation_error(cells: CellsByRow, widths: FloatArray, counts: FloatArray) -> FloatArray:
+    """Compute theoretical errors of log likelihoods by interpolation in the predictor, ``(n_genes,)``.
+
+    Parameters
+    ----------
+    cells
+        The number of nodes of each row.
+    widths
+        ``(n_genes, n_base)`` ranges of the predictors without their levels; 0 for rows that are cells.
+    counts
+        ``(n_genes, n_base)`` sums of counts in the base rows.
+    """
+    n_nodes = np.diff(cells.node_ptr)[cells.first[:-1]]
+    h = 2.0 * np.pi / np.where(widths > 0.0, widths, 1.0)
+    relative = np.where(widths > 0.0, (h + np.sqrt(h * h + 1.0)) ** (-n_nodes.astype(np.float64)), 0.0)
+    return np.asarray(np.sum(relative * (counts + 1.0), axis=1))
 
 
 @dataclass(frozen=True)

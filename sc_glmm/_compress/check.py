@@ -88,7 +88,7 @@ def centred_error(rows: CentredRows) -> float:
     for size in (0.0, 0.5):
         slope = np.full((1, n_base, cells.v.shape[1]), size)
         ec, weight, A = (np.zeros((1, rows.table.n_nodes)) for _ in range(3))
-        recentre(cells, slope, no_counts, ec, weight, A, np.zeros(1))
+        recentre(cells, slope, no_counts, ec, weight, A, np.zeros((1, n_base)))
         t = cells.offset + size * cells.v.sum(axis=1)
         at = np.log(ec[0]) + size * cells.point.sum(axis=1)[row_of_node]
         shift = _shifts(order, cells.ptr, t, None)

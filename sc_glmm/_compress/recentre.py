@@ -68,17 +68,22 @@ class CountLists(NamedTuple):
 BLOCK = 256
 # Optimisations allowed in sums of products, such as another order. The same compiled code gives the same bits.
 _SUMS = {"reassoc", "contract", "nsz"}
+# The same for the smallest and largest of finite numbers.
+_RANGE = {"nnan", "nsz"}
 
 
 @njit(nogil=True, fastmath=_SUMS)
-def _add_products(left: FloatArray, right: FloatArray, n: int, out: FloatArray) -> None:
-    """Add ``left @ right'`` over the first `n` columns, for two rows of each at a time."""
+def _add_products(left: FloatArray, first: int, stride: int, right: FloatArray, n: int, out: FloatArray) -> None:
+    """Add ``left @ right'`` over the first `n` columns, for two rows of each at a time.
+
+    Row i of the left matrix is ``left[first + i * stride :]``. Only contiguous rows are read without gathers.
+    """
     n_left = out.shape[0]
     n_right = out.shape[1]
     for i in range(0, n_left, 2):
         i1 = min(i + 1, n_left - 1)
-        l0 = left[i, :n]
-        l1 = left[i1, :n]
+        l0 = left[first + i * stride : first + i * stride + n]
+        l1 = left[first + i1 * stride : first + i1 * stride + n]
         for j in range(0, n_right, 2):
             j1 = min(j + 1, n_right - 1)
             r0 = right[j, :n]
@@ -123,51 +128,70 @@ def _polynomials(x: FloatArray, n: int, out: FloatArray) -> None:
 
 
 @njit(nogil=True)
-def _write_weights(moments: FloatArray, n: int, node: int, out: FloatArray) -> None:
-    """Compute the weights of the `n` Chebyshev points of every row from sums of the polynomials (Lagrange's basis)."""
-    for j in range(moments.shape[0]):
-        for k in range(n):
-            x = -math.cos((2 * k + 1) * math.pi / (2 * n))
-            before = 1.0
-            now = x
-            s = moments[j, 0]
-            for m in range(1, n):
-                s += 2.0 * now * moments[j, m]
-                after = 2.0 * x * now - before
-                before = now
-                now = after
-            out[node + j * n + k] = s / n
+def _set_table(n: int, table: FloatArray) -> None:
+    """Compute the polynomials at the `n` Chebyshev points, times the factors of Lagrange's basis: one row each."""
+    for k in range(n):
+        x = -math.cos((2 * k + 1) * math.pi / (2 * n))
+        before = 1.0
+        now = x
+        table[0, k] = 1.0 / n
+        for m in range(1, n):
+            table[m, k] = 2.0 * now / n
+            after = 2.0 * x * now - before
+            before = now
+            now = after
 
 
 @njit(nogil=True)
-def _shifted(cells: CellsByRow, base: int, slope: FloatArray, t_out: FloatArray) -> tuple[float, float]:
-    """Compute ``t`` for the cells of a base row, and return its range."""
-    low, high = np.inf, -np.inf
+def _write_weights(moments: FloatArray, table: FloatArray, n: int, node: int, out: FloatArray) -> None:
+    """Compute the weights of the `n` Chebyshev points of every row from sums of the polynomials (Lagrange's basis)."""
+    for j in range(moments.shape[0]):
+        own = out[node + j * n : node + (j + 1) * n]
+        own[:] = 0.0
+        for m in range(n):
+            size = moments[j, m]
+            for k in range(n):
+                own[k] += size * table[m, k]
+
+
+@njit(nogil=True)
+def _shift(cells: CellsByRow, base: int, slope: FloatArray, t_out: FloatArray) -> None:
+    """Compute ``t`` for the cells of a base row."""
     start = cells.ptr[base]
-    for c in range(start, cells.ptr[base + 1]):
-        t = cells.offset[c]
-        for a in range(slope.shape[0]):
-            t += slope[a] * cells.v[c, a]
-        t_out[c - start] = t
-        low = min(low, t)
-        high = max(high, t)
+    n_cells = cells.ptr[base + 1] - start
+    offset = cells.offset[start : start + n_cells]
+    for c in range(n_cells):
+        t_out[c] = offset[c]
+    for a in range(slope.shape[0]):
+        s = slope[a]
+        for c in range(n_cells):
+            t_out[c] += s * cells.v[start + c, a]
+
+
+@njit(nogil=True, fastmath=_RANGE)
+def _range(t: FloatArray) -> tuple[float, float]:
+    low, high = t[0], t[0]
+    for value in t:
+        low = min(low, value)
+        high = max(high, value)
     return low, high
 
 
 @njit(nogil=True)
-def _add_all(basis: FloatArray, x: FloatArray, polynomial: FloatArray, moments: FloatArray) -> None:
-    """Add up all cells of a base row: `basis` ``(n_points, n_cells)``, and `x`, their positions on [-1, 1]."""
+def _add_all(basis: FloatArray, first: int, x: FloatArray, polynomial: FloatArray, moments: FloatArray) -> None:
+    """Add up all cells of a base row: weights from ``basis[first]`` on, and `x`, their positions on [-1, 1]."""
     moments[:] = 0.0
-    n_cells = basis.shape[1]
+    n_cells = x.shape[0]
     for start in range(0, n_cells, BLOCK):
         n = min(BLOCK, n_cells - start)
         _polynomials(x[start : start + n], n, polynomial)
-        _add_products(basis[:, start : start + n], polynomial, n, moments)
+        _add_products(basis, first + start, n_cells, polynomial, n, moments)
 
 
 @njit(nogil=True)
 def _add_counts(
     basis: FloatArray,
+    first: int,
     x: FloatArray,
     first_cell: int,
     cell: IntArray,
@@ -178,17 +202,18 @@ def _add_counts(
 ) -> None:
     """Add up only the cells with a count, times the count, as :func:`_add_all`; `chosen` is a buffer for one block."""
     moments[:] = 0.0
-    n_points = basis.shape[0]
+    n_cells = x.shape[0]
     place = np.empty(BLOCK)
     for start in range(0, cell.shape[0], BLOCK):
         n = min(BLOCK, cell.shape[0] - start)
         for i in range(n):
             place[i] = x[cell[start + i] - first_cell]
-        for j in range(n_points):
+        for j in range(moments.shape[0]):
+            own = basis[first + j * n_cells : first + (j + 1) * n_cells]
             for i in range(n):
-                chosen[j, i] = basis[j, cell[start + i] - first_cell] * count[start + i]
+                chosen[j * BLOCK + i] = own[cell[start + i] - first_cell] * count[start + i]
         _polynomials(place, n, polynomial)
-        _add_products(chosen[:n_points], polynomial, n, moments)
+        _add_products(chosen, 0, BLOCK, polynomial, n, moments)
 
 
 @njit(nogil=True)
@@ -246,19 +271,20 @@ def recentre(
     ec_out: FloatArray,
     weight_out: FloatArray,
     A_out: FloatArray,
-    error_out: FloatArray,
+    width_out: FloatArray,
 ) -> None:
     """Compute node tables of some genes at slopes ``(n_genes, n_base, n_variables)``.
 
-    `weight_out` and `A_out` must contain zeros. `error_out` receives the theoretical error for the widest row of each
-    gene, relative to the largest value of the interpolated function.
+    `weight_out` and `A_out` must contain zeros. `width_out` ``(n_genes, n_base)`` receives the ranges of ``t``, 0 for
+    rows that are cells.
     """
     t = np.empty(_most(np.diff(cells.ptr)))
     n_most = _most(np.diff(cells.node_ptr))
     polynomials = np.empty((n_most, BLOCK))
-    chosen = np.empty((_most(np.diff(cells.first)), BLOCK))
+    table = np.empty((n_most, n_most))
+    n_table = 0
+    chosen = np.empty(_most(np.diff(cells.first)) * BLOCK)
     for g in range(slope.shape[0]):
-        error_out[g] = 0.0
         p = counts.ptr[g]
         for base in range(cells.ptr.shape[0] - 1):
             first = cells.first[base]
@@ -271,6 +297,7 @@ def recentre(
             cell = counts.cell[p:q]
             count = counts.value[p:q]
             p = q
+            width_out[g, base] = 0.0
             if n_points == 0:
                 continue
             if cells.on_lattice[base] == 0:
@@ -278,22 +305,24 @@ def recentre(
                 continue
             node = cells.node_ptr[first]
             n = cells.node_ptr[first + 1] - node
-            low, high = _shifted(cells, base, slope[g, base], t)
+            _shift(cells, base, slope[g, base], t)
+            low, high = _range(t[:n_cells])
             half = max(0.5 * (high - low), 1e-9)
             middle = 0.5 * (high + low)
             for c in range(n_cells):
                 t[c] = (t[c] - middle) / half
-            h = math.pi / half
-            error_out[g] = max(error_out[g], (h + math.sqrt(h * h + 1.0)) ** (-n))
-            b0 = cells.basis_ptr[base]
-            basis = cells.basis[b0 : b0 + n_points * n_cells].reshape((n_points, n_cells))
+            width_out[g, base] = 2.0 * half
+            if n != n_table:
+                _set_table(n, table)
+                n_table = n
             moments = np.empty((n_points, n))
             polynomial = polynomials[:n]
             _place_nodes(cells, base, slope[g, base], middle, half, ec_out[g])
-            _add_all(basis, t, polynomial, moments)
-            _write_weights(moments, n, node, weight_out[g])
-            _add_counts(basis, t, start, cell, count, chosen, polynomial, moments)
-            _write_weights(moments, n, node, A_out[g])
+            b0 = cells.basis_ptr[base]
+            _add_all(cells.basis, b0, t[:n_cells], polynomial, moments)
+            _write_weights(moments, table, n, node, weight_out[g])
+            _add_counts(cells.basis, b0, t[:n_cells], start, cell, count, chosen, polynomial, moments)
+            _write_weights(moments, table, n, node, A_out[g])
 
 
 @cached(nogil=True, error_model="numpy")
@@ -309,7 +338,7 @@ def recentre_collapsed(cells: CellsByRow, slope: FloatArray, weight_out: FloatAr
             n_points = cells.first[base + 1] - first
             start = cells.ptr[base]
             n_cells = cells.ptr[base + 1] - start
-            _shifted(cells, base, slope[g, base], t)
+            _shift(cells, base, slope[g, base], t)
             for c in range(n_cells):
                 t[c] = math.exp(t[c])
             if cells.on_lattice[base] == 0:

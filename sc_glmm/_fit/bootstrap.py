@@ -19,7 +19,7 @@ from .._compress.matrix import rank_of_cells
 from .._compress.recentre import CountLists
 from .._engine import entry
 from .._engine.genes import GeneFits
-from .centred import CellData
+from .centre import CellData
 from .compress import CellGroup, Compressed
 from .genes import GeneModel, fit_all, prepare_genes
 from .lrt import constrain

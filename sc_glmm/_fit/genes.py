@@ -20,7 +20,8 @@ from .._engine.laplace.records import Nodes
 from .._families.registry import Family
 from .._inference.separation import Separation, find_deficient, separate
 from .._parallel.blocks import run_blocks
-from .centred import CellData, Centre, fit_centred, fit_on_cells
+from .centre import CellData, Centre
+from .centred import fit_centred, fit_on_cells
 from .model import Grouping, merge_terms
 from .rows import ModelRows
 

@@ -16,7 +16,8 @@ from .._engine.grid_profiles import Profiles, empty_profiles, profile_genes
 from .._engine.laplace.records import Nodes, NodeSets
 from .._families.registry import Family
 from .._parallel.blocks import run_blocks
-from .centred import Centre, cells_as_rows, measured_error, slopes_tested, take_lists
+from .centre import Centre
+from .centred_profiles import CellCounts, SlopesOf, profile_on_nodes
 from .dispersion import Dispersion, dispersion_or_trend
 from .genes import BLOCK, AllFits, GeneModel
 from .grid_choice import VarianceGrid, choose_grid
@@ -26,9 +27,6 @@ from .totals import GeneTotals
 # Below this median information of a sample, quadrature with N_AGQ nodes replaces the Laplace approximation.
 LAPLACE_INFORMATION = 10.0
 N_AGQ = 7
-# Error of a log likelihood by nodes around slopes beyond which a gene is profiled on its cells. It is also the relative
-# error of a p-value; of a small one the logarithm is kept to this many parts, of the likelihood ratio of a hypothesis.
-MAX_PROFILE_ERROR, _SHARE = 5e-4, 1e-4
 
 
 @dataclass(frozen=True)
@@ -176,7 +174,7 @@ def profile_all(
             chosen = usable[n_agq[usable] == n]
             for start in range(0, len(chosen), BLOCK):
                 genes = chosen[start : start + BLOCK]
-                fits = None if centre is None else _FitsOf.take(centre, result, genes)
+                fits = None if centre is None else SlopesOf.take(centre, result, genes)
                 data = (model.stats.pick(genes), model.lists(genes), fits, firth.of(genes, n_base))
                 yield genes, *data, plan.log_dispersion[genes], firth.beta[genes], int(n), start_node
 
@@ -191,22 +189,6 @@ def profile_all(
         for field in fields(out):
             getattr(out, field.name)[genes] = getattr(profiles, field.name)
     return GeneProfiles(out, n_agq, information, on_cells, error)
-
-
-@dataclass(frozen=True)
-class _FitsOf:
-    """Coefficients of some genes, their covariances, and slopes and levels of the base rows."""
-
-    beta: FloatArray
-    vcov: FloatArray
-    slopes: FloatArray
-    level: FloatArray
-
-    @classmethod
-    def take(cls, centre: Centre, result: AllFits, genes: IntArray) -> _FitsOf:
-        fits = result.fits
-        planes = centre.planes(fits.beta[genes], [b[genes] for b in fits.ranef])
-        return cls(fits.beta[genes], fits.vcov[genes], *planes)
 
 
 def _can_integrate(model: GeneModel) -> bool:
@@ -270,7 +252,7 @@ def _profile_block(
     genes: IntArray,
     stats: GeneStats,
     lists: CountLists | None,
-    fits: _FitsOf | None,
+    fits: SlopesOf | None,
     added: FloatArray | None,
     log_dispersion: FloatArray,
     beta: FloatArray,
@@ -296,55 +278,9 @@ def _profile_block(
             start_node=start_node,
         )
 
-    on_cells, error, all_genes = np.zeros(len(genes), dtype=bool), np.zeros(len(genes)), np.arange(len(genes))
     if centre is None or lists is None or fits is None:
-        return genes, profile(structure, nodes, stats, all_genes, base_of_node), on_cells, error
-    sets, on_nodes, _ = centre.nodes(fits.slopes, stats, lists, family)
-    profiles = profile(structure, sets, on_nodes, all_genes, base_of_node)
+        profiles = profile(structure, nodes, stats, np.arange(len(genes)), base_of_node)
+        return genes, profiles, np.zeros(len(genes), dtype=bool), np.zeros(len(genes))
     phi = np.exp(log_dispersion) if family.has_dispersion else None
-    on = (sets.ec, sets.weight, on_nodes.A)
-    error, too_large = _profile_error(centre, fits, stats, profiles, contrasts, on, lists, phi)
-    # the nodes are accurate only near the slopes of the fit, but a null hypothesis may be far from them
-    on_cells = too_large | ~profiles.ok
-    lost, cells = np.flatnonzero(on_cells), centre.rows.cells
-    if len(lost):
-        base = np.repeat(np.arange(len(cells.ptr) - 1), np.diff(cells.ptr))
-        exact = cells_as_rows(structure, centre, stats.pick(lost), take_lists(lists, lost))
-        again = profile(*exact, lost, base)
-        for field in fields(profiles):
-            getattr(profiles, field.name)[lost] = getattr(again, field.name)
-    return genes, profiles, on_cells, np.where(on_cells, 0.0, error)
-
-
-def _profile_error(
-    centre: Centre,
-    fits: _FitsOf,
-    stats: GeneStats,
-    profiles: Profiles,
-    contrasts: Sequence[FloatArray],
-    on: tuple[FloatArray, FloatArray, FloatArray],
-    lists: CountLists,
-    phi: FloatArray | None,
-) -> tuple[FloatArray, BoolArray]:
-    """Estimate the errors of the log likelihoods, ``(n_genes,)``; also return whether one of them is too large.
-
-    For most genes a bound shows that the errors are small. For the others they are measured on the cells. `on` contains
-    exp(offset), weights and counts of the nodes.
-    """
-    gene = np.arange(len(profiles.ok))
-    likeliest = np.argmax(np.nan_to_num(profiles.ell - 0.5 * profiles.log_det, nan=-np.inf), axis=1)
-    moves = slopes_tested(centre, fits.beta, profiles.beta[gene, likeliest], fits.vcov, contrasts)
-    counts = centre.counts_by_base(stats)
-    error = np.stack([centre.rows.error_of(move, counts) for move in moves])
-    root = np.nan_to_num(profiles.root[gene, :, likeliest].T)
-    # of several rows the root is the ratio itself
-    ratio = np.where(np.array([len(L) == 1 for L in contrasts])[:, None], root**2, root)
-    limit = np.maximum(MAX_PROFILE_ERROR, _SHARE * np.vstack([np.zeros(len(gene)), ratio]))
-    if centre.kept.all():
-        for i, g in np.argwhere((error > limit) & profiles.ok).tolist():
-            own, mine = tuple(each[g] for each in on), slice(*lists.ptr[g : g + 2])
-            own_phi = None if phi is None else float(phi[g])
-            listed = (lists.cell[mine], lists.value[mine])
-            error[i, g] = measured_error(centre, fits.slopes[g] + moves[i, g], fits.level[g], own, listed, own_phi)
-    too_large: BoolArray = np.any(error > limit, axis=0)
-    return error.max(axis=0), too_large
+    cells = CellCounts(centre, stats, lists)
+    return genes, *profile_on_nodes(structure, cells, fits, family, contrasts, phi, profile)

@@ -27,7 +27,7 @@ from .._compress.lists import GeneLists
 from .._engine import entry
 from .._engine.genes import GeneStats
 from .._families.registry import Family
-from .._fit.centred import CellData
+from .._fit.centre import CellData
 from .._fit.compress import Compressed, Layout
 from .._fit.gaussian import finish_gaussian
 from .._fit.gene_table import gene_table

@@ -34,7 +34,7 @@ def around(rows, slope, y=None):
     y = np.zeros(len(order)) if y is None else y
     lists = GeneLists(sp.csr_matrix(y[:, None]), rank, np.arange(1)).pick(np.arange(1))
     ec, weight, A = (np.zeros((1, rows.table.n_nodes)) for _ in range(3))
-    recentre(cells, slope[None], lists, ec, weight, A, np.zeros(1))
+    recentre(cells, slope[None], lists, ec, weight, A, np.zeros((1, len(cells.ptr) - 1)))
     return ec[0], weight[0], A[0]
 
 
