@@ -55,15 +55,16 @@ def write_factors(
     adata: AnnData, key: str, formula: MixedFormula, groupby: str | None, groups: Sequence[GroupFactors]
 ) -> list[str]:
     """Write factors to ``obs`` and the report to ``uns``, replacing older ones under `key`; return the columns."""
-    remove_factors(adata, key)
     most = max((group.found.n_factors for group in groups), default=0)
     columns = [f"{key}_{j + 1}" for j in range(most)]
-    taken = [column for column in columns if column in adata.obs]
+    older = list(adata.uns[key]["columns"]) if _holds_factors(adata.uns.get(key)) else []
+    taken = [column for column in columns if column in adata.obs and column not in older]
     if taken:
         raise InputError(
             f"obs has a column {taken[0]!r} that is not a hidden factor of key_added={key!r}: choose another "
             "key_added, or rename the column"
         )
+    remove_factors(adata, key)
     values = np.full((adata.n_obs, most), np.nan)
     for group in groups:
         # a group with fewer factors gets zeros, because missing values would remove its cells

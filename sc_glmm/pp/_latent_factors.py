@@ -22,7 +22,7 @@ from .._errors import DesignError, InputError, ScGlmmWarning
 from .._fit.cluster import library_sums
 from .._fit.model import get_family
 from .._formula import parse_formula
-from .._inference.latent import estimate_factors
+from .._inference.latent import MIN_GENES, estimate_factors
 from .._parallel.blas import one_blas_thread
 from .._parallel.resources import resolve_n_jobs
 from .._run.job import find_sizes
@@ -99,8 +99,8 @@ def latent_factors(
     FormulaError
         If the formula cannot be parsed; the message marks the position.
     InputError, DesignError
-        If the data are not counts, a column is missing, `n_factors` is too large for the samples, or there are fewer
-        than 12 samples and `n_factors` is ``"auto"``.
+        If the data are not counts, a column is missing, `n_factors` is too large for the samples, fewer than 50 genes
+        have counts, or there are fewer than 12 samples and `n_factors` is ``"auto"``.
 
     Warns
     -----
@@ -193,6 +193,12 @@ def _of_group(
     place = np.full(n_obs, -1, dtype=np.int64)
     place[plan.cells.cells] = codes
     bulk = pseudobulk(matrix, place, n_samples, n_jobs=n_jobs)
+    n_genes = int((bulk.sum(axis=0) > 0).sum())
+    if n_genes < MIN_GENES:
+        raise DesignError(
+            f"{n_genes} of {bulk.shape[1]} genes have counts, but hidden factors need at least {MIN_GENES}: with fewer, "
+            "a factor cannot be distinguished from noise. Pass the counts of all genes"
+        )
     sums_of_sizes = np.bincount(codes, weights=np.exp(plan.cells.offset), minlength=n_samples)
     size = np.asarray(sums_of_sizes * (pooled_factors(bulk) if default_sizes else 1.0), dtype=np.float64)
     with one_blas_thread():

@@ -132,6 +132,22 @@ def test_a_column_of_the_user_is_not_overwritten():
         sc_glmm.pp.latent_factors(adata, FORMULA)
 
 
+def test_older_factors_remain_when_a_column_is_taken(one):
+    adata = one.copy()
+    adata.obs["latent_2"] = 1.0
+    with pytest.raises(InputError, match="latent_2"):
+        sc_glmm.pp.latent_factors(adata, FORMULA, n_factors=2)
+    pd.testing.assert_series_equal(adata.obs["latent_1"], one.obs["latent_1"])
+    assert list(sc_glmm.get.latent_factors(adata)["factor"]) == ["latent_1"]
+
+
+def test_few_genes_are_rejected():
+    adata = data()
+    adata.layers["counts"][:, 49:] = 0.0
+    with pytest.raises(DesignError, match="49 of 120 genes have counts.*at least 50"):
+        sc_glmm.pp.latent_factors(adata, FORMULA)
+
+
 def test_a_factor_that_correlates_with_the_arms_warns():
     with pytest.warns(ScGlmmWarning, match="correlates with the tested columns"):
         sc_glmm.pp.latent_factors(data(lean=2.5), FORMULA)
