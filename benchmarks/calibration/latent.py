@@ -3,14 +3,15 @@
     python latent.py simulated --reps 10
     python latent.py real onek1k_40.h5ad --sample indiv --splits 25
     python latent.py thinned onek1k_40.h5ad --sample indiv --splits 10
+    python latent.py number onek1k_40.h5ad --sample indiv --splits 10
     python latent.py stimulation kang8.h5ad
     python latent.py programme
     python latent.py report
 
 Simulated: a third of the genes depend on one or two factors of the samples, whose correlation with the arms is exactly
 r. Real: random arms of real donors, so that every discovery is false. Thinned: the same with fold changes put in by
-binomial thinning. Stimulation: an effect that is a programme. Results are stored in results/latent_*.json, data set by
-data set, and are not run again.
+binomial thinning. Number: the same with one factor fewer and one more. Stimulation: an effect that is a programme.
+Results are stored in results/latent_*.json, data set by data set, and are not run again.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from __future__ import annotations
 import json
 import logging
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -150,7 +152,24 @@ def thin(adata: ad.AnnData, seed: int) -> None:
     adata.var["differs"] = changed
 
 
-def over_splits(name: str, path: Path, sample: str, splits: int, thinned: bool) -> None:
+def run_near(adata: ad.AnnData) -> dict[str, object]:
+    """Run the test with one factor fewer than the function finds, with its number, and with one more."""
+    sc_glmm.pp.latent_factors(adata, "X ~ arm + (1|sample)", n_jobs=1)
+    found = len(adata.uns["latent"]["columns"])
+    tables = {}
+    for way, number in (("fewer", found - 1), ("with", found), ("more", found + 1)):
+        sc_glmm.pp.latent_factors(adata, "X ~ arm + (1|sample)", n_factors=max(number, 0), n_jobs=1)
+        tables[way] = tested(adata, list(adata.uns["latent"]["columns"]))
+    hits = {way: set(table["variable"][table["adj_p_value"] < 0.05]) for way, table in tables.items()}
+    out: dict[str, object] = {"n_factors": found}
+    for way, table in tables.items():
+        out[way] = {**measures(adata, table), "shared": len(hits[way] & hits["with"])}
+    return out
+
+
+def over_splits(
+    name: str, path: Path, sample: str, splits: int, thinned: bool, how: Callable[..., dict[str, object]] = run
+) -> None:
     results, data = read_results(name), ad.read_h5ad(path)
     data.X = data.layers["counts"]
     types = {"all types": data, "cd4nc": data[data.obs["cell_type"] == "cd4nc"]}
@@ -163,7 +182,7 @@ def over_splits(name: str, path: Path, sample: str, splits: int, thinned: bool) 
                 adata = split(cells, sample, n_samples, seed)
                 if thinned:
                     thin(adata, seed)
-                results[entry] = run(adata)
+                results[entry] = how(adata)
                 store_result(name, results)
 
 
@@ -177,6 +196,12 @@ def real(path: Path, sample: str = "indiv", splits: int = 25) -> None:
 def thinned(path: Path, sample: str = "indiv", splits: int = 10) -> None:
     """Run random arms of real donors, with inserted fold changes."""
     over_splits("thinned", path, sample, splits, True)
+
+
+@app.command()
+def number(path: Path, sample: str = "indiv", splits: int = 10) -> None:
+    """Run random arms of real donors, with inserted fold changes, with one factor fewer and one more."""
+    over_splits("number", path, sample, splits, True, run_near)
 
 
 @app.command()
@@ -219,7 +244,8 @@ def programme(reps: int = 5) -> None:
 
 def table_row(sets: list[dict[str, dict[str, float]]]) -> dict[str, str]:
     """Format one row of a table: the numbers without, with estimated and with true factors."""
-    frames = {way: pd.DataFrame([s[way] for s in sets]) for way in ("without", "with", "oracle") if way in sets[0]}
+    ways = ("without", "fewer", "with", "more", "oracle")
+    frames = {way: pd.DataFrame([s[way] for s in sets]) for way in ways if way in sets[0]}
     fdr = {way: (f["false"] / f["found"].clip(lower=1)).mean() for way, f in frames.items()}
     return {
         "data sets": str(len(sets)),
@@ -229,13 +255,15 @@ def table_row(sets: list[dict[str, dict[str, float]]]) -> dict[str, str]:
         "with a false discovery": ", ".join(str(int((f["false"] > 0).sum())) for f in frames.values()),
         "FDR at 5 %": ", ".join(f"{100 * fdr[way]:.1f}" for way in frames),
         "power": ", ".join(f"{f['power'].mean():.2f}" for f in frames.values()),
+        "found": ", ".join(str(int(f["found"].sum())) for f in frames.values()),
+        "also found by its number": ", ".join(str(int(f["shared"].sum())) for f in frames.values() if "shared" in f),
     }
 
 
 @app.command()
 def report() -> None:
     """Print the tables of the documentation."""
-    for name in ("simulated", "real", "thinned", "programme"):
+    for name in ("simulated", "real", "thinned", "number", "programme"):
         table: dict[str, list[dict[str, dict[str, float]]]] = {}
         for entry, result in read_results(name).items():
             table.setdefault(entry.rsplit(" ", 1)[0], []).append(result)
