@@ -196,8 +196,8 @@ def _of_group(
     n_genes = int((bulk.sum(axis=0) > 0).sum())
     if n_genes < MIN_GENES:
         raise DesignError(
-            f"{n_genes} of {bulk.shape[1]} genes have counts, but hidden factors need at least {MIN_GENES}: with fewer, "
-            "a factor cannot be distinguished from noise. Pass the counts of all genes"
+            f"{n_genes} of {bulk.shape[1]} genes have counts, but hidden factors need at least {MIN_GENES}: with "
+            "fewer, a factor cannot be distinguished from noise. Pass the counts of all genes"
         )
     sums_of_sizes = np.bincount(codes, weights=np.exp(plan.cells.offset), minlength=n_samples)
     size = np.asarray(sums_of_sizes * (pooled_factors(bulk) if default_sizes else 1.0), dtype=np.float64)
