@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from .build import Design, build_design
+from .comparisons import Contrast, partial_terms, untestable_terms
 from .cond import Condition, cond
-from .contrasts import Contrast, build_contrasts, is_comparison, partial_terms, untestable_terms
+from .contrasts import build_contrasts, is_comparison
 from .ddf import residual_df
 from .estimability import (
     all_terms,

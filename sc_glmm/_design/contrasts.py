@@ -1,10 +1,10 @@
-"""Build contrasts of the fixed effects, with names and labels that show the direction."""
+"""Read the contrasts that a user requests."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import permutations
 from typing import Any
 
@@ -16,51 +16,22 @@ from .._display.arguments import list_some
 from .._errors import DesignError, FormulaError
 from .._formula import parse_formula, term_label
 from .build import Design
-from .cond import Condition, cond, condition_contrast, parse_conditions
-from .estimability import (
-    TermHypothesis,
-    all_terms,
-    check_estimable,
-    confounding,
-    depends_on_aliased,
-    term_hypothesis,
-    widen,
+from .comparisons import (
+    Contrast,
+    checked_contrast,
+    contrast_key,
+    default_contrasts,
+    is_plain_factor,
+    of_condition,
+    of_levels,
+    of_term,
 )
-from .words import codes_every_level, column_words, combination_words, compared_levels, main_effect, term_of, term_words
+from .cond import Condition, parse_conditions
+from .estimability import check_estimable, widen
+from .words import column_words, combination_words, compared_levels, term_of
 
 # a list or tuple is not among them, because it may contain several contrasts
 _SINGLE_CONTRAST_TYPES = (str, np.ndarray, Condition, pd.Series, pd.DataFrame)
-
-
-@dataclass(frozen=True)
-class Contrast:
-    """A linear hypothesis L beta = 0.
-
-    Attributes
-    ----------
-    name
-        Short name, valid as a key of AnnData.
-    L
-        (q, p) float64, one row for each degree of freedom of the hypothesis.
-    columns
-        Names of the columns of X in `L`.
-    words
-        Label: ``"disease: AD vs ctl"``, or the user's name.
-    levels
-        ``(factor, level, base)`` if it compares two levels of a factor, otherwise None.
-    meaning
-        What it compares; differs from `words` if the user named it.
-    asked
-        Text by which the user asked for it; empty for others.
-    """
-
-    name: str
-    L: FloatArray
-    columns: tuple[str, ...]
-    words: str
-    levels: tuple[str, str, str] | None = None
-    meaning: str = ""
-    asked: str = ""
 
 
 def build_contrasts(design: Design, contrasts: Any = None, *, each_level: bool = False) -> tuple[Contrast, ...]:
@@ -107,7 +78,7 @@ def build_contrasts(design: Design, contrasts: Any = None, *, each_level: bool =
         If a name or level is unknown, or if the contrast is zero or cannot be estimated; the message gives the reason.
     """
     if contrasts is None:
-        result = _default(design, each_level)
+        result = default_contrasts(design, each_level)
         if not result:
             raise DesignError(
                 f"the formula {design.formula.source!r} has only an intercept, so there is nothing to test: add a "
@@ -115,13 +86,13 @@ def build_contrasts(design: Design, contrasts: Any = None, *, each_level: bool =
             )
     elif isinstance(contrasts, Mapping) and contrasts:
         result = [
-            replace(one, name=_key(str(name)), words=str(name), meaning=one.words)
+            replace(one, name=contrast_key(str(name)), words=str(name), meaning=one.words)
             for name, one in ((name, _from_any(design, value)) for name, value in contrasts.items())
         ]
     elif isinstance(contrasts, _SINGLE_CONTRAST_TYPES) or _is_triple(design, contrasts) or _is_numbers(contrasts):
         result = [_from_any(design, contrasts)]
     elif is_comparison(design, contrasts):  # the form of DESeq2 and PyDESeq2
-        result = [_from_triple(design, *contrasts)]
+        result = [of_levels(design, *contrasts)]
     elif isinstance(contrasts, Sequence) and len(contrasts):
         result = [_from_any(design, value) for value in contrasts]
     else:
@@ -136,15 +107,17 @@ def _from_any(design: Design, value: Any) -> Contrast:
     if isinstance(value, str):
         return replace(_from_text(design, value), asked=value)
     if _is_triple(design, value):
-        return _from_triple(design, *value)
+        return of_levels(design, *value)
     if isinstance(value, Condition):
-        return _from_condition(design, value)
+        return of_condition(design, value)
     if isinstance(value, pd.Series | pd.DataFrame):
         return _from_labelled(design, value)
     if isinstance(value, list | tuple) and value and all(isinstance(part, str | tuple | Condition) for part in value):
         parts = [_from_any(design, part) for part in value]
         name = "_and_".join(part.name for part in parts)
-        return _checked(design, name, np.vstack([part.L for part in parts]), "; ".join(part.words for part in parts))
+        return checked_contrast(
+            design, name, np.vstack([part.L for part in parts]), "; ".join(part.words for part in parts)
+        )
     try:
         L = np.atleast_2d(np.asarray(value, dtype=np.float64))
     except (TypeError, ValueError):
@@ -159,95 +132,24 @@ def _from_any(design: Design, value: Any) -> Contrast:
         )
     words = combination_words(L, names)
     full = L if len(names) > len(design.fixed.names) else widen(design.fixed, L)
-    return _checked(design, "contrast", check_estimable(design.fixed, full, words), words)
-
-
-def untestable_terms(design: Design) -> dict[str, str]:
-    """Find the terms that the data cannot test: label -> reason."""
-    if not design.fixed.aliased:
-        return {}
-    found = {}
-    for label, columns in all_terms(design.fixed).items():
-        if label != "1" and columns:
-            try:
-                _from_term(design, label)
-            except DesignError as error:
-                found[label] = str(error)
-    return found
-
-
-def partial_terms(design: Design) -> dict[str, str]:
-    """Find the terms of which the data can test only a part: label -> description of the part."""
-    if not design.fixed.aliased:
-        return {}
-    terms = [label for label, columns in all_terms(design.fixed).items() if label != "1" and columns]
-    parts = {label: _hypothesis(design, label) for label in terms}
-    return {label: _part_words(part) for label, part in parts.items() if len(part.L) and not part.whole}
-
-
-def _part_words(part: TermHypothesis) -> str:
-    return f"{part.label}: {len(part.L)} of {part.n_rows} differences; the others are confounded with other terms"
-
-
-def _default(design: Design, each_level: bool) -> list[Contrast]:
-    """Build a contrast for each term that can be tested; it is an error if no term can be tested as a whole."""
-    labels = [label for label, columns in all_terms(design.fixed).items() if label != "1" and columns]
-    untestable = untestable_terms(design)
-    result = [_from_term(design, label) for label in labels if label not in untestable]
-    if untestable and not any(_hypothesis(design, label).whole for label in labels):
-        partly = list_some(repr(label) for label in labels if label not in untestable)
-        hint = "" if not result else f". To test the remaining part of {partly}, use contrasts="
-        raise DesignError(f"{next(iter(untestable.values()))}{hint}")
-    if each_level:
-        return [one for joint in result for one in (joint, *_each_level(design, joint))]
-    return result
-
-
-def _each_level(design: Design, joint: Contrast) -> list[Contrast]:
-    """Compare each level of a factor with its base, if the factor has three or more levels."""
-    factor = main_effect(design, joint.name) if joint.name in design.fixed.terms else None
-    if factor is None or factor.base is None or len(factor.levels) < 3 or not _is_plain_factor(design, factor.name):
-        return []
-    result = []
-    for level in factor.levels:
-        if level != factor.base:
-            try:
-                result.append(_part_of(design, joint, _from_triple(design, factor.name, level, factor.base)))
-            except DesignError:  # the data cannot separate this level; the joint test remains
-                continue
-    return result
-
-
-def _part_of(design: Design, joint: Contrast, one: Contrast) -> Contrast:
-    """Compare two levels with numbers at zero, as the joint test does, and not at their mean."""
-    if not one.L[:, (joint.L == 0.0).all(axis=0)].any():
-        return one
-    for j in design.fixed.terms[joint.name]:
-        if compared_levels(design, joint.name, j) == one.levels:
-            row = np.eye(len(design.fixed.names))[[j]]
-            return replace(_checked(design, one.name, row, column_words(design, j)), levels=one.levels)
-    return one
-
-
-def _is_plain_factor(design: Design, name: str) -> bool:
-    return name in design.columns and design.columns[name].kind == "factor"
+    return checked_contrast(design, "contrast", check_estimable(design.fixed, full, words), words)
 
 
 def _from_text(design: Design, text: str) -> Contrast:
     fixed = design.fixed
     label = text if text in fixed.terms else _label_of(design, text)
     if label is not None:
-        return _from_term(design, label)
+        return of_term(design, label)
     if text in fixed.recipe.names:
         place = list(fixed.recipe.names).index(text)
         L = check_estimable(fixed, np.eye(len(fixed.recipe.names))[[place]], text)
         if place not in fixed.keep:  # an alias of a single column, or of several
-            return _checked(design, text, L, text)
+            return checked_contrast(design, text, L, text)
         j = fixed.keep.index(place)
-        result = _checked(design, text, L, column_words(design, j))
+        result = checked_contrast(design, text, L, column_words(design, j))
         return replace(result, levels=compared_levels(design, term_of(design, j), j))
     if re.match(r"[\s\d(.*/+-]*cond\(", text):
-        return _from_condition(design, parse_conditions(text))
+        return of_condition(design, parse_conditions(text))
     compared = _from_levels(design, text)
     if compared is not None:
         return compared
@@ -274,66 +176,6 @@ def _label_of(design: Design, text: str) -> str | None:
     return found[0] if len(found) == 1 else None
 
 
-def _hypothesis(design: Design, label: str) -> TermHypothesis:
-    """Build the hypothesis that a term has no effect.
-
-    All its columns are zero. If a factor has a column for every level, all these columns are equal.
-    """
-    fixed = design.fixed
-    columns = list(all_terms(fixed)[label])
-    full = np.eye(len(fixed.recipe.names))[columns]
-    if codes_every_level(design, label):
-        full = full[1:] - full[:1]  # the columns are means, and only their differences can be tested
-    return term_hypothesis(fixed, label, full)
-
-
-def _from_term(design: Design, label: str) -> Contrast:
-    part = _hypothesis(design, label)
-    words = term_words(design, label)
-    if not len(part.L):
-        columns = all_terms(design.fixed)[label]
-        hit = depends_on_aliased(design.fixed, np.eye(len(design.fixed.recipe.names))[list(columns)]).any(axis=0)
-        if not np.any(hit):
-            raise DesignError(
-                f"the contrast {label!r} cannot be tested, because the term has fewer than two columns to compare"
-            )
-        reason = confounding(design.fixed, hit, columns)
-        raise DesignError(f"the contrast {label!r} ({words}) cannot be estimated: {reason}")
-    if part.whole:
-        result = _checked(design, label, part.L, words)
-        return replace(result, levels=compared_levels(design, label) if len(part.L) == 1 else None)
-    if len(part.L) == 1:
-        note = combination_words(part.full, design.fixed.recipe.names)
-    else:
-        note = _part_words(part)
-    return _checked(design, label, part.L, note)
-
-
-def _from_triple(design: Design, name: str, level: object, base: object) -> Contrast:
-    triple = f"({name!r}, {level!r}, {base!r})"
-    if name not in design.fixed.factors or name not in design.columns or design.columns[name].kind != "factor":
-        problem = "is not a factor of the fixed effects"
-        if name in design.fixed.factors:
-            problem = "is computed in the formula or is also used as a number: store it as a column"
-        raise DesignError(f"{triple}: {name!r} {problem}; the factors are {list_some(design.fixed.factors)}")
-    column = design.columns[name]
-    places = column.find([level, base])
-    for place, value in zip(places, (level, base), strict=True):
-        if place is None:
-            raise DesignError(
-                f"{triple}: {name!r} has no level {str(value)!r} in the rows used; "
-                f"the levels are {list_some(column.categories, 20)}"
-            )
-    if places[0] == places[1]:
-        raise DesignError(f"{triple} compares a level with itself: choose two different levels")
-    return _from_condition(design, cond(**{name: level}) - cond(**{name: base}))
-
-
-def _from_condition(design: Design, condition: Condition) -> Contrast:
-    L, name, words, levels = condition_contrast(design, condition)
-    return replace(_checked(design, name, L, words), levels=levels)
-
-
 def _from_labelled(design: Design, value: pd.Series | pd.DataFrame) -> Contrast:
     """Read weights by column name, such as vectors of formulaic-contrasts; other columns have weight 0."""
     rows = value.to_frame().T if isinstance(value, pd.Series) else value
@@ -347,7 +189,7 @@ def _from_labelled(design: Design, value: pd.Series | pd.DataFrame) -> Contrast:
     words = combination_words(full, names)
     L = check_estimable(design.fixed, full, words)
     j = _only_one(L)
-    result = _checked(design, "contrast", L, combination_words(L, design.fixed.names))
+    result = checked_contrast(design, "contrast", L, combination_words(L, design.fixed.names))
     if j is None:
         return result
     return replace(result, words=column_words(design, j), levels=compared_levels(design, term_of(design, j), j))
@@ -363,7 +205,7 @@ def _from_levels(design: Design, text: str) -> Contrast | None:
     """Read ``disease: AD vs ctl``, ``AD vs ctl``, or ``AD`` (compared with its base); None for other texts."""
     match = re.fullmatch(r"(?:(?P<factor>.+?)\s*:\s+)?(?P<level>.+?)\s+vs\s+(?P<base>.+?)", text.strip())
     if match is not None and match["factor"] is not None:
-        return _from_triple(design, match["factor"], match["level"], match["base"])
+        return of_levels(design, match["factor"], match["level"], match["base"])
     level, base = (match["level"], match["base"]) if match is not None else (text.strip(), None)
     wanted = [level] if base is None else [level, base]
     matches = [
@@ -384,27 +226,7 @@ def _from_levels(design: Design, text: str) -> Contrast | None:
             f"the contrast {text!r} is the base level of {factor.name!r}. Compare another level with it: "
             f"{list_some(name for name in factor.levels if name != level)}; or use reference= to choose another base"
         )
-    return _from_triple(design, factor.name, level, base or factor.base)
-
-
-def _checked(design: Design, name: str, L: FloatArray, words: str) -> Contrast:
-    if not np.isfinite(L).all():
-        raise DesignError(f"the contrast {name!r} has infinite or missing numbers")
-    if not (L != 0.0).any(axis=1).all():
-        columns = list_some(design.fixed.names, 20)
-        raise DesignError(f"the contrast {name!r} is zero, so it compares nothing (columns: {columns})")
-    size = np.abs(L).max(axis=0)  # columns have different units
-    if np.linalg.matrix_rank(L / np.where(size > 0.0, size, 1.0)) < L.shape[0]:
-        raise DesignError(
-            f"the {L.shape[0]} rows of the contrast {name!r} are linearly dependent: remove the redundant rows"
-        )
-    used = tuple(design.fixed.names[j] for j in np.flatnonzero((L != 0.0).any(axis=0)))
-    return Contrast(_key(name), np.ascontiguousarray(L, dtype=np.float64), used, words)
-
-
-def _key(name: str) -> str:
-    """Return a name that can be a key in a file, where a slash would create nested groups."""
-    return name.replace("/", "_") or "contrast"
+    return of_levels(design, factor.name, level, base or factor.base)
 
 
 def _distinct(contrasts: list[Contrast]) -> tuple[Contrast, ...]:
@@ -442,7 +264,7 @@ def is_comparison(design: Design, value: Any) -> bool:
         return False
     name, *levels = value
     return (
-        _is_plain_factor(design, name)
+        is_plain_factor(design, name)
         and all(isinstance(level, str | int | float | bool) for level in levels)
         and None not in design.columns[name].find(levels)
         and not any(level in design.fixed.terms or level in design.fixed.names for level in levels)
