@@ -83,28 +83,3 @@ def random_generator(seed: Any) -> np.random.Generator:
         return np.random.default_rng(seed)
     except (TypeError, ValueError) as error:
         raise InputError(f"seed={seed!r} must be a whole number of at least 0, a numpy Generator or None") from error
-
-
-def check_response(y: Any, rows_used: np.ndarray) -> np.ndarray:
-    """Convert a new response for :meth:`refit` to (n_obs,) finite numbers.
-
-    Parameters
-    ----------
-    y
-        One number for each row used, or for each row of the data.
-    rows_used
-        Mask of the rows used.
-    """
-    try:
-        values = np.asarray(y, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"y contains {type(y).__name__}; it must contain one number for each row used") from error
-    n_obs = int(rows_used.sum())
-    if values.shape == (len(rows_used),) and len(rows_used) != n_obs:
-        values = values[rows_used]
-    if values.shape != (n_obs,):
-        raise InputError(f"y has shape {values.shape}; it must contain {n_obs} numbers, one for each row used")
-    if not np.isfinite(values).all():
-        bad = int(np.flatnonzero(~np.isfinite(values))[0])
-        raise InputError(f"y is {values[bad]} in row {bad} of the rows used; every row used needs a finite number")
-    return np.ascontiguousarray(values)

@@ -16,9 +16,10 @@ from .._families.registry import FAMILIES
 from .._fit.model import check_method
 from .checks import accept_r_style
 from .fitted import MixedFit
-from .glmm import GlmmModel, read_counts, read_fractions
+from .glmm import GlmmModel
 from .methods import FitMethods
 from .prepare import per_row, prepare
+from .responses import read_counts, read_fractions
 
 
 @dataclass(frozen=True, eq=False, repr=False)

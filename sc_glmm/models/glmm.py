@@ -23,10 +23,10 @@ from .._families.nb import N_TAIL
 from .._families.registry import FAMILIES, Family
 from .._fit.model import count_nodes, count_stats, engine_nodes
 from .._parallel.blas import one_blas_thread
-from .checks import check_response
 from .fitted import MixedFit
 from .limit import Limit, find_limit
 from .prepare import Prepared, with_response
+from .responses import new_response, read_counts, read_fractions
 from .scales import deviance_parts, inverse_link, slope_of_mean, variance_of_mean, weight_of_row
 
 
@@ -168,7 +168,7 @@ class GlmmModel(MixedFit):
         InputError
             If `y` does not contain one count, or one fraction, for each row.
         """
-        values, trials = check_response(y, self.prepared.design.rows_used), self.weights
+        values, trials = new_response(y, self.prepared.design.rows_used), self.weights
         if self.family == "binomial":
             values, trials = read_fractions(values, trials, self.formula)
         else:
@@ -237,58 +237,6 @@ class GlmmModel(MixedFit):
 
     logLik = loglik
     resid = residuals
-
-
-def read_counts(values: FloatArray, formula: str) -> FloatArray:
-    """Return the response of a count model, after checking that it contains whole numbers of at least 0."""
-    if values.ndim != 1:
-        raise InputError(f"the left side of {formula!r} has several columns, but a model of counts needs one")
-    bad = np.flatnonzero(~np.isfinite(values) | (values < 0.0) | (values != np.round(values)))
-    if len(bad):
-        raise InputError(
-            f"the response of {formula!r} is {values[bad[0]]:g} in row {bad[0]} of the rows used ({len(bad)} such "
-            "rows); counts must be whole numbers of at least 0: use raw counts, or sc_glmm.lmer for measurements"
-        )
-    return np.ascontiguousarray(values, dtype=np.float64)
-
-
-def read_fractions(values: FloatArray, trials: FloatArray | None, formula: str) -> tuple[FloatArray, FloatArray | None]:
-    """Return the fraction of successes and the number of trials of each row, after checking them."""
-    if values.ndim == 2:
-        if trials is not None:
-            raise InputError(
-                f"{formula!r} has two columns on the left, which contain the numbers of trials: omit weights="
-            )
-        if values.shape[1] != 2:
-            raise InputError(
-                f"the left side of {formula!r} has {values.shape[1]} columns; it must have two: "
-                "cbind(successes, failures)"
-            )
-        if not np.isfinite(values).all() or (values < 0.0).any() or (values != np.round(values)).any():
-            raise InputError(
-                f"successes and failures of {formula!r} must be whole numbers of at least 0: check both columns"
-            )
-        trials = np.ascontiguousarray(values.sum(axis=1))
-        success = values[:, 0]
-    else:
-        if not np.isfinite(values).all() or (values < 0.0).any() or (values > 1.0).any():
-            hint = "use cbind(successes, failures), or fractions with weights=trials"
-            raise InputError(f"the response of {formula!r} is not between 0 and 1 in every row: {hint}")
-        success = values if trials is None else values * trials
-        off = np.abs(success - np.round(success)) > 1e-3
-        if off.any():
-            i = int(np.flatnonzero(off)[0])
-            raise InputError(
-                f"row {i} of the rows used has {success[i]:g} successes (fraction {values[i]:g}); a fraction times its "
-                "number of trials must be a whole number: pass the numbers of trials as weights="
-            )
-        success = np.round(success)
-    if trials is None:
-        return np.ascontiguousarray(success), None
-    if (trials <= 0.0).any():
-        i = int(np.flatnonzero(trials <= 0.0)[0])
-        raise InputError(f"row {i} of the rows used has {trials[i]:g} trials: drop rows without trials")
-    return np.ascontiguousarray(success / trials), trials
 
 
 def maximise(

@@ -9,7 +9,6 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from .._arrays import FloatArray
 from .._display import warn_notes
 from .._display.arguments import check_flag
 from .._engine.gaussian.problem import build_problem
@@ -21,6 +20,7 @@ from .lmm import LmmModel
 from .lrt import ranova as _ranova
 from .methods import FitMethods
 from .prepare import check_sizes, per_row, prepare
+from .responses import read_measurements
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -97,7 +97,7 @@ def lmer(
         prepared = prepare(formula, data, offset=offset, reference=reference, na_action=na_action)
         design = prepared.design
         check_sizes(design, residual=True)
-        y = response(prepared.design.response, formula)
+        y = read_measurements(prepared.design.response, formula)
         prior = None if weights is None else per_row("weights", weights, data, design)
         if prior is not None and (prior <= 0.0).any():
             bad = int(np.flatnonzero(prior <= 0.0)[0])
@@ -109,16 +109,3 @@ def lmer(
         fit = LmmFit.optimise(prepared, data, y, prior, reml, options, problem)
     warn_notes(fit.notes, stacklevel=5)
     return fit
-
-
-def response(values: FloatArray | None, formula: str) -> FloatArray:
-    """Return the response, after checking that it has one finite number per row and varies."""
-    if values is None or values.ndim != 1:
-        raise InputError(f"the left side of {formula!r} has several columns; a linear mixed model needs one response")
-    y = np.ascontiguousarray(values, dtype=np.float64)
-    if not np.isfinite(y).all():
-        bad = int(np.flatnonzero(~np.isfinite(y))[0])
-        raise InputError(f"the response of {formula!r} is {y[bad]} in row {bad} of the rows used: drop this row")
-    if np.ptp(y) == 0.0:
-        raise InputError(f"the response of {formula!r} is {y[0]:g} in every row, so there is nothing to model")
-    return y

@@ -19,10 +19,10 @@ from .._errors import InputError
 from .._inference.ddf import KenwardRogerParts, SatterthwaiteParts
 from .._inference.variances import satterthwaite_parts
 from .._parallel.blas import one_blas_thread
-from .checks import check_response
 from .ddf import kenward_roger_parts
 from .fitted import MixedFit
 from .prepare import Prepared, with_response
+from .responses import new_response
 
 # Residuals below this fraction of the response are rounding errors: the fit is exact, which is an error.
 EXACT = 1e-12
@@ -147,7 +147,7 @@ class LmmModel(MixedFit):
         InputError
             If `y` does not contain one finite number for each row, or if all values are equal.
         """
-        values = check_response(y, self.prepared.design.rows_used)
+        values = new_response(y, self.prepared.design.rows_used)
         if np.ptp(values) == 0.0:
             raise InputError(f"y is {values[0]:g} in every row, so there is nothing to model")
         problem = self.problem.with_response(values - self.prepared.offset, self.prepared.row_of, self.weights)
