@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
+import re
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -19,7 +21,7 @@ from threadpoolctl import threadpool_limits
 
 
 def _kernel_digest() -> str:
-    """Compute a digest of every source of the imported package that mentions numba or kernels.
+    """Compute a digest of the sources of all kernels: the rooms of the kernels, and every file with compiled functions.
 
     numba's cache checks only the file of the stored kernel. After a change of a called function in another file, it
     would silently give old results. A cache folder named by a digest of all kernel sources cannot be stale.
@@ -30,9 +32,11 @@ def _kernel_digest() -> str:
     root = Path(spec.origin).parent
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
-        source = path.read_bytes()
-        if b"numba" in source or b"_families" in source:
-            digest.update(path.relative_to(root).as_posix().encode() + b"\0" + source)
+        source, place = path.read_bytes(), path.relative_to(root)
+        if place.parts[0] in ("_engine", "_families") or re.search(
+            rb"import numba|from numba|cache import cached", source
+        ):
+            digest.update(place.as_posix().encode() + b"\0" + source)
     return digest.hexdigest()[:16]
 
 
@@ -54,11 +58,20 @@ _use_own_numba_cache()
 threadpool_limits(1, user_api="blas")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 matplotlib.use("agg")
+# Files of tests need not survive a power failure, and one run with a zarr store would wait for the disk 1,000 times.
+os.fsync = lambda descriptor: None
 # On a developer's machine, random examples may find new faults. In CI, results must be reproducible. Time limits are
 # off.
 settings.register_profile("desk", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "desk")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile the kernels once before the workers of pytest-xdist start, and not in each of them."""
+    is_controller = not hasattr(config, "workerinput") and getattr(config.option, "numprocesses", None)
+    if is_controller and not Path(os.environ["NUMBA_CACHE_DIR"]).is_dir():
+        subprocess.run([sys.executable, "-c", "import sc_glmm; sc_glmm.compile_kernels()"], check=False)
 
 
 @pytest.fixture(autouse=True)

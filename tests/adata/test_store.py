@@ -40,8 +40,13 @@ def adata():
 
 
 @pytest.fixture(scope="module")
-def expected(adata):
-    return sc_glmm.get.results(sc_glmm.tl.test(adata, FORMULA, copy=True, **DISK), columns="all")
+def tested(adata):
+    return sc_glmm.tl.test(adata, FORMULA, copy=True, **DISK)
+
+
+@pytest.fixture(scope="module")
+def expected(tested):
+    return sc_glmm.get.results(tested, columns="all")
 
 
 @pytest.fixture(scope="module")
@@ -293,6 +298,8 @@ from sc_glmm._adata import journal
 from sc_glmm._adata.store import Store
 
 made = pickle.load(open(sys.argv[1], "rb"))
+if any("zarr" in job for job in sys.argv[2:]):
+    import zarr  # once, and not in every child
 
 def dying(name, left):
     real = getattr(os, name)
@@ -330,8 +337,7 @@ MOMENTS = {
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that can be forked")
 @pytest.mark.parametrize("kind", MOMENTS)
-def test_process_killed_while_writing_loses_nothing(folder, tmp_path, adata, expected, kind):
-    tested = sc_glmm.tl.test(adata, FORMULA, copy=True, **DISK)
+def test_process_killed_while_writing_loses_nothing(folder, tmp_path, adata, tested, expected, kind):
     (tmp_path / "results.pickle").write_bytes(pickle.dumps(tested))
     read = ad.read_zarr if kind.endswith("zarr") else ad.read_h5ad
     copy = shutil.copytree if kind.endswith("zarr") else shutil.copy
@@ -367,8 +373,7 @@ def in_place(monkeypatch):
     monkeypatch.setattr(journal, "COPY_BYTES", 0)
 
 
-def test_full_disk_does_not_change_the_file(file, adata, monkeypatch):
-    tested = sc_glmm.tl.test(adata, FORMULA, copy=True, **DISK)
+def test_full_disk_does_not_change_the_file(file, tested, monkeypatch):
     before = file.read_bytes()
     real = os.fsync
 
@@ -393,8 +398,7 @@ def full_at_second_step(*_):
     raise OSError(28, "No space left on device")
 
 
-def test_a_file_changed_by_others_is_not_touched(file, adata, monkeypatch):
-    tested = sc_glmm.tl.test(adata, FORMULA, copy=True, **DISK)
+def test_a_file_changed_by_others_is_not_touched(file, tested, monkeypatch):
     monkeypatch.setattr(journal, "COPY_BYTES", 0)
     monkeypatch.setattr(os, "posix_fallocate", full_at_second_step)
     with pytest.raises(InputError, match="the results are stored next to it"):
@@ -413,10 +417,9 @@ def test_a_file_changed_by_others_is_not_touched(file, adata, monkeypatch):
         sc_glmm.recover(file)
 
 
-def test_results_go_beside_a_file_that_other_processes_have_open(file, adata, expected, in_place, monkeypatch):
+def test_results_go_beside_a_file_that_other_processes_have_open(file, tested, expected, in_place, monkeypatch):
     fcntl = pytest.importorskip("fcntl")
     monkeypatch.setattr(lock, "GATE_PATIENCE", 0.1)
-    tested = sc_glmm.tl.test(adata, FORMULA, copy=True, **DISK)
     with file.open("rb") as other:
         fcntl.flock(other, fcntl.LOCK_SH)
         with pytest.raises(InputError, match="is open in another program"):
@@ -428,8 +431,7 @@ def test_results_go_beside_a_file_that_other_processes_have_open(file, adata, ex
     assert sc_glmm.recover(file) and "glmm" in ad.read_h5ad(file).uns
 
 
-def test_file_with_readers_is_replaced_and_readers_keep_the_old_one(file, adata, expected):
-    tested = sc_glmm.tl.test(adata, FORMULA, copy=True, **DISK)
+def test_file_with_readers_is_replaced_and_readers_keep_the_old_one(file, tested, expected):
     file.chmod(0o640)
     with h5py.File(file, "r") as other:
         Store(file).write_results(tested, "glmm")
@@ -438,9 +440,8 @@ def test_file_with_readers_is_replaced_and_readers_keep_the_old_one(file, adata,
     assert file.stat().st_mode & 0o777 == 0o640
 
 
-def test_file_with_another_writer_is_not_changed(file, adata, monkeypatch):
+def test_file_with_another_writer_is_not_changed(file, tested, monkeypatch):
     monkeypatch.setattr(lock, "GATE_PATIENCE", 0.1)
-    tested = sc_glmm.tl.test(adata, FORMULA, copy=True, **DISK)
     with h5py.File(file, "r+"), pytest.raises(InputError, match="is open for writing in another program"):
         Store(file).write_results(tested, "glmm")
     opened, real = h5py.File, journal.commit
