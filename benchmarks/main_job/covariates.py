@@ -61,6 +61,15 @@ CASES = {
     "sim/phase-eb": Case("sim", "cond + phase + x2 + x3", {"test": "eb_lr", "within": "homogeneous"}),
     "sim/spline-eb": Case("sim", "cond + bs(x3, df=4)", {"test": "eb_lr", "within": "homogeneous"}),
     "sim/minimum": Case("sim", "cond + x2 + x3", {"test": "eb_lr", "within": "homogeneous", "min_log_fc": 0.1}),
+    "sim/phase-one": Case("sim", "cond + phase + x2", {"test": "t", "within": "homogeneous"}),
+    "sim/own-sizes": Case("sim", "cond + x2 + x3", {"test": "t", "within": "homogeneous", "size_factors": None}),
+    "sim/own-sizes-eb": Case("sim", "cond + x2", {"test": "eb_lr", "size_factors": None}),
+    "kang/own-sizes-groups": Case(
+        "kang",
+        "stim + ribo",
+        {"test": "t", "within": "homogeneous", "groupby": "cell_type", "size_factors": None},
+    ),
+    "kang/own-sizes-eb": Case("kang", "stim + ribo", {"test": "eb_lr", "within": "homogeneous", "size_factors": None}),
     "kang/two": Case("kang", "stim + ribo + isg", {"test": "t", "within": "homogeneous"}),
     "kang/groups": Case("kang", "stim + ribo + isg", {"test": "t", "within": "homogeneous", "groupby": "cell_type"}),
     "kang/types": Case("kang", "stim * ribo + cell_type", {"test": "t", "within": "homogeneous"}),
@@ -112,10 +121,9 @@ def table_of(adata: anndata.AnnData, case: Case, on_cells: bool) -> tuple[pd.Dat
         sc_glmm.tl.test(
             adata,
             f"counts ~ {case.formula} + (1|sample)",
-            size_factors="size",
             progress=False,
             n_jobs=1,
-            **case.options,
+            **{"size_factors": "size", **case.options},
         )
     finally:
         compress.find_centred = known

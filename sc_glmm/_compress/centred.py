@@ -91,10 +91,21 @@ class CentredRows:
         order
             0 for the log likelihoods, 1 for their derivatives in the predictor.
         """
+        return np.asarray(np.sum((counts + 1.0) * self._first_missing(change, order), axis=1))
+
+    def curvature_error_of(self, change: FloatArray) -> FloatArray:
+        """Bound the ``(n_genes,)`` relative errors of the information, if slopes differ as in :meth:`error_of`."""
+        return np.asarray(self._first_missing(change, 2).max(axis=1, initial=0.0))
+
+    def _first_missing(self, change: FloatArray, order: int) -> FloatArray:
+        """Compute the first term in the change of slopes that nodes do not represent, at the farthest cell.
+
+        It is that of the series of the log likelihood per count, derived `order` times: ``(n_genes, n_base)``.
+        """
         power = np.maximum(self.power - order, 1)
         largest = np.sum(np.abs(change) * self.reach, axis=2)
         factorials = np.array([math.factorial(n) for n in power.tolist()], dtype=np.float64)
-        return np.asarray(np.sum((counts + 1.0) * largest**power / factorials, axis=1))
+        return np.asarray(largest**power / factorials)
 
     def node_scales(self, widths: FloatArray, counts: FloatArray, tol: float) -> FloatArray:
         """Find how many times as many nodes genes need for an error below `tol`: ``(n_genes,)`` of NODE_SCALES.
@@ -270,7 +281,8 @@ def centred_rows(
         if pieces[-1].degree == 0:
             n_nodes[base] = 1
     n_rows = np.array([len(piece.columns) for piece in pieces])
-    if n_rows.sum() > 0.7 * len(order):
+    # the rows are fitted at least twice: on nodes around zero, and on nodes around the slopes of the gene
+    if 2.0 * (_ROW * n_rows.sum() + _NODE * np.sum(n_rows * n_nodes)) > len(order):
         return None
     return _join(pieces, order, ptr, offset, n_rows, n_nodes, collapsed)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -111,6 +112,17 @@ class Centre:
         """Start of the nodes of each kept row among the kept nodes, ``(n_kept_rows + 1,)``."""
         sizes = np.diff(self.rows.cells.node_ptr)[self.kept]
         return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+
+    @cached_property
+    def X_of_cells(self) -> FloatArray:
+        """Compute the fixed effects of the cells, in the order of the rows, ``(n_cells, p)``."""
+        return self.rows.at_cells(self.X)
+
+    @cached_property
+    def fixed_slopes(self) -> bool:
+        """Whether random effects do not change the slopes of the predictor."""
+        base, first = self.rows.base_row, self.rows.cells.first[:-1]
+        return all(np.allclose(block.Z, block.Z[first][base], rtol=0.0, atol=1e-12) for block in self.blocks)
 
     def slopes(self, beta: FloatArray, ranef: Sequence[FloatArray]) -> FloatArray:
         """Compute the ``(n_genes, n_base, n_variables)`` slopes of the predictors of genes; 0 without a fit."""
@@ -235,3 +247,16 @@ def take_lists(counts: CountLists, genes: IntArray) -> CountLists:
     ptr = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
     places = np.repeat(counts.ptr[:-1][genes] - ptr[:-1], sizes) + np.arange(ptr[-1])
     return CountLists(ptr, counts.cell[places], counts.value[places])
+
+
+@dataclass(frozen=True)
+class CellCounts:
+    """Cells of a block of genes: where nodes are placed, statistics on the nodes around zero, and counts of cells."""
+
+    centre: Centre
+    stats: GeneStats
+    lists: CountLists
+
+    def pick(self, chosen: IntArray) -> CellCounts:
+        """Select some of the genes."""
+        return CellCounts(self.centre, self.stats.pick(chosen), take_lists(self.lists, chosen))

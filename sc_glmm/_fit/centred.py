@@ -29,9 +29,10 @@ MAX_ROUNDS = 8
 # It is also fitted on its cells if the theoretical error of the log likelihood, by interpolation in the predictor, is
 # above this.
 MAX_ERROR = 1e-3
-# Tolerances for the difference between the slopes of the nodes and of the fit: its effect on the log likelihood, and on
-# estimates in standard errors. The effect is that of the first power that the nodes do not represent exactly.
-_LOGLIK, _ESTIMATE = 1e-4, 1e-5
+# Tolerances for the difference between the slopes of the nodes and of the fit: its effect on the log likelihood, on
+# estimates in standard errors, and on the information, on which variances and standard errors depend. The effect is
+# that of the first power that the nodes do not represent exactly.
+_LOGLIK, _ESTIMATE, _INFORMATION = 1e-4, 1e-5, 3e-5
 
 
 def has_moved(rows: CentredRows, change: FloatArray, counts: FloatArray) -> BoolArray:
@@ -40,7 +41,7 @@ def has_moved(rows: CentredRows, change: FloatArray, counts: FloatArray) -> Bool
     far: BoolArray = (rows.error_of(change, counts) > _LOGLIK) | (
         rows.error_of(change, counts, 1) > _ESTIMATE * np.sqrt(total)
     )
-    return far
+    return far | (rows.curvature_error_of(change) > _INFORMATION)
 
 
 def fit_centred(

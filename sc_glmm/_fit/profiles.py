@@ -16,8 +16,8 @@ from .._engine.grid_profiles import Profiles, empty_profiles, profile_genes
 from .._engine.laplace.records import Nodes, NodeSets
 from .._families.registry import Family
 from .._parallel.blocks import run_blocks
-from .centre import Centre
-from .centred_profiles import CellCounts, SlopesOf, profile_on_nodes
+from .centre import CellCounts, Centre
+from .centred_profiles import SlopesOf, Tested, profile_on_nodes
 from .dispersion import Dispersion, dispersion_or_trend
 from .genes import BLOCK, AllFits, GeneModel
 from .grid_choice import VarianceGrid, choose_grid
@@ -261,7 +261,15 @@ def _profile_block(
 ) -> tuple[IntArray, Profiles, BoolArray, FloatArray]:
     """Profile some genes; also return which of them are on their cells, and the estimated errors of the others."""
 
-    def profile(on: Structure, sets: Nodes | NodeSets, stats: GeneStats, some: IntArray, base: IntArray) -> Profiles:
+    def profile(
+        on: Structure,
+        sets: Nodes | NodeSets,
+        stats: GeneStats,
+        some: IntArray,
+        base: IntArray,
+        chosen: Sequence[int],
+        null: FloatArray | None,
+    ) -> Profiles:
         if added is not None:
             stats = replace(stats, A=stats.A + added[some][:, base] * sets.weight)
         return profile_genes(
@@ -270,17 +278,17 @@ def _profile_block(
             stats,
             family,
             log_dispersion=log_dispersion[some],
-            beta=beta[some],
+            beta=beta[some] if null is None else null,
             grid=grid.theta,
-            contrasts=contrasts,
-            idle=grid.idle,
+            contrasts=[contrasts[i] for i in chosen],
+            idle=[grid.idle[i] for i in chosen],
             n_agq=n_agq,
-            start_node=start_node,
+            start_node=start_node if null is None else None,
         )
 
     if centre is None or lists is None or fits is None:
-        profiles = profile(structure, nodes, stats, np.arange(len(genes)), base_of_node)
+        profiles = profile(structure, nodes, stats, np.arange(len(genes)), base_of_node, range(len(contrasts)), None)
         return genes, profiles, np.zeros(len(genes), dtype=bool), np.zeros(len(genes))
     phi = np.exp(log_dispersion) if family.has_dispersion else None
     cells = CellCounts(centre, stats, lists)
-    return genes, *profile_on_nodes(structure, cells, fits, family, contrasts, phi, profile)
+    return genes, *profile_on_nodes(structure, cells, fits, family, Tested(contrasts, grid.idle), phi, profile)
