@@ -19,6 +19,8 @@ import scipy.linalg  # noqa: F401 (its BLAS must be loaded to be limited)
 from hypothesis import settings
 from threadpoolctl import threadpool_limits
 
+from tests.forked import Forks
+
 
 def _kernel_digest() -> str:
     """Compute a digest of the sources of all kernels: the rooms of the kernels, and every file with compiled functions.
@@ -80,6 +82,16 @@ def close_figures() -> Iterator[None]:
     yield
     if "matplotlib.pyplot" in sys.modules:
         sys.modules["matplotlib.pyplot"].close("all")
+
+
+@pytest.fixture(scope="session")
+def forks() -> Iterator[Forks]:
+    """Run the command in forks of a process that has imported the package."""
+    if not hasattr(os, "fork"):
+        pytest.skip("needs processes that can be forked")
+    process = Forks()
+    yield process
+    process.close()
 
 
 @pytest.fixture

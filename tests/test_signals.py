@@ -60,25 +60,25 @@ def test_a_signal_during_an_import(data, tmp_path, module, number):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_preempted_chunk_keeps_finished_parts_and_continues(data, tmp_path):
+def test_preempted_chunk_keeps_finished_parts_and_continues(data, tmp_path, forks):
     chunk = ("test", data, FORMULA, "--test", "lrt", "--n-chunks", 2, "-o", tmp_path / "parts", "--chunk")
-    assert run("", *chunk, 0).returncode == 0
+    assert forks.run(COMMAND, *chunk, 0).returncode == 0
     before = {path.name: path.read_bytes() for path in (tmp_path / "parts").iterdir()}
-    ended = run(ON_CALL.format(function="fsync", number=int(signal.SIGTERM)), *chunk, 1)
+    ended = forks.run(ON_CALL.format(function="fsync", number=int(signal.SIGTERM)) + COMMAND, *chunk, 1)
     assert ended.returncode == 143, ended.stderr
     assert "terminated: all files are intact; run the same command again" in ended.stderr
     assert {path.name: path.read_bytes() for path in (tmp_path / "parts").iterdir()} == before
-    again = run("", *chunk, 1)
+    again = forks.run(COMMAND, *chunk, 1)
     assert again.returncode == 0 and "is already finished" not in again.stdout
-    assert "is already finished" in run("", *chunk, 0).stdout
+    assert "is already finished" in forks.run(COMMAND, *chunk, 0).stdout
 
 
-def test_change_of_a_file_is_finished_before_the_exit(data, tmp_path):
+def test_change_of_a_file_is_finished_before_the_exit(data, tmp_path, forks):
     path = tmp_path / "data.h5ad"
     path.write_bytes(data.read_bytes())
     in_place = "from sc_glmm.{} import journal; journal.COPY_BYTES = 0\n".format("_adata")
     dying = ON_CALL.format(function="pwrite", number=int(signal.SIGTERM))
-    ended = run(dying + in_place, "test", path, FORMULA, "--test", "lrt", "-o", path, "-q")
+    ended = forks.run(dying + in_place + COMMAND, "test", path, FORMULA, "--test", "lrt", "-o", path, "-q")
     assert ended.returncode == 143, ended.stderr
     assert [each.name for each in tmp_path.iterdir()] == [path.name]
     assert "glmm" in ad.read_h5ad(path).uns

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import shutil
 import signal
 import subprocess
@@ -56,15 +55,6 @@ def data(tmp_path_factory) -> Path:
     return path
 
 
-def run(code: str, *arguments: object, limit: int | None = None) -> subprocess.CompletedProcess[str]:
-    def restrict() -> None:
-        if limit is not None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-
-    command = [sys.executable, "-c", code, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, preexec_fn=restrict)
-
-
 @pytest.fixture(scope="module")
 def undisturbed(data, tmp_path_factory) -> pd.DataFrame:
     adata = ad.read_h5ad(data)
@@ -72,48 +62,50 @@ def undisturbed(data, tmp_path_factory) -> pd.DataFrame:
     return sc_glmm.get.results(adata, columns="all")
 
 
-def test_restart_after_kills_and_a_full_disk_gives_the_same_results(data, undisturbed, tmp_path):
+def test_restart_after_kills_and_a_full_disk_gives_the_same_results(data, undisturbed, tmp_path, forks):
     folder = tmp_path / "parts"
     chunk = ("test", data, FORMULA, "--n-chunks", 2, "-o", folder, "--chunk")
-    killed = run(KILLED + COMMAND, *chunk, 0)
+    killed = forks.run(KILLED + COMMAND, *chunk, 0)
     assert killed.returncode == -signal.SIGKILL
     # not even the manifest was renamed
     assert [path.name for path in folder.iterdir() if not path.name.endswith(".tmp")] == []
 
-    first = run(COMMAND, *chunk, 0)
+    first = forks.run(COMMAND, *chunk, 0)
     assert first.returncode == 0, first.stderr
     before = (folder / "fit-0000.npz").read_bytes()
 
-    half = run(HALF + COMMAND, *chunk, 1)
+    half = forks.run(HALF + COMMAND, *chunk, 1)
     assert half.returncode == -signal.SIGKILL
     (torn,) = folder.glob(".fit-0001.npz.*.tmp")
     assert torn.stat().st_size > 0
     assert not (folder / "fit-0001.npz").exists()
 
-    full = run(COMMAND, *chunk, 1, limit=20_000)
+    full = forks.run(COMMAND, *chunk, 1, limit=20_000)
     assert full.returncode == 2
     assert "fit-0001.npz could not be written" in full.stderr
     assert "run the same command again" in full.stderr
     assert not list(folder.glob(".fit-0001*"))
 
-    stranger = run(OTHER + COMMAND, *chunk, 1)
+    stranger = subprocess.run(
+        [sys.executable, "-c", OTHER + COMMAND, *map(str, chunk), "1"], capture_output=True, text=True
+    )
     assert stranger.returncode == 2
     assert "contains the parts of another run (version of sc_glmm" in stranger.stderr
     assert not (folder / "fit-0001.npz").exists()
 
-    gap = run(COMMAND, "combine", folder, "-o", tmp_path / "out.csv")
+    gap = forks.run(COMMAND, "combine", folder, "-o", tmp_path / "out.csv")
     assert gap.returncode == 2
     assert "chunk 1 of stage 'fit' is missing" in gap.stderr
     assert not (tmp_path / "out.csv").exists()
 
-    again = run(COMMAND, *chunk, 1)
+    again = forks.run(COMMAND, *chunk, 1)
     assert again.returncode == 0, again.stderr
     assert (folder / "fit-0000.npz").read_bytes() == before
 
     # combine is killed during a stage that it does itself, and continues it after a restart
-    interrupted = run(KILLED + COMMAND, "combine", folder, "-o", tmp_path / "out.csv")
+    interrupted = forks.run(KILLED + COMMAND, "combine", folder, "-o", tmp_path / "out.csv")
     assert interrupted.returncode == -signal.SIGKILL
-    finished = run(COMMAND, "combine", folder, "-o", tmp_path / "out.csv")
+    finished = forks.run(COMMAND, "combine", folder, "-o", tmp_path / "out.csv")
     assert finished.returncode == 0, finished.stderr
     assert not [path for path in (*folder.iterdir(), *tmp_path.iterdir()) if path.name.startswith(".")]
     table = pd.read_csv(tmp_path / "out.csv", index_col=False)
@@ -123,7 +115,7 @@ def test_restart_after_kills_and_a_full_disk_gives_the_same_results(data, undist
         )
 
 
-def test_damaged_input_stops_a_chunk_and_an_intact_copy_finishes_it(data, undisturbed, tmp_path):
+def test_damaged_input_stops_a_chunk_and_an_intact_copy_finishes_it(data, undisturbed, tmp_path, forks):
     path, folder = tmp_path / "in.h5ad", tmp_path / "parts"
     ad.read_h5ad(data).write_h5ad(path, compression="gzip")
     sound = path.read_bytes()
@@ -138,7 +130,7 @@ def test_damaged_input_stops_a_chunk_and_an_intact_copy_finishes_it(data, undist
         (sound[: len(sound) // 2], "truncated file"),
     ):
         path.write_bytes(content)
-        failed = run(COMMAND, "test", path, FORMULA, "--n-chunks", 2, "-o", folder, "--chunk", 1)
+        failed = forks.run(COMMAND, "test", path, FORMULA, "--n-chunks", 2, "-o", folder, "--chunk", 1)
         assert failed.returncode == 2
         assert message in failed.stderr and "intact copy" in failed.stderr
         assert "Traceback" not in failed.stderr
@@ -150,17 +142,17 @@ def test_damaged_input_stops_a_chunk_and_an_intact_copy_finishes_it(data, undist
     pd.testing.assert_series_equal(result["p_value"], undisturbed["p_value"], rtol=1e-12)
 
 
-def test_a_disk_that_is_full_when_results_are_written_into_the_file(data, undisturbed, tmp_path):
+def test_a_disk_that_is_full_when_results_are_written_into_the_file(data, undisturbed, tmp_path, forks):
     path = Path(shutil.copy(data, tmp_path / "in.h5ad"))
     with h5py.File(path, "a") as file:
         file["other"] = np.arange(100_000.0)  # the file is larger than the results, for any version of the libraries
     test, before = ("test", path, FORMULA, "-o", path, "-q"), path.read_bytes()
-    nothing = run(COMMAND, *test, limit=1000)
+    nothing = forks.run(COMMAND, *test, limit=1000)
     assert nothing.returncode == 2
     assert "could not be written into" in nothing.stderr and "the file was not changed" in nothing.stderr
     assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["in.h5ad"]
     # there is space for the files beside it, but not for a longer file
-    beside = run(COMMAND, *test, limit=len(before) + 100)
+    beside = forks.run(COMMAND, *test, limit=len(before) + 100)
     assert beside.returncode == 2
     assert "the results are stored next to it" in beside.stderr
     assert path.read_bytes() == before
@@ -169,12 +161,12 @@ def test_a_disk_that_is_full_when_results_are_written_into_the_file(data, undist
 
 
 @pytest.mark.parametrize("name", ["out.h5ad", "out.csv"])
-def test_next_run_removes_temporary_files_of_a_killed_process(data, tmp_path, name):
+def test_next_run_removes_temporary_files_of_a_killed_process(data, tmp_path, name, forks):
     test = ("test", data, FORMULA, "-o", tmp_path / name, "-q", "--test", "lrt")
     # a table is replaced in one step, an .h5ad file is synced before
     dying = KILLED if name.endswith("h5ad") else KILLED.replace("os.fsync = lambda _:", "os.replace = lambda *_:")
-    assert run(dying + COMMAND, *test).returncode == -signal.SIGKILL
+    assert forks.run(dying + COMMAND, *test).returncode == -signal.SIGKILL
     assert list(tmp_path.glob(".*")) and not (tmp_path / name).exists()
-    finished = run(COMMAND, *test)
+    finished = forks.run(COMMAND, *test)
     assert finished.returncode == 0, finished.stderr
     assert [path.name for path in tmp_path.iterdir()] == [name]
