@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from scipy.linalg import eigvalsh
 
 from .._arrays import FloatArray
 from .._design import finest
@@ -83,7 +84,8 @@ def eigen_ratio(model: GeneModel, result: AllFits, log_phi: FloatArray) -> float
 
     Returns
     -------
-    NaN with fewer than 10 genes that vary between samples, or fewer than 2 degrees of freedom.
+    NaN with fewer than 10 genes that vary between samples, or fewer than 2 degrees of freedom. With fewer genes than
+    degrees of freedom the covariance is singular; the median is then that of the eigenvalues that are not zero.
     """
     place = finest(model.groupings)
     block = model.structure.blocks[place]
@@ -118,5 +120,6 @@ def eigen_ratio(model: GeneModel, result: AllFits, log_phi: FloatArray) -> float
         n_genes += len(white)
     if n_genes < _MIN_GENES:
         return float("nan")
-    eigenvalues = np.linalg.eigvalsh(total)
+    # numpy's routine takes 40 times as long for a singular matrix of many samples
+    eigenvalues = eigvalsh(total)[-min(n_genes, len(total)) :]
     return float(eigenvalues[-1] / np.median(eigenvalues))

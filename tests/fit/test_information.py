@@ -46,3 +46,11 @@ def test_the_ratio_of_each_group_is_among_its_details():
     sc_glmm.tl.test(adata, "X ~ arm + (1|sample)", family="poisson", size_factors="size", groupby="kind")
     details = sc_glmm.get.details(adata).set_index("kind")
     assert (details["eigen_ratio"] >= 1.0).all()
+
+
+def test_more_samples_than_genes():
+    """Check that eigenvalues that are zero because there are few genes do not count."""
+    adata = sc_glmm.datasets.simulate(n_samples=80, n_cells=1600, n_genes=60, depth=600, seed=5)
+    sc_glmm.tl.test(adata, "counts ~ disease + (1|sample)", reference={"disease": "ctl"})
+    # of 60 independent genes in 78 dimensions, the ratio of the largest to the median eigenvalue is about 4
+    assert 1.5 < adata.uns["glmm"]["params"]["eigen_ratio"] < 15.0
