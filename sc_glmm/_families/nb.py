@@ -14,9 +14,14 @@ from __future__ import annotations
 import math
 
 from sc_glmm._families.jit import kernel
+from sc_glmm._families.logs import log1p
 
 # Counts up to N_TAIL are in the table of tail counts, larger ones in the overflow list.
 N_TAIL = 64
+# Nodes of a row are taken in parts of this size, for which logarithms are vectorised; fewer than FEW are not.
+PART, FEW = 16, 4
+# Size of the last argument of :func:`full`: results, and means and logarithms of a part.
+N_OUT = 8 + 2 * PART
 
 
 @kernel
@@ -45,6 +50,21 @@ def newton(eta, phi, lo, hi, ec, weight, a, a_sum):
 
 
 @kernel
+def _logarithms(t, first, n, ec, out):
+    """Compute x = t ec and log(1 + x) of n nodes, into the two parts of `out`."""
+    for i in range(n):
+        out[8 + i] = t * ec[first + i]
+    if n < FEW:
+        for i in range(n):
+            out[8 + PART + i] = math.log1p(out[8 + i])
+        return
+    # the compiler unrolls loops of known length, and then does not vectorise them
+    part = (out.shape[0] - 8) // 2
+    for i in range(part):
+        out[8 + PART + i] = log1p(out[8 + i])
+
+
+@kernel
 def full(eta, phi, lo, hi, ec, weight, a, a_sum, out):
     t = phi * math.exp(eta)
     ip = 1.0 / phi
@@ -55,24 +75,27 @@ def full(eta, phi, lo, hi, ec, weight, a, a_sum, out):
     e0 = 0.0
     e1 = 0.0
     e2 = 0.0
-    for k in range(lo, hi):
-        x = t * ec[k]
-        r = 1.0 / (1.0 + x)
-        p = x * r
-        q = p * r
-        ll = math.log1p(x)
-        ak = a[k]
-        nk = weight[k] * ip
-        w = ak + nk
-        f -= w * ll
-        f1 -= w * p
-        f2 -= w * q
-        f3 -= w * q * (1.0 - 2.0 * p)
-        # log1p(x) - x / (1 + x) cancels for small x: its series
-        g = ll - p if x > 1e-4 else x * x * (0.5 - x * (2.0 / 3.0 - 0.75 * x))
-        e0 += nk * g - ak * p
-        e1 += nk * p * p - ak * q
-        e2 += 2.0 * nk * p * q - ak * q * (1.0 - 2.0 * p)
+    for first in range(lo, hi, PART):
+        n = min(PART, hi - first)
+        _logarithms(t, first, n, ec, out)
+        for i in range(n):
+            x = out[8 + i]
+            ll = out[8 + PART + i]
+            r = 1.0 / (1.0 + x)
+            p = x * r
+            q = p * r
+            ak = a[first + i]
+            nk = weight[first + i] * ip
+            w = ak + nk
+            f -= w * ll
+            f1 -= w * p
+            f2 -= w * q
+            f3 -= w * q * (1.0 - 2.0 * p)
+            # log1p(x) - x / (1 + x) cancels for small x: its series
+            g = ll - p if x > 1e-4 else x * x * (0.5 - x * (2.0 / 3.0 - 0.75 * x))
+            e0 += nk * g - ak * p
+            e1 += nk * p * p - ak * q
+            e2 += 2.0 * nk * p * q - ak * q * (1.0 - 2.0 * p)
     out[0] = f
     out[1] = f1
     out[2] = f2
@@ -80,6 +103,30 @@ def full(eta, phi, lo, hi, ec, weight, a, a_sum, out):
     out[4] = e0
     out[5] = e1
     out[6] = e2
+
+
+@kernel
+def derivatives(n, t, phi, lo, hi, ec, weight, a, a_sum, d1, d2, d3, d4):
+    """Compute the first four derivatives at n predictors with ``t = exp(eta)``; the inner loop is vectorised."""
+    ip = 1.0 / phi
+    for i in range(n):
+        d1[i] = a_sum
+        d2[i] = 0.0
+        d3[i] = 0.0
+        d4[i] = 0.0
+    for k in range(lo, hi):
+        e = phi * ec[k]
+        w = a[k] + weight[k] * ip
+        for i in range(n):
+            x = t[i] * e
+            r = 1.0 / (1.0 + x)
+            p = x * r
+            q = p * r
+            wq = w * q
+            d1[i] -= w * p
+            d2[i] -= wq
+            d3[i] -= wq * (1.0 - 2.0 * p)
+            d4[i] -= wq * (1.0 - 6.0 * q)
 
 
 @kernel

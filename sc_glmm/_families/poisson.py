@@ -40,5 +40,19 @@ def full(eta, phi, lo, hi, ec, weight, a, a_sum, out):
 
 
 @kernel
+def derivatives(n, t, phi, lo, hi, ec, weight, a, a_sum, d1, d2, d3, d4):
+    """Compute the first four derivatives at n predictors with ``t = exp(eta)``."""
+    s = 0.0
+    for k in range(lo, hi):
+        s += weight[k] * ec[k]
+    for i in range(n):
+        mu = s * t[i]
+        d1[i] = a_sum - mu
+        d2[i] = -mu
+        d3[i] = -mu
+        d4[i] = -mu
+
+
+@kernel
 def gene_term(phi, tail, over_value, over_count):
     return 0.0, 0.0

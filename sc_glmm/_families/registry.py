@@ -83,12 +83,22 @@ def row_newton(code, eta, phi, lo, hi, ec, weight, a, a_sum):
 
 
 @kernel
-def row_slope(code, eta, phi, lo, hi, ec, weight, a, a_sum):
-    """Compute the log likelihood of a row, and its first derivative."""
+def row_parabola(code, eta, phi, lo, hi, ec, weight, a, a_sum):
+    """Compute the log likelihood of a row and its first two derivatives."""
     if code == TABLE:
-        return table.slope(eta, phi, lo, hi, ec, weight, a, a_sum)
-    d1, _ = row_newton(code, eta, phi, lo, hi, ec, weight, a, a_sum)
-    return row_value(code, eta, phi, lo, hi, ec, weight, a, a_sum), d1
+        return table.parabola(eta, phi, lo, hi, ec, weight, a, a_sum)
+    d1, d2 = row_newton(code, eta, phi, lo, hi, ec, weight, a, a_sum)
+    return row_value(code, eta, phi, lo, hi, ec, weight, a, a_sum), d1, d2
+
+
+@kernel
+def all_parabolas(code, eta, phi, ptr, ec, weight, a, a_sum, f, d1, d2):
+    """Compute :func:`row_parabola` of all rows."""
+    if code == TABLE:
+        table.parabolas(eta, phi, ptr, ec, weight, a, a_sum, f, d1, d2)
+        return
+    for d in range(eta.shape[0]):
+        f[d], d1[d], d2[d] = row_parabola(code, eta[d], phi, ptr[d], ptr[d + 1], ec, weight, a, a_sum[d])
 
 
 @kernel
@@ -101,6 +111,15 @@ def row_full(code, eta, phi, lo, hi, ec, weight, a, a_sum, out):
         poisson.full(eta, phi, lo, hi, ec, weight, a, a_sum, out)
     else:
         binomial.full(eta, phi, lo, hi, ec, weight, a, a_sum, out)
+
+
+@kernel
+def row_derivatives(code, n, t, phi, lo, hi, ec, weight, a, a_sum, d1, d2, d3, d4):
+    """Compute the derivatives of a row of counts at n predictors with ``t = exp(eta)``."""
+    if code == NB:
+        nb.derivatives(n, t, phi, lo, hi, ec, weight, a, a_sum, d1, d2, d3, d4)
+    else:
+        poisson.derivatives(n, t, phi, lo, hi, ec, weight, a, a_sum, d1, d2, d3, d4)
 
 
 @kernel

@@ -1,9 +1,10 @@
 """Table of the log likelihood of a row with a fixed dispersion, which takes a tenth of the time.
 
 Between knots at a distance of :data:`STEP`, the function is the polynomial of degree 7 that agrees with it up to the
-third derivative at both knots. The relative error is about 4e-10. Derivatives are those of the polynomial, so that they
-agree with the value. To the left of the table, where its mean is small, the row is Poisson. To the right, the last
-parabola continues.
+third derivative at both knots. The relative error is about 4e-10. The function itself is evaluated at the first knot
+only; its values at the others are sums of integrals of the derivative, which need no logarithms. Derivatives are those
+of the polynomial, so that they agree with the value. To the left of the table, where its mean is small, the row is
+Poisson. To the right, the last parabola continues.
 
 Layout: interval i of a row is node ``lo + i``; ``weight[lo + i]`` is its left knot, ``ec[8 (lo + i):]`` its
 coefficients in ``t = (eta - knot) / STEP``.
@@ -69,24 +70,53 @@ def newton(eta, phi, lo, hi, ec, weight, a, a_sum):
 
 
 @kernel
-def slope(eta, phi, lo, hi, ec, weight, a, a_sum):
+def parabola(eta, phi, lo, hi, ec, weight, a, a_sum):
     first = weight[lo]
     if eta < first:
         mu = a_sum - ec[8 * lo + 1] / STEP
         more = mu * math.expm1(eta - first)
-        return ec[8 * lo] + a_sum * (eta - first) - more, a_sum - mu - more
+        return ec[8 * lo] + a_sum * (eta - first) - more, a_sum - mu - more, -mu - more
     i = min(int((eta - first) / STEP), hi - lo - 1)
     t = (eta - weight[lo + i]) / STEP
     if t > 1.0:
-        s1, _ = newton(eta, phi, lo, hi, ec, weight, a, a_sum)
-        return value(eta, phi, lo, hi, ec, weight, a, a_sum), s1
+        s1, s2 = newton(eta, phi, lo, hi, ec, weight, a, a_sum)
+        return value(eta, phi, lo, hi, ec, weight, a, a_sum), s1, s2
     k = 8 * (lo + i)
     s0 = ec[k + 7]
     s1 = 0.0
+    s2 = 0.0
     for j in range(6, -1, -1):
+        s2 = s2 * t + s1
         s1 = s1 * t + s0
         s0 = s0 * t + ec[k + j]
-    return s0, s1 / STEP
+    return s0, s1 / STEP, 2.0 * s2 / (STEP * STEP)
+
+
+@kernel
+def parabolas(eta, phi, ptr, ec, weight, a, a_sum, f, d1, d2):
+    """Compute :func:`parabola` of all rows. The first loop has no branches, so that it is vectorised."""
+    n_rows = eta.shape[0]
+    for d in range(n_rows):
+        lo = ptr[d]
+        first = weight[lo]
+        x = min(max((eta[d] - first) * (1.0 / STEP), 0.0), (ptr[d + 1] - lo) - 1e-9)
+        i = int(x)
+        t = x - i
+        k = 8 * (lo + i)
+        s0 = ec[k + 7]
+        s1 = 0.0
+        s2 = 0.0
+        for j in range(6, -1, -1):
+            s2 = s2 * t + s1
+            s1 = s1 * t + s0
+            s0 = s0 * t + ec[k + j]
+        f[d] = s0
+        d1[d] = s1 * (1.0 / STEP)
+        d2[d] = s2 * (2.0 / (STEP * STEP))
+    for d in range(n_rows):
+        first = weight[ptr[d]]
+        if eta[d] < first or eta[d] > first + (ptr[d + 1] - ptr[d]) * STEP - 1e-9:
+            f[d], d1[d], d2[d] = parabola(eta[d], phi, ptr[d], ptr[d + 1], ec, weight, a, a_sum[d])
 
 
 @kernel
@@ -131,17 +161,30 @@ def full(eta, phi, lo, hi, ec, weight, a, a_sum, out):
 
 
 @kernel
-def coefficients(left, right, ec, k):
-    """Compute the coefficients of one interval from ``[f, f', f'', f''']`` at its knots, into ``ec[k:k + 8]``."""
-    c0 = left[0]
-    c1 = STEP * left[1]
-    c2 = 0.5 * STEP * STEP * left[2]
-    c3 = STEP * STEP * STEP * left[3] / 6.0
-    r0 = right[0] - (c0 + c1 + c2 + c3)
-    r1 = STEP * right[1] - (c1 + 2.0 * c2 + 3.0 * c3)
-    r2 = STEP * STEP * right[2] - (2.0 * c2 + 6.0 * c3)
-    r3 = STEP * STEP * STEP * right[3] - 6.0 * c3
-    ec[k] = c0
+def integral(i, d1, d2, d3, d4):
+    """Integrate the first derivative from knot i to the next one, from four derivatives at both.
+
+    This is the two-point formula of Obreshkov, with a relative error of about 1e-10.
+    """
+    s = 0.5 * STEP * (d1[i] + d1[i + 1]) + 3.0 * STEP * STEP / 28.0 * (d2[i] - d2[i + 1])
+    s += STEP * STEP * STEP / 84.0 * (d3[i] + d3[i + 1])
+    return s + STEP * STEP * STEP * STEP / 1680.0 * (d4[i] - d4[i + 1])
+
+
+@kernel
+def coefficients(i, rise, value, d1, d2, d3, ec, k):
+    """Compute the coefficients of the interval between knots i and i + 1, into ``ec[k:k + 8]``.
+
+    `value` is the function at the left knot, and `rise` its change to the right one.
+    """
+    c1 = STEP * d1[i]
+    c2 = 0.5 * STEP * STEP * d2[i]
+    c3 = STEP * STEP * STEP * d3[i] / 6.0
+    r0 = rise - (c1 + c2 + c3)
+    r1 = STEP * d1[i + 1] - (c1 + 2.0 * c2 + 3.0 * c3)
+    r2 = STEP * STEP * d2[i + 1] - (2.0 * c2 + 6.0 * c3)
+    r3 = STEP * STEP * STEP * d3[i + 1] - 6.0 * c3
+    ec[k] = value
     ec[k + 1] = c1
     ec[k + 2] = c2
     ec[k + 3] = c3

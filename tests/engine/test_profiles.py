@@ -7,8 +7,12 @@ import pytest
 from scipy.linalg import null_space
 from scipy.optimize import minimize
 
+from sc_glmm._engine.arrow.layout import Block
 from sc_glmm._engine.genes import GeneStats, build_structure
 from sc_glmm._engine.grid_profiles import profile_genes
+from sc_glmm._engine.laplace.records import Nodes
+from sc_glmm._families.registry import FAMILIES
+from sc_glmm._fit.grid_choice import GRIDS
 from tests.engine.test_objective import N_ROWS, Problem
 
 LOG_PHI = -0.7
@@ -63,3 +67,52 @@ def test_profiles_are_maxima_over_beta(family, kind, n_agq):
         assert abs(profiles.delta[0, 0, node] - delta) < 1e-4 * se
         assert profiles.root[0, 0, node] == pytest.approx(np.sign(delta) * np.sqrt(2 * (best - nulls[0])), abs=1e-5)
         assert profiles.root[0, 1, node] == pytest.approx(2 * (best - nulls[1]), abs=1e-5)
+
+
+@pytest.mark.parametrize("n_agq", [1, 7])
+def test_predicted_starts_find_the_same_maxima(n_agq):
+    """Compare searches along the grid, which start from predictions, with searches that start from the last node.
+
+    The genes have from 0.3 to 300 counts per sample, and variances up to 2. One is nearly absent from the second group.
+    """
+    rng = np.random.default_rng(11)
+    n_samples, cells = 16, 40
+    group = np.arange(n_samples) % 2
+    X = np.column_stack([np.ones(n_samples), group])
+    mean = np.array([0.3, 0.3, 3.0, 3.0, 30.0, 30.0, 300.0, 300.0, 5.0]) / cells
+    variance = np.array([0.05, 2.0, 0.0, 1.0, 0.1, 0.5, 0.02, 1.0, 0.2])
+    log_size = np.sort(0.3 * rng.normal(size=(n_samples, cells)), axis=1)
+    effect = np.sqrt(variance)[:, None] * rng.normal(size=(len(mean), n_samples))
+    y = rng.poisson(mean[:, None, None] * np.exp(log_size + effect[:, :, None]) * rng.gamma(2.0, 0.5, log_size.shape))
+    y[-1, group == 1] = 0
+    y[:, 1, 0] += 1
+    A = y.reshape(len(mean), -1).astype(float)
+    n, nothing = len(mean), np.zeros(0)
+    grid = np.sqrt(GRIDS[1][::-1])[:, None]
+
+    def profiles(start_node):
+        return profile_genes(
+            build_structure(X, (Block(np.arange(n_samples), n_samples, np.ones((n_samples, 1)), (1,)),), np.ones(16)),
+            Nodes(np.arange(0, A.shape[1] + 1, cells), np.exp(log_size.ravel()), np.ones(A.shape[1])),
+            GeneStats(A, np.zeros((n, 64)), np.zeros(n + 1, np.int64), nothing, nothing, np.zeros((n, 4)), np.zeros(n)),
+            FAMILIES["nb"],
+            log_dispersion=np.full(n, np.log(0.5)),
+            beta=np.column_stack([np.log(A.mean(axis=1)), np.zeros(n)]),
+            grid=grid,
+            contrasts=[np.array([[0.0, 1.0]])],
+            n_agq=n_agq,
+            start_node=start_node,
+        )
+
+    found, reference = profiles(8), profiles(None)
+    assert found.ok.all() and reference.ok.all()
+    restricted = reference.ell - 0.5 * reference.log_det
+    relevant = restricted > restricted.max(axis=1, keepdims=True) - 14.0
+    assert relevant.sum() > 60
+    se = np.sqrt(reference.var[:, 0])
+    assert np.abs(found.ell - reference.ell)[relevant].max() < 1e-5
+    assert np.abs(found.log_det - reference.log_det)[relevant].max() < 3e-4
+    assert (np.abs(found.delta - reference.delta)[:, 0] / se)[relevant].max() < 2e-4
+    assert np.abs(found.root - reference.root)[:, 0][relevant].max() < 2e-4
+    far = np.abs(reference.root[:, 0]) > 0.3
+    assert np.abs(found.star - reference.star)[:, 0][relevant & far].max() < 1e-3

@@ -6,10 +6,12 @@ import math
 
 import numpy as np
 import pytest
+from numba import njit
 from scipy import stats
 from scipy.special import gammaln
 
-from sc_glmm._families import binomial, nb, poisson
+from sc_glmm._families import binomial, nb, poisson, table
+from sc_glmm._families.logs import log1p
 from sc_glmm._families.registry import FAMILIES
 
 MODULES = {"poisson": poisson, "nb": nb, "binomial": binomial}
@@ -21,10 +23,11 @@ A = np.array([3.0, 8.0, 0.0])
 @pytest.fixture(autouse=True)
 def python_kernels(monkeypatch):
     """Replace the kernels by Python functions, because Python cannot call compiled kernels without wrappers."""
-    for module in MODULES.values():
+    for module in [*MODULES.values(), table]:
         for name, thing in vars(module).items():
             if hasattr(thing, "py_func"):
                 monkeypatch.setattr(module, name, thing.py_func)
+    monkeypatch.setattr(nb, "log1p", math.log1p)
 
 
 def value(family, eta, log_phi):
@@ -32,7 +35,7 @@ def value(family, eta, log_phi):
 
 
 def full(family, eta, log_phi):
-    out = np.zeros(8)
+    out = np.zeros(nb.N_OUT)
     MODULES[family].full(eta, math.exp(log_phi), 0, 3, EC, WEIGHT, A, A.sum(), out)
     return out
 
@@ -120,3 +123,62 @@ def test_binomial_is_scipys_binomial():
     const = np.sum(gammaln(n + 1) - gammaln(y + 1) - gammaln(n - y + 1) + y * offset)
     share = 1.0 / (1.0 + np.exp(-(eta + offset)))
     assert row + const == pytest.approx(stats.binom.logpmf(y, n, share).sum(), rel=1e-12)
+
+
+@pytest.mark.parametrize("family", ["nb", "poisson"])
+@pytest.mark.parametrize("phi", [1e-6, 0.4, 20.0])
+def test_derivatives_at_many_predictors(family, phi):
+    eta = np.linspace(-6.0, 4.0, 9)
+    found = [np.zeros(9) for _ in range(4)]
+    MODULES[family].derivatives(9, np.exp(eta), phi, 0, 3, EC, WEIGHT, A, A.sum(), *found)
+    for i, at in enumerate(eta):
+        out = full(family, at, math.log(phi))
+        assert [f[i] for f in found[:3]] == pytest.approx(out[1:4], rel=1e-12, abs=1e-12)
+        numerical = slope(lambda e: full(family, e, math.log(phi))[3], at)
+        assert found[3][i] == pytest.approx(numerical, abs=1e-7 * (1.0 + np.abs(out).max()))
+
+
+@pytest.mark.parametrize("family", ["nb", "poisson"])
+@pytest.mark.parametrize("phi", [1e-6, 0.4, 20.0])
+def test_table_of_a_row(family, phi):
+    """Check value and derivatives from the table, whose values at the knots are integrals of the derivative."""
+    first, n = -5.0, 16
+    knots = [np.zeros(n + 1) for _ in range(4)]
+    at = np.exp(first + table.STEP * np.arange(n + 1))
+    MODULES[family].derivatives(n + 1, at, phi, 0, 3, EC, WEIGHT, A, A.sum(), *knots)
+    coef, value_here = np.zeros(8 * n), value(family, first, math.log(phi))
+    for i in range(n):
+        rise = table.integral(i, *knots)
+        table.coefficients(i, rise, value_here, *knots[:3], coef, 8 * i)
+        value_here += rise
+    row = (0, n, coef, first + table.STEP * np.arange(n), A, A.sum())
+    # from the left of the table to the end
+    eta = np.linspace(first - 0.4, first + n * table.STEP, 101)
+    for e in eta:
+        exact = full(family, e, math.log(phi))
+        scale = 1e-8 * (A.sum() + WEIGHT.sum() * min(1 / phi, math.exp(e)))
+        near = table.parabola(e, phi, *row)
+        if e >= first:
+            assert near == pytest.approx(exact[:3], abs=100 * scale) and near[0] == pytest.approx(exact[0], abs=scale)
+        assert near[:2] == pytest.approx((table.value(e, phi, *row), table.newton(e, phi, *row)[0]), abs=1e-9)
+        assert near[2] == pytest.approx(table.newton(e, phi, *row)[1], abs=1e-9)
+        ptr = np.array([0, n], dtype=np.int64)
+        one = [np.zeros(1) for _ in range(3)]
+        table.parabolas(np.array([e]), phi, ptr, *row[2:5], np.array([A.sum()]), *one)
+        assert [o[0] for o in one] == pytest.approx(near, abs=1e-9)
+
+
+@njit
+def logarithms(x, out):
+    for i in range(len(x)):
+        out[i] = log1p(x[i])
+
+
+def test_logarithm():
+    x = np.concatenate([[0.0], 10.0 ** np.linspace(-300, 290, 5000), np.linspace(0.0, 4.0, 5001)])
+    out = np.empty(len(x))
+    logarithms(x, out)
+    assert out[1:] == pytest.approx(np.log1p(x[1:]), rel=1e-15, abs=0.0)
+    assert out[0] == 0.0
+    logarithms(np.array([np.inf, np.nan]), out[:2])
+    assert np.isnan(out[:2]).all()

@@ -8,20 +8,17 @@ from sc_glmm._families.jit import kernel
 
 @kernel
 def fill_J(ar, lam, J):
-    """Fill ``J = [Z Lambda, X]`` row by row."""
-    kz = ar.kz
-    for d in range(J.shape[0]):
-        for f in range(ar.fac_k.shape[0]):
-            k = ar.fac_k[f]
-            z0 = ar.fac_z[f]
-            l0 = ar.fac_lam[f]
+    """Fill the first columns of ``J = [Z Lambda, X]``. The others do not change."""
+    for f in range(ar.fac_k.shape[0]):
+        k = ar.fac_k[f]
+        z0 = ar.fac_z[f]
+        l0 = ar.fac_lam[f]
+        for d in range(J.shape[0]):
             for c in range(k):
                 s = 0.0
                 for r in range(c, k):
                     s += ar.XZ[d, z0 + r] * lam[l0 + r * k + c]
                 J[d, z0 + c] = s
-        for j in range(kz, J.shape[1]):
-            J[d, j] = ar.XZ[d, j]
 
 
 @kernel

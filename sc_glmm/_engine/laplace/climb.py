@@ -2,6 +2,8 @@
 
 This is Newton's method in the coordinates c of the hypothesis, beta = B c, of which the first are fixed at zero. The
 metric is the information on beta from the Laplace approximation. It is computed again where the steps shrink slowly.
+Where it differs much from the curvature (groups that separate, with a large variance), steps would jump from one side
+of the maximum to the other. The slopes before and after the last step therefore scale the next one.
 """
 
 from __future__ import annotations
@@ -16,6 +18,8 @@ CLOSE = 1e-9
 SLOW = 0.1
 MAX_STEPS = 80
 MAX_HALVINGS = 25
+# Limits of the curvature along a step, relative to the metric.
+LEAST, MOST = 0.4, 4.0
 
 
 @kernel
@@ -95,6 +99,15 @@ def _set_trial(climb, length):
 
 
 @kernel
+def _curvature(length, slope, climb):
+    """Compute the curvature along the last step, relative to the metric, from the slopes before and after it."""
+    after = 0.0
+    for i in range(climb.move.shape[0]):
+        after += climb.grad[i] * climb.move[i]
+    return min(max((1.0 - after / slope) / length, LEAST), MOST)
+
+
+@kernel
 def _accept(climb):
     for i in range(climb.psi.shape[0]):
         climb.psi[i] = climb.trial[i]
@@ -116,6 +129,7 @@ def maximise(like, ar, nd, ge, gh, B, m, wk, climb):
     fresh = False
     final = False
     have_metric = False
+    curvature = 1.0
     what = EVALUATE
     _stay(climb)
     for _ in range(MAX_STEPS):
@@ -136,6 +150,8 @@ def maximise(like, ar, nd, ge, gh, B, m, wk, climb):
             halvings = 0
             fresh = False
             _accept(climb)
+            if last < 1e300:
+                curvature = _curvature(length, last, climb)
             if not have_metric:
                 what = COVARIANCE
                 continue
@@ -155,6 +171,6 @@ def maximise(like, ar, nd, ge, gh, B, m, wk, climb):
                 _stay(climb)
                 continue
             last = dec
-            length = set_move(B, climb)
+            length = set_move(B, climb) / curvature
         _set_trial(climb, length)
     return f, False

@@ -6,7 +6,7 @@ determinant of H (without the last p pivots) and the information on beta (from t
 again at every step. It changes little, so that two or three steps are enough. A search over beta alone would have to
 find the mode of u again at each of its steps.
 
-The likelihood is not evaluated again after the last step. To second order, its log is then
+After a short last step the likelihood is not evaluated again. To second order, its log is then
 
     h - log det H / 2 + dec / 2 - w'g / 2,
 
@@ -28,6 +28,11 @@ from sc_glmm._families.registry import gene_term
 
 # Squared length of the last step. The error of the value is of the order of this to the power of 3/2.
 CLOSE = 1e-8
+# Squared length of the next step, predicted from the rate at which steps have shrunk, for which a longer step (up to
+# LAST) is the last one.
+NEXT = 1e-12
+LAST = 1e-3
+LEAST_RATE = 1e-6
 # If a search needs more steps, or if its steps do not shrink, :mod:`.climb` takes over, which can halve steps.
 MAX_STEPS = 12
 SLOW = 0.5
@@ -107,10 +112,11 @@ def _longest_step(ar, wk):
 
 @kernel
 def _value(ar, h, log_det, dec, wk):
-    """Compute the log likelihood after the last step."""
+    """Compute the log likelihood after the last step; without a step, at the point."""
     slack = 0.0
-    for i in range(ar.q):
-        slack += wk.w[i] * wk.vtry[i]
+    if dec > 0.0:
+        for i in range(ar.q):
+            slack += wk.w[i] * wk.vtry[i]
     return h - 0.5 * log_det + 0.5 * dec - 0.5 * slack
 
 
@@ -119,7 +125,8 @@ def climb_jointly(like, ar, nd, ge, B, m, close, tilted, wk, climb):
     """Maximise as :func:`sc_glmm._engine.laplace.climb.maximise` does, for Laplace, without halving steps.
 
     Returns False where a more careful search is necessary. The search ends after a step whose squared length is below
-    `close`. Without `tilted`, h itself is maximised, and the returned value has no meaning.
+    `close`, or if the next one would be shorter than NEXT by the rate at which steps have shrunk so far. Without
+    `tilted`, h itself is maximised, and the returned value has no meaning.
     """
     phi = math.exp(climb.psi[climb.psi.shape[0] - 1]) if like.has_phi else 1.0
     set_theta(ar, climb.psi, ar.p, wk)
@@ -128,28 +135,37 @@ def climb_jointly(like, ar, nd, ge, B, m, close, tilted, wk, climb):
     for j in range(ar.p):
         climb.vt[ar.q + j] = climb.psi[j]
     last = 1e300
+    ended = False
     for step in range(MAX_STEPS):
         predict(ar, wk.J, climb.vt, wk.eta)
         h, log_det, ok = curvature_at_mode(like.code, ar, nd, ge, phi, ar.p, climb.vt, wk)
         if not ok:
             return 1e300, False
-        # at the start, the tilt of the last node is close enough
-        if step > 0 and tilted:
-            _set_tilt(ar, wk, climb.tilt)
-        set_gradient(ar, climb.vt, wk, climb.tilt)
-        dec, length, ok = _set_step(ar, B, m, wk, climb)
-        if not ok or (step > 2 and dec > SLOW * last):
-            return 1e300, False
-        last = dec
-        for i in range(climb.vt.shape[0]):
-            climb.vt[i] += length * wk.step[i]
-        if (step > 0 or not tilted) and dec < close:
+        dec = 0.0
+        if ended:
+            read_information(ar, wk.S, climb.info)
+        else:
+            # at the start, the tilt of the last node is close enough
+            if step > 0 and tilted:
+                _set_tilt(ar, wk, climb.tilt)
+            set_gradient(ar, climb.vt, wk, climb.tilt)
+            dec, length, ok = _set_step(ar, B, m, wk, climb)
+            if not ok or (step > 2 and dec > SLOW * last):
+                return 1e300, False
+            # the first step, with the tilt of another node, does not show how steps shrink
+            if step > 1 and tilted:
+                climb.rate[0] = max(dec / last, LEAST_RATE)
+            last = dec
+            for i in range(climb.vt.shape[0]):
+                climb.vt[i] += length * wk.step[i]
+        if ended or ((step > 0 or not tilted) and dec < close):
             nb = ar.q - ar.q_head + ar.p
             for i in range(nb - ar.p, nb):
                 log_det -= 2.0 * math.log(wk.S[i * nb + i])
             g0, _ = gene_term(like.code, phi, ge.tail, ge.over_value, ge.over_count)
             _accept_joint(ar, climb)
             return -_value(ar, h, log_det, dec, wk) - g0, True
+        ended = tilted and step > 0 and dec < LAST and dec * climb.rate[0] < NEXT
     return 1e300, False
 
 

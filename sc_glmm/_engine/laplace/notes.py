@@ -39,8 +39,6 @@ def note_free_fit(g, node, f, task, wk, climb, fits, out):
     out.rss[g, node] = _residual_sum(climb.v, climb.v.shape[0] - p, wk)
     for i in range(p):
         out.beta[g, node, i] = climb.psi[i]
-    for i in range(climb.v.shape[0]):
-        fits.v[node, i] = climb.v[i]
     for c in range(1, task.bases.shape[0]):
         if task.n_tested[c] > 1:
             continue

@@ -48,7 +48,7 @@ def objective(what, like, ar, nd, ge, gh, psi, v, wk, grad):
     if not ok:
         return 1e300, False
     if gh.shape[1] > 1 and what == EVALUATE:
-        val, ok = quadrature(like, ar, nd, ge, phi, gh, v, grad.shape[0], wk, grad)
+        val, ok = quadrature(like, ar, nd, ge, phi, gh, v, wk, grad)
     else:
         nb = ar.q - ar.q_head + tail
         invert_border(nb, nb, wk.S, wk.vS)

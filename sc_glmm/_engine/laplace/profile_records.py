@@ -73,8 +73,8 @@ class ProfileOut(NamedTuple):
 class Climb(NamedTuple):
     """Buffers of one maximisation over beta: point, gradient, step, and the information on beta, which is the metric.
 
-    `start` is the first point. `tilt` and `shift` go from one node to the next (:mod:`.joint`, :mod:`.integrated`).
-    `lam_from` and `lam_to` are the flat Lambda at these two nodes.
+    `start` is the first point. `tilt`, `shift` and `rate` go from one node to the next (:mod:`.joint`,
+    :mod:`.integrated`). `lam` is the flat Lambda of the node.
     """
 
     psi: FloatArray
@@ -94,27 +94,49 @@ class Climb(NamedTuple):
     step: FloatArray
     move: FloatArray
     free: IntArray
-    lam_from: FloatArray
-    lam_to: FloatArray
+    lam: FloatArray
+    rate: FloatArray
 
 
 class FreeFits(NamedTuple):
-    """Free fits of a gene at the nodes: modes, information on beta, restricted log likelihoods; ends of the walk."""
+    """Maxima of a gene at the nodes.
+
+    Attributes
+    ----------
+    v
+        ``(2, n_grid, q + p)`` effects ``Lambda u`` and beta of the free fits, and of the fits under a hypothesis.
+    tilt
+        ``(2, n_grid, p)`` tilts (:mod:`.joint`) of both.
+    info, restricted
+        Information on beta and restricted log likelihoods of the free fits.
+    ends
+        Ends of the walk.
+    recent
+        The last nodes of the stage, the last one first; -1 for none.
+    place
+        Places of the nodes on an axis along which the maxima are smooth.
+    """
 
     v: FloatArray
+    tilt: FloatArray
     info: FloatArray
     restricted: FloatArray
     ends: IntArray
+    recent: IntArray
+    place: FloatArray
 
 
 class RowTable(NamedTuple):
-    """Tabulated rows of a gene (:mod:`.tabulate`)."""
+    """Tabulated rows of a gene (:mod:`.tabulate`), and buffers for the knots of one row: exp(eta), derivatives."""
 
     ptr: IntArray
     coef: FloatArray
     knot: FloatArray
-    left: FloatArray
-    right: FloatArray
+    t: FloatArray
+    d1: FloatArray
+    d2: FloatArray
+    d3: FloatArray
+    d4: FloatArray
 
 
 @allocating
@@ -142,20 +164,36 @@ def new_climb(ar, n):
         np.zeros(p),
         np.ones(p, np.int64),
         np.zeros(n_lam),
-        np.zeros(n_lam),
+        np.ones(1),
     )
 
 
 @allocating
 def new_free_fits(n_grid, n_v, p):
     """Room for the free fits of one gene."""
-    return FreeFits(np.zeros((n_grid, n_v)), np.zeros((n_grid, p, p)), np.zeros(n_grid), np.zeros(2, np.int64))
+    return FreeFits(
+        np.zeros((2, n_grid, n_v)),
+        np.zeros((2, n_grid, p)),
+        np.zeros((n_grid, p, p)),
+        np.zeros(n_grid),
+        np.zeros(2, np.int64),
+        np.zeros(4, np.int64),
+        np.zeros(n_grid),
+    )
 
 
 @allocating
 def new_row_table(n_rows):
     """Room for the tables of `n_rows` rows."""
     size = n_rows * MAX_INTERVALS
+    n_knots = MAX_INTERVALS + 1
     return RowTable(
-        np.zeros(n_rows + 1, np.int64), np.zeros(8 * size), np.zeros(max(size, 1)), np.zeros(8), np.zeros(8)
+        np.zeros(n_rows + 1, np.int64),
+        np.zeros(8 * size),
+        np.zeros(max(size, 1)),
+        np.zeros(n_knots),
+        np.zeros(n_knots),
+        np.zeros(n_knots),
+        np.zeros(n_knots),
+        np.zeros(n_knots),
     )

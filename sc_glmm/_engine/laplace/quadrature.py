@@ -6,7 +6,8 @@ z_k`` and
     log I = log s + log sum_k omega_k exp(h(u_k) + z_k^2),     omega_k the Gauss-Hermite weights over sqrt(pi).
 
 The derivative includes the movement of u and s with the parameters. It is therefore the exact derivative of the
-computed value for any number of nodes (one node is the Laplace approximation).
+computed value for any number of nodes (one node is the Laplace approximation). Profiles, which hold theta and phi, use
+:mod:`.integral` instead.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ from __future__ import annotations
 import math
 
 from sc_glmm._families.jit import kernel
-from sc_glmm._families.registry import row_full, row_slope
+from sc_glmm._families.registry import row_full
 
 
 @kernel
-def _differentiate_mode(ar, g, u, has_theta, has_phi, wk):
+def _differentiate_mode(ar, g, u, has_phi, wk):
     """Compute the derivatives of h' and of H in each parameter, at the mode of group g, into ``wk.dh``.
 
     Returns H and its derivative in u.
@@ -42,9 +43,8 @@ def _differentiate_mode(ar, g, u, has_theta, has_phi, wk):
             x = wk.J[d, ar.kz + c]
             dh[0, c] -= j * W * x
             dh[1, c] += j * j * dW * x
-        if has_theta:
-            dh[0, p] += z * wk.d1[d] - j * W * z * u
-            dh[1, p] += 2.0 * j * z * W + j * j * dW * z * u
+        dh[0, p] += z * wk.d1[d] - j * W * z * u
+        dh[1, p] += 2.0 * j * z * W + j * j * dW * z * u
         if has_phi:
             dh[0, p + 1] += j * wk.e1[d]
             dh[1, p + 1] -= j * j * wk.e2[d]
@@ -52,18 +52,16 @@ def _differentiate_mode(ar, g, u, has_theta, has_phi, wk):
 
 
 @kernel
-def quadrature(like, ar, nd, ge, phi, gh, v, n_par, wk, grad):
+def quadrature(like, ar, nd, ge, phi, gh, v, wk, grad):
     """Compute the log likelihood without the gene term, and its gradient in ``[beta, theta, log phi]``.
 
     `v` is the mode, at which :func:`~sc_glmm._engine.laplace.gradient.curvature_at_mode` was called. There must be one
-    grouping factor with one column, and beta outside the border. `gh` is ``(2, n_agq)``: nodes and log weights. Only
-    the first `n_par` entries of the gradient are computed: all of them, or those of beta.
+    grouping factor with one column, and beta outside the border. `gh` is ``(2, n_agq)``: nodes and log weights.
     """
     code = like.code
     dh, acc = wk.dh, wk.acc
     p = ar.p
-    has_theta = n_par > p
-    has_phi = has_theta and like.has_phi
+    n_par = grad.shape[0]
     kz = ar.kz
     for i in range(n_par):
         grad[i] = 0.0
@@ -72,7 +70,7 @@ def quadrature(like, ar, nd, ge, phi, gh, v, n_par, wk, grad):
         first = ar.grp_ptr[g]
         last = ar.grp_ptr[g + 1]
         u = v[g]
-        H, dH_u = _differentiate_mode(ar, g, u, has_theta, has_phi, wk)
+        H, dH_u = _differentiate_mode(ar, g, u, like.has_phi, wk)
         if not H > 0.0:
             return 0.0, False
         s = 1.0 / math.sqrt(H)
@@ -87,15 +85,12 @@ def quadrature(like, ar, nd, ge, phi, gh, v, n_par, wk, grad):
                 d = ar.grp_row[r]
                 j = wk.J[d, 0]
                 eta = wk.eta[d] + j * (uk - u)
-                if has_theta:
-                    row_full(code, eta, phi, nd.ptr[d], nd.ptr[d + 1], nd.ec, nd.weight, ge.a, ge.a_sum[d], wk.out)
-                    f, slope = wk.out[0], wk.out[1]
-                    acc[k, p] += slope * ar.XZ[d, 0] * uk
-                else:
-                    f, slope = row_slope(code, eta, phi, nd.ptr[d], nd.ptr[d + 1], nd.ec, nd.weight, ge.a, ge.a_sum[d])
-                if has_phi:
+                row_full(code, eta, phi, nd.ptr[d], nd.ptr[d + 1], nd.ec, nd.weight, ge.a, ge.a_sum[d], wk.out)
+                slope = wk.out[1]
+                acc[k, p] += slope * ar.XZ[d, 0] * uk
+                if like.has_phi:
                     acc[k, p + 1] += wk.out[4]
-                h += f
+                h += wk.out[0]
                 hu += j * slope
                 for c in range(p):
                     acc[k, c] += slope * wk.J[d, kz + c]

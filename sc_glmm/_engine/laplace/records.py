@@ -8,6 +8,7 @@ import numpy as np
 
 from sc_glmm._engine.arrow.inverse import new_inverse_work, new_pivots
 from sc_glmm._families.jit import allocating
+from sc_glmm._families.nb import N_OUT
 
 from ..._arrays import FloatArray, IntArray
 
@@ -93,6 +94,9 @@ class Work(NamedTuple):
     out: FloatArray
     dh: FloatArray
     acc: FloatArray
+    info: FloatArray
+    at_nodes: FloatArray
+    sums: FloatArray
 
 
 @allocating
@@ -141,7 +145,7 @@ def new_work(ar, n_par, n_agq):
         np.zeros(n_rows),
         np.zeros(n_rows),
         np.zeros(n_rows),
-        np.zeros((n_rows, nl)),
+        ar.XZ.copy(),
         np.zeros((n_rows, nl)),
         np.zeros(ar.fac_lam[ar.fac_k.shape[0]]),
         new_pivots(ar, ar.p),
@@ -153,7 +157,10 @@ def new_work(ar, n_par, n_agq):
         np.zeros(n_v),
         np.zeros(n_v),
         np.zeros(n_v),
-        np.zeros(8),
+        np.zeros(N_OUT),
         np.zeros((2, n_par)),
         np.zeros((n_agq, n_par + 2)),
+        np.zeros((ar.p, ar.p)),
+        np.zeros((3, n_agq, n_rows)),
+        np.zeros((10, n_rows)),
     )

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 
 from sc_glmm._families.jit import kernel
-from sc_glmm._families.registry import row_full
-from sc_glmm._families.table import STEP, coefficients
+from sc_glmm._families.registry import row_derivatives, row_value
+from sc_glmm._families.table import STEP, coefficients, integral
 
 # Largest number of intervals of a row: 32 units of the linear predictor, exp(32) = 8e13.
 MAX_INTERVALS = 64
+# Ratio of the means at neighbouring knots.
+RATIO = math.exp(STEP)
 
 
 @kernel
@@ -20,7 +22,7 @@ def tabulate(code, phi, nd, ge, eta, level, table):
     row alone. Its margin is wider for rows with few counts, because these constrain the predictor less.
     """
     n_rows = nd.ptr.shape[0] - 1
-    left, right = table.left, table.right
+    t, d1, d2, d3, d4 = table.t, table.d1, table.d2, table.d3, table.d4
     first = 0
     for d in range(n_rows):
         lo = min(eta[d], level)
@@ -40,13 +42,18 @@ def tabulate(code, phi, nd, ge, eta, level, table):
             n = MAX_INTERVALS
             lo = hi - n * STEP
         table.ptr[d] = first
-        row_full(code, lo, phi, nd.ptr[d], nd.ptr[d + 1], nd.ec, nd.weight, ge.a, ge.a_sum[d], left)
+        at = math.exp(lo)
+        for i in range(n + 1):
+            t[i] = at
+            at *= RATIO
+        row_derivatives(
+            code, n + 1, t, phi, nd.ptr[d], nd.ptr[d + 1], nd.ec, nd.weight, ge.a, ge.a_sum[d], d1, d2, d3, d4
+        )
+        value = row_value(code, lo, phi, nd.ptr[d], nd.ptr[d + 1], nd.ec, nd.weight, ge.a, ge.a_sum[d])
         for i in range(n):
             table.knot[first + i] = lo + i * STEP
-            at = lo + (i + 1) * STEP
-            row_full(code, at, phi, nd.ptr[d], nd.ptr[d + 1], nd.ec, nd.weight, ge.a, ge.a_sum[d], right)
-            coefficients(left, right, table.coef, 8 * (first + i))
-            for j in range(4):
-                left[j] = right[j]
+            rise = integral(i, d1, d2, d3, d4)
+            coefficients(i, rise, value, d1, d2, d3, table.coef, 8 * (first + i))
+            value += rise
         first += n
     table.ptr[n_rows] = first

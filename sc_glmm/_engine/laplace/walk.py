@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from sc_glmm._engine.arrow.factor import fill_lambda
 from sc_glmm._engine.laplace.climb import maximise
-from sc_glmm._engine.laplace.integrated import climb_integrated
+from sc_glmm._engine.laplace.integrated import climb_integrated, return_to_start
 from sc_glmm._engine.laplace.joint import CLOSE, climb_jointly
 from sc_glmm._engine.laplace.notes import fill_hypothesis, fill_walk, note_free_fit, note_hypothesis
 from sc_glmm._engine.laplace.profile_records import UNSEEN
+from sc_glmm._engine.laplace.starts import predict_maximum, remember, set_places, to_spherical
 from sc_glmm._families.jit import kernel
 
 # Hypotheses are not fitted at nodes whose restricted log likelihood is this far below the best: weights below 1e-6.
 IRRELEVANT = 14.0
 # A walk along the grid ends at a node this far below the best: posterior weights beyond it are below 1e-17.
 NEGLIGIBLE = 40.0
+# How much less is known about the rate of convergence (`Climb.rate`) at the next node.
+FORGET = 3.0
 # Returned instead of a node: the stage has ended; this visit is skipped.
 END, SKIP = -1, -2
 # Indices of `FreeFits.ends`.
@@ -76,66 +79,55 @@ def _end_walk_if_negligible(node, task, fits):
 
 
 @kernel
-def _enter(g, stage, node, started, ar, task, fits, climb, out):
-    """Set the start of the search at a node: the last maximum, or at the first node of a stage the given values."""
+def _enter(g, stage, node, started, ar, task, fits, climb):
+    """Set the start of the search at a node. Returns whether it was predicted from the maxima at other nodes.
+
+    At the first node of the free fits it is the given values, and at that of a hypothesis the free fit there.
+    """
     p = climb.info.shape[0]
-    fill_lambda(ar, climb.psi, p, climb.lam_from)
     for t in range(task.grid.shape[1]):
         climb.psi[p + t] = task.grid[node, t]
-    fill_lambda(ar, climb.psi, p, climb.lam_to)
-    if not started and stage > 0:
-        _drop_tested(g, stage, node, task, fits, climb, out)
-        for i in range(p):
-            climb.shift[i] = 0.0
-    elif not started:
-        for i in range(p):
-            climb.psi[i] = task.beta_start[g, i]
-            climb.tilt[i] = 0.0
-            climb.shift[i] = 0.0
-        for i in range(climb.v.shape[0]):
-            climb.v[i] = task.v_start[g, i]
-    else:
+    fill_lambda(ar, climb.psi, p, climb.lam)
+    if started:
         if stage == 0 and task.start_node >= 0 and node == task.start_node - 1:
-            # return to the start node, to go in the other direction
-            for i in range(p):
-                climb.psi[i] = out.beta[g, task.start_node, i]
-            for i in range(climb.v.shape[0]):
-                climb.v[i] = fits.v[task.start_node, i]
-            fill_lambda(ar, task.grid[task.start_node], 0, climb.lam_from)
-        _keep_predictors(ar, climb.lam_from, climb.lam_to, climb.v)
-
-
-@kernel
-def _keep_predictors(ar, lam_from, lam_to, v):
-    """Change u so that the effects ``Lambda u``, and with them the predictors, stay the same."""
-    for f in range(ar.fac_k.shape[0]):
-        k = ar.fac_k[f]
-        first = ar.fac_lam[f]
-        for level in range(ar.n_levels[f]):
-            at = ar.fac_u[f] + level * k
-            for r in range(k - 1, -1, -1):
-                s = 0.0
-                for c in range(r + 1):
-                    s += lam_from[first + r * k + c] * v[at + c]
-                v[at + r] = s
-            for r in range(k):
-                s = v[at + r]
-                for c in range(r):
-                    s -= lam_to[first + r * k + c] * v[at + c]
-                scale = lam_to[first + r * k + r]
-                v[at + r] = s / scale if scale != 0.0 else 0.0
-
-
-@kernel
-def _drop_tested(g, stage, node, task, fits, climb, out):
-    """Start from the free fit at the node, with the tested coordinates set to zero."""
-    p = climb.info.shape[0]
+            _turn(task.start_node, fits)
+        used = predict_maximum(ar, stage, node, task, climb, fits)
+        if stage > 0:
+            _drop_tested(stage, task, ar, climb)
+        climb.rate[0] = min(1.0, FORGET * climb.rate[0])
+        return stage > 0 or used > 1
+    climb.rate[0] = 1.0
+    for i in range(fits.recent.shape[0]):
+        fits.recent[i] = -1
+    for i in range(p):
+        climb.psi[i] = fits.v[0, node, ar.q + i] if stage > 0 else task.beta_start[g, i]
+        climb.tilt[i] = fits.tilt[0, node, i] if stage > 0 else 0.0
+        climb.shift[i] = 0.0
     for i in range(climb.v.shape[0]):
-        climb.v[i] = fits.v[node, i]
+        climb.v[i] = fits.v[0, node, i] if stage > 0 else task.v_start[g, i]
+    if stage > 0:
+        to_spherical(ar, climb.lam, climb.v)
+        _drop_tested(stage, task, ar, climb)
+    return False
+
+
+@kernel
+def _turn(start_node, fits):
+    """Return to the start node, to go in the other direction."""
+    for i in range(fits.recent.shape[0]):
+        node = start_node + i
+        seen = node < fits.restricted.shape[0] and fits.restricted[node] != UNSEEN
+        fits.recent[i] = node if seen else -1
+
+
+@kernel
+def _drop_tested(stage, task, ar, climb):
+    """Set the tested coordinates of beta to zero."""
+    p = climb.info.shape[0]
     for i in range(p):
         s = 0.0
         for j in range(p):
-            s += task.inverses[stage, i, j] * out.beta[g, node, j]
+            s += task.inverses[stage, i, j] * climb.psi[j]
         climb.coord_grad[i] = s if i >= task.n_tested[stage] else 0.0
     for i in range(p):
         s = 0.0
@@ -145,7 +137,7 @@ def _drop_tested(g, stage, node, task, fits, climb, out):
 
 
 @kernel
-def _maximise(like, ar, nd, ge, gh, B, m, wk, climb):
+def _maximise(like, ar, nd, ge, gh, B, m, predicted, wk, climb):
     """Find the maximum at a node by few Newton steps or, where these fail, by the search that can halve its steps."""
     for i in range(climb.v.shape[0]):
         climb.start[i] = climb.v[i]
@@ -154,15 +146,10 @@ def _maximise(like, ar, nd, ge, gh, B, m, wk, climb):
     if gh.shape[1] == 1:
         f, found = climb_jointly(like, ar, nd, ge, B, m, CLOSE, True, wk, climb)
     else:
-        f, found = climb_integrated(like, ar, nd, ge, gh, B, m, wk, climb)
+        f, found = climb_integrated(like, ar, nd, ge, gh, B, m, predicted, wk, climb)
     if found:
         return f, True
-    for i in range(climb.v.shape[0]):
-        climb.v[i] = climb.start[i]
-    for j in range(ar.p):
-        climb.psi[j] = climb.start[ar.q + j]
-        climb.tilt[j] = 0.0
-        climb.shift[j] = 0.0
+    return_to_start(ar, climb)
     return maximise(like, ar, nd, ge, gh, B, m, wk, climb)
 
 
@@ -183,11 +170,14 @@ def profile_gene(g, like, ar, nd, ge, gh, task, wk, climb, fits, out):
                 break
             if node == SKIP:
                 continue
-            _enter(g, stage, node, started, ar, task, fits, climb, out)
-            started = True
-            f, found = _maximise(like, ar, nd, ge, gh, B, m, wk, climb)
+            predicted = _enter(g, stage, node, started, ar, task, fits, climb)
+            f, found = _maximise(like, ar, nd, ge, gh, B, m, predicted, wk, climb)
             if not found:
                 return False
+            if not started and stage == 0:
+                set_places(ar, task.grid, wk.W, fits.place)
+            started = True
+            remember(ar, stage, node, climb, fits)
             if stage > 0:
                 note_hypothesis(g, stage, node, f, task, climb, out)
             else:
