@@ -131,7 +131,7 @@ def study_of(data: AnnData | str | os.PathLike[str], key: str) -> Study:
     used = table[names].notna().all(axis=1).to_numpy()
     if library is not None and "log_sizes" not in adata.uns[inner]:
         # with size factors of the user, the run also used cells without a count
-        used &= find_sizes(opened.adata, formula, family, None, None, lambda: library).used
+        used = used & find_sizes(opened.adata, formula, family, None, None, lambda: library).used
     cells = table.loc[used, names]
     units = {name: _in_words(levels) for name, levels in samples_of(formula, cells).items()}
     return Study(
