@@ -146,7 +146,7 @@ def test_profile_agrees_with_dense_integrals(n_agq):
     levels = []
     for j, s2 in enumerate(grid):
         rows = independent_profile(y, size, sample, arm, phi, s2, None if n_agq == 1 else n_agq)
-        options = {"xatol": 1e-8, "fatol": 1e-11, "maxiter": 4000}
+        options = {"xatol": 1e-6, "fatol": 1e-9}
         free = minimize(lambda b, f=rows: -f(b)[0], [0.0, 0.0], method="Nelder-Mead", options=options)
         null = minimize(lambda b, f=rows: -f([b[0], 0.0])[0], [0.0], method="Nelder-Mead", options=options)
         levels.append(-free.fun)
