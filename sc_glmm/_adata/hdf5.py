@@ -103,11 +103,14 @@ class H5Reader:
 
     def _from_chunks(self, layout: _Layout, first: int, last: int) -> AnyArray:
         """Read elements from chunks; chunks that are adjacent in the file are read at once."""
-        out = np.zeros(last - first, dtype=self.dtype)
+        out = np.zeros(last - first, dtype=self.dtype)  # a chunk that was never written contains zeros
         if last <= first:
             return out
+        if not layout.filters:
+            self._copy_chunks(layout, first, last, out)
+            return out
         numbers = np.arange(first // layout.chunk, (last - 1) // layout.chunk + 1)
-        numbers = numbers[layout.sizes[numbers] > 0]  # a chunk that was never written contains zeros
+        numbers = numbers[layout.sizes[numbers] > 0]
         starts, ends = layout.starts[numbers], layout.starts[numbers] + layout.sizes[numbers]
         hole = starts[1:] - ends[:-1]
         for run in np.split(np.arange(len(numbers)), np.flatnonzero((hole < 0) | (hole > _GAP)) + 1):
@@ -126,6 +129,24 @@ class H5Reader:
                     raise self._damaged(f"chunk {number} has {len(values)} values instead of {layout.chunk}")
                 out[a - first : b - first] = values[a - lo : b - lo]
         return out
+
+    def _copy_chunks(self, layout: _Layout, first: int, last: int, out: AnyArray) -> None:
+        """Read elements from chunks without filters, whose bytes in the file are those of the elements."""
+        size = self.dtype.itemsize
+        numbers = np.arange(first // layout.chunk, (last - 1) // layout.chunk + 1)
+        numbers = numbers[layout.sizes[numbers] > 0]
+        cut_off = numbers[layout.sizes[numbers] < layout.chunk * size]
+        if len(cut_off):
+            n = int(layout.sizes[cut_off[0]]) // size
+            raise self._damaged(f"chunk {cut_off[0]} has {n} values instead of {layout.chunk}")
+        jumps = (np.diff(numbers) != 1) | (np.diff(layout.starts[numbers]) != layout.chunk * size)
+        for run in np.split(numbers, np.flatnonzero(jumps) + 1):
+            if len(run) == 0:
+                continue
+            begin, end = int(run[0]) * layout.chunk, (int(run[-1]) + 1) * layout.chunk
+            a, b = max(begin, first), min(end, last)
+            place = out[a - first : b - first].view(np.uint8)
+            self._fill(place, int(layout.starts[run[0]]) + (a - begin) * size)
 
     def _unpack(self, packed: AnyArray, layout: _Layout, number: int) -> AnyArray:
         mask = int(layout.masks[number])

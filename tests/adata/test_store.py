@@ -20,6 +20,7 @@ import scipy.sparse as sp
 import sc_glmm
 from sc_glmm import InputError
 from sc_glmm._adata import journal, lock
+from sc_glmm._adata.hdf5 import H5Reader
 from sc_glmm._adata.store import Store
 from sc_glmm._compress import count_problem, library_size, source
 
@@ -68,6 +69,14 @@ def folder(adata, tmp_path_factory):
             del new[f"layers/csc/{name}"]
             values = old[f"layers/csc/{name}"][:]
             new["layers/csc"].create_dataset(name, data=values, chunks=(1000,), compression="gzip", shuffle=True)
+    shutil.copy(folder / "plain.h5ad", folder / "chunked.h5ad")
+    with h5py.File(folder / "chunked.h5ad", "r+") as opened:
+        for name in ("layers/counts/data", "layers/counts/indices"):
+            values = opened[name][:]
+            del opened[name]
+            chunked = opened.create_dataset(name, values.shape, values.dtype, maxshape=(None,), chunks=(300,))
+            for part in (slice(1500, None), slice(0, 1500)):  # chunks are not in the order of the file
+                chunked[part] = values[part]
     return folder
 
 
@@ -81,7 +90,9 @@ def small_chunks(monkeypatch):
     monkeypatch.setattr(source, "CHUNK_VALUES", 700)
 
 
-@pytest.mark.parametrize("name", ["plain.h5ad", "contiguous.h5ad", "gzip.h5ad", "lzf.h5ad", "store.zarr"])
+@pytest.mark.parametrize(
+    "name", ["plain.h5ad", "chunked.h5ad", "contiguous.h5ad", "gzip.h5ad", "lzf.h5ad", "store.zarr"]
+)
 @pytest.mark.parametrize("layer", ["counts", "csc", "dense"])
 def test_every_kind_of_file_is_read_as_it_was_written(adata, folder, name, layer):
     ours = pickle.loads(pickle.dumps(Store(folder / name).matrix(layer)))
@@ -97,6 +108,18 @@ def test_every_kind_of_file_is_read_as_it_was_written(adata, folder, name, layer
         assert values.sum() == stored.data.sum() and len(indptr) == last - first + 1
     np.testing.assert_array_equal(library_size(ours, check=True), library_size(adata.layers["counts"]))
     assert count_problem(ours) is None
+
+
+@pytest.mark.parametrize("options", [{}, {"compression": "gzip"}])
+def test_chunks_that_were_never_written_are_zeros(tmp_path, options):
+    path = tmp_path / "holes.h5"
+    with h5py.File(path, "w") as opened:
+        dataset = opened.create_dataset("x", (5300,), "i4", chunks=(1000,), **options)
+        dataset[700:900], dataset[3000:4500] = np.arange(200), np.arange(1500)
+        values = dataset[:]
+    reader = H5Reader(str(path), "x")
+    for first, last in [(0, 5300), (500, 4200), (1000, 3000), (2500, 3500), (4400, 5300), (800, 800)]:
+        np.testing.assert_array_equal(reader.read(first, last), values[first:last])
 
 
 @pytest.mark.parametrize("name", ["plain.h5ad", "store.zarr"])
