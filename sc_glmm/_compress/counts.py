@@ -130,17 +130,18 @@ def compress_counts(
     columns = gene_index(genes, source.shape[1])
     groups, group_of_row, n_all = group_rows(group_of, n_groups, order, order_ptr, n_obs)
 
-    sums = empty_sums(n_all, len(columns), node_table.n_nodes)
+    collapsed = node_table.kind == "collapsed"
+    sums = empty_sums(n_all, len(columns), node_table.n_nodes, with_offset=collapsed)
     cell_of = cells_of_rows(order, matrix_row, source.shape[0])
     gene_map = map_genes(columns, source.shape[1])
     if source.form == "csc":
         spread_by_columns(source, cell_of, gene_map, groups, node_table, offset, sums, n_jobs, progress)
     else:
         # a collapsed table cannot give sums of offsets from its nodes, so its cells keep their order in the matrix
-        rank = np.zeros(n_obs, dtype=np.int64) if node_table.kind == "collapsed" else rank_of_cells(order, n_obs)
+        rank = np.zeros(n_obs, dtype=np.int64) if collapsed else rank_of_cells(order, n_obs)
         places = CellPlaces(cell_of, rank)
         spread_by_rows(source, places, columns, gene_map, groups, node_table, offset, sums, n_jobs, progress)
-    if node_table.kind != "collapsed":
+    if not collapsed:
         sums = replace(sums, offset=_offset_sums(sums.A, node_table, group_of_row, n_all))
     stats = _finish(sums)
     return stats.group(0) if group_of is None else stats

@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from .._arrays import AnyArray, FloatArray, IntArray
+from .._arrays import FloatArray, IntArray
 from .._families.cache import cached
 from .kernels import Stored
 
@@ -127,16 +127,6 @@ def add_moments_by_columns(
             i = cell_of[stored.indices[p]]
             if i >= 0:
                 _add_cell(np.float64(stored.data[p]), g, i, group_of, row_of, offset, sum_out, low_out, moments_out)
-
-
-@cached(nogil=True)
-def total_of_rows(data: AnyArray, indptr: AnyArray, total_out: FloatArray) -> None:
-    """Sum the stored values of each row of a CSR matrix."""
-    for i in range(total_out.shape[0]):
-        total = 0.0
-        for p in range(indptr[i], indptr[i + 1]):
-            total += np.float64(data[p])
-        total_out[i] = total
 
 
 @cached(nogil=True)

@@ -8,14 +8,16 @@ or the location of the matrix.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from .._arrays import IntArray
 from .._display import bar_of_pass
-from .source import Chunk, Source, read_chunks
+from .source import Chunk, Source, in_order
+
+T = TypeVar("T")
 
 # Number of blocks of genes in a chunk of rows, and smallest number of genes in a block. Each block looks up the start
 # of its genes in every row, which costs about as much as adding two counts.
@@ -63,11 +65,11 @@ def cells_in(places: CellPlaces, first: int, last: int) -> RowPiece:
 
 
 def column_ranges(columns: IntArray) -> list[tuple[int, int]]:
-    """Divide the columns into ranges ``(first, end)`` with about the same number of chosen columns."""
+    """Divide the columns into adjacent ranges ``(first, end)`` with about the same number of chosen columns."""
     n_ranges = min(max(len(columns) // GENES_PER_RANGE, 1), MAX_RANGES)
     ascending = np.sort(columns)
-    parts = [part for part in np.array_split(ascending, n_ranges) if len(part)]
-    return [(int(part[0]), int(part[-1]) + 1) for part in parts]
+    starts = [int(part[0]) for part in np.array_split(ascending, n_ranges) if len(part)]
+    return list(zip(starts, [*starts[1:], int(ascending[-1]) + 1], strict=True)) if starts else []
 
 
 def genes_in(chunk: Chunk, gene_map: IntArray) -> GenePiece:
@@ -91,17 +93,39 @@ def chunks_with_progress(
     source: Source, spans: list[tuple[int, int]], n_jobs: int, desc: str, progress: bool | None
 ) -> Iterator[Chunk]:
     """Return the chunks of a pass, with a progress bar that counts cells (or genes) and shows the remaining time."""
+    return (chunk for chunk, _ in prepared_chunks(source, spans, n_jobs, desc, progress, lambda chunk: None))
+
+
+def prepared_chunks(
+    source: Source,
+    spans: list[tuple[int, int]],
+    n_jobs: int,
+    desc: str,
+    progress: bool | None,
+    prepare: Callable[[Chunk], T],
+) -> Iterator[tuple[Chunk, T]]:
+    """Return the chunks as :func:`chunks_with_progress`, and what `prepare` returns for each in a reading thread."""
+
+    def read(first: int, last: int) -> tuple[Chunk, T]:
+        chunk = Chunk(first, last, source.read(first, last))
+        return chunk, prepare(chunk)
+
     bar = chunk_bar(source, spans, desc, progress)
-    for chunk in read_chunks(source, spans, n_readers=readers(n_jobs)):
-        yield chunk
+    for (first, last), result in in_order(read, spans, readers(source, n_jobs)):
+        yield result
         if bar is not None:
-            bar.update(chunk.last - chunk.first)
+            bar.update(last - first)
     if bar is not None:
         bar.close()
 
 
-def readers(n_jobs: int) -> int:
-    """Choose the number of reading threads: two keep a disk busy, and more help if values must be decompressed."""
+def readers(source: Source, n_jobs: int) -> int:
+    """Choose the number of reading threads: two keep a disk busy, and more help if values must be decompressed.
+
+    A matrix in memory is only divided and checked, by the calling thread if the pass has no other.
+    """
+    if source.in_memory and n_jobs == 1:
+        return 0
     return min(max(n_jobs, 2), 8)
 
 

@@ -14,10 +14,11 @@ from . import moments
 from .composition import pooled_factors
 from .gaussian import compress_gaussian
 from .guards import problem_of_values
+from .kernels import Stored, total_of_lines
 from .matrix import Matrix
 from .passes import chunk_bar, readers
 from .rows import StackedRows
-from .source import Source, as_source, read_chunk_values, read_chunks
+from .source import Source, as_source, in_order
 
 # Trimmed mean of M values: fractions of the genes that are trimmed at each end by log ratio and by abundance.
 TRIM_RATIO = 0.3
@@ -46,20 +47,25 @@ def library_size(
     total = np.zeros(source.shape[0])
     spans = source.spans()
     bar = chunk_bar(source, spans, "adding up the cells", progress)
-    if source.form == "csc":
-        for chunk in read_chunks(source, spans, readers(n_jobs)):
-            if check:
-                _refuse(source, chunk.first, chunk.last, chunk.stored.data)
-            moments.total_over_columns(chunk.stored, total)
-            if bar is not None:
-                bar.update(chunk.last - chunk.first)
-    else:
-        for first, last, values, indptr in read_chunk_values(source, spans, readers(n_jobs)):
-            if check:
-                _refuse(source, first, last, values)
-            moments.total_of_rows(values, indptr, total[first:last])
-            if bar is not None:
-                bar.update(last - first)
+
+    def add_rows(first: int, last: int) -> None:
+        values, indptr = source.read_values(first, last)
+        if total_of_lines(values, indptr, total[first:last]) >= 0 and check:
+            _refuse(source, first, last, values)
+
+    def read_genes(first: int, last: int) -> Stored:
+        stored = source.read(first, last)
+        if check:
+            _refuse(source, first, last, stored.data)
+        return stored
+
+    # The rows of chunks are different cells, so the reading threads add them up; columns share all cells.
+    by_genes = source.form == "csc"
+    for (first, last), stored in in_order(read_genes if by_genes else add_rows, spans, readers(source, n_jobs)):
+        if stored is not None:
+            moments.total_over_columns(stored, total)
+        if bar is not None:
+            bar.update(last - first)
     if bar is not None:
         bar.close()
     return total

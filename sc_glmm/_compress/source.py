@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 import scipy.sparse as sp
@@ -23,6 +23,7 @@ from .kernels import Stored, sparse_block
 from .matrix import Matrix, as_readable, native_order, stored_values
 
 Form = Literal["csr", "csc", "dense"]
+T = TypeVar("T")
 
 # Stored values (or elements of a dense matrix) per chunk: 32 MB of float32 values and int32 indices.
 CHUNK_VALUES = 1 << 22
@@ -124,7 +125,9 @@ class MemorySource(Source):
         if self.line_ptr is None:
             return sparse_rows(self._matrix[first:last])
         lo, hi = self.line_ptr[first], self.line_ptr[last]
-        return Stored(self._matrix.data[lo:hi], self._matrix.indices[lo:hi], self.line_ptr[first : last + 1] - lo)
+        stored = Stored(self._matrix.data[lo:hi], self._matrix.indices[lo:hi], self.line_ptr[first : last + 1] - lo)
+        # the flags of scipy may be wrong, and kernels write where the indices say
+        return checked_lines(stored, self.shape[0 if self.form == "csc" else 1], self.name, first)
 
     def read_values(self, first: int, last: int) -> tuple[AnyArray, AnyArray]:
         """Read only the stored values of these lines."""
@@ -157,8 +160,7 @@ def checked_lines(stored: Stored, n_minor: int, name: str, first: int) -> Stored
     state = kernels.check_lines(stored, n_minor)
     if state == 2:
         raise InputError(
-            f"{name} is damaged: beyond line {first} it names an index outside of 0 to {n_minor - 1}; get a sound copy "
-            "of the file"
+            f"{name} is damaged: beyond line {first} it names an index outside of 0 to {n_minor - 1}; get a sound copy"
         )
     if state == 0:
         return stored
@@ -179,11 +181,7 @@ def checked_lines(stored: Stored, n_minor: int, name: str, first: int) -> Stored
 
 def read_chunks(source: Source, spans: Sequence[tuple[int, int]], n_readers: int = 2) -> Iterator[Chunk]:
     """Read the chunks in order; threads read some of them ahead."""
-    if source.in_memory:
-        for first, last in spans:
-            yield Chunk(first, last, source.read(first, last))
-        return
-    for (first, last), stored in _ahead(source.read, spans, n_readers):
+    for (first, last), stored in in_order(source.read, spans, 0 if source.in_memory else n_readers):
         yield Chunk(first, last, stored)
 
 
@@ -191,23 +189,24 @@ def read_chunk_values(
     source: Source, spans: Sequence[tuple[int, int]], n_readers: int = 2
 ) -> Iterator[tuple[int, int, AnyArray, AnyArray]]:
     """Read chunks as :func:`read_chunks`, but only values and `indptr`."""
-    if source.in_memory:
-        for first, last in spans:
-            yield first, last, *source.read_values(first, last)
-        return
-    for (first, last), (values, indptr) in _ahead(source.read_values, spans, n_readers):
+    for (first, last), (values, indptr) in in_order(source.read_values, spans, 0 if source.in_memory else n_readers):
         yield first, last, values, indptr
 
 
-def _ahead(read: Any, spans: Sequence[tuple[int, int]], n_readers: int) -> Iterator[tuple[tuple[int, int], Any]]:
-    """Yield the results of ``read(first, last)`` in order, while threads prepare the next ones."""
-    with ThreadPoolExecutor(max(n_readers, 1), thread_name_prefix="sc-glmm-read") as pool:
-        pending: deque[tuple[tuple[int, int], Future[Any]]] = deque()
-        rest = iter(spans)
+def in_order(
+    work: Callable[[int, int], T], spans: Sequence[tuple[int, int]], n_threads: int
+) -> Iterator[tuple[tuple[int, int], T]]:
+    """Yield the results of ``work(first, last)`` in order, while threads prepare the next ones (0: without threads)."""
+    if n_threads == 0:
+        for span in spans:
+            yield span, work(*span)
+        return
+    with ThreadPoolExecutor(n_threads, thread_name_prefix="sc-glmm-read") as pool:
+        pending: deque[tuple[tuple[int, int], Future[T]]] = deque()
         try:
-            for span in rest:
-                pending.append((span, pool.submit(read, *span)))
-                if len(pending) > max(CHUNKS_AHEAD, n_readers):
+            for span in spans:
+                pending.append((span, pool.submit(work, *span)))
+                if len(pending) > max(CHUNKS_AHEAD, n_threads):
                     done, future = pending.popleft()
                     yield done, future.result()
             while pending:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,11 +19,12 @@ from .passes import (
     GenePiece,
     RowPiece,
     cells_in,
-    chunks_with_progress,
     column_ranges,
     genes_in,
+    prepared_chunks,
 )
 from .source import Chunk, Source
+from .spread_kernels import Writes, find_cuts, spread_columns, spread_rows
 
 # Number of entries of the overflow list of a block of genes before equal entries are combined.
 OVER_PENDING = 1 << 18
@@ -67,7 +69,7 @@ class Sums:
     hist
         ``(n_groups, n_genes, 65)`` number of cells with a count of y = 0 ... 64 (zeros are not counted).
     offset
-        ``(n_groups, n_genes)`` sum of count times offset.
+        ``(n_groups, n_genes)`` sum of count times offset; empty if the nodes give these sums.
     over
         Counts above 64, in parts for different genes.
     """
@@ -78,12 +80,12 @@ class Sums:
     over: list[Overflow]
 
 
-def empty_sums(n_groups: int, n_genes: int, n_nodes: int) -> Sums:
+def empty_sums(n_groups: int, n_genes: int, n_nodes: int, *, with_offset: bool) -> Sums:
     """Create sums of zero for the start of a pass."""
     return Sums(
         A=np.zeros((n_genes, n_nodes)),
         hist=np.zeros((n_groups, n_genes, N_TAIL + 1), dtype=np.int32),
-        offset=np.zeros((n_groups, n_genes)),
+        offset=np.zeros((n_groups, n_genes if with_offset else 0)),
         over=[],
     )
 
@@ -96,9 +98,35 @@ def refuse_value(name: str, value: float, row: int, column: int) -> None:
     )
 
 
-def _writes(table: NodeTable, offset: FloatArray) -> kernels.Writes:
+def _writes(table: NodeTable, offset: FloatArray) -> Writes:
     cell = (table.cell_first, table.cell_ptr, table.cell_weight)
-    return kernels.Writes(offset, *cell, table.cell_stride, table.cell_x_ptr, table.cell_x_weight)
+    return Writes(offset, *cell, table.cell_stride, table.cell_x_ptr, table.cell_x_weight)
+
+
+class RowWork(NamedTuple):
+    """What the blocks of a chunk of rows share.
+
+    Attributes
+    ----------
+    piece
+        The cells and their rows.
+    n_over
+        Largest number of counts for the overflow list.
+    cuts
+        ``(n_ranges + 1, n_cells)`` start of each range of genes in each row, and end of the last; None if rows are so
+        short that this table would be larger than the chunk.
+    """
+
+    piece: RowPiece
+    n_over: int
+    cuts: IntArray | None
+
+
+def _cuts(chunk: Chunk, piece: RowPiece, edges: IntArray) -> IntArray | None:
+    """Find the ranges of genes in all rows at once, because the end of one range is the start of the next."""
+    if len(piece.rows) * len(edges) > len(chunk.stored.data):
+        return None
+    return find_cuts(chunk.stored, piece.rows, edges)
 
 
 def _n_over(source: Source, chunk: Chunk, lines: IntArray, minor_map: IntArray) -> int:
@@ -128,20 +156,31 @@ def spread_by_rows(
 ) -> None:
     """Add the cells of a CSR or dense matrix; each block of a chunk processes its own range of genes."""
     writes, ranges = _writes(table, offset), column_ranges(columns)
+    edges = np.array([first for first, _ in ranges] + [end for _, end in ranges[-1:]], dtype=np.int64)
+    # a table of sums pays if it has few columns that were not chosen
+    n_chosen = np.array([np.count_nonzero(gene_map[first:end] >= 0) for first, end in ranges])
+    may_gather = (2 * n_chosen >= np.diff(edges)) & (sums.offset.size == 0)
     over = [Overflow() for _ in ranges]
     sums.over.extend(over)
 
-    def add(chunk: Chunk, piece: RowPiece, n_over: int, block: int) -> None:
-        slot, value = np.empty(n_over, dtype=np.int64), np.empty(n_over)
-        n = kernels.spread_rows(
+    def prepare(chunk: Chunk) -> RowWork:
+        piece = cells_in(places, chunk.first, chunk.last)
+        return RowWork(piece, _n_over(source, chunk, piece.rows, gene_map), _cuts(chunk, piece, edges))
+
+    def add(chunk: Chunk, work: RowWork, block: int) -> None:
+        slot, value = np.empty(work.n_over, dtype=np.int64), np.empty(work.n_over)
+        own = edges[block : block + 2]
+        n = spread_rows(
             chunk.stored,
-            piece.rows,
-            piece.cells,
+            work.piece.cells,
+            find_cuts(chunk.stored, work.piece.rows, own) if work.cuts is None else work.cuts[block : block + 2],
             *ranges[block],
+            bool(may_gather[block]),
             gene_map,
             group_of,
             writes,
-            sums.A,
+            sums.A.reshape(-1),
+            sums.A.shape[1],
             sums.hist,
             sums.offset,
             slot,
@@ -151,10 +190,8 @@ def spread_by_rows(
 
     spans = source.spans(places.cell_of >= 0)
     with workers(n_jobs) as run:
-        for chunk in chunks_with_progress(source, spans, n_jobs, "reading the matrix", progress):
-            piece = cells_in(places, chunk.first, chunk.last)
-            n_over = _n_over(source, chunk, piece.rows, gene_map)
-            run(partial(add, chunk, piece, n_over), len(ranges))
+        for chunk, work in prepared_chunks(source, spans, n_jobs, "reading the matrix", progress, prepare):
+            run(partial(add, chunk, work), len(ranges))
 
 
 def spread_by_columns(
@@ -171,16 +208,21 @@ def spread_by_columns(
     """Add the genes of a CSC matrix; each block processes its own genes."""
     writes = _writes(table, offset)
 
+    def prepare(chunk: Chunk) -> tuple[GenePiece, int]:
+        piece = genes_in(chunk, gene_map)
+        return piece, _n_over(source, chunk, np.concatenate(piece.columns), cell_of)
+
     def add(chunk: Chunk, piece: GenePiece, n_over: int, over: list[Overflow], block: int) -> None:
         slot, value = np.empty(n_over, dtype=np.int64), np.empty(n_over)
-        n = kernels.spread_columns(
+        n = spread_columns(
             chunk.stored,
             piece.columns[block],
             piece.genes[block],
             cell_of,
             group_of,
             writes,
-            sums.A,
+            sums.A.reshape(-1),
+            sums.A.shape[1],
             sums.hist,
             sums.offset,
             slot,
@@ -190,9 +232,7 @@ def spread_by_columns(
 
     spans = source.spans(gene_map >= 0)
     with workers(n_jobs) as run:
-        for chunk in chunks_with_progress(source, spans, n_jobs, "reading the matrix", progress):
-            piece = genes_in(chunk, gene_map)
-            n_over = _n_over(source, chunk, np.concatenate(piece.columns), cell_of)
+        for chunk, (piece, n_over) in prepared_chunks(source, spans, n_jobs, "reading the matrix", progress, prepare):
             over = [Overflow() for _ in piece.columns]
             run(partial(add, chunk, piece, n_over, over), len(piece.columns))
             sums.over.append(Overflow([merge_over([part for block in over for part in block.parts])]))

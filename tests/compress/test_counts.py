@@ -134,6 +134,32 @@ def test_results_are_identical_for_any_number_of_threads(rng, monkeypatch, form)
         np.testing.assert_array_equal(getattr(one, name), getattr(five, name), err_msg=name)
 
 
+@pytest.mark.parametrize("mean", [0.02, 0.5, 20.0])
+@pytest.mark.parametrize("nodes", [chebyshev_nodes, poisson_nodes])
+def test_rows_give_the_bits_of_columns(rng, monkeypatch, mean, nodes):
+    """Rows with many counts use a table of sums, columns never do; rows with few counts are searched anew."""
+    monkeypatch.setattr(passes, "GENES_PER_RANGE", 8)
+    monkeypatch.setattr(source, "CHUNK_VALUES", 9000)
+    y, sample, offset = simulate(rng, n_obs=3000, n_genes=40, n_rows=12, mean=mean)
+    y[rng.integers(0, 3000, 80), rng.integers(0, 40, 80)] = rng.choice([7, 8, 9, 63, 64, 65, 3000], 80)
+    sample[rng.random(3000) < 0.1] = -1
+    matrix = sp.csr_matrix(y)
+    matrix.data[rng.integers(0, matrix.nnz, 20)] = 0  # zeros that are stored are not counts
+    group = np.where(sample < 0, -1, sample % 3)
+    genes = rng.permutation(40)[:30]
+    unused = np.isin(matrix.indices, np.setdiff1d(np.arange(40), genes))
+    matrix.data[unused] = rng.choice([np.nan, -1.5, np.inf], unused.sum())
+    table = nodes(sample, 12, offset)
+    ours, columns = (
+        compress_counts(form, table, offset, genes=genes, group_of=group, n_jobs=2) for form in (matrix, matrix.tocsc())
+    )
+    for name in vars(ours):
+        if nodes is chebyshev_nodes or name != "const":  # sums of offsets are added in the order of the cells
+            np.testing.assert_array_equal(getattr(ours, name), getattr(columns, name), err_msg=name)
+    np.testing.assert_allclose(ours.const, columns.const, rtol=1e-12)
+    assert np.isfinite(ours.A).all() and ours.total.sum() > 0
+
+
 @pytest.mark.parametrize("form", ["csr", "csc", "dense"])
 @pytest.mark.parametrize("nodes", [chebyshev_nodes, poisson_nodes])
 def test_groups_in_one_pass(rng, form, nodes):

@@ -6,7 +6,7 @@ import pytest
 import scipy.sparse as sp
 
 from sc_glmm import InputError
-from sc_glmm._compress import add_counts, chebyshev_nodes, compress_counts, kernels
+from sc_glmm._compress import add_counts, chebyshev_nodes, compress_counts, spread_kernels
 from tests.compress.plain import FORMS, assert_same_stats, simulate
 
 
@@ -29,7 +29,7 @@ def test_every_form_of_matrix_gives_the_same(data, form, dtype):
 
 @pytest.mark.parametrize("form", FORMS)
 def test_more_cells_than_a_block_of_the_kernels(rng, form):
-    y, row_of, offset = simulate(rng, n_obs=2 * kernels.CELLS_PER_BLOCK + 900, n_genes=3)
+    y, row_of, offset = simulate(rng, n_obs=2 * spread_kernels.CELLS_PER_BLOCK + 900, n_genes=3)
     y[rng.integers(0, len(y), 30), 1] = 90
     row_of[::11] = -1
     table = chebyshev_nodes(row_of, 6, offset)
@@ -148,3 +148,17 @@ def test_views_of_anndata_are_read_and_not_changed(rng, data, form):
     assert view.is_view
     compress(FORMS[form](y), row_of, offset)
     np.testing.assert_array_equal(sp.csr_matrix(adata.X).toarray(), y)
+
+
+def test_flags_that_are_wrong_do_no_harm(data):
+    y, row_of, offset = data
+    expected = compress(y, row_of, offset)
+    matrix = sp.csr_matrix(y)
+    for i in range(len(y)):
+        part = slice(matrix.indptr[i], matrix.indptr[i + 1])
+        matrix.indices[part], matrix.data[part] = matrix.indices[part][::-1].copy(), matrix.data[part][::-1].copy()
+    matrix.has_sorted_indices = matrix.has_canonical_format = True
+    assert_same_stats(compress(matrix, row_of, offset), expected)
+    matrix.indices[5] = 10**6
+    with pytest.raises(InputError, match="an index outside of 0 to 11"):
+        compress(matrix, row_of, offset)

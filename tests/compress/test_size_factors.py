@@ -1,3 +1,6 @@
+import functools
+import operator
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -159,6 +162,15 @@ def test_large_library_sizes_are_not_rounded():
     y = np.full((2, 40), 16_777_217, dtype=np.int64)
     for form in ("csr", "csc", "dense"):
         np.testing.assert_array_equal(library_size(FORMS[form](y)), 40 * 16_777_217)
+
+
+@pytest.mark.parametrize("n", [0, 1, 9, 5000])
+def test_values_that_are_not_counts_are_added_in_their_order(rng, n):
+    y = rng.lognormal(0, 3, (3, n))
+    y[1] = np.floor(np.minimum(y[1], 30)) * 2.0**48 + 1  # whole numbers with a total that is not exact
+    one_by_one = [functools.reduce(operator.add, row.tolist(), 0.0) for row in y]
+    for form in ("csr", "csc", "dense"):
+        np.testing.assert_array_equal(library_size(FORMS[form](y)), one_by_one)
 
 
 @pytest.mark.parametrize(("method", "of_samples"), [("tmm", tmm_factors), ("pooled", pooled_factors)])
