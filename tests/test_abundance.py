@@ -293,7 +293,8 @@ def milo_cells(seed=11):
 def milo_mudata(adata):
     """Make a MuData in the format of pertpy's count_nhoods."""
     mudata = pytest.importorskip("mudata")
-    mudata.set_options(pull_on_update=False)
+    if hasattr(mudata, "set_options"):  # until mudata 0.4, whose default this is
+        mudata.set_options(pull_on_update=False)
     dummies = pd.get_dummies(adata.obs["sample"])
     table = ad.AnnData(
         X=sparse.csr_matrix(adata.obsm["nhoods"].T.dot(sparse.csr_matrix(dummies.to_numpy(dtype=np.float32))).T),
