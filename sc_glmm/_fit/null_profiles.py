@@ -69,7 +69,9 @@ def node_weights(profiles: Profiles) -> FloatArray:
     are therefore the roots of relative likelihoods.
     """
     restricted = np.nan_to_num(profiles.ell - 0.5 * profiles.log_det, nan=-np.inf)
-    below = np.nan_to_num(restricted.max(axis=1, keepdims=True) - restricted, nan=np.inf)
+    # genes without a profile have no largest value
+    largest = np.nan_to_num(restricted.max(axis=1, keepdims=True), neginf=0.0)
+    below = largest - restricted
     return np.where(below <= IRRELEVANT, np.exp(-0.5 * below), 0.0)
 
 
