@@ -101,7 +101,7 @@ def _pairs(level: IntArray, sample: IntArray, arm: IntArray, *, measured: bool) 
     if (level >= 0).sum() < 0.5 * len(level) or not _is_nested(sample, level):
         return None
     present = (level >= 0) & (sample >= 0) & (arm >= 0)
-    cells = np.unique(np.column_stack([level[present], arm[present], sample[present]]), axis=0)
+    cells = _distinct(level[present], arm[present], sample[present])
     if not len(cells):
         return None
     pairs, n_samples = np.unique(cells[:, :2], axis=0, return_counts=True)
@@ -172,10 +172,17 @@ def _joined(codes: list[IntArray]) -> IntArray:
     return out
 
 
+def _distinct(*codes: IntArray) -> IntArray:
+    """Return the distinct combinations of codes, sorted, ``(n_combinations, n_columns)``."""
+    # a table of hashes reduces the cells to a few rows, which are then sorted
+    few = pd.DataFrame(dict(enumerate(codes))).drop_duplicates().to_numpy()
+    return np.unique(few, axis=0)
+
+
 def _is_nested(sample: IntArray, level: IntArray) -> bool:
     """Check whether the cells of each sample are in one level."""
     present = (sample >= 0) & (level >= 0)
-    pairs = np.unique(np.column_stack([sample[present], level[present]]), axis=0)
+    pairs = _distinct(sample[present], level[present])
     return len(pairs) == len(np.unique(pairs[:, 0]))
 
 
