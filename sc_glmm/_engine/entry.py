@@ -17,7 +17,7 @@ from sc_glmm._families.cache import cached
 
 __all__ = ["EMPTY", "FAILED", "NOT_CONVERGED", "OK", "evaluate", "fit_block"]
 
-KERNEL_DIGEST = "449ead8677bf74b1"
+KERNEL_DIGEST = "c27b6381a69947d1"
 
 
 @cached(nogil=True, error_model="numpy")

@@ -19,7 +19,7 @@ from sc_glmm._families.cache import cached
 from sc_glmm._families.jit import kernel
 from sc_glmm._families.registry import TABLE
 
-KERNEL_DIGEST = "449ead8677bf74b1"
+KERNEL_DIGEST = "c27b6381a69947d1"
 
 
 @kernel

@@ -3,9 +3,10 @@
 numba compiles under one lock, so that threads do not help. The other process writes numba's cache on disk, and this
 one reads it from there. If the other fails for whatever reason, the profiles are compiled here when they are needed.
 
-What it saves is a third of the wait before the first moderated test: about 10 of 33 seconds. (Processor seconds,
-numba 0.68: the fits alone take 22, the profiles alone 21, and both in one process 33, because they share kernels. Run
-again when this changes; without a gain, this module should go.)
+What it saves is a fifth of the wait before the first moderated test: 54 seconds instead of 66. (Wall seconds on two
+idle CPUs, numba 0.68: the first plain fit takes 37, and the first moderated test after it 29 more. Processor seconds
+of the profiles alone: 40, because another process cannot share kernels. Run again when this changes; without a gain,
+this module should go.)
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ def announcement() -> str | None:
     if is_compiled(entry.fit_block):
         return None
     if is_kept(entry.fit_block):
-        return "Compiling the kernels, once after installation; this takes about half a minute ..."
+        return "Compiling the kernels, once after installation; this takes up to a minute ..."
     return (
-        "Compiling the kernels; this takes about half a minute in every process, because neither the folder of the "
+        "Compiling the kernels; this takes up to a minute in every process, because neither the folder of the "
         "package nor the home of the user can be written to. Set NUMBA_CACHE_DIR to a folder that can be, or run "
         "'sc-glmm compile' when the image or the environment is built"
     )

@@ -18,7 +18,7 @@ _FORMULA = "counts ~ disease + (1|sample)"
 def compile_kernels() -> float:
     """Compile all kernels and store them, so that later processes load them.
 
-    Without this call, the first run after installation compiles the kernels, which takes about half a minute. Call it
+    Without this call, the first run after installation compiles the kernels, which takes up to a minute. Call it
     once when you build a container image or a shared environment, as a user with write access. Other users then load
     the kernels from the folder of the package, or from ``NUMBA_CACHE_DIR`` if it is set now and later. Kernels are
     compiled for the processor of this machine. On another model of processor, they are compiled again.

@@ -9,7 +9,7 @@ from sc_glmm._engine.optimize import DONE, PHASE, begin, new_opt, tell
 from sc_glmm._families.cache import cached
 from sc_glmm._families.jit import allocating
 
-KERNEL_DIGEST = "449ead8677bf74b1"
+KERNEL_DIGEST = "c27b6381a69947d1"
 
 
 @cached(nogil=True, error_model="numpy")
