@@ -26,13 +26,14 @@ def _kernel_digest() -> str:
     """Compute a digest of the sources of all kernels: the rooms of the kernels, and every file with compiled functions.
 
     numba's cache checks only the file of the stored kernel. After a change of a called function in another file, it
-    would silently give old results. A cache folder named by a digest of all kernel sources cannot be stale.
+    would silently give old results. A cache folder named by a digest of all kernel sources cannot be stale. Another
+    Python cannot read the kernels and gets a folder of its own.
     """
     spec = importlib.util.find_spec("sc_glmm")
     if spec is None or spec.origin is None:
         raise RuntimeError("sc_glmm cannot be imported; install it with: pip install -e '.[test]'")
     root = Path(spec.origin).parent
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(sys.version.encode())
     for path in sorted(root.rglob("*.py")):
         source, place = path.read_bytes(), path.relative_to(root)
         if place.parts[0] in ("_engine", "_families") or re.search(
