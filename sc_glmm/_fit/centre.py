@@ -122,7 +122,11 @@ class Centre:
     def fixed_slopes(self) -> bool:
         """Whether random effects do not change the slopes of the predictor."""
         base, first = self.rows.base_row, self.rows.cells.first[:-1]
-        return all(np.allclose(block.Z, block.Z[first][base], rtol=0.0, atol=1e-12) for block in self.blocks)
+        # each column relative to its size, which depends on the unit of the covariate
+        return all(
+            bool(np.all(np.abs(block.Z - block.Z[first][base]) <= 1e-12 * np.abs(block.Z).max(axis=0, initial=0.0)))
+            for block in self.blocks
+        )
 
     def slopes(self, beta: FloatArray, ranef: Sequence[FloatArray]) -> FloatArray:
         """Compute the ``(n_genes, n_base, n_variables)`` slopes of the predictors of genes; 0 without a fit."""

@@ -1,12 +1,14 @@
 """Check hypotheses that are far from the slopes of a fit: they are profiled on nodes of their own."""
 
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import sc_glmm
 from sc_glmm._fit import centred_profiles
+from sc_glmm._fit.centre import Centre
 
 from .test_centred import make
 
@@ -45,3 +47,12 @@ def test_splines_of_skewed_covariates_are_tested_on_nodes():
     adata = make(n_genes=60, n_samples=6, n_cells=1800)
     _, n_on_cells = table(adata, "counts ~ disease + bs(mito, df=4) + (1|sample)")
     assert n_on_cells < 15
+
+
+@pytest.mark.parametrize("unit", [1e-14, 1.0, 1e14])
+def test_random_slopes_are_recognised_in_any_unit(unit):
+    """A random slope changes the slopes of the predictor, whatever the unit of its covariate; an intercept does not."""
+    Z = np.array([[1.0, 0.3], [1.0, -0.2], [1.0, 0.4], [1.0, 0.1]]) * [1.0, unit]
+    rows = SimpleNamespace(base_row=np.array([0, 0, 1, 1]), cells=SimpleNamespace(first=np.array([0, 2, 4])))
+    for columns, fixed in ((Z, False), (Z[:, :1], True)):
+        assert Centre(rows, None, (SimpleNamespace(Z=columns),), None).fixed_slopes is fixed
