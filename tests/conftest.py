@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -61,6 +62,10 @@ _use_own_numba_cache()
 threadpool_limits(1, user_api="blas")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 matplotlib.use("agg")
+_MEMORY = Path("/dev/shm")
+if os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > 4e9:
+    # A zarr store has hundreds of files. It takes twice the time of the system to write and remove them on a disk.
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
 # Files of tests need not survive a power failure, and one run with a zarr store would wait for the disk 1,000 times.
 os.fsync = lambda descriptor: None
 # On a developer's machine, random examples may find new faults. In CI, results must be reproducible. Time limits are
@@ -70,11 +75,22 @@ settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "desk")
 
 
+_compiler: subprocess.Popen[bytes] | None = None
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    """Compile the kernels once before the workers of pytest-xdist start, and not in each of them."""
+    """Compile the kernels once for all workers of pytest-xdist, and not in each of them."""
+    global _compiler
     is_controller = not hasattr(config, "workerinput") and getattr(config.option, "numprocesses", None)
     if is_controller and not Path(os.environ["NUMBA_CACHE_DIR"]).is_dir():
-        subprocess.run([sys.executable, "-c", "import sc_glmm; sc_glmm.compile_kernels()"], check=False)
+        _compiler = subprocess.Popen([sys.executable, "-c", "import sc_glmm; sc_glmm.compile_kernels()"])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_node_collection_finished() -> None:
+    """Wait until the kernels are compiled, before the first tests are sent to the workers."""
+    if _compiler is not None:
+        _compiler.wait()
 
 
 @pytest.fixture(autouse=True)
