@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -154,6 +154,16 @@ class CentredRows:
             else:
                 out[mine] = values[rows]
         return out
+
+    def without_weights(self) -> CentredRows:
+        """Return the rows without the weights of the cells in the table, which only a pass over the matrix needs.
+
+        A table without them has no cells, so a pass with it raises an error.
+        """
+        names = [field.name for field in fields(NodeTable) if field.name.startswith("cell_")]
+        return replace(
+            self, table=replace(self.table, **{name: getattr(self.table, name)[:0].copy() for name in names})
+        )
 
     def shifted(self, log_factor: FloatArray) -> CentredRows:
         """Return the rows with ``log_factor (n_base,)`` added to the offsets of their cells."""
@@ -350,8 +360,7 @@ def _join(
         point=_padded([piece.point for piece in pieces], n_variables),
         node_ptr=node_ptr,
     )
-    by_cell = np.concatenate([piece.basis.ravel() for piece in pieces])
-    table = _first_table(cells, order, on_lattice, n_nodes, n_basis, by_cell, collapsed)
+    table = _first_table(cells, order, on_lattice, n_nodes, n_basis, collapsed)
     return CentredRows(
         table=table,
         cells=cells,
@@ -386,55 +395,60 @@ def _first_table(
     on_lattice: BoolArray,
     n_nodes: IntArray,
     n_basis: IntArray,
-    by_cell: FloatArray,
     collapsed: bool,
 ) -> NodeTable:
-    """Create the node table around slopes of zero; `by_cell` are the weights of `cells.basis`, cell by cell."""
-    n_base, n_obs = len(on_lattice), len(order)
+    """Create the node table around slopes of zero."""
     sizes = np.diff(cells.ptr)
-    base = np.repeat(np.arange(n_base), sizes)
+    base = np.empty(len(order), dtype=np.int64)
+    base[order] = np.repeat(np.arange(len(sizes)), sizes)
     node0 = cells.node_ptr[cells.first[:-1]]
     ec = np.ones(int(cells.node_ptr[-1]))
-    weights, widths = [], []
-    for row in range(n_base):
-        mine = slice(int(cells.ptr[row]), int(cells.ptr[row + 1]))
-        if collapsed or not on_lattice[row]:
-            weights.append(np.ones((int(sizes[row]), 1)))
+    first, cell_ptr, x_ptr = node0[base], _starts(n_nodes[base]), _starts(n_basis[base])
+    cell_weight, x_weight = np.ones(cell_ptr[-1]), np.empty(x_ptr[-1])
+    widest = 0.0
+    # row by row, because the weights are by far the largest arrays of a cell
+    for row, (start, end) in enumerate(zip(cells.ptr[:-1].tolist(), cells.ptr[1:].tolist(), strict=True)):
+        mine, offset = order[start:end], cells.offset[start:end]
+        basis = cells.basis[cells.basis_ptr[row] : cells.basis_ptr[row + 1]].reshape(-1, end - start)
+        _put(x_weight, x_ptr[mine], basis.T)
+        if not on_lattice[row]:
+            first[mine] += np.arange(end - start)
             if not collapsed:
-                ec[node0[row] : node0[row] + sizes[row]] = np.exp(cells.offset[mine])
-            continue
-        node, weight, width = _on_points(cells.offset[mine], int(n_nodes[row]))
-        ec[node0[row] : cells.node_ptr[cells.first[row + 1]]] = np.tile(np.exp(node), int(n_basis[row]))
-        weights.append(weight)
-        widths.append(width)
-    place = np.arange(n_obs) - np.repeat(cells.ptr[:-1], sizes)
-    first = np.where(on_lattice[base], node0[base], node0[base] + place)
-    # from the order of the rows to that of the cells
-    back = np.argsort(order, kind="stable")
-    flat = np.concatenate([weight.ravel() for weight in weights])
-    by_row = (first, n_nodes[base], flat, n_nodes[base], n_basis[base], by_cell)
-    writes = _reordered(back, *by_row)
-    # in a collapsed row, each cell has one weight
-    summed = (*writes[:2], np.exp(cells.offset)[back], *writes[3:]) if collapsed else writes
-    weight = chebyshev.node_weights(order, len(ec), *summed)
-    widest = max(widths, default=0.0)
+                ec[node0[row] : node0[row] + end - start] = np.exp(offset)
+        elif not collapsed:
+            node, weight, width = _on_points(offset, int(n_nodes[row]))
+            ec[node0[row] : cells.node_ptr[cells.first[row + 1]]] = np.tile(np.exp(node), int(n_basis[row]))
+            _put(cell_weight, cell_ptr[mine], weight)
+            widest = max(widest, width)
+    stride = n_nodes[base]
+    summed = cell_weight
+    if collapsed:  # in a collapsed row, each cell has one weight
+        summed = np.empty(len(order))
+        summed[order] = np.exp(cells.offset)
+    weight = chebyshev.node_weights(order, len(ec), first, cell_ptr, summed, stride, x_ptr, x_weight)
     return NodeTable(
         ptr=cells.node_ptr,
         ec=ec,
         weight=weight,
-        cell_first=writes[0],
-        cell_ptr=writes[1],
-        cell_weight=writes[2],
+        cell_first=first,
+        cell_ptr=cell_ptr,
+        cell_weight=cell_weight,
         order=order,
         order_ptr=cells.ptr,
         kind="collapsed" if collapsed else "centred",
         n_nodes_max=int(np.diff(cells.node_ptr).max(initial=0)),
         range_max=widest,
         bound=0.0 if collapsed else _TOL,
-        cell_stride=writes[3],
-        cell_x_ptr=writes[4],
-        cell_x_weight=writes[5],
+        cell_stride=stride,
+        cell_x_ptr=x_ptr,
+        cell_x_weight=x_weight,
     )
+
+
+def _put(out: FloatArray, start: IntArray, values: FloatArray) -> None:
+    """Write each row of `values` to the places of `out` from its start on."""
+    for k in range(values.shape[1]):
+        out[start + k] = values[:, k]
 
 
 def _on_points(value: FloatArray, n: int) -> tuple[FloatArray, FloatArray, float]:
@@ -447,23 +461,3 @@ def _on_points(value: FloatArray, n: int) -> tuple[FloatArray, FloatArray, float
     distance[distance == 0.0] = 1e-300
     weight = barycentric / distance
     return 0.5 * (low + high) + half * point, weight / weight.sum(axis=1, keepdims=True), high - low
-
-
-def _reordered(
-    back: IntArray,
-    first: IntArray,
-    width: IntArray,
-    weight: FloatArray,
-    stride: IntArray,
-    x_width: IntArray,
-    x_weight: FloatArray,
-) -> tuple[IntArray, IntArray, FloatArray, IntArray, IntArray, FloatArray]:
-    """Convert fields of a node table from the order of the rows to the order of the cells."""
-
-    def pieces(sizes: IntArray, values: FloatArray) -> tuple[IntArray, FloatArray]:
-        starts, moved = _starts(sizes), _starts(sizes[back])
-        return moved, values[np.repeat(starts[:-1][back] - moved[:-1], sizes[back]) + np.arange(moved[-1])]
-
-    cell_ptr, cell_weight = pieces(width, weight)
-    x_ptr, cell_x = pieces(x_width, x_weight)
-    return first[back], cell_ptr, cell_weight, stride[back], x_ptr, cell_x

@@ -82,7 +82,7 @@ def centred_error(rows: CentredRows) -> float:
         return 0.0
     n_base = len(cells.ptr) - 1
     order = np.arange(len(cells.offset), dtype=np.int64)
-    no_counts = CountLists(np.zeros(2, np.int64), np.zeros(0, np.int64), np.zeros(0))
+    no_counts = CountLists.reserve(np.zeros(1, np.int64))
     row_of_node = np.repeat(np.arange(len(rows.base_row)), np.diff(cells.node_ptr))
     worst = 0.0
     for size in (0.0, 0.5):

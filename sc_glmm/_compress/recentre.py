@@ -11,7 +11,7 @@ Numba caches by the hash of one file, so every kernel that is called here is def
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -57,11 +57,50 @@ class CellsByRow(NamedTuple):
 
 
 class CountLists(NamedTuple):
-    """Counts of some genes: start of each gene, positions of the cells in row order (ascending), and counts."""
+    """Counts of some genes, which may be spread over longer lists. Lists of other genes are not pickled.
 
-    ptr: IntArray
+    Attributes
+    ----------
+    first, last
+        ``(n_genes,)`` start and end of each gene in the lists.
+    cell
+        Positions of the cells in row order (int32), ascending for each gene.
+    value
+        The counts (float32, or float64 if some are too large for it).
+    """
+
+    first: IntArray
+    last: IntArray
     cell: IntArray
     value: FloatArray
+
+    @classmethod
+    def reserve(cls, sizes: IntArray) -> CountLists:
+        """Reserve memory for lists of these lengths, in the order of the genes."""
+        last = np.cumsum(sizes, dtype=np.int64)
+        n = int(last[-1]) if len(last) else 0
+        return cls(last - sizes, last, np.empty(n, dtype=np.int32), np.empty(n, dtype=np.float32))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return CountLists, tuple(self.copy())
+
+    def of(self, gene: int) -> tuple[IntArray, FloatArray]:
+        """Return the cells and the counts of one gene."""
+        mine = slice(int(self.first[gene]), int(self.last[gene]))
+        return self.cell[mine], self.value[mine]
+
+    def pick(self, genes: IntArray) -> CountLists:
+        """Select some of the genes, in this order, without a copy of their lists."""
+        return self._replace(first=self.first[genes], last=self.last[genes])
+
+    def copy(self) -> CountLists:
+        """Copy the lists of these genes only, one after the other."""
+        sizes = self.last - self.first
+        last = np.cumsum(sizes, dtype=np.int64)
+        own = [self.of(gene) for gene in range(len(sizes))]
+        cell = np.concatenate([self.cell[:0], *(part[0] for part in own)])
+        value = np.concatenate([self.value[:0], *(part[1] for part in own)])
+        return CountLists(last - sizes, last, cell, value)
 
 
 # Number of cells whose polynomials are in memory at a time.
@@ -285,14 +324,14 @@ def recentre(
     n_table = 0
     chosen = np.empty(_most(np.diff(cells.first)) * BLOCK)
     for g in range(slope.shape[0]):
-        p = counts.ptr[g]
+        p = counts.first[g]
         for base in range(cells.ptr.shape[0] - 1):
             first = cells.first[base]
             n_points = cells.first[base + 1] - first
             start = cells.ptr[base]
             n_cells = cells.ptr[base + 1] - start
             q = p
-            while q < counts.ptr[g + 1] and counts.cell[q] < start + n_cells:
+            while q < counts.last[g] and counts.cell[q] < start + n_cells:
                 q += 1
             cell = counts.cell[p:q]
             count = counts.value[p:q]

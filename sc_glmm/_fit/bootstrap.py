@@ -138,10 +138,10 @@ def _simulate(
 def _refit(
     flat: GeneModel, table: NodeTable, offset: FloatArray, counts: NDArray[np.int32], L: FloatArray, n_jobs: int
 ) -> FloatArray:
-    cells = None
+    compressed = compress_counts(counts, table, offset, n_jobs=n_jobs)
+    cells, stats = None, count_stats(compressed)
     if flat.cells is not None:
-        lists = GeneLists(counts, rank_of_cells(table.order, len(offset)), np.arange(counts.shape[1]))
-        cells = replace(flat.cells, lists=lists)
-    stats = count_stats(compress_counts(counts, table, offset, n_jobs=n_jobs))
+        rank, genes = rank_of_cells(table.order, len(offset)), np.arange(counts.shape[1])
+        cells = replace(flat.cells, lists=GeneLists(counts, rank, genes, compressed.n_nonzero))
     full = replace(flat, stats=stats, cells=cells)
     return _ratio(fit_all(full, n_jobs=n_jobs).fits, fit_all(constrain(full, L), n_jobs=n_jobs).fits)

@@ -179,7 +179,7 @@ class Centre:
         shape = (len(genes), int(cells.node_ptr[-1]))
         ec, weight, A = np.ones(shape), np.zeros(shape), np.zeros(shape)
         widths = np.zeros((len(genes), len(cells.ptr) - 1))
-        recentre(cells, slopes[genes], take_lists(counts, genes), ec, weight, A, widths)
+        recentre(cells, slopes[genes], counts.pick(genes), ec, weight, A, widths)
         error = interpolation_error(cells, widths, counts_by_base[genes])
         return self._kept(genes, cells, ec, weight, replace(stats.pick(genes), A=A), error), widths
 
@@ -240,17 +240,11 @@ def cells_as_rows(
     )
     n_cells = len(row)
     A = np.zeros((len(stats), n_cells))
-    A[np.repeat(np.arange(len(stats)), np.diff(lists.ptr)), lists.cell] = lists.value
+    for gene in range(len(stats)):
+        cell, count = lists.of(gene)
+        A[gene, cell] = count
     nodes = Nodes(np.arange(n_cells + 1, dtype=np.int64), np.exp(cells.offset), np.ones(n_cells))
     return replace(structure, arrow=on_cells), nodes, replace(stats, A=A)
-
-
-def take_lists(counts: CountLists, genes: IntArray) -> CountLists:
-    """Select the lists of `genes`, in this order."""
-    sizes = np.diff(counts.ptr)[genes]
-    ptr = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-    places = np.repeat(counts.ptr[:-1][genes] - ptr[:-1], sizes) + np.arange(ptr[-1])
-    return CountLists(ptr, counts.cell[places], counts.value[places])
 
 
 @dataclass(frozen=True)
@@ -263,4 +257,4 @@ class CellCounts:
 
     def pick(self, chosen: IntArray) -> CellCounts:
         """Select some of the genes."""
-        return CellCounts(self.centre, self.stats.pick(chosen), take_lists(self.lists, chosen))
+        return CellCounts(self.centre, self.stats.pick(chosen), self.lists.pick(chosen))

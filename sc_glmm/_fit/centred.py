@@ -21,7 +21,7 @@ from .._engine.genes import GeneFits, GeneStats, Structure
 from .._engine.laplace.search import FitOut
 from .._engine.rowwise import rowwise
 from .._families.registry import Family
-from .centre import Centre, cells_as_rows, take_lists
+from .centre import Centre, cells_as_rows
 from .slope_start import SteepStart, start_steep
 
 # A gene is fitted on its cells if this number of rounds of new nodes is not enough.
@@ -77,7 +77,7 @@ def fit_centred(
 
     steep = np.flatnonzero((out.status == entry.FAILED) | beyond)
     if len(steep):
-        steep_lists = take_lists(lists, steep)
+        steep_lists = lists.pick(steep)
         one = structure.scaling.beta(structure.one[None])[0]
         start = start_steep(centre.rows, centre.X, one, steep_lists, family.has_dispersion)
         at[steep] = start.slopes
@@ -93,7 +93,7 @@ def fit_centred(
         if len(genes) == 0:
             break
         at[genes] = slopes[far]
-        fit_again(genes, take_lists(lists, genes), _of(out, genes))
+        fit_again(genes, lists.pick(genes), _of(out, genes))
         lost = ~np.isin(out.status[genes], (entry.OK, entry.NOT_CONVERGED))
         outside[genes[lost]] = True
         genes = genes[~lost]

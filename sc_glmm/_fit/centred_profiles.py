@@ -18,7 +18,7 @@ from .._engine.genes import Structure
 from .._engine.grid_profiles import Profiles
 from .._families.registry import Family
 from .centre import CellCounts, Centre, PlacedNodes, cells_as_rows
-from .genes import AllFits
+from .genes import BLOCK_ON_CELLS, AllFits
 from .hypothesis_slopes import bound_errors, coefficients_tested, measured_error, slopes_at
 from .null_profiles import (
     Hypothesis,
@@ -97,9 +97,10 @@ def profile_on_nodes(
     lost, rows = np.flatnonzero(on_cells), centre.rows.cells
     if len(lost):
         base = np.repeat(np.arange(len(rows.ptr) - 1), np.diff(rows.ptr))
-        theirs = cells.pick(lost)
-        exact = cells_as_rows(structure, centre, theirs.stats, theirs.lists)
-        _put(profile(*exact, lost, base, range(len(tested.contrasts)), None), lost, profiles)
+        for some in np.array_split(lost, -(-len(lost) // BLOCK_ON_CELLS)):
+            theirs = cells.pick(some)
+            exact = cells_as_rows(structure, centre, theirs.stats, theirs.lists)
+            _put(profile(*exact, some, base, range(len(tested.contrasts)), None), some, profiles)
     return profiles, on_cells, np.where(on_cells, 0.0, error)
 
 

@@ -116,13 +116,13 @@ def measured_error(
     row = np.repeat(np.arange(len(at_rows)), np.diff(placed.sets.ptr))
     on_nodes = cells.on_lattice[placed.base] == 1
     ec, weight, A = placed.sets.ec[gene], placed.sets.weight[gene], placed.stats.A[gene]
-    mine = slice(*lists.ptr[gene : gene + 2])
     if phi is None:
         exact = information = np.exp(at_cells)
         ours = our_information = weight * np.exp(at_rows[row])
     else:
         y = np.zeros(len(at_cells))
-        y[lists.cell[mine]] = lists.value[mine]
+        cell, count = lists.of(gene)
+        y[cell] = count
         odds, our_odds = phi * np.exp(at_cells), phi * ec * np.exp(at_rows[row])
         total, our_total = y + 1.0 / phi, A + weight / phi
         exact, ours = total * np.log1p(odds), our_total * np.log1p(our_odds)

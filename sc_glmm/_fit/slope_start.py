@@ -65,12 +65,12 @@ def start_steep(rows: CentredRows, X: FloatArray, one: FloatArray, lists: CountL
     scale = np.sqrt(np.mean(x**2, axis=0))
     varies = scale > 1e-9 * np.maximum(np.abs(X).max(axis=0), 1e-300)
     x = x[:, varies] / scale[varies]
-    n_genes = len(lists.ptr) - 1
+    n_genes = len(lists.first)
     beta, log_phi = np.zeros((n_genes, X.shape[1])), np.zeros(n_genes)
     for gene in range(n_genes):
-        entries = slice(*lists.ptr[gene : gene + 2])
+        cell, count = lists.of(gene)
         y = np.zeros(len(x))
-        y[lists.cell[entries]] = lists.value[entries]
+        y[cell] = count
         own = _conditional(x, y, cells.offset, sizes, first)
         if dispersed:
             own, log_phi[gene] = _dispersed(own, x, y, cells.offset, sizes, first)

@@ -15,6 +15,14 @@ from .dask import blocks_on_dask, dask_client
 T = TypeVar("T")
 Run: TypeAlias = Callable[[Callable[[int], None], int], None]
 
+# Blocks per thread that are under way or waiting.
+_AHEAD = 2
+
+
+def blocks_under_way(n_jobs: int) -> int:
+    """Count the blocks that are in memory at the same time: under way, waiting, and the one that is being made."""
+    return 1 if n_jobs == 1 else _AHEAD * n_jobs + 1
+
 
 def run_blocks(
     work: Callable[..., T], shared: tuple[object, ...], blocks: Iterable[tuple[object, ...]], n_jobs: int
@@ -38,7 +46,7 @@ def run_blocks(
             return
         from joblib import Parallel, delayed
 
-        parallel = Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")
+        parallel = Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator", pre_dispatch=_AHEAD * n_jobs)
         caller = os.getpid()
         yield from parallel(delayed(_work_in)(caller, work, *shared, *block) for block in blocks)
 

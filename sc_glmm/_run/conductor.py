@@ -19,13 +19,14 @@ from .._display import by_note, counted, current_run
 from .._engine.genes import GeneStats
 from .._fit.bootstrap import bootstrap_p_values
 from .._fit.compress import Compressed, Layout
-from .._fit.genes import GeneModel
+from .._fit.genes import BLOCK, GeneModel
 from .._fit.moderated import moderate
 from .._fit.profiles import GeneProfiles, ProfilePlan, plan_profiles, profile_all
 from .._fit.ranges import RangeFit, join_fits, join_profiles
 from .._fit.sizes import SampleFactors
 from .._fit.slabs import join_stats
 from .._inference.prior import VariancePrior
+from .._parallel.blocks import blocks_under_way
 from .._results import GeneTests
 from .plan import Plan
 from .stages import Task, finish, fit_range, model_of
@@ -123,7 +124,7 @@ class Conductor:
         """Fit the genes of a chunk."""
         self._begin(i, "fits")
         plan, cells, factors = self.plans[i], self.store.cells(i, chunk), self.store.factors(i, chunk)
-        lists = self._lists(i, chunk)
+        lists = self._lists(i, cells.stats, chunk)
         model = self.store.get("model", i, chunk, lambda: model_of(plan, cells, cells.stats, self.task, factors, lists))
         return fit_range(
             plan,
@@ -198,25 +199,30 @@ class Conductor:
         )
 
     def _model(self, i: int, stats: GeneStats, chunk: int | None = None) -> GeneModel:
-        lists = None if chunk is None else self._lists(i, chunk)
+        lists = None if chunk is None else self._lists(i, stats, chunk)
         return model_of(self.plans[i], self.store.layout(i), stats, self.task, self.fitted(i, 0).factors, lists)
 
-    def _lists(self, i: int, chunk: int) -> GeneLists | None:
+    def _lists(self, i: int, stats: GeneStats, chunk: int) -> GeneLists | None:
         """Return a reader of the counts of single cells, if covariates differ between the cells of group `i`."""
         centred = self.store.layout(i).centred
         if centred is None:
             return None
-        return self.store.get("lists", i, chunk, partial(self._read_lists, i, chunk, centred.table.order))
+        return self.store.get("lists", i, chunk, partial(self._read_lists, i, stats, chunk, centred.table.order))
 
-    def _read_lists(self, i: int, chunk: int, order: IntArray) -> GeneLists:
+    def _read_lists(self, i: int, stats: GeneStats, chunk: int, order: IntArray) -> GeneLists:
         """Create the reader of the counts of a chunk; its cells are sorted by their rows of the design."""
         rank = np.full(self.matrix.shape[0], -1, dtype=np.int64)
         rank[self.plans[i].cells.cells[order]] = np.arange(len(order))
+        limit = self.store.memory_limit
         return GeneLists(
             self.matrix,
             rank,
             np.arange(*self.store.ranges[chunk]),
-            memory_limit=self.store.memory_limit,
+            # numbers of cells with a count; those in the file of a part may be damaged
+            np.clip(np.nan_to_num(stats.tail[:, 0]), 0, len(order)).astype(np.int64),
+            # statistics that are larger than the limit are in a file
+            memory_limit=None if limit is None else max(limit - stats.A.nbytes, limit // 2),
+            under_way=BLOCK * blocks_under_way(self.n_jobs),
             n_jobs=self.n_jobs,
             progress=self.progress,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from .._compress.matrix import Matrix
 from .._compress.source import Source
@@ -37,13 +38,17 @@ class MemoryStore(Store):
     ) -> None:
         super().__init__([(0, matrix.shape[1])], memory_limit)
         self._plans, self._task = plans, task
-        self._compressed = compress_groups(
+        compressed = compress_groups(
             matrix,
             [plan.cells for plan in plans],
             task.family,
             n_jobs=n_jobs,
             memory_limit=memory_limit,
             progress=progress,
+        )
+        # simulated counts need another pass
+        self._compressed = (
+            compressed if task.test.needs.simulations else [_without_weights(each) for each in compressed]
         )
 
     def layout(self, i: int) -> Layout:
@@ -64,3 +69,10 @@ class MemoryStore(Store):
             return None
         design, cells = self._plans[i].cells.design, self._compressed[i]
         return composition(self._plans[i], cells, self._task, sample_totals(design, cells, cells.stats.A))
+
+
+def _without_weights(compressed: Compressed) -> Compressed:
+    """Drop the weights of the cells, a few hundred bytes for each cell."""
+    if compressed.centred is None:
+        return compressed
+    return replace(compressed, centred=compressed.centred.without_weights())

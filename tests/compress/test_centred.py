@@ -1,5 +1,7 @@
 """Check nodes around slopes: the sums over cells, and their derivatives in the slopes."""
 
+import pickle
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -7,8 +9,9 @@ import scipy.sparse as sp
 from sc_glmm._compress import centred_error, compress_counts
 from sc_glmm._compress.centred import base_rows, centred_rows
 from sc_glmm._compress.lattice import lattice
-from sc_glmm._compress.lists import GeneLists
+from sc_glmm._compress.lists import BYTES_PER_COUNT, GeneLists, list_slabs
 from sc_glmm._compress.recentre import recentre, recentre_collapsed
+from sc_glmm._errors import InputError
 
 
 def make_cells(rng, n_cells=(900, 700, 5), n_variables=2):
@@ -32,7 +35,7 @@ def around(rows, slope, y=None):
     rank = np.empty(len(order), dtype=np.int64)
     rank[order] = np.arange(len(order))
     y = np.zeros(len(order)) if y is None else y
-    lists = GeneLists(sp.csr_matrix(y[:, None]), rank, np.arange(1)).pick(np.arange(1))
+    lists = GeneLists(sp.csr_matrix(y[:, None]), rank, np.arange(1), np.array([(y > 0).sum()])).pick(np.arange(1))
     ec, weight, A = (np.zeros((1, rows.table.n_nodes)) for _ in range(3))
     recentre(cells, slope[None], lists, ec, weight, A, np.zeros((1, len(cells.ptr) - 1)))
     return ec[0], weight[0], A[0]
@@ -161,17 +164,69 @@ def test_too_few_cells_stay_as_they_are(rng):
 
 
 @pytest.mark.parametrize("form", ["csr", "csc", "dense"])
-def test_lists_of_counts_in_any_form_and_little_memory(rng, form):
-    y = rng.poisson(0.4, (300, 11)).astype(np.float32)
+@pytest.mark.parametrize("largest", [1.0, 2.0**24 + 1])
+def test_lists_of_counts_in_any_form_and_little_memory(rng, form, largest):
+    y = rng.poisson(0.4, (300, 11)).astype(np.float64)
+    y[5, 8] = largest
     rank = np.where(np.arange(300) % 7 == 0, -1, np.arange(300)[::-1])
     matrix = {"csr": sp.csr_matrix, "csc": sp.csc_matrix, "dense": np.asarray}[form](y)
     genes = np.array([2, 3, 5, 7, 8, 10])
-    for limit in (None, 16 * 300):
-        lists = GeneLists(matrix, rank, genes, memory_limit=limit).pick(np.array([4, 0, 5]))
-        for place, gene in enumerate((8, 2, 10)):
-            entries = slice(*lists.ptr[place : place + 2])
-            full = np.zeros(300)
-            full[lists.cell[entries]] = lists.value[entries]
-            used = rank >= 0
-            np.testing.assert_array_equal(full[rank[used]], y[used, gene])
-            assert (np.diff(lists.cell[entries]) > 0).all()
+    used = rank >= 0
+    sizes = (y[used] > 0).sum(axis=0)[genes]
+    for limit in (None, BYTES_PER_COUNT * 2 * int(sizes.max()), 1):
+        source = GeneLists(matrix, rank, genes, sizes, memory_limit=limit, under_way=1)
+        for lists in (picked := source.pick(np.array([4, 0, 5])), pickle.loads(pickle.dumps(picked))):
+            for place, gene in enumerate((8, 2, 10)):
+                cell, count = lists.of(place)
+                full = np.zeros(300)
+                full[cell] = count
+                np.testing.assert_array_equal(full[rank[used]], y[used, gene])
+                assert (np.diff(cell) > 0).all()
+            assert [lists.pick(np.array([2])).of(0)[k].tolist() for k in (0, 1)] == [x.tolist() for x in lists.of(2)]
+
+
+def test_lists_that_fit_the_memory_are_not_copied(rng):
+    y = rng.poisson(0.4, (300, 11)).astype(np.float32)
+    lists = GeneLists(sp.csr_matrix(y), np.arange(300), np.arange(11), (y > 0).sum(axis=0), memory_limit=10**6)
+    first, second = lists.pick(np.arange(4)), lists.pick(np.array([8, 2]))
+    assert np.shares_memory(first.cell, second.cell) and np.shares_memory(first.value, second.value)
+    # four bytes for a cell, four for a value, and no room besides
+    assert first.cell.nbytes + first.value.nbytes == BYTES_PER_COUNT * np.count_nonzero(y)
+    assert len(pickle.dumps(second)) < BYTES_PER_COUNT * np.count_nonzero(y) / 3
+
+
+def test_slabs_of_lists_and_blocks_under_way_fit_the_limit(rng):
+    sizes = rng.integers(0, 1000, 400)
+    assert (
+        list_slabs(sizes, None, 64).tolist()
+        == [0, 400]
+        == list_slabs(sizes, BYTES_PER_COUNT * sizes.sum(), 64).tolist()
+    )
+    for share, under_way in ((0.9, 5), (0.5, 40), (0.3, 5)):
+        limit = int(share * BYTES_PER_COUNT * sizes.sum())
+        edges = list_slabs(sizes, limit, under_way)
+        assert edges[0] == 0 and edges[-1] == 400 and (np.diff(edges) > 0).all()
+        blocks = BYTES_PER_COUNT * np.sort(sizes)[-under_way:].sum()
+        slabs = BYTES_PER_COUNT * np.add.reduceat(sizes, edges[:-1])
+        assert slabs.max() + blocks <= limit
+        # and no slab is smaller than needed
+        assert (slabs[:-1] + BYTES_PER_COUNT * sizes[edges[1:-1]] + blocks > limit).all()
+    assert len(list_slabs(sizes, 1, 64)) == 401
+
+
+def test_lists_of_another_matrix_are_refused(rng):
+    y = rng.poisson(0.4, (300, 3)).astype(np.float32)
+    for change in (-1, 1):
+        lists = GeneLists(sp.csr_matrix(y), np.arange(300), np.arange(3), (y > 0).sum(axis=0) + change)
+        with pytest.raises(InputError, match="has changed since its statistics were computed"):
+            lists.pick(np.arange(3))
+
+
+def test_a_table_without_the_weights_of_its_cells_is_not_used_for_a_pass(rng):
+    rows, columns, offset = laid_out(rng)
+    lean, y = rows.without_weights(), sp.csr_matrix(rng.poisson(1.0, (len(columns), 2)).astype(np.float32))
+    assert sum(getattr(lean.table, name).nbytes for name in vars(lean.table) if name.startswith("cell_")) <= 32
+    np.testing.assert_array_equal(lean.table.order, rows.table.order)
+    assert compress_counts(y, rows.table, offset).A.shape == (2, rows.table.n_nodes)
+    with pytest.raises(InputError, match="the node table 0 cells"):
+        compress_counts(y, lean.table, offset)
