@@ -12,6 +12,7 @@ from .._errors import InputError
 from .._parallel.blocks import workers
 from . import moments, pairs
 from .chebyshev import sort_by_row
+from .cuts import RowCuts
 from .matrix import (
     Genes,
     Matrix,
@@ -26,10 +27,9 @@ from .nodes import check_values
 from .passes import (
     CellPlaces,
     GenePiece,
-    RowPiece,
     cells_in,
     chunks_with_progress,
-    column_ranges,
+    column_edges,
     genes_in,
 )
 from .rows import DesignRows, StackedRows
@@ -112,11 +112,11 @@ def compress_gaussian(
     sums = np.zeros((n_all, 7, len(columns)))
     cell_of = cells_of_rows(order, matrix_row, source.shape[0])
     gene_map = map_genes(columns, source.shape[1])
-    places, ranges = CellPlaces(cell_of, rank_of_cells(order, len(row_of))), column_ranges(columns)
+    places, edges = CellPlaces(cell_of, rank_of_cells(order, len(row_of))), column_edges(columns)
 
-    def add_rows(chunk: Chunk, piece: RowPiece, block: int) -> None:
+    def add_rows(chunk: Chunk, cells: IntArray, cuts: RowCuts, block: int) -> None:
         moments.add_moments_by_rows(
-            chunk.stored, piece.rows, piece.cells, *ranges[block], gene_map, groups, row_of, shift, sum_y, low, sums
+            chunk.stored, cells, cuts.of(block), gene_map, groups, row_of, shift, sum_y, low, sums
         )
 
     def add_genes(chunk: Chunk, piece: GenePiece, block: int) -> None:
@@ -132,7 +132,9 @@ def compress_gaussian(
                 genes_here = genes_in(chunk, gene_map)
                 run(partial(add_genes, chunk, genes_here), len(genes_here.columns))
             else:
-                run(partial(add_rows, chunk, cells_in(places, chunk.first, chunk.last)), len(ranges))
+                piece = cells_in(places, chunk.first, chunk.last)
+                cuts = RowCuts.find(chunk.stored, piece.rows, edges)
+                run(partial(add_rows, chunk, piece.cells, cuts), max(len(edges) - 1, 0))
 
     total, squares, products = ((sums[:, i], sums[:, i + 1]) for i in (0, 2, 4))
     n_nonzero = sums[:, 6].astype(np.int64)

@@ -28,7 +28,7 @@ SCANNED = 4096
 class Stored(NamedTuple):
     """Arrays of a CSR or CSC matrix.
 
-    After a change of the fields, touch moments.py and spread_kernels.py: their caches do not notice it.
+    After a change of the fields, touch the files that import it: their caches do not notice it.
     """
 
     data: AnyArray

@@ -88,8 +88,7 @@ class GeneLists:
                 self._load(gene)
             if self._held.value.itemsize > picked.value.itemsize:
                 picked = picked._replace(value=picked.value.astype(self._held.value.dtype))
-            for copied, own in zip(picked.of(place), self._held.of(gene - self._first), strict=True):
-                copied[:] = own
+            _copy(self._held.of(gene - self._first), picked.of(place))
         return picked
 
     def _load(self, gene: int) -> None:
@@ -147,6 +146,12 @@ def list_slabs(sizes: IntArray, memory_limit: int | None, under_way: int) -> Int
         before = int(ends[edges[-1] - 1]) if edges[-1] else 0
         edges.append(max(int(np.searchsorted(ends, before + room, side="right")), edges[-1] + 1))
     return np.array(edges, dtype=np.int64)
+
+
+def _copy(source: tuple[AnyArray, AnyArray], target: tuple[AnyArray, AnyArray]) -> None:
+    """Copy the cells and the counts of one gene; no reference to the lists remains, so that they can be released."""
+    for values, out in zip(source, target, strict=True):
+        out[:] = values
 
 
 def _sort(lists: CountLists) -> None:

@@ -71,10 +71,8 @@ def _add_cell(
 @cached(nogil=True)
 def add_moments_by_rows(
     stored: Stored,
-    matrix_row: IntArray,
     cells: IntArray,
-    first_column: int,
-    end_column: int,
+    cuts: IntArray,
     gene_map: IntArray,
     group_of: IntArray,
     row_of: IntArray,
@@ -83,28 +81,17 @@ def add_moments_by_rows(
     low_out: FloatArray,
     moments_out: FloatArray,
 ) -> None:
-    """Add `cells`, in rows `matrix_row` of a CSR matrix, in columns from `first_column` up to `end_column`, exclusive.
+    """Add `cells` of a CSR matrix, whose values in a range of columns are between the two rows of `cuts`.
 
     `sum_out` and `low_out` receive the pairs of each gene and row. `moments_out` receives, per group and gene, the
     pairs of the sum, of the sum of squares and of the sum of value times offset, and the number of nonzero values.
-    Indices must ascend within a row.
     """
     for c in range(cells.shape[0]):
         i = cells[c]
-        start, end = stored.indptr[matrix_row[c]], stored.indptr[matrix_row[c] + 1]
-        low = end
-        while start < low:
-            middle = (start + low) // 2
-            if stored.indices[middle] < first_column:
-                start = middle + 1
-            else:
-                low = middle
-        p = start
-        while p < end and stored.indices[p] < end_column:
+        for p in range(cuts[0, c], cuts[1, c]):
             g = gene_map[stored.indices[p]]
             if g >= 0:
                 _add_cell(np.float64(stored.data[p]), g, i, group_of, row_of, offset, sum_out, low_out, moments_out)
-            p += 1
 
 
 @cached(nogil=True)

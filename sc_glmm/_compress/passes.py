@@ -64,12 +64,15 @@ def cells_in(places: CellPlaces, first: int, last: int) -> RowPiece:
     return RowPiece(rows, cells[rows])
 
 
-def column_ranges(columns: IntArray) -> list[tuple[int, int]]:
-    """Divide the columns into adjacent ranges ``(first, end)`` with about the same number of chosen columns."""
+def column_edges(columns: IntArray) -> IntArray:
+    """Divide the columns into adjacent ranges with about the same number of chosen columns.
+
+    Returns the first column of each range, and the end of the last.
+    """
     n_ranges = min(max(len(columns) // GENES_PER_RANGE, 1), MAX_RANGES)
     ascending = np.sort(columns)
     starts = [int(part[0]) for part in np.array_split(ascending, n_ranges) if len(part)]
-    return list(zip(starts, [*starts[1:], int(ascending[-1]) + 1], strict=True)) if starts else []
+    return np.array([*starts, *(ascending[-1:] + 1)], dtype=np.int64)
 
 
 def genes_in(chunk: Chunk, gene_map: IntArray) -> GenePiece:

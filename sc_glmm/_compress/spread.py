@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
@@ -13,18 +14,19 @@ from .._errors import InputError
 from .._families.nb import N_TAIL
 from .._parallel.blocks import workers
 from . import kernels
+from .cuts import RowCuts
 from .nodes import NodeTable
 from .passes import (
     CellPlaces,
     GenePiece,
     RowPiece,
     cells_in,
-    column_ranges,
+    column_edges,
     genes_in,
     prepared_chunks,
 )
 from .source import Chunk, Source
-from .spread_kernels import Writes, find_cuts, spread_columns, spread_rows
+from .spread_kernels import Target, Writes, spread_columns, spread_rows
 
 # Number of entries of the overflow list of a block of genes before equal entries are combined.
 OVER_PENDING = 1 << 18
@@ -98,6 +100,12 @@ def refuse_value(name: str, value: float, row: int, column: int) -> None:
     )
 
 
+def _target(sums: Sums, n_over: int) -> Target:
+    """Return what a block adds to, with room for `n_over` counts of the overflow list."""
+    over = np.empty(n_over, dtype=np.int64), np.empty(n_over)
+    return Target(sums.A.reshape(-1), sums.A.shape[1], sums.hist, sums.offset, *over)
+
+
 def _writes(table: NodeTable, offset: FloatArray) -> Writes:
     cell = (table.cell_first, table.cell_ptr, table.cell_weight)
     return Writes(offset, *cell, table.cell_stride, table.cell_x_ptr, table.cell_x_weight)
@@ -113,20 +121,12 @@ class RowWork(NamedTuple):
     n_over
         Largest number of counts for the overflow list.
     cuts
-        ``(n_ranges + 1, n_cells)`` start of each range of genes in each row, and end of the last; None if rows are so
-        short that this table would be larger than the chunk.
+        Starts of the ranges of genes in the rows.
     """
 
     piece: RowPiece
     n_over: int
-    cuts: IntArray | None
-
-
-def _cuts(chunk: Chunk, piece: RowPiece, edges: IntArray) -> IntArray | None:
-    """Find the ranges of genes in all rows at once, because the end of one range is the start of the next."""
-    if len(piece.rows) * len(edges) > len(chunk.stored.data):
-        return None
-    return find_cuts(chunk.stored, piece.rows, edges)
+    cuts: RowCuts
 
 
 def _n_over(source: Source, chunk: Chunk, lines: IntArray, minor_map: IntArray) -> int:
@@ -155,8 +155,8 @@ def spread_by_rows(
     progress: bool | None,
 ) -> None:
     """Add the cells of a CSR or dense matrix; each block of a chunk processes its own range of genes."""
-    writes, ranges = _writes(table, offset), column_ranges(columns)
-    edges = np.array([first for first, _ in ranges] + [end for _, end in ranges[-1:]], dtype=np.int64)
+    writes, edges = _writes(table, offset), column_edges(columns)
+    ranges = list(itertools.pairwise(edges.tolist()))
     # a table of sums pays if it has few columns that were not chosen
     n_chosen = np.array([np.count_nonzero(gene_map[first:end] >= 0) for first, end in ranges])
     may_gather = (2 * n_chosen >= np.diff(edges)) & (sums.offset.size == 0)
@@ -165,28 +165,13 @@ def spread_by_rows(
 
     def prepare(chunk: Chunk) -> RowWork:
         piece = cells_in(places, chunk.first, chunk.last)
-        return RowWork(piece, _n_over(source, chunk, piece.rows, gene_map), _cuts(chunk, piece, edges))
+        n_over = _n_over(source, chunk, piece.rows, gene_map)
+        return RowWork(piece, n_over, RowCuts.find(chunk.stored, piece.rows, edges))
 
     def add(chunk: Chunk, work: RowWork, block: int) -> None:
-        slot, value = np.empty(work.n_over, dtype=np.int64), np.empty(work.n_over)
-        own = edges[block : block + 2]
-        n = spread_rows(
-            chunk.stored,
-            work.piece.cells,
-            find_cuts(chunk.stored, work.piece.rows, own) if work.cuts is None else work.cuts[block : block + 2],
-            *ranges[block],
-            bool(may_gather[block]),
-            gene_map,
-            group_of,
-            writes,
-            sums.A.reshape(-1),
-            sums.A.shape[1],
-            sums.hist,
-            sums.offset,
-            slot,
-            value,
-        )
-        over[block].add(slot[:n].copy(), value[:n].copy())
+        target, cuts, may = _target(sums, work.n_over), work.cuts.of(block), bool(may_gather[block])
+        n = spread_rows(chunk.stored, work.piece.cells, cuts, *ranges[block], may, gene_map, group_of, writes, target)
+        over[block].add(target.over_slot[:n].copy(), target.over_value[:n].copy())
 
     spans = source.spans(places.cell_of >= 0)
     with workers(n_jobs) as run:
@@ -213,22 +198,10 @@ def spread_by_columns(
         return piece, _n_over(source, chunk, np.concatenate(piece.columns), cell_of)
 
     def add(chunk: Chunk, piece: GenePiece, n_over: int, over: list[Overflow], block: int) -> None:
-        slot, value = np.empty(n_over, dtype=np.int64), np.empty(n_over)
-        n = spread_columns(
-            chunk.stored,
-            piece.columns[block],
-            piece.genes[block],
-            cell_of,
-            group_of,
-            writes,
-            sums.A.reshape(-1),
-            sums.A.shape[1],
-            sums.hist,
-            sums.offset,
-            slot,
-            value,
-        )
-        over[block].add(slot[:n].copy(), value[:n].copy())
+        target = _target(sums, n_over)
+        own = piece.columns[block], piece.genes[block]
+        n = spread_columns(chunk.stored, *own, cell_of, group_of, writes, target)
+        over[block].add(target.over_slot[:n].copy(), target.over_value[:n].copy())
 
     spans = source.spans(gene_map >= 0)
     with workers(n_jobs) as run:

@@ -52,6 +52,29 @@ class Writes(NamedTuple):
     x_weight: FloatArray
 
 
+class Target(NamedTuple):
+    """What the kernels add to.
+
+    Attributes
+    ----------
+    nodes, n_nodes
+        The `n_nodes` nodes of one gene after the other.
+    hist
+        Fields of :class:`.spread.Sums`.
+    offset
+        The same; sums of count times offset are left out if it is empty.
+    over_slot, over_value
+        Counts for the overflow list: ``group * n_genes + gene``, and the count.
+    """
+
+    nodes: FloatArray
+    n_nodes: int
+    hist: AnyArray
+    offset: FloatArray
+    over_slot: IntArray
+    over_value: FloatArray
+
+
 @intrinsic  # type: ignore[untyped-decorator]
 def _add_lanes(context: Any, target: Any, at: Any, weight: Any, start: Any, y: Any) -> Any:
     """Add ``y * weight[start : start + LANES]`` to ``target[at : at + LANES]``, without a check of the bounds."""
@@ -113,30 +136,6 @@ def _add_product(target: FloatArray, at: int, weight: FloatArray, start: int, wi
         target[at + k] += y * weight[start + k]
 
 
-@cached(nogil=True)
-def _first_from(indices: AnyArray, start: int, end: int, column: int) -> int:
-    """Find the first position from `start` on with an index of at least `column`."""
-    while start < end:
-        middle = (start + end) // 2
-        if indices[middle] < column:
-            start = middle + 1
-        else:
-            end = middle
-    return start
-
-
-@cached(nogil=True)
-def find_cuts(stored: Stored, lines: IntArray, columns: IntArray) -> IntArray:
-    """Find ``(n_columns, n_lines)`` first positions with an index of at least each of the ascending `columns`."""
-    cuts = np.empty((columns.shape[0], lines.shape[0]), dtype=np.int64)
-    for c in range(lines.shape[0]):
-        p, end = np.int64(stored.indptr[lines[c]]), np.int64(stored.indptr[lines[c] + 1])
-        for r in range(columns.shape[0]):
-            p = _first_from(stored.indices, p, end, columns[r])
-            cuts[r, c] = p
-    return cuts
-
-
 @njit(nogil=True)
 def _aligned(size: int) -> FloatArray:
     """Create an array that begins with a line of the processor's cache."""
@@ -155,16 +154,11 @@ def _spread_each(
     gene_map: IntArray,
     group: int,
     writes: Writes,
-    nodes: FloatArray,
-    n_nodes: int,
-    hist_out: AnyArray,
-    offset_out: FloatArray,
-    over_slot_out: IntArray,
-    over_value_out: FloatArray,
+    target: Target,
     n_over: int,
 ) -> int:
     """Add the counts of the cells from `start` up to `end`, exclusive, one by one; return `n_over`."""
-    n_genes = hist_out.shape[1]
+    n_genes = target.hist.shape[1]
     for c in range(start, end):
         i = cells[c]
         first, width = writes.first[i], writes.ptr[i + 1] - writes.ptr[i]
@@ -175,39 +169,37 @@ def _spread_each(
         value = stored.data[cuts[0, c] : cuts[1, c]]
         for p in range(index.shape[0]):
             if p + COUNTS_AHEAD < index.shape[0] and gene_map[index[p + COUNTS_AHEAD]] >= 0:
-                at = gene_map[index[p + COUNTS_AHEAD]] * n_nodes + first
-                _prefetch_all(nodes, at, at + width)
+                at = gene_map[index[p + COUNTS_AHEAD]] * target.n_nodes + first
+                _prefetch_all(target.nodes, at, at + width)
             g = gene_map[index[p]]
             y = np.float64(value[p])
             if g < 0 or y == 0.0:
                 continue
             if y <= N_TAIL:
-                hist_out[group, g, np.int64(y)] += 1
+                target.hist[group, g, np.int64(y)] += 1
             else:
-                over_slot_out[n_over] = group * n_genes + g
-                over_value_out[n_over] = y
+                target.over_slot[n_over] = group * n_genes + g
+                target.over_value[n_over] = y
                 n_over += 1
-            if offset_out.shape[1] > 0:
-                offset_out[group, g] += y * writes.offset[i]
-            at = g * n_nodes + first
+            if target.offset.shape[1] > 0:
+                target.offset[group, g] += y * writes.offset[i]
+            at = g * target.n_nodes + first
             for q in range(writes.x_ptr[i], writes.x_ptr[i + 1]):
-                _add_product(nodes, at, writes.weight, writes.ptr[i], width, y * writes.x_weight[q])
+                _add_product(target.nodes, at, writes.weight, writes.ptr[i], width, y * writes.x_weight[q])
                 at += writes.stride[i]
     return n_over
 
 
 @njit(nogil=True)
-def _load_sums(
-    genes: IntArray, nodes: FloatArray, n_nodes: int, first: int, width: int, padded: int, sums_out: FloatArray
-) -> None:
+def _load_sums(genes: IntArray, target: Target, first: int, width: int, padded: int, sums_out: FloatArray) -> None:
     """Copy the nodes of a row into a table with `padded` numbers per gene; zeros where `genes` is negative."""
     for j in range(genes.shape[0]):
         if j + GENES_AHEAD < genes.shape[0]:
-            at = genes[j + GENES_AHEAD] * n_nodes + first
-            _prefetch_all(nodes, at, at + width)
+            at = genes[j + GENES_AHEAD] * target.n_nodes + first
+            _prefetch_all(target.nodes, at, at + width)
         for k in range(padded):
             known = genes[j] >= 0 and k < width
-            sums_out[j * padded + k] = nodes[genes[j] * n_nodes + first + k] if known else 0.0
+            sums_out[j * padded + k] = target.nodes[genes[j] * target.n_nodes + first + k] if known else 0.0
 
 
 @njit(nogil=True)
@@ -219,23 +211,21 @@ def _store_sums(
     padded: int,
     sums: FloatArray,
     n_small: AnyArray,
-    nodes: FloatArray,
-    n_nodes: int,
-    hist_out: AnyArray,
+    target: Target,
 ) -> None:
     """Copy the table of :func:`_load_sums` back, and move the numbers of small counts to the histograms."""
-    n_genes, n_bins = hist_out.shape[1:]
+    n_genes, n_bins = target.hist.shape[1:]
     for j in range(genes.shape[0]):
         if j + GENES_AHEAD < genes.shape[0]:
-            at = genes[j + GENES_AHEAD] * n_nodes + first
-            _prefetch_all(nodes, at, at + width)
-            _prefetch(hist_out, (group * n_genes + genes[j + GENES_AHEAD]) * n_bins)
+            at = genes[j + GENES_AHEAD] * target.n_nodes + first
+            _prefetch_all(target.nodes, at, at + width)
+            _prefetch(target.hist, (group * n_genes + genes[j + GENES_AHEAD]) * n_bins)
         g = genes[j]
         if g >= 0:
             for k in range(width):
-                nodes[g * n_nodes + first + k] = sums[j * padded + k]
+                target.nodes[g * target.n_nodes + first + k] = sums[j * padded + k]
             for y in range(1, N_SMALL):
-                hist_out[group, g, y] += n_small[j * N_SMALL + y]
+                target.hist[group, g, y] += n_small[j * N_SMALL + y]
         for y in range(N_SMALL):
             n_small[j * N_SMALL + y] = 0
 
@@ -253,16 +243,14 @@ def _spread_gathered(
     writes: Writes,
     sums_out: FloatArray,
     n_small_out: AnyArray,
-    hist_out: AnyArray,
-    over_slot_out: IntArray,
-    over_value_out: FloatArray,
+    target: Target,
     n_over: int,
 ) -> int:
     """Add the counts of the cells from `start` up to `end`, exclusive, in the table of :func:`_load_sums`.
 
     Values in columns that are not chosen need not be counts. Returns `n_over`.
     """
-    n_genes, padded = hist_out.shape[1], sums_out.shape[0] // genes.shape[0]
+    n_genes, padded = target.hist.shape[1], sums_out.shape[0] // genes.shape[0]
     weight = _aligned(padded)
     weight[:] = 0.0
     for c in range(start, end):
@@ -288,10 +276,10 @@ def _spread_gathered(
             if g < 0:
                 continue
             if y <= N_TAIL:
-                hist_out[group, g, np.int64(y)] += 1
+                target.hist[group, g, np.int64(y)] += 1
             else:
-                over_slot_out[n_over] = group * n_genes + g
-                over_value_out[n_over] = y
+                target.over_slot[n_over] = group * n_genes + g
+                target.over_value[n_over] = y
                 n_over += 1
     return n_over
 
@@ -332,23 +320,16 @@ def spread_rows(
     gene_map: IntArray,
     group_of: IntArray,
     writes: Writes,
-    nodes: FloatArray,
-    n_nodes: int,
-    hist_out: AnyArray,
-    offset_out: FloatArray,
-    over_slot_out: IntArray,
-    over_value_out: FloatArray,
+    target: Target,
 ) -> int:
     """Add the counts of `cells` in the columns from `first_column` up to `end_column`, exclusive.
 
     The counts of cell ``cells[c]`` are at the positions from ``cuts[0, c]`` up to ``cuts[1, c]``. Counts for the
-    overflow list go to slot ``group * n_genes + gene``; their number is returned. Sums of count times offset are left
-    out if `offset_out` is empty.
+    overflow list are written from the start of its arrays on, and their number is returned.
 
-    `nodes` contains the `n_nodes` nodes of one gene after the other, so those of a row are far apart for different
-    genes. If consecutive cells of a row have many counts, they are added up in a small table, which begins with the
-    sums so far. The order of all additions, and thus every bit of the result, is the same with and without the table.
-    `may_gather` allows the table, which cannot sum offsets.
+    The nodes of a row are far apart for different genes. If consecutive cells of a row have many counts, they are
+    added up in a small table, which begins with the sums so far. The order of all additions, and thus every bit of the
+    result, is the same with and without the table. `may_gather` allows the table, which cannot sum offsets.
     """
     genes = gene_map[first_column:end_column]
     # numbers as variables, because literals would compile _spread_each twice
@@ -371,12 +352,7 @@ def spread_rows(
                 gene_map,
                 group,
                 writes,
-                nodes,
-                n_nodes,
-                hist_out,
-                offset_out,
-                over_slot_out,
-                over_value_out,
+                target,
                 n_over,
             )
             start = end
@@ -386,7 +362,7 @@ def spread_rows(
         if sums.shape[0] < genes.shape[0] * padded:
             sums = _aligned(genes.shape[0] * padded)
             n_small = np.zeros(genes.shape[0] * N_SMALL, dtype=np.int32)
-        _load_sums(genes, nodes, n_nodes, first, width, padded, sums)
+        _load_sums(genes, target, first, width, padded, sums)
         n_over = _spread_gathered(
             stored,
             cells,
@@ -399,12 +375,10 @@ def spread_rows(
             writes,
             sums[: genes.shape[0] * padded],
             n_small,
-            hist_out,
-            over_slot_out,
-            over_value_out,
+            target,
             n_over,
         )
-        _store_sums(genes, group, first, width, padded, sums, n_small, nodes, n_nodes, hist_out)
+        _store_sums(genes, group, first, width, padded, sums, n_small, target)
         start = end
     return int(n_over)
 
@@ -419,12 +393,7 @@ def _spread_column(
     cell_of: IntArray,
     group_of: IntArray,
     writes: Writes,
-    nodes: FloatArray,
-    n_nodes: int,
-    hist_out: AnyArray,
-    offset_out: FloatArray,
-    over_slot_out: IntArray,
-    over_value_out: FloatArray,
+    target: Target,
     n_over: int,
 ) -> tuple[int, int]:
     """Add the counts of gene `g` from position `p` on, in rows below `before`; return the next position, `n_over`."""
@@ -436,16 +405,16 @@ def _spread_column(
             continue
         group = group_of[i]
         if y <= N_TAIL:
-            hist_out[group, g, np.int64(y)] += 1
+            target.hist[group, g, np.int64(y)] += 1
         else:
-            over_slot_out[n_over] = group * hist_out.shape[1] + g
-            over_value_out[n_over] = y
+            target.over_slot[n_over] = group * target.hist.shape[1] + g
+            target.over_value[n_over] = y
             n_over += 1
-        if offset_out.shape[1] > 0:
-            offset_out[group, g] += y * writes.offset[i]
-        at, width = g * n_nodes + writes.first[i], writes.ptr[i + 1] - writes.ptr[i]
+        if target.offset.shape[1] > 0:
+            target.offset[group, g] += y * writes.offset[i]
+        at, width = g * target.n_nodes + writes.first[i], writes.ptr[i + 1] - writes.ptr[i]
         for q in range(writes.x_ptr[i], writes.x_ptr[i + 1]):
-            _add_product(nodes, at, writes.weight, writes.ptr[i], width, y * writes.x_weight[q])
+            _add_product(target.nodes, at, writes.weight, writes.ptr[i], width, y * writes.x_weight[q])
             at += writes.stride[i]
     return p, n_over
 
@@ -458,12 +427,7 @@ def spread_columns(
     cell_of: IntArray,
     group_of: IntArray,
     writes: Writes,
-    nodes: FloatArray,
-    n_nodes: int,
-    hist_out: AnyArray,
-    offset_out: FloatArray,
-    over_slot_out: IntArray,
-    over_value_out: FloatArray,
+    target: Target,
 ) -> int:
     """Add `columns` of a CSC matrix, which are `genes` of the results; otherwise as :func:`spread_rows`.
 
@@ -485,12 +449,7 @@ def spread_columns(
                 cell_of,
                 group_of,
                 writes,
-                nodes,
-                n_nodes,
-                hist_out,
-                offset_out,
-                over_slot_out,
-                over_value_out,
+                target,
                 n_over,
             )
     return n_over

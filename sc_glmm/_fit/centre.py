@@ -101,18 +101,6 @@ class Centre:
     blocks: tuple[Block, ...]
     kept: BoolArray
 
-    @property
-    def kept_nodes(self) -> BoolArray:
-        """Whether a node belongs to a kept row, ``(n_nodes,)``."""
-        kept: BoolArray = np.repeat(self.kept, np.diff(self.rows.cells.node_ptr))
-        return kept
-
-    @property
-    def ptr(self) -> IntArray:
-        """Start of the nodes of each kept row among the kept nodes, ``(n_kept_rows + 1,)``."""
-        sizes = np.diff(self.rows.cells.node_ptr)[self.kept]
-        return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-
     @cached_property
     def X_of_cells(self) -> FloatArray:
         """Compute the fixed effects of the cells, in the order of the rows, ``(n_cells, p)``."""
@@ -142,9 +130,11 @@ class Centre:
 
     def first_nodes(self, stats: GeneStats) -> tuple[NodeSets, GeneStats]:
         """Return the nodes around slopes of zero, and the statistics on them."""
-        table, kept = self.rows.table, self.kept_nodes
-        sets = NodeSets(self.ptr, table.ec[None, kept], table.weight[None, kept])
-        return sets, replace(stats, A=np.ascontiguousarray(stats.A[:, kept]))
+        table, genes = self.rows.table, np.arange(len(stats))
+        # a copy, in which the caller leaves out genes
+        stats = replace(stats, A=stats.A.copy())
+        placed = self._kept(genes, self.rows.cells, table.ec[None], table.weight[None], stats, np.zeros(len(stats)))
+        return placed.sets, placed.stats
 
     def place_nodes(
         self, slopes: FloatArray, stats: GeneStats, counts: CountLists, family: Family
