@@ -17,17 +17,17 @@ from sc_glmm._families.cache import cached
 
 __all__ = ["EMPTY", "FAILED", "NOT_CONVERGED", "OK", "evaluate", "fit_block"]
 
-KERNEL_DIGEST = "c27b6381a69947d1"
+KERNEL_DIGEST = "9b8d6a32d3f26758"
 
 
-@cached(nogil=True, error_model="numpy")
+@cached(nogil=True, error_model="numpy", no_cfunc_wrapper=True)
 def evaluate(like, ar, nd, ge, gh, psi, v, grad):
     """Objective and gradient of one gene at ``psi``; ``v`` is the start of the inner search and becomes the mode."""
     wk = new_work(ar, psi.shape[0], gh.shape[1])
     return objective(EVALUATE, like, ar, nd, ge, gh, psi, v, wk, grad)
 
 
-@cached(nogil=True, error_model="numpy")
+@cached(nogil=True, error_model="numpy", no_cfunc_wrapper=True)
 def fit_block(like, ar, sets, genes, gh, options, out):
     """Fit every gene of a block.
 

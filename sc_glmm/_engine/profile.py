@@ -19,7 +19,7 @@ from sc_glmm._families.cache import cached
 from sc_glmm._families.jit import kernel
 from sc_glmm._families.registry import TABLE
 
-KERNEL_DIGEST = "c27b6381a69947d1"
+KERNEL_DIGEST = "9b8d6a32d3f26758"
 
 
 @kernel
@@ -35,7 +35,7 @@ def _predict_fixed(ar, beta, level, eta):
         eta[d] = min(max(s, level - 8.0), level + 8.0)
 
 
-@cached(nogil=True, error_model="numpy")
+@cached(nogil=True, error_model="numpy", no_cfunc_wrapper=True)
 def profile_block(like, ar, sets, genes, gh, task, out):
     """Profile every gene of a block over the grid.
 

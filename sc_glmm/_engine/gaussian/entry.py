@@ -9,28 +9,28 @@ from sc_glmm._engine.optimize import DONE, PHASE, begin, new_opt, tell
 from sc_glmm._families.cache import cached
 from sc_glmm._families.jit import allocating
 
-KERNEL_DIGEST = "c27b6381a69947d1"
+KERNEL_DIGEST = "9b8d6a32d3f26758"
 
 
-@cached(nogil=True, error_model="numpy")
+@cached(nogil=True, error_model="numpy", no_cfunc_wrapper=True)
 def cross_products(ar, weight, sums, square, raw, S0):
     """See :func:`sc_glmm._engine.gaussian.criterion.products`."""
     of.products(ar, weight, sums, square, raw, S0)
 
 
-@cached(nogil=True, error_model="numpy")
+@cached(nogil=True, error_model="numpy", no_cfunc_wrapper=True)
 def new_work(ar):
     """Allocate buffers for evaluations with one design; their content does not affect results."""
     return of.new_buffers(ar)
 
 
-@cached(nogil=True, error_model="numpy")
+@cached(nogil=True, error_model="numpy", no_cfunc_wrapper=True)
 def eliminate(ar, theta, raw, S0, wk):
     """See :func:`sc_glmm._engine.gaussian.criterion.eliminate_scaled`."""
     return of.eliminate_scaled(ar, theta, raw, S0, wk)
 
 
-@cached(nogil=True, error_model="numpy")
+@cached(nogil=True, error_model="numpy", no_cfunc_wrapper=True)
 def finish(ar, raw, S0, wk, used, ratio, grad):
     """See :func:`sc_glmm._engine.gaussian.criterion.finish`; LAPACK has filled the upper triangle of ``wk.vS``."""
     n = ar.q - ar.q_head + used
@@ -53,19 +53,19 @@ def _open(psi, cap, metric, zero_ok, snap_below):
     return opt
 
 
-@cached(nogil=True, error_model="numpy")
+@cached(nogil=True, error_model="numpy", no_cfunc_wrapper=True)
 def open_optimiser(psi, cap, metric, zero_ok, snap_below):
     """Make an optimiser for a loop in Python: start, largest steps, diagonal metric, parameters that may be zero."""
     return _open(psi, cap, metric, zero_ok, snap_below)
 
 
-@cached(nogil=True, error_model="numpy")
+@cached(nogil=True, error_model="numpy", no_cfunc_wrapper=True)
 def tell_optimiser(opt, f, ok, nothing):
     """Pass the value at ``opt.trial``, with the gradient in ``opt.trial_grad``. Returns whether it was accepted."""
     return tell(opt, f, ok, nothing, nothing)
 
 
-@cached(nogil=True, error_model="numpy")
+@cached(nogil=True, error_model="numpy", no_cfunc_wrapper=True)
 def descend(ar, raw, S0, reml, n_obs, constant, psi, cap, metric, zero_ok, snap_below, wk):
     """Minimise the criterion with a border in loops. Returns the optimiser at its end."""
     opt = _open(psi, cap, metric, zero_ok, snap_below)
