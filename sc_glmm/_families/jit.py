@@ -24,7 +24,7 @@ from numba.core.compiler import CompilerBase, DefaultPassBuilder, Flags
 from numba.core.compiler_machinery import AnalysisPass, register_pass
 from numba.core.dispatcher import Dispatcher
 from numba.core.typed_passes import AnnotateTypes, NopythonRewrites
-from numba.core.types import unliteral
+from numba.core.types.misc import unliteral
 from numba.core.untyped_passes import InlineClosureLikes
 
 _HOOKS = ("_finalize_dynamic_globals", "_get_module_for_linking", "codegen")
