@@ -16,11 +16,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 
 from .._arrays import AnyArray, FloatArray, IntArray
 from .._families.cache import cached
+from .._families.jit import allocating, kernel
 from .._families.nb import N_TAIL
 from .kernels import Stored
 
@@ -118,7 +119,7 @@ def _prefetch(context: Any, array: Any, at: Any) -> Any:
     return signature, generate
 
 
-@njit(nogil=True)
+@kernel
 def _prefetch_all(array: AnyArray, first: int, last: int) -> None:
     """Request the elements from `first` up to `last`, exclusive."""
     step = CACHE_LINE // array.itemsize
@@ -126,7 +127,7 @@ def _prefetch_all(array: AnyArray, first: int, last: int) -> None:
         _prefetch(array, at)
 
 
-@njit(nogil=True)
+@kernel
 def _add_product(target: FloatArray, at: int, weight: FloatArray, start: int, width: int, y: float) -> None:
     """Add ``y * weight[start : start + width]`` to ``target[at : at + width]``."""
     whole = width - width % LANES
@@ -136,7 +137,7 @@ def _add_product(target: FloatArray, at: int, weight: FloatArray, start: int, wi
         target[at + k] += y * weight[start + k]
 
 
-@njit(nogil=True)
+@allocating
 def _aligned(size: int) -> FloatArray:
     """Create an array that begins with a line of the processor's cache."""
     padded = np.empty(size + CACHE_LINE // 8)
@@ -144,7 +145,7 @@ def _aligned(size: int) -> FloatArray:
     return padded[skipped : skipped + size]
 
 
-@njit(nogil=True)
+@kernel
 def _spread_each(
     stored: Stored,
     cells: IntArray,
@@ -190,7 +191,7 @@ def _spread_each(
     return n_over
 
 
-@njit(nogil=True)
+@kernel
 def _load_sums(genes: IntArray, target: Target, first: int, width: int, padded: int, sums_out: FloatArray) -> None:
     """Copy the nodes of a row into a table with `padded` numbers per gene; zeros where `genes` is negative."""
     for j in range(genes.shape[0]):
@@ -202,7 +203,7 @@ def _load_sums(genes: IntArray, target: Target, first: int, width: int, padded: 
             sums_out[j * padded + k] = target.nodes[genes[j] * target.n_nodes + first + k] if known else 0.0
 
 
-@njit(nogil=True)
+@kernel
 def _store_sums(
     genes: IntArray,
     group: int,
@@ -230,7 +231,7 @@ def _store_sums(
             n_small[j * N_SMALL + y] = 0
 
 
-@njit(nogil=True)
+@allocating
 def _spread_gathered(
     stored: Stored,
     cells: IntArray,
@@ -284,7 +285,7 @@ def _spread_gathered(
     return n_over
 
 
-@njit(nogil=True)
+@kernel
 def _n_counts(cuts: IntArray, start: int, end: int) -> int:
     """Count the stored values between the cuts of some cells."""
     n = 0
@@ -293,7 +294,7 @@ def _n_counts(cuts: IntArray, start: int, end: int) -> int:
     return n
 
 
-@njit(nogil=True)
+@kernel
 def _end_of_row(cells: IntArray, writes: Writes, start: int) -> int:
     """Find the end of the cells that write to the same nodes as the cell at `start`."""
     first = cells[start]
@@ -383,7 +384,7 @@ def spread_rows(
     return int(n_over)
 
 
-@njit(nogil=True)
+@kernel
 def _spread_column(
     stored: Stored,
     p: int,
