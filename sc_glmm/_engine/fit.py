@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
-from sc_glmm._engine import entry
+from sc_glmm._engine import entry, warm
 from sc_glmm._engine.boundary import is_near, lower_ranks
 from sc_glmm._engine.gaussian.genes import fit_gaussian_genes
 from sc_glmm._engine.genes import GeneFits, GeneStats, Structure, random_effects
@@ -73,6 +73,7 @@ def search_fits(
     near: FitOut | None = None,
 ) -> FitOut:
     """Fit genes for the columns of the arrow; `near` are fits of these genes to nearly the same data."""
+    warm.wait("fits")
     sets, like = as_sets(nodes), Likelihood(family.code, family.has_dispersion, reml)
 
     def fitted(genes: IntArray, theta: FloatArray, near: FitOut | None) -> FitOut:

@@ -10,14 +10,12 @@ from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
 from sc_glmm._engine import profile, warm
-from sc_glmm._engine.arrow.layout import Block
 from sc_glmm._engine.fit import as_sets, gauss_hermite
-from sc_glmm._engine.genes import GeneStats, Structure, build_structure
+from sc_glmm._engine.genes import GeneStats, Structure
 from sc_glmm._engine.laplace.profile_records import ProfileOut, ProfileTask
 from sc_glmm._engine.laplace.records import Likelihood, Nodes, NodeSets
 from sc_glmm._engine.rowwise import rowwise
-from sc_glmm._families.nb import N_TAIL
-from sc_glmm._families.registry import FAMILIES, Family
+from sc_glmm._families.registry import Family
 
 from .._arrays import FloatArray
 
@@ -96,7 +94,7 @@ def profile_genes(
         For a grid of one variance: the likelihood of each gene is followed from this node in both directions until it
         is negligible. The other nodes take the numbers of their neighbours, with a negligible likelihood.
     """
-    warm.wait()
+    warm.wait("profiles")
     sets = as_sets(nodes)
     arrow, scaling, p = structure.arrow, structure.scaling, structure.n_beta
     coordinates = [_coordinates(L, scaling.R) for L in contrasts]
@@ -145,31 +143,6 @@ def empty_profiles(n_genes: int, n_grid: int, n_contrasts: int, p: int) -> Profi
         star=missing(n_contrasts, n_grid),
         rss=missing(n_grid),
         ok=np.zeros(n_genes, dtype=bool),
-    )
-
-
-def compile_profiles() -> None:
-    """Compile (or load) the profiles, by profiling four cells of one gene."""
-    X = np.array([[1.0, 0.0], [1.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
-    block = Block(np.arange(4, dtype=np.int64), 4, np.ones((4, 1)), (1,))
-    stats = GeneStats(
-        A=np.array([[2.0, 3.0, 1.0, 4.0]]),
-        tail=np.zeros((1, N_TAIL)),
-        over_ptr=np.zeros(2, dtype=np.int64),
-        over_value=np.zeros(0),
-        over_count=np.zeros(0),
-        extra=np.zeros((1, 4)),
-        const=np.zeros(1),
-    )
-    profile_genes(
-        build_structure(X, (block,), np.ones(4)),
-        Nodes(np.arange(5, dtype=np.int64), np.ones(4), np.ones(4)),
-        stats,
-        FAMILIES["nb"],
-        log_dispersion=np.zeros(1),
-        beta=np.array([[0.5, 0.3]]),
-        grid=np.array([[0.3], [0.0]]),
-        contrasts=[np.array([[0.0, 1.0]])],
     )
 
 

@@ -19,7 +19,7 @@ from sc_glmm._families.cache import cached
 from sc_glmm._families.jit import kernel
 from sc_glmm._families.registry import TABLE
 
-KERNEL_DIGEST = "c6fed44ae3c5ecc7"
+KERNEL_DIGEST = "d8859a2875886a9c"
 
 
 @kernel

@@ -19,9 +19,12 @@ from pathlib import Path
 from sc_glmm._engine import entry, profile
 from sc_glmm._families.cache import is_compiled, is_kept
 
-_COMMAND = "from sc_glmm._engine.grid_profiles import compile_profiles; compile_profiles()"
+from .._parallel.resources import available_cpus
 
-_child: subprocess.Popen[bytes] | None = None
+_COMMAND = "from sc_glmm._engine.compilation import compile_{0}; compile_{0}()"
+_ENTRIES = {"fits": entry.fit_block, "profiles": profile.profile_block}
+
+_children: dict[str, subprocess.Popen[bytes]] = {}
 
 
 def announcement() -> str | None:
@@ -37,15 +40,28 @@ def announcement() -> str | None:
     )
 
 
-def start() -> None:
-    """Start to compile the profiles in another process, once."""
-    global _child
-    if _child is not None or not sys.executable or not is_kept(profile.profile_block):
-        return
+def start(moderated: bool) -> None:
+    """Start to compile in other processes what can be compiled at the same time, once.
+
+    This process compiles the kernels of the statistics. With two CPUs there is one other process.
+
+    Parameters
+    ----------
+    moderated
+        Whether profiles are needed in addition to fits.
+    """
+    n_others = available_cpus() - 1
+    wanted = [name for name, needed in (("profiles", moderated), ("fits", True)) if needed]
+    for name in [name for name in wanted if not is_compiled(_ENTRIES[name])][:n_others]:
+        if name not in _children and sys.executable and is_kept(_ENTRIES[name]):
+            _children[name] = _compile_elsewhere(name)
+
+
+def _compile_elsewhere(name: str) -> subprocess.Popen[bytes]:
     here = str(Path(__file__).parents[2])
     path = os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])])
-    _child = subprocess.Popen(
-        [sys.executable, "-c", _COMMAND],
+    return subprocess.Popen(
+        [sys.executable, "-c", _COMMAND.format(name)],
         env={**os.environ, "PYTHONPATH": path},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
@@ -53,7 +69,8 @@ def start() -> None:
     )
 
 
-def wait() -> None:
-    """Wait for the other process to end, if there is one."""
-    if _child is not None and _child.returncode is None:
-        _child.wait()
+def wait(name: str) -> None:
+    """Wait for the process that compiles an entry to end, if there is one: "fits" or "profiles"."""
+    child = _children.get(name)
+    if child is not None and child.returncode is None:
+        child.wait()

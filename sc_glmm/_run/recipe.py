@@ -9,7 +9,6 @@ from importlib.metadata import version
 from typing import Any
 
 from .._display import logger
-from .._parallel.resources import available_cpus
 from .._results import GeneTests
 
 PACKAGES = ("numpy", "scipy", "numba", "pandas", "anndata", "formulaic")
@@ -53,19 +52,18 @@ def _versions() -> Mapping[str, str]:
 
 
 def prepare_kernels(moderated: bool) -> None:
-    """Report if kernels must be compiled because they are not in the cache.
+    """Report if kernels must be compiled because they are not in the cache, and begin with it.
 
-    With two or more CPUs, the kernels of the profiles are compiled in the background during the fits.
+    With two or more CPUs, large kernels are compiled in the background while the counts are read.
 
     Parameters
     ----------
     moderated
         Whether profiles are needed in addition to fits.
     """
-    from .._engine import profile, warm
+    from .._engine import warm
 
     announced = warm.announcement()
     if announced is not None:
         logger.info(announced)
-        if moderated and not warm.is_compiled(profile.profile_block) and available_cpus() > 1:
-            warm.start()
+        warm.start(moderated)

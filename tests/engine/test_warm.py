@@ -1,4 +1,4 @@
-"""Check the separate process that compiles the profiles: it runs once, with the types of runs, and is optional."""
+"""Check the processes that compile the entries: each runs once, with the types of runs, and is optional."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 import sc_glmm
-from sc_glmm._engine import profile, warm
-from sc_glmm._engine.grid_profiles import compile_profiles
+from sc_glmm._engine import entry, profile, warm
+from sc_glmm._engine.compilation import compile_fits, compile_profiles
 
 
 class Child:
@@ -33,37 +33,56 @@ def children(monkeypatch) -> list[Any]:
         results.append((child, command, options))
         return child
 
-    monkeypatch.setattr(warm, "_child", None)
+    monkeypatch.setattr(warm, "_children", {})
+    monkeypatch.setattr(warm, "is_compiled", lambda entry: False)
     monkeypatch.setattr(subprocess, "Popen", popen)
     return results
 
 
-def test_one_process_is_started_and_joined_once(children):
-    warm.wait()
-    warm.start()
-    warm.start()
-    ((child, command, options),) = children
-    assert command[0] == sys.executable
-    assert "compile_profiles()" in command[-1]
-    assert options["env"]["PYTHONPATH"]
-    warm.wait()
-    warm.wait()
-    assert child.waited == 1
+@pytest.mark.parametrize(
+    ("n_cpus", "moderated", "compiled"),
+    [
+        (1, True, []),
+        (2, True, ["profiles"]),
+        (2, False, ["fits"]),
+        (3, True, ["profiles", "fits"]),
+        (3, False, ["fits"]),
+    ],
+)
+def test_every_process_is_started_and_joined_once(children, monkeypatch, n_cpus, moderated, compiled):
+    monkeypatch.setattr(warm, "available_cpus", lambda: n_cpus)
+    warm.wait("fits")
+    warm.start(moderated)
+    warm.start(moderated)
+    assert [command[-1].split("; ")[-1] for _, command, _ in children] == [f"compile_{name}()" for name in compiled]
+    for name, (child, command, options) in zip(compiled, children, strict=True):
+        assert command[0] == sys.executable
+        assert options["env"]["PYTHONPATH"]
+        warm.wait(name)
+        warm.wait(name)
+        assert child.waited == 1
 
 
-def test_the_other_process_compiles_the_types_that_runs_use():
+def test_other_processes_compile_the_types_that_runs_use():
+    compile_fits()
     compile_profiles()
     adata = sc_glmm.datasets.simulate(n_samples=6, n_cells=240, n_genes=60, seed=1)
     for family in ("nb", "poisson"):
-        sc_glmm.tl.test(adata, "counts ~ disease + (1|sample)", family=family, reference={"disease": "ctl"})
-    assert len(profile.profile_block.signatures) == 1
+        for test in ("t", "eb_lr"):
+            kinds = {"family": family, "test": test, "reference": {"disease": "ctl"}}
+            sc_glmm.tl.test(adata, "counts ~ disease + (1|sample)", **kinds)
+    assert len(entry.fit_block.signatures) == len(profile.profile_block.signatures) == 1
 
 
 def test_compiled_kernels_are_found():
+    compile_fits()
     compile_profiles()
+    assert warm.is_compiled(entry.fit_block)
     assert warm.is_compiled(profile.profile_block)
 
 
-def test_the_command_runs_in_a_process_of_its_own():
-    process = subprocess.run([sys.executable, "-c", warm._COMMAND], check=False, capture_output=True, text=True)
+@pytest.mark.parametrize("name", ["fits", "profiles"])
+def test_the_command_runs_in_a_process_of_its_own(name):
+    command = [sys.executable, "-c", warm._COMMAND.format(name)]
+    process = subprocess.run(command, check=False, capture_output=True, text=True)
     assert process.returncode == 0, process.stderr
