@@ -70,6 +70,19 @@ def newton(eta, phi, lo, hi, ec, weight, a, a_sum):
 
 
 @kernel
+def _polynomial(ec, k, t):
+    """Compute the polynomial ``ec[k:k + 8]``, its first derivative, and half of its second one (Horner)."""
+    s0 = ec[k + 7]
+    s1 = 0.0
+    s2 = 0.0
+    for j in range(6, -1, -1):
+        s2 = s2 * t + s1
+        s1 = s1 * t + s0
+        s0 = s0 * t + ec[k + j]
+    return s0, s1, s2
+
+
+@kernel
 def parabola(eta, phi, lo, hi, ec, weight, a, a_sum):
     first = weight[lo]
     if eta < first:
@@ -81,14 +94,7 @@ def parabola(eta, phi, lo, hi, ec, weight, a, a_sum):
     if t > 1.0:
         s1, s2 = newton(eta, phi, lo, hi, ec, weight, a, a_sum)
         return value(eta, phi, lo, hi, ec, weight, a, a_sum), s1, s2
-    k = 8 * (lo + i)
-    s0 = ec[k + 7]
-    s1 = 0.0
-    s2 = 0.0
-    for j in range(6, -1, -1):
-        s2 = s2 * t + s1
-        s1 = s1 * t + s0
-        s0 = s0 * t + ec[k + j]
+    s0, s1, s2 = _polynomial(ec, 8 * (lo + i), t)
     return s0, s1 / STEP, 2.0 * s2 / (STEP * STEP)
 
 
@@ -101,15 +107,7 @@ def parabolas(eta, phi, ptr, ec, weight, a, a_sum, f, d1, d2):
         first = weight[lo]
         x = min(max((eta[d] - first) * (1.0 / STEP), 0.0), (ptr[d + 1] - lo) - 1e-9)
         i = int(x)
-        t = x - i
-        k = 8 * (lo + i)
-        s0 = ec[k + 7]
-        s1 = 0.0
-        s2 = 0.0
-        for j in range(6, -1, -1):
-            s2 = s2 * t + s1
-            s1 = s1 * t + s0
-            s0 = s0 * t + ec[k + j]
+        s0, s1, s2 = _polynomial(ec, 8 * (lo + i), x - i)
         f[d] = s0
         d1[d] = s1 * (1.0 / STEP)
         d2[d] = s2 * (2.0 / (STEP * STEP))
