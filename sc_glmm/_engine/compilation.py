@@ -15,13 +15,13 @@ from sc_glmm._families.registry import FAMILIES
 
 def compile_fits() -> None:
     """Compile the fits."""
-    structure, nodes, stats = _four_cells()
+    structure, nodes, stats = four_cells()
     fit_genes(structure, nodes, stats, FAMILIES["nb"], reml=True)
 
 
 def compile_profiles() -> None:
     """Compile the profiles."""
-    structure, nodes, stats = _four_cells()
+    structure, nodes, stats = four_cells()
     profile_genes(
         structure,
         nodes,
@@ -34,7 +34,8 @@ def compile_profiles() -> None:
     )
 
 
-def _four_cells() -> tuple[Structure, Nodes, GeneStats]:
+def four_cells() -> tuple[Structure, Nodes, GeneStats]:
+    """Create the smallest data that can be fitted."""
     X = np.array([[1.0, 0.0], [1.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
     block = Block(np.arange(4, dtype=np.int64), 4, np.ones((4, 1)), (1,))
     nodes = Nodes(np.arange(5, dtype=np.int64), np.ones(4), np.ones(4))

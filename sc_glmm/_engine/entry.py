@@ -17,7 +17,7 @@ from sc_glmm._families.cache import cached
 
 __all__ = ["EMPTY", "FAILED", "NOT_CONVERGED", "OK", "evaluate", "fit_block"]
 
-KERNEL_DIGEST = "b68df29d65ffcd91"
+KERNEL_DIGEST = "b975b9d035128d14"
 
 
 @cached(nogil=True, error_model="numpy", no_cfunc_wrapper=True)

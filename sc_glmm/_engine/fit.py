@@ -71,9 +71,14 @@ def search_fits(
     n_agq: int = 1,
     full: bool = False,
     near: FitOut | None = None,
+    approximate: bool = False,
 ) -> FitOut:
-    """Fit genes for the columns of the arrow; `near` are fits of these genes to nearly the same data."""
+    """Fit genes for the columns of the arrow; `near` are fits of these genes to nearly the same data.
+
+    If nodes are `approximate`, a gene fails where its likelihood on them exceeds that of any model.
+    """
     warm.wait("fits")
+    most = largest_loglik(stats, structure.n_beta if reml else 0) if approximate else np.full(len(stats), np.inf)
     sets, like = as_sets(nodes), Likelihood(family.code, family.has_dispersion, reml)
 
     def fitted(genes: IntArray, theta: FloatArray, near: FitOut | None) -> FitOut:
@@ -84,6 +89,7 @@ def search_fits(
             theta_start=theta,
             bounds=np.array(family.log_dispersion_bounds),
             full=full,
+            most=most[genes],
             near=near is not None,
             theta=out.theta[:0] if near is None else near.theta,
             log_phi=out.log_phi[:0] if near is None else near.log_phi,
@@ -96,6 +102,16 @@ def search_fits(
     out = fitted(np.arange(len(stats)), structure.theta_start, near)
     _look_on_the_boundary(structure, out, fitted)
     return out
+
+
+def largest_loglik(stats: GeneStats, n_integrated: int) -> FloatArray:
+    """Bound the log likelihoods of counts, without their constants: no probability exceeds one.
+
+    The integral over coefficients has no such bound. It adds ``log(2 pi / information) / 2`` for each, which is far
+    below 50.
+    """
+    bound: FloatArray = 50.0 * n_integrated - stats.const
+    return bound
 
 
 def _inverses(hess: FloatArray) -> FloatArray:

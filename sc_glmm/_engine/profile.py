@@ -19,7 +19,7 @@ from sc_glmm._families.cache import cached
 from sc_glmm._families.jit import kernel
 from sc_glmm._families.registry import TABLE
 
-KERNEL_DIGEST = "b68df29d65ffcd91"
+KERNEL_DIGEST = "b975b9d035128d14"
 
 
 @kernel

@@ -62,7 +62,7 @@ def fit_centred(
     beyond = centre.steep(stats)
     first.A[beyond] = 0.0
     first = replace(first, extra=np.where(beyond[:, None] & (np.arange(first.extra.shape[1]) == 1), 0.0, first.extra))
-    out = search_fits(structure, sets, first, family, reml=reml, n_agq=n_agq)
+    out = search_fits(structure, sets, first, family, reml=reml, n_agq=n_agq, approximate=True)
     at = np.zeros((len(stats), len(centre.rows.cells.ptr) - 1, centre.rows.cells.v.shape[1]))
     counts, interpolation = centre.counts_by_base(stats), np.zeros(len(stats))
 
@@ -70,7 +70,9 @@ def fit_centred(
         """Fit genes on nodes around the slopes `at`, and write the results into `out` and `interpolation`."""
         for placed in centre.place_nodes(at[genes], stats.pick(genes), own_lists, family):
             own, start = genes[placed.genes], _of(near, placed.genes)
-            again = search_fits(structure, placed.sets, placed.stats, family, reml=reml, n_agq=n_agq, near=start)
+            again = search_fits(
+                structure, placed.sets, placed.stats, family, reml=reml, n_agq=n_agq, near=start, approximate=True
+            )
             for whole, part in zip(out, again, strict=True):
                 whole[own] = part
             interpolation[own] = placed.error

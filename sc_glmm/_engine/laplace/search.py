@@ -32,6 +32,9 @@ class FitOptions(NamedTuple):
         ``(2,)`` bounds of log phi.
     full
         Whether Hessians are wanted for their own sake (central differences).
+    most
+        ``(n_genes,)`` log likelihood that no fit can exceed; a search that does has left the region in which the nodes
+        represent the cells, and fails.
     near
         Whether a search starts from an earlier fit of the gene to nearly the same likelihood, which is in `theta`,
         `log_phi`, `v` and `metric` (inverse Hessian of the objective, NaN if there is none); else these are empty.
@@ -41,6 +44,7 @@ class FitOptions(NamedTuple):
     theta_start: FloatArray
     bounds: FloatArray
     full: bool
+    most: FloatArray
     near: bool
     theta: FloatArray
     log_phi: FloatArray
@@ -190,6 +194,10 @@ def fit_gene(g, like, ar, nd, ge, gh, options, opt, wk, v, vt, out):
         for i in range(v.shape[0]):
             vt[i] = v[i]
         f, ok = objective(what, like, ar, nd, ge, gh, opt.trial, vt, wk, opt.trial_grad)
+        if what == EVALUATE and ok and -f > options.most[g]:
+            out.n_eval[g] = n_eval + opt.ctl[N_EVAL]
+            out.status[g] = FAILED
+            break
         if what == COVARIANCE:
             if ok:
                 _write_covariance(g, ar, wk, out)
