@@ -17,7 +17,7 @@ from sc_glmm._families.cache import cached
 
 __all__ = ["EMPTY", "FAILED", "NOT_CONVERGED", "OK", "evaluate", "fit_block"]
 
-KERNEL_DIGEST = "b975b9d035128d14"
+KERNEL_DIGEST = "811d34e054beb07a"
 
 
 @cached(nogil=True, error_model="numpy", no_cfunc_wrapper=True)
