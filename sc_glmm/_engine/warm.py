@@ -1,11 +1,11 @@
-"""Compile the two large entries at the same time: the profiles in a process of their own, while the fits are compiled.
+"""Compile the two large entries in processes of their own, while this one compiles the kernels of the statistics.
 
-numba compiles under one lock, so that threads do not help. The other process writes numba's cache on disk, and this
-one reads it from there. If the other fails for whatever reason, the profiles are compiled here when they are needed.
+numba compiles under one lock, so that threads do not help. The other processes write numba's cache on disk, and this
+one reads it from there. If another fails for whatever reason, its entry is compiled here when it is needed.
 
-What it saves is a fifth of the wait before the first moderated test: 54 seconds instead of 66. (Wall seconds on two
-idle CPUs, numba 0.68: the first plain fit takes 37, and the first moderated test after it 29 more. Processor seconds
-of the profiles alone: 40, because another process cannot share kernels. Run again when this changes; without a gain,
+With two CPUs there is one other process: it compiles the profiles if they are needed, otherwise the fits. The first
+plain test then takes 23 seconds instead of 29, and the first moderated one 36 instead of 58. (Wall seconds on two idle
+CPUs, numba 0.68; processor seconds: statistics 8, fits 21, profiles 30. Run again when this changes; without a gain,
 this module should go.)
 """
 

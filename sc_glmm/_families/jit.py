@@ -7,9 +7,9 @@ Numba links every function with all functions that it calls, and optimises them 
 Only the code that the entries link in is ever run. A kernel therefore keeps its own code alone, and the entries link
 and optimise all of it once. Numba also compiles a function once more for each constant among its arguments, compares
 all options of the compiler at each look-up of a type, and the collector of garbage goes through everything that it
-made many times; kernels are spared all of this. Fits and profiles are then compiled in 46 instead of 66 processor
-seconds (73 and more with the decorator of numba; numba 0.68). The hooks are internal to numba. Where a version lacks
-one, kernels are compiled the usual way, with the same results.
+made many times; kernels are spared all of this. The profiles are then compiled in 30 instead of 41 processor seconds
+(numba 0.68). The hooks are internal to numba. Where a version lacks one, kernels are compiled the usual way, with the
+same results.
 """
 
 from __future__ import annotations
