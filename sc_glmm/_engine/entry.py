@@ -17,7 +17,7 @@ from sc_glmm._families.cache import cached
 
 __all__ = ["EMPTY", "FAILED", "NOT_CONVERGED", "OK", "evaluate", "fit_block"]
 
-KERNEL_DIGEST = "811d34e054beb07a"
+KERNEL_DIGEST = "844afc3e2283a524"
 
 
 @cached(nogil=True, error_model="numpy", no_cfunc_wrapper=True)
