@@ -17,7 +17,7 @@ from sc_glmm._families.cache import cached
 
 __all__ = ["EMPTY", "FAILED", "NOT_CONVERGED", "OK", "evaluate", "fit_block"]
 
-KERNEL_DIGEST = "844afc3e2283a524"
+KERNEL_DIGEST = "4e09ea2ebea873ab"
 
 
 @cached(nogil=True, error_model="numpy", no_cfunc_wrapper=True)

@@ -19,7 +19,7 @@ from sc_glmm._families.cache import cached
 from sc_glmm._families.jit import kernel
 from sc_glmm._families.registry import TABLE
 
-KERNEL_DIGEST = "844afc3e2283a524"
+KERNEL_DIGEST = "4e09ea2ebea873ab"
 
 
 @kernel

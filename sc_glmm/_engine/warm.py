@@ -4,9 +4,9 @@ numba compiles under one lock, so that threads do not help. The other processes 
 one reads it from there. If another fails for whatever reason, its entry is compiled here when it is needed.
 
 With two CPUs there is one other process: it compiles the profiles if they are needed, otherwise the fits. The first
-plain test then takes 23 seconds instead of 29, and the first moderated one 36 instead of 58. (Wall seconds on two idle
-CPUs, numba 0.68; processor seconds: statistics 8, fits 21, profiles 30. Run again when this changes; without a gain,
-this module should go.)
+plain test takes 23 seconds and the first moderated one 36. In one process, they would take the sum of the processor
+seconds: 8 for the statistics, 21 for the fits and 30 for the profiles. (Wall seconds on two idle CPUs, numba 0.68. Run
+again when this changes; without a gain, this module should go.)
 """
 
 from __future__ import annotations

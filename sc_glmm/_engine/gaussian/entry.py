@@ -9,7 +9,7 @@ from sc_glmm._engine.optimize import DONE, PHASE, begin, new_opt, tell
 from sc_glmm._families.cache import cached
 from sc_glmm._families.jit import allocating
 
-KERNEL_DIGEST = "844afc3e2283a524"
+KERNEL_DIGEST = "4e09ea2ebea873ab"
 
 
 @cached(nogil=True, error_model="numpy", no_cfunc_wrapper=True)
